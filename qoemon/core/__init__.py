@@ -1,0 +1,1 @@
+"""The QoE mathematics and the session windows: pure, with time as an argument."""
