@@ -1,52 +1,186 @@
 """What users at a QoS condition answer, and from a histogram of conditions what all users answer.
 
-A rating model turns the MOS of each QoS bin into the distribution of the ratings around it. That kernel is
-computed once per service; after that a window's QoE, for all its groups, is one matrix product.
+A rating model turns the MOS of each QoS bin into the distribution of the ratings around it. Everything that is
+told about a window is linear in its histogram, so the kernel is computed once per service and a window's QoE,
+for all its groups, is one matrix product.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import betainc
+from scipy.special import bdtr, betainc
 
-Floats = NDArray[np.float64]
+from qoemon.core.mapping import RatingModel
+from qoemon.core.scale import Counts, Floats, Scale
+
+OPINION_STEPS = 64
+"""Steps of the grid on which the CDF of opinions is kept to invert it. They are narrow at the ends of the scale,
+where a Beta may have its poles, so quantiles are within .01 scale points."""
+
+
+def rating_cdf(mos: Floats, theta: float, opinions: Floats, model: RatingModel, scale: Scale) -> Floats:
+    """P(rating <= y) for each QoS bin and each opinion y.
+
+    Beta: ratings spread around a MOS m on [low, high] with the variance of the SOS hypothesis,
+    theta (high - m)(m - low), so alpha + beta = (1 - theta) / theta.
+    Binomial: low + Bin(high - low, unit MOS), discrete; it has theta = 1 / (high - low) and takes no other.
+
+    mos       (B,) scale points
+    theta     SOS parameter, dimensionless, 0 < theta < 1
+    opinions  (E,) scale points
+    returns   (B, E)
+    raises    ValueError if theta or any MOS is out of range, NaN included
+    source    Hossfeld et al. 2020, arXiv:2003.12742, (7), (10)-(13) and (16), (17)
+    """
+    if not 0 < theta < 1:
+        raise ValueError(f"theta is {theta}, expected 0 < theta < 1")
+    if not np.all((scale.low <= mos) & (mos <= scale.high)):
+        raise ValueError(f"MOS outside [{scale.low}, {scale.high}]")
+    mean = scale.unit(mos)[:, None]
+    if model is RatingModel.BINOMIAL:
+        if not np.isclose(theta, binomial_theta(scale)):
+            raise ValueError(f"theta is {theta}, but binomial ratings have theta {binomial_theta(scale)}")
+        return np.asarray(bdtr(np.floor(opinions) - scale.low, scale.high - scale.low, mean))
+    total = (1 - theta) / theta
+    # betainc is exact at alpha = 0 and beta = 0, where all users agree: no special case.
+    return np.asarray(betainc(mean * total, (1 - mean) * total, scale.unit(opinions)))
+
+
+def binomial_theta(scale: Scale) -> float:
+    """The SOS parameter of binomial ratings, whose variance (m - low)(high - m) / (high - low) leaves no choice."""
+    return 1 / (scale.high - scale.low)
 
 
 @dataclass(frozen=True)
-class Scale:
-    """A rating scale: integers from low to high, and what its users call good and poor.
+class Distribution:
+    """What the users of G groups answer. A group without observations has NaN, which no exporter shows.
 
-    A rating r stands for the interval r -+ 1/2 of the continuous opinion, cut at the ends of the scale, so
-    good or better means above good - 1/2, poor or worse at most poor + 1/2 (Hossfeld et al. 2020, (20), (21)).
+    observations  (G,) conditions judged
+    mos, sos      (G,) scale points: mean and standard deviation over all users and their ratings
+    gob, pow      (G,) share of ratings good or better, poor or worse
+    ratings       (G, K) share of each rating
+    quantiles     (G, Q) scale points
+    band_gob, band_pow  (G, T) the same shares for each theta of the band
     """
 
-    low: int = 1
-    high: int = 5
-    good: int = 4
-    poor: int = 2
-
-    def __post_init__(self) -> None:
-        if not self.low <= self.poor < self.good <= self.high:
-            raise ValueError(f"scale {self}: expected low <= poor < good <= high")
-
-    @cached_property
-    def ratings(self) -> NDArray[np.int64]:
-        """The K ratings, ascending."""
-        return np.arange(self.low, self.high + 1)
-
-    @cached_property
-    def cuts(self) -> Floats:
-        """(K + 1,) where the ratings' intervals end, on [0, 1]."""
-        return self.unit(np.clip(np.arange(self.low, self.high + 2) - 0.5, self.low, self.high))
-
-    def unit(self, opinion: Floats) -> Floats:
-        """Scale points on [0, 1]."""
-        return (opinion - self.low) / (self.high - self.low)
+    observations: Counts
+    mos: Floats
+    sos: Floats
+    gob: Floats
+    pow: Floats
+    ratings: Floats
+    quantiles: Floats
+    band_gob: Floats
+    band_pow: Floats
 
 
-ACR5 = Scale()
-"""Absolute category rating, ITU-T P.910: 1 bad, 2 poor, 3 fair, 4 good, 5 excellent."""
+class Kernel:
+    """The distribution of ratings in each QoS bin of a service, ready to be summed over a histogram.
+
+    mos        (B,) MOS of each bin, scale points
+    theta      SOS parameter of the service
+    band       further thetas for which GoB and PoW are told
+    quantiles  which quantiles, each in (0, 1)
+    """
+
+    def __init__(
+        self,
+        mos: Floats,
+        theta: float,
+        *,
+        scale: Scale,
+        model: RatingModel = RatingModel.BETA,
+        band: Sequence[float] = (),
+        quantiles: Sequence[float] = (),
+    ) -> None:
+        self.scale, self.quantiles = scale, tuple(quantiles)
+        self._discrete = model is RatingModel.BINOMIAL
+        self.opinions = _opinion_grid(scale, discrete=self._discrete)
+        # The band asks "what if theta were another": only the Beta has a theta to change.
+        at_cuts = [
+            rating_cdf(mos, each, scale.cuts, RatingModel.BETA if i else model, scale)
+            for i, each in enumerate((theta, *band))
+        ]
+        self._ratings = slice(0, len(scale.ratings))
+        variance = theta * (scale.high - mos) * (mos - scale.low)
+        columns = [
+            _between_cuts(at_cuts[0]),
+            *(np.column_stack([_good(cdf, scale), _poor(cdf, scale)]) for cdf in at_cuts),
+            mos[:, None],
+            (variance + mos**2)[:, None],
+            rating_cdf(mos, theta, self.opinions, model, scale),
+        ]
+        self._thetas = len(at_cuts)
+        self._matrix = np.ascontiguousarray(np.hstack(columns))
+
+    def expected_ratings(self, counts: Counts) -> Floats:
+        """(G, B) counts to the (G, K) number of users expected to give each rating."""
+        return np.asarray(counts @ self._matrix[:, self._ratings])
+
+    def judge(self, counts: Counts) -> Distribution:
+        """What users answer, given the histogram of their conditions, (G, B).
+
+        source  Hossfeld et al. 2020, arXiv:2003.12742, (3), (5), (14); GoB and PoW by (20), (21)
+        """
+        observations = counts.sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            mean = (counts @ self._matrix) / observations[:, None]
+        k = len(self.scale.ratings)
+        shares = mean[:, k : k + 2 * self._thetas]
+        mos, second_moment = mean[:, k + 2 * self._thetas], mean[:, k + 2 * self._thetas + 1]
+        return Distribution(
+            observations=observations,
+            mos=mos,
+            # Rounding may leave a variance of -1e-16 where all agree.
+            sos=np.sqrt(np.maximum(second_moment - mos**2, 0)),
+            gob=shares[:, 0],
+            pow=shares[:, 1],
+            ratings=mean[:, self._ratings],
+            quantiles=self._invert(mean[:, k + 2 * self._thetas + 2 :]),
+            band_gob=shares[:, 2::2],
+            band_pow=shares[:, 3::2],
+        )
+
+    def _invert(self, cdf: Floats) -> Floats:
+        """(G, E) the system's CDF to its (G, Q) quantiles: the mixture's, never a mean of the bins'."""
+        out = np.full((len(cdf), len(self.quantiles)), np.nan)
+        for column, q in enumerate(self.quantiles):
+            above = np.minimum((cdf < q).sum(axis=1), len(self.opinions) - 1)
+            out[:, column] = self.opinions[above]
+            if not self._discrete:
+                out[:, column] -= (
+                    _overshoot(cdf, above, q) * np.diff(self.opinions, prepend=self.opinions[0])[above]
+                )
+        out[np.isnan(cdf[:, 0])] = np.nan
+        return out
+
+
+def _opinion_grid(scale: Scale, *, discrete: bool) -> Floats:
+    if discrete:
+        return scale.ratings.astype(np.float64)
+    unit = np.sin(np.linspace(0, np.pi / 2, OPINION_STEPS + 1)) ** 2
+    return scale.low + (scale.high - scale.low) * unit
+
+
+def _between_cuts(cdf: Floats) -> Floats:
+    # Opinions at the very low end belong to the lowest rating, so the first difference starts from 0.
+    return np.diff(np.hstack([np.zeros((len(cdf), 1)), cdf[:, 1:]]), axis=1)
+
+
+def _good(cdf: Floats, scale: Scale) -> Floats:
+    return 1 - cdf[:, scale.good - scale.low]
+
+
+def _poor(cdf: Floats, scale: Scale) -> Floats:
+    return cdf[:, scale.poor - scale.low + 1]
+
+
+def _overshoot(cdf: Floats, above: Counts, q: float) -> Floats:
+    """How far back from grid point `above` the CDF passes q, as a share of that step."""
+    rows = np.arange(len(cdf))
+    upper, lower = cdf[rows, above], cdf[rows, np.maximum(above - 1, 0)]
+    rise = upper - lower
+    return np.divide(upper - q, rise, out=np.zeros_like(rise), where=rise > 0)

@@ -1,0 +1,159 @@
+"""Reports as columns: after decoding, nothing looks at reports one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qoemon.core.histogram import Ints
+from qoemon.core.report import ABSENT_FLOAT, ABSENT_INT, Report, Route
+from qoemon.core.scale import Floats
+
+Flags = NDArray[np.bool_]
+
+MAX_COUNT = 10**9
+MAX_SECONDS = 1e9
+"""Above these a counter is rubbish (30 years of stalling); sums of milliseconds stay far from overflow."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """R reports as columns, in order of arrival.
+
+    routes       the distinct routes in this batch
+    route        (R,) which of them
+    session      R session ids
+    seq          (R,) ABSENT_INT where left out
+    arrival_s, ts_s  (R,) seconds since the epoch; ts_s is ABSENT_FLOAT where left out
+    stalls, stall_ms, play_ms  (R,) counters; ABSENT_INT where left out
+    stalled, end (R,) flags
+    response_s   (E,) seconds, all response times of the batch
+    response_of  (E,) which report each is from, ascending
+    """
+
+    routes: tuple[Route, ...]
+    route: Ints
+    session: Sequence[str]
+    seq: Ints
+    arrival_s: Floats
+    ts_s: Floats
+    stalls: Ints
+    stall_ms: Ints
+    play_ms: Ints
+    stalled: Flags
+    end: Flags
+    response_s: Floats
+    response_of: Ints
+
+    def __len__(self) -> int:
+        return len(self.session)
+
+    def take(self, kept: Ints) -> Batch:
+        """The reports at these positions, ascending, with their response times."""
+        if len(kept) == len(self):
+            return self
+        renumbered = np.full(len(self), -1)
+        renumbered[kept] = np.arange(len(kept))
+        response_of = renumbered[self.response_of] if len(self.response_of) else self.response_of
+        return Batch(
+            routes=self.routes,
+            session=[self.session[i] for i in kept.tolist()],
+            response_s=self.response_s[response_of >= 0],
+            response_of=response_of[response_of >= 0],
+            **{name: getattr(self, name)[kept] for name in _BY_REPORT},
+        )
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A batch of one service whose reports have found their groups and ticks.
+
+    group  (R,) group numbers
+    at_s   (R,) the time that places each, seconds since the epoch
+    tick   (R,) the tick that holds it
+    """
+
+    batch: Batch
+    group: Ints
+    at_s: Floats
+    tick: Ints
+
+
+_BY_REPORT = ("route", "seq", "arrival_s", "ts_s", "stalls", "stall_ms", "play_ms", "stalled", "end")
+
+
+def batch_of(
+    reports: Sequence[Report], route: Sequence[int], arrival_s: Sequence[float], routes: Sequence[Route]
+) -> tuple[Batch, Ints]:
+    """Columns of the reports whose every field is in range, and the positions of the others.
+
+    route, arrival_s  one per report: which of the routes, and seconds since the epoch
+    """
+    stall_s = _floats([r.stall_s for r in reports])
+    play_s = _floats([r.play_s for r in reports])
+    response_s, response_of = _responses(reports)
+    everything = Batch(
+        routes=tuple(routes),
+        route=_ints(route),
+        session=[r.session for r in reports],
+        seq=_ints([r.seq for r in reports]),
+        arrival_s=_floats(arrival_s),
+        ts_s=_floats([r.ts for r in reports]),
+        stalls=_ints([r.stall_count for r in reports]),
+        stall_ms=_milliseconds(stall_s),
+        play_ms=_milliseconds(play_s),
+        stalled=np.array([r.stalled for r in reports], dtype=np.bool_),
+        end=np.array([r.end for r in reports], dtype=np.bool_),
+        response_s=response_s,
+        response_of=response_of,
+    )
+    good = _in_range(everything, stall_s, play_s)
+    return everything.take(np.flatnonzero(good)), np.flatnonzero(~good)
+
+
+def _responses(reports: Sequence[Report]) -> tuple[Floats, Ints]:
+    given = [(i, r.response_s) for i, r in enumerate(reports) if r.response_s != ABSENT_FLOAT]
+    lists = [times if isinstance(times, list) else [times] for _, times in given]
+    of = np.repeat(_ints([i for i, _ in given]), _ints([len(times) for times in lists]))
+    return _floats(list(chain.from_iterable(lists))), of
+
+
+def _in_range(batch: Batch, stall_s: Floats, play_s: Floats) -> Flags:
+    good = (
+        _between(batch.seq, ABSENT_INT, 2**63 - 1)
+        & _between(batch.ts_s, ABSENT_FLOAT, np.finfo(np.float64).max)
+        & _between(batch.stalls, ABSENT_INT, MAX_COUNT)
+        & _between(stall_s, ABSENT_FLOAT, MAX_SECONDS)
+        & _between(play_s, ABSENT_FLOAT, MAX_SECONDS)
+        & ~((batch.stalls > 0) & (stall_s <= 0) & ~batch.stalled)  # stalls need time to happen in
+    )
+    bad_response = ~((batch.response_s >= 0) & (batch.response_s <= MAX_SECONDS))
+    good[batch.response_of[bad_response]] = False
+    return good
+
+
+def _between(column: Any, absent: float, most: float) -> Flags:
+    result: Flags = (column == absent) | ((column >= 0) & (column <= most))
+    return result
+
+
+def _floats(values: Sequence[float]) -> Floats:
+    return np.array(values, dtype=np.float64)
+
+
+def _ints(values: Sequence[int]) -> Ints:
+    try:
+        return np.array(values, dtype=np.int64)
+    except OverflowError:  # JSON integers have no bound; -1 is out of range as well
+        return np.array([v if abs(v) < 2**63 or v == ABSENT_INT else -1 for v in values], dtype=np.int64)
+
+
+def _milliseconds(seconds: Floats) -> Ints:
+    """Whole milliseconds: from here on differences and sums are exact."""
+    known = (seconds >= 0) & (seconds <= MAX_SECONDS)
+    return np.where(known, np.rint(np.where(known, seconds, 0) * 1000).astype(np.int64), ABSENT_INT)

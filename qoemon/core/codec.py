@@ -1,0 +1,194 @@
+"""Payload bytes to a Batch of columns, and a count of what was rejected.
+
+The only place that walks over reports one by one. A payload is first taken for what it ought to be, in one call;
+only when that fails are its reports looked at singly, so that a bad one does not cost the others.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from qoemon.core.batch import Batch, batch_of
+from qoemon.core.plan import Plan
+from qoemon.core.report import Reject, Report, Route
+from qoemon.core.topic import SERVICE
+
+TOPICS_REMEMBERED = 65_536
+
+_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Arrived(Protocol):
+    """A message as the codec needs it."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def payload(self) -> bytes: ...
+    @property
+    def arrival_s(self) -> float: ...
+
+
+class Decoded(NamedTuple):
+    """What a batch of messages held. sample: for each reason, what one of the rejected looked like."""
+
+    batch: Batch
+    rejected: Counter[Reject]
+    sample: dict[Reject, str]
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    """Decoders of one encoding. list_opens: the first bytes with which an array begins."""
+
+    whole: Any
+    pieces: Any
+    one: Any
+    list_opens: bytes
+
+
+def _encoding(decoder: Any, list_opens: bytes) -> _Encoding:
+    return _Encoding(decoder(Report | list[Report]), decoder(list[msgspec.Raw]), decoder(Report), list_opens)
+
+
+_JSON = _encoding(msgspec.json.Decoder, b"[")
+_MSGPACK = _encoding(msgspec.msgpack.Decoder, bytes([*range(0x90, 0xA0), 0xDC, 0xDD]))
+
+
+class _RejectedError(Exception):
+    def __init__(self, reason: Reject, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Codec:
+    """Decodes messages as a plan says. It keeps nothing but a bounded memory of topics."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, self._limits = plan, plan.limits
+        self._services = {service.name for service in plan.services}
+        self._known: dict[str, Route] = {}
+
+    def decode(self, messages: Iterable[Arrived]) -> Decoded:
+        """The reports of the messages, in order, and how many could not be taken, by reason."""
+        gather = _Gather()
+        for message in messages:
+            try:
+                route = self._known.get(message.topic) or self._route(message.topic)
+                reports = self._reports(message.payload, gather)
+            except _RejectedError as rejected:
+                gather.reject(rejected.reason, f"topic {message.topic!r}: {rejected}")
+            else:
+                self._add(reports, route, message.arrival_s, gather)
+        return gather.decoded()
+
+    def _route(self, topic: str) -> Route:
+        found = next((m for template in self._plan.topics if (m := template.match(topic))), {})
+        service = found.get(SERVICE)
+        if service not in self._services:
+            known = ", ".join(sorted(self._services))
+            raise _RejectedError(Reject.UNKNOWN_SERVICE, f"names none of the services {known}")
+        route = self._checked(Route(service, tuple(found.get(name, "") for name in self._plan.labels)))
+        if len(self._known) >= TOPICS_REMEMBERED:
+            self._known.clear()
+        return self._known.setdefault(topic, route)
+
+    def _checked(self, route: Route) -> Route:
+        longest = max(map(len, route.labels), default=0)
+        if longest > self._limits.label_length:
+            limit = self._limits.label_length
+            raise _RejectedError(Reject.TOO_LARGE, f"a label has {longest} characters, at most {limit} are taken")
+        return route
+
+    def _reports(self, payload: bytes, gather: _Gather) -> list[Report]:
+        if len(payload) > self._limits.message_bytes:
+            limit = self._limits.message_bytes
+            raise _RejectedError(Reject.TOO_LARGE, f"{len(payload)} bytes, at most {limit} are taken")
+        # A MessagePack map or array begins with a byte above 0x7f, JSON never does.
+        encoding = _MSGPACK if payload[:1] > b"\x7f" else _JSON
+        try:
+            found = encoding.whole.decode(payload)
+        except _MALFORMED:
+            found = self._singly(payload, encoding, gather)
+        reports = found if isinstance(found, list) else [found]
+        self._check_number(len(reports))
+        return reports
+
+    def _singly(self, payload: bytes, encoding: _Encoding, gather: _Gather) -> list[Report]:
+        """The good reports of a payload that is not wholly good."""
+        pieces = [payload]
+        if payload.lstrip(b" \t\r\n")[:1] in {bytes([b]) for b in encoding.list_opens}:
+            try:
+                pieces = encoding.pieces.decode(payload)
+            except _MALFORMED as error:
+                raise _RejectedError(Reject.UNPARSEABLE, str(error)) from None
+        self._check_number(len(pieces))
+        reports = []
+        for piece in pieces:
+            try:
+                reports.append(encoding.one.decode(piece))
+            except _MALFORMED as error:
+                gather.reject(_reason(error), str(error))
+        return reports
+
+    def _check_number(self, reports: int) -> None:
+        limit = self._limits.reports_per_message
+        if reports > limit:
+            raise _RejectedError(Reject.TOO_LARGE, f"{reports} reports in a message, at most {limit} are taken")
+
+    def _add(self, reports: list[Report], route: Route, arrival_s: float, gather: _Gather) -> None:
+        index = gather.route(route)
+        for report in reports:
+            if not report.labels:
+                gather.add(report, index, arrival_s)
+                continue
+            try:
+                gather.add(report, gather.route(self._with_labels(route, report.labels)), arrival_s)
+            except _RejectedError as rejected:
+                gather.reject(rejected.reason, str(rejected))
+
+    def _with_labels(self, route: Route, more: dict[str, str]) -> Route:
+        """Labels of the payload fill what the topic leaves empty; they do not overrule it."""
+        named = zip(self._plan.labels, route.labels, strict=True)
+        return self._checked(Route(route.service, tuple(value or more.get(name, "") for name, value in named)))
+
+
+def _reason(error: Exception) -> Reject:
+    if not isinstance(error, msgspec.ValidationError):
+        return Reject.UNPARSEABLE
+    return Reject.OUT_OF_RANGE if str(error).startswith("Number out of range") else Reject.SCHEMA
+
+
+class _Gather:
+    """The reports of a batch as they are found, each with its route and arrival."""
+
+    def __init__(self) -> None:
+        self._reports: list[Report] = []
+        self._route_of: list[int] = []
+        self._arrival_s: list[float] = []
+        self._routes: dict[Route, int] = {}
+        self._rejected: Counter[Reject] = Counter()
+        self._sample: dict[Reject, str] = {}
+
+    def route(self, route: Route) -> int:
+        return self._routes.setdefault(route, len(self._routes))
+
+    def add(self, report: Report, route: int, arrival_s: float) -> None:
+        self._reports.append(report)
+        self._route_of.append(route)
+        self._arrival_s.append(arrival_s)
+
+    def reject(self, reason: Reject, detail: str) -> None:
+        self._rejected[reason] += 1
+        self._sample.setdefault(reason, detail)
+
+    def decoded(self) -> Decoded:
+        batch, bad = batch_of(self._reports, self._route_of, self._arrival_s, list(self._routes))
+        for index in bad.tolist():
+            self.reject(Reject.OUT_OF_RANGE, msgspec.json.encode(self._reports[index]).decode())
+        return Decoded(batch, self._rejected, self._sample)

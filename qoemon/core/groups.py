@@ -1,0 +1,42 @@
+"""Label values as group numbers, bounded: beyond the limit new ones share one group that reads `other`."""
+
+from __future__ import annotations
+
+OTHER = "other"
+
+Labels = tuple[str, ...]
+
+
+class Groups:
+    """Numbers stay valid for the life of the process: counters must not change their meaning.
+
+    labels  how many label names a group has
+    limit   most groups, the one for all others not counted
+    """
+
+    def __init__(self, labels: int, limit: int) -> None:
+        self._other: Labels = (OTHER,) * labels
+        self._limit = limit
+        self._numbers: dict[Labels, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @property
+    def all(self) -> tuple[Labels, ...]:
+        """The label values of each group, in the order of the numbers."""
+        return tuple(self._numbers)
+
+    def number(self, labels: Labels) -> tuple[int, bool]:
+        """The group of these values, and whether they were pooled into `other` for want of room."""
+        known = self._numbers.get(labels)
+        if known is not None:
+            return known, False
+        taken = len(self._numbers) - (self._other in self._numbers)
+        full = taken >= self._limit
+        name = self._other if full else labels
+        return self._numbers.setdefault(name, len(self._numbers)), full
+
+    def load(self, groups: tuple[Labels, ...]) -> None:
+        """Take over what `all` gave."""
+        self._numbers = {labels: number for number, labels in enumerate(groups)}

@@ -1,0 +1,161 @@
+"""QoS conditions as bins, and windows as sums of their counts.
+
+Counts are integers, so what was added is forgotten exactly: an emptied window equals a fresh one bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qoemon.core.mapping import MEDIA_S, Qos
+from qoemon.core.scale import Counts, Floats
+
+Ints = NDArray[np.int64]
+Number = TypeVar("Number", np.int64, np.float64)
+
+STALL_COUNTS = 21
+"""n = 0, 1, ... 19, and 20 or more."""
+STALL_SLOTS = 62
+"""t = 0 exactly, slots of 1 s up to 60 s, and 60 s or more."""
+
+RESPONSE_FROM_S, RESPONSE_TO_S, RESPONSE_GROWTH = 0.001, 300.0, 1.02
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dimension of a condition.
+
+    values  (A,) what each bin is judged at
+    upper   (A,) where each bin ends, the last at infinity
+    """
+
+    name: str
+    unit: str
+    values: Floats
+    upper: Floats
+
+
+@dataclass(frozen=True)
+class Bins:
+    """The bins of a service's conditions: the product of its axes, the last axis running fastest."""
+
+    axes: tuple[Axis, ...]
+
+    @cached_property
+    def size(self) -> int:
+        return int(np.prod([len(axis.values) for axis in self.axes]))
+
+    @cached_property
+    def conditions(self) -> tuple[Floats, ...]:
+        """One (B,) array an axis: the condition at which each bin is judged."""
+        grid = np.meshgrid(*(axis.values for axis in self.axes), indexing="ij")
+        return tuple(values.ravel() for values in grid)
+
+    def marginals(self, counts: Counts) -> tuple[Counts, ...]:
+        """(G, B) counts to one (G, A) array an axis."""
+        cube = counts.reshape(len(counts), *(len(axis.values) for axis in self.axes))
+        dims = range(1, cube.ndim)
+        return tuple(cube.sum(axis=tuple(d for d in dims if d != axis)) for axis in dims)
+
+
+def bins_of(qos: Qos) -> Bins:
+    """The bins in which conditions of this kind are counted."""
+    return STALL_BINS if qos is Qos.STALLS else RESPONSE_BINS
+
+
+def _stall_axes() -> tuple[Axis, Axis]:
+    n = np.arange(STALL_COUNTS, dtype=np.float64)
+    slot_ends = np.arange(STALL_SLOTS - 1, dtype=np.float64)
+    t = np.concatenate([[0.0], slot_ends + 0.5])
+    return (
+        Axis("n", "stalls/min of media", n, np.append(n[:-1], np.inf)),
+        Axis("t", "s/min of media", t, np.append(slot_ends, np.inf)),
+    )
+
+
+def _response_axis() -> Axis:
+    size = int(np.ceil(np.log(RESPONSE_TO_S / RESPONSE_FROM_S) / np.log(RESPONSE_GROWTH)))
+    edges = RESPONSE_FROM_S * RESPONSE_GROWTH ** np.arange(size + 1)
+    return Axis("x", "s", np.sqrt(edges[:-1] * edges[1:]), np.append(edges[1:-1], np.inf))
+
+
+STALL_BINS = Bins(_stall_axes())
+RESPONSE_BINS = Bins((_response_axis(),))
+
+
+def stall_bin(stalls: Ints, stall_ms: Ints, play_ms: Ints) -> Ints:
+    """The bin of each session's condition, counts scaled to MEDIA_S of media.
+
+    Integer arithmetic: a session at the edge of a slot falls on the same side however its reports were cut.
+    Nothing played is the worst bin when the session stalled at all, else the best.
+
+    stalls, stall_ms, play_ms  (N,) sums over the rating interval, >= 0
+    returns                    (N,) bin numbers
+    """
+    media_ms = int(MEDIA_S * 1000)
+    played = np.maximum(play_ms, 1)
+    n = np.minimum((2 * stalls * media_ms + played) // (2 * played), STALL_COUNTS - 1)
+    t = np.minimum(stall_ms * int(MEDIA_S) // played + (stall_ms > 0), STALL_SLOTS - 1)
+    worst = (play_ms == 0) & (stall_ms > 0)
+    return np.where(worst, STALL_BINS.size - 1, n * STALL_SLOTS + t)
+
+
+def response_bin(response_s: Floats) -> Ints:
+    """The bin of each response time, (N,) seconds; shorter and longer ones fall in the first and last."""
+    x = np.clip(response_s, RESPONSE_FROM_S, RESPONSE_TO_S)
+    steps = np.log(x / RESPONSE_FROM_S) / np.log(RESPONSE_GROWTH)
+    bins: Ints = np.minimum(steps.astype(np.int64), RESPONSE_BINS.size - 1)
+    return bins
+
+
+class Window:
+    """The sum of the last `length` histograms, one appended at a time.
+
+    Only the sum is dense; what will have to be taken off again is kept as the cells that are not zero.
+    """
+
+    def __init__(self, length: int, bins: int) -> None:
+        self._length, self._bins = length, bins
+        self._parts: deque[tuple[Ints, Ints]] = deque()
+        self.counts: Counts = np.zeros((0, bins), dtype=np.int64)
+
+    def append(self, counts: Counts) -> None:
+        """Take in the newest histogram, (G, B), and forget the one that is now too old. G may have grown."""
+        # A new array: snapshots hold on to the former one.
+        self.counts = grown(self.counts, len(counts)) + counts
+        flat = counts.ravel()
+        cells = np.flatnonzero(flat)
+        self._parts.append((cells, flat[cells]))
+        while len(self._parts) > self._length:
+            old_cells, old_counts = self._parts.popleft()
+            self.counts.ravel()[old_cells] -= old_counts
+
+    def dump(self) -> dict[str, Ints]:
+        """The parts, oldest first, as flat arrays."""
+        cells, counts = zip(*self._parts, strict=True) if self._parts else ((), ())
+        return {
+            "sizes": np.array([len(part) for part in cells], dtype=np.int64),
+            "cells": np.concatenate([*cells, np.zeros(0, np.int64)]),
+            "counts": np.concatenate([*counts, np.zeros(0, np.int64)]),
+        }
+
+    def load(self, state: dict[str, Ints], groups: int) -> None:
+        """Take over what dump() gave."""
+        ends = np.cumsum(state["sizes"])[:-1]
+        parts = zip(np.split(state["cells"], ends), np.split(state["counts"], ends), strict=True)
+        for cells, counts in parts:
+            histogram = np.zeros((groups, self._bins), dtype=np.int64)
+            histogram.ravel()[cells] = counts
+            self.append(histogram)
+
+
+def grown(counts: NDArray[Number], rows: int) -> NDArray[Number]:
+    """The same array with at least so many rows, the new ones zero."""
+    missing = rows - len(counts)
+    return np.vstack([counts, np.zeros((missing, *counts.shape[1:]), counts.dtype)]) if missing > 0 else counts

@@ -1,0 +1,127 @@
+"""The daemon minus its I/O: batches in, snapshots out, time as an argument.
+
+    batch ─▶ sessions ─▶ base histogram (G,B) ─▶ longer windows ─▶ @ kernel ─▶ Snapshot
+
+A Monitor holds one shard of the sessions. Time only moves forward, tick by tick: whatever is asked of it, first
+the ticks that have passed are entered, so that a base window is complete before anything of the next tick is
+taken in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from qoemon.core.batch import Batch
+from qoemon.core.judge import Judge
+from qoemon.core.plan import Plan
+from qoemon.core.service import ServiceMonitor, State
+from qoemon.core.snapshot import Snapshot
+from qoemon.core.tally import Event, Tally
+
+STATE_VERSION = 1
+
+
+class StateError(ValueError):
+    """A dumped state that this Monitor cannot take over; says why."""
+
+
+class Monitor:
+    """Judges the sessions of all services of a plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, self._judge = plan, Judge(plan)
+        self._services = [ServiceMonitor(s, plan, self._judge.kernels[s.name]) for s in plan.services]
+        self._number = {s.name: index for index, s in enumerate(plan.services)}
+        self._events: Counter[Event] = Counter()
+        self._tick: int | None = None
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are held."""
+        return sum(len(monitor.sessions) for monitor in self._services)
+
+    def apply(self, batch: Batch, now_s: float) -> None:
+        """Take in reports at now_s, seconds since the epoch."""
+        tick = self._advance(now_s)
+        of_route = np.array([self._number[route.service] for route in batch.routes], np.int64)
+        for number in np.unique(of_route).tolist():
+            mine = batch.take(np.flatnonzero(of_route[batch.route] == number))
+            self._events.update(self._services[number].apply(mine, tick))
+
+    def tallies(self, now_s: float) -> tuple[Tally, ...]:
+        """The counts of each service at the newest tick that is not after now_s."""
+        at_s = self._advance(now_s) * self._plan.timing.tick_s
+        return tuple(monitor.tally(at_s) for monitor in self._services)
+
+    def snapshot(self, now_s: float) -> Snapshot:
+        """What all users answer, as of the newest tick that is not after now_s."""
+        tallies = self.tallies(now_s)
+        time_s = self._advance(now_s) * self._plan.timing.tick_s
+        return self._judge.snapshot(tallies, time_s=time_s, events=self._events, sessions=self.sessions)
+
+    def dump(self) -> State:
+        """Everything held, as arrays by name: what a restart, a replay or another shard needs."""
+        meta = {
+            "version": STATE_VERSION,
+            "plan": self._fingerprint(),
+            "tick": self._tick,
+            "events": self._events,
+            "groups": {m.service.name: m.groups.all for m in self._services},
+        }
+        state: State = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
+        for monitor in self._services:
+            state |= {f"{monitor.service.name}/{name}": array for name, array in monitor.dump().items()}
+        return state
+
+    def load(self, state: State) -> None:
+        """Take over what dump() gave, into a Monitor that has seen nothing yet; StateError if it does not fit."""
+        meta = json.loads(state["meta"].tobytes())
+        if meta["version"] != STATE_VERSION:
+            raise StateError(f"the state has version {meta['version']}, this qoemon reads version {STATE_VERSION}")
+        if (was := meta["plan"]) != (now := self._fingerprint()):
+            differ = ", ".join(key for key in now if was.get(key) != now[key])
+            raise StateError(f"the state was dumped under another configuration: {differ} differ")
+        self._events = Counter({Event(name): number for name, number in meta["events"].items()})
+        self._tick = meta["tick"]
+        for monitor in self._services:
+            name = monitor.service.name
+            groups = tuple(tuple(labels) for labels in meta["groups"][name])
+            mine = {key.removeprefix(f"{name}/"): a for key, a in state.items() if key.startswith(f"{name}/")}
+            monitor.load(mine, groups, self._tick or 0)
+
+    def _fingerprint(self) -> dict[str, Any]:
+        """The parts of the plan that the meaning of a state depends on, as JSON knows them."""
+        timing = self._plan.timing
+        return {
+            "services": {s.name: [s.mapping.qos, s.counters, s.bins.size] for s in self._plan.services},
+            "labels": list(self._plan.labels),
+            "timing": [timing.tick_s, timing.interval_s, list(timing.windows_s), timing.clock],
+        }
+
+    def _advance(self, now_s: float) -> int:
+        """Enter every tick up to now_s; the present one. A clock that was set back stands still here."""
+        tick = int(now_s // self._plan.timing.tick_s)
+        if self._tick is None:
+            self._tick = tick
+            for monitor in self._services:
+                self._events.update(monitor.enter(tick, evaluate=True))
+        for passed in self._ticks_between(self._tick, tick):
+            for monitor in self._services:
+                self._events.update(monitor.enter(passed, evaluate=passed == tick))
+        self._tick = max(self._tick, tick)
+        return self._tick
+
+    def _ticks_between(self, old: int, new: int) -> Iterable[int]:
+        """The ticks to enter. After a very long gap, a year say, those in which nothing can happen are left out:
+        every session has timed out, and the longest window has not begun.
+        """
+        timing = self._plan.timing
+        settled = old + int((timing.session_timeout_s + 2 * timing.interval_s) // timing.tick_s) + 1
+        resume = new - max(timing.windows_s) // timing.tick_s
+        yield from range(old + 1, min(settled, new) + 1)
+        yield from range(max(settled, resume) + 1, new + 1)

@@ -1,0 +1,95 @@
+"""What a Monitor is told to do: services, time, bounds. Checked when made, by whoever reads the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from qoemon.core.histogram import Bins, bins_of
+from qoemon.core.mapping import QosMapping, RatingModel
+from qoemon.core.rating import Kernel
+from qoemon.core.scale import ACR5, Scale
+from qoemon.core.topic import TopicTemplate
+
+
+class Counters(StrEnum):
+    """What a service's clients count: since the session began, or since their last report."""
+
+    CUMULATIVE = "cumulative"
+    DELTA = "delta"
+
+
+class Clock(StrEnum):
+    """Which time places a report: when it arrived, or what it says."""
+
+    ARRIVAL = "arrival"
+    REPORT = "report"
+
+
+@dataclass(frozen=True)
+class Service:
+    """How one service is judged: which QoS, mapping, theta, scale."""
+
+    name: str
+    mapping: QosMapping
+    theta: float
+    theta_band: tuple[float, ...] = ()
+    model: RatingModel = RatingModel.BETA
+    counters: Counters = Counters.CUMULATIVE
+    scale: Scale = ACR5
+
+    @property
+    def bins(self) -> Bins:
+        """The bins of its conditions."""
+        return bins_of(self.mapping.qos)
+
+    def kernel(self, quantiles: tuple[float, ...]) -> Kernel:
+        """The distribution of ratings in each of its bins."""
+        return Kernel(
+            self.mapping(*self.bins.conditions),
+            self.theta,
+            scale=self.scale,
+            model=self.model,
+            band=self.theta_band,
+            quantiles=quantiles,
+        )
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds. tick_s divides interval_s, the rating interval; windows_s are multiples of it, itself the first."""
+
+    tick_s: int = 10
+    interval_s: int = 60
+    windows_s: tuple[int, ...] = (60, 300, 3600)
+    session_timeout_s: float = 300
+    min_active_s: float = 5
+    clock: Clock = Clock.ARRIVAL
+
+    @property
+    def slices(self) -> int:
+        """Ticks in a rating interval."""
+        return self.interval_s // self.tick_s
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What grows has a bound."""
+
+    sessions: int = 1_000_000
+    groups: int = 1000
+    message_bytes: int = 256 * 1024
+    reports_per_message: int = 1000
+    label_length: int = 128
+
+
+@dataclass(frozen=True)
+class Plan:
+    """labels: the names of the group labels, the topics' first; a report lacks some where its topic does."""
+
+    services: tuple[Service, ...]
+    topics: tuple[TopicTemplate, ...]
+    labels: tuple[str, ...]
+    timing: Timing = field(default_factory=Timing)
+    limits: Limits = field(default_factory=Limits)
+    quantiles: tuple[float, ...] = (0.05, 0.1, 0.5, 0.9)

@@ -1,0 +1,44 @@
+"""What one client says about one session: the wire format, version 1."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+ABSENT_INT = -(2**63)
+ABSENT_FLOAT = -2.2250738585072014e-308
+"""Stand for a field that was left out. No client sends them, and unlike None they fit in a column."""
+
+
+class Reject(StrEnum):
+    """Why a report was not taken. Each bad report counts under exactly one."""
+
+    UNPARSEABLE = "unparseable"
+    SCHEMA = "schema"
+    OUT_OF_RANGE = "out_of_range"
+    TOO_LARGE = "too_large"
+    UNKNOWN_SERVICE = "unknown_service"
+
+
+class Report(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
+    """One report. Unknown fields are ignored; a counter that is left out has not changed."""
+
+    session: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    seq: int = ABSENT_INT
+    ts: float = ABSENT_FLOAT
+    stall_count: int = ABSENT_INT
+    stall_s: float = ABSENT_FLOAT
+    play_s: float = ABSENT_FLOAT
+    stalled: bool = False
+    response_s: float | list[float] = ABSENT_FLOAT
+    end: bool = False
+    labels: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Route(NamedTuple):
+    """Where a report belongs: its service, and the values of the label names that the plan lists."""
+
+    service: str
+    labels: tuple[str, ...]

@@ -1,0 +1,191 @@
+"""One service's sessions, tick by tick: reports in, a Tally out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qoemon.core.batch import Batch, Placed
+from qoemon.core.groups import Groups, Labels
+from qoemon.core.histogram import Ints, Window, grown
+from qoemon.core.mapping import Qos
+from qoemon.core.plan import Clock, Plan, Service
+from qoemon.core.rating import Kernel
+from qoemon.core.report import ABSENT_FLOAT
+from qoemon.core.responses import ResponseSlices
+from qoemon.core.scale import Counts, Floats
+from qoemon.core.sessions import NO_GROUP, Admitted, SessionTable
+from qoemon.core.stalls import StallCounters
+from qoemon.core.tally import Event, Tally
+
+State = dict[str, NDArray[Any]]
+
+
+class _Conditions(Protocol):
+    """What turns a service's reports into its base histogram."""
+
+    def apply(self, admitted: Admitted, placed: Placed) -> int: ...
+    def histogram(self, at_s: float, groups: int) -> Counts: ...
+    def open_stalls(self) -> tuple[Ints, Floats]: ...
+    def enter(self, tick: int) -> None: ...
+    def remove(self, rows: Ints) -> None: ...
+    def dump(self) -> State: ...
+    def load(self, state: State, rows: Ints) -> None: ...
+
+
+class ServiceMonitor:
+    """Sessions, groups and windows of one service. Time moves by enter(), one tick after the other."""
+
+    def __init__(self, service: Service, plan: Plan, kernel: Kernel) -> None:
+        self.service, self._timing, self._kernel = service, plan.timing, kernel
+        self.groups = Groups(len(plan.labels), plan.limits.groups)
+        self.sessions = SessionTable(plan.limits.sessions)
+        self._conditions: _Conditions = (
+            StallCounters(self.sessions, plan.timing, service.counters)
+            if service.mapping.qos is Qos.STALLS
+            else ResponseSlices(plan.timing.slices)
+        )
+        bins = service.bins
+        self._base: Counts = np.zeros((0, bins.size), np.int64)
+        self._longer = {
+            length: Window(length // plan.timing.interval_s, bins.size)
+            for length in plan.timing.windows_s
+            if length != plan.timing.interval_s
+        }
+        self._expected: Floats = np.zeros((0, len(service.scale.ratings)))
+        self._marginals = tuple(np.zeros((0, len(axis.values)), np.int64) for axis in bins.axes)
+
+    def apply(self, batch: Batch, tick: int) -> Counter[Event]:
+        """Take in reports, all of this service, during a tick."""
+        mine = [route.service == self.service.name for route in batch.routes]
+        numbers = [
+            self.groups.number(route.labels) if of_mine else (NO_GROUP, False)
+            for route, of_mine in zip(batch.routes, mine, strict=True)
+        ]
+        group = np.array([number for number, _ in numbers], np.int64)[batch.route]
+        pooled = np.array([full for _, full in numbers], np.bool_)[batch.route]
+        at_s, ahead = self._time_of(batch)
+        at_tick = (at_s // self._timing.tick_s).astype(np.int64)
+        late = at_tick <= tick - self._timing.slices
+        if self._timing.clock is Clock.ARRIVAL:
+            # The clock was set back: what arrives is still what happens now.
+            at_s[late], at_tick[late], late = tick * self._timing.tick_s, tick, np.zeros_like(late)
+        placed = Placed(batch, group, at_s, np.minimum(at_tick, tick))
+        admitted = self.sessions.admit(batch.session, group, batch.seq, at_s, batch.end)
+        resets = self._conditions.apply(admitted, placed)
+        counted = admitted.position
+        return Counter(
+            {
+                Event.REPORT: len(counted),
+                Event.DUPLICATE: admitted.duplicates,
+                Event.REFUSED: admitted.refused,
+                Event.RESET: resets,
+                Event.LATE: int(np.count_nonzero(late[counted])),
+                Event.AHEAD: int(np.count_nonzero(ahead[counted])),
+                Event.POOLED: int(np.count_nonzero(pooled[counted])),
+            }
+        )
+
+    def enter(self, tick: int, *, evaluate: bool) -> Counter[Event]:
+        """End the tick before and begin this one.
+
+        evaluate  whether anyone will look at the base window; where a rating interval closes it is needed anyway
+        """
+        at_s = tick * self._timing.tick_s
+        closes = at_s % self._timing.interval_s == 0
+        if evaluate or closes:
+            self._base = self._conditions.histogram(at_s, len(self.groups))
+        if closes:
+            self._close()
+        over = self.sessions.over(at_s, self._timing.session_timeout_s, self._timing.interval_s)
+        silent = int(np.count_nonzero(~self.sessions.ended[over]))
+        self.sessions.remove(over)
+        self._conditions.remove(over)
+        self._conditions.enter(tick)
+        return Counter({Event.EXPIRED: silent})
+
+    def tally(self, at_s: float) -> Tally:
+        """All counts as of the tick at at_s, the last that was entered."""
+        size = len(self.groups)
+        for window in self._longer.values():
+            window.counts = grown(window.counts, size)
+        self._base = grown(self._base, size)
+        self._grow_totals()
+        open_stalls, oldest_s = self._open_stalls(at_s, size)
+        windows = {self._timing.interval_s: self._base}
+        windows |= {length: window.counts for length, window in self._longer.items()}
+        return Tally(
+            service=self.service.name,
+            groups=self.groups.all,
+            windows=windows,
+            active_sessions=self._active(at_s, size),
+            open_stalls=open_stalls,
+            oldest_stall_s=oldest_s,
+            expected_ratings=self._expected,
+            marginals=self._marginals,
+        )
+
+    def dump(self) -> State:
+        """All that a restart needs, as arrays by name."""
+        parts: dict[str, State] = {
+            "sessions": self.sessions.dump(),
+            "conditions": self._conditions.dump(),
+            "totals": {"expected": self._expected, **{str(i): m for i, m in enumerate(self._marginals)}},
+            "base": {"counts": self._base},
+        }
+        parts |= {f"window-{length}": window.dump() for length, window in self._longer.items()}
+        return {f"{part}/{name}": array for part, state in parts.items() for name, array in state.items()}
+
+    def load(self, state: State, groups: tuple[Labels, ...], tick: int) -> None:
+        """Take over what dump() gave, into a monitor that has seen nothing yet."""
+
+        def part(name: str) -> State:
+            return {key.split("/", 1)[1]: array for key, array in state.items() if key.startswith(f"{name}/")}
+
+        self.groups.load(groups)
+        self._conditions.enter(tick)
+        self._conditions.load(part("conditions"), self.sessions.load(part("sessions")))
+        for length, window in self._longer.items():
+            window.load(part(f"window-{length}"), len(groups))
+        totals = part("totals")
+        self._expected = totals["expected"]
+        self._marginals = tuple(totals[str(i)] for i in range(len(self._marginals)))
+        self._base = part("base")["counts"]
+
+    def _time_of(self, batch: Batch) -> tuple[Floats, NDArray[np.bool_]]:
+        """(R,) the time that places each report, and whether it claimed to come from the future."""
+        if self._timing.clock is Clock.ARRIVAL:
+            return batch.arrival_s.copy(), np.zeros(len(batch), np.bool_)
+        said = np.where(batch.ts_s == ABSENT_FLOAT, batch.arrival_s, batch.ts_s)
+        return np.minimum(said, batch.arrival_s), said > batch.arrival_s
+
+    def _close(self) -> None:
+        """A rating interval is over: the base window is exactly that interval."""
+        for window in self._longer.values():
+            window.append(self._base)
+        self._grow_totals()
+        # New arrays: snapshots hold on to the former ones.
+        self._expected = self._expected + self._kernel.expected_ratings(self._base)
+        fresh = self.service.bins.marginals(self._base)
+        self._marginals = tuple(old + new for old, new in zip(self._marginals, fresh, strict=True))
+
+    def _grow_totals(self) -> None:
+        self._expected = grown(self._expected, len(self.groups))
+        self._marginals = tuple(grown(m, len(self.groups)) for m in self._marginals)
+
+    def _active(self, at_s: float, size: int) -> Ints:
+        rows = self.sessions.rows
+        group = self.sessions.group[:rows]
+        heard = (self.sessions.last_s[:rows] >= at_s - self._timing.interval_s) & ~self.sessions.ended[:rows]
+        heard[self._conditions.open_stalls()[0]] = True
+        return np.bincount(group[heard & (group != NO_GROUP)], minlength=size)
+
+    def _open_stalls(self, at_s: float, size: int) -> tuple[Ints, Floats]:
+        rows, since_s = self._conditions.open_stalls()
+        group = self.sessions.group[rows]
+        oldest_s = np.zeros(size)
+        np.maximum.at(oldest_s, group, at_s - since_s)
+        return np.bincount(group, minlength=size), oldest_s

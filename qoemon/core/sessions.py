@@ -1,0 +1,194 @@
+"""Who is there: session ids as rows of a table, duplicates, and when a session is over.
+
+Reports of a batch are put in the order of their sessions and, within one, of their `seq`; a repeated or older
+`seq` is a duplicate. Everything after that works on whole columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qoemon.core.batch import Flags
+from qoemon.core.histogram import Ints
+from qoemon.core.report import ABSENT_INT
+from qoemon.core.scale import Floats
+
+NO_ID = ""
+NO_GROUP = -1
+NO_SEQ = -1
+_FIRST_ROWS = 1024
+_GROWTH = 1.25
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """The reports of a batch that count, sorted by row, then `seq`, then arrival.
+
+    position  (R,) where each stood in the batch
+    row       (R,) its session's row, ascending
+    first     (R,) whether it is its session's first in this batch
+    before_s  (R,) when the same session was last heard before it, seconds since the epoch; NaN if never
+    duplicates, refused  how many reports are left out, as repeated and for want of room
+    """
+
+    position: Ints
+    row: Ints
+    first: Flags
+    before_s: Floats
+    duplicates: int
+    refused: int
+
+    @property
+    def last(self) -> Flags:
+        """(R,) whether it is its session's last in this batch."""
+        return np.append(self.first[1:], True)[: len(self.first)]
+
+
+class SessionTable:
+    """Up to `limit` sessions of one service. Rows without a session have NO_GROUP.
+
+    group   (rows,) int32
+    seq     (rows,) the newest seen, or NO_SEQ
+    last_s  (rows,) when last heard, seconds since the epoch
+    ended   (rows,) whether its client said that it is over
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._row_of: dict[str, int] = {}
+        self._ids: list[str] = []
+        self._free: list[int] = []
+        self.group = np.zeros(0, np.int32)
+        self.seq = np.zeros(0, np.int64)
+        self.last_s = np.zeros(0)
+        self.ended = np.zeros(0, np.bool_)
+
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    @property
+    def rows(self) -> int:
+        """How many rows are or were in use: the others need no look."""
+        return len(self._ids)
+
+    @property
+    def capacity(self) -> int:
+        """How many rows there is room for before the columns grow."""
+        return len(self.group)
+
+    def admit(self, session: Sequence[str], group: Ints, seq: Ints, at_s: Floats, end: Flags) -> Admitted:
+        """Enter a batch of R reports: find or make their sessions, and tell which reports count."""
+        rows = self._find_or_make(session)
+        order = np.lexsort((seq, rows))
+        order = order[rows[order] >= 0]
+        fresh = self._fresh(rows[order], seq[order])
+        kept = order[fresh]
+        row, at = rows[kept], at_s[kept]
+        first = np.diff(row, prepend=-1) != 0
+        admitted = Admitted(
+            position=kept,
+            row=row,
+            first=first,
+            before_s=np.where(first, self.last_s[row], np.roll(at, 1)),
+            duplicates=int(np.count_nonzero(~fresh)),
+            refused=int(np.count_nonzero(rows < 0)),
+        )
+        self._remember(admitted, group, seq, at, end)
+        return admitted
+
+    def over(self, at_s: float, timeout_s: float, interval_s: float) -> Ints:
+        """Rows of the sessions that are to leave: silent for the timeout, or ended and out of every slice."""
+        last_s = self.last_s[: self.rows]
+        leave = np.where(self.ended[: self.rows], interval_s, timeout_s)
+        return np.flatnonzero((self.group[: self.rows] != NO_GROUP) & (last_s + leave <= at_s))
+
+    def remove(self, rows: Ints) -> None:
+        """Forget these sessions; their rows will serve others."""
+        self.group[rows] = NO_GROUP
+        for row in rows.tolist():
+            del self._row_of[self._ids[row]]
+            self._ids[row] = NO_ID
+        self._free.extend(rows.tolist())
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """The sessions that are there, row by row, as arrays."""
+        there = np.flatnonzero(self.group[: self.rows] != NO_GROUP)
+        texts = [self._ids[row].encode() for row in there.tolist()]
+        return {
+            "row": there,
+            "id": np.frombuffer(b"".join(texts), np.uint8),
+            "id_length": np.array([len(text) for text in texts], np.int64),
+            "group": self.group[there],
+            "seq": self.seq[there],
+            "last_s": self.last_s[there],
+            "ended": self.ended[there],
+        }
+
+    def load(self, state: dict[str, NDArray[Any]]) -> Ints:
+        """Take over what dump() gave, into an empty table; the new rows, in the order of the state."""
+        ends = np.cumsum(state["id_length"]).tolist()
+        text = state["id"].tobytes()
+        ids = [
+            text[end - length : end].decode() for end, length in zip(ends, state["id_length"].tolist(), strict=True)
+        ]
+        rows = self._find_or_make(ids)
+        for name in ("group", "seq", "last_s", "ended"):
+            getattr(self, name)[rows] = state[name]
+        return rows
+
+    def _find_or_make(self, session: Sequence[str]) -> Ints:
+        rows = np.fromiter(map(self._row_of.get, session, repeat(-1)), np.int64, len(session))
+        for position in np.flatnonzero(rows < 0).tolist():
+            rows[position] = self._make(session[position])
+        self._grow()
+        return rows
+
+    def _make(self, session: str) -> int:
+        known = self._row_of.get(session)  # made a moment ago, for an earlier report of the same batch
+        if known is not None:
+            return known
+        if len(self._row_of) >= self._limit:
+            return -1
+        if self._free:
+            row = self._free.pop()
+            self._ids[row] = session
+            self._clear(row)
+        else:
+            row = len(self._ids)
+            self._ids.append(session)
+        self._row_of[session] = row
+        return row
+
+    def _clear(self, row: int) -> None:
+        self.seq[row], self.last_s[row], self.ended[row] = NO_SEQ, np.nan, False
+
+    def _grow(self) -> None:
+        if self.rows <= self.capacity:
+            return
+        more = max(_FIRST_ROWS, int(self.rows * _GROWTH)) - self.capacity
+        self.group = np.append(self.group, np.full(more, NO_GROUP, np.int32))
+        self.seq = np.append(self.seq, np.full(more, NO_SEQ, np.int64))
+        self.last_s = np.append(self.last_s, np.full(more, np.nan))
+        self.ended = np.append(self.ended, np.zeros(more, np.bool_))
+
+    def _fresh(self, row: Ints, seq: Ints) -> Flags:
+        """Which reports are not duplicates; row and seq sorted."""
+        newest = self.seq[row]
+        again = np.diff(row, prepend=-1) == 0
+        newest[again] = np.maximum(newest[again], np.roll(seq, 1)[again])
+        fresh: Flags = (seq == ABSENT_INT) | (seq > newest)
+        return fresh
+
+    def _remember(self, admitted: Admitted, group: Ints, seq: Ints, at_s: Floats, end: Flags) -> None:
+        last = admitted.last
+        row, position = admitted.row[last], admitted.position[last]
+        self.group[row] = group[position]
+        self.seq[row] = np.maximum(self.seq[row], seq[position])
+        self.last_s[row] = np.fmax(self.last_s[row], at_s[last])
+        self.ended[row] = end[position]

@@ -1,0 +1,205 @@
+"""What stalls did to each session: counters become differences, differences fall into slices of a tick.
+
+A session's condition is the sum of its slices over the rating interval, and of the stall that is still open. In a
+total outage nobody reports the end of a stall, so an open one counts as it runs, whether its client speaks or not.
+What ran is provisional; when the client is heard again its difference is laid back over the time in which it ran,
+so that each second of stalling counts once, in the interval in which it happened.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qoemon.core.batch import Flags, Placed
+from qoemon.core.histogram import STALL_BINS, Ints, stall_bin
+from qoemon.core.plan import Counters, Timing
+from qoemon.core.report import ABSENT_INT
+from qoemon.core.scale import Counts, Floats
+from qoemon.core.sessions import Admitted, SessionTable
+
+MOST = 2**30
+"""A slice holds no more than this (12 days in ms): adding to it can't overflow, whatever clients claim."""
+
+
+class _Told(NamedTuple):
+    """What R admitted reports tell, in their order: (3, R) counters, and (R,) each of the others."""
+
+    counters: Ints
+    stalled: Flags
+    at_s: Floats
+    tick: Ints
+
+
+class StallCounters:
+    """The stall columns beside a SessionTable, row for row.
+
+    counters  (3, rows) stalls, stall_ms, play_ms as last told
+    known     (rows,) whether a report has set them
+    slices    (3, ticks in a rating interval, rows) their differences
+    since_s   (rows,) when the open stall was first heard of, NaN without one
+    """
+
+    def __init__(self, sessions: SessionTable, timing: Timing, counting: Counters) -> None:
+        self._sessions, self._timing, self._counting = sessions, timing, counting
+        self._tick = 0
+        self.counters = np.zeros((3, 0), np.int64)
+        self.known = np.zeros(0, np.bool_)
+        self.slices = np.zeros((3, timing.slices, 0), np.int32)
+        self.since_s = np.zeros(0)
+
+    def apply(self, admitted: Admitted, placed: Placed) -> int:
+        """Take in the reports of a batch; how many told a counter that fell, which is a reset."""
+        self._grow()
+        told = _told(admitted, placed)
+        if self._counting is Counters.CUMULATIVE:
+            differences, resets = self._differences(admitted, told.counters)
+        else:
+            differences, resets = np.maximum(told.counters, 0), 0
+        # Stalls and played media are placed with the report, stall seconds where they ran.
+        self._place(0, admitted.row, told.tick, differences[0])
+        self._place(2, admitted.row, told.tick, differences[2])
+        self._place_stall_time(admitted, told, differences[1])
+        self._follow_open_stalls(admitted, told)
+        return resets
+
+    def histogram(self, at_s: float, groups: int) -> Counts:
+        """(groups, B) conditions of the sessions over the rating interval that ends at at_s."""
+        rows = self._sessions.rows
+        stalls, stall_ms, play_ms = self.slices[:, :, :rows].sum(axis=1, dtype=np.int64)
+        running = np.flatnonzero(self._open())
+        ran_s = np.clip(at_s - self._sessions.last_s[running], 0, self._timing.interval_s)
+        stall_ms[running] += np.rint(ran_s * 1000).astype(np.int64)
+        judged = np.flatnonzero(stall_ms + play_ms >= max(self._timing.min_active_s * 1000, 1))
+        cell = self._sessions.group[judged] * np.int64(STALL_BINS.size)
+        cell += stall_bin(stalls[judged], stall_ms[judged], play_ms[judged])
+        return np.bincount(cell, minlength=groups * STALL_BINS.size).reshape(groups, STALL_BINS.size)
+
+    def open_stalls(self) -> tuple[Ints, Floats]:
+        """Rows with an open stall, and when each was first heard of, seconds since the epoch."""
+        rows = np.flatnonzero(self._open())
+        return rows, self.since_s[rows]
+
+    def enter(self, tick: int) -> None:
+        """Begin a tick: its slice forgets what it held a rating interval ago."""
+        self._tick = tick
+        self.slices[:, tick % self._timing.slices] = 0
+
+    def remove(self, rows: Ints) -> None:
+        """Forget these sessions."""
+        self._grow()
+        self.counters[:, rows] = 0
+        self.known[rows] = False
+        self.slices[:, :, rows] = 0
+        self.since_s[rows] = np.nan
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """The columns of all rows that are or were in use."""
+        self._grow()
+        rows = self._sessions.dump()["row"]
+        return {
+            "counters": self.counters[:, rows],
+            "known": self.known[rows],
+            "slices": self.slices[:, :, rows],
+            "since_s": self.since_s[rows],
+        }
+
+    def load(self, state: dict[str, NDArray[Any]], rows: Ints) -> None:
+        """Take over what dump() gave, for the rows that the session table gave out."""
+        self._grow()
+        self.counters[:, rows] = state["counters"]
+        self.known[rows] = state["known"]
+        self.slices[:, :, rows] = state["slices"]
+        self.since_s[rows] = state["since_s"]
+
+    def _open(self) -> Flags:
+        self._grow()
+        return ~np.isnan(self.since_s[: self._sessions.rows])
+
+    def _grow(self) -> None:
+        more = self._sessions.capacity - len(self.known)
+        if more == 0:
+            return
+        self.counters = np.concatenate([self.counters, np.zeros((3, more), np.int64)], axis=1)
+        self.known = np.append(self.known, np.zeros(more, np.bool_))
+        empty = np.zeros((3, self._timing.slices, more), np.int32)
+        self.slices = np.concatenate([self.slices, empty], axis=2)
+        self.since_s = np.append(self.since_s, np.full(more, np.nan))
+
+    def _differences(self, admitted: Admitted, told: Ints) -> tuple[Ints, int]:
+        """Cumulative counters to what is new in each report, (3, R), and the number of resets."""
+        row, last = admitted.row, admitted.last
+        now = np.stack([_carried(column, self.counters[i][row], admitted.first) for i, column in enumerate(told)])
+        before = np.where(admitted.first, self.counters[:, row], np.roll(now, 1, axis=1))
+        fell = now < before
+        new = np.where(fell, now, now - before)
+        unknown = admitted.first & ~self.known[row]
+        # Age by what was lived through: wall clocks of clients lie, and paused time is no experience.
+        older = now[1] + now[2] > self._timing.interval_s * 1000
+        new[:, unknown & older] = 0
+        self.counters[:, row[last]] = now[:, last]
+        self.known[row] = True
+        return new, int(np.count_nonzero(fell.any(axis=0)))
+
+    def _place_stall_time(self, admitted: Admitted, told: _Told, stall_ms: Ints) -> None:
+        ran_on = self._was_open(admitted, told.stalled) & (stall_ms > 0)
+        self._place(1, admitted.row, told.tick, np.where(ran_on, 0, stall_ms))
+        row, tick, at_s = admitted.row[ran_on], told.tick[ran_on], told.at_s[ran_on]
+        began_s, total = admitted.before_s[ran_on], stall_ms[ran_on]
+        # The open stall ran from the last report on, for as long as there is time for it.
+        ran = np.minimum(total, np.rint(np.maximum(at_s - began_s, 0) * 1000).astype(np.int64))
+        left = total.copy()
+        for back in range(self._timing.slices):
+            start_s = (tick - back) * self._timing.tick_s
+            earlier = np.clip(np.rint((start_s - began_s) * 1000).astype(np.int64), 0, ran)
+            self._place(1, row, tick - back, left - earlier)
+            left = earlier
+
+    def _was_open(self, admitted: Admitted, stalled: Flags) -> Flags:
+        """Whether a stall was open when the session was last heard before each report."""
+        return np.where(admitted.first, ~np.isnan(self.since_s[admitted.row]), np.roll(stalled, 1))
+
+    def _place(self, counter: int, row: Ints, tick: Ints, amount: Ints) -> None:
+        """Add amounts to the slices of their ticks, those too old for any slice left out.
+
+        Several may meet in one cell; a cell stops at MOST.
+        """
+        slices = self.slices[counter]
+        cell = tick % self._timing.slices * slices.shape[1] + row
+        there = np.flatnonzero((amount > 0) & (tick > self._tick - self._timing.slices))
+        there = there[np.argsort(cell[there], kind="stable")]
+        if not len(there):
+            return
+        begins = np.flatnonzero(np.diff(cell[there], prepend=-1))
+        cells = cell[there][begins]
+        sums = np.add.reduceat(amount[there], begins)
+        flat = slices.reshape(-1)
+        flat[cells] = np.minimum(flat[cells] + sums, MOST)
+
+    def _follow_open_stalls(self, admitted: Admitted, told: _Told) -> None:
+        last = admitted.last
+        row, opened = admitted.row[last], told.stalled[last]
+        began = np.where(np.isnan(self.since_s[row]), told.at_s[last], self.since_s[row])
+        self.since_s[row] = np.where(opened, began, np.nan)
+
+
+def _told(admitted: Admitted, placed: Placed) -> _Told:
+    batch, position = placed.batch, admitted.position
+    return _Told(
+        counters=np.stack([column[position] for column in (batch.stalls, batch.stall_ms, batch.play_ms)]),
+        stalled=batch.stalled[position] & ~batch.end[position],
+        at_s=placed.at_s[position],
+        tick=placed.tick[position],
+    )
+
+
+def _carried(told: Ints, known: Ints, first: Flags) -> Ints:
+    """Counters with those left out filled by what was told before: (R,) by session, then seq."""
+    if (told != ABSENT_INT).all():
+        return told
+    index = np.arange(len(told))
+    begin = np.maximum.accumulate(np.where(first, index, 0))
+    newest = np.maximum.accumulate(np.where(told != ABSENT_INT, index, -1))
+    return np.where(newest >= begin, told[newest], known)

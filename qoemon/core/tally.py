@@ -1,0 +1,84 @@
+"""The counts of one service at a tick: all that its QoE depends on, and all that shards have to add."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from qoemon.core.groups import Labels
+from qoemon.core.histogram import Ints
+from qoemon.core.scale import Counts, Floats
+
+
+class Event(StrEnum):
+    """What a Monitor counts on the way."""
+
+    REPORT = "reports"
+    """taken in: decoded, of a known service, no duplicate"""
+    DUPLICATE = "reports_duplicate"
+    """a repeated or older seq"""
+    LATE = "reports_late"
+    """by its ts too old for the base window: it moves the baseline only"""
+    AHEAD = "reports_ahead"
+    """its ts lies in the future: taken as now"""
+    RESET = "counter_resets"
+    """a cumulative counter fell: counted from zero"""
+    POOLED = "reports_pooled"
+    """of a label set beyond the limit of groups: pooled in `other`"""
+    REFUSED = "reports_refused"
+    """of a new session beyond the limit of sessions"""
+    EXPIRED = "sessions_expired"
+    """sessions that fell silent for the session timeout"""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts of G groups in B bins. Sessions must be whole on one shard; then shards add up exactly.
+
+    groups          label values, one tuple a group
+    windows         (G, B) conditions, by the window's length in seconds, the base window among them
+    active_sessions (G,) heard in the base window or in an open stall
+    open_stalls     (G,)
+    oldest_stall_s  (G,) how long the oldest open stall has run, 0 without one
+    expected_ratings (G, K) users expected to have given each rating, over all closed rating intervals
+    marginals       (G, A) an axis: conditions in its bins, over all closed rating intervals
+    """
+
+    service: str
+    groups: tuple[Labels, ...]
+    windows: Mapping[int, Counts]
+    active_sessions: Ints
+    open_stalls: Ints
+    oldest_stall_s: Floats
+    expected_ratings: Floats
+    marginals: tuple[Counts, ...]
+
+
+def merge(tallies: Sequence[Tally]) -> Tally:
+    """The tally of one service over all shards that hold some of its sessions."""
+    groups = tuple(dict.fromkeys(labels for tally in tallies for labels in tally.groups))
+    number = {labels: index for index, labels in enumerate(groups)}
+    places = [np.array([number[labels] for labels in tally.groups], np.int64) for tally in tallies]
+
+    def total(columns: Sequence[Counts | Floats]) -> np.ndarray:
+        out = np.zeros((len(groups), *columns[0].shape[1:]), columns[0].dtype)
+        for place, column in zip(places, columns, strict=True):
+            out[place] += column
+        return out
+
+    oldest = np.zeros(len(groups))
+    for place, tally in zip(places, tallies, strict=True):
+        oldest[place] = np.maximum(oldest[place], tally.oldest_stall_s)
+    return Tally(
+        service=tallies[0].service,
+        groups=groups,
+        windows={length: total([t.windows[length] for t in tallies]) for length in tallies[0].windows},
+        active_sessions=total([t.active_sessions for t in tallies]),
+        open_stalls=total([t.open_stalls for t in tallies]),
+        oldest_stall_s=oldest,
+        expected_ratings=total([t.expected_ratings for t in tallies]),
+        marginals=tuple(total(list(axis)) for axis in zip(*(t.marginals for t in tallies), strict=True)),
+    )
