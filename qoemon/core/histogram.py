@@ -22,9 +22,11 @@ Number = TypeVar("Number", np.int64, np.float64)
 STALL_COUNTS = 21
 """n = 0, 1, ... 19, and 20 or more."""
 STALL_SLOTS = 62
-"""t = 0 exactly, slots of 1 s up to 60 s, and 60 s or more."""
+"""t = 0 exactly, slots of 1 s with their upper end up to 60 s, and above."""
 
-RESPONSE_FROM_S, RESPONSE_TO_S, RESPONSE_GROWTH = 0.001, 300.0, 1.02
+RESPONSE_FROM_S, RESPONSE_TO_S = 0.001, 300.0
+RESPONSE_BINS_A_DECADE = 120
+"""Bins 1.94 % wide. Powers of ten are edges, and nearly 2 and 5 times them, so Prometheus' buckets can be exact."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ def _stall_axes() -> tuple[Axis, Axis]:
 
 
 def _response_axis() -> Axis:
-    size = int(np.ceil(np.log(RESPONSE_TO_S / RESPONSE_FROM_S) / np.log(RESPONSE_GROWTH)))
-    edges = RESPONSE_FROM_S * RESPONSE_GROWTH ** np.arange(size + 1)
+    size = int(np.ceil(np.log10(RESPONSE_TO_S / RESPONSE_FROM_S) * RESPONSE_BINS_A_DECADE))
+    edges = RESPONSE_FROM_S * 10 ** (np.arange(size + 1) / RESPONSE_BINS_A_DECADE)
     return Axis("x", "s", np.sqrt(edges[:-1] * edges[1:]), np.append(edges[1:-1], np.inf))
 
 
@@ -101,17 +103,14 @@ def stall_bin(stalls: Ints, stall_ms: Ints, play_ms: Ints) -> Ints:
     media_ms = int(MEDIA_S * 1000)
     played = np.maximum(play_ms, 1)
     n = np.minimum((2 * stalls * media_ms + played) // (2 * played), STALL_COUNTS - 1)
-    t = np.minimum(stall_ms * int(MEDIA_S) // played + (stall_ms > 0), STALL_SLOTS - 1)
+    t = np.minimum(-(-stall_ms * int(MEDIA_S) // played), STALL_SLOTS - 1)
     worst = (play_ms == 0) & (stall_ms > 0)
     return np.where(worst, STALL_BINS.size - 1, n * STALL_SLOTS + t)
 
 
 def response_bin(response_s: Floats) -> Ints:
     """The bin of each response time, (N,) seconds; shorter and longer ones fall in the first and last."""
-    x = np.clip(response_s, RESPONSE_FROM_S, RESPONSE_TO_S)
-    steps = np.log(x / RESPONSE_FROM_S) / np.log(RESPONSE_GROWTH)
-    bins: Ints = np.minimum(steps.astype(np.int64), RESPONSE_BINS.size - 1)
-    return bins
+    return np.searchsorted(RESPONSE_BINS.axes[0].upper[:-1], response_s)
 
 
 class Window:

@@ -1,0 +1,121 @@
+"""The daemon: its parts put together, started, and ended in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator
+
+from qoemon import wiring
+from qoemon.config import Config
+from qoemon.evaluate import Evaluator
+from qoemon.http import Board, application, serve
+from qoemon.inbox import Inbox
+from qoemon.ingest import Ingest
+
+LOG = logging.getLogger("qoemon")
+
+
+class ListenError(Exception):
+    """The HTTP port cannot be had; says why."""
+
+
+class Daemon:
+    """One qoemon: `async with` starts and ends it, `until_stopped` waits in between."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._plan = wiring.plan(config)
+        self.board = Board()
+        self._inbox = Inbox(config.limits.inbox_messages, config.limits.inbox_bytes)
+        self.ingest = Ingest(wiring.broker(config), self._inbox)
+        self.evaluator = Evaluator(self._plan, self._inbox, self.ingest, self.board)
+        self._draining = False
+        self._stopped = asyncio.Event()
+        self.port = 0
+        """The HTTP port, once started."""
+
+    @property
+    def url(self) -> str:
+        """Where this daemon's HTTP side is, once started."""
+        host = self._config.http.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def stop(self) -> None:
+        """Ask it to end in order."""
+        self._draining = True
+        self._stopped.set()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serve, receive and evaluate until the block ends; then take in what has arrived, and leave.
+
+        raises   ListenError if the HTTP port cannot be had; an ExceptionGroup if a part broke
+        """
+        http = self._config.http
+        try:
+            app = application(self.board, self.alive, self.ready)
+            runner, self.port = await serve(app, http.host, http.port)
+        except OSError as error:
+            raise ListenError(f"cannot listen on {http.host}:{http.port}: {error.strerror or error}") from None
+        LOG.info("serving on %s", self.url)
+        try:
+            async with asyncio.TaskGroup() as parts:
+                ingest = parts.create_task(self.ingest.run(), name="qoemon.ingest")
+                evaluate = parts.create_task(self.evaluator.run(), name="qoemon.evaluate")
+                try:
+                    yield
+                finally:
+                    self._draining = True
+                    self.evaluator.stop()
+                    await asyncio.wait({evaluate})
+                    ingest.cancel()
+        finally:
+            self.evaluator.close()
+            await runner.cleanup()
+
+    async def until_stopped(self) -> None:
+        """Wait for stop(), SIGTERM or SIGINT."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            await self._stopped.wait()
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def alive(self) -> list[str]:
+        """What is wrong with the process: nothing, as long as ticks come."""
+        newest, tick_s = self.board.newest, self._plan.timing.tick_s
+        if newest and time.time() - newest.snapshot.time_s > 3 * tick_s + 10:
+            return [
+                f"the newest tick is {time.time() - newest.snapshot.time_s:.0f} s old, expected one every {tick_s} s"
+            ]
+        return []
+
+    def ready(self) -> list[str]:
+        """Why its numbers should not be relied on, if so."""
+        state = self.ingest.state
+        problems = self.alive()
+        if self._draining:
+            problems.append("shutting down")
+        if not state.subscribed:
+            problems.append(state.last_error or f"not subscribed yet at {self.ingest.broker}")
+        if self.board.newest is None:
+            problems.append("no tick has passed yet")
+        return problems
+
+    def _on_signal(self, number: int) -> None:
+        LOG.info("%s: shutting down", signal.Signals(number).name)
+        self.stop()
+
+
+async def run(config: Config) -> None:
+    """Be a daemon until told to stop."""
+    daemon = Daemon(config)
+    async with daemon.running():
+        await daemon.until_stopped()

@@ -1,0 +1,311 @@
+"""The command line. Exit codes: 0 done, 2 usage or configuration, 1 anything else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import math
+import ssl
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import numpy as np
+import typer
+from rich.console import Console
+
+import qoemon
+from qoemon import analyze as csv
+from qoemon import config as configuration
+from qoemon import duration, wiring
+from qoemon.app import ListenError
+from qoemon.app import run as run_daemon
+from qoemon.config import Config
+from qoemon.core.plan import Plan, Service
+from qoemon.demo import GROUPS
+from qoemon.demo import demo as run_demo
+from qoemon.embedded import BrokerError
+from qoemon.load import LoadError, Progress, Target, Totals, publish
+from qoemon.mistake import ConfigError
+from qoemon.simulate import SCENARIOS, Population
+
+USAGE, FAILED = 2, 1
+
+app = typer.Typer(
+    help="Live QoE: what share of your users would call the service good, and what share poor.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+
+ScenarioName = Literal["calm", "degrade", "outage", "recover", "demo"]
+
+
+def _seconds(text: str) -> float:
+    try:
+        return duration.seconds(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration; the defaults without one.")
+]
+For = Annotated[
+    float | None, typer.Option("--for", metavar="DURATION", parser=_seconds, help="End after this long, e.g. 60s.")
+]
+Seed = Annotated[int, typer.Option(help="The same seed, the same users.")]
+
+
+def main() -> None:
+    """Entry point of the command `qoemon`."""
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def _common(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+) -> None:
+    if version:
+        out.print(f"qoemon {qoemon.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(config: ConfigFile = None) -> None:
+    """Be the daemon: take reports from the broker, serve what users would say."""
+    settings = _load(config)
+    logging.basicConfig(
+        level=settings.log.level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    with _failures():
+        asyncio.run(run_daemon(settings))
+
+
+@app.command()
+def check(
+    config: ConfigFile = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of the file, for editors.")
+    ] = False,
+) -> None:
+    """Check a configuration, and say what it comes to."""
+    if schema:
+        sys.stdout.write(json.dumps(configuration.schema(), indent=2) + "\n")
+        return
+    settings = _load(config)
+    plan = wiring.plan(settings)
+    broker = wiring.broker(settings)
+    out.print(f"{config or 'the defaults'}: no mistakes")
+    out.print(f"reads {', '.join(broker.filters)} at {broker}, MQTT {broker.version}, QoS {broker.qos}")
+    out.print(f"groups by service, {', '.join(plan.labels) or 'nothing else'}")
+    windows = ", ".join(duration.text(length) for length in plan.timing.windows_s)
+    out.print(f"every {plan.timing.tick_s} s, over windows of {windows}")
+    for service in plan.services:
+        out.print(_reach(service, plan))
+
+
+@app.command()
+def analyze(
+    file: Annotated[str, typer.Argument(help="CSV with a row per rated experience; - is standard input.")],
+    service: Annotated[str, typer.Option(help="How to judge it: a service of the configuration.")],
+    config: ConfigFile = None,
+    theta: Annotated[float | None, typer.Option(help="Another SOS parameter than the service's.")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Judge row by row instead of through the bins.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+) -> None:
+    """Judge recorded QoS from a CSV file through the same core as the daemon."""
+    plan = wiring.plan(_load(config))
+    judged = _service(plan, service)
+    if theta is not None:
+        judged = replace(judged, theta=theta)
+    with _failures():
+        csv.check_theta(judged)
+        with csv.opened(file) as rows:
+            analysis = csv.analyze(csv.read(rows, judged), judged, plan.quantiles, exact=exact)
+    if as_json:
+        sys.stdout.write(json.dumps(analysis.as_dict(), indent=2) + "\n")
+    else:
+        out.print(csv.table(analysis))
+
+
+@app.command()
+def simulate(
+    host: Annotated[str, typer.Option(help="The broker.")] = "localhost",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 1883,
+    version: Annotated[Literal["5", "3.1.1"], typer.Option(help="MQTT version.")] = "5",
+    username: Annotated[str | None, typer.Option(help="User name at the broker.")] = None,
+    password: Annotated[
+        str | None, typer.Option(envvar="QOEMON_SIMULATE_PASSWORD", help="Password; better by the environment.")
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="Use TLS, and trust the authorities in this PEM file.", exists=True)
+    ] = None,
+    topic: Annotated[str, typer.Option(help="Topic template.")] = "qoe/v1/{service}/{region}/{cdn}",
+    scenario: Annotated[ScenarioName, typer.Option(help="What happens to the users.")] = "demo",
+    sessions: Annotated[
+        int | None, typer.Option(min=1, help="Sessions at a time; 1000 if no rate is given.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Reports a second, all sessions together.")] = None,
+    for_s: For = None,
+    seed: Seed = 1,
+    qos: Annotated[int, typer.Option(min=0, max=1)] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Most reports in one message.")] = 1,
+    encoding: Annotated[Literal["json", "msgpack"], typer.Option(help="How reports are written.")] = "json",
+) -> None:
+    """Be a crowd of viewers and page loads who report to a broker."""
+    crowd, every_s = _crowd(sessions, rate)
+    target = Target(
+        host=host,
+        port=port,
+        version=version,
+        username=username,
+        password=password,
+        tls=None if ca_file is None else ssl.create_default_context(cafile=str(ca_file)),
+    )
+    story = SCENARIOS[scenario]
+    population = Population(
+        GROUPS,
+        sessions=crowd,
+        scenario=story if for_s is None else story.lasting(for_s),
+        seed=seed,
+        start_s=time.time(),
+        report_every_s=every_s,
+    )
+    err.print(f"{crowd:,} sessions, each reporting every {every_s:g} s, to {target}; Ctrl-C ends it")
+    progress = _ProgressLine()
+    with _failures():
+        totals = asyncio.run(
+            publish(
+                target,
+                population,
+                rate=math.inf if rate is None else rate,
+                for_s=for_s,
+                qos=1 if qos else 0,
+                batch=batch,
+                topic=topic,
+                encoding=encoding,
+                on_progress=progress,
+            )
+        )
+        progress.end(totals)
+
+
+@app.command()
+def demo(
+    for_s: For = None,
+    sessions: Annotated[int, typer.Option(min=4, help="Simulated sessions at a time.")] = 800,
+    seed: Seed = 1,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="HTTP port; 0 takes a free one.")] = 0,
+) -> None:
+    """See it work: a broker, simulated users who suffer a degradation, and the daemon, all on this machine."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    with _failures():
+        asyncio.run(run_demo(out, for_s=for_s, sessions=sessions, seed=seed, http_port=port))
+
+
+class _ProgressLine:
+    """How a load goes, on one line of a terminal, or now and then on a line of its own elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal, self._told_s = sys.stderr.isatty(), -math.inf
+
+    def __call__(self, progress: Progress) -> None:
+        text = (
+            f"{progress.elapsed_s:6.0f} s  {progress.phase:<12} {progress.active_sessions:,} sessions  "
+            f"{progress.reports:,} reports in {progress.messages:,} messages  lag {progress.lag_s:.1f} s"
+        )
+        if self._terminal:
+            sys.stderr.write(f"\r{text}\x1b[K")
+        elif progress.elapsed_s - self._told_s >= 10:
+            self._told_s = progress.elapsed_s
+            sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+    def end(self, totals: Totals) -> None:
+        """The last line."""
+        if self._terminal:
+            sys.stderr.write("\n")
+        late = f", {totals.lag_s:.1f} s behind" if totals.lag_s > 1 else ""
+        unsent = f", {totals.unsent_reports:,} not sent in time" if totals.unsent_reports else ""
+        rate = totals.reports / max(totals.elapsed_s, 1e-9)
+        err.print(f"sent {totals.reports:,} reports in {totals.elapsed_s:.0f} s, {rate:,.0f}/s{late}{unsent}")
+
+
+def _crowd(sessions: int | None, rate: float | None) -> tuple[int, float]:
+    """How many sessions, and how often each reports, s: what is not given follows from a report every 5 s."""
+    if rate is None:
+        return sessions or 1000, 5.0
+    if sessions is None:
+        return max(round(rate * 5.0), 4), 5.0
+    return sessions, sessions / rate
+
+
+def _reach(service: Service, plan: Plan) -> str:
+    """What the service's numbers can be at most and least, in words."""
+    judged = service.kernel(plan.quantiles).judge(np.eye(service.bins.size, dtype=np.int64))
+    reach = ", ".join(
+        [
+            f"MOS {judged.mos.min():.2f} to {judged.mos.max():.2f}",
+            f"good {judged.gob.min():.1%} to {judged.gob.max():.1%}",
+            f"poor {judged.pow.min():.1%} to {judged.pow.max():.1%}",
+        ]
+    )
+    return (
+        f"service {service.name}: {service.mapping.name}, {service.model} ratings, theta {service.theta:g}: {reach}"
+    )
+
+
+def _service(plan: Plan, name: str) -> Service:
+    found = next((service for service in plan.services if service.name == name), None)
+    if found is not None:
+        return found
+    known = ", ".join(service.name for service in plan.services)
+    _fail(USAGE, f"there is no service {name!r} in the configuration; it has {known}")
+
+
+def _load(path: Path | None) -> Config:
+    if path is None:
+        return Config()
+    try:
+        return configuration.load(path)
+    except ConfigError as error:
+        _fail(
+            USAGE,
+            str(error),
+            f"{len(error.mistakes)} mistake{'s' * (len(error.mistakes) > 1)}, nothing was started",
+        )
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Failures that have words for the reader end in these and an exit code; bugs keep their trace."""
+    try:
+        yield
+    except* (csv.UnreadableError, csv.ThetaError) as group:
+        _fail(USAGE, *_words(group))
+    except* (csv.AnalyzeError, ListenError, BrokerError, LoadError) as group:
+        _fail(FAILED, *_words(group))
+    except* KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _words(group: BaseExceptionGroup[Any]) -> list[str]:
+    flat: list[str] = []
+    for error in group.exceptions:
+        flat.extend(_words(error) if isinstance(error, BaseExceptionGroup) else [str(error)])
+    return flat
+
+
+def _fail(code: int, *lines: str) -> NoReturn:
+    for line in lines:
+        sys.stderr.write(f"qoemon: {line}\n" if "\n" not in line else f"{line}\n")
+    raise typer.Exit(code)

@@ -1,0 +1,244 @@
+"""The configuration: every key with its default, and the rules between them.
+
+`config/qoemon.yaml` shows the same with comments. Durations and sizes are texts with a unit in the
+file and plain numbers here, in seconds and bytes; the name in the code ends in the unit.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, Strict
+
+from qoemon import duration, yamlfile
+from qoemon.core.mapping import MAPPINGS, RatingModel
+from qoemon.core.plan import Clock, Counters
+from qoemon.mistake import did_you_mean
+from qoemon.mqttconfig import Mqtt
+from qoemon.setting import (
+    Broken,
+    Bytes,
+    Count,
+    Host,
+    Label,
+    Real,
+    Seconds,
+    Section,
+    ServiceName,
+    Share,
+    WholeSeconds,
+    key,
+    number,
+    unlike,
+)
+from qoemon.validation import validated
+
+T = TypeVar("T")
+
+ScalePoint = Annotated[int, Strict(), Field(ge=0, le=100), BeforeValidator(number)]
+HttpPort = Annotated[int, Strict(), Field(ge=0, le=65535), BeforeValidator(number)]
+Windows = Annotated[tuple[WholeSeconds, ...], AfterValidator(lambda windows: tuple(sorted(windows)))]
+
+
+class Sessions(Section):
+    """How reports become sessions, and when sessions are judged."""
+
+    tick_s: WholeSeconds = key("How often everything is computed anew; divides rating_interval.", "10s")
+    rating_interval_s: WholeSeconds = key("The length of experience that one virtual rating judges.", "60s")
+    timeout_s: Seconds = key("A session silent for longer is over, its open stall too.", "5m")
+    min_active_s: Seconds = key(
+        "With less playing and stalling in a rating interval, there is nothing to judge.", "5s"
+    )
+    clock: Clock = key("What places a report in time: its arrival, or its own ts (report).", "arrival")
+
+    def rules(self) -> Iterator[Broken]:
+        """The tick divides the interval; the timeout is no shorter than it, min_active is shorter."""
+        interval, other = duration.text(self.rating_interval_s), (("rating_interval",),)
+        if self.rating_interval_s % self.tick_s:
+            yield Broken(("tick",), f"a divisor of rating_interval ({interval})", other)
+        if self.timeout_s < self.rating_interval_s:
+            yield Broken(("timeout",), f"at least rating_interval ({interval})", other)
+        if self.min_active_s >= self.rating_interval_s:
+            yield Broken(("min_active",), f"less than rating_interval ({interval})", other)
+
+
+class RatingScale(Section):
+    """The rating scale: whole numbers from low to high."""
+
+    low: ScalePoint = key("The worst rating.", 1)
+    high: ScalePoint = key("The best rating.", 5)
+    good: ScalePoint = key("This rating and better ones count as good.", 4)
+    poor: ScalePoint = key("This rating and worse ones count as poor.", 2)
+
+    def rules(self) -> Iterator[Broken]:
+        """Poor lies below good, both on the scale."""
+        if not self.low <= self.poor < self.good <= self.high:
+            others = (("low",), ("high",), ("good",))
+            yield Broken(("poor",), "low <= poor < good <= high", others)
+
+
+def _mapping(name: str) -> str:
+    if name not in MAPPINGS:
+        raise unlike(" or ".join(MAPPINGS), did_you_mean(name, list(MAPPINGS)))
+    return name
+
+
+def _ascending(band: tuple[float, float]) -> tuple[float, float]:
+    if not band[0] < band[1]:
+        raise unlike("two different numbers, the lower first")
+    return band
+
+
+Band = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
+
+
+class Service(Section):
+    """How one service is judged."""
+
+    mapping: Annotated[str, AfterValidator(_mapping), Field(json_schema_extra={"enum": [*MAPPINGS]})] = key(
+        "The formula from QoS to MOS."
+    )
+    theta: Share = key("How far users differ in their ratings: the SOS parameter, 0 to 1.")
+    theta_band: Band | None = key("The theta between which the truth is thought to lie, for bounds.", None)
+    ratings: RatingModel = key("How ratings spread around the MOS; binomial only where the mapping has it.", "beta")
+    counters: Counters = key(
+        "What clients send: totals since the session began, or differences (delta).", "cumulative"
+    )
+    scale: RatingScale = key("The rating scale.", {})
+    parameters: Mapping[str, Real] = key("Other constants for the mapping, by name.", {})
+
+    def rules(self) -> Iterator[Broken]:
+        """The mapping has these parameters, ratings and scale; the band encloses theta."""
+        mapping = MAPPINGS[self.mapping]
+        known = list(mapping.parameters)
+        for name in (name for name in self.parameters if name not in known):
+            expected = f"one of {', '.join(known)}, the constants of {self.mapping}"
+            yield Broken(("parameters", name), expected, (("mapping",),), did_you_mean(name, known))
+        if self.ratings not in mapping.models:
+            expected = f"{' or '.join(mapping.models)}, as the mapping is {self.mapping}"
+            yield Broken(("ratings",), expected, (("mapping",),))
+        ends = {"low": mapping.scale.low, "high": mapping.scale.high}
+        for name in (name for name, end in ends.items() if getattr(self.scale, name) != end):
+            yield Broken(("scale", name), f"{ends[name]}, as in the scale of {self.mapping}", (("mapping",),))
+        if self.theta_band and not self.theta_band[0] <= self.theta <= self.theta_band[1]:
+            yield Broken(("theta_band",), "a band around theta", (("theta",),))
+
+
+Services = Annotated[
+    Mapping[ServiceName, Service], Field(min_length=1, json_schema_extra={"additionalProperties": False})
+]
+
+
+class Http(Section):
+    """Where metrics and health are served."""
+
+    host: Host = key("Address to listen on; 0.0.0.0 or :: for all.", "127.0.0.1")
+    port: HttpPort = key("Port to listen on; 0 takes a free one.", 9877)
+
+
+class Limits(Section):
+    """What can grow has a bound, and a counter for what went beyond it."""
+
+    inbox_messages: Count = key("Messages that wait to be evaluated.", 200_000)
+    inbox_bytes: Bytes = key("Bytes of payload that wait to be evaluated.", "64MiB")
+    message_bytes: Bytes = key("Bytes in one message; a larger one is rejected.", "256KiB")
+    reports_per_message: Count = key("Reports in one message; one with more is rejected.", 1000)
+    sessions: Count = key("Sessions followed at once; memory grows with them.", 1_000_000)
+    groups: Count = key(
+        "Label sets, each of which is some fifty time series; more go to one group named other.", 1000
+    )
+    label_length: Count = key("Characters in a label value; a report with more is rejected.", 128)
+
+    def rules(self) -> Iterator[Broken]:
+        """One message fits the inbox."""
+        if self.inbox_bytes < self.message_bytes:
+            yield Broken(
+                ("inbox_bytes",), f"at least message_bytes ({self.message_bytes} B)", (("message_bytes",),)
+            )
+
+
+class Log(Section):
+    """What is logged."""
+
+    level: Literal["debug", "info", "warning", "error"] = key("The least severe level to log.", "info")
+
+
+_SERVICES = {
+    "video": {"mapping": "video-stall", "theta": 0.3, "theta_band": [0.1, 0.3]},
+    "web": {"mapping": "web-iqx", "theta": 0.25},
+}
+
+
+class Config(Section):
+    """The configuration of qoemon."""
+
+    mqtt: Mqtt = key("The broker, and where on it the reports are.", {})
+    labels: tuple[Label, ...] = key("Names that reports may carry in labels, beside those of the topics.", [])
+    sessions: Sessions = key("How reports become sessions, and when sessions are judged.", {})
+    windows_s: Windows = key("What a distribution covers: rating_interval and multiples of it.", ["1m", "5m", "1h"])
+    quantiles: tuple[Share, ...] = key("Which quantiles of the ratings to export.", [0.05, 0.1, 0.5, 0.9])
+    services: Services = key(
+        "How each service is judged, by its name; given, they replace the defaults.", _SERVICES
+    )
+    http: Http = key("Where metrics and health are served.", {})
+    limits: Limits = key("What can grow has a bound.", {})
+    log: Log = key("What is logged.", {})
+
+    def rules(self) -> Iterator[Broken]:
+        """Windows are made of rating intervals; names are unambiguous; topics name known services."""
+        yield from self._window_rules()
+        for name in ("quantiles", "labels"):
+            for place in _repeated(getattr(self, name)).values():
+                yield Broken((name, place), "each once")
+        for index, topic in enumerate(self.mqtt.topics):
+            if topic.service is not None and topic.service not in self.services:
+                expected = f"one of the services, {', '.join(self.services)}"
+                yield Broken(("mqtt", "topics", index, "service"), expected, (("services",),))
+            for place in (place for place, name in enumerate(self.labels) if name in topic.parsed.names):
+                expected = f"a name that is not in mqtt.topics.{index} too"
+                yield Broken(("labels", place), expected, (("mqtt", "topics"),))
+
+    def _window_rules(self) -> Iterator[Broken]:
+        interval_s, others = self.sessions.rating_interval_s, (("sessions", "rating_interval"),)
+        interval = duration.text(interval_s)
+        if odd := [duration.text(window_s) for window_s in self.windows_s if window_s % interval_s]:
+            expected = f"multiples of rating_interval ({interval}), unlike {', '.join(odd)}"
+            yield Broken(("windows",), expected, others)
+        elif interval_s not in self.windows_s:
+            yield Broken(("windows",), f"rating_interval ({interval}) among them", others)
+        for window_s in _repeated(self.windows_s):
+            yield Broken(("windows",), f"each window once, {duration.text(window_s)} is there twice")
+
+
+def _repeated(values: Sequence[T]) -> dict[T, int]:
+    """What stands in it more than once, and the place of the last."""
+    return {value: place for place, value in enumerate(values) if values.index(value) < place}
+
+
+DEFAULT = Config()
+
+
+def load(path: Path, env: Mapping[str, str] = os.environ) -> Config:
+    """The configuration in that file; ConfigError with all the mistakes in it."""
+    return validated(yamlfile.read(path, env), Config)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of the file, draft 2020-12, for editors; what it cannot say, `load` checks."""
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    whole: dict[str, Any] = _or_variable(Config.model_json_schema())
+    return dialect | whole
+
+
+def _or_variable(part: Any) -> Any:
+    """The schema, taking text with ${NAME} too wherever it does not take any text."""
+    if isinstance(part, list):
+        return [_or_variable(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if part.get("type") in ("integer", "number") or "pattern" in part or "enum" in part:
+        about = {name: part[name] for name in ("title", "description", "default") if name in part}
+        narrow = {name: value for name, value in part.items() if name not in about}
+        return {**about, "anyOf": [narrow, {"type": "string", "pattern": r"\$\{"}]}
+    return {name: _or_variable(value) for name, value in part.items()}

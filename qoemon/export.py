@@ -1,0 +1,138 @@
+"""What readers get: rendered once per tick, off the event loop, then served from memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+import prometheus_client
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+import qoemon
+from qoemon.core.report import Reject
+from qoemon.core.snapshot import Snapshot
+from qoemon.families import families
+from qoemon.view import view
+
+_TICK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """How the daemon itself fares. Ages are seconds, None where nothing has happened yet."""
+
+    connected: bool
+    subscribed: bool
+    connects: int
+    connect_failures: int
+    disconnects: int
+    messages: int
+    message_bytes: int
+    retained_ignored: int
+    last_message_age_s: float | None
+    inbox_messages: int
+    inbox_bytes: int
+    dropped: int
+    withheld: int
+    rejected: Mapping[Reject, int]
+    loop_lag_s: float
+    tick_lag_s: float
+    ticks_skipped: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """Everything that is served about one tick."""
+
+    snapshot: Snapshot
+    metrics: bytes
+    json: bytes
+
+
+class Exporter:
+    """Renders snapshots with the daemon's own metrics. Called from one thread."""
+
+    def __init__(self) -> None:
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = CollectorRegistry()
+        self._now = _Collected()
+        self._registry.register(self._now)
+        prometheus_client.ProcessCollector(registry=self._registry)
+        self._tick_s = prometheus_client.Histogram(
+            "qoemon_tick_seconds",
+            "How long a tick took, evaluation and rendering together.",
+            registry=self._registry,
+            buckets=_TICK_BUCKETS,
+        )
+
+    def observe_tick(self, took_s: float) -> None:
+        """Note how long a whole tick took; shown from the next one on."""
+        self._tick_s.observe(took_s)
+
+    def publish(self, snapshot: Snapshot, vitals: Vitals) -> Published:
+        """The tick as readers will get it."""
+        self._now.families = [*families(snapshot), *_vital_families(vitals)]
+        return Published(
+            snapshot=snapshot,
+            metrics=prometheus_client.generate_latest(self._registry),
+            json=msgspec.json.encode(view(snapshot)),
+        )
+
+
+class _Collected(Collector):
+    def __init__(self) -> None:
+        self.families: list[Metric] = []
+
+    def collect(self) -> Iterable[Metric]:
+        return self.families
+
+
+def _vital_families(vitals: Vitals) -> Iterator[Metric]:
+    build = GaugeMetricFamily("qoemon_build_info", "1, with the version that runs.", labels=("version",))
+    build.add_metric((qoemon.__version__,), 1)
+    yield build
+    rejected = CounterMetricFamily(
+        "qoemon_reports_rejected", "Reports that could not be taken.", labels=("reason",)
+    )
+    for reason in Reject:
+        rejected.add_metric((reason,), vitals.rejected.get(reason, 0))
+    yield rejected
+    yield from _gauges(vitals)
+    yield from _counters(vitals)
+
+
+def _gauges(vitals: Vitals) -> Iterator[Metric]:
+    told: list[tuple[str, str, float | None]] = [
+        ("qoemon_mqtt_connected", "Whether the broker is connected.", vitals.connected),
+        ("qoemon_mqtt_subscribed", "Whether the broker granted every subscription.", vitals.subscribed),
+        ("qoemon_last_message_age_seconds", "Time since the newest message.", vitals.last_message_age_s),
+        ("qoemon_inbox_messages", "Messages waiting to be evaluated.", vitals.inbox_messages),
+        ("qoemon_inbox_bytes", "Payload bytes waiting to be evaluated.", vitals.inbox_bytes),
+        (
+            "qoemon_event_loop_lag_seconds",
+            "Longest delay of the event loop since the last tick.",
+            vitals.loop_lag_s,
+        ),
+        ("qoemon_tick_lag_seconds", "How late after its time this tick began.", vitals.tick_lag_s),
+    ]
+    for name, help_text, value in told:
+        if value is not None:
+            yield GaugeMetricFamily(name, help_text, value=float(value))
+
+
+def _counters(vitals: Vitals) -> Iterator[Metric]:
+    told = [
+        ("qoemon_messages", "MQTT messages that arrived.", vitals.messages),
+        ("qoemon_message_bytes", "Payload bytes that arrived.", vitals.message_bytes),
+        ("qoemon_messages_retained", "Retained messages, ignored as old news.", vitals.retained_ignored),
+        ("qoemon_messages_dropped", "QoS 0 messages lost because the inbox was full.", vitals.dropped),
+        ("qoemon_messages_withheld", "QoS 1 messages left with the broker as the inbox was full.", vitals.withheld),
+        ("qoemon_mqtt_connects", "Connections made to the broker.", vitals.connects),
+        ("qoemon_mqtt_connect_failures", "Attempts to connect that failed.", vitals.connect_failures),
+        ("qoemon_mqtt_disconnects", "Connections that ended.", vitals.disconnects),
+        ("qoemon_tick_skipped", "Ticks that were left out because one before took too long.", vitals.ticks_skipped),
+    ]
+    for name, help_text, value in told:
+        yield CounterMetricFamily(name, help_text, value=value)

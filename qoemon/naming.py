@@ -1,0 +1,60 @@
+"""Which names a configuration may give: to services, labels and topics; the reason where one is refused."""
+
+from __future__ import annotations
+
+import re
+
+SERVICE_PATTERN = "^[a-z0-9][a-z0-9_-]{0,62}$"
+
+RESERVED = frozenset(
+    "service window bound theta rating quantile le reason factor direction job instance".split()  # noqa: SIM905
+)
+"""Labels that the metrics or Prometheus itself set."""
+
+_LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
+_MOST_TOPIC_BYTES = 65535
+
+
+def label_fault(name: str) -> str | None:
+    """What a label name should be and this one is not; None if it is good."""
+    if not _LABEL.fullmatch(name):
+        return "a label name of letters, digits and _, not beginning with a digit or __"
+    if name in RESERVED:
+        return f"a label name that qoemon and Prometheus do not use themselves, as they do {name}"
+    return None
+
+
+def topic_fault(template: str) -> str | None:
+    """What a topic template should be and this one is not; None if it is good."""
+    if template.startswith("$share/"):
+        return (
+            "no shared subscription: it spreads the reports of one session over several subscribers, "
+            "and a session must stay whole (NATS even grants it and then delivers nothing)"
+        )
+    if template.startswith("$"):
+        return "a topic that does not begin with $: those belong to the broker"
+    if "\0" in template or len(template.encode(errors="surrogatepass")) > _MOST_TOPIC_BYTES:
+        return f"a topic of at most {_MOST_TOPIC_BYTES} bytes, without NUL"
+    levels = template.split("/")
+    return next(filter(None, map(_level_fault, levels)), None) or _names_fault(levels)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether some topic fits both templates."""
+    ours, theirs = one.split("/"), other.split("/")
+    return len(ours) == len(theirs) and all("{" in a + b or a == b for a, b in zip(ours, theirs, strict=True))
+
+
+def _level_fault(level: str) -> str | None:
+    if not level:
+        return "a topic without empty levels: no / at either end, no //"
+    if "+" in level or "#" in level:
+        return "names in braces where MQTT has wildcards: {region} instead of +; # has no counterpart"
+    if not re.fullmatch(r"[^{}]+|\{[^{}]*\}", level):
+        return "levels that are either literal or one {name}"
+    return None if level[0] != "{" or level == "{service}" else label_fault(level[1:-1])
+
+
+def _names_fault(levels: list[str]) -> str | None:
+    named = [level for level in levels if level[0] == "{"]
+    return None if len(named) == len(set(named)) else "each {name} at most once"

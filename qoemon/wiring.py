@@ -1,0 +1,83 @@
+"""From the configuration to what each part is made with."""
+
+from __future__ import annotations
+
+from qoemon.config import Config
+from qoemon.config import Service as ServiceSection
+from qoemon.core.mapping import MAPPINGS
+from qoemon.core.plan import Limits, Plan, Service, Timing
+from qoemon.core.scale import Scale
+from qoemon.ingest import Broker, Tls
+from qoemon.mqttconfig import Tls as TlsSection
+
+
+def plan(config: Config) -> Plan:
+    """What the Monitor is to do."""
+    topics = tuple(topic.parsed for topic in config.mqtt.topics)
+    of_topics = dict.fromkeys(name for topic in topics for name in topic.names)
+    return Plan(
+        services=tuple(service(name, section) for name, section in config.services.items()),
+        topics=topics,
+        labels=(*of_topics, *config.labels),
+        timing=Timing(
+            tick_s=config.sessions.tick_s,
+            interval_s=config.sessions.rating_interval_s,
+            windows_s=config.windows_s,
+            session_timeout_s=config.sessions.timeout_s,
+            min_active_s=config.sessions.min_active_s,
+            clock=config.sessions.clock,
+        ),
+        limits=Limits(
+            sessions=config.limits.sessions,
+            groups=config.limits.groups,
+            message_bytes=config.limits.message_bytes,
+            reports_per_message=config.limits.reports_per_message,
+            label_length=config.limits.label_length,
+        ),
+        quantiles=config.quantiles,
+    )
+
+
+def service(name: str, section: ServiceSection) -> Service:
+    """How one service is judged."""
+    return Service(
+        name=name,
+        mapping=MAPPINGS[section.mapping].with_parameters(section.parameters),
+        theta=section.theta,
+        theta_band=section.theta_band or (),
+        model=section.ratings,
+        counters=section.counters,
+        scale=Scale(**section.scale.model_dump()),
+    )
+
+
+def broker(config: Config) -> Broker:
+    """Where the reports come from."""
+    mqtt = config.mqtt
+    return Broker(
+        host=mqtt.host,
+        port=mqtt.port,
+        version=mqtt.version,
+        client_id=mqtt.client_id,
+        username=mqtt.username,
+        password=mqtt.secret,
+        tls=_tls(mqtt.tls),
+        filters=tuple(topic.parsed.filter for topic in mqtt.topics),
+        qos=mqtt.qos,
+        keepalive_s=mqtt.keepalive_s,
+        session_expiry_s=mqtt.session_expiry_s,
+        receive_maximum=mqtt.receive_maximum,
+        reconnect_min_s=mqtt.reconnect.min_s,
+        reconnect_max_s=mqtt.reconnect.max_s,
+    )
+
+
+def _tls(section: TlsSection | None) -> Tls | None:
+    if section is None:
+        return None
+    return Tls(
+        ca_file=section.ca_file,
+        cert_file=section.cert_file,
+        key_file=section.key_file,
+        key_password=section.secret,
+    )

