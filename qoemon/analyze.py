@@ -26,10 +26,11 @@ from rich.table import Table
 from rich.text import Text
 
 from qoemon.core.batch import MAX_COUNT, MAX_SECONDS
-from qoemon.core.histogram import response_bin, stall_bin
-from qoemon.core.mapping import MEDIA_S, Qos, RatingModel
+from qoemon.core.histogram import histogram, mos_level, response_bin
+from qoemon.core.mapping import Qos, RatingModel
 from qoemon.core.rating import Kernel, rating_cdf
 from qoemon.core.scale import ACR5
+from qoemon.core.stalls import stall_condition
 from qoemon.mistake import shortened
 
 if TYPE_CHECKING:
@@ -170,7 +171,9 @@ def analyze(conditions: Conditions, service: Service, quantiles: Sequence[float]
         counts = np.array([[len(conditions)]])
     else:
         kernel = service.kernel(tuple(quantiles))
-        counts = np.bincount(written.bins(*columns), minlength=service.bins.size)[None, :]
+        counts = histogram(
+            np.zeros(len(conditions), np.int64), written.bins(service, *columns), 1, len(service.judged_at)
+        )
     return _analysis(kernel.judge(counts), service, quantiles)
 
 
@@ -334,7 +337,8 @@ def _rows(file: TextIO) -> Iterator[_Row]:
     line = 1
     try:
         for cells in reader:
-            if len(cells) > 1 or (cells and cells[0].strip()):
+            # A quoted empty cell is how the only column of a file says "missing": that line is not blank.
+            if cells and not (len(cells) == 1 and cells[0].isspace()):
                 yield _Row(line, cells)
             line = reader.line_num + 1
     except csv.Error as error:
@@ -384,14 +388,14 @@ def _stall_fault(stalls: float, stall_s: float, play_s: float) -> str:
     return ""
 
 
-def _stall_bins(stalls: Floats, stall_s: Floats, play_s: Floats) -> Ints:
-    return stall_bin(*(np.rint(column).astype(np.int64) for column in (stalls, stall_s * 1000, play_s * 1000)))
+def _stall_levels(service: Service, *columns: Floats) -> Ints:
+    return mos_level(service.mapping(*_stall_condition(*columns)), service.scale)
 
 
 def _stall_condition(stalls: Floats, stall_s: Floats, play_s: Floats) -> tuple[Floats, Floats]:
-    """(n, t), per MEDIA_S of media. Nothing played counts as an instant of it, which is as bad as can be."""
-    media_s = np.maximum(play_s, INSTANT_S)
-    return stalls * MEDIA_S / media_s, stall_s * MEDIA_S / media_s
+    return stall_condition(
+        *(np.rint(column).astype(np.int64) for column in (stalls, stall_s * 1000, play_s * 1000))
+    )
 
 
 _SECONDS = f"seconds from 0 to {MAX_SECONDS:,.0f}, such as 2.5"
@@ -403,13 +407,13 @@ _WRITTEN: Mapping[Qos, _Written] = {
             _Column("play_s", MAX_SECONDS, _SECONDS),
         ),
         fault=_stall_fault,
-        bins=_stall_bins,
+        bins=_stall_levels,
         condition=_stall_condition,
     ),
     Qos.RESPONSES: _Written(
         columns=(_Column("response_s", MAX_SECONDS, _SECONDS),),
         fault=lambda _: "",
-        bins=response_bin,
+        bins=lambda _, response_s: response_bin(response_s),
         condition=lambda response_s: (response_s,),
     ),
 }

@@ -91,10 +91,9 @@ class Daemon:
     def alive(self) -> list[str]:
         """What is wrong with the process: nothing, as long as ticks come."""
         newest, tick_s = self.board.newest, self._plan.timing.tick_s
-        if newest and time.time() - newest.snapshot.time_s > 3 * tick_s + 10:
-            return [
-                f"the newest tick is {time.time() - newest.snapshot.time_s:.0f} s old, expected one every {tick_s} s"
-            ]
+        age_s = time.time() - newest.snapshot.time_s if newest else 0
+        if age_s > 3 * tick_s + 10:
+            return [f"the newest tick is {age_s:.0f} s old, expected one every {tick_s} s: see the log"]
         return []
 
     def ready(self) -> list[str]:

@@ -42,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+out = Console(highlight=False)
 
 ScenarioName = Literal["calm", "degrade", "outage", "recover", "demo"]
 
@@ -73,7 +73,7 @@ def _common(
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
 ) -> None:
     if version:
-        out.print(f"qoemon {qoemon.__version__}")
+        typer.echo(f"qoemon {qoemon.__version__}")
         raise typer.Exit
 
 
@@ -104,13 +104,13 @@ def check(
     settings = _load(config)
     plan = wiring.plan(settings)
     broker = wiring.broker(settings)
-    out.print(f"{config or 'the defaults'}: no mistakes")
-    out.print(f"reads {', '.join(broker.filters)} at {broker}, MQTT {broker.version}, QoS {broker.qos}")
-    out.print(f"groups by service, {', '.join(plan.labels) or 'nothing else'}")
+    typer.echo(f"{config or 'the defaults'}: no mistakes")
+    typer.echo(f"reads {', '.join(broker.filters)} at {broker}, MQTT {broker.version}, QoS {broker.qos}")
+    typer.echo(f"groups by service, {', '.join(plan.labels) or 'nothing else'}")
     windows = ", ".join(duration.text(length) for length in plan.timing.windows_s)
-    out.print(f"every {plan.timing.tick_s} s, over windows of {windows}")
+    typer.echo(f"every {plan.timing.tick_s} s, over windows of {windows}")
     for service in plan.services:
-        out.print(_reach(service, plan))
+        typer.echo(_reach(service, plan))
 
 
 @app.command()
@@ -180,7 +180,7 @@ def simulate(
         start_s=time.time(),
         report_every_s=every_s,
     )
-    err.print(f"{crowd:,} sessions, each reporting every {every_s:g} s, to {target}; Ctrl-C ends it")
+    _say(f"{crowd:,} sessions, each reporting every {every_s:g} s, to {target}; Ctrl-C ends it")
     progress = _ProgressLine()
     with _failures():
         totals = asyncio.run(
@@ -237,7 +237,11 @@ class _ProgressLine:
         late = f", {totals.lag_s:.1f} s behind" if totals.lag_s > 1 else ""
         unsent = f", {totals.unsent_reports:,} not sent in time" if totals.unsent_reports else ""
         rate = totals.reports / max(totals.elapsed_s, 1e-9)
-        err.print(f"sent {totals.reports:,} reports in {totals.elapsed_s:.0f} s, {rate:,.0f}/s{late}{unsent}")
+        _say(f"sent {totals.reports:,} reports in {totals.elapsed_s:.0f} s, {rate:,.0f}/s{late}{unsent}")
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 def _crowd(sessions: int | None, rate: float | None) -> tuple[int, float]:
@@ -251,7 +255,7 @@ def _crowd(sessions: int | None, rate: float | None) -> tuple[int, float]:
 
 def _reach(service: Service, plan: Plan) -> str:
     """What the service's numbers can be at most and least, in words."""
-    judged = service.kernel(plan.quantiles).judge(np.eye(service.bins.size, dtype=np.int64))
+    judged = service.kernel(plan.quantiles, service.mapping.reach).judge(np.eye(2, dtype=np.int64))
     reach = ", ".join(
         [
             f"MOS {judged.mos.min():.2f} to {judged.mos.max():.2f}",
@@ -265,11 +269,10 @@ def _reach(service: Service, plan: Plan) -> str:
 
 
 def _service(plan: Plan, name: str) -> Service:
-    found = next((service for service in plan.services if service.name == name), None)
-    if found is not None:
-        return found
-    known = ", ".join(service.name for service in plan.services)
-    _fail(USAGE, f"there is no service {name!r} in the configuration; it has {known}")
+    by_name = {service.name: service for service in plan.services}
+    if name not in by_name:
+        _fail(USAGE, f"there is no service {name!r} in the configuration; it has {', '.join(by_name)}")
+    return by_name[name]
 
 
 def _load(path: Path | None) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,10 +14,9 @@ from rich.text import Text
 from qoemon import embedded
 from qoemon.app import Daemon
 from qoemon.config import Config
-from qoemon.export import Published
 from qoemon.load import Target, publish
 from qoemon.simulate import SCENARIOS, Population
-from qoemon.table import groups_table
+from qoemon.table import groups_table, legend
 from qoemon.view import view
 
 GROUPS = [{"region": region, "cdn": cdn} for region in ("eu", "us") for cdn in ("a", "b")]
@@ -76,27 +75,58 @@ async def _subscribed(daemon: Daemon) -> None:
 
 async def _show(console: Console, daemon: Daemon, population: Population, port: int) -> None:
     """A table a tick: drawn over the last on a terminal, one below the other in a file."""
-    with (
-        Live(console=console, auto_refresh=False, transient=False)
-        if console.is_terminal
-        else _Plain(console) as out
-    ):
-        while True:
-            async with daemon.evaluator.ticked:
-                await daemon.evaluator.ticked.wait()
-            if daemon.board.newest:
-                out.update(_screen(daemon.board.newest, daemon, population, port), refresh=True)
+    worst = _Worst()
+    try:
+        with Live(console=console, auto_refresh=False) if console.is_terminal else _Plain(console) as screen:
+            while True:
+                async with daemon.evaluator.ticked:
+                    await daemon.evaluator.ticked.wait()
+                if daemon.board.newest:
+                    told = view(daemon.board.newest.snapshot)
+                    worst.see(told)
+                    screen.update(_screen(told, daemon, population, port), refresh=True)
+    finally:
+        console.print(worst.told(), style="bold", soft_wrap=True)
 
 
-def _screen(published: Published, daemon: Daemon, population: Population, port: int) -> Group:
-    snapshot = published.snapshot
-    clock = time.strftime("%H:%M:%S", time.localtime(snapshot.time_s))
-    title = f"{clock}  what users would say of the last {_WINDOW}   (scenario: {population.phase})"
-    where = Text(
-        f"metrics {daemon.url}/metrics   snapshot {daemon.url}/api/v1/snapshot   broker mqtt://127.0.0.1:{port}",
-        style="dim",
+def _screen(told: dict[str, Any], daemon: Daemon, population: Population, port: int) -> Group:
+    title = f"{_clock(told)}  what users would say of the last {_WINDOW}  (scenario: {population.phase})"
+    return Group(
+        groups_table(told, _WINDOW, title),
+        legend(["1", "2", "3", "4", "5"]),
+        Text(f"metrics   {daemon.url}/metrics", style="dim"),
+        Text(f"snapshot  {daemon.url}/api/v1/snapshot", style="dim"),
+        Text(f"broker    mqtt://127.0.0.1:{port}  topics qoe/v1/{{service}}/{{region}}/{{cdn}}", style="dim"),
+        Text("Ctrl-C ends it.", style="dim"),
     )
-    return Group(groups_table(view(snapshot), _WINDOW, title), where, Text("Ctrl-C ends it.", style="dim"))
+
+
+def _clock(told: dict[str, Any]) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(told["time_s"]))
+
+
+class _Worst:
+    """The worst moment of all groups so far: what the demo wants to be remembered for."""
+
+    def __init__(self) -> None:
+        self._poor, self._text = 0.0, ""
+
+    def see(self, told: dict[str, Any]) -> None:
+        """Look at one tick."""
+        for service in told["services"]:
+            for group in service["groups"]:
+                judged = group["windows"].get(_WINDOW)
+                if judged and judged["pow"] > self._poor:
+                    self._poor = judged["pow"]
+                    where = f"{service['service']} {'/'.join(group['labels'].values())}"
+                    self._text = (
+                        f"{where} at {_clock(told)}: {judged['pow']:.0%} of users would have said poor or worse, "
+                        f"{judged['gob']:.0%} good or better"
+                    )
+
+    def told(self) -> str:
+        """It in words."""
+        return f"The worst of it: {self._text}." if self._text else "It ended before anything could be judged."
 
 
 class _Plain:

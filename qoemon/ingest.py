@@ -18,36 +18,25 @@ in `paho_client`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
-import socket
-import ssl
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import aiomqtt
 from paho.mqtt.client import Client as Paho
-from paho.mqtt.client import MQTTMessage, error_string
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
 from qoemon.inbox import Inbox, Message
+from qoemon.mqttclient import Broker, hang_up, new_client, paho_client, until_lost
+from qoemon.mqtterror import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
 
 LOG = logging.getLogger("qoemon.ingest")
-
-# paho logs every packet, and each failure that we report in our own words.
-PAHO_LOG = logging.getLogger("qoemon.ingest.paho")
-PAHO_LOG.setLevel(logging.CRITICAL)
-
-ANSWER_S = 10.0
-"""How long the broker may take to answer a connect or a subscribe."""
 
 STEADY_S = 30.0
 """A connection that lived this long was a good one: the next pause starts from the shortest again."""
@@ -61,54 +50,6 @@ REFUSED = 0x80
 
 NO_FILTER = "qoemon/no/such/filter"
 """What nobody subscribed to, to be unsubscribed from."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tls:
-    """TLS 1.2 or later, with the host name checked."""
-
-    ca_file: Path | None
-    """Which CAs to trust, PEM; None for the system's."""
-    cert_file: Path | None
-    """Our certificate, PEM, if the broker asks for one."""
-    key_file: Path | None
-    """Its key, PEM; None if it is in cert_file."""
-    key_password: str | None = field(repr=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Broker:
-    """Where the reports come from, and how to ask for them."""
-
-    host: str
-    port: int
-    version: Literal["5", "3.1.1"]
-    client_id: str
-    """Names our session at the broker: the same after a restart, another one for each instance."""
-    username: str | None
-    password: str | None = field(repr=False)
-    tls: Tls | None
-    filters: tuple[str, ...]
-    qos: Literal[0, 1]
-    keepalive_s: int
-    session_expiry_s: int
-    """How long the broker keeps our session while we are away; MQTT 5 only, 3.1.1 leaves it to the broker."""
-    receive_maximum: int
-    """How many unacknowledged QoS 1 messages the broker may have sent; MQTT 5 only."""
-    reconnect_min_s: float
-    reconnect_max_s: float
-
-    def __post_init__(self) -> None:
-        if not self.client_id:
-            raise ValueError("client_id is empty, expected a fixed name: the broker's key to our session")
-        if not self.filters:
-            raise ValueError("filters is empty, expected at least one topic filter to subscribe to")
-        if not 0 < self.reconnect_min_s <= self.reconnect_max_s:
-            pauses = f"{self.reconnect_min_s} s to {self.reconnect_max_s} s"
-            raise ValueError(f"pauses from {pauses}, expected 0 < reconnect_min_s <= reconnect_max_s")
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 @dataclass
@@ -367,113 +308,11 @@ def backoff_s(failures: int, shortest_s: float, longest_s: float) -> float:
     return random.uniform(shortest_s, min(ceiling_s, longest_s))
 
 
-async def new_client(broker: Broker) -> aiomqtt.Client:
-    """A client that has not connected yet and will ask for the broker's stored session.
-
-    A new one for each attempt: aiomqtt's own reuse leaves the state of the last attempt behind.
-    """
-    # Read anew each time, so that renewed certificates are used; and elsewhere, since it reads files.
-    context = None if broker.tls is None else await asyncio.to_thread(tls_context, broker.tls)
-    client = aiomqtt.Client(
-        broker.host,
-        broker.port,
-        identifier=broker.client_id,
-        username=broker.username,
-        password=broker.password,
-        tls_context=context,
-        keepalive=broker.keepalive_s,
-        timeout=ANSWER_S,
-        logger=PAHO_LOG,
-        **session_options(broker),
-    )
-    paho_client(client).connect_timeout = ANSWER_S
-    return client
-
-
-def session_options(broker: Broker) -> dict[str, Any]:
-    """How each version of MQTT asks for a session that outlives the connection."""
-    if broker.version == "3.1.1":
-        return {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
-    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.SessionExpiryInterval = broker.session_expiry_s
-    properties.ReceiveMaximum = broker.receive_maximum
-    # paho's default would wipe the session on the first connect of each process.
-    return {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": False, "properties": properties}
-
-
-def paho_client(client: aiomqtt.Client) -> Paho:
-    """The paho client inside: the one private name that we use of aiomqtt.
-
-    raises   RuntimeError if this aiomqtt does not have it
-    """
-    paho = getattr(client, "_client", None)
-    if not isinstance(paho, Paho):
-        raise RuntimeError(
-            f"aiomqtt {aiomqtt.__version__} keeps no paho client in Client._client, without which messages "
-            "cannot be acknowledged late: install a version of aiomqtt that qoemon's package metadata allows"
-        )
-    return paho
-
-
 def raise_if_cancelled() -> None:
     """Make up for Python 3.11's wait_for, which forgets a cancellation that comes together with a result."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-def hang_up(paho: Paho) -> None:
-    """Disconnect at once, whatever state the attempt or the connection is in."""
-    paho.on_message = None
-    paho.on_socket_open = _come_too_late  # The thread that connects cannot be cancelled, only turned away.
-    paho.on_disconnect = None  # aiomqtt's fails if the attempt was cancelled.
-    paho.on_socket_register_write = None  # Without it paho writes now, acknowledgements first.
-    paho.disconnect()
-    unsent = paho.socket()
-    if isinstance(unsent, socket.socket):  # The broker reads no more: let aiomqtt's reader find the end.
-        with contextlib.suppress(OSError):
-            unsent.shutdown(socket.SHUT_RDWR)
-
-
-def _come_too_late(_paho: Paho, _userdata: Any, _socket: Any) -> NoReturn:
-    raise ConnectionAbortedError("connected after the attempt had been given up")
-
-
-async def until_lost(client: aiomqtt.Client) -> NoReturn:
-    """Wait for the end of the connection.
-
-    raises   MqttError with the reason as its cause
-    """
-    await anext(client.messages)
-    raise AssertionError("aiomqtt queued a message, so its on_message was not replaced")
-
-
-class _ClosingSocket(ssl.SSLSocket):
-    """Closes itself when the handshake fails: paho only forgets it."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
-
-
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """What to trust and what to show.
-
-    raises   OSError if a file cannot be read or used
-    """
-    for file in (tls.ca_file, tls.cert_file, tls.key_file):
-        if file is not None:
-            file.open("rb").close()  # ssl's own error would not name the file.
-    context = ssl.create_default_context(cafile=tls.ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = _ClosingSocket
-    if tls.cert_file is not None:
-        # Without any password, OpenSSL would ask on the terminal for that of an encrypted key.
-        context.load_cert_chain(tls.cert_file, tls.key_file, tls.key_password or "")
-    return context
 
 
 def granted_qos(code: int | ReasonCode) -> int:
@@ -486,79 +325,3 @@ def refusal(broker: Broker, filters: Iterable[str]) -> str:
     who = "anonymous clients" if broker.username is None else f"user {broker.username}"
     what = f"{broker} refuses the subscription to {', '.join(filters)}"
     return f"{what}: allow {who} to read that, then restart qoemon"
-
-
-def explain(error: BaseException) -> str:
-    """Why a connection failed or ended, in words for the person who can do something about it."""
-    match error:
-        case aiomqtt.MqttCodeError():
-            return _explain_code(error.rc)
-        case aiomqtt.MqttError():  # aiomqtt wraps what happened, or has nothing to say.
-            cause = error.__cause__ or error.__context__
-            return "the broker ended the connection" if cause is None else explain(cause)
-        case ssl.SSLCertVerificationError():
-            return f"TLS: {_explain_certificate(error)} ({error.verify_message})"
-        case ssl.SSLError():
-            return _explain_tls(error)
-        case _:
-            return _explain_system(error)
-
-
-_CODES = {
-    0x80: "the connection broke off without a reason: the broker or the network failed, or another client "
-    "uses our client_id, which many brokers do not tell",
-    0x84: "the broker does not speak this version of MQTT: set version to the other one",
-    0x85: "the broker refuses our client_id: choose another",
-    0x86: "the broker refuses user name or password: check username and password",
-    0x87: "the broker does not authorize us: check username, password and the broker's access rules",
-    0x8B: "the broker is shutting down",
-    0x8D: "the broker showed no sign of life within the keepalive time",
-    0x8E: "another client took over our session: give each client a client_id of its own",
-}
-"""By MQTT 5 reason code; paho translates those of 3.1.1."""
-
-
-def _explain_code(code: int | ReasonCode | None) -> str:
-    if not isinstance(code, ReasonCode):
-        return error_string(code or 0)  # paho's own, about a connection that is gone.
-    name = f"{str(code).lower()}, reason code {code.value}"
-    return f"{_CODES[code.value]} ({name})" if code.value in _CODES else f"the broker says: {name}"
-
-
-def _explain_certificate(error: ssl.SSLCertVerificationError) -> str:
-    """By OpenSSL's X509_V_ERR numbers."""
-    match error.verify_code:
-        case 62 | 64:
-            return "the broker's certificate is for another host name: check host, or have it issued for this"
-        case 10:
-            return "the broker's certificate has expired: renew it"
-        case 9:
-            return "the broker's certificate is not valid yet: check both clocks"
-        case 18 | 19 | 20 | 21:
-            return "the broker's certificate is not from a CA that we trust: check ca_file"
-        case _:
-            return "the broker's certificate is not acceptable"
-
-
-def _explain_tls(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLEOFError):
-        return "TLS: the other end hung up in the handshake: check that the port speaks TLS"
-    if error.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}:
-        return "TLS: the port answers without TLS: check port, or leave tls out"
-    return f"TLS: {error.reason or error}: check ca_file, cert_file, key_file and key_password"
-
-
-_SYSTEM: dict[type[Exception], str] = {
-    socket.gaierror: "no address is known for the host name: check host, and the name server",
-    UnicodeError: "the host name is not a possible one: check host",
-    ConnectionRefusedError: "connection refused: check host and port, and that the broker runs",
-    ConnectionResetError: "the other end cut the connection: check whether the port wants TLS or not",
-    TimeoutError: f"no answer within {ANSWER_S:g} s: check host, port, firewalls, and if the port wants TLS",
-}
-
-
-def _explain_system(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"cannot read {error.filename}: {error.strerror}"
-    known = (text for kind, text in _SYSTEM.items() if isinstance(error, kind))
-    return next(known, str(error) or type(error).__name__)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import aiomqtt
 import msgspec
 
-from qoemon.ingest import explain
+from qoemon.mqtterror import explain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping

@@ -11,46 +11,56 @@ from rich.text import Text
 _RATINGS = (("█", "#d55e00"), ("▓", "#e69f00"), ("▒", "#999999"), ("░", "#56b4e9"), ("·", "#0072b2"))
 """Worst first: told apart by their shade without colours, and by colours that the colour-blind tell apart."""
 
+_BAR = 18
+"""With it, four labels of usual length fit in 80 columns."""
+
+_BAD = 0.2
+"""From this share of poor ratings on, a figure is printed bold."""
+
 
 def groups_table(view: dict[str, Any], window: str, title: str) -> Table:
     """Every group of a view in one window: sessions, MOS, GoB, PoW and the ratings as a bar."""
-    table = Table(title=title, title_justify="left", title_style="bold", expand=False, pad_edge=False)
-    table.add_column("service")
-    for label in view["labels"]:
-        table.add_column(label)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False
+    )
+    for name in ("service", *view["labels"]):
+        table.add_column(name, no_wrap=True)
     for name in ("sessions", "stalled", "MOS", "good", "poor"):
-        table.add_column(name, justify="right")
-    table.add_column(legend())
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("ratings", no_wrap=True)
     for service in view["services"]:
         for group in service["groups"]:
-            table.add_row(service["service"], *group["labels"].values(), *_numbers(group, window))
+            table.add_row(service["service"], *group["labels"].values(), *_figures(group, window))
     return table
 
 
-def bar(shares: Sequence[float], width: int = 20) -> Text:
+def bar(shares: Sequence[float], width: int = _BAR) -> Text:
     """Shares of the ratings, worst first, as one bar of so many characters."""
-    text, begun, drawn = Text(), 0.0, 0
-    for index, share in enumerate(shares):
-        begun += share
-        upto = round(begun * width)
-        glyph, colour = _RATINGS[index * (len(_RATINGS) - 1) // max(len(shares) - 1, 1)]
-        text.append(glyph * (upto - drawn), style=colour)
-        drawn = upto
+    text, upto, drawn = Text(), 0.0, 0
+    for (glyph, colour), share in zip(_shades(len(shares)), shares, strict=True):
+        upto += share
+        text.append(glyph * (round(upto * width) - drawn), style=colour)
+        drawn = round(upto * width)
     return text
 
 
-def legend() -> Text:
-    """What the parts of the bar mean."""
-    text = Text("ratings ")
-    for rating, (glyph, colour) in enumerate(_RATINGS, 1):
-        text.append(f"{rating}{glyph} ", style=colour)
+def legend(ratings: Sequence[str]) -> Text:
+    """What the parts of a bar mean."""
+    text = Text("ratings: ")
+    for rating, (glyph, colour) in zip(ratings, _shades(len(ratings)), strict=True):
+        text.append(f"{glyph}{glyph} {rating}  ", style=colour)
     return text
 
 
-def _numbers(group: dict[str, Any], window: str) -> tuple[str | Text, ...]:
-    presence = (f"{group['active_sessions']:,}", f"{group['open_stalls']:,}")
+def _shades(ratings: int) -> list[tuple[str, str]]:
+    """A glyph and a colour for each rating of the scale; scales with more than five share some."""
+    return [_RATINGS[index * (len(_RATINGS) - 1) // max(ratings - 1, 1)] for index in range(ratings)]
+
+
+def _figures(group: dict[str, Any], window: str) -> tuple[str | Text, ...]:
+    there = (f"{group['active_sessions']:,}", f"{group['open_stalls']:,}")
     judged = group["windows"].get(window)
     if judged is None:
-        return (*presence, "-", "-", "-", Text("nothing to judge yet", style="dim"))
-    poor = Text(f"{judged['pow']:.1%}", style="bold #d55e00" if judged["pow"] > 0.2 else "")
-    return (*presence, f"{judged['mos']:.2f}", f"{judged['gob']:.1%}", poor, bar(list(judged["ratings"].values())))
+        return (*there, "-", "-", "-", Text("nothing to judge yet", style="dim"))
+    poor = Text(f"{judged['pow']:.1%}", style="bold #d55e00" if judged["pow"] >= _BAD else "")
+    return (*there, f"{judged['mos']:.2f}", f"{judged['gob']:.1%}", poor, bar(list(judged["ratings"].values())))

@@ -37,7 +37,7 @@ def _service(service: ServiceSnapshot, snapshot: Snapshot) -> dict[str, Any]:
 
 def _groups(service: ServiceSnapshot, snapshot: Snapshot) -> Iterator[dict[str, Any]]:
     tally = service.tally
-    for group in np.flatnonzero(service.shown).tolist():
+    for group in sorted(np.flatnonzero(service.shown).tolist(), key=tally.groups.__getitem__):
         yield {
             "labels": dict(zip(snapshot.labels, tally.groups[group], strict=True)),
             "active_sessions": int(tally.active_sessions[group]),

@@ -7,7 +7,7 @@ from qoemon.config import Service as ServiceSection
 from qoemon.core.mapping import MAPPINGS
 from qoemon.core.plan import Limits, Plan, Service, Timing
 from qoemon.core.scale import Scale
-from qoemon.ingest import Broker, Tls
+from qoemon.mqttclient import Broker, Tls
 from qoemon.mqttconfig import Tls as TlsSection
 
 

@@ -17,7 +17,9 @@ import pytest
 from paho.mqtt.client import Client as Paho
 
 from qoemon.inbox import Inbox, Message
-from qoemon.ingest import Broker, Ingest, Repeats, Tls, backoff_s, explain, new_client, paho_client
+from qoemon.ingest import Ingest, Repeats, backoff_s
+from qoemon.mqttclient import Broker, Tls, new_client, paho_client
+from qoemon.mqtterror import explain
 from tests.parts import Certificates, Mosquitto, Nats, certificates
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ async def subscribed(broker: Broker, inbox: Inbox | None = None) -> AsyncIterato
 async def until(condition: Callable[[], object], failure: Callable[[], str], timeout_s: float = 20.0) -> None:
     try:
         async with asyncio.timeout(timeout_s):
-            while not condition():  # noqa: ASYNC110  # What is waited for happens in another process.
+            while not condition():  # What is waited for happens in another process.
                 await asyncio.sleep(0.01)
     except TimeoutError:
         pytest.fail(failure())

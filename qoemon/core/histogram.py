@@ -1,5 +1,7 @@
-"""QoS conditions as bins, and windows as sums of their counts.
+"""Conditions as bins, and windows as sums of their counts.
 
+Sessions are counted twice over. By the MOS of their exact condition, in levels so narrow that nothing is lost, for
+what users answer. And by the condition itself, in bins that people can read, for what happened to them.
 Counts are integers, so what was added is forgotten exactly: an emptied window equals a fresh one bit for bit.
 """
 
@@ -13,8 +15,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.mapping import MEDIA_S, Qos
-from qoemon.core.scale import Counts, Floats
+from qoemon.core.mapping import Qos
+from qoemon.core.scale import Counts, Floats, Scale
 
 Ints = NDArray[np.int64]
 Number = TypeVar("Number", np.int64, np.float64)
@@ -23,6 +25,9 @@ STALL_COUNTS = 21
 """n = 0, 1, ... 19, and 20 or more."""
 STALL_SLOTS = 62
 """t = 0 exactly, slots of 1 s with their upper end up to 60 s, and above."""
+
+MOS_STEP = 0.005
+"""Width of a MOS level, scale points. Judged at its middle it is off by .0025 at most, and GoB by .001."""
 
 RESPONSE_FROM_S, RESPONSE_TO_S = 0.001, 300.0
 RESPONSE_BINS_A_DECADE = 120
@@ -91,26 +96,32 @@ STALL_BINS = Bins(_stall_axes())
 RESPONSE_BINS = Bins((_response_axis(),))
 
 
-def stall_bin(stalls: Ints, stall_ms: Ints, play_ms: Ints) -> Ints:
-    """The bin of each session's condition, counts scaled to MEDIA_S of media.
-
-    Integer arithmetic: a session at the edge of a slot falls on the same side however its reports were cut.
-    Nothing played is the worst bin when the session stalled at all, else the best.
-
-    stalls, stall_ms, play_ms  (N,) sums over the rating interval, >= 0
-    returns                    (N,) bin numbers
-    """
-    media_ms = int(MEDIA_S * 1000)
-    played = np.maximum(play_ms, 1)
-    n = np.minimum((2 * stalls * media_ms + played) // (2 * played), STALL_COUNTS - 1)
-    t = np.minimum(-(-stall_ms * int(MEDIA_S) // played), STALL_SLOTS - 1)
-    worst = (play_ms == 0) & (stall_ms > 0)
-    return np.where(worst, STALL_BINS.size - 1, n * STALL_SLOTS + t)
+def stall_bin(n: Floats, t: Floats) -> Ints:
+    """The bin of each condition, n stalls and t stall seconds per minute of media, (N,) each, infinite too."""
+    n_bin = np.rint(np.minimum(n, STALL_COUNTS - 1)).astype(np.int64)
+    t_bin = np.ceil(np.minimum(t, STALL_SLOTS - 1)).astype(np.int64)
+    return n_bin * STALL_SLOTS + t_bin
 
 
 def response_bin(response_s: Floats) -> Ints:
     """The bin of each response time, (N,) seconds; shorter and longer ones fall in the first and last."""
     return np.searchsorted(RESPONSE_BINS.axes[0].upper[:-1], response_s)
+
+
+def mos_levels(scale: Scale) -> Floats:
+    """(M,) the MOS of each level, scale points: the ends of the scale and its ratings are exact."""
+    steps = round((scale.high - scale.low) / MOS_STEP)
+    return np.linspace(scale.low, scale.high, steps + 1)
+
+
+def mos_level(mos: Floats, scale: Scale) -> Ints:
+    """The level nearest to each MOS, (N,) scale points."""
+    return np.rint((mos - scale.low) / MOS_STEP).astype(np.int64)
+
+
+def histogram(group: Ints, bins: Ints, groups: int, size: int) -> Counts:
+    """(groups, size) how often each bin occurs in each group."""
+    return np.bincount(group * size + bins, minlength=groups * size).reshape(groups, size)
 
 
 class Window:

@@ -59,6 +59,12 @@ class QosMapping:
         mos = self.formula(*condition, **self.parameters)
         return np.clip(mos, self.scale.low, self.scale.high)
 
+    @property
+    def reach(self) -> Floats:
+        """(2,) the lowest and the highest MOS that any condition comes to, scale points."""
+        axes = 2 if self.qos is Qos.STALLS else 1
+        return np.sort(self(*(np.array([0.0, np.inf]) for _ in range(axes))))
+
     def with_parameters(self, changed: Mapping[str, float]) -> QosMapping:
         """The same formula with other constants; ValueError names those it does not have."""
         if unknown := sorted(changed.keys() - self.parameters.keys()):

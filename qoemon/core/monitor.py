@@ -98,7 +98,9 @@ class Monitor:
         """The parts of the plan that the meaning of a state depends on, as JSON knows them."""
         timing = self._plan.timing
         return {
-            "services": {s.name: [s.mapping.qos, s.counters, s.bins.size] for s in self._plan.services},
+            "services": {
+                s.name: [s.mapping.qos, s.counters, len(s.judged_at), s.bins.size] for s in self._plan.services
+            },
             "labels": list(self._plan.labels),
             "timing": [timing.tick_s, timing.interval_s, list(timing.windows_s), timing.clock],
         }

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from qoemon.core.histogram import Bins, bins_of
-from qoemon.core.mapping import QosMapping, RatingModel
+from qoemon.core.histogram import Bins, bins_of, mos_levels
+from qoemon.core.mapping import Qos, QosMapping, RatingModel
 from qoemon.core.rating import Kernel
-from qoemon.core.scale import ACR5, Scale
+from qoemon.core.scale import ACR5, Floats, Scale
 from qoemon.core.topic import TopicTemplate
 
 
@@ -40,13 +40,24 @@ class Service:
 
     @property
     def bins(self) -> Bins:
-        """The bins of its conditions."""
+        """The bins of its conditions, as people read them."""
         return bins_of(self.mapping.qos)
 
-    def kernel(self, quantiles: tuple[float, ...]) -> Kernel:
-        """The distribution of ratings in each of its bins."""
+    @property
+    def judged_at(self) -> Floats:
+        """(B,) the MOS of each bin in which its users are judged, scale points.
+
+        Response times are judged in their own bins, 1.94 % wide. Stalls have two dimensions, whose bins would
+        have to be many to be as good: they are judged by levels of MOS.
+        """
+        if self.mapping.qos is Qos.STALLS:
+            return mos_levels(self.scale)
+        return self.mapping(*self.bins.conditions)
+
+    def kernel(self, quantiles: tuple[float, ...], mos: Floats | None = None) -> Kernel:
+        """The distribution of ratings in each of its bins, or at the MOS given instead, (B,) scale points."""
         return Kernel(
-            self.mapping(*self.bins.conditions),
+            self.judged_at if mos is None else mos,
             self.theta,
             scale=self.scale,
             model=self.model,

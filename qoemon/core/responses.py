@@ -36,10 +36,11 @@ class ResponseSlices:
             self._add(cell[age == ticks], ticks)
         return 0
 
-    def histogram(self, at_s: float, groups: int) -> Counts:
-        """(groups, B) responses of the rating interval that ends at at_s."""
+    def histograms(self, at_s: float, groups: int) -> tuple[Counts, Counts]:
+        """Responses of the rating interval that ends at at_s, (groups, B); judged and shown in the same bins."""
         self._counts = grown(self._counts, groups)
-        return self._counts.copy()
+        counts = self._counts.copy()
+        return counts, counts
 
     def open_stalls(self) -> tuple[Ints, Floats]:
         """None: rows and times without an element."""

@@ -28,7 +28,7 @@ class _Conditions(Protocol):
     """What turns a service's reports into its base histogram."""
 
     def apply(self, admitted: Admitted, placed: Placed) -> int: ...
-    def histogram(self, at_s: float, groups: int) -> Counts: ...
+    def histograms(self, at_s: float, groups: int) -> tuple[Counts, Counts]: ...
     def open_stalls(self) -> tuple[Ints, Floats]: ...
     def enter(self, tick: int) -> None: ...
     def remove(self, rows: Ints) -> None: ...
@@ -44,14 +44,15 @@ class ServiceMonitor:
         self.groups = Groups(len(plan.labels), plan.limits.groups)
         self.sessions = SessionTable(plan.limits.sessions)
         self._conditions: _Conditions = (
-            StallCounters(self.sessions, plan.timing, service.counters)
+            StallCounters(self.sessions, service, plan.timing)
             if service.mapping.qos is Qos.STALLS
             else ResponseSlices(plan.timing.slices)
         )
-        bins = service.bins
-        self._base: Counts = np.zeros((0, bins.size), np.int64)
+        judged, bins = len(service.judged_at), service.bins
+        self._base: Counts = np.zeros((0, judged), np.int64)
+        self._qos: Counts = np.zeros((0, bins.size), np.int64)
         self._longer = {
-            length: Window(length // plan.timing.interval_s, bins.size)
+            length: Window(length // plan.timing.interval_s, judged)
             for length in plan.timing.windows_s
             if length != plan.timing.interval_s
         }
@@ -97,7 +98,7 @@ class ServiceMonitor:
         at_s = tick * self._timing.tick_s
         closes = at_s % self._timing.interval_s == 0
         if evaluate or closes:
-            self._base = self._conditions.histogram(at_s, len(self.groups))
+            self._base, self._qos = self._conditions.histograms(at_s, len(self.groups))
         if closes:
             self._close()
         over = self.sessions.over(at_s, self._timing.session_timeout_s, self._timing.interval_s)
@@ -112,7 +113,7 @@ class ServiceMonitor:
         size = len(self.groups)
         for window in self._longer.values():
             window.counts = grown(window.counts, size)
-        self._base = grown(self._base, size)
+        self._base, self._qos = grown(self._base, size), grown(self._qos, size)
         self._grow_totals()
         open_stalls, oldest_s = self._open_stalls(at_s, size)
         windows = {self._timing.interval_s: self._base}
@@ -121,6 +122,7 @@ class ServiceMonitor:
             service=self.service.name,
             groups=self.groups.all,
             windows=windows,
+            qos=self._qos,
             active_sessions=self._active(at_s, size),
             open_stalls=open_stalls,
             oldest_stall_s=oldest_s,
@@ -134,7 +136,7 @@ class ServiceMonitor:
             "sessions": self.sessions.dump(),
             "conditions": self._conditions.dump(),
             "totals": {"expected": self._expected, **{str(i): m for i, m in enumerate(self._marginals)}},
-            "base": {"counts": self._base},
+            "base": {"judged": self._base, "qos": self._qos},
         }
         parts |= {f"window-{length}": window.dump() for length, window in self._longer.items()}
         return {f"{part}/{name}": array for part, state in parts.items() for name, array in state.items()}
@@ -153,7 +155,7 @@ class ServiceMonitor:
         totals = part("totals")
         self._expected = totals["expected"]
         self._marginals = tuple(totals[str(i)] for i in range(len(self._marginals)))
-        self._base = part("base")["counts"]
+        self._base, self._qos = part("base")["judged"], part("base")["qos"]
 
     def _time_of(self, batch: Batch) -> tuple[Floats, NDArray[np.bool_]]:
         """(R,) the time that places each report, and whether it claimed to come from the future."""
@@ -169,7 +171,7 @@ class ServiceMonitor:
         self._grow_totals()
         # New arrays: snapshots hold on to the former ones.
         self._expected = self._expected + self._kernel.expected_ratings(self._base)
-        fresh = self.service.bins.marginals(self._base)
+        fresh = self.service.bins.marginals(self._qos)
         self._marginals = tuple(old + new for old, new in zip(self._marginals, fresh, strict=True))
 
     def _grow_totals(self) -> None:

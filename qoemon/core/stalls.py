@@ -14,14 +14,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.batch import Flags, Placed
-from qoemon.core.histogram import STALL_BINS, Ints, stall_bin
-from qoemon.core.plan import Counters, Timing
+from qoemon.core.histogram import STALL_BINS, Ints, histogram, mos_level, stall_bin
+from qoemon.core.mapping import MEDIA_S
+from qoemon.core.plan import Counters, Service, Timing
 from qoemon.core.report import ABSENT_INT
 from qoemon.core.scale import Counts, Floats
 from qoemon.core.sessions import Admitted, SessionTable
 
 MOST = 2**30
 """A slice holds no more than this (12 days in ms): adding to it can't overflow, whatever clients claim."""
+
+
+def stall_condition(stalls: Ints, stall_ms: Ints, play_ms: Ints) -> tuple[Floats, Floats]:
+    """Stalls n and stall seconds t per MEDIA_S of media, (N,) each, of sums over the time that is judged.
+
+    Infinitely many of both where something stalled and nothing was played: nothing is worse.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        n, t = stalls * (MEDIA_S * 1000) / play_ms, stall_ms * MEDIA_S / play_ms
+    stuck = play_ms == 0
+    n[stuck] = t[stuck] = np.where(stall_ms[stuck] > 0, np.inf, 0)
+    return n, t
 
 
 class _Told(NamedTuple):
@@ -42,8 +55,8 @@ class StallCounters:
     since_s   (rows,) when the open stall was first heard of, NaN without one
     """
 
-    def __init__(self, sessions: SessionTable, timing: Timing, counting: Counters) -> None:
-        self._sessions, self._timing, self._counting = sessions, timing, counting
+    def __init__(self, sessions: SessionTable, service: Service, timing: Timing) -> None:
+        self._sessions, self._service, self._timing = sessions, service, timing
         self._tick = 0
         self.counters = np.zeros((3, 0), np.int64)
         self.known = np.zeros(0, np.bool_)
@@ -54,7 +67,7 @@ class StallCounters:
         """Take in the reports of a batch; how many told a counter that fell, which is a reset."""
         self._grow()
         told = _told(admitted, placed)
-        if self._counting is Counters.CUMULATIVE:
+        if self._service.counters is Counters.CUMULATIVE:
             differences, resets = self._differences(admitted, told.counters)
         else:
             differences, resets = np.maximum(told.counters, 0), 0
@@ -65,17 +78,21 @@ class StallCounters:
         self._follow_open_stalls(admitted, told)
         return resets
 
-    def histogram(self, at_s: float, groups: int) -> Counts:
-        """(groups, B) conditions of the sessions over the rating interval that ends at at_s."""
+    def histograms(self, at_s: float, groups: int) -> tuple[Counts, Counts]:
+        """Sessions of the rating interval that ends at at_s, (groups, M) by MOS and (groups, B) by condition."""
         rows = self._sessions.rows
         stalls, stall_ms, play_ms = self.slices[:, :, :rows].sum(axis=1, dtype=np.int64)
         running = np.flatnonzero(self._open())
         ran_s = np.clip(at_s - self._sessions.last_s[running], 0, self._timing.interval_s)
         stall_ms[running] += np.rint(ran_s * 1000).astype(np.int64)
         judged = np.flatnonzero(stall_ms + play_ms >= max(self._timing.min_active_s * 1000, 1))
-        cell = self._sessions.group[judged] * np.int64(STALL_BINS.size)
-        cell += stall_bin(stalls[judged], stall_ms[judged], play_ms[judged])
-        return np.bincount(cell, minlength=groups * STALL_BINS.size).reshape(groups, STALL_BINS.size)
+        n, t = stall_condition(stalls[judged], stall_ms[judged], play_ms[judged])
+        group = self._sessions.group[judged].astype(np.int64)
+        level = mos_level(self._service.mapping(n, t), self._service.scale)
+        return (
+            histogram(group, level, groups, len(self._service.judged_at)),
+            histogram(group, stall_bin(n, t), groups, STALL_BINS.size),
+        )
 
     def open_stalls(self) -> tuple[Ints, Floats]:
         """Rows with an open stall, and when each was first heard of, seconds since the epoch."""

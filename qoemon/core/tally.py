@@ -36,10 +36,11 @@ class Event(StrEnum):
 
 @dataclass(frozen=True)
 class Tally:
-    """Counts of G groups in B bins. Sessions must be whole on one shard; then shards add up exactly.
+    """Counts of G groups. Sessions must be whole on one shard; then shards add up exactly.
 
     groups          label values, one tuple a group
-    windows         (G, B) conditions, by the window's length in seconds, the base window among them
+    windows         (G, M) what is judged, in the service's judged_at bins, by the window's length in seconds
+    qos             (G, B) the same conditions in the bins that people read, base window only
     active_sessions (G,) heard in the base window or in an open stall
     open_stalls     (G,)
     oldest_stall_s  (G,) how long the oldest open stall has run, 0 without one
@@ -50,6 +51,7 @@ class Tally:
     service: str
     groups: tuple[Labels, ...]
     windows: Mapping[int, Counts]
+    qos: Counts
     active_sessions: Ints
     open_stalls: Ints
     oldest_stall_s: Floats
@@ -76,6 +78,7 @@ def merge(tallies: Sequence[Tally]) -> Tally:
         service=tallies[0].service,
         groups=groups,
         windows={length: total([t.windows[length] for t in tallies]) for length in tallies[0].windows},
+        qos=total([t.qos for t in tallies]),
         active_sessions=total([t.active_sessions for t in tallies]),
         open_stalls=total([t.open_stalls for t in tallies]),
         oldest_stall_s=oldest,

@@ -1,0 +1,53 @@
+# Each target does its whole set-up: a virtual environment in .venv, made with $(PYTHON).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FOR ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench clean
+
+help:  ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/demo  ## see it work: broker, simulated users, daemon (FOR=60s ends it by itself)
+	@$(BIN)/qoemon demo $(if $(FOR),--for $(FOR))
+
+test: $(VENV)/dev  ## all tests; those without their real part say what they need
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev  ## lint, types, the sample configuration
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/qoemon check -c config/qoemon.yaml
+
+format: $(VENV)/dev  ## put the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev  ## what one core does: reports a second, a tick
+	$(BIN)/python -m benchmarks.core
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Debian and Ubuntu ship python3 without the parts that make virtual environments.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "qoemon needs Python 3.11 or later, $(PYTHON) is $$($(PYTHON) -V 2>&1);" \
+	       "name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q python3-venv; \
+	  else \
+	    echo "$(PYTHON) cannot make virtual environments here:" \
+	         "sudo apt-get install python3-venv, then make again" >&2; exit 1; \
+	  fi; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo $(VENV)/dev: $(VENV)/%: $(BIN)/pip pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@

@@ -1,0 +1,89 @@
+"""Why a connection to the broker failed or ended, in words for the person who can do something about it."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import aiomqtt
+from paho.mqtt.client import error_string
+from paho.mqtt.reasoncodes import ReasonCode
+
+ANSWER_S = 10.0
+"""How long the broker may take to answer a connect or a subscribe."""
+
+
+def explain(error: BaseException) -> str:
+    """Why a connection failed or ended, in words for the person who can do something about it."""
+    match error:
+        case aiomqtt.MqttCodeError():
+            return _explain_code(error.rc)
+        case aiomqtt.MqttError():  # aiomqtt wraps what happened, or has nothing to say.
+            cause = error.__cause__ or error.__context__
+            return "the broker ended the connection" if cause is None else explain(cause)
+        case ssl.SSLCertVerificationError():
+            return f"TLS: {_explain_certificate(error)} ({error.verify_message})"
+        case ssl.SSLError():
+            return _explain_tls(error)
+        case _:
+            return _explain_system(error)
+
+
+_CODES = {
+    0x80: "the connection broke off without a reason: the broker or the network failed, or another client "
+    "uses our client_id, which many brokers do not tell",
+    0x84: "the broker does not speak this version of MQTT: set version to the other one",
+    0x85: "the broker refuses our client_id: choose another",
+    0x86: "the broker refuses user name or password: check username and password",
+    0x87: "the broker does not authorize us: check username, password and the broker's access rules",
+    0x8B: "the broker is shutting down",
+    0x8D: "the broker showed no sign of life within the keepalive time",
+    0x8E: "another client took over our session: give each client a client_id of its own",
+}
+"""By MQTT 5 reason code; paho translates those of 3.1.1."""
+
+
+def _explain_code(code: int | ReasonCode | None) -> str:
+    if not isinstance(code, ReasonCode):
+        return error_string(code or 0)  # paho's own, about a connection that is gone.
+    name = f"{str(code).lower()}, reason code {code.value}"
+    return f"{_CODES[code.value]} ({name})" if code.value in _CODES else f"the broker says: {name}"
+
+
+def _explain_certificate(error: ssl.SSLCertVerificationError) -> str:
+    """By OpenSSL's X509_V_ERR numbers."""
+    match error.verify_code:
+        case 62 | 64:
+            return "the broker's certificate is for another host name: check host, or have it issued for this"
+        case 10:
+            return "the broker's certificate has expired: renew it"
+        case 9:
+            return "the broker's certificate is not valid yet: check both clocks"
+        case 18 | 19 | 20 | 21:
+            return "the broker's certificate is not from a CA that we trust: check ca_file"
+        case _:
+            return "the broker's certificate is not acceptable"
+
+
+def _explain_tls(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLEOFError):
+        return "TLS: the other end hung up in the handshake: check that the port speaks TLS"
+    if error.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}:
+        return "TLS: the port answers without TLS: check port, or leave tls out"
+    return f"TLS: {error.reason or error}: check ca_file, cert_file, key_file and key_password"
+
+
+_SYSTEM: dict[type[Exception], str] = {
+    socket.gaierror: "no address is known for the host name: check host, and the name server",
+    UnicodeError: "the host name is not a possible one: check host",
+    ConnectionRefusedError: "connection refused: check host and port, and that the broker runs",
+    ConnectionResetError: "the other end cut the connection: check whether the port wants TLS or not",
+    TimeoutError: f"no answer within {ANSWER_S:g} s: check host, port, firewalls, and if the port wants TLS",
+}
+
+
+def _explain_system(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"cannot read {error.filename}: {error.strerror}"
+    known = (text for kind, text in _SYSTEM.items() if isinstance(error, kind))
+    return next(known, str(error) or type(error).__name__)
