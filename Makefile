@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format docs bench clean
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -26,6 +26,9 @@ check: $(VENV)/dev  ## lint, types, the sample configuration
 format: $(VENV)/dev  ## put the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/dev  ## write the generated pages
+	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/dev  ## what one core does: reports a second, a tick
 	$(BIN)/python -m benchmarks.core

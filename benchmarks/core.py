@@ -86,11 +86,14 @@ def median(measure: Callable[[], float]) -> tuple[float, float, float]:
 
 def main() -> None:
     """Print the table."""
-    print(f"{SESSIONS:,} sessions in {GROUPS} groups; least / median / most of {REPEATS} runs, CPU time of one core")
+    print(
+        f"{SESSIONS:,} sessions in {GROUPS} groups, CPU time of one core; least / median / most of {REPEATS} runs"
+    )
     for batch in (100, 1):
         low, middle, high = median(lambda batch=batch: reports_per_second(batch)[0])  # type: ignore[misc]
         share = reports_per_second(batch)[1]
-        print(f"reports/s, {batch:3} a message   {low:>9,.0f} / {middle:>9,.0f} / {high:>9,.0f}   decoding {share:.0%}")
+        figures = f"{low:>9,.0f} / {middle:>9,.0f} / {high:>9,.0f}"
+        print(f"reports/s, {batch:3} a message   {figures}   decoding {share:.0%}")
     low, middle, high = median(tick_seconds)
     print(f"tick, ms                  {low * 1e3:>9.1f} / {middle * 1e3:>9.1f} / {high * 1e3:>9.1f}")
 

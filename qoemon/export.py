@@ -42,6 +42,28 @@ class Vitals:
     ticks_skipped: int
 
 
+IDLE = Vitals(
+    connected=False,
+    subscribed=False,
+    connects=0,
+    connect_failures=0,
+    disconnects=0,
+    messages=0,
+    message_bytes=0,
+    retained_ignored=0,
+    last_message_age_s=0.0,
+    inbox_messages=0,
+    inbox_bytes=0,
+    dropped=0,
+    withheld=0,
+    rejected={},
+    loop_lag_s=0.0,
+    tick_lag_s=0.0,
+    ticks_skipped=0,
+)
+"""A daemon that has just begun."""
+
+
 @dataclass(frozen=True)
 class Published:
     """Everything that is served about one tick."""
@@ -73,7 +95,7 @@ class Exporter:
 
     def publish(self, snapshot: Snapshot, vitals: Vitals) -> Published:
         """The tick as readers will get it."""
-        self._now.families = [*families(snapshot), *_vital_families(vitals)]
+        self._now.families = [*families(snapshot), *own_families(vitals)]
         return Published(
             snapshot=snapshot,
             metrics=prometheus_client.generate_latest(self._registry),
@@ -89,7 +111,8 @@ class _Collected(Collector):
         return self.families
 
 
-def _vital_families(vitals: Vitals) -> Iterator[Metric]:
+def own_families(vitals: Vitals) -> Iterator[Metric]:
+    """The daemon's own metrics, but for those that prometheus-client keeps itself."""
     build = GaugeMetricFamily("qoemon_build_info", "1, with the version that runs.", labels=("version",))
     build.add_metric((qoemon.__version__,), 1)
     yield build

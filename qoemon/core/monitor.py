@@ -99,7 +99,8 @@ class Monitor:
         timing = self._plan.timing
         return {
             "services": {
-                s.name: [s.mapping.qos, s.counters, len(s.judged_at), s.bins.size] for s in self._plan.services
+                s.name: [s.mapping.name, dict(s.mapping.parameters), s.counters, len(s.judged_at), s.bins.size]
+                for s in self._plan.services
             },
             "labels": list(self._plan.labels),
             "timing": [timing.tick_s, timing.interval_s, list(timing.windows_s), timing.clock],

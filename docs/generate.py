@@ -1,0 +1,64 @@
+"""Writes docs/metrics.md from what the daemon exports. `make docs`; a test says that the file is up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prometheus_client.core import Metric
+
+from qoemon import wiring
+from qoemon.config import Config
+from qoemon.core.monitor import Monitor
+from qoemon.export import IDLE, own_families
+from qoemon.families import families
+
+METRICS = Path(__file__).with_name("metrics.md")
+
+_HEAD = """\
+# Metrics
+
+Written by `make docs` from the code. *group* stands for `service` and the group's labels: those of the topics, and those
+named in the configuration's `labels`. `window` reads like `1m`, `5m`, `1h`; the base window is the rating interval.
+
+- A group without observations in a window has no sample there: an empty window is neither good nor bad.
+- A group that has been empty for the longest window disappears; its counters stay until the process ends.
+- GoB and PoW gauges can't be averaged over groups or time. Add up `qoemon_expected_ratings_total`, then divide: users
+  answer in proportion to their number, so that is exact.
+
+```promql
+sum(rate(qoemon_expected_ratings_total{rating=~"4|5"}[1h])) / sum(rate(qoemon_expected_ratings_total[1h]))
+```
+"""
+
+_PROCESS = """
+Beside these there are `qoemon_tick_seconds`, a histogram of how long a tick took, evaluation and rendering together, and
+the usual `process_*` metrics: CPU seconds, memory, open files.
+"""
+
+
+def metrics_page() -> str:
+    """The whole page."""
+    plan = wiring.plan(Config())
+    users = _table(families(Monitor(plan).snapshot(0)), ("service", *plan.labels))
+    daemon = _table(own_families(IDLE), ())
+    return f"{_HEAD}\n## Users\n\n{users}\n## The daemon\n\n{daemon}{_PROCESS}"
+
+
+def _table(told: object, group: tuple[str, ...]) -> str:
+    rows = ["| metric | type | labels | what it is |", "|---|---|---|---|"]
+    rows += [_row(metric, group) for metric in told]  # type: ignore[attr-defined]
+    return "\n".join(rows) + "\n"
+
+
+def _row(metric: Metric, group: tuple[str, ...]) -> str:
+    name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+    names = tuple(getattr(metric, "_labelnames", ()))
+    if group and names[: len(group)] == group:
+        labels = ", ".join(["*group*", *(f"`{label}`" for label in names[len(group) :])])
+    else:
+        labels = ", ".join(f"`{label}`" for label in names)
+    return f"| `{name}` | {metric.type} | {labels} | {metric.documentation} |"
+
+
+if __name__ == "__main__":
+    METRICS.write_text(metrics_page())
