@@ -17,13 +17,14 @@ METRICS = Path(__file__).with_name("metrics.md")
 _HEAD = """\
 # Metrics
 
-Written by `make docs` from the code. *group* stands for `service` and the group's labels: those of the topics, and those
-named in the configuration's `labels`. `window` reads like `1m`, `5m`, `1h`; the base window is the rating interval.
+Written by `make docs` from the code. *group* stands for `service` and the group's labels: those of the topics, and
+those named in the configuration's `labels`. `window` reads like `1m`, `5m`, `1h`; the base window is the rating
+interval.
 
 - A group without observations in a window has no sample there: an empty window is neither good nor bad.
 - A group that has been empty for the longest window disappears; its counters stay until the process ends.
-- GoB and PoW gauges can't be averaged over groups or time. Add up `qoemon_expected_ratings_total`, then divide: users
-  answer in proportion to their number, so that is exact.
+- GoB and PoW gauges can't be averaged over groups or time. Add up `qoemon_expected_ratings_total`, then divide:
+  users answer in proportion to their number, so that is exact.
 
 ```promql
 sum(rate(qoemon_expected_ratings_total{rating=~"4|5"}[1h])) / sum(rate(qoemon_expected_ratings_total[1h]))
@@ -31,8 +32,8 @@ sum(rate(qoemon_expected_ratings_total{rating=~"4|5"}[1h])) / sum(rate(qoemon_ex
 """
 
 _PROCESS = """
-Beside these there are `qoemon_tick_seconds`, a histogram of how long a tick took, evaluation and rendering together, and
-the usual `process_*` metrics: CPU seconds, memory, open files.
+Beside these there are `qoemon_tick_seconds`, a histogram of how long a tick took, evaluation and rendering
+together, and the usual `process_*` metrics: CPU seconds, memory, open files.
 """
 
 

@@ -55,7 +55,7 @@ def test_every_counter_of_trouble_is_explained():
 
 def test_readme_yaml_and_links_are_whole():
     readme = (ROOT / "README.md").read_text()
-    for block in re.findall(r"```yaml\n(.*?)```", readme, re.S):
+    for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL):
         assert yaml.safe_load(block)
     for page in ROOT.glob("**/*.md"):
         if ".venv" in page.parts:
