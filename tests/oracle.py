@@ -12,13 +12,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 
 from scipy import stats
 from scipy.integrate import quad
 from scipy.optimize import brentq
 
 Group = tuple[str, ...]
+Level = tuple[Group, int]
+"""A group and the number of a MOS level."""
 Cell = tuple[Group, int, int]
+"""A group and the bins of n and t."""
+MOS_STEP = 0.005
 MEDIA_MS = 60_000
 
 
@@ -73,7 +78,9 @@ class Session:
         for said in self.heard:
             told = (said.stalls, said.stall_ms, said.play_ms)
             if cumulative:
-                now = tuple(new if new is not None else old for new, old in zip(told, known or (0, 0, 0), strict=True))
+                now = tuple(
+                    new if new is not None else old for new, old in zip(told, known or (0, 0, 0), strict=True)
+                )
                 if known is None:
                     is_old = now[1] + now[2] > interval_ms
                     fresh = (0, 0, 0) if is_old else now
@@ -122,12 +129,19 @@ def exact_condition(n: int, t_ms: int, p_ms: int) -> tuple[Fraction, Fraction] |
 
 
 def bin_of(n: int, t_ms: int, p_ms: int) -> tuple[int, int]:
-    """The condition's bin: stalls rounded to 0..20, and 0 for no stall time, else the 1-s slot, up to 61."""
+    """The bins that people read: stalls rounded to 0..20, and the 1-s slot in which the stall time ends, 0..61."""
     condition = exact_condition(n, t_ms, p_ms)
     if condition is None:
         return 20, 61
     stalls, stall_s = condition
-    return min(math.floor(stalls + Fraction(1, 2)), 20), min(math.floor(stall_s) + 1, 61) if t_ms else 0
+    return min(round(stalls), 20), min(math.ceil(stall_s), 61)
+
+
+def level_of(n: int, t_ms: int, p_ms: int) -> int:
+    """The level nearest to the condition's MOS; nothing played is as bad as it gets."""
+    condition = exact_condition(n, t_ms, p_ms)
+    mos = 1.5 if condition is None else video_mos(*map(float, condition))
+    return round((mos - 1) / MOS_STEP)
 
 
 @dataclass
@@ -141,8 +155,9 @@ class Oracle:
     min_active_ms: int = 5_000
     cumulative: bool = True
     sessions: dict[str, Session] = field(default_factory=dict)
-    base: Counter[Cell] = field(default_factory=Counter)
-    closed: list[tuple[int, Counter[Cell]]] = field(default_factory=list)
+    base: Counter[Level] = field(default_factory=Counter)
+    qos: Counter[Cell] = field(default_factory=Counter)
+    closed: list[Counter[Level]] = field(default_factory=list)
     tick: int | None = None
     duplicates: int = 0
 
@@ -164,12 +179,12 @@ class Oracle:
             self._pass(tick * self.tick_ms)
         self.tick = newest if self.tick is None else max(self.tick, newest)
 
-    def window(self, length_s: int) -> Counter[Cell]:
+    def window(self, length_s: int) -> Counter[Level]:
         """The conditions of a window: now for the base window, else summed over its closed intervals."""
         if length_s * 1000 == self.interval_ms:
             return self.base
         kept = self.closed[-(length_s * 1000 // self.interval_ms) :]
-        return sum((counts for _, counts in kept), Counter())
+        return sum(kept, Counter())
 
     def active(self) -> Counter[Group]:
         """Sessions heard in the base window or in an open stall."""
@@ -182,21 +197,22 @@ class Oracle:
         return Counter(s.last.group for s in self.sessions.values() if s.last.in_stall)
 
     def _pass(self, at_ms: int) -> None:
-        self.base = self._count(at_ms)
+        judged = self._judged(at_ms)
+        self.base = Counter((group, level_of(*condition)) for group, condition in judged)
+        self.qos = Counter((group, *bin_of(*condition)) for group, condition in judged)
         if at_ms % self.interval_ms == 0:
-            self.closed.append((at_ms, self.base))
+            self.closed.append(self.base)
         for name, session in list(self.sessions.items()):
             leave_ms = self.interval_ms if session.last.end else self.timeout_ms
             if session.last.at_ms + leave_ms <= at_ms:
                 del self.sessions[name]
 
-    def _count(self, at_ms: int) -> Counter[Cell]:
-        counts: Counter[Cell] = Counter()
-        for session in self.sessions.values():
-            n, t, p = session.condition(at_ms, self.interval_ms, cumulative=self.cumulative)
-            if t + p >= self.min_active_ms:
-                counts[(session.last.group, *bin_of(n, t, p))] += 1
-        return counts
+    def _judged(self, at_ms: int) -> list[tuple[Group, tuple[int, int, int]]]:
+        there = [
+            (session.last.group, session.condition(at_ms, self.interval_ms, cumulative=self.cumulative))
+            for session in self.sessions.values()
+        ]
+        return [(group, (n, t, p)) for group, (n, t, p) in there if t + p >= self.min_active_ms]
 
 
 def video_mos(stalls: float, stall_s: float) -> float:
@@ -233,7 +249,7 @@ class Mixture:
     def ratings(self) -> list[float]:
         """Equations (20) and (21)."""
         cuts = [0.0, self.cdf(1.5), self.cdf(2.5), self.cdf(3.5), self.cdf(4.5), 1.0]
-        return [high - low for low, high in zip(cuts, cuts[1:], strict=False)]
+        return [high - low for low, high in pairwise(cuts)]
 
     @property
     def mos(self) -> float:

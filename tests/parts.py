@@ -9,18 +9,25 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+ROOT = Path(__file__).parents[1]
+"""Of the repository."""
 
 START_S = 15.0
 """How long a part may take to answer, on a busy machine."""
@@ -52,7 +59,7 @@ class Part:
 
     def __init__(self, name: str, directory: Path) -> None:
         self.name = name
-        self.directory = directory
+        self.directory = self.cwd = directory
         self.port = unused_port()
         self.log = directory / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -71,7 +78,7 @@ class Part:
     def start(self) -> None:
         """Start, with the files of an earlier run, and wait until it answers."""
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self.command(), cwd=self.directory, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self.command(), cwd=self.cwd, stdout=log, stderr=log)
         deadline_s = time.monotonic() + START_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline_s:
@@ -230,3 +237,184 @@ class Nats(Part):
         configuration = self.directory / "nats.conf"
         configuration.write_text(json.dumps(settings, indent=2))  # NATS's own format includes JSON.
         return [nats_server, "-c", str(configuration)]
+
+
+class Prometheus(Part):
+    """A Prometheus that scrapes servers on loopback twice a second, each under `job` its name.
+
+    targets  ports by name
+    """
+
+    def __init__(self, directory: Path, targets: Mapping[str, int]) -> None:
+        super().__init__("prometheus", directory)
+        self._targets = dict(targets)
+
+    def command(self) -> Sequence[str]:
+        prometheus = program("prometheus", "Debian package prometheus")
+        settings = {
+            "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"},
+            "scrape_configs": [
+                {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+                for name, port in self._targets.items()
+            ],
+        }
+        configuration = self.directory / "prometheus.yml"
+        configuration.write_text(json.dumps(settings))  # YAML includes JSON.
+        return [
+            prometheus,
+            f"--config.file={configuration}",
+            f"--storage.tsdb.path={self.directory / 'tsdb'}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+        ]
+
+    def query(self, promql: str, at_s: float | None = None) -> list[dict[str, Any]]:
+        """The result of an instant query, now or at a time: of each series `metric` and `value` or `values`."""
+        form = {"query": promql} if at_s is None else {"query": promql, "time": str(at_s)}
+        answer = get(self.port, f"/api/v1/query?{urllib.parse.urlencode(form)}")
+        told = json.loads(answer.body)
+        assert told["status"] == "success", f"{promql}: {told['error']}"
+        result: list[dict[str, Any]] = told["data"]["result"]
+        return result
+
+    def _answers(self) -> bool:
+        return get(self.port, "/-/ready").status == 200
+
+
+class Alertmanager(Part):
+    """An Alertmanager on its own, which notifies nobody.
+
+    prefix  of its paths, such as "/am"
+    web     its web configuration: TLS and users
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        name: str = "alertmanager",
+        prefix: str = "",
+        web: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(name, directory)
+        self._prefix, self._web = prefix, dict(web or {})
+
+    def command(self) -> Sequence[str]:
+        alertmanager = program("prometheus-alertmanager", "Debian package prometheus-alertmanager")
+        configuration = self.directory / f"{self.name}.yml"
+        configuration.write_text('{"route": {"receiver": "nobody"}, "receivers": [{"name": "nobody"}]}')
+        web = self.directory / f"{self.name}-web.yml"
+        web.write_text(json.dumps(self._web))  # YAML includes JSON.
+        return [
+            alertmanager,
+            f"--config.file={configuration}",
+            f"--web.config.file={web}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+            f"--web.route-prefix={self._prefix or '/'}",
+            f"--storage.path={self.directory / self.name}",
+            "--cluster.listen-address=",
+        ]
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """Those that fire."""
+        answer = get(self.port, f"{self._prefix}/api/v2/alerts")
+        assert answer.status == 200, answer
+        told: list[dict[str, Any]] = json.loads(answer.body)
+        return told
+
+
+class Daemon(Part):
+    """`qoemon run` as a process of its own, on a free HTTP port.
+
+    settings  the rest of its configuration
+    """
+
+    def __init__(self, directory: Path, settings: Mapping[str, Any], name: str = "qoemon") -> None:
+        super().__init__(name, directory)
+        self.cwd = ROOT  # So that it is this qoemon that runs, installed or not.
+        self._settings = {**settings, "http": {"port": self.port}}
+
+    def command(self) -> Sequence[str]:
+        configuration = self.directory / f"{self.name}.yaml"
+        configuration.write_text(json.dumps(self._settings))  # YAML includes JSON.
+        return [sys.executable, "-m", "qoemon", "run", "-c", str(configuration)]
+
+    def get(self, path: str) -> Answer:
+        """What it serves there."""
+        return get(self.port, path)
+
+    def ready(self) -> Self:
+        """Wait until it says that it is ready."""
+        until(lambda: self.get("/readyz").status == 200, lambda: f"{self.get('/readyz')}; {self.log.read_text()}")
+        return self
+
+    def snapshot(self) -> dict[str, Any]:
+        """The newest tick; {} before the first."""
+        answer = self.get("/api/v1/snapshot")
+        told: dict[str, Any] = json.loads(answer.body) if answer.status == 200 else {}
+        return told
+
+    def samples(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+        """Every sample of /metrics, by name and sorted labels; {} before the first tick."""
+        answer = self.get("/metrics")
+        return parsed(answer.body) if answer.status == 200 else {}
+
+    def value(self, name: str) -> float:
+        """A sample without labels; 0 before the first tick."""
+        return self.samples().get((name, ()), 0.0)
+
+    def freeze(self) -> None:
+        """Let it do nothing, until thaw() or an end by force; the broker sees no difference for a while."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def signal(self, number: signal.Signals) -> int:
+        """Send a signal and wait for the end; the exit code."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        code = self._process.wait(START_S)
+        self._process = None
+        return code
+
+
+class Answer(NamedTuple):
+    """An HTTP answer; status 0 is none at all."""
+
+    status: int
+    content_type: str
+    body: str
+
+
+def get(port: int, path: str) -> Answer:
+    """Fetch with GET from a server on loopback, whatever the status."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.headers["Content-Type"], answer.read().decode())
+    except OSError as error:
+        return Answer(0, "", str(error))
+    finally:
+        connection.close()
+
+
+def parsed(exposition: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """The samples of an exposition, by name and sorted labels, read as Prometheus' own client reads them."""
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(exposition)
+        for sample in family.samples
+    }
+
+
+def until(condition: Callable[[], object], failure: Callable[[], str], timeout_s: float = 30.0) -> None:
+    """Wait for what happens in another process."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline_s:
+            pytest.fail(f"waited {timeout_s:g} s in vain: {failure()}")
+        time.sleep(0.05)

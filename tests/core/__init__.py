@@ -16,7 +16,7 @@ from qoemon.core.plan import Counters, Limits, Plan, Service, Timing
 from qoemon.core.report import Report, Route
 from qoemon.core.tally import Tally
 from qoemon.core.topic import TopicTemplate
-from tests.oracle import Cell, Said
+from tests.oracle import Cell, Level, Said
 
 T0 = 1_700_000_040
 """Seconds since the epoch, where a rating interval begins."""
@@ -50,26 +50,36 @@ def batch(said: Sequence[Said], service: str = "video") -> Batch:
     routes = [Route(service, each.group) for each in said]
     distinct = list(dict.fromkeys(routes))
     numbers = [distinct.index(route) for route in routes]
-    columns, bad = batch_of([report(each) for each in said], numbers, [each.at_ms / 1000 for each in said], distinct)
+    columns, bad = batch_of(
+        [report(each) for each in said], numbers, [each.at_ms / 1000 for each in said], distinct
+    )
     assert not len(bad), said[bad[0]]
     return columns
 
 
-def responses(at_s: float, times_s: Iterable[float], *, session: str = "s", group: str = "eu", seq: int = 0) -> Batch:
+def responses(
+    at_s: float, times_s: Iterable[float], *, session: str = "s", group: str = "eu", seq: int = 0
+) -> Batch:
     """One report of a response-time service."""
     told = Report(session=session, seq=seq, response_s=list(times_s))
     return batch_of([told], [0], [at_s], [Route("web", (group,))])[0]
 
 
-def cells(tally: Tally, window_s: int) -> Counter[Cell]:
+def levels(tally: Tally, window_s: int) -> Counter[Level]:
     """The counts of a window as the oracle writes them."""
-    counts = tally.windows[window_s].reshape(len(tally.groups), 21, 62)
+    counts = tally.windows[window_s]
+    return Counter({(tally.groups[g], int(level)): int(counts[g, level]) for g, level in np.argwhere(counts)})
+
+
+def cells(tally: Tally) -> Counter[Cell]:
+    """The conditions of the base window as the oracle writes them."""
+    counts = tally.qos.reshape(len(tally.groups), 21, 62)
     return Counter({(tally.groups[g], int(n), int(t)): int(counts[g, n, t]) for g, n, t in np.argwhere(counts)})
 
 
-def base(monitor: Monitor, now_s: float, window_s: int = 60) -> Counter[Cell]:
-    """The base window of the first service."""
-    return cells(monitor.tallies(now_s)[0], window_s)
+def base(monitor: Monitor, now_s: float) -> Counter[Cell]:
+    """The conditions of the first service's base window."""
+    return cells(monitor.tallies(now_s)[0])
 
 
 def same_tally(one: Tally, other: Tally) -> bool:
@@ -84,6 +94,7 @@ def same_tally(one: Tally, other: Tally) -> bool:
 def _arrays(tally: Tally) -> list[np.ndarray]:
     return [
         *tally.windows.values(),
+        tally.qos,
         tally.active_sessions,
         tally.open_stalls,
         tally.oldest_stall_s,

@@ -1,0 +1,268 @@
+"""The command line: what each command says and how it ends; no mistake of a user ends in a traceback."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import qoemon
+from qoemon import cli
+from qoemon.simulate import SCENARIOS
+from tests.oracle import Mixture, video_mos
+from tests.parts import ROOT, until, unused_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typer.testing import Result
+
+    from tests.parts import Daemon, Mosquitto, Nats
+
+SAMPLE = ROOT / "config" / "qoemon.yaml"
+RATED = "stall_count,stall_s,play_s\n0,0,60\n1,2.5,60\n3,12,60\n0,0,60\n"
+
+BROKEN = """\
+mqtt:
+  port: 70000
+  hots: broker
+sessions:
+  tick: 7s
+services:
+  video: {mapping: video-stal, theta: 3}
+"""
+
+
+def qoemon_cli(*arguments: str, stdin: str = "") -> Result:
+    """In this process; anything but an exit is a traceback that a user would see."""
+    result = CliRunner().invoke(cli.app, arguments, input=stdin)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+    return result
+
+
+def process(*arguments: str, timeout_s: float = 30) -> subprocess.CompletedProcess[str]:
+    """As a user runs it."""
+    command = [sys.executable, "-m", "qoemon", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+def test_version_is_told_by_the_command_itself() -> None:
+    done = process("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"qoemon {qoemon.__version__}\n", "")
+
+
+@pytest.mark.parametrize("config", [[], ["-c", str(SAMPLE)]], ids=["defaults", "sample"])
+def test_check_says_what_the_configuration_comes_to(config: list[str]) -> None:
+    result = qoemon_cli("check", *config)
+    assert result.exit_code == 0
+    for told in ("no mistakes", "qoe/v1/+/+/+", "localhost:1883", "region, cdn", "1m, 5m, 1h", "MOS 1.50 to 5.00"):
+        assert told in result.stdout
+    assert "to 89.1%" in result.stdout  # The poor share of video can reach .8915 at most.
+
+
+def test_check_tells_every_mistake_with_its_line_and_ends_with_2(tmp_path: Path) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_text(BROKEN)
+    done = process("check", "-c", str(file))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    for line, key in ((2, "mqtt.port"), (3, "mqtt.hots"), (5, "sessions.tick"), (7, "services.video.mapping")):
+        assert f"{file}:{line}: {key}: found" in done.stderr
+    assert "services.video.theta" in done.stderr
+    assert "5 mistakes, nothing was started" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "check", "analyze - --service video"])
+def test_a_configuration_that_is_missing_or_broken_ends_every_command_with_2(command: str, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(BROKEN)
+    for file in (broken, tmp_path / "missing.yaml"):
+        result = qoemon_cli(*command.split(), "-c", str(file))
+        assert result.exit_code == 2
+        assert str(file) in result.stderr
+        assert "nothing was started" in result.stderr
+
+
+def test_schema_is_one_and_takes_the_sample() -> None:
+    result = qoemon_cli("check", "--schema")
+    assert result.exit_code == 0
+    schema = json.loads(result.stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(yaml.safe_load(SAMPLE.read_text()), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(BROKEN), schema)
+
+
+@pytest.fixture
+def rated(tmp_path: Path) -> str:
+    file = tmp_path / "rated.csv"
+    file.write_text(RATED)
+    return str(file)
+
+
+@pytest.mark.parametrize("theta", [0.3, 0.1])
+def test_analyze_exactly_gives_the_figures_of_brute_force(rated: str, theta: float) -> None:
+    result = qoemon_cli("analyze", rated, "--service", "video", "--exact", "--json", "--theta", str(theta))
+    assert result.exit_code == 0
+    told = json.loads(result.stdout)
+    truth = Mixture([(video_mos(n, t), 1) for n, t in ((0, 0), (1, 2.5), (3, 12), (0, 0))], theta)
+    assert told["observations"] == 4
+    for name in ("mos", "sos", "gob", "pow"):
+        assert told[name] == pytest.approx(getattr(truth, name), rel=1e-9)
+    assert list(told["ratings"].values()) == pytest.approx(truth.ratings, rel=1e-9, abs=1e-12)
+
+
+def test_analyze_through_the_bins_is_as_near_as_promised(rated: str) -> None:
+    exact, binned = (
+        json.loads(qoemon_cli("analyze", rated, "--service", "video", "--json", *more).stdout)
+        for more in (["--exact"], [])
+    )
+    assert binned["mos"] == pytest.approx(exact["mos"], abs=0.003)
+    assert binned["gob"] == pytest.approx(exact["gob"], abs=0.0011)
+
+
+def test_analyze_prints_a_table_and_reads_standard_input(rated: str) -> None:
+    from_file = qoemon_cli("analyze", rated, "--service", "video")
+    from_stdin = qoemon_cli("analyze", "-", "--service", "video", stdin=RATED)
+    assert from_file.exit_code == from_stdin.exit_code == 0
+    assert from_file.stdout == from_stdin.stdout
+    for told in ("4 rated experiences of video", "GoB", "PoW", "MOS", "theta 0.3"):
+        assert told in from_file.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["FILE", "--service", "radio"], 2, "no service 'radio' in the configuration; it has video, web"),
+        (["nowhere.csv", "--service", "video"], 2, "nowhere.csv: cannot be read"),
+        (["FILE", "--service", "video", "--theta", "1.5"], 2, "theta"),
+        (["FILE", "--service", "web"], 1, "needs a header with response_s"),
+        (["FILE"], 2, "--service"),
+        (["BAD", "--service", "video"], 1, "line 3"),
+    ],
+    ids=["service", "file", "theta", "header", "option", "row"],
+)
+def test_analyze_tells_what_is_wrong_and_ends_with_its_code(
+    rated: str, tmp_path: Path, arguments: list[str], code: int, told: str
+) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_text("stall_count,stall_s,play_s\n0,0,60\n0,much,60\n")
+    files = {"FILE": rated, "BAD": str(bad)}
+    result = qoemon_cli("analyze", *(files.get(argument, argument) for argument in arguments))
+    assert result.exit_code == code
+    assert told in result.stderr
+    assert result.stdout == ""
+
+
+def test_scenarios_of_the_command_are_those_of_the_simulator() -> None:
+    assert get_args(cli.ScenarioName) == tuple(SCENARIOS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nothing"],
+        ["run", "--nothing"],
+        ["simulate", "--for", "long"],
+        ["simulate", "--scenario", "party"],
+        ["simulate", "--port", "0"],
+        ["demo", "--sessions", "1"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
+    result = qoemon_cli(*arguments)
+    assert result.exit_code == 2
+    assert "Usage" in result.output
+
+
+@pytest.mark.mosquitto
+def test_simulate_reports_to_a_real_broker_until_its_time_is_up(mosquitto: Mosquitto) -> None:
+    where = ("--host", "127.0.0.1", "--port", str(mosquitto.port))
+    done = process("simulate", *where, "--for", "1s", "--sessions", "50", "--batch", "5", "--encoding", "msgpack")
+    assert done.returncode == 0
+    assert "50 sessions" in done.stderr
+    assert "sent " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_simulate_without_a_broker_says_where_it_looked_and_ends_with_1() -> None:
+    port = unused_port()
+    done = qoemon_cli("simulate", "--host", "127.0.0.1", "--port", str(port), "--for", "2s")
+    assert done.exit_code == 1
+    assert f"127.0.0.1:{port}: connection refused" in done.stderr
+
+
+@pytest.mark.parametrize("topic", ["qoe/{servise}", "qoe/+/{region}", "qoe/{"])
+def test_simulate_to_a_topic_that_cannot_be_filled_ends_with_2(nats: Nats, topic: str) -> None:
+    """Usage, not a bug of the program."""
+    where = ("--host", "127.0.0.1", "--port", str(nats.port), "--version", "3.1.1", "--for", "1s")
+    result = qoemon_cli("simulate", *where, "--topic", topic)
+    assert result.exit_code == 2
+    assert topic in result.stderr
+
+
+def test_simulate_with_a_ca_file_that_is_none_ends_with_2(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("no certificate\n")
+    result = qoemon_cli("simulate", "--ca-file", str(file), "--for", "1s")
+    assert result.exit_code == 2
+    assert str(file) in result.stderr
+
+
+def test_run_on_a_port_in_use_says_so_and_ends_with_1(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        file = tmp_path / "qoemon.yaml"
+        file.write_text(json.dumps({"http": {"port": port}, "mqtt": {"host": "127.0.0.1", "port": unused_port()}}))
+        done = process("run", "-c", str(file))
+    assert done.returncode == 1
+    assert f"qoemon: cannot listen on 127.0.0.1:{port}: " in done.stderr
+    assert "in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.mosquitto
+def test_the_sample_configuration_runs_as_it_is(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    """But for its ports, which a test must choose."""
+    port = unused_port()
+    text = SAMPLE.read_text()
+    assert text.count("port: 1883") == text.count("port: 9877") == 1
+    file = tmp_path / "qoemon.yaml"
+    file.write_text(text.replace("port: 1883", f"port: {mosquitto.port}").replace("port: 9877", f"port: {port}"))
+    command = [sys.executable, "-m", "qoemon", "run", "-c", str(file)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as daemon:
+        try:
+            assert daemon.stderr is not None
+            said = [next(daemon.stderr) for _ in range(3)]
+        finally:
+            daemon.send_signal(signal.SIGTERM)
+            rest = daemon.communicate(timeout=30)[1]
+    assert f"serving on http://127.0.0.1:{port}" in said[0]
+    assert "connected to localhost" in said[1]
+    assert "subscribed to qoe/v1/+/+/+ (QoS 1)" in said[2]
+    assert daemon.returncode == 0
+    assert "SIGTERM: shutting down" in rest
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_ends_in_order_while_it_still_looks_for_its_broker(
+    start_daemon: Callable[..., Daemon], number: signal.Signals
+) -> None:
+    daemon = start_daemon({"mqtt": {"host": "127.0.0.1", "port": unused_port()}})
+    until(lambda: "connection refused" in daemon.log.read_text(), daemon.log.read_text)
+    assert daemon.signal(number) == 0
+    log = daemon.log.read_text()
+    assert f"{number.name}: shutting down" in log
+    assert "Traceback" not in log
