@@ -12,7 +12,6 @@ import sys
 from array import array
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from math import nan
 from pathlib import Path
@@ -28,7 +27,7 @@ from rich.text import Text
 from qoemon.core.batch import MAX_COUNT, MAX_SECONDS
 from qoemon.core.histogram import histogram, mos_level, response_bin
 from qoemon.core.mapping import Qos, RatingModel
-from qoemon.core.rating import Kernel, rating_cdf
+from qoemon.core.rating import rating_cdf
 from qoemon.core.scale import ACR5
 from qoemon.core.stalls import stall_condition
 from qoemon.mistake import shortened
@@ -167,14 +166,12 @@ def analyze(conditions: Conditions, service: Service, quantiles: Sequence[float]
     check_theta(service)
     written, columns = _WRITTEN[service.mapping.qos], tuple(conditions.columns.values())
     if exact:
-        kernel = _pooled(service.mapping(*written.condition(*columns)), service, quantiles)
-        counts = np.array([[len(conditions)]])
+        said = _one_by_one(service.mapping(*written.condition(*columns)), service, quantiles)
     else:
-        kernel = service.kernel(tuple(quantiles))
-        counts = histogram(
-            np.zeros(len(conditions), np.int64), written.bins(service, *columns), 1, len(service.judged_at)
-        )
-    return _analysis(kernel.judge(counts), service, quantiles)
+        one_group = np.zeros(len(conditions), np.int64)
+        counts = histogram(one_group, written.bins(service, *columns), 1, len(service.judged_at))
+        said = service.kernel(tuple(quantiles)).judge(counts)
+    return _analysis(said, service, quantiles)
 
 
 def check_theta(service: Service) -> None:
@@ -419,26 +416,19 @@ _WRITTEN: Mapping[Qos, _Written] = {
 }
 
 
-def _pooled(mos: Floats, service: Service, quantiles: Sequence[float]) -> Kernel:
-    """A kernel with a single bin: the mean of the kernels of all rows, given the MOS of each, (N,).
+def _one_by_one(mos: Floats, service: Service, quantiles: Sequence[float]) -> Distribution:
+    """What the users of all rows answer, given the MOS of each, (N,).
 
-    All but the quantiles is linear in the rows, so they are pooled chunk by chunk here, and `judge` inverts the
-    CDF of the whole. Rows of the same MOS, such as all without a stall, are judged once.
+    In chunks, for the memory. Rows of the same MOS, such as all without a stall, are judged once.
     """
-    kernel = partial(
-        Kernel,
-        theta=service.theta,
-        scale=service.scale,
-        model=service.model,
-        band=service.theta_band,
-        quantiles=quantiles,
-    )
     distinct, rows = np.unique(mos, return_counts=True)
-    chunks = [slice(start, start + CHUNK) for start in range(0, len(distinct), CHUNK)]
-    total = np.sum([rows[chunk] @ kernel(distinct[chunk])._matrix for chunk in chunks], axis=0)
-    pooled = kernel(distinct[:1])
-    pooled._matrix = total[None, :] / len(mos)
-    return pooled
+    total = np.zeros(1)
+    for start in range(0, len(distinct), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        kernel = service.kernel(tuple(quantiles), distinct[chunk])
+        total = total + kernel.total(rows[None, chunk])
+    number = np.array([len(mos)])
+    return kernel.tell(total, number, number)
 
 
 def _analysis(said: Distribution, service: Service, quantiles: Sequence[float]) -> Analysis:

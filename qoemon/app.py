@@ -7,14 +7,17 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from qoemon import wiring
 from qoemon.config import Config
+from qoemon.core.watch import Watch
 from qoemon.evaluate import Evaluator
 from qoemon.http import Board, application, serve
 from qoemon.inbox import Inbox
 from qoemon.ingest import Ingest
+from qoemon.notify import Notifier
+from qoemon.receivers import receivers
 
 LOG = logging.getLogger("qoemon")
 
@@ -24,7 +27,7 @@ class ListenError(Exception):
 
 
 class Daemon:
-    """One qoemon: `async with` starts and ends it, `until_stopped` waits in between."""
+    """One qoemon, for as long as a block of `running()` lasts."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -32,9 +35,9 @@ class Daemon:
         self.board = Board()
         self._inbox = Inbox(config.limits.inbox_messages, config.limits.inbox_bytes)
         self.ingest = Ingest(wiring.broker(config), self._inbox)
-        self.evaluator = Evaluator(self._plan, self._inbox, self.ingest, self.board)
+        watch = Watch(self._plan, wiring.rules(config), config.regimes.core)
+        self.evaluator = Evaluator(self._plan, watch, self._inbox, self.ingest, self.board)
         self._draining = False
-        self._stopped = asyncio.Event()
         self.port = 0
         """The HTTP port, once started."""
 
@@ -43,11 +46,6 @@ class Daemon:
         """Where this daemon's HTTP side is, once started."""
         host = self._config.http.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
-
-    def stop(self) -> None:
-        """Ask it to end in order."""
-        self._draining = True
-        self._stopped.set()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -62,9 +60,12 @@ class Daemon:
         except OSError as error:
             raise ListenError(f"cannot listen on {http.host}:{http.port}: {error.strerror or error}") from None
         LOG.info("serving on %s", self.url)
+        notifier = Notifier(receivers(self._config.notify, self.ingest.broker, self.url))
+        self.evaluator.notifier = notifier
         try:
             async with asyncio.TaskGroup() as parts:
                 ingest = parts.create_task(self.ingest.run(), name="qoemon.ingest")
+                notify = parts.create_task(notifier.run(), name="qoemon.notify")
                 evaluate = parts.create_task(self.evaluator.run(), name="qoemon.evaluate")
                 try:
                     yield
@@ -73,20 +74,10 @@ class Daemon:
                     self.evaluator.stop()
                     await asyncio.wait({evaluate})
                     ingest.cancel()
+                    notify.cancel()
         finally:
             self.evaluator.close()
             await runner.cleanup()
-
-    async def until_stopped(self) -> None:
-        """Wait for stop(), SIGTERM or SIGINT."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
-        try:
-            await self._stopped.wait()
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
 
     def alive(self) -> list[str]:
         """What is wrong with the process: nothing, as long as ticks come."""
@@ -108,13 +99,35 @@ class Daemon:
             problems.append("no tick has passed yet")
         return problems
 
-    def _on_signal(self, number: int) -> None:
-        LOG.info("%s: shutting down", signal.Signals(number).name)
-        self.stop()
-
 
 async def run(config: Config) -> None:
-    """Be a daemon until told to stop."""
-    daemon = Daemon(config)
-    async with daemon.running():
-        await daemon.until_stopped()
+    """Be a daemon until SIGTERM or SIGINT."""
+    with cancelled_by_signals():
+        daemon = Daemon(config)
+        async with daemon.running():
+            await asyncio.Future()
+
+
+@contextlib.contextmanager
+def cancelled_by_signals() -> Iterator[None]:
+    """End the block in order on SIGTERM or SIGINT: it is cancelled, and what it has begun is taken down."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None, "called by a task"  # noqa: S101 - there is no other way to get here
+    asked: list[signal.Signals] = []
+
+    def ask(number: signal.Signals) -> None:
+        LOG.info("%s: shutting down", number.name)
+        asked.append(number)
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask, number)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not asked:
+            raise
+        task.uncancel()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

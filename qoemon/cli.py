@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -30,9 +31,14 @@ from qoemon.core.plan import Plan, Service
 from qoemon.demo import GROUPS
 from qoemon.demo import demo as run_demo
 from qoemon.embedded import BrokerError
-from qoemon.load import LoadError, Progress, Target, Totals, publish
+from qoemon.load import LoadError, Progress, Target, TopicError, Totals, publish
 from qoemon.mistake import ConfigError
+from qoemon.plot import PlotError
+from qoemon.promalert import AnnotationError
+from qoemon.promrules import PromFiles
 from qoemon.simulate import SCENARIOS, Population
+from qoemon.slo import ObjectiveError
+from qoemon.studycli import fit_command, theta_command
 
 USAGE, FAILED = 2, 1
 
@@ -137,6 +143,41 @@ def analyze(
         out.print(csv.table(analysis))
 
 
+@app.command("theta")
+@wraps(theta_command)
+def _theta(*args: Any, **options: Any) -> None:
+    with _failures():
+        theta_command(*args, **options)
+
+
+@app.command("fit")
+@wraps(fit_command)
+def _fit(*args: Any, **options: Any) -> None:
+    with _failures():
+        fit_command(*args, **options)
+
+
+@app.command()
+def rules(
+    config: ConfigFile = None,
+    tests: Annotated[bool, typer.Option("--tests", help="Write tests of the rules instead, for promtool.")] = False,
+    scrape: Annotated[bool, typer.Option("--scrape", help="Write an example of prometheus.yml instead.")] = False,
+) -> None:
+    """Write recording and alerting rules for Prometheus that mean the same as the configuration."""
+    settings = _load(config)
+    files = PromFiles(
+        wiring.plan(settings),
+        wiring.rules(settings),
+        {name: section.slo for name, section in settings.services.items() if section.slo is not None},
+        source="FILE" if config is None else str(config),
+    )
+    with _failures():
+        if scrape:
+            sys.stdout.write(files.scrape(f"{settings.http.host}:{settings.http.port}"))
+        else:
+            sys.stdout.write(files.tests() if tests else files.rules())
+
+
 @app.command()
 def simulate(
     host: Annotated[str, typer.Option(help="The broker.")] = "localhost",
@@ -169,7 +210,7 @@ def simulate(
         version=version,
         username=username,
         password=password,
-        tls=None if ca_file is None else ssl.create_default_context(cafile=str(ca_file)),
+        tls=None if ca_file is None else _trust(ca_file),
     )
     story = SCENARIOS[scenario]
     population = Population(
@@ -240,6 +281,13 @@ class _ProgressLine:
         _say(f"sent {totals.reports:,} reports in {totals.elapsed_s:.0f} s, {rate:,.0f}/s{late}{unsent}")
 
 
+def _trust(ca_file: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(ca_file))
+    except (ssl.SSLError, OSError) as error:
+        _fail(USAGE, f"--ca-file {ca_file}: {error}; expected a PEM file with the certificates of authorities")
+
+
 def _say(text: str) -> None:
     typer.echo(text, err=True)
 
@@ -293,7 +341,7 @@ def _failures() -> Iterator[None]:
     """Failures that have words for the reader end in these and an exit code; bugs keep their trace."""
     try:
         yield
-    except* (csv.UnreadableError, csv.ThetaError) as group:
+    except* (csv.UnreadableError, csv.ThetaError, TopicError, PlotError, AnnotationError, ObjectiveError) as group:
         _fail(USAGE, *_words(group))
     except* (csv.AnalyzeError, ListenError, BrokerError, LoadError) as group:
         _fail(FAILED, *_words(group))

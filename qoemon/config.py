@@ -12,31 +12,30 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
 from qoemon import duration, yamlfile
-from qoemon.core.mapping import MAPPINGS, RatingModel
-from qoemon.core.plan import Clock, Counters
-from qoemon.mistake import did_you_mean
+from qoemon.alertconfig import Alert
+from qoemon.core.plan import Clock
+from qoemon.core.plan import Service as Judged
 from qoemon.mqttconfig import Mqtt
+from qoemon.notifyconfig import Notify
+from qoemon.regimeconfig import Regimes
+from qoemon.serviceconfig import Services
 from qoemon.setting import (
     Broken,
     Bytes,
     Count,
     Host,
     Label,
-    Real,
     Seconds,
     Section,
-    ServiceName,
     Share,
     WholeSeconds,
     key,
     number,
-    unlike,
 )
 from qoemon.validation import validated
 
 T = TypeVar("T")
 
-ScalePoint = Annotated[int, Strict(), Field(ge=0, le=100), BeforeValidator(number)]
 HttpPort = Annotated[int, Strict(), Field(ge=0, le=65535), BeforeValidator(number)]
 Windows = Annotated[tuple[WholeSeconds, ...], AfterValidator(lambda windows: tuple(sorted(windows)))]
 
@@ -61,73 +60,6 @@ class Sessions(Section):
             yield Broken(("timeout",), f"at least rating_interval ({interval})", other)
         if self.min_active_s >= self.rating_interval_s:
             yield Broken(("min_active",), f"less than rating_interval ({interval})", other)
-
-
-class RatingScale(Section):
-    """The rating scale: whole numbers from low to high."""
-
-    low: ScalePoint = key("The worst rating.", 1)
-    high: ScalePoint = key("The best rating.", 5)
-    good: ScalePoint = key("This rating and better ones count as good.", 4)
-    poor: ScalePoint = key("This rating and worse ones count as poor.", 2)
-
-    def rules(self) -> Iterator[Broken]:
-        """Poor lies below good, both on the scale."""
-        if not self.low <= self.poor < self.good <= self.high:
-            others = (("low",), ("high",), ("good",))
-            yield Broken(("poor",), "low <= poor < good <= high", others)
-
-
-def _mapping(name: str) -> str:
-    if name not in MAPPINGS:
-        raise unlike(" or ".join(MAPPINGS), did_you_mean(name, list(MAPPINGS)))
-    return name
-
-
-def _ascending(band: tuple[float, float]) -> tuple[float, float]:
-    if not band[0] < band[1]:
-        raise unlike("two different numbers, the lower first")
-    return band
-
-
-Band = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
-
-
-class Service(Section):
-    """How one service is judged."""
-
-    mapping: Annotated[str, AfterValidator(_mapping), Field(json_schema_extra={"enum": [*MAPPINGS]})] = key(
-        "The formula from QoS to MOS."
-    )
-    theta: Share = key("How far users differ in their ratings: the SOS parameter, 0 to 1.")
-    theta_band: Band | None = key("The theta between which the truth is thought to lie, for bounds.", None)
-    ratings: RatingModel = key("How ratings spread around the MOS; binomial only where the mapping has it.", "beta")
-    counters: Counters = key(
-        "What clients send: totals since the session began, or differences (delta).", "cumulative"
-    )
-    scale: RatingScale = key("The rating scale.", {})
-    parameters: Mapping[str, Real] = key("Other constants for the mapping, by name.", {})
-
-    def rules(self) -> Iterator[Broken]:
-        """The mapping has these parameters, ratings and scale; the band encloses theta."""
-        mapping = MAPPINGS[self.mapping]
-        known = list(mapping.parameters)
-        for name in (name for name in self.parameters if name not in known):
-            expected = f"one of {', '.join(known)}, the constants of {self.mapping}"
-            yield Broken(("parameters", name), expected, (("mapping",),), did_you_mean(name, known))
-        if self.ratings not in mapping.models:
-            expected = f"{' or '.join(mapping.models)}, as the mapping is {self.mapping}"
-            yield Broken(("ratings",), expected, (("mapping",),))
-        ends = {"low": mapping.scale.low, "high": mapping.scale.high}
-        for name in (name for name, end in ends.items() if getattr(self.scale, name) != end):
-            yield Broken(("scale", name), f"{ends[name]}, as in the scale of {self.mapping}", (("mapping",),))
-        if self.theta_band and not self.theta_band[0] <= self.theta <= self.theta_band[1]:
-            yield Broken(("theta_band",), "a band around theta", (("theta",),))
-
-
-Services = Annotated[
-    Mapping[ServiceName, Service], Field(min_length=1, json_schema_extra={"additionalProperties": False})
-]
 
 
 class Http(Section):
@@ -165,9 +97,20 @@ class Log(Section):
 
 
 _SERVICES = {
-    "video": {"mapping": "video-stall", "theta": 0.3, "theta_band": [0.1, 0.3]},
-    "web": {"mapping": "web-iqx", "theta": 0.25},
+    "video": {"mapping": "video-stall", "theta": 0.3, "theta_band": [0.1, 0.3], "slo": 0.9},
+    "web": {"mapping": "web-iqx", "theta": 0.25, "slo": 0.8},
 }
+
+_ALERTS = [
+    {
+        "name": "ManyPoorRatings",
+        "enter": 0.25,
+        "leave": 0.18,
+        "for": "3m",
+        "severity": "page",
+        "annotations": {"summary": "{pow:.0%} of {users} users of {service} would say poor or worse"},
+    }
+]
 
 
 class Config(Section):
@@ -181,6 +124,10 @@ class Config(Section):
     services: Services = key(
         "How each service is judged, by its name; given, they replace the defaults.", _SERVICES
     )
+    confidence: Share = key("Of the bounds: how often such intervals contain the true figure.", 0.95)
+    alerts: tuple[Alert, ...] = key("When to tell someone; given, they replace the default.", _ALERTS)
+    regimes: Regimes = key("When the share of poor ratings is degraded or bad, and has changed.", {})
+    notify: Notify = key("Who is told of alerts.", {})
     http: Http = key("Where metrics and health are served.", {})
     limits: Limits = key("What can grow has a bound.", {})
     log: Log = key("What is logged.", {})
@@ -198,6 +145,47 @@ class Config(Section):
             for place in (place for place, name in enumerate(self.labels) if name in topic.parsed.names):
                 expected = f"a name that is not in mqtt.topics.{index} too"
                 yield Broken(("labels", place), expected, (("mqtt", "topics"),))
+
+        yield from self._alert_rules()
+        yield from self._regime_rules()
+
+    def judged(self) -> tuple[Judged, ...]:
+        """The services as the core is to judge them."""
+        return tuple(section.judged(name) for name, section in self.services.items())
+
+    def _alert_rules(self) -> Iterator[Broken]:
+        """An alert names what there is, once, and its thresholds can be reached."""
+        for place in _repeated([alert.name for alert in self.alerts]).values():
+            yield Broken(("alerts", place, "name"), "another name, as it stands there twice")
+        for index, alert in enumerate(self.alerts):
+            where = ("alerts", index)
+            for rule in self._names_of(alert):
+                yield Broken((*where, *rule.where), rule.expected, rule.others)
+            for service in self.judged():
+                if alert.service in (None, service.name):
+                    for rule in alert.reach_rules(service):
+                        others = (*((*where, *other) for other in rule.others), ("services",))
+                        yield Broken((*where, *rule.where), rule.expected, others)
+
+    def _names_of(self, alert: Alert) -> Iterator[Broken]:
+        """What an alert names has to exist."""
+        labels = sorted({name for topic in self.mqtt.topics for name in topic.parsed.names} | set(self.labels))
+        if alert.service is not None and alert.service not in self.services:
+            yield Broken(("service",), f"one of the services, {', '.join(self.services)}", (("services",),))
+        for name in alert.groups.keys() - set(labels):
+            yield Broken(("groups", name), f"one of the labels {', '.join(labels)}", (("labels",),))
+        if alert.window_s is not None and alert.window_s not in self.windows_s:
+            windows = ", ".join(map(duration.text, self.windows_s))
+            yield Broken(("window",), f"one of the windows {windows}", (("windows",),))
+        if alert.quantile is not None and alert.quantile not in self.quantiles:
+            yield Broken(("quantile",), "one of the quantiles that are exported", (("quantiles",),))
+        yield from alert.text_rules(labels)
+
+    def _regime_rules(self) -> Iterator[Broken]:
+        """A regime that no input can reach is a mistake, like an alert."""
+        for service in self.judged():
+            for rule in self.regimes.reach_rules(service):
+                yield Broken(("regimes", *rule.where), rule.expected, (("services",),))
 
     def _window_rules(self) -> Iterator[Broken]:
         interval_s, others = self.sessions.rating_interval_s, (("sessions", "rating_interval"),)

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from qoemon import embedded
-from qoemon.app import Daemon
+from qoemon.app import Daemon, cancelled_by_signals
 from qoemon.config import Config
 from qoemon.load import Target, publish
 from qoemon.simulate import SCENARIOS, Population
@@ -30,29 +30,33 @@ _REPORT_EVERY_S = 2.0
 
 
 async def demo(console: Console, *, for_s: float | None, sessions: int, seed: int, http_port: int) -> None:
-    """Run until for_s has passed, or for ever; LoadError, BrokerError, ListenError if a part fails."""
-    async with embedded.broker() as port:
-        daemon = Daemon(_config(port, http_port))
-        async with daemon.running():
-            await _subscribed(daemon)
-            story = SCENARIOS["demo"].lasting(for_s or _STORY_S)
-            population = Population(
-                GROUPS,
-                sessions=sessions,
-                scenario=story,
-                seed=seed,
-                start_s=time.time(),
-                report_every_s=_REPORT_EVERY_S,
-            )
-            async with asyncio.TaskGroup() as parts:
-                target = Target(host="127.0.0.1", port=port, version="3.1.1")
-                load = parts.create_task(publish(target, population, qos=1, batch=20))
-                show = parts.create_task(_show(console, daemon, population, port))
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(for_s):
-                        await daemon.until_stopped()
-                load.cancel()
-                show.cancel()
+    """Run until for_s has passed, or a signal comes; LoadError, BrokerError, ListenError if a part fails."""
+    with cancelled_by_signals():
+        async with embedded.broker() as port:
+            daemon = Daemon(_config(port, http_port))
+            async with daemon.running():
+                await _subscribed(daemon)
+                population = _population(for_s, sessions, seed)
+                async with asyncio.TaskGroup() as parts:
+                    target = Target(host="127.0.0.1", port=port, version="3.1.1")
+                    load = parts.create_task(publish(target, population, qos=1, batch=20))
+                    show = parts.create_task(_show(console, daemon, population, port))
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(for_s):
+                            await asyncio.Future()
+                    load.cancel()
+                    show.cancel()
+
+
+def _population(for_s: float | None, sessions: int, seed: int) -> Population:
+    return Population(
+        GROUPS,
+        sessions=sessions,
+        scenario=SCENARIOS["demo"].lasting(for_s or _STORY_S),
+        seed=seed,
+        start_s=time.time(),
+        report_every_s=_REPORT_EVERY_S,
+    )
 
 
 def _config(port: int, http_port: int) -> Config:
@@ -82,7 +86,7 @@ async def _show(console: Console, daemon: Daemon, population: Population, port: 
                 async with daemon.evaluator.ticked:
                     await daemon.evaluator.ticked.wait()
                 if daemon.board.newest:
-                    told = view(daemon.board.newest.snapshot)
+                    told = view(daemon.board.newest.snapshot, daemon.board.newest.watched)
                     worst.see(told)
                     screen.update(_screen(told, daemon, population, port), refresh=True)
     finally:

@@ -17,10 +17,14 @@ from qoemon.core.codec import Codec
 from qoemon.core.monitor import Monitor
 from qoemon.core.plan import Plan
 from qoemon.core.report import Reject
+from qoemon.core.watch import Watch
 from qoemon.export import Exporter, Vitals
 from qoemon.http import Board
 from qoemon.inbox import Inbox, Message
 from qoemon.ingest import Ingest
+from qoemon.notice import Notice
+from qoemon.notify import Notifier
+from qoemon.telling import notices
 
 LOG = logging.getLogger("qoemon.evaluate")
 
@@ -32,17 +36,26 @@ SAMPLE_S = 60.0
 
 
 class Evaluator:
-    """Empties the inbox, keeps the Monitor, and hangs each tick on the board.
+    """Empties the inbox, keeps the Monitor and the Watch, hangs each tick on the board, and has alerts told.
 
     clock  seconds since the epoch
     """
 
     def __init__(
-        self, plan: Plan, inbox: Inbox, ingest: Ingest, board: Board, clock: Callable[[], float] = time.time
+        self,
+        plan: Plan,
+        watch: Watch,
+        inbox: Inbox,
+        ingest: Ingest,
+        board: Board,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._tick_s = plan.timing.tick_s
         self._inbox, self._ingest, self._board, self._clock = inbox, ingest, board, clock
         self._codec, self._monitor, self._exporter = Codec(plan), Monitor(plan), Exporter()
+        self._watch = watch
+        self.notifier = Notifier(())
+        """Who is told; set once it is known where this daemon can be reached."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="evaluate")
         self._rejected: Counter[Reject] = Counter()
         self._shown_s: dict[Reject, float] = {}
@@ -95,7 +108,9 @@ class Evaluator:
         vitals = self._vitals(tick_lag_s=lag_s)
         self._loop_lag_s = 0.0
         self._due_s = tick_s + self._tick_s
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._publish, tick_s, vitals)
+        loop = asyncio.get_running_loop()
+        firing, changed = await loop.run_in_executor(self._thread, self._publish, tick_s, vitals)
+        self.notifier.tell(firing, changed, tick_s)
         async with self.ticked:
             self.ticked.notify_all()
 
@@ -108,12 +123,15 @@ class Evaluator:
         for reason, sample in decoded.sample.items():
             self._show(reason, sample)
 
-    def _publish(self, tick_s: int, vitals: Vitals) -> None:
-        """In the thread: a tick from counts to bytes."""
+    def _publish(self, tick_s: int, vitals: Vitals) -> tuple[list[Notice], list[Notice]]:
+        """In the thread: a tick from counts to bytes; the alerts that fire, and those that have changed."""
         began_s = time.perf_counter()
         snapshot = self._monitor.snapshot(tick_s)
-        self._board.newest = self._exporter.publish(snapshot, vitals)
+        watched = self._watch.see(snapshot)
+        self._board.newest = self._exporter.publish(snapshot, watched, vitals)
+        told = notices(snapshot, watched)
         self._exporter.observe_tick(time.perf_counter() - began_s)
+        return told
 
     def _show(self, reason: Reject, sample: str) -> None:
         now_s = time.monotonic()
@@ -151,4 +169,5 @@ class Evaluator:
             loop_lag_s=self._loop_lag_s,
             tick_lag_s=tick_lag_s,
             ticks_skipped=self._skipped,
+            receivers=self.notifier.states,
         )

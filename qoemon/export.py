@@ -13,8 +13,11 @@ from prometheus_client.registry import Collector, CollectorRegistry
 import qoemon
 from qoemon.core.report import Reject
 from qoemon.core.snapshot import Snapshot
+from qoemon.core.watch import Watched
 from qoemon.families import families
+from qoemon.notice import ReceiverState
 from qoemon.view import view
+from qoemon.watchfamilies import receiver_families, watch_families
 
 _TICK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -40,6 +43,7 @@ class Vitals:
     loop_lag_s: float
     tick_lag_s: float
     ticks_skipped: int
+    receivers: tuple[ReceiverState, ...]
 
 
 IDLE = Vitals(
@@ -60,6 +64,7 @@ IDLE = Vitals(
     loop_lag_s=0.0,
     tick_lag_s=0.0,
     ticks_skipped=0,
+    receivers=(),
 )
 """A daemon that has just begun."""
 
@@ -69,6 +74,7 @@ class Published:
     """Everything that is served about one tick."""
 
     snapshot: Snapshot
+    watched: Watched
     metrics: bytes
     json: bytes
 
@@ -93,13 +99,14 @@ class Exporter:
         """Note how long a whole tick took; shown from the next one on."""
         self._tick_s.observe(took_s)
 
-    def publish(self, snapshot: Snapshot, vitals: Vitals) -> Published:
+    def publish(self, snapshot: Snapshot, watched: Watched, vitals: Vitals) -> Published:
         """The tick as readers will get it."""
-        self._now.families = [*families(snapshot), *own_families(vitals)]
+        self._now.families = [*families(snapshot), *watch_families(snapshot, watched), *own_families(vitals)]
         return Published(
             snapshot=snapshot,
+            watched=watched,
             metrics=prometheus_client.generate_latest(self._registry),
-            json=msgspec.json.encode(view(snapshot)),
+            json=msgspec.json.encode(view(snapshot, watched)),
         )
 
 
@@ -124,6 +131,7 @@ def own_families(vitals: Vitals) -> Iterator[Metric]:
     yield rejected
     yield from _gauges(vitals)
     yield from _counters(vitals)
+    yield from receiver_families(vitals.receivers)
 
 
 def _gauges(vitals: Vitals) -> Iterator[Metric]:

@@ -38,7 +38,7 @@ EVENTS = {
     Event.DUPLICATE: "Reports with a repeated or older seq, left out.",
     Event.LATE: "Reports too old for the base window by their ts; they move a baseline only.",
     Event.AHEAD: "Reports with a ts in the future, taken as now.",
-    Event.RESET: "Cumulative counters that fell and were counted from zero.",
+    Event.RESET: "Reports with a cumulative counter that fell and was counted from zero.",
     Event.POOLED: "Reports of label sets beyond limits.groups, pooled in the group `other`.",
     Event.REFUSED: "Reports of new sessions beyond limits.sessions, left out.",
     Event.EXPIRED: "Sessions that fell silent for sessions.timeout.",
@@ -61,18 +61,15 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
     )
 
 
-class _Gauges:
-    """Gauge families by group and window, with one more label or none."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-
-    def family(self, name: str, help_text: str, *more: str) -> GaugeMetricFamily:
-        return GaugeMetricFamily(name, help_text, labels=("service", *self._snapshot.labels, "window", *more))
+def _family(snapshot: Snapshot, name: str, help_text: str, *more: str) -> GaugeMetricFamily:
+    """A gauge by group, with further labels."""
+    return GaugeMetricFamily(name, help_text, labels=("service", *snapshot.labels, *more))
 
 
 def _qoe(snapshot: Snapshot) -> Iterator[Metric]:
-    make = _Gauges(snapshot).family
+    def make(name: str, help_text: str, *more: str) -> GaugeMetricFamily:
+        return _family(snapshot, name, help_text, "window", *more)
+
     plain = {
         "mos": make("qoemon_mos", "Mean opinion score over all users, scale points."),
         "sos": make("qoemon_sos", "Standard deviation of opinion scores over all users, scale points."),
@@ -80,28 +77,47 @@ def _qoe(snapshot: Snapshot) -> Iterator[Metric]:
         "pow": make("qoemon_pow_ratio", "Share of users who would rate poor or worse."),
         "observations": make("qoemon_observations", "Conditions judged: sessions a rating interval, or responses."),
     }
-    ratings = make("qoemon_rating_ratio", "Share of users who would give this rating.", "rating")
-    quantiles = make("qoemon_rating_quantile", "Rating that this share of users stays at or below.", "quantile")
-    band_gob = make("qoemon_gob_ratio_theta", "qoemon_gob_ratio, were theta another.", "theta")
-    band_pow = make("qoemon_pow_ratio_theta", "qoemon_pow_ratio, were theta another.", "theta")
-    by_column = {"ratings": ratings, "quantiles": quantiles, "band_gob": band_gob, "band_pow": band_pow}
+    users = make("qoemon_window_users", "Distinct sessions behind the conditions judged.")
+    by_column = {
+        "ratings": make("qoemon_rating_ratio", "Share of users who would give this rating.", "rating"),
+        "quantiles": make(
+            "qoemon_rating_quantile", "Rating that this share of users stays at or below.", "quantile"
+        ),
+        "mos_bounds": make("qoemon_mos_bound", "Confidence interval of qoemon_mos.", "bound"),
+        "gob_bounds": make("qoemon_gob_ratio_bound", "Confidence interval of qoemon_gob_ratio.", "bound"),
+        "pow_bounds": make("qoemon_pow_ratio_bound", "Confidence interval of qoemon_pow_ratio.", "bound"),
+        "band_gob": make("qoemon_gob_ratio_theta", "qoemon_gob_ratio, were theta another.", "theta"),
+        "band_pow": make("qoemon_pow_ratio_theta", "qoemon_pow_ratio, were theta another.", "theta"),
+    }
+    # Of type summary: promtool knows the label `quantile` from nothing else.
+    by_column["quantiles"].type = "summary"
     for service in snapshot.services:
-        columns = {
-            "ratings": [str(r) for r in service.service.scale.ratings],
-            "quantiles": [f"{q:g}" for q in snapshot.quantiles],
-            "band_gob": [f"{theta:g}" for theta in service.service.theta_band],
-            "band_pow": [f"{theta:g}" for theta in service.service.theta_band],
-        }
+        columns = _column_names(service, snapshot)
         for length_s, judged in service.distributions.items():
             window = duration.text(length_s)
             for group in np.flatnonzero(judged.observations > 0).tolist():
                 labels = (service.service.name, *service.tally.groups[group], window)
+                users.add_metric(labels, service.tally.users[length_s][group])
                 for name, family in plain.items():
                     family.add_metric(labels, getattr(judged, name)[group])
                 for name, family in by_column.items():
                     _add_row(family, labels, columns[name], getattr(judged, name)[group])
-    yield from plain.values()
-    yield from by_column.values()
+    yield from (*plain.values(), users, *by_column.values())
+
+
+def _column_names(service: ServiceSnapshot, snapshot: Snapshot) -> dict[str, list[str]]:
+    """What the columns of a distribution are called in the label that tells them apart."""
+    thetas = [f"{theta:g}" for theta in service.service.theta_band]
+    ends = ["lower", "upper"]
+    return {
+        "ratings": [str(rating) for rating in service.service.scale.ratings],
+        "quantiles": [f"{q:g}" for q in snapshot.quantiles],
+        "mos_bounds": ends,
+        "gob_bounds": ends,
+        "pow_bounds": ends,
+        "band_gob": thetas,
+        "band_pow": thetas,
+    }
 
 
 def _add_row(family: GaugeMetricFamily, labels: tuple[str, ...], names: Sequence[str], values: Floats) -> None:
@@ -110,13 +126,13 @@ def _add_row(family: GaugeMetricFamily, labels: tuple[str, ...], names: Sequence
 
 
 def _presence(snapshot: Snapshot) -> Iterator[Metric]:
-    names = ("service", *snapshot.labels)
-    active = GaugeMetricFamily(
-        "qoemon_active_sessions", "Sessions heard in the base window, or stalling.", labels=names
+    active = _family(snapshot, "qoemon_active_sessions", "Sessions heard in the base window, or stalling.")
+    stalls = _family(snapshot, "qoemon_open_stalls", "Sessions in a stall right now.")
+    oldest = _family(
+        snapshot, "qoemon_open_stall_oldest_seconds", "How long the longest of the open stalls has run."
     )
-    stalls = GaugeMetricFamily("qoemon_open_stalls", "Sessions in a stall right now.", labels=names)
-    oldest = GaugeMetricFamily(
-        "qoemon_open_stall_oldest_seconds", "How long the longest of the open stalls has run.", labels=names
+    contribution = _family(
+        snapshot, "qoemon_pow_contribution", "How much lower PoW would be without this, base window.", "factor"
     )
     for service in snapshot.services:
         tally = service.tally
@@ -125,7 +141,9 @@ def _presence(snapshot: Snapshot) -> Iterator[Metric]:
             active.add_metric(labels, tally.active_sessions[group])
             stalls.add_metric(labels, tally.open_stalls[group])
             oldest.add_metric(labels, tally.oldest_stall_s[group])
-    yield from (active, stalls, oldest)
+            if tally.qos[group].any():
+                _add_row(contribution, labels, service.factors, service.contributions[group])
+    yield from (active, stalls, oldest, contribution)
 
 
 def _expected(snapshot: Snapshot) -> Iterator[Metric]:

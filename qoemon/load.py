@@ -91,6 +91,10 @@ class Totals(NamedTuple):
     """How far the simulation was behind the clock at the end."""
 
 
+class TopicError(ValueError):
+    """The topic template makes no topics; says why."""
+
+
 class LoadError(Exception):
     """The broker did not take the load; says which broker, what happened and what to do."""
 
@@ -115,8 +119,8 @@ async def publish(
     batch        most reports in one message; 1 sends plain objects, more sends arrays of one topic's reports
     topic        template; {service} and the groups' labels fill it
     on_progress  called about once a second, and once at the end, however that comes
-    raises       LoadError if the broker cannot be reached, refuses or goes away; ValueError if an argument
-                 is out of range or the topic cannot be filled
+    raises       LoadError if the broker cannot be reached, refuses or goes away; TopicError if the topic
+                 cannot be filled; ValueError if an argument is out of range
     """
     if not (rate > 0 and step_s > 0 and batch >= 1):
         raise ValueError(f"rate {rate}, step_s {step_s}, batch {batch}: expected all above 0")
@@ -151,9 +155,9 @@ class _Envelope:
                 topic = self.topic.format(service="video", **labels)
             except (LookupError, ValueError, AttributeError) as error:
                 names = ", ".join(f"{{{name}}}" for name in ("service", *labels))
-                raise ValueError(f"topic {self.topic!r}: expected no names but {names}") from error
+                raise TopicError(f"topic {self.topic!r}: expected no names but {names}") from error
             if not set("+#\0").isdisjoint(topic) or topic.count("/") != self.topic.count("/"):
-                raise ValueError(f"topic {topic!r}, of {dict(labels)}: expected no + # or / in labels")
+                raise TopicError(f"topic {topic!r}, of {dict(labels)}: expected no + # or / in labels")
 
     def messages(self, reports: list[Reported]) -> Iterator[_Message]:
         """One after another, so that what has to wait is not encoded yet."""

@@ -94,6 +94,11 @@ def _seconds(value: object) -> float:
     return length_s
 
 
+def _pause(value: object) -> float:
+    """A duration that may be none."""
+    return 0.0 if value == "0s" else _seconds(value)
+
+
 def _whole_seconds(value: object) -> int:
     length_s = _seconds(value)
     if length_s != int(length_s):
@@ -156,6 +161,7 @@ _FILE_SCHEMA = {"type": "string", "$comment": "the name of a file"}
 
 Seconds = Annotated[float, BeforeValidator(_seconds), WithJsonSchema(_DURATION_SCHEMA)]
 WholeSeconds = Annotated[int, BeforeValidator(_whole_seconds), WithJsonSchema(_DURATION_SCHEMA)]
+Pause = Annotated[float, BeforeValidator(_pause), WithJsonSchema(_DURATION_SCHEMA)]
 Bytes = Annotated[
     int,
     Strict(),

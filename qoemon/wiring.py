@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from qoemon.config import Config
-from qoemon.config import Service as ServiceSection
-from qoemon.core.mapping import MAPPINGS
-from qoemon.core.plan import Limits, Plan, Service, Timing
-from qoemon.core.scale import Scale
+from qoemon.core.alert import Rule
+from qoemon.core.plan import Limits, Plan, Timing
 from qoemon.mqttclient import Broker, Tls
 from qoemon.mqttconfig import Tls as TlsSection
 
@@ -16,7 +14,7 @@ def plan(config: Config) -> Plan:
     topics = tuple(topic.parsed for topic in config.mqtt.topics)
     of_topics = dict.fromkeys(name for topic in topics for name in topic.names)
     return Plan(
-        services=tuple(service(name, section) for name, section in config.services.items()),
+        services=config.judged(),
         topics=topics,
         labels=(*of_topics, *config.labels),
         timing=Timing(
@@ -35,19 +33,17 @@ def plan(config: Config) -> Plan:
             label_length=config.limits.label_length,
         ),
         quantiles=config.quantiles,
+        confidence=config.confidence,
     )
 
 
-def service(name: str, section: ServiceSection) -> Service:
-    """How one service is judged."""
-    return Service(
-        name=name,
-        mapping=MAPPINGS[section.mapping].with_parameters(section.parameters),
-        theta=section.theta,
-        theta_band=section.theta_band or (),
-        model=section.ratings,
-        counters=section.counters,
-        scale=Scale(**section.scale.model_dump()),
+def rules(config: Config) -> tuple[Rule, ...]:
+    """The alert rules, one a service that each is about."""
+    return tuple(
+        alert.rule(service, config.sessions.rating_interval_s)
+        for alert in config.alerts
+        for service in config.services
+        if alert.service in (None, service)
     )
 
 

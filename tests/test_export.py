@@ -44,7 +44,7 @@ CONTRACT = {
     "qoemon_gob_ratio_theta": ("gauge", (*GROUP, "window", "theta")),
     "qoemon_pow_ratio_theta": ("gauge", (*GROUP, "window", "theta")),
     "qoemon_rating_ratio": ("gauge", (*GROUP, "window", "rating")),
-    "qoemon_rating_quantile": ("gauge", (*GROUP, "window", "quantile")),
+    "qoemon_rating_quantile": ("summary", (*GROUP, "window", "quantile")),
     "qoemon_observations": ("gauge", (*GROUP, "window")),
     "qoemon_active_sessions": ("gauge", GROUP),
     "qoemon_open_stalls": ("gauge", GROUP),

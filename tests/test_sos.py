@@ -84,17 +84,14 @@ def test_the_standard_error_is_the_spread_of_theta_over_studies() -> None:
 
 @pytest.mark.parametrize("theta", [0.1, 0.3])
 def test_the_interval_covers_the_truth(theta: float) -> None:
-    """A short form of benchmarks/theta_coverage.py: 95 % of 150 are 142.5, with a standard deviation of 2.7.
-
-    Percentiles within conditions, the plain bootstrap, come to 87 % here for theta .1, and would fail.
-    """
+    """A row of benchmarks/theta_coverage.py with fewer resamples; there, percentiles come to 86 % for theta .1."""
     rng = np.random.default_rng(11)
     covered = 0
-    for _ in range(150):
+    for _ in range(500):
         ratings, truth = study(theta, 20, 15, rng)
         lower, upper = bootstrap_t(ratings, LOW, 5, 0.95, rng, 400)
         covered += lower <= truth <= upper
-    assert 136 <= covered <= 149
+    assert 0.92 * 500 <= covered <= 0.98 * 500
 
 
 def test_more_confidence_takes_a_wider_interval_and_the_same_seed_gives_the_same() -> None:
@@ -204,9 +201,9 @@ def test_the_picture_is_written_in_the_format_of_its_name(tmp_path: Path, suffix
 @pytest.mark.usefixtures("matplotlib")
 def test_the_picture_tells_theta_its_interval_and_its_axes(tmp_path: Path) -> None:
     path, said = tmp_path / "sos.svg", typical()
-    import matplotlib  # noqa: PLC0415
+    import matplotlib as mpl  # noqa: PLC0415
 
-    with matplotlib.rc_context({"svg.fonttype": "none"}):  # texts as texts
+    with mpl.rc_context({"svg.fonttype": "none"}):  # texts as texts
         plot.draw(said, path)
     drawn = path.read_text()
     assert f"SOS parameter θ = {said.theta:.3f}" in drawn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -17,8 +17,8 @@ from qoemon.core.scale import Floats
 Flags = NDArray[np.bool_]
 
 MAX_COUNT = 10**9
-MAX_SECONDS = 1e9
-"""Above these a counter is rubbish (30 years of stalling); sums of milliseconds stay far from overflow."""
+MAX_SECONDS = MAX_MEASURE = 1e9
+"""Above these a number is rubbish (30 years of stalling); sums of milliseconds stay far from overflow."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Batch:
     stalled, end (R,) flags
     response_s   (E,) seconds, all response times of the batch
     response_of  (E,) which report each is from, ascending
+    measures     (R,) each: measures by name, ABSENT_FLOAT where a report has none
     """
 
     routes: tuple[Route, ...]
@@ -49,6 +50,7 @@ class Batch:
     end: Flags
     response_s: Floats
     response_of: Ints
+    measures: Mapping[str, Floats]
 
     def __len__(self) -> int:
         return len(self.session)
@@ -65,6 +67,7 @@ class Batch:
             session=[self.session[i] for i in kept.tolist()],
             response_s=self.response_s[response_of >= 0],
             response_of=response_of[response_of >= 0],
+            measures={name: column[kept] for name, column in self.measures.items()},
             **{name: getattr(self, name)[kept] for name in _BY_REPORT},
         )
 
@@ -88,11 +91,16 @@ _BY_REPORT = ("route", "seq", "arrival_s", "ts_s", "stalls", "stall_ms", "play_m
 
 
 def batch_of(
-    reports: Sequence[Report], route: Sequence[int], arrival_s: Sequence[float], routes: Sequence[Route]
+    reports: Sequence[Report],
+    route: Sequence[int],
+    arrival_s: Sequence[float],
+    routes: Sequence[Route],
+    measures: Sequence[str] = (),
 ) -> tuple[Batch, Ints]:
     """Columns of the reports whose every field is in range, and the positions of the others.
 
     route, arrival_s  one per report: which of the routes, and seconds since the epoch
+    measures          the names of those that any service looks at
     """
     stall_s = _floats([r.stall_s for r in reports])
     play_s = _floats([r.play_s for r in reports])
@@ -111,6 +119,7 @@ def batch_of(
         end=np.array([r.end for r in reports], dtype=np.bool_),
         response_s=response_s,
         response_of=response_of,
+        measures={name: _measure(reports, name) for name in measures},
     )
     good = _in_range(everything, stall_s, play_s)
     return everything.take(np.flatnonzero(good)), np.flatnonzero(~good)
@@ -121,6 +130,10 @@ def _responses(reports: Sequence[Report]) -> tuple[Floats, Ints]:
     lists = [times if isinstance(times, list) else [times] for _, times in given]
     of = np.repeat(_ints([i for i, _ in given]), _ints([len(times) for times in lists]))
     return _floats(list(chain.from_iterable(lists))), of
+
+
+def _measure(reports: Sequence[Report], name: str) -> Floats:
+    return _floats([r.measures.get(name, ABSENT_FLOAT) if r.measures else ABSENT_FLOAT for r in reports])
 
 
 def _in_range(batch: Batch, stall_s: Floats, play_s: Floats) -> Flags:
@@ -134,6 +147,8 @@ def _in_range(batch: Batch, stall_s: Floats, play_s: Floats) -> Flags:
     )
     bad_response = ~((batch.response_s >= 0) & (batch.response_s <= MAX_SECONDS))
     good[batch.response_of[bad_response]] = False
+    for column in batch.measures.values():
+        good &= np.abs(column) <= MAX_MEASURE
     return good
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from qoemon.core.batch import Batch, batch_of
+from qoemon.core.mapping import Qos
 from qoemon.core.plan import Plan
 from qoemon.core.report import Reject, Report, Route
 from qoemon.core.topic import SERVICE
@@ -72,11 +73,12 @@ class Codec:
     def __init__(self, plan: Plan) -> None:
         self._plan, self._limits = plan, plan.limits
         self._services = {service.name for service in plan.services}
+        self._measures = {s.name: s.mapping.inputs for s in plan.services if s.mapping.qos is Qos.MEASURES}
         self._known: dict[str, Route] = {}
 
     def decode(self, messages: Iterable[Arrived]) -> Decoded:
         """The reports of the messages, in order, and how many could not be taken, by reason."""
-        gather = _Gather()
+        gather = _Gather(sorted({name for names in self._measures.values() for name in names}))
         for message in messages:
             try:
                 route = self._known.get(message.topic) or self._route(message.topic)
@@ -143,14 +145,22 @@ class Codec:
 
     def _add(self, reports: list[Report], route: Route, arrival_s: float, gather: _Gather) -> None:
         index = gather.route(route)
+        needed = self._measures.get(route.service, ())
         for report in reports:
-            if not report.labels:
+            if not report.labels and not report.measures:
                 gather.add(report, index, arrival_s)
                 continue
             try:
-                gather.add(report, gather.route(self._with_labels(route, report.labels)), arrival_s)
+                self._check_measures(report, needed)
+                gather.add(report, gather.route(self._with_labels(route, report.labels or {})), arrival_s)
             except _RejectedError as rejected:
                 gather.reject(rejected.reason, str(rejected))
+
+    def _check_measures(self, report: Report, needed: tuple[str, ...]) -> None:
+        """A condition needs all its inputs: judged by some, it would be another."""
+        lacking = [name for name in needed if report.measures and name not in report.measures]
+        if lacking:
+            raise _RejectedError(Reject.SCHEMA, f"measures lack {', '.join(lacking)}")
 
     def _with_labels(self, route: Route, more: dict[str, str]) -> Route:
         """Labels of the payload fill what the topic leaves empty; they do not overrule it."""
@@ -161,13 +171,14 @@ class Codec:
 def _reason(error: Exception) -> Reject:
     if not isinstance(error, msgspec.ValidationError):
         return Reject.UNPARSEABLE
-    return Reject.OUT_OF_RANGE if str(error).startswith("Number out of range") else Reject.SCHEMA
+    return Reject.OUT_OF_RANGE if "out of range" in str(error) else Reject.SCHEMA
 
 
 class _Gather:
     """The reports of a batch as they are found, each with its route and arrival."""
 
-    def __init__(self) -> None:
+    def __init__(self, measures: list[str]) -> None:
+        self._measures = measures
         self._reports: list[Report] = []
         self._route_of: list[int] = []
         self._arrival_s: list[float] = []
@@ -188,7 +199,7 @@ class _Gather:
         self._sample.setdefault(reason, detail)
 
     def decoded(self) -> Decoded:
-        batch, bad = batch_of(self._reports, self._route_of, self._arrival_s, list(self._routes))
+        batch, bad = batch_of(self._reports, self._route_of, self._arrival_s, list(self._routes), self._measures)
         for index in bad.tolist():
             self.reject(Reject.OUT_OF_RANGE, msgspec.json.encode(self._reports[index]).decode())
         return Decoded(batch, self._rejected, self._sample)

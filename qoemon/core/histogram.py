@@ -72,8 +72,8 @@ class Bins:
 
 
 def bins_of(qos: Qos) -> Bins:
-    """The bins in which conditions of this kind are counted."""
-    return STALL_BINS if qos is Qos.STALLS else RESPONSE_BINS
+    """The bins in which conditions of this kind are shown; measures are of too many kinds to have any."""
+    return {Qos.STALLS: STALL_BINS, Qos.RESPONSES: RESPONSE_BINS, Qos.MEASURES: NO_BINS}[qos]
 
 
 def _stall_axes() -> tuple[Axis, Axis]:
@@ -94,6 +94,7 @@ def _response_axis() -> Axis:
 
 STALL_BINS = Bins(_stall_axes())
 RESPONSE_BINS = Bins((_response_axis(),))
+NO_BINS = Bins(())
 
 
 def stall_bin(n: Floats, t: Floats) -> Ints:
@@ -168,4 +169,6 @@ class Window:
 def grown(counts: NDArray[Number], rows: int) -> NDArray[Number]:
     """The same array with at least so many rows, the new ones zero."""
     missing = rows - len(counts)
-    return np.vstack([counts, np.zeros((missing, *counts.shape[1:]), counts.dtype)]) if missing > 0 else counts
+    if missing <= 0:
+        return counts
+    return np.concatenate([counts, np.zeros((missing, *counts.shape[1:]), counts.dtype)])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from qoemon.core.plan import Plan
+import numpy as np
+
+from qoemon.core.attribution import Attribution
+from qoemon.core.plan import Plan, Service
 from qoemon.core.rating import Distribution, Kernel
 from qoemon.core.scale import Counts
 from qoemon.core.snapshot import ServiceSnapshot, Snapshot
@@ -19,7 +22,11 @@ class Judge:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self.kernels: Mapping[str, Kernel] = {s.name: s.kernel(plan.quantiles) for s in plan.services}
+        self.kernels: Mapping[str, Kernel] = {
+            s.name: s.kernel(plan.quantiles, confidence=plan.confidence) for s in plan.services
+        }
+        self._attributions = {s.name: Attribution(s) for s in plan.services}
+        self._always_poor = {s.name: _poor_at_best(s) for s in plan.services}
         self._said: dict[tuple[str, int], tuple[Counts, Distribution]] = {}
 
     def snapshot(
@@ -30,22 +37,34 @@ class Judge:
             time_s=time_s,
             labels=self._plan.labels,
             quantiles=self._plan.quantiles,
-            services=tuple(
-                ServiceSnapshot(
-                    tally=tally,
-                    distributions={length: self._judge(tally, length) for length in tally.windows},
-                    service=service,
-                )
-                for service, tally in zip(self._plan.services, tallies, strict=True)
-            ),
+            services=tuple(map(self._service, self._plan.services, tallies)),
             events=dict(events),
             sessions=sessions,
+        )
+
+    def _service(self, service: Service, tally: Tally) -> ServiceSnapshot:
+        distributions = {length: self._judge(tally, length) for length in tally.windows}
+        base = distributions[self._plan.timing.interval_s]
+        attribution = self._attributions[service.name]
+        return ServiceSnapshot(
+            service=service,
+            tally=tally,
+            distributions=distributions,
+            factors=attribution.factors,
+            contributions=attribution.contributions(tally.qos),
+            excess_poor=(base.pow - self._always_poor[service.name]) * base.observations,
         )
 
     def _judge(self, tally: Tally, length: int) -> Distribution:
         counts = tally.windows[length]
         before, said = self._said.get((tally.service, length), (None, None))
         if said is None or before is not counts:
-            said = self.kernels[tally.service].judge(counts)
+            said = self.kernels[tally.service].judge(counts, tally.users[length])
             self._said[tally.service, length] = (counts, said)
         return said
+
+
+def _poor_at_best(service: Service) -> float:
+    """PoW where nothing goes wrong."""
+    best = service.mapping.reach[-1:]
+    return float(service.kernel(mos=best).judge(np.array([[1]])).pow[0])

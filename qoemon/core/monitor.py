@@ -18,7 +18,7 @@ import numpy as np
 
 from qoemon.core.batch import Batch
 from qoemon.core.judge import Judge
-from qoemon.core.plan import Plan
+from qoemon.core.plan import Plan, Service
 from qoemon.core.service import ServiceMonitor, State
 from qoemon.core.snapshot import Snapshot
 from qoemon.core.tally import Event, Tally
@@ -98,10 +98,7 @@ class Monitor:
         """The parts of the plan that the meaning of a state depends on, as JSON knows them."""
         timing = self._plan.timing
         return {
-            "services": {
-                s.name: [s.mapping.name, dict(s.mapping.parameters), s.counters, len(s.judged_at), s.bins.size]
-                for s in self._plan.services
-            },
+            "services": {s.name: _judging(s) for s in self._plan.services},
             "labels": list(self._plan.labels),
             "timing": [timing.tick_s, timing.interval_s, list(timing.windows_s), timing.clock],
         }
@@ -128,3 +125,10 @@ class Monitor:
         resume = new - max(timing.windows_s) // timing.tick_s
         yield from range(old + 1, min(settled, new) + 1)
         yield from range(max(settled, resume) + 1, new + 1)
+
+
+def _judging(service: Service) -> list[Any]:
+    """What the counts of a service depend on."""
+    mapping, scale = service.mapping, service.scale
+    formula = [mapping.name, list(mapping.inputs), dict(mapping.parameters)]
+    return [*formula, service.counters, scale.low, scale.high, len(service.judged_at), service.bins.size]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from qoemon.core.empirical import EmpiricalRatings
 from qoemon.core.histogram import Bins, bins_of, mos_levels
 from qoemon.core.mapping import Qos, QosMapping, RatingModel
 from qoemon.core.rating import Kernel
@@ -35,6 +36,7 @@ class Service:
     theta: float
     theta_band: tuple[float, ...] = ()
     model: RatingModel = RatingModel.BETA
+    study: EmpiricalRatings | None = None
     counters: Counters = Counters.CUMULATIVE
     scale: Scale = ACR5
 
@@ -47,22 +49,26 @@ class Service:
     def judged_at(self) -> Floats:
         """(B,) the MOS of each bin in which its users are judged, scale points.
 
-        Response times are judged in their own bins, 1.94 % wide. Stalls have two dimensions, whose bins would
-        have to be many to be as good: they are judged by levels of MOS.
+        Response times are judged in their own bins, 1.94 % wide. Stalls and measures have more dimensions, whose
+        bins would have to be many to be as good: they are judged by levels of MOS.
         """
-        if self.mapping.qos is Qos.STALLS:
-            return mos_levels(self.scale)
-        return self.mapping(*self.bins.conditions)
+        if self.mapping.qos is Qos.RESPONSES:
+            return self.mapping(*self.bins.conditions)
+        return mos_levels(self.scale)
 
-    def kernel(self, quantiles: tuple[float, ...], mos: Floats | None = None) -> Kernel:
+    def kernel(
+        self, quantiles: tuple[float, ...] = (), mos: Floats | None = None, confidence: float = 0.95
+    ) -> Kernel:
         """The distribution of ratings in each of its bins, or at the MOS given instead, (B,) scale points."""
         return Kernel(
             self.judged_at if mos is None else mos,
             self.theta,
             scale=self.scale,
             model=self.model,
+            study=self.study,
             band=self.theta_band,
             quantiles=quantiles,
+            confidence=confidence,
         )
 
 
@@ -104,3 +110,4 @@ class Plan:
     timing: Timing = field(default_factory=Timing)
     limits: Limits = field(default_factory=Limits)
     quantiles: tuple[float, ...] = (0.05, 0.1, 0.5, 0.9)
+    confidence: float = 0.95

@@ -33,6 +33,7 @@ class Report(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     play_s: float = ABSENT_FLOAT
     stalled: bool = False
     response_s: float | list[float] = ABSENT_FLOAT
+    measures: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
     end: bool = False
     labels: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 

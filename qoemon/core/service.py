@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.batch import Batch, Placed
+from qoemon.core.conditions import Conditions, Judged
+from qoemon.core.events import EventSlices
 from qoemon.core.groups import Groups, Labels
 from qoemon.core.histogram import Ints, Window, grown
 from qoemon.core.mapping import Qos
 from qoemon.core.plan import Clock, Plan, Service
 from qoemon.core.rating import Kernel
 from qoemon.core.report import ABSENT_FLOAT
-from qoemon.core.responses import ResponseSlices
-from qoemon.core.scale import Counts, Floats
+from qoemon.core.scale import Floats
 from qoemon.core.sessions import NO_GROUP, Admitted, SessionTable
 from qoemon.core.stalls import StallCounters
 from qoemon.core.tally import Event, Tally
+from qoemon.core.users import Users
 
 State = dict[str, NDArray[Any]]
-
-
-class _Conditions(Protocol):
-    """What turns a service's reports into its base histogram."""
-
-    def apply(self, admitted: Admitted, placed: Placed) -> int: ...
-    def histograms(self, at_s: float, groups: int) -> tuple[Counts, Counts]: ...
-    def open_stalls(self) -> tuple[Ints, Floats]: ...
-    def enter(self, tick: int) -> None: ...
-    def remove(self, rows: Ints) -> None: ...
-    def dump(self) -> State: ...
-    def load(self, state: State, rows: Ints) -> None: ...
 
 
 class ServiceMonitor:
@@ -43,14 +33,17 @@ class ServiceMonitor:
         self.service, self._timing, self._kernel = service, plan.timing, kernel
         self.groups = Groups(len(plan.labels), plan.limits.groups)
         self.sessions = SessionTable(plan.limits.sessions)
-        self._conditions: _Conditions = (
+        self._conditions: Conditions = (
             StallCounters(self.sessions, service, plan.timing)
             if service.mapping.qos is Qos.STALLS
-            else ResponseSlices(plan.timing.slices)
+            else EventSlices(self.sessions, service, plan.timing.slices)
         )
+        self._users = Users(self.sessions, max(plan.timing.windows_s) // plan.timing.interval_s)
         judged, bins = len(service.judged_at), service.bins
-        self._base: Counts = np.zeros((0, judged), np.int64)
-        self._qos: Counts = np.zeros((0, bins.size), np.int64)
+        self._base = Judged(
+            np.zeros((0, judged), np.int64), np.zeros((0, bins.size), np.int64), np.zeros(0, np.int64)
+        )
+        self._base_users: Ints = np.zeros(0, np.int64)
         self._longer = {
             length: Window(length // plan.timing.interval_s, judged)
             for length in plan.timing.windows_s
@@ -61,22 +54,16 @@ class ServiceMonitor:
 
     def apply(self, batch: Batch, tick: int) -> Counter[Event]:
         """Take in reports, all of this service, during a tick."""
-        mine = [route.service == self.service.name for route in batch.routes]
-        numbers = [
-            self.groups.number(route.labels) if of_mine else (NO_GROUP, False)
-            for route, of_mine in zip(batch.routes, mine, strict=True)
-        ]
-        group = np.array([number for number, _ in numbers], np.int64)[batch.route]
-        pooled = np.array([full for _, full in numbers], np.bool_)[batch.route]
         at_s, ahead = self._time_of(batch)
         at_tick = (at_s // self._timing.tick_s).astype(np.int64)
         late = at_tick <= tick - self._timing.slices
         if self._timing.clock is Clock.ARRIVAL:
             # The clock was set back: what arrives is still what happens now.
             at_s[late], at_tick[late], late = tick * self._timing.tick_s, tick, np.zeros_like(late)
-        placed = Placed(batch, group, at_s, np.minimum(at_tick, tick))
-        admitted = self.sessions.admit(batch.session, group, batch.seq, at_s, batch.end)
-        resets = self._conditions.apply(admitted, placed)
+        admitted = self.sessions.admit(batch.session, batch.seq, at_s, batch.end)
+        group, pooled = self._group_of(batch, admitted)
+        self.sessions.join(admitted, group)
+        resets = self._conditions.apply(admitted, Placed(batch, group, at_s, np.minimum(at_tick, tick)))
         counted = admitted.position
         return Counter(
             {
@@ -98,13 +85,15 @@ class ServiceMonitor:
         at_s = tick * self._timing.tick_s
         closes = at_s % self._timing.interval_s == 0
         if evaluate or closes:
-            self._base, self._qos = self._conditions.histograms(at_s, len(self.groups))
+            self._base = self._conditions.judge(at_s, len(self.groups))
+            self._base_users = np.bincount(self.sessions.group[self._base.rows], minlength=len(self.groups))
         if closes:
             self._close()
         over = self.sessions.over(at_s, self._timing.session_timeout_s, self._timing.interval_s)
         silent = int(np.count_nonzero(~self.sessions.ended[over]))
         self.sessions.remove(over)
         self._conditions.remove(over)
+        self._users.remove(over)
         self._conditions.enter(tick)
         return Counter({Event.EXPIRED: silent})
 
@@ -113,16 +102,19 @@ class ServiceMonitor:
         size = len(self.groups)
         for window in self._longer.values():
             window.counts = grown(window.counts, size)
-        self._base, self._qos = grown(self._base, size), grown(self._qos, size)
+        self._base = self._base._replace(levels=grown(self._base.levels, size), qos=grown(self._base.qos, size))
+        self._base_users = grown(self._base_users, size)
         self._grow_totals()
         open_stalls, oldest_s = self._open_stalls(at_s, size)
-        windows = {self._timing.interval_s: self._base}
+        windows = {self._timing.interval_s: self._base.levels}
         windows |= {length: window.counts for length, window in self._longer.items()}
+        users = {length: self._users.behind(length // self._timing.interval_s, size) for length in self._longer}
         return Tally(
             service=self.service.name,
             groups=self.groups.all,
             windows=windows,
-            qos=self._qos,
+            users={self._timing.interval_s: self._base_users} | users,
+            qos=self._base.qos,
             active_sessions=self._active(at_s, size),
             open_stalls=open_stalls,
             oldest_stall_s=oldest_s,
@@ -136,7 +128,8 @@ class ServiceMonitor:
             "sessions": self.sessions.dump(),
             "conditions": self._conditions.dump(),
             "totals": {"expected": self._expected, **{str(i): m for i, m in enumerate(self._marginals)}},
-            "base": {"judged": self._base, "qos": self._qos},
+            "base": {"levels": self._base.levels, "qos": self._base.qos, "users": self._base_users},
+            "users": self._users.dump(),
         }
         parts |= {f"window-{length}": window.dump() for length, window in self._longer.items()}
         return {f"{part}/{name}": array for part, state in parts.items() for name, array in state.items()}
@@ -149,13 +142,17 @@ class ServiceMonitor:
 
         self.groups.load(groups)
         self._conditions.enter(tick)
-        self._conditions.load(part("conditions"), self.sessions.load(part("sessions")))
+        rows = self.sessions.load(part("sessions"))
+        self._conditions.load(part("conditions"), rows)
+        self._users.load(part("users"), rows)
         for length, window in self._longer.items():
             window.load(part(f"window-{length}"), len(groups))
         totals = part("totals")
         self._expected = totals["expected"]
         self._marginals = tuple(totals[str(i)] for i in range(len(self._marginals)))
-        self._base, self._qos = part("base")["judged"], part("base")["qos"]
+        base = part("base")
+        self._base = Judged(base["levels"], base["qos"], np.zeros(0, np.int64))
+        self._base_users = base["users"]
 
     def _time_of(self, batch: Batch) -> tuple[Floats, NDArray[np.bool_]]:
         """(R,) the time that places each report, and whether it claimed to come from the future."""
@@ -164,14 +161,23 @@ class ServiceMonitor:
         said = np.where(batch.ts_s == ABSENT_FLOAT, batch.arrival_s, batch.ts_s)
         return np.minimum(said, batch.arrival_s), said > batch.arrival_s
 
+    def _group_of(self, batch: Batch, admitted: Admitted) -> tuple[Ints, NDArray[np.bool_]]:
+        """(R,) the group of each report, and whether it was pooled; reports that do not count make no group."""
+        numbers = np.full(len(batch.routes), NO_GROUP, np.int64)
+        pooled = np.zeros(len(batch.routes), np.bool_)
+        for route in np.unique(batch.route[admitted.position]).tolist():
+            numbers[route], pooled[route] = self.groups.number(batch.routes[route].labels)
+        return numbers[batch.route], pooled[batch.route]
+
     def _close(self) -> None:
         """A rating interval is over: the base window is exactly that interval."""
         for window in self._longer.values():
-            window.append(self._base)
+            window.append(self._base.levels)
+        self._users.close(self._base.rows, len(self.groups))
         self._grow_totals()
         # New arrays: snapshots hold on to the former ones.
-        self._expected = self._expected + self._kernel.expected_ratings(self._base)
-        fresh = self.service.bins.marginals(self._qos)
+        self._expected = self._expected + self._kernel.expected_ratings(self._base.levels)
+        fresh = self.service.bins.marginals(self._base.qos)
         self._marginals = tuple(old + new for old, new in zip(self._marginals, fresh, strict=True))
 
     def _grow_totals(self) -> None:

@@ -82,8 +82,16 @@ class SessionTable:
         """How many rows there is room for before the columns grow."""
         return len(self.group)
 
-    def admit(self, session: Sequence[str], group: Ints, seq: Ints, at_s: Floats, end: Flags) -> Admitted:
-        """Enter a batch of R reports: find or make their sessions, and tell which reports count."""
+    @property
+    def there(self) -> Ints:
+        """The rows that hold a session, ascending."""
+        return np.flatnonzero(self.group[: self.rows] != NO_GROUP)
+
+    def admit(self, session: Sequence[str], seq: Ints, at_s: Floats, end: Flags) -> Admitted:
+        """Enter a batch of R reports: find or make their sessions, and tell which reports count.
+
+        New sessions have no group before they join() one.
+        """
         rows = self._find_or_make(session)
         order = np.lexsort((seq, rows))
         order = order[rows[order] >= 0]
@@ -99,8 +107,13 @@ class SessionTable:
             duplicates=int(np.count_nonzero(~fresh)),
             refused=int(np.count_nonzero(rows < 0)),
         )
-        self._remember(admitted, group, seq, at, end)
+        self._remember(admitted, seq, at, end)
         return admitted
+
+    def join(self, admitted: Admitted, group: Ints) -> None:
+        """Sessions belong to the group of their newest report; group (R,) of each in the batch, admitted or not."""
+        last = admitted.last
+        self.group[admitted.row[last]] = group[admitted.position[last]]
 
     def over(self, at_s: float, timeout_s: float, interval_s: float) -> Ints:
         """Rows of the sessions that are to leave: silent for the timeout, or ended and out of every slice."""
@@ -118,7 +131,7 @@ class SessionTable:
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """The sessions that are there, row by row, as arrays."""
-        there = np.flatnonzero(self.group[: self.rows] != NO_GROUP)
+        there = self.there
         texts = [self._ids[row].encode() for row in there.tolist()]
         return {
             "row": there,
@@ -185,10 +198,9 @@ class SessionTable:
         fresh: Flags = (seq == ABSENT_INT) | (seq > newest)
         return fresh
 
-    def _remember(self, admitted: Admitted, group: Ints, seq: Ints, at_s: Floats, end: Flags) -> None:
+    def _remember(self, admitted: Admitted, seq: Ints, at_s: Floats, end: Flags) -> None:
         last = admitted.last
         row, position = admitted.row[last], admitted.position[last]
-        self.group[row] = group[position]
         self.seq[row] = np.maximum(self.seq[row], seq[position])
         self.last_s[row] = np.fmax(self.last_s[row], at_s[last])
         self.ended[row] = end[position]

@@ -11,16 +11,25 @@ import numpy as np
 from qoemon.core.batch import Flags
 from qoemon.core.plan import Service
 from qoemon.core.rating import Distribution
+from qoemon.core.scale import Floats
 from qoemon.core.tally import Event, Tally
 
 
 @dataclass(frozen=True)
 class ServiceSnapshot:
-    """One service: its counts, and what its users answer in each window (by length in seconds)."""
+    """One service: its counts, and what its users answer in each window (by length in seconds).
+
+    factors        what can go wrong, F names
+    contributions  (G, F) the share of PoW that each accounts for, base window; NaN without conditions
+    excess_poor    (G,) users who rate poor or worse beyond those who always would, base window; NaN likewise
+    """
 
     service: Service
     tally: Tally
     distributions: Mapping[int, Distribution]
+    factors: tuple[str, ...]
+    contributions: Floats
+    excess_poor: Floats
 
     @cached_property
     def shown(self) -> Flags:

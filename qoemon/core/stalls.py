@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.batch import Flags, Placed
+from qoemon.core.conditions import Judged
 from qoemon.core.histogram import STALL_BINS, Ints, histogram, mos_level, stall_bin
-from qoemon.core.mapping import MEDIA_S
+from qoemon.core.mapping import ENDLESS, MEDIA_S
 from qoemon.core.plan import Counters, Service, Timing
 from qoemon.core.report import ABSENT_INT
-from qoemon.core.scale import Counts, Floats
+from qoemon.core.scale import Floats
 from qoemon.core.sessions import Admitted, SessionTable
 
 MOST = 2**30
@@ -28,12 +29,12 @@ MOST = 2**30
 def stall_condition(stalls: Ints, stall_ms: Ints, play_ms: Ints) -> tuple[Floats, Floats]:
     """Stalls n and stall seconds t per MEDIA_S of media, (N,) each, of sums over the time that is judged.
 
-    Infinitely many of both where something stalled and nothing was played: nothing is worse.
+    As good as infinitely many of both where something stalled and nothing was played: nothing is worse.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         n, t = stalls * (MEDIA_S * 1000) / play_ms, stall_ms * MEDIA_S / play_ms
     stuck = play_ms == 0
-    n[stuck] = t[stuck] = np.where(stall_ms[stuck] > 0, np.inf, 0)
+    n[stuck] = t[stuck] = np.where(stall_ms[stuck] > 0, ENDLESS, 0)
     return n, t
 
 
@@ -78,8 +79,8 @@ class StallCounters:
         self._follow_open_stalls(admitted, told)
         return resets
 
-    def histograms(self, at_s: float, groups: int) -> tuple[Counts, Counts]:
-        """Sessions of the rating interval that ends at at_s, (groups, M) by MOS and (groups, B) by condition."""
+    def judge(self, at_s: float, groups: int) -> Judged:
+        """The sessions that were active in the rating interval that ends at at_s."""
         rows = self._sessions.rows
         stalls, stall_ms, play_ms = self.slices[:, :, :rows].sum(axis=1, dtype=np.int64)
         running = np.flatnonzero(self._open())
@@ -89,9 +90,10 @@ class StallCounters:
         n, t = stall_condition(stalls[judged], stall_ms[judged], play_ms[judged])
         group = self._sessions.group[judged].astype(np.int64)
         level = mos_level(self._service.mapping(n, t), self._service.scale)
-        return (
+        return Judged(
             histogram(group, level, groups, len(self._service.judged_at)),
             histogram(group, stall_bin(n, t), groups, STALL_BINS.size),
+            judged,
         )
 
     def open_stalls(self) -> tuple[Ints, Floats]:
@@ -115,7 +117,7 @@ class StallCounters:
     def dump(self) -> dict[str, NDArray[Any]]:
         """The columns of all rows that are or were in use."""
         self._grow()
-        rows = self._sessions.dump()["row"]
+        rows = self._sessions.there
         return {
             "counters": self.counters[:, rows],
             "known": self.known[rows],

@@ -24,7 +24,7 @@ class Event(StrEnum):
     """by its ts too old for the base window: it moves the baseline only"""
     AHEAD = "reports_ahead"
     """its ts lies in the future: taken as now"""
-    RESET = "counter_resets"
+    RESET = "reports_reset"
     """a cumulative counter fell: counted from zero"""
     POOLED = "reports_pooled"
     """of a label set beyond the limit of groups: pooled in `other`"""
@@ -40,6 +40,7 @@ class Tally:
 
     groups          label values, one tuple a group
     windows         (G, M) what is judged, in the service's judged_at bins, by the window's length in seconds
+    users           (G,) distinct sessions behind each window, by its length in seconds
     qos             (G, B) the same conditions in the bins that people read, base window only
     active_sessions (G,) heard in the base window or in an open stall
     open_stalls     (G,)
@@ -51,6 +52,7 @@ class Tally:
     service: str
     groups: tuple[Labels, ...]
     windows: Mapping[int, Counts]
+    users: Mapping[int, Ints]
     qos: Counts
     active_sessions: Ints
     open_stalls: Ints
@@ -78,6 +80,7 @@ def merge(tallies: Sequence[Tally]) -> Tally:
         service=tallies[0].service,
         groups=groups,
         windows={length: total([t.windows[length] for t in tallies]) for length in tallies[0].windows},
+        users={length: total([t.users[length] for t in tallies]) for length in tallies[0].users},
         qos=total([t.qos for t in tallies]),
         active_sessions=total([t.active_sessions for t in tallies]),
         open_stalls=total([t.open_stalls for t in tallies]),

@@ -286,6 +286,7 @@ def test_services_do_not_mix() -> None:
         session=[*video.session, *web.session],
         response_of=web.response_of + 1,
         response_s=web.response_s,
+        measures={},
         **{
             name: np.append(getattr(video, name), getattr(web, name) + (name == "route"))
             for name in ("route", "seq", "arrival_s", "ts_s", "stalls", "stall_ms", "play_ms")

@@ -20,7 +20,9 @@ EU = ("eu",)
 def admit(table: SessionTable, *reports: tuple[str, int], at_s: float = 0, end: bool = False) -> Admitted:
     names, seq = zip(*reports, strict=True)
     size = len(reports)
-    return table.admit(names, np.zeros(size, np.int64), np.array(seq), np.full(size, at_s), np.full(size, end))
+    admitted = table.admit(names, np.array(seq), np.full(size, at_s), np.full(size, end))
+    table.join(admitted, np.zeros(size, np.int64))
+    return admitted
 
 
 def said(session: str, at_s: float, **counters: object) -> Said:

@@ -1,0 +1,51 @@
+"""What to mend: how much poorer ratings are for each thing that goes wrong.
+
+Asked of the histogram of conditions: had nobody stalled, or had stalls taken no time, what would they have said?
+Both answers come from the same bins, so what is lost by binning cancels in their difference.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qoemon.core.plan import Service
+from qoemon.core.rating import rating_cdf
+from qoemon.core.scale import Counts, Floats
+
+FACTORS = {"n": "stall_count", "t": "stall_time", "x": "response_time"}
+ALL = "all"
+
+
+class Attribution:
+    """The share of users who rate poor or worse on account of each factor.
+
+    A factor is taken away by setting its axis to 0. What two factors do is more or less than the sum of what each
+    does, so `all` is told beside them where there are several. Measures, which have no bins, have no factors.
+    """
+
+    def __init__(self, service: Service) -> None:
+        conditions = service.bins.conditions
+        names = [axis.name for axis in service.bins.axes]
+        without = {FACTORS[name]: _zeroed(conditions, {place}) for place, name in enumerate(names)}
+        if len(names) > 1:
+            without[ALL] = _zeroed(conditions, set(range(len(names))))
+        self.factors = tuple(without)
+        now = _poor(service, conditions) if names else np.zeros(1)
+        gains = [now - _poor(service, changed) for changed in without.values()]
+        self._columns = np.array(gains, np.float64).reshape(len(gains), len(now)).T
+
+    def contributions(self, qos: Counts) -> Floats:
+        """(G, B) counts of conditions to the (G, F) share of PoW that each factor accounts for; NaN without any."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(qos @ self._columns / qos.sum(axis=1)[:, None])
+
+
+def _zeroed(conditions: tuple[Floats, ...], places: set[int]) -> tuple[Floats, ...]:
+    return tuple(np.zeros_like(axis) if place in places else axis for place, axis in enumerate(conditions))
+
+
+def _poor(service: Service, conditions: tuple[Floats, ...]) -> Floats:
+    scale = service.scale
+    upto = np.array([scale.poor + 0.5])
+    mos = service.mapping(*conditions)
+    return rating_cdf(mos, service.theta, upto, service.model, scale, service.study)[:, 0]
