@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench clean
+.PHONY: help demo test check format docs bench coverage regimes calibration clean
 
 help:  ## what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 demo: $(VENV)/demo  ## see it work: broker, simulated users, daemon (FOR=60s ends it by itself)
 	@$(BIN)/qoemon demo $(if $(FOR),--for $(FOR))
@@ -32,6 +32,15 @@ docs: $(VENV)/dev  ## write the generated pages
 
 bench: $(VENV)/dev  ## what one core does: reports a second, a tick
 	$(BIN)/python -m benchmarks.core
+
+coverage: $(VENV)/dev  ## measure how often the confidence intervals contain the truth (3 minutes)
+	$(BIN)/python -m benchmarks.coverage
+
+regimes: $(VENV)/dev  ## measure false alarms and delays of the change detector (4 minutes)
+	$(BIN)/python -m benchmarks.regimes
+
+calibration: $(VENV)/dev  ## measure how often the interval of theta contains the truth (2 minutes)
+	$(BIN)/python -m benchmarks.theta_coverage
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

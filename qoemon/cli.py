@@ -35,7 +35,6 @@ from qoemon.load import LoadError, Progress, Target, TopicError, Totals, publish
 from qoemon.mistake import ConfigError
 from qoemon.plot import PlotError
 from qoemon.promalert import AnnotationError
-from qoemon.promrules import PromFiles
 from qoemon.simulate import SCENARIOS, Population
 from qoemon.slo import ObjectiveError
 from qoemon.studycli import fit_command, theta_command
@@ -165,12 +164,7 @@ def rules(
 ) -> None:
     """Write recording and alerting rules for Prometheus that mean the same as the configuration."""
     settings = _load(config)
-    files = PromFiles(
-        wiring.plan(settings),
-        wiring.rules(settings),
-        {name: section.slo for name, section in settings.services.items() if section.slo is not None},
-        source="FILE" if config is None else str(config),
-    )
+    files = wiring.prometheus_files(settings, "FILE" if config is None else str(config))
     with _failures():
         if scrape:
             sys.stdout.write(files.scrape(f"{settings.http.host}:{settings.http.port}"))

@@ -157,7 +157,7 @@ class _Envelope:
                 names = ", ".join(f"{{{name}}}" for name in ("service", *labels))
                 raise TopicError(f"topic {self.topic!r}: expected no names but {names}") from error
             if not set("+#\0").isdisjoint(topic) or topic.count("/") != self.topic.count("/"):
-                raise TopicError(f"topic {topic!r}, of {dict(labels)}: expected no + # or / in labels")
+                raise TopicError(f"topic {self.topic!r} gives {topic!r}: expected no + or #, and no / in labels")
 
     def messages(self, reports: list[Reported]) -> Iterator[_Message]:
         """One after another, so that what has to wait is not encoded yet."""

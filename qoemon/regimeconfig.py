@@ -15,7 +15,7 @@ class Level(Section):
     """Where a regime begins and ends."""
 
     enter: Share = key("It begins when the level of PoW is at or above this.")
-    leave: Share = key("It ends when the level is back at or below this.")
+    leave: Share = key("It ends when the level is back below this.")
 
     def rules(self) -> Iterator[Broken]:
         """Without a gap the regime would flap."""
@@ -28,8 +28,8 @@ class Level(Section):
 class Regimes(Section):
     """Each group is in regime good, degraded or bad."""
 
-    degraded: Level = key("When the regime is degraded.", {"enter": 0.10, "leave": 0.07})
-    bad: Level = key("When the regime is bad.", {"enter": 0.25, "leave": 0.18})
+    degraded: Level = key("When the regime is degraded.", {"enter": 0.15, "leave": 0.10})
+    bad: Level = key("When the regime is bad.", {"enter": 0.30, "leave": 0.20})
     dwell: Annotated[int, Strict(), Field(ge=1, le=10_000)] = key(
         "Rating intervals for which a regime stays at least, unless an established change worsens it.", 5
     )

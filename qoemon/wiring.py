@@ -7,6 +7,7 @@ from qoemon.core.alert import Rule
 from qoemon.core.plan import Limits, Plan, Timing
 from qoemon.mqttclient import Broker, Tls
 from qoemon.mqttconfig import Tls as TlsSection
+from qoemon.promrules import PromFiles
 
 
 def plan(config: Config) -> Plan:
@@ -45,6 +46,12 @@ def rules(config: Config) -> tuple[Rule, ...]:
         for service in config.services
         if alert.service in (None, service)
     )
+
+
+def prometheus_files(config: Config, source: str) -> PromFiles:
+    """Rules, tests and scrape configuration for Prometheus; source: what their heads call the configuration."""
+    objectives = {name: section.slo for name, section in config.services.items() if section.slo is not None}
+    return PromFiles(plan(config), rules(config), objectives, source=source)
 
 
 def broker(config: Config) -> Broker:

@@ -199,7 +199,12 @@ CASES: list[tuple[str, int, str, str]] = [
         "services.Live TV",
         'found "Live TV", expected a name of a-z',
     ),
-    (SERVICE + "ratings: binomial}}", 1, "services.v.ratings", 'found "binomial", expected beta or empirical, as the mapping'),
+    (
+        SERVICE + "ratings: binomial}}",
+        1,
+        "services.v.ratings",
+        'found "binomial", expected beta or empirical, as the mapping',
+    ),
     (SERVICE + "theta_band: [0.3]}}", 1, "services.v.theta_band", r"found \[0.3\], expected a list of 2"),
     (SERVICE + "theta_band: [0.1, 0.2, 0.3]}}", 1, "services.v.theta_band", "expected a list of 2"),
     (SERVICE + "theta_band: [0.3, 0.1]}}", 1, "services.v.theta_band", "two different numbers, the lower first"),

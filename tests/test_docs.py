@@ -11,6 +11,8 @@ import typer.main
 import yaml
 
 from qoemon import cli
+from qoemon.core.alert import Reason as AlertReason
+from qoemon.core.mapping import MAPPINGS
 from qoemon.core.report import Reject, Report
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +50,7 @@ def test_every_counter_of_trouble_is_explained():
     """Counters that should stand still have a line that says what to do."""
     quiet = {"qoemon_reports_total", "qoemon_messages_total", "qoemon_message_bytes_total"}
     quiet |= {"qoemon_mqtt_connects_total", "qoemon_mqtt_disconnects_total", "qoemon_expected_ratings_total"}
+    quiet |= {"qoemon_notifications_total", "qoemon_alert_transitions_total", "qoemon_pow_regime_changes_total"}
     counters = set(re.findall(r"`(qoemon_\w+_total)` \| counter", (ROOT / "docs/metrics.md").read_text()))
     explained = set(re.findall(r"qoemon_\w+", (ROOT / "docs/operations.md").read_text()))
     assert counters - quiet <= explained
@@ -62,3 +65,13 @@ def test_readme_yaml_and_links_are_whole():
             continue
         for target in re.findall(r"\]\(((?!http)[^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("reason", list(AlertReason))
+def test_every_reason_of_an_alert_is_documented(reason):
+    assert f"`{reason}`" in (ROOT / "docs/alerting.md").read_text()
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_every_mapping_is_documented(mapping):
+    assert f"| `{mapping}` |" in (ROOT / "docs/mappings.md").read_text()

@@ -14,6 +14,7 @@ import pytest
 from qoemon import wiring
 from qoemon.app import Daemon
 from qoemon.config import Config
+from qoemon.core.watch import Watch
 from qoemon.evaluate import Evaluator
 from qoemon.http import Board
 from qoemon.inbox import Inbox, Message
@@ -37,7 +38,9 @@ class Bench:
         self.now_s = T0 + 1.0
         self.inbox, self.board = Inbox(1000, 1_000_000), Board()
         self.ingest = Ingest(wiring.broker(config), self.inbox)
-        self.evaluator = Evaluator(wiring.plan(config), self.inbox, self.ingest, self.board, lambda: self.now_s)
+        plan = wiring.plan(config)
+        watch = Watch(plan, wiring.rules(config), config.regimes.core)
+        self.evaluator = Evaluator(plan, watch, self.inbox, self.ingest, self.board, lambda: self.now_s)
 
     @property
     def acknowledged(self) -> int:

@@ -15,7 +15,9 @@ from qoemon import wiring
 from qoemon.config import Config
 from qoemon.core.codec import Codec
 from qoemon.core.monitor import Monitor
+from qoemon.core.regime import RegimeRules
 from qoemon.core.tally import Event
+from qoemon.core.watch import Watch
 from qoemon.export import IDLE, Exporter, Published
 from qoemon.inbox import Message
 from tests.parts import parsed, program
@@ -74,6 +76,7 @@ class Line:
     def __init__(self) -> None:
         plan = wiring.plan(Config.model_validate(SETTINGS))
         self._codec, self._monitor, self._exporter = Codec(plan), Monitor(plan), Exporter()
+        self._watch = Watch(plan, (), RegimeRules())
 
     def say(self, topic: str, reports: list[dict[str, Any]], at_s: float) -> None:
         assert not self._say(topic, reports, at_s)
@@ -89,7 +92,8 @@ class Line:
         return decoded.sample
 
     def tick(self, at_s: float) -> Published:
-        published = self._exporter.publish(self._monitor.snapshot(at_s), IDLE)
+        snapshot = self._monitor.snapshot(at_s)
+        published = self._exporter.publish(snapshot, self._watch.see(snapshot), IDLE)
         self._exporter.observe_tick(0.1)
         return published
 
@@ -208,7 +212,7 @@ def test_a_group_that_was_empty_for_the_longest_window_leaves_but_its_counters_s
         last = parsed(busy.tick(at_s).metrics.decode())
     left = {name for name, labels in last if dict(labels).get("region")}
     histograms = {f"qoemon_{name}{end}" for name in HISTOGRAMS for end in ("_bucket", "_count", "_sum")}
-    assert left == {"qoemon_expected_ratings_total", *histograms}
+    assert left == {"qoemon_expected_ratings_total", "qoemon_pow_regime_changes_total", *histograms}
     assert sum(value for (name, _), value in last.items() if name == "qoemon_expected_ratings_total") == (
         pytest.approx(20 + 20 + 40)
     )

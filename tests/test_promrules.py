@@ -16,6 +16,8 @@ from qoemon import promalertcase, wiring
 from qoemon.config import Config, load
 from qoemon.core.alert import Reading, Rule, What
 from qoemon.core.monitor import Monitor
+from qoemon.core.regime import RegimeRules
+from qoemon.core.watch import Watch
 from qoemon.export import IDLE, Exporter
 from qoemon.promalert import AnnotationError, PromRule
 from qoemon.promalertcase import Scene
@@ -26,9 +28,6 @@ from tests.parts import ROOT, program
 
 PLAN = wiring.plan(Config())
 NASTY = 'a"b\\c.*|{{é}}\nü'
-
-BEING_ADDED = {"qoemon_gob_ratio_bound", "qoemon_pow_ratio_bound", "qoemon_mos_bound", "qoemon_window_users"}
-"""Metrics that rules use before the daemon exports them."""
 
 
 def _rule(name="Poor", what=What.POW, enter=0.1, leave=0.05, **more) -> Rule:
@@ -79,7 +78,7 @@ def _tested(directory: Path, rules: str, tests: str) -> subprocess.CompletedProc
 
 def _sample() -> PromFiles:
     """What `qoemon rules -c config/qoemon.yaml` is about."""
-    return PromFiles(wiring.plan(load(ROOT / "config/qoemon.yaml")), (), source="config/qoemon.yaml")
+    return wiring.prometheus_files(load(ROOT / "config/qoemon.yaml"), "config/qoemon.yaml")
 
 
 def _only(text: str, *, groups: str = "", tests: str = "") -> dict:
@@ -253,8 +252,10 @@ def test_longer_rating_intervals_get_longer_windows(tmp_path):
 
 
 def test_rules_use_only_metrics_that_the_daemon_exports():
-    exported = Exporter().publish(Monitor(PLAN).snapshot(0), IDLE).metrics.decode()
-    known = set(re.findall(r"^# TYPE (\S+)", exported, re.MULTILINE)) | BEING_ADDED
+    snapshot = Monitor(PLAN).snapshot(0)
+    watched = Watch(PLAN, (), RegimeRules()).see(snapshot)
+    exported = Exporter().publish(snapshot, watched, IDLE).metrics.decode()
+    known = set(re.findall(r"^# TYPE (\S+)", exported, re.MULTILINE))
     known |= {f"{name}_{part}" for name in known for part in ("sum", "count")}
     files = PromFiles(PLAN, EVERY)
     rules = [rule for group in yaml.safe_load(files.rules())["groups"] for rule in group["rules"]]

@@ -27,7 +27,14 @@ IMPURE = {
     ),
     *("sys", "syslog", "tempfile", "threading", "time", "urllib", "uuid"),
 }
-ALLOWED = {"numpy", "scipy.interpolate", "scipy.special", "msgspec", "qoemon.core", *(sys.stdlib_module_names - IMPURE)}
+ALLOWED = {
+    "numpy",
+    "scipy.interpolate",
+    "scipy.special",
+    "msgspec",
+    "qoemon.core",
+    *(sys.stdlib_module_names - IMPURE),
+}
 
 
 def imported(path: Path) -> set[str]:
