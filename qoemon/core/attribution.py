@@ -1,7 +1,7 @@
 """What to mend: how much poorer ratings are for each thing that goes wrong.
 
 Asked of the histogram of conditions: had nobody stalled, or had stalls taken no time, what would they have said?
-Both answers come from the same bins, so what is lost by binning cancels in their difference.
+Both answers come from the same bins, so what is lost by binning cancels in their ratio.
 """
 
 from __future__ import annotations
@@ -30,14 +30,20 @@ class Attribution:
         if len(names) > 1:
             without[ALL] = _zeroed(conditions, set(range(len(names))))
         self.factors = tuple(without)
-        now = _poor(service, conditions) if names else np.zeros(1)
-        gains = [now - _poor(service, changed) for changed in without.values()]
-        self._columns = np.array(gains, np.float64).reshape(len(gains), len(now)).T
+        self._poor = _poor(service, conditions) if names else np.zeros(1)
+        gains = [self._poor - _poor(service, changed) for changed in without.values()]
+        self._gains = np.array(gains, np.float64).reshape(len(gains), len(self._poor)).T
 
-    def contributions(self, qos: Counts) -> Floats:
-        """(G, B) counts of conditions to the (G, F) share of PoW that each factor accounts for; NaN without any."""
-        with np.errstate(invalid="ignore"):
-            return np.asarray(qos @ self._columns / qos.sum(axis=1)[:, None])
+    def contributions(self, qos: Counts, pow_: Floats) -> Floats:
+        """How much lower PoW would be without each factor, (G, F), NaN where there are no conditions.
+
+        qos   (G, B) counts of conditions
+        pow_  (G,) their PoW; the bins say which part of it each factor accounts for
+        """
+        with np.errstate(invalid="ignore", divide="ignore"):
+            part = (qos @ self._gains) / (qos @ self._poor)[:, None]
+        # Nobody poor: nothing to take away.
+        return np.where(pow_[:, None] == 0, 0.0, pow_[:, None] * part)
 
 
 def _zeroed(conditions: tuple[Floats, ...], places: set[int]) -> tuple[Floats, ...]:

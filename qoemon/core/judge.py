@@ -51,7 +51,7 @@ class Judge:
             tally=tally,
             distributions=distributions,
             factors=attribution.factors,
-            contributions=attribution.contributions(tally.qos),
+            contributions=attribution.contributions(tally.qos, base.pow),
             excess_poor=(base.pow - self._always_poor[service.name]) * base.observations,
         )
 
