@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import re
 import signal
 import time
 from collections import Counter
@@ -24,7 +25,7 @@ import msgspec
 import pytest
 
 from tests.oracle import Mixture, video_mos, web_mos
-from tests.parts import Daemon, Mosquitto, Nats, Prometheus, until
+from tests.parts import ROOT, Daemon, Mosquitto, Nats, Prometheus, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -276,6 +277,12 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             assert time.time() < closed_s[-1] - 1, "too slow a machine: a rating interval was over too soon"
         time.sleep(max(closed_s[-1] + 2.5 - time.time(), 0))
         yield Stage(prometheus, heard, closed_s)
+
+
+def queries() -> list[str]:
+    """Every PromQL example of the README and the metrics page."""
+    pages = [(ROOT / name).read_text() for name in ("README.md", "docs/metrics.md")]
+    return [query for page in pages for query in re.findall(r"```promql\n(.*?)```", page, re.DOTALL)]
 
 
 def interval_begins() -> int:
@@ -546,3 +553,13 @@ def open_stalls_and_pow(snapshot: dict[str, Any]) -> tuple[int, float | None]:
     stalls = sum(group["open_stalls"] for group in groups)
     poor = [group["windows"]["2s"]["pow"] for group in groups if group["windows"]]
     return stalls, poor[0] if poor else None
+
+
+@pytest.mark.mosquitto
+@pytest.mark.prometheus
+@pytest.mark.parametrize("query", queries(), ids=lambda query: query.split("(")[0].strip())
+def test_the_queries_of_the_documentation_are_answered(stage: Stage, query: str) -> None:
+    """As they stand there, but for the windows, which are shorter here, and a threshold."""
+    at_s = stage.scraped_s(BROKERS[0], stage.closed_s[1])
+    shorter = re.sub(r'window="\w+"', 'window="1m"', query).replace("> 0.1", "> 0")
+    assert stage.prometheus.query(shorter, at_s)
