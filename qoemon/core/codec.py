@@ -20,6 +20,8 @@ from qoemon.core.report import Reject, Report, Route
 from qoemon.core.topic import SERVICE
 
 TOPICS_REMEMBERED = 65_536
+SHOWN = 100
+"""Bytes of a rejected payload that a sample shows."""
 
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -80,11 +82,12 @@ class Codec:
         """The reports of the messages, in order, and how many could not be taken, by reason."""
         gather = _Gather(sorted({name for names in self._measures.values() for name in names}))
         for message in messages:
+            gather.topic = message.topic
             try:
                 route = self._known.get(message.topic) or self._route(message.topic)
                 reports = self._reports(message.payload, gather)
             except _RejectedError as rejected:
-                gather.reject(rejected.reason, f"topic {message.topic!r}: {rejected}")
+                gather.reject(rejected.reason, str(rejected))
             else:
                 self._add(reports, route, message.arrival_s, gather)
         return gather.decoded()
@@ -128,14 +131,14 @@ class Codec:
             try:
                 pieces = encoding.pieces.decode(payload)
             except _MALFORMED as error:
-                raise _RejectedError(Reject.UNPARSEABLE, str(error)) from None
+                raise _RejectedError(Reject.UNPARSEABLE, f"{error}: {payload[:SHOWN]!r}") from None
         self._check_number(len(pieces))
         reports = []
         for piece in pieces:
             try:
                 reports.append(encoding.one.decode(piece))
             except _MALFORMED as error:
-                gather.reject(_reason(error), str(error))
+                gather.reject(_reason(error), f"{error}: {bytes(piece)[:SHOWN]!r}")
         return reports
 
     def _check_number(self, reports: int) -> None:
@@ -179,6 +182,8 @@ class _Gather:
 
     def __init__(self, measures: list[str]) -> None:
         self._measures = measures
+        self.topic = ""
+        """Of the message that is looked at."""
         self._reports: list[Report] = []
         self._route_of: list[int] = []
         self._arrival_s: list[float] = []
@@ -196,10 +201,15 @@ class _Gather:
 
     def reject(self, reason: Reject, detail: str) -> None:
         self._rejected[reason] += 1
-        self._sample.setdefault(reason, detail)
+        self._sample.setdefault(reason, f"topic {self.topic!r}: {detail}")
 
     def decoded(self) -> Decoded:
-        batch, bad = batch_of(self._reports, self._route_of, self._arrival_s, list(self._routes), self._measures)
-        for index in bad.tolist():
-            self.reject(Reject.OUT_OF_RANGE, msgspec.json.encode(self._reports[index]).decode())
+        routes = list(self._routes)
+        batch, bad = batch_of(self._reports, self._route_of, self._arrival_s, routes, self._measures)
+        if len(bad):
+            self._rejected[Reject.OUT_OF_RANGE] += len(bad)
+            # Its topic is no longer known; its route is.
+            route, report = routes[self._route_of[bad[0]]], self._reports[bad[0]]
+            sample = f"of {'/'.join((route.service, *route.labels))!r}: {msgspec.json.encode(report).decode()}"
+            self._sample[Reject.OUT_OF_RANGE] = sample
         return Decoded(batch, self._rejected, self._sample)
