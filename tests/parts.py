@@ -242,12 +242,22 @@ class Nats(Part):
 class Prometheus(Part):
     """A Prometheus that scrapes servers on loopback twice a second, each under `job` its name.
 
-    targets  ports by name
+    targets       ports by name
+    rules         a file of rules, if it is to evaluate any
+    alertmanager  the port of whom it tells what fires
     """
 
-    def __init__(self, directory: Path, targets: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        targets: Mapping[str, int],
+        *,
+        rules: Path | None = None,
+        alertmanager: int | None = None,
+    ) -> None:
         super().__init__("prometheus", directory)
         self._targets = dict(targets)
+        self._rules, self._alertmanager = rules, alertmanager
 
     def command(self) -> Sequence[str]:
         prometheus = program("prometheus", "Debian package prometheus")
@@ -257,7 +267,11 @@ class Prometheus(Part):
                 {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
                 for name, port in self._targets.items()
             ],
+            "rule_files": [] if self._rules is None else [str(self._rules)],
         }
+        if self._alertmanager is not None:
+            told = {"static_configs": [{"targets": [f"127.0.0.1:{self._alertmanager}"]}]}
+            settings["alerting"] = {"alertmanagers": [told]}
         configuration = self.directory / "prometheus.yml"
         configuration.write_text(json.dumps(settings))  # YAML includes JSON.
         return [
@@ -321,6 +335,11 @@ class Alertmanager(Part):
         told: list[dict[str, Any]] = json.loads(answer.body)
         return told
 
+    def resolved(self) -> float:
+        """How many times it was told that an alert is over, since it was started."""
+        status = (("status", "resolved"), ("version", "v2"))
+        return parsed(get(self.port, f"{self._prefix}/metrics").body)["alertmanager_alerts_received_total", status]
+
 
 class Daemon(Part):
     """`qoemon run` as a process of its own, on a free HTTP port.
@@ -332,11 +351,18 @@ class Daemon(Part):
         super().__init__(name, directory)
         self.cwd = ROOT  # So that it is this qoemon that runs, installed or not.
         self._settings = {**settings, "http": {"port": self.port}}
+        self._configuration = directory / f"{name}.yaml"
 
     def command(self) -> Sequence[str]:
-        configuration = self.directory / f"{self.name}.yaml"
-        configuration.write_text(json.dumps(self._settings))  # YAML includes JSON.
-        return [sys.executable, "-m", "qoemon", "run", "-c", str(configuration)]
+        self._configuration.write_text(json.dumps(self._settings))  # YAML includes JSON.
+        return [sys.executable, "-m", "qoemon", "run", "-c", str(self._configuration)]
+
+    def rules(self) -> Path:
+        """The file of rules for Prometheus that `qoemon rules` writes for its configuration."""
+        command = [sys.executable, "-m", "qoemon", "rules", "-c", str(self._configuration)]
+        file = self.directory / "rules.yml"
+        file.write_bytes(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
+        return file
 
     def get(self, path: str) -> Answer:
         """What it serves there."""

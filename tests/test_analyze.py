@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,24 +16,17 @@ from scipy.optimize import brentq
 from scipy.stats import beta, binom
 
 from qoemon import analyze as module
-from qoemon.analyze import (
-    Analysis,
-    AnalyzeError,
-    Conditions,
-    ThetaError,
-    UnreadableError,
-    analyze,
-    check_theta,
-    opened,
-    read,
-    table,
-)
+from qoemon.analyze import Analysis, Conditions, ThetaError, analyze, check_theta, read, table
 from qoemon.core.batch import batch_of
-from qoemon.core.mapping import VIDEO_STALL, WEB_IQX, RatingModel
+from qoemon.core.bounds import interval
+from qoemon.core.empirical import EmpiricalRatings
+from qoemon.core.mapping import LINEAR, VIDEO_STALL, VOICE_G107, WEB_IQX, RatingModel
 from qoemon.core.monitor import Monitor
 from qoemon.core.plan import Plan, Service
 from qoemon.core.report import Report, Route
+from qoemon.core.scale import ACR5
 from qoemon.core.topic import TopicTemplate
+from qoemon.csvfile import AnalyzeError, UnreadableError, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +36,12 @@ if TYPE_CHECKING:
 
 VIDEO = Service("video", VIDEO_STALL, theta=0.3, theta_band=(0.1, 0.3))
 WEB = Service("web", WEB_IQX, theta=0.25, model=RatingModel.BINOMIAL)
+VOICE = Service("voice", VOICE_G107, theta=0.2, theta_band=(0.1, 0.3))
+SCORED = Service(
+    "scored",
+    LINEAR.with_inputs(("audio", "video")).with_parameters({"intercept": 1.5, "audio": 0.25, "video": 0.5}),
+    theta=0.25,
+)
 QUANTILES = (0.05, 0.1, 0.5, 0.9)
 HEADER = "stall_count,stall_s,play_s\n"
 
@@ -79,10 +79,25 @@ def video_mos(stall_count: float, stall_s: float, play_s: float) -> float:
     return float(3.5 * np.exp(-(4.5 * stall_s + 5.7 * stall_count) / play_s) + 1.5)
 
 
+def voice_mos(delay_ms: float, loss: float) -> float:
+    """ITU-T G.107, (7-27) to (7-29) and Annex B, of G.711 with concealment: R = 93.2 - Idd - Ie,eff."""
+    delayed = 0.0
+    if delay_ms > 100:
+        x = math.log2(delay_ms / 100)
+        delayed = 25 * ((1 + x**6) ** (1 / 6) - 3 * (1 + (x / 3) ** 6) ** (1 / 6) + 2)
+    percent = 100 * min(max(loss, 0), 1)
+    r = 93.2 - delayed - 95 * percent / (percent + 25.1)
+    return 1.0 if r <= 0 else 1 + 0.035 * r + 7e-6 * r * (r - 60) * (100 - r)
+
+
+def scored_mos(audio: float, video: float) -> float:
+    return min(max(1.5 + 0.25 * audio + 0.5 * video, 1), 5)
+
+
 def opinions_of(mos: float, theta: float) -> Callable[[float], float]:
     """The CDF of the opinions of users at this MOS, from scipy's Beta."""
-    if mos == 5:
-        return lambda opinion: float(opinion >= 5)
+    if mos in {1, 5}:
+        return lambda opinion: float(opinion >= mos)
     total = (1 - theta) / theta
     frozen = beta(total * (mos - 1) / 4, total * (5 - mos) / 4, loc=1, scale=4)
     return lambda opinion: float(frozen.cdf(opinion))
@@ -117,12 +132,86 @@ def test_row_by_row_of_a_response_service_is_binomial() -> None:
     response_s = np.random.default_rng(3).lognormal(1, 1, 500)
     said = analyze(responses(response_s), WEB, QUANTILES, exact=True)
     ratings = 1 + np.arange(5)
-    each = binom.pmf(ratings - 1, 4, np.exp(-0.25 * response_s)[:, None])
+    each = np.asarray(binom.pmf(ratings - 1, 4, np.exp(-0.25 * response_s)[:, None]))
     assert said.ratings == pytest.approx(dict(zip(ratings.tolist(), each.mean(axis=0), strict=True)), abs=1e-12)
     assert said.gob == pytest.approx(each[:, 3:].sum() / 500, abs=1e-12)
     assert said.mos == pytest.approx((each @ ratings).mean(), abs=1e-12)
     reached = np.cumsum(each.mean(axis=0))
     assert said.quantiles == {q: ratings[np.searchsorted(reached, q)] for q in QUANTILES}
+
+
+def calls(rows: int) -> Conditions:
+    """Calls from perfect to unbearable; a few lose less than nothing or more than all."""
+    rng = np.random.default_rng(11)
+    loss = rng.exponential(0.05, rows)
+    loss[:4] = (0, 1, -0.5, 1e9)
+    return Conditions({"delay_ms": rng.uniform(0, 600, rows), "loss": loss})
+
+
+def scores(rows: int) -> Conditions:
+    """Scores of which some lead beyond either end of the scale."""
+    rng = np.random.default_rng(12)
+    return Conditions({name: rng.normal(2.5, 2, rows) for name in ("audio", "video")})
+
+
+@pytest.mark.parametrize(
+    ("service", "conditions", "mos_of"),
+    [
+        pytest.param(VOICE, calls(60), voice_mos, id="voice-g107"),
+        pytest.param(SCORED, scores(60), scored_mos, id="linear"),
+    ],
+)
+def test_measures_row_by_row_are_what_scipy_says_of_each_row(
+    service: Service, conditions: Conditions, mos_of: Callable[..., float]
+) -> None:
+    said = analyze(conditions, service, QUANTILES, exact=True)
+    mos = np.array([mos_of(*row) for row in rows(conditions)])
+
+    def share(opinion: float) -> float:
+        return float(np.mean([opinions_of(m, service.theta)(opinion) for m in mos]))
+
+    assert said.mos == pytest.approx(mos.mean(), abs=1e-9)
+    assert said.sos == pytest.approx(np.sqrt(np.mean(service.theta * (5 - mos) * (mos - 1)) + mos.var()), abs=1e-9)
+    below = [0, *(share(cut) for cut in (1.5, 2.5, 3.5, 4.5)), 1]
+    assert said.ratings == pytest.approx(dict(enumerate(np.diff(below), start=1)), abs=1e-9)
+    assert (said.gob, said.pow) == pytest.approx((1 - share(3.5), share(2.5)), abs=1e-9)
+
+
+def interval_of(each: Floats, confidence: float, *ends: float) -> tuple[float, float]:
+    """The bounds of the mean of what is known of each user."""
+    lower, upper = interval(
+        np.array([each.mean()]), np.array([(each**2).mean()]), np.array([len(each)]), confidence, *ends
+    )[0].tolist()
+    return lower, upper
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+@pytest.mark.parametrize("exact", [False, True])
+def test_bounds_are_those_of_as_many_users_as_there_are_rows(exact: bool, confidence: float) -> None:
+    conditions = stalls(1, 3, np.full(200, 60.0))
+    said = analyze(conditions, VIDEO, QUANTILES, exact=exact, confidence=confidence)
+    mos = np.array([video_mos(*row) for row in rows(conditions)])
+    good, poor = np.array([[1 - opinions_of(m, 0.3)(3.5), opinions_of(m, 0.3)(2.5)] for m in mos]).T
+    off = 1e-9 if exact else 0.003
+    assert said.confidence == confidence
+    assert said.mos_bounds == pytest.approx(interval_of(mos, confidence, 1, 5), abs=off)
+    assert said.gob_bounds == pytest.approx(interval_of(good, confidence), abs=off)
+    assert said.pow_bounds == pytest.approx(interval_of(poor, confidence), abs=off)
+    assert said.gob_bounds[0] < said.gob < said.gob_bounds[1]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_more_of_the_same_rows_make_the_bounds_narrower_and_leave_the_figures(exact: bool) -> None:
+    some = stalls(1, 3, np.full(100, 60.0))
+    more = Conditions({name: np.tile(column, 16) for name, column in some.columns.items()})
+    few, many = (analyze(each, VIDEO, QUANTILES, exact=exact) for each in (some, more))
+    assert many.gob == pytest.approx(few.gob, abs=1e-12)
+    for narrow, wide in zip(
+        (many.mos_bounds, many.gob_bounds, many.pow_bounds),
+        (few.mos_bounds, few.gob_bounds, few.pow_bounds),
+        strict=True,
+    ):
+        assert narrow[1] - narrow[0] < 0.4 * (wide[1] - wide[0])
 
 
 MINUTE = np.full(20_000, 60.0)
@@ -137,6 +226,8 @@ MINUTE = np.full(20_000, 60.0)
         pytest.param(stalls(10, 0.2, MINUTE), VIDEO, id="many short stalls"),
         pytest.param(responses(np.random.default_rng(7).lognormal(1, 1, 20_000)), WEB, id="pages"),
         pytest.param(responses(np.random.default_rng(7).pareto(1, 20_000)), WEB, id="some endless pages"),
+        pytest.param(calls(20_000), VOICE, id="calls"),
+        pytest.param(scores(20_000), SCORED, id="scores"),
     ],
 )
 def test_bins_cost_little_against_row_by_row(conditions: Conditions, service: Service) -> None:
@@ -167,6 +258,31 @@ def test_binned_is_what_the_daemon_says_of_the_same_sessions() -> None:
     assert said.observations == live.observations[0] == len(reports) > 200
     assert (said.mos, said.gob, said.pow, said.sos) == (live.mos[0], live.gob[0], live.pow[0], live.sos[0])
     assert list(said.quantiles.values()) == live.quantiles[0].tolist()
+    for told, bounds in (
+        (said.mos_bounds, live.mos_bounds),
+        (said.gob_bounds, live.gob_bounds),
+        (said.pow_bounds, live.pow_bounds),
+    ):
+        assert told == tuple(bounds[0].tolist())
+
+
+def test_binned_is_what_the_daemon_says_of_the_same_measures() -> None:
+    conditions = calls(300)
+    monitor = Monitor(Plan((VOICE,), (TopicTemplate("qoe/{service}"),), (), quantiles=QUANTILES))
+    monitor.snapshot(1200)
+    names = tuple(conditions.columns)
+    reports = [
+        Report(f"s{i}", measures=dict(zip(names, row, strict=True))) for i, row in enumerate(rows(conditions))
+    ]
+    routes = [Route("voice", ())]
+    batch, bad = batch_of(reports, [0] * len(reports), [1230.0] * len(reports), routes, names)
+    monitor.apply(batch, 1230)
+    live = monitor.snapshot(1260).services[0].distributions[60]
+    said = analyze(conditions, VOICE, QUANTILES, exact=False)
+    assert not len(bad)
+    assert said.observations == live.observations[0] == 300
+    assert (said.mos, said.gob, said.pow, said.sos) == (live.mos[0], live.gob[0], live.pow[0], live.sos[0])
+    assert said.gob_bounds == tuple(live.gob_bounds[0].tolist())
 
 
 def test_chunks_of_rows_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,6 +362,23 @@ def test_a_bad_row_is_told_with_line_column_found_and_expected(row: str, told: s
 @pytest.mark.parametrize("cell", ["x", "-1", "nan", "inf", '""', "2;3"])
 def test_a_bad_response_time_is_told(cell: str) -> None:
     assert "line 3: response_s: found " in refusal(f"response_s\n1\n{cell}\n", WEB)
+
+
+def test_measures_are_read_by_the_names_of_the_inputs_up_to_what_reports_may_carry() -> None:
+    text = "loss,call,delay_ms\n0.01,a,150\n-1e9,b,1e9\n1E-3,c,-0.5\n"
+    assert rows(read_text(text, VOICE)) == [(150, 0.01), (1e9, -1e9), (-0.5, 0.001)]
+
+
+@pytest.mark.parametrize("cell", ["x", "", "nan", "inf", "-inf", "1000000001", "-1.1e9", "1_0"])
+def test_a_bad_measure_is_told(cell: str) -> None:
+    message = refusal(f"delay_ms,loss\n100,0\n100,{cell}\n", VOICE)
+    assert "line 3: loss: found " in message
+    assert "expected a number from -1,000,000,000 to 1,000,000,000" in message
+
+
+def test_a_file_without_the_measures_is_told_which_are_missing() -> None:
+    message = refusal("delay_ms,lost\n100,0\n", VOICE)
+    assert "there is no column loss; service voice needs a header with delay_ms, loss" in message
 
 
 def test_all_bad_rows_are_counted_and_twenty_shown() -> None:
@@ -341,6 +474,15 @@ def test_binomial_ratings_take_no_other_theta_and_say_so() -> None:
     check_theta(replace(WEB, theta=0.3, model=RatingModel.BETA))
 
 
+def test_empirical_ratings_are_those_of_their_study() -> None:
+    study = EmpiricalRatings.of(np.array([[1, 2, 1, 0, 0], [0, 0, 1, 2, 1]]), ACR5)
+    service = Service("scored", SCORED.mapping, theta=study.theta, model=RatingModel.EMPIRICAL, study=study)
+    conditions = Conditions({"audio": np.array([2.0, 2.0]), "video": np.array([0.0, 4.0])})  # MOS 2 and 4
+    for exact in (False, True):
+        said = analyze(conditions, service, QUANTILES, exact=exact)
+        assert list(said.ratings.values()) == pytest.approx([1 / 8, 2 / 8, 2 / 8, 2 / 8, 1 / 8], abs=1e-12)
+
+
 def mixed(service: Service = VIDEO) -> Analysis:
     return analyze(stalls(1, 3, MINUTE[:1000]), service, QUANTILES, exact=False)
 
@@ -349,12 +491,16 @@ def test_json_keeps_its_keys() -> None:
     """A contract: scripts read these."""
     said = json.loads(json.dumps(mixed().as_dict(), allow_nan=False))
     assert list(said)[:8] == ["service", "observations", "mos", "sos", "gob", "pow", "ratings", "quantiles"]
-    assert list(said)[8:] == ["theta", "theta_band"]
+    assert list(said)[8:] == ["theta", "theta_band", "confidence", "mos_bounds", "gob_bounds", "pow_bounds"]
     assert list(said["ratings"]) == ["1", "2", "3", "4", "5"]
     assert list(said["quantiles"]) == ["0.05", "0.1", "0.5", "0.9"]
     assert said["theta_band"].keys() == {"0.1", "0.3"}
     assert said["theta_band"]["0.3"] == {"gob": said["gob"], "pow": said["pow"]}
     assert (said["service"], said["observations"], said["theta"]) == ("video", 1000, 0.3)
+    assert said["confidence"] == 0.95
+    for figure in ("mos", "gob", "pow"):
+        lower, upper = said[f"{figure}_bounds"]
+        assert lower < said[figure] < upper
     assert sum(said["ratings"].values()) == pytest.approx(1, abs=1e-12)
 
 
@@ -380,6 +526,13 @@ def test_the_table_says_in_words_what_it_means_in_80_columns(encoding: str) -> N
     assert max(map(len, text.splitlines())) <= 80
     assert f"5 excellent {100 * analysis.ratings[5]:.1f} %" in words
     assert f"MOS {analysis.mos:.2f} mean of all ratings, from 1 to 5" in words
+    lower, upper = analysis.mos_bounds
+    assert f"from 1 to 5 {lower:.2f} to {upper:.2f}, 95 % confidence SOS" in words
+    for told, bounds in (
+        (f"GoB {gob} good or better: 4 and above", analysis.gob_bounds),
+        (f"PoW {poor} poor or worse: 2 and below", analysis.pow_bounds),
+    ):
+        assert f"{told} {100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %, 95 % confidence" in words
     assert f"quantile 0.05 {analysis.quantiles[0.05]:.2f} 5 % of users rate this or lower" in words
     assert f"GoB {100 * analysis.theta_band[0.1].gob:.1f} % if users differ less: theta 0.1" in words
     assert "theta 0.3" not in text.split("Judged by")[0], "the band's own theta is told already"
