@@ -28,6 +28,7 @@ from qoemon.app import ListenError
 from qoemon.app import run as run_daemon
 from qoemon.config import Config
 from qoemon.core.plan import Plan, Service
+from qoemon.csvfile import AnalyzeError, UnreadableError, opened
 from qoemon.demo import GROUPS
 from qoemon.demo import demo as run_demo
 from qoemon.embedded import BrokerError
@@ -134,8 +135,10 @@ def analyze(
         judged = replace(judged, theta=theta)
     with _failures():
         csv.check_theta(judged)
-        with csv.opened(file) as rows:
-            analysis = csv.analyze(csv.read(rows, judged), judged, plan.quantiles, exact=exact)
+        with opened(file) as rows:
+            analysis = csv.analyze(
+                csv.read(rows, judged), judged, plan.quantiles, exact=exact, confidence=plan.confidence
+            )
     if as_json:
         sys.stdout.write(json.dumps(analysis.as_dict(), indent=2) + "\n")
     else:
@@ -335,9 +338,9 @@ def _failures() -> Iterator[None]:
     """Failures that have words for the reader end in these and an exit code; bugs keep their trace."""
     try:
         yield
-    except* (csv.UnreadableError, csv.ThetaError, TopicError, PlotError, AnnotationError, ObjectiveError) as group:
+    except* (UnreadableError, csv.ThetaError, TopicError, PlotError, AnnotationError, ObjectiveError) as group:
         _fail(USAGE, *_words(group))
-    except* (csv.AnalyzeError, ListenError, BrokerError, LoadError) as group:
+    except* (AnalyzeError, ListenError, BrokerError, LoadError) as group:
         _fail(FAILED, *_words(group))
     except* KeyboardInterrupt:
         raise typer.Exit(130) from None

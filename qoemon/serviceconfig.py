@@ -8,13 +8,14 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
-from qoemon import analyze, plugins, study
+from qoemon import plugins, study
 from qoemon.core.empirical import EmpiricalRatings
 from qoemon.core.mapping import QosMapping, RatingModel
 from qoemon.core.plan import Counters
 from qoemon.core.plan import Service as Judged
 from qoemon.core.rating import binomial_theta
 from qoemon.core.scale import Scale
+from qoemon.csvfile import AnalyzeError, UnreadableError, opened
 from qoemon.mistake import did_you_mean
 from qoemon.setting import Broken, File, Label, Real, Section, ServiceName, Share, key, number, unlike
 
@@ -58,9 +59,9 @@ Band = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
 def _rated(path: Path) -> Path:
     """A study must be readable when the configuration is: afterwards nobody is there to mend it."""
     try:
-        with analyze.opened(str(path)) as file:
+        with opened(str(path)) as file:
             study.read_ratings(file)
-    except (analyze.AnalyzeError, analyze.UnreadableError) as error:
+    except (AnalyzeError, UnreadableError) as error:
         raise unlike("a study with the columns condition and rating", str(error)) from None
     return path
 
@@ -69,7 +70,7 @@ Rated = Annotated[File, AfterValidator(_rated)]
 
 
 def _frequencies(path: Path, scale: Scale) -> EmpiricalRatings:
-    with analyze.opened(str(path)) as file:
+    with opened(str(path)) as file:
         ratings = study.read_ratings(file, scale.low, scale.high)
     size = len(scale.ratings)
     given = [np.rint(each).astype(int) - scale.low for each in ratings.conditions.values()]

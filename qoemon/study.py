@@ -8,7 +8,6 @@ their mean follows from the quality of service (`Study`, for `fit`).
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from math import inf, isfinite, nan
@@ -16,23 +15,13 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from qoemon.analyze import (
-    _WRITTEN,
-    AnalyzeError,
-    _Column,
-    _Faults,
-    _layout,
-    _number,
-    _Row,
-    _rows,
-    _UnfitError,
-    _Written,
-)
+from qoemon.analyze import WrittenConditions, written_for
 from qoemon.core.mapping import Qos
 from qoemon.core.scale import ACR5
+from qoemon.csvfile import AnalyzeError, Column, Row, UnfitError, Written, layout, named, number, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from qoemon.core.mapping import QosMapping
     from qoemon.core.scale import Counts, Floats
@@ -85,15 +74,15 @@ class Study:
 def read_ratings(file: TextIO, low: float = ACR5.low, high: float = ACR5.high) -> Ratings:
     """The ratings in a file with the columns condition and rating; AnalyzeError tells all that is wrong in it.
 
-    file       from `analyze.opened`, or opened with newline=""
+    file       from `csvfile.opened`, or opened with newline=""
     low, high  ends of the scale; ratings need not be whole numbers
     raises     StudyError if they are no scale
     """
     if not (isfinite(low) and isfinite(high) and low < high):
         raise StudyError(f"found a scale from {low:g} to {high:g}, expected two numbers, the lower first")
-    written = _written((_Name(CONDITION, inf, "a name of what was rated"), _answer(RATING, low, high)))
+    written = Written((_Name(CONDITION, -inf, inf, "a name of what was rated"), _answer(RATING, low, high)))
     conditions: dict[str, list[float]] = {}
-    with _named(file):
+    with named(file):
         for cells, (_, rating) in _begun(file, f"ratings need a header with {written.names}").read(written):
             conditions.setdefault(cells[0], []).append(rating)
     return Ratings(low, high, {name: np.array(ratings) for name, ratings in conditions.items()})
@@ -106,15 +95,15 @@ def read_study(file: TextIO, mapping: QosMapping, inputs: Sequence[str] = ()) ->
     its weight if there is either. Besides, it has the columns of the mapping's service, as `analyze` reads them, or
     those of its inputs.
 
-    file     from `analyze.opened`, or opened with newline=""
+    file     from `csvfile.opened`, or opened with newline=""
     mapping  as it has its name: without inputs yet if it has none of its own
     inputs   which columns are its inputs then; all that hold numbers if not given
     raises   StudyError if the mapping does not take these inputs
     """
-    with _named(file):
+    with named(file):
         begun = _begun(file, "a study needs a header with rating or mos, and with what was rated")
         wanted = _wanted(begun, mapping, tuple(inputs))
-        return wanted.pooled(begun.read(_written(wanted.columns, wanted.fault)))
+        return wanted.pooled(begun.read(Written(wanted.columns, wanted.fault)))
 
 
 _Numbers = tuple[float, ...]
@@ -126,9 +115,9 @@ _Cells = tuple[tuple[str, ...], _Numbers]
 class _Begun:
     """A file of which the header and the first row have been read."""
 
-    header: _Row
-    first: _Row
-    rest: Iterator[_Row]
+    header: Row
+    first: Row
+    rest: Iterator[Row]
     needs: str
 
     @property
@@ -136,30 +125,24 @@ class _Begun:
         """What the header calls the columns."""
         return [cell.strip() for cell in self.header.cells]
 
-    def read(self, written: _Written) -> list[_Cells]:
+    def read(self, written: Written) -> list[_Cells]:
         """The needed cells of all rows, if none of them is at fault."""
-        layout = _layout(self.header, written, self.needs)
-        read, faults = [], _Faults()
-        for row in chain([self.first], self.rest):
-            values = layout.values(row)
-            if fault := layout.fault(row, values):
-                faults.add(row, fault)
-            else:
-                read.append((tuple(row.cells[place].strip() for place in layout.places), tuple(values)))
-        if faults.count:
-            raise _UnfitError(faults.told(len(read) + faults.count))
-        return read
+        there = layout(self.header, written, self.needs)
+        return [
+            (tuple(row.cells[place].strip() for place in there.places), tuple(values))
+            for row, values in there.right(chain([self.first], self.rest))
+        ]
 
 
 def _begun(file: TextIO, needs: str) -> _Begun:
-    rows = _rows(file)
+    rows = rows_of(file)
     header, first = next(rows, None), next(rows, None)
     if header is None:
-        raise _UnfitError(f"there is nothing in it; {needs}")
+        raise UnfitError(f"there is nothing in it; {needs}")
     if header.broken:
-        raise _UnfitError(f"line {header.line}: {header.broken}")
+        raise UnfitError(f"line {header.line}: {header.broken}")
     if first is None:
-        raise _UnfitError(f"there is a header but no row below it; {needs}")
+        raise UnfitError(f"there is a header but no row below it; {needs}")
     return _Begun(header, first, rows, needs)
 
 
@@ -169,12 +152,12 @@ class _Wanted:
 
     mapping: QosMapping
     inputs: tuple[str, ...]
-    conditions: _Written
-    answer: _Column
-    weight: tuple[_Column, ...]
+    conditions: WrittenConditions
+    answer: Column
+    weight: tuple[Column, ...]
 
     @property
-    def columns(self) -> tuple[_Column, ...]:
+    def columns(self) -> tuple[Column, ...]:
         """All of them."""
         return (*self.conditions.columns, self.answer, *self.weight)
 
@@ -233,14 +216,14 @@ def _only(choices: Sequence[str], names: Sequence[str], expected: str) -> str:
     there = [name for name in choices if name in names]
     if len(there) != 1:
         found = f"the columns {' and '.join(there)}" if there else f"no column {' or '.join(choices)}"
-        raise _UnfitError(f"found {found}, expected {expected}")
+        raise UnfitError(f"found {found}, expected {expected}")
     return there[0]
 
 
 def _with_inputs(begun: _Begun, mapping: QosMapping, inputs: tuple[str, ...]) -> QosMapping:
     """The mapping of the inputs that are named, or else of all columns that begin with a number."""
     reserved = (CONDITION, RATING, MOS, COUNT, WEIGHT, "")
-    numeric = (name for place, name in enumerate(begun.names) if isfinite(_number(begun.first.cells, place)))
+    numeric = (name for place, name in enumerate(begun.names) if isfinite(number(begun.first.cells, place)))
     try:
         return mapping.with_inputs(inputs or [name for name in numeric if name not in reserved])
     except ValueError as error:
@@ -256,17 +239,7 @@ def _places(axes: Sequence[Floats]) -> Counts:
 
 
 @dataclass(frozen=True)
-class _Between(_Column):
-    """A column whose values do not begin at 0."""
-
-    least: float = 0
-
-    def fault(self, cells: Sequence[str], place: int, value: float) -> str:
-        return "" if self.least <= value <= self.most else super().fault(cells, place, nan)
-
-
-@dataclass(frozen=True)
-class _Name(_Column):
+class _Name(Column):
     """A column of texts."""
 
     def fault(self, cells: Sequence[str], place: int, value: float) -> str:
@@ -274,30 +247,17 @@ class _Name(_Column):
         return "" if named else super().fault(cells, place, nan)
 
 
-def _answer(name: str, low: float, high: float) -> _Column:
-    return _Between(name, high, f"a number from {low:g} to {high:g}", least=low)
+def _answer(name: str, low: float, high: float) -> Column:
+    return Column(name, low, high, f"a number from {low:g} to {high:g}")
 
 
-def _weight(name: str) -> _Column:
-    return _Between(name, MOST_WEIGHT, f"a number above 0, up to {MOST_WEIGHT:,.0f}", least=sys.float_info.min)
+def _weight(name: str) -> Column:
+    return Column(name, sys.float_info.min, MOST_WEIGHT, f"a number above 0, up to {MOST_WEIGHT:,.0f}")
 
 
-def _written(columns: tuple[_Column, ...], fault: Callable[..., str] = lambda *_: "") -> _Written:
-    """Columns whose values are the conditions; they are never counted in bins."""
-    return _Written(columns, fault, bins=lambda *_: np.zeros(0, np.int64), condition=lambda *values: values)
-
-
-def _conditions(mapping: QosMapping) -> _Written:
-    if mapping.qos in (Qos.STALLS, Qos.RESPONSES):
-        return _WRITTEN[mapping.qos]
+def _conditions(mapping: QosMapping) -> WrittenConditions:
+    """As `analyze` reads them; but a study may have measures in any unit, beyond what reports may carry."""
+    if mapping.qos is not Qos.MEASURES:
+        return written_for(mapping)
     most = sys.float_info.max
-    return _written(tuple(_Between(name, most, "a number", least=-most) for name in mapping.inputs))
-
-
-@contextmanager
-def _named(file: TextIO) -> Iterator[None]:
-    """What is wrong in the file begins with its name; one in memory has none."""
-    try:
-        yield
-    except _UnfitError as error:
-        raise AnalyzeError(f"{getattr(file, 'name', 'input')}: {error}") from None
+    return WrittenConditions(tuple(Column(name, -most, most, "a number") for name in mapping.inputs))

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from qoemon import analyze, fit, plot, plugins, sos, study
+from qoemon import fit, plot, plugins, sos, study
+from qoemon.csvfile import opened
 from qoemon.mistake import did_you_mean
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
@@ -30,7 +31,7 @@ def theta_command(
     as_json: AsJson = False,
 ) -> None:
     """How far users differ: the SOS parameter of a study with the columns condition and rating."""
-    with analyze.opened(file) as rows:
+    with opened(file) as rows:
         found = sos.estimate(study.read_ratings(rows, low, high))
     if picture is not None:
         plot.draw(found, picture)
@@ -49,7 +50,7 @@ def fit_command(
     if mapping not in plugins.names():
         hint = did_you_mean(mapping, plugins.names())
         raise typer.BadParameter(f"{mapping!r}, expected one of {', '.join(plugins.names())}; {hint}")
-    with analyze.opened(file) as rows:
+    with opened(file) as rows:
         conditions = study.read_study(rows, plugins.find(mapping), _names(inputs))
     found = fit.fit(conditions, _names(only))
     _told(found.as_dict(), fit.table(found), fit.yaml_fragment(found, service), as_json=as_json)
