@@ -10,14 +10,14 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 from qoemon import wiring
+from qoemon.alerting.notifier import Notifier
+from qoemon.alerting.receivers import receivers
 from qoemon.config import Config
 from qoemon.core.watch import Watch
 from qoemon.evaluate import Evaluator
 from qoemon.http import Board, application, serve
 from qoemon.inbox import Inbox
 from qoemon.ingest import Ingest
-from qoemon.notify import Notifier
-from qoemon.receivers import receivers
 
 LOG = logging.getLogger("qoemon")
 
@@ -65,7 +65,7 @@ class Daemon:
         try:
             async with asyncio.TaskGroup() as parts:
                 ingest = parts.create_task(self.ingest.run(), name="qoemon.ingest")
-                notify = parts.create_task(notifier.run(), name="qoemon.notify")
+                notify = parts.create_task(notifier.run(), name="qoemon.alerting.notifier")
                 evaluate = parts.create_task(self.evaluator.run(), name="qoemon.evaluate")
                 try:
                     yield

@@ -26,6 +26,8 @@ from qoemon import config as configuration
 from qoemon import duration, wiring
 from qoemon.app import ListenError
 from qoemon.app import run as run_daemon
+from qoemon.calibrate.commands import fit_command, theta_command
+from qoemon.calibrate.plot import PlotError
 from qoemon.config import Config
 from qoemon.core.plan import Plan, Service
 from qoemon.csvfile import AnalyzeError, UnreadableError, opened
@@ -33,12 +35,10 @@ from qoemon.demo import GROUPS
 from qoemon.demo import demo as run_demo
 from qoemon.embedded import BrokerError
 from qoemon.load import LoadError, Progress, Target, TopicError, Totals, publish
-from qoemon.mistake import ConfigError
-from qoemon.plot import PlotError
-from qoemon.promalert import AnnotationError
+from qoemon.prometheus.alertrule import AnnotationError
+from qoemon.prometheus.slo import ObjectiveError
+from qoemon.sections.mistake import ConfigError
 from qoemon.simulate import SCENARIOS, Population
-from qoemon.slo import ObjectiveError
-from qoemon.studycli import fit_command, theta_command
 
 USAGE, FAILED = 2, 1
 

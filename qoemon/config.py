@@ -11,15 +11,16 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
-from qoemon import duration, yamlfile
-from qoemon.alertconfig import Alert
+from qoemon import duration
 from qoemon.core.plan import Clock
 from qoemon.core.plan import Service as Judged
-from qoemon.mqttconfig import Mqtt
-from qoemon.notifyconfig import Notify
-from qoemon.regimeconfig import Regimes
-from qoemon.serviceconfig import Services
-from qoemon.setting import (
+from qoemon.sections import yamlfile
+from qoemon.sections.alert import Alert
+from qoemon.sections.mqtt import Mqtt
+from qoemon.sections.notify import Notify
+from qoemon.sections.regime import Regimes
+from qoemon.sections.service import Services
+from qoemon.sections.setting import (
     Broken,
     Bytes,
     Count,
@@ -32,7 +33,7 @@ from qoemon.setting import (
     key,
     number,
 )
-from qoemon.validation import validated
+from qoemon.sections.validation import validated
 
 T = TypeVar("T")
 

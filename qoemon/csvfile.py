@@ -15,7 +15,7 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from qoemon.mistake import shortened
+from qoemon.sections.mistake import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -13,6 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from qoemon.alerting.notice import Notice
+from qoemon.alerting.notifier import Notifier
+from qoemon.alerting.telling import notices
 from qoemon.core.codec import Codec
 from qoemon.core.monitor import Monitor
 from qoemon.core.plan import Plan
@@ -22,9 +25,6 @@ from qoemon.export import Exporter, Vitals
 from qoemon.http import Board
 from qoemon.inbox import Inbox, Message
 from qoemon.ingest import Ingest
-from qoemon.notice import Notice
-from qoemon.notify import Notifier
-from qoemon.telling import notices
 
 LOG = logging.getLogger("qoemon.evaluate")
 

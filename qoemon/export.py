@@ -11,11 +11,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector, CollectorRegistry
 
 import qoemon
+from qoemon.alerting.notice import ReceiverState
 from qoemon.core.report import Reject
 from qoemon.core.snapshot import Snapshot
 from qoemon.core.watch import Watched
 from qoemon.families import families
-from qoemon.notice import ReceiverState
 from qoemon.view import view
 from qoemon.watchfamilies import receiver_families, watch_families
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from qoemon.alerting.notice import ReceiverState
 from qoemon.core.snapshot import Snapshot
 from qoemon.core.watch import Watched
-from qoemon.notice import ReceiverState
 
 
 def watch_families(snapshot: Snapshot, watched: Watched) -> Iterator[Metric]:

@@ -6,8 +6,8 @@ from qoemon.config import Config
 from qoemon.core.alert import Rule
 from qoemon.core.plan import Limits, Plan, Timing
 from qoemon.mqttclient import Broker, Tls
-from qoemon.mqttconfig import Tls as TlsSection
-from qoemon.promrules import PromFiles
+from qoemon.prometheus.files import PromFiles
+from qoemon.sections.mqtt import Tls as TlsSection
 
 
 def plan(config: Config) -> Plan:

@@ -15,14 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from qoemon import duration, naming, size
+from qoemon import duration
 from qoemon.config import DEFAULT, Config, load, schema
-from qoemon.mistake import ConfigError
+from qoemon.sections import naming, size
+from qoemon.sections.mistake import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qoemon.mistake import Mistake
+    from qoemon.sections.mistake import Mistake
 
 SAMPLE = Path(__file__).parents[1] / "config" / "qoemon.yaml"
 

@@ -13,6 +13,8 @@ import pytest
 from rich.console import Console
 
 from qoemon import config, wiring
+from qoemon.calibrate.fit import Fit, fit, table, yaml_fragment
+from qoemon.calibrate.study import Study, StudyError, read_study
 from qoemon.core.mapping import (
     IQX,
     LINEAR,
@@ -25,8 +27,6 @@ from qoemon.core.mapping import (
     WEB_IQX,
     QosMapping,
 )
-from qoemon.fit import Fit, fit, table, yaml_fragment
-from qoemon.study import Study, StudyError, read_study
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -21,18 +21,19 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoemon import notify, post, yamlfile
-from qoemon.alertmanager import alert
-from qoemon.alerttopic import topic_of
+from qoemon.alerting import post
+from qoemon.alerting.alertmanager import alert
+from qoemon.alerting.alerttopic import topic_of
+from qoemon.alerting.notice import Notice, document, placeholders, render, template_fault, timestamp
+from qoemon.alerting.notifier import Notifier
+from qoemon.alerting.outbox import BATCH, Standing, Transitions
+from qoemon.alerting.receivers import receivers
 from qoemon.core.alert import Reason
-from qoemon.mistake import ConfigError
 from qoemon.mqttclient import Broker
-from qoemon.notice import Notice, document, placeholders, render, template_fault, timestamp
-from qoemon.notify import Notifier
-from qoemon.notifyconfig import Notify
-from qoemon.outbox import BATCH, Standing, Transitions
-from qoemon.receivers import receivers
-from qoemon.validation import validated
+from qoemon.sections import yamlfile
+from qoemon.sections.mistake import ConfigError
+from qoemon.sections.notify import Notify
+from qoemon.sections.validation import validated
 from tests.parts import Alertmanager, Mosquitto, certificates
 
 ROOT = Path(__file__).parents[1]
@@ -355,8 +356,8 @@ async def alerts_of(part: Alertmanager, count: int) -> list[dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notify, "SHORTEST_S", 0.02)
-    monkeypatch.setattr(notify, "LONGEST_S", 0.2)
+    monkeypatch.setattr(notifier, "SHORTEST_S", 0.02)
+    monkeypatch.setattr(notifier, "LONGEST_S", 0.2)
 
 
 # --- Alertmanager ---
@@ -595,7 +596,7 @@ async def test_fate_is_logged_once_and_secrets_never(unused_port: int, caplog: p
         async with serving(hook, unused_port):
             await until(lambda: hook.accepted, lambda: notifier.states)
             await until(lambda: notifier.states[0].sent, lambda: notifier.states)
-    told = [record.getMessage() for record in caplog.records if record.name == "qoemon.notify"]
+    told = [record.getMessage() for record in caplog.records if record.name == "qoemon.alerting.notifier"]
     name = f"webhook 127.0.0.1:{unused_port}"
     assert told == [
         f"{name}: connection refused: check its url, and that it runs; trying again until it works",
@@ -782,7 +783,7 @@ def test_nobody_is_told_unless_configured() -> None:
 def test_receivers_are_named_without_secrets(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(WORD + "\n")
     configured = section(
-        tmp_path / "notify.yaml",
+        tmp_path / "notifier.yaml",
         "alertmanagers: [{url: 'http://am:9093/x/'}, {url: 'http://am:9093/y', username: u, password: '${WORD}'}]\n"
         "webhooks: [{url: 'https://hooks.example.org/hunter2?k=hunter2', secret_file: secret}]\n"
         "mqtt: {}\n",
@@ -826,7 +827,7 @@ def test_receivers_are_named_without_secrets(tmp_path: Path) -> None:
 def test_mistake_is_told_where_it_is(tmp_path: Path, text: str, key: str, words: str) -> None:
     (tmp_path / "file").write_text(WORD)
     with pytest.raises(ConfigError) as raised:
-        section(tmp_path / "notify.yaml", text.replace("FILE", "file"))
+        section(tmp_path / "notifier.yaml", text.replace("FILE", "file"))
     (mistake,) = raised.value.mistakes
     assert mistake.key == key
     assert re.search(words, mistake.expected), mistake

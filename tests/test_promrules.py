@@ -12,18 +12,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qoemon import promalertcase, wiring
+from qoemon import wiring
 from qoemon.config import Config, load
 from qoemon.core.alert import Reading, Rule, What
 from qoemon.core.monitor import Monitor
 from qoemon.core.regime import RegimeRules
 from qoemon.core.watch import Watch
 from qoemon.export import IDLE, Exporter
-from qoemon.promalert import AnnotationError, PromRule
-from qoemon.promalertcase import Scene
-from qoemon.promfile import selector, write
-from qoemon.promrules import RULES_FILE, PromFiles
-from qoemon.slo import BURNS, ObjectiveError, Slo
+from qoemon.prometheus import alertcase
+from qoemon.prometheus.alertcase import Scene
+from qoemon.prometheus.alertrule import AnnotationError, PromRule
+from qoemon.prometheus.files import RULES_FILE, PromFiles
+from qoemon.prometheus.rulefile import selector, write
+from qoemon.prometheus.slo import BURNS, ObjectiveError, Slo
 from tests.parts import ROOT, program
 
 PLAN = wiring.plan(Config())
@@ -119,7 +120,7 @@ def test_rules_with_every_feature_hold(tmp_path):
 def test_prometheus_decides_as_the_daemon_whatever_happens(tmp_path, rule):
     """Random stories, a minute a step, judged by core.alert.decide and by Prometheus at each step."""
     prom = PromRule.of(rule, PLAN, "qoemon")
-    told = replace(promalertcase.story(prom, _random_scenes(prom, random.Random(7))), name="random")
+    told = replace(alertcase.story(prom, _random_scenes(prom, random.Random(7))), name="random")
     firing = [bool(check.firing) for check in told.checks]
     assert 0.2 < sum(firing) / len(firing) < 0.9
     rules = _only(PromFiles(PLAN, [rule]).rules(), groups="qoemon-users")
@@ -132,7 +133,7 @@ def _random_scenes(prom: PromRule, draw: random.Random) -> list[Scene]:
     rule = prom.rule
     figures = [rule.enter, rule.leave, (rule.enter + rule.leave) / 2, 3 * rule.enter - 2 * rule.leave]
     users = [rule.min_sessions - 1, 64, 64, 128, 128]
-    scenes = [Scene("first", 3, promalertcase.sure(prom, 3 * rule.leave - 2 * rule.enter))]
+    scenes = [Scene("first", 3, alertcase.sure(prom, 3 * rule.leave - 2 * rule.enter))]
     while len(scenes) < 300:
         what, length = draw.random(), draw.randint(1, 5)
         if what < 0.03:

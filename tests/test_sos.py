@@ -14,9 +14,20 @@ import yaml
 from rich.console import Console
 
 from benchmarks.theta_coverage import LOW, study
-from qoemon import config, plot
-from qoemon.sos import Moments, Sos, bootstrap_t, estimate, moments, slope, standard_error, table, yaml_fragment
-from qoemon.study import Ratings, StudyError
+from qoemon import config
+from qoemon.calibrate import plot
+from qoemon.calibrate.sos import (
+    Moments,
+    Sos,
+    bootstrap_t,
+    estimate,
+    moments,
+    slope,
+    standard_error,
+    table,
+    yaml_fragment,
+)
+from qoemon.calibrate.study import Ratings, StudyError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

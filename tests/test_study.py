@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from qoemon.calibrate.study import Ratings, Study, StudyError, read_ratings, read_study
 from qoemon.core.mapping import IQX, LINEAR, VIDEO_STALL, WEB_IQX, QosMapping
 from qoemon.csvfile import AnalyzeError, opened
-from qoemon.study import Ratings, Study, StudyError, read_ratings, read_study
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -94,6 +94,7 @@ def same_tally(one: Tally, other: Tally) -> bool:
 def _arrays(tally: Tally) -> list[np.ndarray]:
     return [
         *tally.windows.values(),
+        *tally.users.values(),
         tally.qos,
         tally.active_sessions,
         tally.open_stalls,

@@ -50,6 +50,7 @@ def test_shards_merged_equal_the_whole(steps: list[Step], shard_of: list[int]) -
             (one.active_sessions, other.active_sessions),
             (one.open_stalls, other.open_stalls),
             (one.oldest_stall_s, other.oldest_stall_s),
+            *((one.users[w], other.users[w]) for w in WINDOWS_S),
             *zip(one.marginals, other.marginals, strict=True),
         ]:
             assert by_group(one, mine) == by_group(other, theirs)

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from qoemon.notice import Notice, timestamp
-from qoemon.post import Address, Poster
+from qoemon.alerting.notice import Notice, timestamp
+from qoemon.alerting.post import Address, Poster
 
 PATH = "/api/v2/alerts"
 

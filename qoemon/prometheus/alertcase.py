@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from qoemon import duration
+from qoemon.alerting.notice import render
 from qoemon.core.alert import QUIET, Reading, State, What, decide, forget
 from qoemon.core.scale import Scale
-from qoemon.notice import render
-from qoemon.promalert import WARM_S, PromRule, constants
-from qoemon.promfile import INSTANCE, JOB, STEP_S, Case, Check, Told, selector, steps
+from qoemon.prometheus.alertrule import WARM_S, PromRule, constants
+from qoemon.prometheus.rulefile import INSTANCE, JOB, STEP_S, Case, Check, Told, selector, steps
 
 ADDRESS = "127.0.0.1:9877"
 """The instance that the tests are about."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import aiohttp
 
-from qoemon.notify import DeliveryError
+from qoemon.alerting.notifier import DeliveryError
 
 ANSWER_S = 5.0
 """How long a receiver may take, from the attempt to connect to the end of its answer."""

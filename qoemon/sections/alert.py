@@ -7,12 +7,23 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field
 
+from qoemon.alerting.notice import template_fault
 from qoemon.core.alert import Rule, What
 from qoemon.core.mapping import RatingModel
 from qoemon.core.plan import Service
 from qoemon.core.rating import Distribution
-from qoemon.notice import template_fault
-from qoemon.setting import Broken, Count, Label, Pause, Real, Section, ServiceName, Share, WholeSeconds, key
+from qoemon.sections.setting import (
+    Broken,
+    Count,
+    Label,
+    Pause,
+    Real,
+    Section,
+    ServiceName,
+    Share,
+    WholeSeconds,
+    key,
+)
 
 FIGURES = ("value", "lower", "upper", "threshold", "mos", "gob", "pow")
 """What annotations can name beside users, labels, alert, service, severity and window."""

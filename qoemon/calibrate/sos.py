@@ -22,13 +22,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from qoemon.study import StudyError
+from qoemon.calibrate.study import StudyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from qoemon.calibrate.study import Ratings
     from qoemon.core.scale import Floats
-    from qoemon.study import Ratings
 
 RESAMPLES = 2000
 """With as many, another seed moves the ends of the interval by some 2 % of its width."""

@@ -23,9 +23,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from qoemon import duration, naming, size
-from qoemon.mistake import Where
-from qoemon.yamlfile import FromEnv, plain, read_text
+from qoemon import duration
+from qoemon.sections import naming, size
+from qoemon.sections.mistake import Where
+from qoemon.sections.yamlfile import FromEnv, plain, read_text
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from qoemon import duration
+from qoemon.alerting.notice import Notice, render
 from qoemon.core.alert import What
 from qoemon.core.alerts import Alert
 from qoemon.core.snapshot import ServiceSnapshot, Snapshot
 from qoemon.core.watch import Watched
-from qoemon.notice import Notice, render
 
 
 def notices(snapshot: Snapshot, watched: Watched) -> tuple[list[Notice], list[Notice]]:

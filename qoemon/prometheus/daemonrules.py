@@ -9,8 +9,8 @@ from math import ceil
 
 from qoemon import duration
 from qoemon.core.plan import Plan
-from qoemon.promalertcase import ADDRESS
-from qoemon.promfile import (
+from qoemon.prometheus.alertcase import ADDRESS
+from qoemon.prometheus.rulefile import (
     INSTANCE,
     JOB,
     STEP_S,

@@ -8,7 +8,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
-from qoemon import plugins, study
+from qoemon import plugins
+from qoemon.calibrate import study
 from qoemon.core.empirical import EmpiricalRatings
 from qoemon.core.mapping import QosMapping, RatingModel
 from qoemon.core.plan import Counters
@@ -16,8 +17,8 @@ from qoemon.core.plan import Service as Judged
 from qoemon.core.rating import binomial_theta
 from qoemon.core.scale import Scale
 from qoemon.csvfile import AnalyzeError, UnreadableError, opened
-from qoemon.mistake import did_you_mean
-from qoemon.setting import Broken, File, Label, Real, Section, ServiceName, Share, key, number, unlike
+from qoemon.sections.mistake import did_you_mean
+from qoemon.sections.setting import Broken, File, Label, Real, Section, ServiceName, Share, key, number, unlike
 
 ScalePoint = Annotated[int, Strict(), Field(ge=0, le=100), BeforeValidator(number)]
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from qoemon import duration
 from qoemon.core.plan import Plan, Service
-from qoemon.promfile import STEP_S, Alerting, Recording, RuleGroup, selector
+from qoemon.prometheus.rulefile import STEP_S, Alerting, Recording, RuleGroup, selector
 
 OBJECTIVE = 0.9
 """The share of good ratings that is asked for where nothing else is said."""

@@ -18,16 +18,16 @@ from rich.table import Table
 from rich.text import Text
 from scipy.optimize import least_squares
 
-from qoemon import sos
-from qoemon.naming import label_fault
-from qoemon.study import StudyError
+from qoemon.calibrate import sos
+from qoemon.calibrate.study import StudyError
+from qoemon.sections.naming import label_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from qoemon.calibrate.study import Study
     from qoemon.core.mapping import QosMapping
     from qoemon.core.scale import Counts, Floats
-    from qoemon.study import Study
 
 NEAR = 0.5
 """A fitted MOS is near the observed one within this many scale points."""

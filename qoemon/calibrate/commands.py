@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from qoemon import fit, plot, plugins, sos, study
+from qoemon import plugins
+from qoemon.calibrate import fit, plot, sos, study
 from qoemon.csvfile import opened
-from qoemon.mistake import did_you_mean
+from qoemon.sections.mistake import did_you_mean
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 ServiceName = Annotated[str, typer.Option(help="The service that the YAML fragment is for.")]

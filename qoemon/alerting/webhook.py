@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from qoemon.notice import Notice, document
-from qoemon.post import Address, Poster
+from qoemon.alerting.notice import Notice, document
+from qoemon.alerting.post import Address, Poster
 
 ID = "X-Qoemon-Id"
 SIGNATURE = "X-Qoemon-Signature"

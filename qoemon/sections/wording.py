@@ -10,11 +10,11 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from qoemon.mistake import did_you_mean, shortened
-from qoemon.yamlfile import Document, FromEnv, plain
+from qoemon.sections.mistake import did_you_mean, shortened
+from qoemon.sections.yamlfile import Document, FromEnv, plain
 
 if TYPE_CHECKING:
-    from qoemon.mistake import Mistake, Where
+    from qoemon.sections.mistake import Mistake, Where
 
 Schema = dict[str, Any]
 

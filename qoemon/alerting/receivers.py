@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from qoemon import notifyconfig
-from qoemon.alertmanager import PATH, Alertmanager
-from qoemon.alerttopic import AlertTopic
+from qoemon.alerting.alertmanager import PATH, Alertmanager
+from qoemon.alerting.alerttopic import AlertTopic
+from qoemon.alerting.notifier import Receiver
+from qoemon.alerting.outbox import Standing, Transitions
+from qoemon.alerting.post import Address, basic
+from qoemon.alerting.webhook import Webhook
 from qoemon.mqttclient import Broker
-from qoemon.notify import Receiver
-from qoemon.outbox import Standing, Transitions
-from qoemon.post import Address, basic
-from qoemon.webhook import Webhook
+from qoemon.sections import notify as notifyconfig
 
 
 def receivers(section: notifyconfig.Notify, broker: Broker, url: str) -> tuple[Receiver, ...]:

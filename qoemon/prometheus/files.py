@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from qoemon import duration, promalertcase, promdaemon, slocase
+from qoemon import duration
 from qoemon.core.alert import Rule
 from qoemon.core.plan import Plan
-from qoemon.promalert import PromRule
-from qoemon.promfile import STEP_S, Case, RuleGroup, write
-from qoemon.slo import OBJECTIVE, SloRules
+from qoemon.prometheus import alertcase, daemonrules, slocase
+from qoemon.prometheus.alertrule import PromRule
+from qoemon.prometheus.rulefile import STEP_S, Case, RuleGroup, write
+from qoemon.prometheus.slo import OBJECTIVE, SloRules
 
 RULES_FILE = "rules.yml"
 """What the tests and the scrape configuration call the file of rules."""
@@ -72,14 +73,14 @@ class PromFiles:
         if self._users:
             alerts = [rule.alerting() for rule in self._users]
             yield RuleGroup("qoemon-users", self.plan.timing.tick_s, alerts)
-        yield promdaemon.group(self.plan, self.job)
+        yield daemonrules.group(self.plan, self.job)
         yield self._slo.group()
 
     def _cases(self) -> Iterator[Case]:
         scales = {service.name: service.scale for service in self.plan.services}
         for rule in self._users:
-            yield promalertcase.case(rule, scales[rule.rule.service])
-        yield from promdaemon.cases(self.plan, self.job)
+            yield alertcase.case(rule, scales[rule.rule.service])
+        yield from daemonrules.cases(self.plan, self.job)
         yield from slocase.cases(self._slo)
 
     @cached_property

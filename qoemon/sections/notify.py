@@ -6,9 +6,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from qoemon import duration, naming
-from qoemon.alerttopic import NAMES
-from qoemon.setting import Broken, File, Seconds, SecretFile, Section, key, unlike
+from qoemon import duration
+from qoemon.alerting.alerttopic import NAMES
+from qoemon.sections import naming
+from qoemon.sections.setting import Broken, File, Seconds, SecretFile, Section, key, unlike
 
 
 def _url(value: str) -> str:

@@ -21,10 +21,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from qoemon.alerting.notice import Notice, document
+from qoemon.alerting.notifier import DeliveryError
 from qoemon.mqttclient import Broker, hang_up, new_client, paho_client
 from qoemon.mqtterror import explain
-from qoemon.notice import Notice, document
-from qoemon.notify import DeliveryError
 
 ANSWER_S = 5.0
 """How long the broker may take to acknowledge a message."""

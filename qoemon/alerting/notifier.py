@@ -13,10 +13,10 @@ import random
 from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
-from qoemon.notice import Notice, ReceiverState
-from qoemon.outbox import Outbox
+from qoemon.alerting.notice import Notice, ReceiverState
+from qoemon.alerting.outbox import Outbox
 
-LOG = logging.getLogger("qoemon.notify")
+LOG = logging.getLogger("qoemon.alerting.notifier")
 
 SHORTEST_S = 1.0
 LONGEST_S = 30.0
@@ -156,4 +156,4 @@ class Notifier:
         """Deliver until cancelled; without receivers there is nothing to do."""
         async with asyncio.TaskGroup() as tasks:
             for receiver in self._receivers:
-                tasks.create_task(receiver.run(), name=f"qoemon.notify.{receiver.state.name}")
+                tasks.create_task(receiver.run(), name=f"qoemon.alerting.notifier.{receiver.state.name}")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from math import ceil
 
 from qoemon.core.plan import Service
-from qoemon.promalertcase import ADDRESS
-from qoemon.promfile import INSTANCE, JOB, STEP_S, Case, Check, Told, Value, number, selector
-from qoemon.slo import BURNS, Burn, Slo, SloRules, alert_name, share
+from qoemon.prometheus.alertcase import ADDRESS
+from qoemon.prometheus.rulefile import INSTANCE, JOB, STEP_S, Case, Check, Told, Value, number, selector
+from qoemon.prometheus.slo import BURNS, Burn, Slo, SloRules, alert_name, share
 
 _USERS = 1000
 """Ratings a step."""

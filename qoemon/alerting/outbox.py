@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Protocol
 
-from qoemon.notice import Key, Notice
+from qoemon.alerting.notice import Key, Notice
 
 MOST = 10_000
 """Notices in one outbox: some kB each."""

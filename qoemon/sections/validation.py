@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
-from qoemon.mistake import ConfigError
-from qoemon.setting import Section
-from qoemon.wording import ABSENT, Fault, Schema, Words, kind_of, lookup
+from qoemon.sections.mistake import ConfigError
+from qoemon.sections.setting import Section
+from qoemon.sections.wording import ABSENT, Fault, Schema, Words, kind_of, lookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qoemon.mistake import Where
-    from qoemon.yamlfile import Document
+    from qoemon.sections.mistake import Where
+    from qoemon.sections.yamlfile import Document
 
 S = TypeVar("S", bound=Section)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
-from qoemon.mistake import ConfigError, Mistake, Where, dotted
+from qoemon.sections.mistake import ConfigError, Mistake, Where, dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -19,10 +19,10 @@ from functools import cached_property
 from string import Formatter
 
 from qoemon import duration
+from qoemon.alerting.notice import ABSENT
 from qoemon.core.alert import Rule, What
 from qoemon.core.plan import Plan
-from qoemon.notice import ABSENT
-from qoemon.promfile import INSTANCE, JOB, Alerting, literal, number, quoted, selector
+from qoemon.prometheus.rulefile import INSTANCE, JOB, Alerting, literal, number, quoted, selector
 
 MUTE = "1h"
 """How long an alert outlives a daemon of which nothing is heard."""

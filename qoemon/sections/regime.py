@@ -8,7 +8,7 @@ from pydantic import Field, Strict
 
 from qoemon.core.plan import Service
 from qoemon.core.regime import RegimeRules, Threshold
-from qoemon.setting import Broken, Count, Section, Share, key
+from qoemon.sections.setting import Broken, Count, Section, Share, key
 
 
 class Level(Section):

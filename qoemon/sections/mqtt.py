@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 
-from qoemon import duration, naming
+from qoemon import duration
 from qoemon.core.topic import TopicTemplate
-from qoemon.setting import (
+from qoemon.sections import naming
+from qoemon.sections.setting import (
     Broken,
     File,
     Host,

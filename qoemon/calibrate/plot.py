@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from qoemon.calibrate.sos import RatedCondition, Sos
     from qoemon.core.scale import Floats
-    from qoemon.sos import RatedCondition, Sos
 
 BLUE, ORANGE = "#0072b2", "#d55e00"
 """The colour-blind tell these apart; so do those who print in grey, as one is a line and the other are points."""

@@ -1,0 +1,1 @@
+"""Subjective studies: the SOS parameter, and the constants of mappings."""

@@ -1,0 +1,1 @@
+"""The configuration's rules as Prometheus evaluates them, and tests of them for promtool."""
