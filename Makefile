@@ -15,7 +15,7 @@ demo: $(VENV)/demo  ## see it work: broker, simulated users, daemon (FOR=60s end
 	@$(BIN)/qoemon demo $(if $(FOR),--for $(FOR))
 
 test: $(VENV)/dev  ## all tests; those without their real part say what they need
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: $(VENV)/dev  ## lint, types, the sample configuration
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoemon.alerting import post
+from qoemon.alerting import notifier, post
 from qoemon.alerting.alertmanager import alert
 from qoemon.alerting.alerttopic import topic_of
 from qoemon.alerting.notice import Notice, document, placeholders, render, template_fault, timestamp

@@ -17,12 +17,13 @@ class Judged(NamedTuple):
 
     levels  (G, M) the conditions in the service's judged_at bins
     qos     (G, B) the same in the service's bins
-    rows    the sessions that they are of
+    rows, groups  the sessions that they are of, and where each was judged, every pair once
     """
 
     levels: Counts
     qos: Counts
     rows: Ints
+    groups: Ints
 
 
 class Conditions(Protocol):

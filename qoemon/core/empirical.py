@@ -42,10 +42,11 @@ class EmpiricalRatings:
 
     @property
     def theta(self) -> float:
-        """The SOS parameter that fits the study best, by least squares (Hossfeld et al. 2011)."""
+        """The SOS parameter that fits the study best, by least squares (Hossfeld et al. 2011); NaN if all agree."""
         agree_least = (self.scale.high - self.mos) * (self.mos - self.scale.low)
         variance = self.shares @ self.scale.ratings**2 - self.mos**2
-        return float(agree_least @ variance / (agree_least @ agree_least))
+        weight = agree_least @ agree_least
+        return float(agree_least @ variance / weight) if weight else np.nan
 
     def at(self, mos: Floats) -> Floats:
         """(B,) MOS to (B, K) share of each rating."""

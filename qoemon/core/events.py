@@ -6,6 +6,8 @@ Each is judged by itself and counted once in every window that covers it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,8 @@ from qoemon.core.report import ABSENT_FLOAT
 from qoemon.core.scale import Counts, Floats
 from qoemon.core.sessions import Admitted, SessionTable
 
-NEVER = -(2**62)
+PLACES = 2**31
+"""More than there can be groups: a session's row and a group make one number."""
 
 
 class EventSlices:
@@ -32,31 +35,29 @@ class EventSlices:
         self._tick = 0
         self._cells: deque[list[Ints]] = deque([[] for _ in range(slices)], maxlen=slices)
         self._counts: Counts = np.zeros((0, self._size), np.int64)
-        self._newest = np.zeros(0, np.int64)
-        """(rows,) the tick of each session's newest event, or NEVER."""
+        self._pairs: deque[list[Ints]] = deque([[] for _ in range(slices)], maxlen=slices)
+        """Which sessions had events in which groups, slice by slice: row * PLACES + group."""
 
     def apply(self, admitted: Admitted, placed: Placed) -> int:
         """Count the events of the reports that count; no counter of theirs can fall, so there are 0 resets."""
-        self._grow()
         of, bins = self._events(placed)
         row_of = np.full(len(placed.batch), -1)
         row_of[admitted.position] = admitted.row
         row, tick = row_of[of], placed.tick[of]
         counts = (row >= 0) & (tick > self._tick - len(self._cells))
-        np.maximum.at(self._newest, row[counts], tick[counts])
-        cell = placed.group[of] * self._size + bins
+        cell, pair = placed.group[of] * self._size + bins, row * PLACES + placed.group[of]
         for age in range(len(self._cells)):
-            self._add(cell[counts & (tick == self._tick - age)], age)
+            here = counts & (tick == self._tick - age)
+            self._add(cell[here], pair[here], age)
         return 0
 
     def judge(self, at_s: float, groups: int) -> Judged:
         """The events of the rating interval that ends with this tick."""
-        self._grow()
         self._counts = grown(self._counts, groups)
         counts = self._counts.copy()
-        rows = np.flatnonzero(self._newest[: self._sessions.rows] > self._tick - len(self._cells))
         shown = counts if self._service.mapping.qos is Qos.RESPONSES else np.zeros((groups, 1), np.int64)
-        return Judged(counts, shown, rows)
+        pairs = np.unique(_joined(chain.from_iterable(self._pairs)))
+        return Judged(counts, shown, pairs // PLACES, pairs % PLACES)
 
     def open_stalls(self) -> tuple[Ints, Floats]:
         """None: rows and times without an element."""
@@ -68,29 +69,33 @@ class EventSlices:
         for cells in self._cells[0]:
             np.subtract.at(self._counts.reshape(-1), cells, 1)
         self._cells.append([])
+        self._pairs[-1][:] = [np.unique(np.concatenate(self._pairs[-1]))] if self._pairs[-1] else []
+        self._pairs.append([])
 
     def remove(self, rows: Ints) -> None:
-        """Sessions that leave take no events with them."""
-        self._grow()
-        self._newest[rows] = NEVER
+        """Sessions that leave take no events with them. They have been silent: their slices have gone."""
 
     def dump(self) -> dict[str, NDArray[Any]]:
-        """The cells of each slice, oldest first, and when each session had its newest event."""
-        self._grow()
-        slices = [np.concatenate([*cells, np.zeros(0, np.int64)]) for cells in self._cells]
+        """What each slice holds, oldest first; sessions by their place among those that are there."""
+        place = np.full(self._sessions.rows, -1)
+        place[self._sessions.there] = np.arange(len(self._sessions))
+        cells = [_joined(each) for each in self._cells]
+        pairs = [_joined(each) for each in self._pairs]
+        pair = _joined(pairs)
         return {
-            "cells": np.concatenate(slices),
-            "sizes": np.array([len(cells) for cells in slices], np.int64),
-            "newest": self._newest[self._sessions.there],
+            "cells": _joined(cells),
+            "sizes": np.array([len(each) for each in cells], np.int64),
+            "pairs": place[pair // PLACES] * PLACES + pair % PLACES,
+            "pair_sizes": np.array([len(each) for each in pairs], np.int64),
         }
 
     def load(self, state: dict[str, NDArray[Any]], rows: Ints) -> None:
         """Take over what dump() gave, for the rows that the session table gave out."""
-        self._grow()
-        oldest_first = np.split(state["cells"], np.cumsum(state["sizes"])[:-1])
-        for age, cells in enumerate(reversed(oldest_first)):
-            self._add(cells, age)
-        self._newest[rows] = state["newest"]
+        pair = rows[state["pairs"] // PLACES] * PLACES + state["pairs"] % PLACES
+        cells = np.split(state["cells"], np.cumsum(state["sizes"])[:-1])
+        pairs = np.split(pair, np.cumsum(state["pair_sizes"])[:-1])
+        for age, (cell, one) in enumerate(zip(reversed(cells), reversed(pairs), strict=True)):
+            self._add(cell, one, age)
 
     def _events(self, placed: Placed) -> tuple[Ints, Ints]:
         """(E,) which report each event is from, and the bin in which it is judged."""
@@ -101,14 +106,14 @@ class EventSlices:
         of = np.flatnonzero(inputs[0] != ABSENT_FLOAT)  # the codec takes all of them or none
         return of, mos_level(mapping(*(column[of] for column in inputs)), self._service.scale)
 
-    def _add(self, cells: Ints, age: int) -> None:
+    def _add(self, cells: Ints, pairs: Ints, age: int) -> None:
         if not len(cells):
             return
         self._counts = grown(self._counts, int(cells.max()) // self._size + 1)
         np.add.at(self._counts.reshape(-1), cells, 1)
         self._cells[-1 - age].append(cells)
+        self._pairs[-1 - age].append(pairs)
 
-    def _grow(self) -> None:
-        more = self._sessions.capacity - len(self._newest)
-        if more:
-            self._newest = np.append(self._newest, np.full(more, NEVER))
+
+def _joined(parts: Iterable[Ints]) -> Ints:
+    return np.concatenate([*parts, np.zeros(0, np.int64)])

@@ -56,7 +56,7 @@ class QosMapping:
 
     formula   takes one array an input, (B,) each, and the constants by name; gives (B,) scale points
     inputs    the names of its inputs; empty where they are the user's to name, see with_inputs()
-    extremes  for each input where it is best and worst; None if that can't be said, as with an open end
+    extremes  for each input where the MOS may be highest and lowest; None if that can't be said
     """
 
     name: str
@@ -69,11 +69,12 @@ class QosMapping:
     theta: float = 0.3
     models: tuple[RatingModel, ...] = (RatingModel.BETA, RatingModel.EMPIRICAL)
     scale: Scale = ACR5
-    extremes: tuple[tuple[float, float], ...] | None = (EXTREMES,)
+    extremes: tuple[tuple[float, ...], ...] | None = (EXTREMES,)
 
     def __call__(self, *condition: Floats) -> Floats:
         """MOS of each condition, (B,) scale points, cut to the scale; where the formula has none, its low end."""
-        mos = np.clip(self.formula(*condition, **self.parameters), self.scale.low, self.scale.high)
+        with np.errstate(all="ignore"):  # measures may be anything: what overflows is cut to the scale
+            mos = np.clip(self.formula(*condition, **self.parameters), self.scale.low, self.scale.high)
         return np.where(np.isnan(mos), self.scale.low, mos)
 
     @property
@@ -81,7 +82,8 @@ class QosMapping:
         """(2,) the lowest and the highest MOS that any condition comes to, scale points."""
         if self.extremes is None:
             return np.array([self.scale.low, self.scale.high], np.float64)
-        return np.sort(self(*np.array(self.extremes, np.float64)))
+        mos = self(*np.array(self.extremes, np.float64))
+        return np.array([mos.min(), mos.max()])
 
     def with_parameters(self, changed: Mapping[str, float]) -> QosMapping:
         """The same formula with other constants; ValueError names those it does not have."""
@@ -109,7 +111,9 @@ class QosMapping:
         if len(x) < 2 or not np.all(np.diff(x) > 0):
             raise ValueError("a table takes two or more points, each at another x")
         curve = PchipInterpolator(x, mos)
-        return replace(self, formula=lambda at: np.asarray(curve(np.clip(at, x[0], x[-1]))))
+        # A monotone cubic does not overshoot: the table reaches what its points do.
+        formula = lambda at: np.asarray(curve(np.clip(at, x[0], x[-1])))  # noqa: E731 - one line of two
+        return replace(self, formula=formula, extremes=(tuple(x.tolist()),))
 
 
 def _constants(**constants: float) -> Mapping[str, float]:

@@ -40,9 +40,9 @@ class ServiceMonitor:
         )
         self._users = Users(self.sessions, max(plan.timing.windows_s) // plan.timing.interval_s)
         judged, bins = len(service.judged_at), service.bins
-        self._base = Judged(
-            np.zeros((0, judged), np.int64), np.zeros((0, bins.size), np.int64), np.zeros(0, np.int64)
-        )
+        nobody = np.zeros(0, np.int64)
+        empty = np.zeros((0, judged), np.int64), np.zeros((0, bins.size), np.int64)
+        self._base = Judged(*empty, nobody, nobody)
         self._base_users: Ints = np.zeros(0, np.int64)
         self._longer = {
             length: Window(length // plan.timing.interval_s, judged)
@@ -86,7 +86,7 @@ class ServiceMonitor:
         closes = at_s % self._timing.interval_s == 0
         if evaluate or closes:
             self._base = self._conditions.judge(at_s, len(self.groups))
-            self._base_users = np.bincount(self.sessions.group[self._base.rows], minlength=len(self.groups))
+            self._base_users = np.bincount(self._base.groups, minlength=len(self.groups))
         if closes:
             self._close()
         over = self.sessions.over(at_s, self._timing.session_timeout_s, self._timing.interval_s)
@@ -151,7 +151,8 @@ class ServiceMonitor:
         self._expected = totals["expected"]
         self._marginals = tuple(totals[str(i)] for i in range(len(self._marginals)))
         base = part("base")
-        self._base = Judged(base["levels"], base["qos"], np.zeros(0, np.int64))
+        nobody = np.zeros(0, np.int64)  # who they are is needed only where an interval closes
+        self._base = Judged(base["levels"], base["qos"], nobody, nobody)
         self._base_users = base["users"]
 
     def _time_of(self, batch: Batch) -> tuple[Floats, NDArray[np.bool_]]:
@@ -173,7 +174,7 @@ class ServiceMonitor:
         """A rating interval is over: the base window is exactly that interval."""
         for window in self._longer.values():
             window.append(self._base.levels)
-        self._users.close(self._base.rows, len(self.groups))
+        self._users.close(self._base.rows, self._base.groups, len(self.groups))
         self._grow_totals()
         # New arrays: snapshots hold on to the former ones.
         self._expected = self._expected + self._kernel.expected_ratings(self._base.levels)

@@ -94,6 +94,7 @@ class StallCounters:
             histogram(group, level, groups, len(self._service.judged_at)),
             histogram(group, stall_bin(n, t), groups, STALL_BINS.size),
             judged,
+            group,
         )
 
     def open_stalls(self) -> tuple[Ints, Floats]:

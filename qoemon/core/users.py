@@ -2,7 +2,8 @@
 
 A session that counts in sixty rating intervals of an hour is one user, not sixty. It is counted in the newest
 interval in which it was judged: when it is judged again, it moves there. So the sum over the last intervals of a
-window counts each session once, also those that have left the table since.
+window counts each session once, also those that have left the table since. A session that was judged in several
+groups is a user of each: its home is the first, the few others are kept aside.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.histogram import Ints, grown
-from qoemon.core.sessions import SessionTable
+from qoemon.core.sessions import NO_GROUP, SessionTable
 
 
 class Users:
@@ -25,22 +26,26 @@ class Users:
         self._closed = 0
         self._newest: deque[Ints] = deque(maxlen=intervals)
         self._judged_in = np.zeros(0, np.int64)
-        """(rows,) the number of the interval in which each session was judged last, from 1; 0 is never."""
-        self._group = np.zeros(0, np.int64)
-        """(rows,) the group it was in then."""
+        """(rows,) the number of the interval in which each session was judged at home last, from 1; 0 is never."""
+        self._home = np.zeros(0, np.int64)
+        """(rows,) its group there, or NO_GROUP."""
+        self._abroad: dict[int, dict[int, int]] = {}
+        """By row and group, in which interval sessions were judged in other groups last."""
 
-    def close(self, rows: Ints, groups: int) -> None:
-        """An interval is over in which the sessions of these rows were judged."""
+    def close(self, rows: Ints, group: Ints, groups: int) -> None:
+        """An interval is over in which these sessions were judged in these groups, each pair once."""
         self._grow()
         self._closed += 1
-        group = self._sessions.group[rows].astype(np.int64)
-        before = self._closed - self._judged_in[rows]
-        # Who has changed the group since was a user of the other one too.
-        moves = (before <= len(self._newest)) & (self._group[rows] == group)
-        for age in np.unique(before[moves]).tolist():
-            np.subtract.at(self._newest[-age], group[moves & (before == age)], 1)
+        first = np.zeros(len(rows), np.bool_)
+        first[np.unique(rows, return_index=True)[1]] = True
+        fresh = first & (self._home[rows] == NO_GROUP)
+        again = ~fresh & (self._home[rows] == group)
+        self._forget(self._judged_in[rows[again]], group[again])
+        self._home[rows[fresh]] = group[fresh]
+        self._judged_in[rows[fresh | again]] = self._closed
+        for row, place in zip(rows[~(fresh | again)].tolist(), group[~(fresh | again)].tolist(), strict=True):
+            self._visit(row, place)
         self._newest.append(np.bincount(group, minlength=groups))
-        self._judged_in[rows], self._group[rows] = self._closed, group
 
     def behind(self, intervals: int, groups: int) -> Ints:
         """(groups,) distinct sessions that were judged in the last so many intervals."""
@@ -52,7 +57,9 @@ class Users:
     def remove(self, rows: Ints) -> None:
         """These rows will serve other sessions; what they were counted for stays."""
         self._grow()
-        self._judged_in[rows] = 0
+        self._judged_in[rows], self._home[rows] = 0, NO_GROUP
+        for row in self._abroad.keys() & set(rows.tolist()):
+            del self._abroad[row]
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """The sessions that are there, in the order of SessionTable.dump, and the counts of each interval."""
@@ -60,20 +67,40 @@ class Users:
         there = self._sessions.there
         groups = max((len(counts) for counts in self._newest), default=0)
         intervals = [grown(counts, groups) for counts in self._newest]
+        place = {row: index for index, row in enumerate(there.tolist())}
+        visits = [(place[row], *visit) for row, groups_ in self._abroad.items() for visit in groups_.items()]
         return {
             "closed": np.array(self._closed),
-            "newest": np.array(intervals).reshape(len(self._newest), groups),
+            "newest": np.array(intervals).reshape(len(intervals), groups),
             "judged_in": self._judged_in[there],
-            "group": self._group[there],
+            "home": self._home[there],
+            "abroad": np.array(visits, np.int64).reshape(len(visits), 3),
         }
 
     def load(self, state: dict[str, NDArray[Any]], rows: Ints) -> None:
         """Take over what dump() gave, for the rows that the session table gave out."""
         self._grow()
         self._closed = int(state["closed"])
-        self._newest.extend(state["newest"].copy())
-        self._judged_in[rows], self._group[rows] = state["judged_in"], state["group"]
+        self._newest.extend(state["newest"].astype(np.int64))
+        self._judged_in[rows], self._home[rows] = state["judged_in"], state["home"]
+        for index, group, interval in state["abroad"].tolist():
+            self._abroad.setdefault(int(rows[index]), {})[group] = interval
+
+    def _visit(self, row: int, group: int) -> None:
+        groups = self._abroad.setdefault(row, {})
+        if group in groups:
+            self._forget(np.array([groups[group]]), np.array([group]))
+        groups[group] = self._closed
+
+    def _forget(self, interval: Ints, group: Ints) -> None:
+        """Take sessions off the intervals in which they were counted before, as far as those are still held."""
+        # The present interval is not appended yet: the one before it is the last.
+        age = self._closed - interval
+        for ago in np.unique(age[age <= len(self._newest)]).tolist():
+            np.subtract.at(self._newest[-ago], group[age == ago], 1)
 
     def _grow(self) -> None:
-        self._judged_in = grown(self._judged_in, self._sessions.capacity)
-        self._group = grown(self._group, self._sessions.capacity)
+        more = self._sessions.capacity - len(self._home)
+        if more:
+            self._judged_in = np.append(self._judged_in, np.zeros(more, np.int64))
+            self._home = np.append(self._home, np.full(more, NO_GROUP))

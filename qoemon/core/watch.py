@@ -41,14 +41,19 @@ class Watch:
         self._transitions: Counter[tuple[str, str, State, Reason]] = Counter()
         self._monitors = {service.name: RegimeMonitor(regimes) for service in plan.services}
         self._regimes: dict[str, Regimes] = {}
+        self._newest: int | None = None
+        """The rating interval that the last snapshot was in."""
 
     def see(self, snapshot: Snapshot) -> Watched:
         """What is thought of it, given what came before."""
-        # At multiples of the rating interval, and only there, the base window is one closed interval.
-        if snapshot.time_s % self._interval_s == 0:
+        # At a multiple of the rating interval the base window is exactly one closed interval. If that tick was
+        # left out, the next one's is nearly that, and better than none.
+        interval, late_s = divmod(snapshot.time_s, self._interval_s)
+        if late_s == 0 or (self._newest is not None and interval > self._newest):
             for service in snapshot.services:
                 name = service.service.name
                 self._regimes[name] = self._monitors[name].close(self._interval(service, snapshot.time_s))
+        self._newest = interval
         alerts = self._alerts.decide(snapshot)
         for alert in alerts:
             if alert.changed:

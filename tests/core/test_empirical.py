@@ -55,6 +55,13 @@ def test_at_the_mos_of_a_condition_ratings_are_as_often_as_it_had_them(counts: C
         assert study.at(np.array([sums[number] / total[number]]))[0] == pytest.approx(frequencies, abs=1e-12)
 
 
+def test_conditions_of_the_same_mos_are_one() -> None:
+    """Four who say 3 and two who say 1 and 5: MOS 3 each."""
+    study = EmpiricalRatings.of(np.array([[0, 0, 4, 0, 0], [1, 0, 0, 0, 1]]), ACR5)
+    assert study.mos.tolist() == [1, 3, 5]
+    assert study.at(np.array([3.0]))[0].tolist() == pytest.approx([1 / 6, 0, 4 / 6, 0, 1 / 6])
+
+
 def test_between_conditions_ratings_are_mixed_and_beyond_them_with_those_who_agree() -> None:
     study = EmpiricalRatings.of(STUDY, ACR5)
     half_way, below = study.at(np.array([3.15, 1.3]))

@@ -195,10 +195,11 @@ def test_measures_that_cannot_be_judged_count_under_one_reason_and_cost_no_other
 def test_a_report_without_measures_is_no_condition() -> None:
     """It says that the session is there."""
     calls = Calls()
-    calls.hear(T0, {"session": "a"}, {"session": "b", "measures": {}}, {"session": "c", "response_s": 4.0})
+    told: list[dict[str, Any]] = [{"measures": {}}, {"response_s": 4.0}, {"labels": {"region": "eu"}}]
+    calls.hear(T0, {"session": "a"}, *({"session": str(number), **more} for number, more in enumerate(told)))
     assert calls.rejected == Counter()
     assert calls.judged(T0 + 10) == 0
-    assert calls.tally(T0 + 10).active_sessions.tolist() == [3]
+    assert calls.tally(T0 + 10).active_sessions.tolist() == [4]
 
 
 def test_a_repeated_report_brings_no_measures() -> None:
@@ -212,7 +213,9 @@ def test_measures_are_gone_after_the_longest_window() -> None:
     calls = Calls()
     calls.hear(T0 + 3, *(of(4, number / 10, f"s{number}") for number in range(50)))
     assert [calls.tally(T0 + 60).windows[length].sum() for length in WINDOWS_S] == [50, 50, 50]
-    assert [calls.tally(T0 + 120).windows[length].sum() for length in WINDOWS_S] == [0, 50, 50]
+    after = calls.tally(T0 + 70)
+    assert [after.windows[length].sum() for length in WINDOWS_S] == [0, 50, 50]
+    assert [after.users[length].sum() for length in WINDOWS_S] == [0, 50, 50]
     gone = calls.tally(T0 + 660)
     assert not any(gone.windows[length].any() for length in WINDOWS_S)
     assert not any(gone.users[length].any() for length in WINDOWS_S)
