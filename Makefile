@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench coverage regimes calibration clean
+.PHONY: help demo test check format docs dashboards bench coverage regimes calibration clean
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -32,6 +32,9 @@ docs: $(VENV)/dev  ## write the generated pages
 
 bench: $(VENV)/dev  ## what one core does: reports a second, a tick
 	$(BIN)/python -m benchmarks.core
+
+dashboards: $(VENV)/dev  ## write the Grafana boards
+	$(BIN)/python -m dashboards.generate
 
 coverage: $(VENV)/dev  ## measure how often the confidence intervals contain the truth (3 minutes)
 	$(BIN)/python -m benchmarks.coverage

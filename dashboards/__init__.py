@@ -1,0 +1,1 @@
+"""Grafana dashboards, written by a program: `python -m dashboards.generate`."""

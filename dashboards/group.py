@@ -1,0 +1,139 @@
+"""What is the matter with this group?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from grafana_foundation_sdk.builders.dashboard import AnnotationQuery
+from grafana_foundation_sdk.models import dashboard as models
+
+from dashboards.board import filled, frame, with_groups, with_windows
+from dashboards.overview import ratings, regimes
+from dashboards.panels import COUNT, MOS, SECONDS, SHARE, SOURCE, About, Ask, bars, curves, density
+from dashboards.promql import MINUTES
+
+if TYPE_CHECKING:
+    from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+    from dashboards.panels import Panel
+    from dashboards.promql import Queries
+
+HERE = "{{service}} {{window}}"
+
+
+def group_detail(queries: Queries) -> Dashboard:
+    """The board for a group, or a few."""
+    board = frame("Group detail", "One group, or a few: what its users rate, and why.", "now-3h")
+    board = with_windows(with_groups(board, queries), queries)
+    board.annotation(_Changes(queries))
+    return filled(board, [*_opinions(queries), *_shares(queries), *_conditions(queries)])
+
+
+class _Changes(AnnotationQuery):
+    """Marks where a change of PoW was established."""
+
+    def __init__(self, queries: Queries) -> None:
+        super().__init__()
+        counted = queries.of("qoemon_pow_regime_changes_total")
+        self.name("Changes of PoW").datasource(SOURCE).enable(True).icon_color("purple")
+        self.expr(f"sum by ({queries.group}, direction) (increase({counted}[{MINUTES}])) > 0")
+        self._text = f"{queries.legend}: {{{{direction}}}}"
+
+    def build(self) -> models.AnnotationQuery:
+        made = _Titled()
+        made.__dict__.update(super().build().__dict__)
+        made.title_format = self._text
+        return made
+
+
+class _Titled(models.AnnotationQuery):
+    """Prometheus annotations have a title, which the SDK's model leaves out."""
+
+    title_format = ""
+
+    def to_json(self) -> dict[str, object]:
+        return {**super().to_json(), "titleFormat": self.title_format}
+
+
+def _opinions(queries: Queries) -> list[Panel]:
+    spread = About(
+        "Rating distribution",
+        "What share of users would give each rating, in the selected windows. Two humps are two kinds of users: "
+        "split by a further label.",
+        SHARE,
+        8,
+    )
+    quantiles = About(
+        "Rating quantiles",
+        "The rating that this share of users stays at or below, by group: quantiles can't be summed over groups. "
+        "The lowest tells how the worst served fare.",
+        MOS,
+        8,
+    )
+    rating = queries.weighted("qoemon_rating_ratio", split="rating")
+    each = f"max by ({queries.group}, window, quantile) ({queries.windowed('qoemon_rating_quantile')})"
+    return [
+        bars(spread, [Ask(rating, f"{HERE}: {{{{rating}}}}")]),
+        ratings(queries, 8),
+        curves(quantiles, [Ask(each, f"{queries.legend} {{{{window}}}} q{{{{quantile}}}}")]),
+    ]
+
+
+def _shares(queries: Queries) -> list[Panel]:
+    windows = (
+        "Short windows tell sooner, long ones tell more surely. Where the short one has come back and the long one "
+        "has not, it is over."
+    )
+    theta = (
+        "were users to differ as much as each theta of the band says. Where the lines lie far apart, the figure "
+        "depends on theta: calibrate it with `qoemon fit` before you promise it. Services without "
+        "theta_band have none."
+    )
+    told = (
+        ("Good or better, by window", f"Share of users, good or better. {windows}", "qoemon_gob_ratio", ""),
+        ("Poor or worse, by window", f"Share of users, poor or worse. {windows}", "qoemon_pow_ratio", ""),
+        ("Good or better, by theta", f"Share of users, good or better, {theta}", "qoemon_gob_ratio_theta", "theta"),
+        ("Poor or worse, by theta", f"Share of users, poor or worse, {theta}", "qoemon_pow_ratio_theta", "theta"),
+    )
+    return [
+        curves(
+            About(title, text, SHARE, 6),
+            [Ask(queries.weighted(metric, split=split), HERE + (f" theta {{{{{split}}}}}" if split else ""))],
+        )
+        for title, text, metric, split in told
+    ]
+
+
+def _conditions(queries: Queries) -> list[Panel]:
+    advice = "Brighter is more often. A second band far up is a part of the users with a trouble of its own."
+    told = (
+        (
+            "Stalls",
+            f"Stalls a minute of media, by judged session and rating interval. {advice}",
+            COUNT,
+            "stall_count",
+        ),
+        ("Stall seconds", f"Seconds stalled a minute of media, likewise. {advice}", SECONDS, "stall_seconds"),
+        ("Response times", f"Response times, one a response. {advice}", SECONDS, "response_seconds"),
+    )
+    return [
+        *(
+            density(About(title, text, unit, 8), Ask(_buckets(queries, f"qoemon_{name}"), "{{le}}", queries.base))
+            for title, text, unit, name in told
+        ),
+        curves(
+            About(
+                "What if: poor ratings by factor",
+                "How much lower the share of poor ratings would be without each factor, and without all of them. "
+                "Mend the factor with the highest line; the shares need not add up.",
+                SHARE,
+                12,
+            ),
+            [Ask(queries.attribution(), "{{service}} without {{factor}}")],
+        ),
+        regimes(queries, 12),
+    ]
+
+
+def _buckets(queries: Queries, name: str) -> str:
+    return f"sum by (le) (increase({queries.of(f'{name}_bucket')}[{MINUTES}]))"

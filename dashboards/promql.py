@@ -1,0 +1,128 @@
+"""The queries that several boards share.
+
+Shares of users are never averaged over groups: they are summed weighted by what was judged, or counted from
+expected ratings. Both give what one group of all these users would show.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from qoemon import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qoemon.core.plan import Plan
+
+MINUTES = "$__rate_interval"
+"""What Grafana thinks is long enough for a rate: four scrapes, or four times the query's least step."""
+
+RATINGS = "qoemon_expected_ratings_total"
+
+
+@dataclass(frozen=True)
+class Queries:
+    """PromQL about the groups that the variables select.
+
+    plan        tells the labels, the rating interval, the windows and the scales
+    objectives  share of good ratings that is asked for, by service
+    """
+
+    plan: Plan
+    objectives: Mapping[str, float]
+
+    @cached_property
+    def group(self) -> str:
+        """The labels of a group, for `by`."""
+        return ", ".join(("service", *self.plan.labels))
+
+    @property
+    def legend(self) -> str:
+        """A group in a legend."""
+        return " ".join(f"{{{{{label}}}}}" for label in ("service", *self.plan.labels))
+
+    @property
+    def base(self) -> str:
+        """The base window, as its label reads."""
+        return duration.text(self.plan.timing.interval_s)
+
+    def of(self, metric: str, *more: str) -> str:
+        """A metric of the selected groups; more: further matchers."""
+        chosen = [f'{label}=~"${label}"' for label in ("service", *self.plan.labels)]
+        return f"{metric}{{{','.join([*chosen, *more])}}}"
+
+    def windowed(self, metric: str, *more: str) -> str:
+        """A metric of the selected groups in the selected windows."""
+        return self.of(metric, 'window=~"$window"', *more)
+
+    def total(self, metric: str, by: str) -> str:
+        """The sum of a metric over the selected groups."""
+        return f"sum by ({by}) ({self.of(metric)})"
+
+    def weighted(self, metric: str, *more: str, split: str = "") -> str:
+        """A mean over all that was judged in the selected groups, by service, window and the label `split`."""
+        observations = self.windowed("qoemon_observations")
+        by = "service, window"
+        if not split:
+            alike = f" ignoring ({_keys(more)})" if more else ""
+            product = f"{self.windowed(metric, *more)} *{alike} {observations}"
+            return f"sum by ({by}) ({product}) / sum by ({by}) ({observations})"
+        product = f"{self.windowed(metric, *more)} * ignoring ({split}) group_left () {observations}"
+        every = f"on ({by}) group_left () sum by ({by}) ({observations})"
+        return f"sum by ({by}, {split}) ({product}) / {every}"
+
+    def excess(self, by: str) -> str:
+        """Poor ratings in the last rating interval that good conditions would have spared.
+
+        Where a service has several factors, `all` of them is the largest; where it has one, that is all.
+        """
+        most = f"max without (factor) ({self.of('qoemon_pow_contribution')})"
+        judged = self.of("qoemon_observations", f'window="{self.base}"')
+        return f"sum by ({by}) ({most} * ignoring (window) {judged})"
+
+    def attribution(self) -> str:
+        """By how much PoW would be lower without each factor, over the selected groups."""
+        judged = self.of("qoemon_observations", f'window="{self.base}"')
+        product = f"{self.of('qoemon_pow_contribution')} * ignoring (factor, window) group_left () {judged}"
+        return f"sum by (service, factor) ({product}) / on (service) group_left () sum by (service) ({judged})"
+
+    def ratings(self, by: str) -> str:
+        """Ratings a second."""
+        return f"sum by ({by}) (rate({self.of(RATINGS)}[{MINUTES}]))"
+
+    def share(self, span: str, by: str = "service") -> str:
+        """The share of good ratings in that time, exact over groups and time."""
+        return f"({self.good(span, by)}) / sum by ({by}) (increase({self.of(RATINGS)}[{span}]))"
+
+    def good(self, span: str, by: str) -> str:
+        """The good ratings in that time. Services whose scales differ are told apart."""
+        alike: defaultdict[str, list[str]] = defaultdict(list)
+        for service in self.plan.services:
+            good = [str(rating) for rating in service.scale.ratings if rating >= service.scale.good]
+            alike["|".join(good)].append(service.name)
+        sums = []
+        for ratings, services in alike.items():
+            of_scale = self.of(RATINGS, f'service=~"{"|".join(services)}"', f'rating=~"{ratings}"')
+            sums.append(f"sum by ({by}) (increase({of_scale}[{span}]))")
+        return " or ".join(sums)
+
+    def burn(self, span: str) -> str:
+        """How fast the error budget burns; at 1 it lasts for exactly its period."""
+        return f"(1 - {self.share(span)}) / on (service) (1 - ({self.objective()}))"
+
+    def objective(self) -> str:
+        """The objective of each selected service, a series each."""
+        each = (
+            f'label_replace(vector({share!r}), "service", "{service}", "", "")'
+            for service, share in self.objectives.items()
+        )
+        return f"({' or '.join(each)}) and on (service) {self.of(RATINGS)}"
+
+
+def _keys(matchers: tuple[str, ...]) -> str:
+    """The labels that matchers are about."""
+    return ", ".join(matcher.partition("=")[0] for matcher in matchers)

@@ -1,0 +1,139 @@
+"""Do we keep what we promised?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dashboards.board import filled, frame, with_groups
+from dashboards.overview import ratings
+from dashboards.panels import (
+    COUNT,
+    GOOD_SHARE,
+    GREEN,
+    ORANGE,
+    RED,
+    SHARE,
+    YELLOW,
+    About,
+    Ask,
+    Steps,
+    bars,
+    curves,
+    number,
+)
+from dashboards.promql import RATINGS
+
+if TYPE_CHECKING:
+    from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+    from dashboards.panels import Panel
+    from dashboards.promql import Queries
+
+SPANS = ("1h", "6h", "3d", "30d")
+BUDGET = Steps(RED, ((0, ORANGE), (0.25, YELLOW), (0.5, GREEN)))
+BURN = Steps(GREEN, ((1, YELLOW), (3, ORANGE), (6, RED)))
+
+
+def slo(queries: Queries) -> Dashboard:
+    """The board about the objectives; ValueError if there are none."""
+    if not queries.objectives:
+        raise ValueError("no service has an objective: found no `slo` under `services`, expected one; set it there")
+    board = with_groups(frame("SLO", "Shares of good ratings against their objectives.", "now-1d"), queries)
+    # A month of counters is much to read: not every 30 s.
+    board.refresh("5m")
+    return filled(board, [*_kept(queries), *_burning(queries), *_where(queries)])
+
+
+def _kept(queries: Queries) -> list[Panel]:
+    shares = [
+        number(
+            About(
+                f"Good ratings, {span}",
+                f"Share of ratings that were good or better in the last {span}, exact over groups and time. "
+                "Compare with the objective; where it is below over a long time, plan; where over a short one "
+                "only, look now.",
+                SHARE,
+                4,
+                5,
+            ),
+            [Ask(queries.share(span), "{{service}}")],
+            GOOD_SHARE,
+        )
+        for span in SPANS
+    ]
+    left = number(
+        About(
+            "Error budget left, 30d",
+            "What is left of the ratings that need not be good, over the last 30 days. "
+            "Below 0 the objective is missed: put what mends quality before what changes it.",
+            SHARE,
+            4,
+            5,
+        ),
+        [Ask(f"1 - {queries.burn('30d')}", "{{service}}")],
+        BUDGET,
+    )
+    objective = number(
+        About(
+            "Objective",
+            "The share of good ratings that is asked for, from `slo` in the configuration that these boards were "
+            "generated from. After a change there, generate them anew.",
+            SHARE,
+            4,
+            5,
+        ),
+        [Ask(queries.objective(), "{{service}}")],
+    )
+    return [*shares, left, objective]
+
+
+def _burning(queries: Queries) -> list[Panel]:
+    rates = About(
+        "Burn rates",
+        "How fast the error budget burns. At 1 it lasts for 30 days exactly. High over 1h and 6h: act now; above 1 "
+        "over 3d: plan the work.",
+        "none",
+        12,
+    )
+    share = About(
+        "Good ratings and objective",
+        "Share of good ratings in the hour before. Where it is below the objective the budget is being spent "
+        "faster than allowed.",
+        SHARE,
+        12,
+    )
+    asks = [Ask(queries.burn(span), f"{{{{service}}}} {span}") for span in SPANS[:3]]
+    goal = Ask(queries.objective(), "{{service}} objective")
+    return [
+        curves(rates, asks, BURN),
+        curves(share, [Ask(queries.share("1h"), "{{service}}"), goal]),
+    ]
+
+
+def _where(queries: Queries) -> list[Panel]:
+    group = queries.group
+    every = f"sum by ({group}) (increase({queries.of(RATINGS)}[1d]))"
+    spent = f"{every} - ({queries.good('1d', group)})"
+    return [
+        bars(
+            About(
+                "Where the budget goes, 1d",
+                "Ratings of the last day that were not good, by group. The longest bars are what to mend first.",
+                COUNT,
+                8,
+            ),
+            [Ask(f"topk(10, {spent})", queries.legend)],
+        ),
+        bars(
+            About(
+                "Lowest shares, 1h",
+                "The groups with the smallest share of good ratings in the last hour. A group that is low but "
+                "small costs little of the budget, but its users a lot.",
+                SHARE,
+                8,
+            ),
+            [Ask(f"bottomk(10, {queries.share('1h', group)})", queries.legend)],
+            GOOD_SHARE,
+        ),
+        ratings(queries, 8),
+    ]
