@@ -39,8 +39,20 @@ from qoemon.prometheus.alertrule import AnnotationError
 from qoemon.prometheus.slo import ObjectiveError
 from qoemon.sections.mistake import ConfigError
 from qoemon.simulate import SCENARIOS, Population
+from qoemon.top import URL_DEFAULT, AnswerError, Query, QueryError, SortBy, wanted
+from qoemon.top import top as run_top
 
 USAGE, FAILED = 2, 1
+
+USAGE_ERRORS = (
+    UnreadableError,
+    csv.ThetaError,
+    TopicError,
+    PlotError,
+    AnnotationError,
+    ObjectiveError,
+    QueryError,
+)
 
 app = typer.Typer(
     help="Live QoE: what share of your users would call the service good, and what share poor.",
@@ -237,6 +249,26 @@ def simulate(
         progress.end(totals)
 
 
+@app.command("top")
+def top_command(
+    url: Annotated[str, typer.Argument(help="The daemon, or its snapshot.")] = URL_DEFAULT,
+    sort: Annotated[SortBy, typer.Option(help="What the worst is first by.")] = "pow",
+    service: Annotated[str | None, typer.Option(help="Only this service.")] = None,
+    filters: Annotated[
+        list[str] | None, typer.Option("--filter", metavar="LABEL=VALUE", help="Only groups with this; repeatable.")
+    ] = None,
+    window: Annotated[
+        float | None, typer.Option(metavar="DURATION", parser=_seconds, help="Over which window; the shortest.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print one table and end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the groups as JSON and end.")] = False,
+) -> None:
+    """Watch a daemon's groups in the terminal, worst first."""
+    with _failures():
+        query = Query(window_s=window, sort=sort, service=service, labels=wanted(filters or []))
+        asyncio.run(run_top(out, url, query, once=once, as_json=as_json))
+
+
 @app.command()
 def demo(
     for_s: For = None,
@@ -338,9 +370,9 @@ def _failures() -> Iterator[None]:
     """Failures that have words for the reader end in these and an exit code; bugs keep their trace."""
     try:
         yield
-    except* (UnreadableError, csv.ThetaError, TopicError, PlotError, AnnotationError, ObjectiveError) as group:
+    except* USAGE_ERRORS as group:
         _fail(USAGE, *_words(group))
-    except* (AnalyzeError, ListenError, BrokerError, LoadError) as group:
+    except* (AnalyzeError, ListenError, BrokerError, LoadError, AnswerError) as group:
         _fail(FAILED, *_words(group))
     except* KeyboardInterrupt:
         raise typer.Exit(130) from None
