@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs dashboards bench coverage regimes calibration clean
+.PHONY: help demo test check format docs dashboards bench coverage regimes calibration binning clean
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -44,6 +44,9 @@ regimes: $(VENV)/dev  ## measure false alarms and delays of the change detector 
 
 calibration: $(VENV)/dev  ## measure how often the interval of theta contains the truth (2 minutes)
 	$(BIN)/python -m benchmarks.theta_coverage
+
+binning: $(VENV)/dev  ## measure what judging by coarser bins would cost
+	$(BIN)/python -m benchmarks.binning
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

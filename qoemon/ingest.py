@@ -30,7 +30,7 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
 from qoemon.inbox import Inbox, Message
-from qoemon.mqttclient import Broker, hang_up, new_client, paho_client, until_lost
+from qoemon.mqttclient import Broker, hang_up, new_client, paho_client, raise_if_cancelled, until_lost
 from qoemon.mqtterror import explain
 
 if TYPE_CHECKING:
@@ -306,13 +306,6 @@ def backoff_s(failures: int, shortest_s: float, longest_s: float) -> float:
     """
     ceiling_s = shortest_s * 2.0 ** min(failures, 60)
     return random.uniform(shortest_s, min(ceiling_s, longest_s))
-
-
-def raise_if_cancelled() -> None:
-    """Make up for Python 3.11's wait_for, which forgets a cancellation that comes together with a result."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def granted_qos(code: int | ReasonCode) -> int:

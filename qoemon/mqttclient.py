@@ -121,6 +121,13 @@ def paho_client(client: aiomqtt.Client) -> Paho:
     return paho
 
 
+def raise_if_cancelled() -> None:
+    """Make up for Python 3.11's wait_for, which forgets a cancellation that comes together with a result."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 def hang_up(paho: Paho) -> None:
     """Disconnect at once, whatever state the attempt or the connection is in."""
     paho.on_message = None

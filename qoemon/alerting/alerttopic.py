@@ -7,7 +7,6 @@ broker does not stay. Nothing is ever cleared by an empty message, which every s
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +22,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from qoemon.alerting.notice import Notice, document
 from qoemon.alerting.notifier import DeliveryError
-from qoemon.mqttclient import Broker, hang_up, new_client, paho_client
+from qoemon.mqttclient import Broker, hang_up, new_client, paho_client, raise_if_cancelled
 from qoemon.mqtterror import explain
 
 ANSWER_S = 5.0
@@ -61,9 +60,9 @@ class AlertTopic:
         try:
             await self._connect_and_publish(notices)
         except (aiomqtt.MqttError, OSError, UnicodeError) as error:  # UnicodeError: no possible host.
-            _raise_if_cancelled()
+            raise_if_cancelled()
             raise DeliveryError(explain(error)) from error
-        _raise_if_cancelled()
+        raise_if_cancelled()
 
     async def close(self) -> None:
         """Nothing stays open between batches."""
@@ -119,10 +118,3 @@ def _level(value: str) -> str:
 
 def _encoded(char: str) -> str:
     return char if char.isprintable() and char not in " %+#/" else quote(char, safe="")
-
-
-def _raise_if_cancelled() -> None:
-    """Make up for Python 3.11's wait_for, which forgets a cancellation that comes together with a result."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
