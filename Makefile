@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs dashboards bench coverage regimes calibration binning clean
+.PHONY: help demo test retest check format docs dashboards bench coverage regimes calibration binning clean
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -16,6 +16,9 @@ demo: $(VENV)/demo  ## see it work: broker, simulated users, daemon (FOR=60s end
 
 test: $(VENV)/dev  ## all tests; those without their real part say what they need
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+retest: $(VENV)/dev  ## the tests that failed last, one after the other
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 check: $(VENV)/dev  ## lint, types, the sample configuration
 	$(BIN)/ruff check .

@@ -71,18 +71,32 @@ async def test_ready_only_while_subscribed_and_ticked_and_not_draining(tmp_path:
         with broker:
             await until(lambda: daemon.ingest.state.subscribed)
             assert await get(daemon, "/readyz") == Answer(200, "text/plain; charset=utf-8", "ok\n")
-            draining = asyncio.create_task(answers_until_gone(daemon))
-            await asyncio.sleep(0)
-    assert any(answer.status == 503 and "shutting down" in answer.body for answer in await draining)
+            watcher = Watcher(f"{daemon.url}/readyz")
+            draining = asyncio.create_task(watcher.run())
+            await until(lambda: watcher.answers)
+    await draining
+    assert any(answer.status == 503 and "shutting down" in answer.body for answer in watcher.answers)
 
 
-async def answers_until_gone(daemon: Daemon) -> list[Answer]:
-    """What /readyz says until nobody answers any more."""
-    answers = []
-    with contextlib.suppress(OSError, aiohttp.ClientError):
-        while True:
-            answers.append(await get(daemon, "/readyz"))
-    return answers
+class Watcher:
+    """Asks again and again until nobody answers any more, over one connection.
+
+    A connection that is made while a server closes may be left without an answer, so it makes no second one.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.answers: list[Answer] = []
+
+    async def run(self) -> None:
+        once = aiohttp.TCPConnector(limit=1)
+        patience = aiohttp.ClientTimeout(total=5)
+        async with aiohttp.ClientSession(connector=once, timeout=patience) as client:
+            with contextlib.suppress(OSError, aiohttp.ClientError):
+                while True:
+                    async with client.get(self._url) as answer:
+                        text = await answer.text()
+                    self.answers.append(Answer(answer.status, answer.headers["Content-Type"], text))
 
 
 async def test_each_page_has_its_content_type_and_others_are_not_found(unused_port: int) -> None:
