@@ -23,7 +23,9 @@ from qoemon.http import serve
 from qoemon.load import Target, publish
 from qoemon.simulate import SCENARIOS, Population
 from qoemon.table import plain, sparkline
-from qoemon.top import AnswerError, Query, QueryError, top, wanted
+from qoemon.terminal.fetch import AnswerError
+from qoemon.terminal.query import Query, QueryError, wanted
+from qoemon.terminal.top import top
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

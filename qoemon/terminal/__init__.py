@@ -1,0 +1,1 @@
+"""`qoemon top`: a daemon's groups, live in a terminal."""
