@@ -41,6 +41,11 @@ class Monitor:
         self._tick: int | None = None
 
     @property
+    def tick(self) -> int | None:
+        """The newest tick that was entered, in ticks since the epoch; None before the first."""
+        return self._tick
+
+    @property
     def sessions(self) -> int:
         """How many sessions are held."""
         return sum(len(monitor.sessions) for monitor in self._services)

@@ -1,0 +1,1 @@
+"""What was recorded, judged again: replay, charts, tables, and what another configuration would have said."""
