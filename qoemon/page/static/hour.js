@@ -1,0 +1,142 @@
+// The last hour of a group: GoB, PoW and MOS, with the moments at which something changed.
+
+import { axis, colour, faded } from "./plot.js";
+import { clock, percent, score, span, zone } from "./words.js";
+
+// plotly takes times without a zone as they are: these are those of the wall clock here.
+function local(time_s) {
+  const at = new Date(time_s * 1000);
+  return new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
+}
+
+const LEAST_SPAN_S = 30;
+
+function timeAxis(past) {
+  const times = past.times_s;
+  const range = [local(Math.min(times[0], times.at(-1) - LEAST_SPAN_S)), local(times.at(-1))];
+  return axis(`time (${zone()})`, { type: "date", range, tickformatstops: STOPS, nticks: 4, tickangle: 0 });
+}
+
+const STOPS = [
+  { dtickrange: [null, 60000], value: "%H:%M:%S" },
+  { dtickrange: [60000, null], value: "%H:%M" },
+];
+
+const line = (past, column, factor, more) => ({
+  type: "scatter",
+  mode: past.times_s.length < 3 ? "lines+markers" : "lines",
+  x: past.times_s.map(local),
+  y: past[column].map((value) => (value == null ? null : factor * value)),
+  ...more,
+});
+
+// A mark at the top for each change, told in the list of changes: upright lines would hide what they point at.
+function changes(detail, top) {
+  const within = detail.changes.filter((change) => change.time_s >= detail.past.times_s[0]);
+  if (!within.length) return [];
+  return [
+    {
+      type: "scatter",
+      mode: "markers",
+      name: "change",
+      x: within.map((change) => local(change.time_s)),
+      y: within.map(() => top),
+      marker: { symbol: "triangle-down", size: 11, color: colour("text") },
+      cliponaxis: false,
+      text: within.map((change) => `${change.what}: ${change.after}`),
+      hovertemplate: "%{text}<extra></extra>",
+    },
+  ];
+}
+
+const reach = (detail) => {
+  const times = detail.past.times_s;
+  const length = times.at(-1) - times[0];
+  return length > 3500 ? "last hour" : `last ${span(length)}`;
+};
+
+function source(detail) {
+  const older = detail.tick_s < 30 ? `, beyond ${span(60 * detail.tick_s)} each 30 s` : "";
+  const points = `a point each ${detail.tick_s} s${older}; each point is of the last ${detail.base_window}`;
+  return `Kept in the daemon's memory, ${points}`;
+}
+
+export function shares(detail) {
+  const past = detail.past;
+  if (!past.pow.some((value) => value != null)) return null;
+  return {
+    title: `GoB and PoW, ${reach(detail)}`,
+    source: `${source(detail)} (qoemon_gob_ratio, qoemon_pow_ratio and its bounds).`,
+    traces: () => [
+      line(past, "gob", 100, {
+        name: "GoB",
+        line: { color: colour("gob"), width: 2.5, dash: "dash" },
+        hovertemplate: "GoB %{y:.1f} %<extra></extra>",
+      }),
+      line(past, "pow_lower", 100, { hoverinfo: "skip", line: { width: 0 }, mode: "lines", showlegend: false }),
+      line(past, "pow_upper", 100, {
+        hoverinfo: "skip",
+        line: { width: 0 },
+        mode: "lines",
+        fill: "tonexty",
+        fillcolor: faded("pow", 0.25),
+        name: "its bounds",
+      }),
+      line(past, "pow", 100, {
+        name: "PoW",
+        line: { color: colour("pow"), width: 3 },
+        hovertemplate: "PoW %{y:.1f} %<extra></extra>",
+      }),
+      ...changes(detail, 104),
+    ],
+    layout: () => ({
+      hovermode: "x unified",
+      xaxis: timeAxis(past),
+      yaxis: axis("share of users, %", { range: [-2, 106], tickvals: [0, 25, 50, 75, 100] }),
+    }),
+    table: overTime(past, ["GoB", "PoW", "bounds"], (i) => [
+      percent(past.gob[i]),
+      percent(past.pow[i]),
+      `${percent(past.pow_lower[i])} to ${percent(past.pow_upper[i])}`,
+    ]),
+  };
+}
+
+export function opinion(detail) {
+  const past = detail.past;
+  if (!past.mos.some((value) => value != null)) return null;
+  const { low, high } = detail.scale;
+  const room = (high - low) / 40;
+  return {
+    title: `MOS and users, ${reach(detail)}`,
+    source: `${source(detail)} (qoemon_mos, qoemon_window_users).`,
+    traces: () => [
+      line(past, "mos", 1, {
+        name: "MOS",
+        line: { color: colour("mos"), width: 3 },
+        hovertemplate: "MOS %{y:.2f}<extra></extra>",
+      }),
+      line(past, "users", 1, {
+        name: "users (right)",
+        yaxis: "y2",
+        line: { color: colour("muted"), width: 1.5, dash: "dot" },
+        hovertemplate: "%{y} users<extra></extra>",
+      }),
+      ...changes(detail, high + room),
+    ],
+    layout: () => ({
+      hovermode: "x unified",
+      xaxis: timeAxis(past),
+      yaxis: axis("MOS, scale points", { range: [low - room, high + 2 * room], dtick: 1 }),
+      yaxis2: axis("users judged", { ...RIGHT, rangemode: "tozero", tickmode: "auto", nticks: 5 }),
+    }),
+    table: overTime(past, ["MOS", "users"], (i) => [score(past.mos[i]), past.users[i] ?? "–"]),
+  };
+}
+
+const RIGHT = { overlaying: "y", side: "right", showgrid: false };
+
+function overTime(past, head, row) {
+  const newestFirst = past.times_s.map((time, i) => [clock(time), ...row(i)]).reverse();
+  return { head: ["time", ...head], rows: newestFirst };
+}
