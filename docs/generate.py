@@ -1,18 +1,26 @@
-"""Writes docs/metrics.md from what the daemon exports. `make docs`; a test says that the file is up to date."""
+"""Writes the pages that come from the code, and draws the figures: `make docs`. Tests say that all is up to date.
+
+metrics.md comes from what the daemon exports, configuration.md from the schema, figures/*.svg from the core.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from prometheus_client.core import Metric
 
+from docs import figures
+from docs.configuration import configuration_page
 from qoemon import wiring
 from qoemon.config import Config
 from qoemon.core.monitor import Monitor
+from qoemon.core.watch import Watched
 from qoemon.export import IDLE, own_families
 from qoemon.families import families
+from qoemon.watchfamilies import watch_families
 
-METRICS = Path(__file__).with_name("metrics.md")
+DOCS = Path(__file__).parent
 
 _HEAD = """\
 # Metrics
@@ -40,14 +48,21 @@ together, and the usual `process_*` metrics: CPU seconds, memory, open files.
 def metrics_page() -> str:
     """The whole page."""
     plan = wiring.plan(Config())
-    users = _table(families(Monitor(plan).snapshot(0)), ("service", *plan.labels))
+    empty, group = Monitor(plan).snapshot(0), ("service", *plan.labels)
+    users = _table(families(empty), group)
+    watched = _table(watch_families(empty, Watched((), {}, {})), group)
     daemon = _table(own_families(IDLE), ())
-    return f"{_HEAD}\n## Users\n\n{users}\n## The daemon\n\n{daemon}{_PROCESS}"
+    return f"{_HEAD}\n## Users\n\n{users}\n## Alerts and regimes\n\n{watched}\n## The daemon\n\n{daemon}{_PROCESS}"
 
 
-def _table(told: object, group: tuple[str, ...]) -> str:
+def pages() -> dict[str, str]:
+    """The text of each generated page, by its file."""
+    return {"metrics.md": metrics_page(), "configuration.md": configuration_page()}
+
+
+def _table(told: Iterable[Metric], group: tuple[str, ...]) -> str:
     rows = ["| metric | type | labels | what it is |", "|---|---|---|---|"]
-    rows += [_row(metric, group) for metric in told]  # type: ignore[attr-defined]
+    rows += [_row(metric, group) for metric in told]
     return "\n".join(rows) + "\n"
 
 
@@ -61,5 +76,12 @@ def _row(metric: Metric, group: tuple[str, ...]) -> str:
     return f"| `{name}` | {metric.type} | {labels} | {metric.documentation} |"
 
 
+def main() -> None:
+    """Write all of it."""
+    for name, text in pages().items():
+        (DOCS / name).write_text(text)
+    figures.draw(DOCS / "figures")
+
+
 if __name__ == "__main__":
-    METRICS.write_text(metrics_page())
+    main()

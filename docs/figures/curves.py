@@ -1,0 +1,190 @@
+"""What the figures show, as numbers: everything about ratings comes from qoemon.core itself.
+
+The questions are those of Hossfeld et al. 2020, arXiv:2003.12742. What the paper shows with measured videos is
+shown here with simulated ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import msgspec
+import numpy as np
+from scipy import stats
+
+from qoemon import wiring
+from qoemon.config import Config
+from qoemon.core.codec import Codec
+from qoemon.core.mapping import WEB_IQX, RatingModel
+from qoemon.core.monitor import Monitor
+from qoemon.core.rating import Kernel, rating_cdf
+from qoemon.core.scale import ACR5, Counts, Floats
+from qoemon.core.snapshot import Snapshot
+from qoemon.inbox import Message
+from qoemon.simulate import SCENARIOS, Population
+
+OPINIONS = np.linspace(1, 5, 161)
+"""Where CDFs are shown, scale points."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the users of a system answer. ratings (5,) share of each; MOS in scale points; GoB, PoW shares."""
+
+    name: str
+    ratings: Floats
+    mos: float
+    gob: float
+    pow: float
+
+
+def answers(name: str, counts: Counts, kernel: Kernel) -> Answers:
+    """What users say whose conditions are counted so, (B,)."""
+    told = kernel.judge(counts[None])
+    return Answers(name, told.ratings[0], float(told.mos[0]), float(told.gob[0]), float(told.pow[0]))
+
+
+def same_mos() -> tuple[Answers, ...]:
+    """Three services with a MOS of 3.5."""
+    alike, apart = np.array([3.5]), np.array([2.0, 5.0])
+    return (
+        answers("all the same, users much alike (θ .1)", np.array([1]), Kernel(alike, 0.1, scale=ACR5)),
+        answers("all the same, users differ (θ .3)", np.array([1]), Kernel(alike, 0.3, scale=ACR5)),
+        answers("half at MOS 2, half at MOS 5 (θ .3)", np.array([1, 1]), Kernel(apart, 0.3, scale=ACR5)),
+    )
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One condition of each MOS, (M,): standard deviation of its ratings in scale points, GoB and PoW."""
+
+    theta: float
+    mos: Floats
+    sos: Floats
+    gob: Floats
+    pow: Floats
+
+
+def spreads() -> tuple[Spread, ...]:
+    """How users disagree at each MOS, for four theta."""
+    mos = np.linspace(1, 5, 161)
+    return tuple(_spread(theta, mos) for theta in (0.05, 0.1, 0.3, 0.6))
+
+
+def _spread(theta: float, mos: Floats) -> Spread:
+    told = Kernel(mos, theta, scale=ACR5).judge(np.eye(len(mos), dtype=np.int64))
+    return Spread(theta, mos, told.sos, told.gob, told.pow)
+
+
+@dataclass(frozen=True)
+class System:
+    """A system's users: CDFs at OPINIONS, (161,), of their MOS and of their ratings; `exact` where it is known."""
+
+    name: str
+    mos_cdf: Floats
+    beta: Floats
+    exact: Floats | None
+    answers: Answers
+
+
+WAITS = 4001
+"""Quantiles that stand for the distribution of waiting times."""
+
+
+def web() -> tuple[System, ...]:
+    """The paper's Figure 3: log-normal waiting times with a mean of 4 s and different standard deviations."""
+    return tuple(_web(std_s) for std_s in (2.0, 4.0, 8.0))
+
+
+def _web(std_s: float) -> System:
+    sigma = np.sqrt(np.log1p((std_s / 4) ** 2))
+    waits_s = stats.lognorm(sigma, scale=4 * np.exp(-(sigma**2) / 2)).ppf((np.arange(WAITS) + 0.5) / WAITS)
+    mos = WEB_IQX(waits_s)
+    beta, binomial = (
+        rating_cdf(mos, 0.25, OPINIONS, model, ACR5).mean(axis=0)
+        for model in (RatingModel.BETA, RatingModel.BINOMIAL)
+    )
+    told = answers(f"σ = {std_s:g} s", np.ones(WAITS, np.int64), Kernel(mos, 0.25, scale=ACR5))
+    return System(told.name, _cdf(mos, np.ones(WAITS, np.int64)), beta, binomial, told)
+
+
+def _cdf(mos: Floats, counts: Counts) -> Floats:
+    """Share of the conditions with at most each of the OPINIONS."""
+    below = mos[None, :] <= OPINIONS[:, None]
+    return np.asarray(below @ counts / counts.sum())
+
+
+GROUPS = [{"region": region, "cdn": cdn} for region in ("eu", "us") for cdn in ("a", "b")]
+START_S, TICK_S, STEP_S, LENGTH_S = 1_700_000_040, 10, 5, 1200
+WATCHED_S = (300, 650)
+"""When the video figure looks: while all is well, and when eu/a is at its worst before its outage."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """A simulated service, tick by tick, (T,): of the group that suffers, and of all users together.
+
+    minutes    since the start
+    pow_bounds (T, 2) of the group
+    mean_mos   of all users
+    """
+
+    minutes: Floats
+    hit_mos: Floats
+    hit_pow: Floats
+    pow_bounds: Floats
+    mean_mos: Floats
+    all_pow: Floats
+    systems: tuple[System, ...]
+
+
+@cache
+def story() -> Story:
+    """20 minutes of 2,000 simulated users: the CDN of one of four groups degrades, fails, and recovers."""
+    plan = wiring.plan(Config())
+    video = plan.services[0]
+    kernel = video.kernel()
+    rows, systems = [], []
+    for snapshot in snapshots():
+        now_s, tally = snapshot.time_s - START_S, snapshot.services[0].tally
+        groups, counts = list(tally.groups), tally.windows[60]
+        told, everyone = kernel.judge(counts), kernel.judge(counts.sum(axis=0, keepdims=True))
+        hit = groups.index(("eu", "a"))
+        rows.append(
+            (now_s / 60, told.mos[hit], told.pow[hit], *told.pow_bounds[hit], everyone.mos[0], everyone.pow[0])
+        )
+        if now_s in WATCHED_S:
+            name = "all is well" if now_s == WATCHED_S[0] else "the CDN degraded"
+            cdf = rating_cdf(video.judged_at, video.theta, OPINIONS, video.model, video.scale)
+            users = counts[hit]
+            mos_cdf, beta = _cdf(video.judged_at, users), users @ cdf / users.sum()
+            systems.append(System(name, mos_cdf, beta, None, answers(name, users, kernel)))
+    minutes, hit_mos, hit_pow, lower, upper, mean_mos, all_pow = np.array(rows).T
+    return Story(minutes, hit_mos, hit_pow, np.column_stack([lower, upper]), mean_mos, all_pow, tuple(systems))
+
+
+@cache
+def snapshots() -> tuple[Snapshot, ...]:
+    """What the core says at each tick, from the first full minute on."""
+    return tuple(_snapshots())
+
+
+def _snapshots() -> Iterator[Snapshot]:
+    plan = wiring.plan(Config())
+    codec, monitor = Codec(plan), Monitor(plan)
+    crowd = Population(GROUPS, sessions=2000, scenario=SCENARIOS["demo"], seed=1, start_s=START_S)
+    for elapsed_s in range(STEP_S, LENGTH_S + 1, STEP_S):
+        # What is reported at a tick's very end still belongs to it.
+        messages = list(_messages(crowd, elapsed_s))
+        monitor.apply(codec.decode(messages).batch, START_S + elapsed_s - 0.001)
+        if elapsed_s % TICK_S == 0 and elapsed_s >= 60:
+            yield monitor.snapshot(START_S + elapsed_s)
+
+
+def _messages(crowd: Population, elapsed_s: int) -> Iterator[Message]:
+    for reported in crowd.step(START_S + elapsed_s):
+        topic = "/".join(["qoe/v1", reported.service, *reported.labels.values()])
+        payload = msgspec.json.encode(reported.report)
+        yield Message(topic, payload, START_S + elapsed_s - 0.001, 1, 1, 1)
