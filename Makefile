@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test retest check format docs dashboards bench coverage regimes calibration binning clean
+.PHONY: help demo test retest check audit format docs dashboards bench coverage regimes calibration binning fuzz clean
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -20,18 +20,23 @@ test: $(VENV)/dev  ## all tests; those without their real part say what they nee
 retest: $(VENV)/dev  ## the tests that failed last, one after the other
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
-check: $(VENV)/dev  ## lint, types, the sample configuration
+check: $(VENV)/dev  ## lint, types, the sample configuration, the audit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/qoemon check -c config/qoemon.yaml
+	$(BIN)/python .ci/audit.py
+
+audit: $(VENV)/dev  ## ask the database of vulnerabilities about all dependencies
+	@$(BIN)/python .ci/audit.py
 
 format: $(VENV)/dev  ## put the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/dev  ## write the generated pages
-	$(BIN)/python docs/generate.py
+docs: $(VENV)/dev  ## write the generated pages, draw the figures, build the site into site/
+	$(BIN)/python -m docs.generate
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/dev  ## what one core does: reports a second, a tick
 	$(BIN)/python -m benchmarks.core
@@ -51,8 +56,12 @@ calibration: $(VENV)/dev  ## measure how often the interval of theta contains th
 binning: $(VENV)/dev  ## measure what judging by coarser bins would cost
 	$(BIN)/python -m benchmarks.binning
 
+fuzz: $(VENV)/dev  ## five million wrong messages against codec, topics and core (10 minutes)
+	$(BIN)/python -m benchmarks.fuzz
+	$(BIN)/python -m benchmarks.guided
+
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Debian and Ubuntu ship python3 without the parts that make virtual environments.

@@ -16,8 +16,10 @@ from qoemon.config import Config
 from qoemon.core.watch import Watch
 from qoemon.evaluate import Evaluator
 from qoemon.http import Board, application, serve
+from qoemon.httpstate import HttpState
 from qoemon.inbox import Inbox
 from qoemon.ingest import Ingest
+from qoemon.webconfig import WebConfig
 
 LOG = logging.getLogger("qoemon")
 
@@ -32,11 +34,14 @@ class Daemon:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._plan = wiring.plan(config)
+        http = HttpState()
+        self._web = WebConfig(config.http.web_config_file, http)
         self.board = Board()
         self._inbox = Inbox(config.limits.inbox_messages, config.limits.inbox_bytes)
         self.ingest = Ingest(wiring.broker(config), self._inbox)
         watch = Watch(self._plan, wiring.rules(config), config.regimes.core)
         self.evaluator = Evaluator(self._plan, watch, self._inbox, self.ingest, self.board)
+        self.evaluator.http = http
         self._draining = False
         self.port = 0
         """The HTTP port, once started."""
@@ -45,7 +50,7 @@ class Daemon:
     def url(self) -> str:
         """Where this daemon's HTTP side is, once started."""
         host = self._config.http.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return f"{self._web.now().scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -55,8 +60,9 @@ class Daemon:
         """
         http = self._config.http
         try:
-            app = application(self.board, self.alive, self.ready)
-            runner, self.port = await serve(app, http.host, http.port)
+            app = application(self.board, self.alive, self.ready, self.evaluator.ticked)
+            most = self._config.limits.http_connections
+            runner, self.port = await serve(app, http.host, http.port, self._web, self.evaluator.http, most)
         except OSError as error:
             raise ListenError(f"cannot listen on {http.host}:{http.port}: {error.strerror or error}") from None
         LOG.info("serving on %s", self.url)

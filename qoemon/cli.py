@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import math
 import ssl
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -35,12 +34,17 @@ from qoemon.demo import GROUPS
 from qoemon.demo import demo as run_demo
 from qoemon.embedded import BrokerError
 from qoemon.load import LoadError, Progress, Target, TopicError, Totals, publish
+from qoemon.printable import log_to_stderr
 from qoemon.prometheus.alertrule import AnnotationError
 from qoemon.prometheus.slo import ObjectiveError
+from qoemon.recording import RecordingError
+from qoemon.report.commands import COMMANDS as ON_RECORDINGS
+from qoemon.report.record import RecordError
 from qoemon.sections.mistake import ConfigError
 from qoemon.simulate import SCENARIOS, Population
-from qoemon.top import URL_DEFAULT, AnswerError, Query, QueryError, SortBy, wanted
-from qoemon.top import top as run_top
+from qoemon.terminal.fetch import URL_DEFAULT, AnswerError
+from qoemon.terminal.query import Query, QueryError, SortBy, wanted
+from qoemon.terminal.top import top as run_top
 
 USAGE, FAILED = 2, 1
 
@@ -81,6 +85,15 @@ For = Annotated[
 Seed = Annotated[int, typer.Option(help="The same seed, the same users.")]
 
 
+def _failing_in_words(command: Callable[..., None]) -> Callable[..., None]:
+    @wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        with _failures():
+            command(*args, **options)
+
+    return run
+
+
 def main() -> None:
     """Entry point of the command `qoemon`."""
     app()
@@ -99,11 +112,7 @@ def _common(
 def run(config: ConfigFile = None) -> None:
     """Be the daemon: take reports from the broker, serve what users would say."""
     settings = _load(config)
-    logging.basicConfig(
-        level=settings.log.level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    log_to_stderr(settings.log.level.upper(), "%(asctime)s %(levelname)s %(name)s: %(message)s")
     with _failures():
         asyncio.run(run_daemon(settings))
 
@@ -169,6 +178,10 @@ def _theta(*args: Any, **options: Any) -> None:
 def _fit(*args: Any, **options: Any) -> None:
     with _failures():
         fit_command(*args, **options)
+
+
+for _name, _command in ON_RECORDINGS.items():
+    app.command(_name)(_failing_in_words(_command))
 
 
 @app.command()
@@ -277,7 +290,7 @@ def demo(
     port: Annotated[int, typer.Option(min=0, max=65535, help="HTTP port; 0 takes a free one.")] = 0,
 ) -> None:
     """See it work: a broker, simulated users who suffer a degradation, and the daemon, all on this machine."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    log_to_stderr("WARNING", "%(levelname)s %(name)s: %(message)s")
     with _failures():
         asyncio.run(run_demo(out, for_s=for_s, sessions=sessions, seed=seed, http_port=port))
 
@@ -372,7 +385,9 @@ def _failures() -> Iterator[None]:
         yield
     except* USAGE_ERRORS as group:
         _fail(USAGE, *_words(group))
-    except* (AnalyzeError, ListenError, BrokerError, LoadError, AnswerError) as group:
+    except* ConfigError as group:
+        _fail(USAGE, *_words(group), "nothing was started")
+    except* (AnalyzeError, ListenError, BrokerError, LoadError, AnswerError, RecordingError, RecordError) as group:
         _fail(FAILED, *_words(group))
     except* KeyboardInterrupt:
         raise typer.Exit(130) from None

@@ -24,6 +24,7 @@ from qoemon.sections.setting import (
     Broken,
     Bytes,
     Count,
+    File,
     Host,
     Label,
     Seconds,
@@ -34,6 +35,7 @@ from qoemon.sections.setting import (
     number,
 )
 from qoemon.sections.validation import validated
+from qoemon.sections.web import WebFile
 
 T = TypeVar("T")
 
@@ -68,6 +70,9 @@ class Http(Section):
 
     host: Host = key("Address to listen on; 0.0.0.0 or :: for all.", "127.0.0.1")
     port: HttpPort = key("Port to listen on; 0 takes a free one.", 9877)
+    web_config_file: File | None = key(
+        "Web configuration file of Prometheus' format: TLS, users, headers; null is plain HTTP without users.", None
+    )
 
 
 class Limits(Section):
@@ -82,6 +87,11 @@ class Limits(Section):
         "Label sets, each of which is some fifty time series; more go to one group named other.", 1000
     )
     label_length: Count = key("Characters in a label value; a report with more is rejected.", 128)
+    http_connections: Count = key(
+        "Connections to the HTTP port at once, at most half of the files that the process may open; for one more, "
+        "the one idle for longest is closed.",
+        512,
+    )
 
     def rules(self) -> Iterator[Broken]:
         """One message fits the inbox."""
@@ -210,7 +220,10 @@ DEFAULT = Config()
 
 def load(path: Path, env: Mapping[str, str] = os.environ) -> Config:
     """The configuration in that file; ConfigError with all the mistakes in it."""
-    return validated(yamlfile.read(path, env), Config)
+    config = validated(yamlfile.read(path, env), Config)
+    if config.http.web_config_file is not None:
+        validated(yamlfile.read(config.http.web_config_file, env), WebFile)  # It has its mistakes told here too.
+    return config
 
 
 def schema() -> dict[str, Any]:

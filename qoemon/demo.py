@@ -28,6 +28,19 @@ _STORY_S = 120.0
 
 _REPORT_EVERY_S = 2.0
 
+_ALERT = {
+    "name": "ManyPoorRatings",
+    "enter": 0.25,
+    "leave": 0.18,
+    "for": "4s",
+    "min_sessions": 20,
+    "severity": "page",
+    "annotations": {
+        "summary": "{pow:.0%} of {users} users of {service} would say poor or worse",
+        "runbook": "Compare {cdn} with the other CDN in {region}; if only {cdn} is hit, move its traffic away.",
+    },
+}
+
 
 async def demo(console: Console, *, for_s: float | None, sessions: int, seed: int, http_port: int) -> None:
     """Run until for_s has passed, or a signal comes; LoadError, BrokerError, ListenError if a part fails."""
@@ -66,6 +79,8 @@ def _config(port: int, http_port: int) -> Config:
             "mqtt": {"host": "127.0.0.1", "port": port, "version": "3.1.1"},
             "sessions": {"tick": f"{_TICK_S}s", "rating_interval": _WINDOW, "timeout": "60s", "min_active": "2s"},
             "windows": [_WINDOW, "1m"],
+            "regimes": {"dwell": 2},
+            "alerts": [_ALERT],
             "http": {"port": http_port},
         }
     )
@@ -90,7 +105,7 @@ async def _show(console: Console, daemon: Daemon, population: Population, port: 
                     worst.see(told)
                     screen.update(_screen(told, daemon, population, port), refresh=True)
     finally:
-        console.print(worst.told(), style="bold", soft_wrap=True)
+        console.print(worst.told(), style="bold", soft_wrap=True, markup=False)
 
 
 def _screen(told: dict[str, Any], daemon: Daemon, population: Population, port: int) -> Group:
@@ -98,6 +113,7 @@ def _screen(told: dict[str, Any], daemon: Daemon, population: Population, port: 
     return Group(
         groups_table(told, _WINDOW, title),
         legend(["1", "2", "3", "4", "5"]),
+        Text(f"page      {daemon.url}/", style="bold"),
         Text(f"metrics   {daemon.url}/metrics", style="dim"),
         Text(f"snapshot  {daemon.url}/api/v1/snapshot", style="dim"),
         Text(f"broker    mqtt://127.0.0.1:{port}  topics qoe/v1/{{service}}/{{region}}/{{cdn}}", style="dim"),

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 
 from qoemon.alerting.notice import Notice
 from qoemon.alerting.notifier import Notifier
@@ -23,8 +24,10 @@ from qoemon.core.report import Reject
 from qoemon.core.watch import Watch
 from qoemon.export import Exporter, Vitals
 from qoemon.http import Board
+from qoemon.httpstate import HttpState
 from qoemon.inbox import Inbox, Message
 from qoemon.ingest import Ingest
+from qoemon.page.history import History
 
 LOG = logging.getLogger("qoemon.evaluate")
 
@@ -54,8 +57,11 @@ class Evaluator:
         self._inbox, self._ingest, self._board, self._clock = inbox, ingest, board, clock
         self._codec, self._monitor, self._exporter = Codec(plan), Monitor(plan), Exporter()
         self._watch = watch
+        self._history = History(plan.timing.tick_s)
         self.notifier = Notifier(())
         """Who is told; set once it is known where this daemon can be reached."""
+        self.http = HttpState()
+        """How it goes with those who ask; set by whoever serves them."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="evaluate")
         self._rejected: Counter[Reject] = Counter()
         self._shown_s: dict[Reject, float] = {}
@@ -128,7 +134,8 @@ class Evaluator:
         began_s = time.perf_counter()
         snapshot = self._monitor.snapshot(tick_s)
         watched = self._watch.see(snapshot)
-        self._board.newest = self._exporter.publish(snapshot, watched, vitals)
+        past = self._history.see(snapshot, watched)
+        self._board.newest = self._exporter.publish(snapshot, watched, vitals, past)
         told = notices(snapshot, watched)
         self._exporter.observe_tick(time.perf_counter() - began_s)
         return told
@@ -158,6 +165,8 @@ class Evaluator:
             messages=state.messages_total,
             message_bytes=state.message_bytes_total,
             retained_ignored=state.retained_ignored_total,
+            bad_topics=state.bad_topics_total,
+            stale_acks=state.stale_acks_total,
             last_message_age_s=None
             if state.last_message_s is None
             else max(0.0, self._clock() - state.last_message_s),
@@ -170,4 +179,5 @@ class Evaluator:
             tick_lag_s=tick_lag_s,
             ticks_skipped=self._skipped,
             receivers=self.notifier.states,
+            http=deepcopy(self.http),
         )

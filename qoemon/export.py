@@ -16,6 +16,8 @@ from qoemon.core.report import Reject
 from qoemon.core.snapshot import Snapshot
 from qoemon.core.watch import Watched
 from qoemon.families import families
+from qoemon.httpstate import HttpState, http_families
+from qoemon.page.history import NO_PAST, Past
 from qoemon.view import view
 from qoemon.watchfamilies import receiver_families, watch_families
 
@@ -34,6 +36,8 @@ class Vitals:
     messages: int
     message_bytes: int
     retained_ignored: int
+    bad_topics: int
+    stale_acks: int
     last_message_age_s: float | None
     inbox_messages: int
     inbox_bytes: int
@@ -44,6 +48,7 @@ class Vitals:
     tick_lag_s: float
     ticks_skipped: int
     receivers: tuple[ReceiverState, ...]
+    http: HttpState
 
 
 IDLE = Vitals(
@@ -55,6 +60,8 @@ IDLE = Vitals(
     messages=0,
     message_bytes=0,
     retained_ignored=0,
+    bad_topics=0,
+    stale_acks=0,
     last_message_age_s=0.0,
     inbox_messages=0,
     inbox_bytes=0,
@@ -65,6 +72,7 @@ IDLE = Vitals(
     tick_lag_s=0.0,
     ticks_skipped=0,
     receivers=(),
+    http=HttpState(),
 )
 """A daemon that has just begun."""
 
@@ -75,6 +83,7 @@ class Published:
 
     snapshot: Snapshot
     watched: Watched
+    past: Past
     metrics: bytes
     json: bytes
 
@@ -99,12 +108,13 @@ class Exporter:
         """Note how long a whole tick took; shown from the next one on."""
         self._tick_s.observe(took_s)
 
-    def publish(self, snapshot: Snapshot, watched: Watched, vitals: Vitals) -> Published:
-        """The tick as readers will get it."""
+    def publish(self, snapshot: Snapshot, watched: Watched, vitals: Vitals, past: Past = NO_PAST) -> Published:
+        """The tick as readers will get it; past is what came before it."""
         self._now.families = [*families(snapshot), *watch_families(snapshot, watched), *own_families(vitals)]
         return Published(
             snapshot=snapshot,
             watched=watched,
+            past=past,
             metrics=prometheus_client.generate_latest(self._registry),
             json=msgspec.json.encode(view(snapshot, watched)),
         )
@@ -131,6 +141,7 @@ def own_families(vitals: Vitals) -> Iterator[Metric]:
     yield rejected
     yield from _gauges(vitals)
     yield from _counters(vitals)
+    yield from http_families(vitals.http)
     yield from receiver_families(vitals.receivers)
 
 
@@ -158,6 +169,12 @@ def _counters(vitals: Vitals) -> Iterator[Metric]:
         ("qoemon_messages", "MQTT messages that arrived.", vitals.messages),
         ("qoemon_message_bytes", "Payload bytes that arrived.", vitals.message_bytes),
         ("qoemon_messages_retained", "Retained messages, ignored as old news.", vitals.retained_ignored),
+        ("qoemon_messages_bad_topic", "Messages ignored as their topic is no text or too long.", vitals.bad_topics),
+        (
+            "qoemon_acks_stale",
+            "Messages taken in whose connection ended before they could be acknowledged.",
+            vitals.stale_acks,
+        ),
         ("qoemon_messages_dropped", "QoS 0 messages lost because the inbox was full.", vitals.dropped),
         ("qoemon_messages_withheld", "QoS 1 messages left with the broker as the inbox was full.", vitals.withheld),
         ("qoemon_mqtt_connects", "Connections made to the broker.", vitals.connects),

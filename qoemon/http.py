@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from qoemon.export import Published
+from qoemon.gate import Gate
+from qoemon.guard import Guard
+from qoemon.httpstate import HttpState
+from qoemon.listen import Listener, beyond_loopback, bound
+from qoemon.page.routes import Page
+from qoemon.webconfig import Web, WebConfig
+
+LOG = logging.getLogger("qoemon.http")
+
+MOST_CONNECTIONS = 512
+"""By default."""
+
+_LAST_ANSWERS_S = 5.0
+"""Whoever has asked when the daemon ends gets an answer within this time."""
 
 Problems = Callable[[], list[str]]
 """Reasons why not, in words; none when all is well."""
@@ -20,8 +36,13 @@ class Board:
         self.newest: Published | None = None
 
 
-def application(board: Board, alive: Problems, ready: Problems) -> web.Application:
-    """The routes. alive: what is wrong with the process; ready: why its numbers should not be relied on yet."""
+def application(board: Board, alive: Problems, ready: Problems, ticked: asyncio.Condition) -> web.Application:
+    """The routes, those of the page included.
+
+    alive   what is wrong with the process
+    ready   why its numbers should not be relied on yet
+    ticked  notified after each tick
+    """
 
     async def metrics(_: web.Request) -> web.Response:
         newest = _newest(board)
@@ -36,30 +57,17 @@ def application(board: Board, alive: Problems, ready: Problems) -> web.Applicati
     async def readyz(_: web.Request) -> web.Response:
         return _verdict(ready())
 
-    async def index(_: web.Request) -> web.Response:
-        return web.Response(text=_INDEX)
-
     app = web.Application()
     app.add_routes(
         [
-            web.get("/", index),
             web.get("/metrics", metrics),
             web.get("/api/v1/snapshot", snapshot),
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
         ]
     )
+    Page(lambda: board.newest, ready, ticked).add_to(app)
     return app
-
-
-_INDEX = """\
-qoemon
-
-/metrics           for Prometheus
-/api/v1/snapshot   the same numbers as JSON
-/healthz           whether the process is well
-/readyz            whether it is subscribed and its numbers are fresh
-"""
 
 
 def _newest(board: Board) -> Published:
@@ -74,14 +82,57 @@ def _verdict(problems: list[str]) -> web.Response:
     return web.Response(text="ok\n")
 
 
-async def serve(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, int]:
-    """Start to listen; the runner, for its cleanup(), and the port that it got. OSError if that fails."""
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+class Serving:
+    """The HTTP side as long as it is up."""
+
+    def __init__(self, runner: web.AppRunner, listener: Listener, guard: Guard) -> None:
+        self._runner, self._listener, self._guard = runner, listener, guard
+
+    async def cleanup(self) -> None:
+        """Let nobody in any more, answer those who have asked, and end."""
+        self._listener.close()
+        self._guard.close()
+        await self._runner.cleanup()
+
+
+async def serve(
+    app: web.Application,
+    host: str,
+    port: int,
+    config: WebConfig | None = None,
+    state: HttpState | None = None,
+    most: int = MOST_CONNECTIONS,
+) -> tuple[Serving, int]:
+    """Start to listen; what is up, for its cleanup(), and the port that it got. OSError if that fails.
+
+    config  TLS, users and headers; None is none of them
+    state   where connections and refusals are counted
+    most    connections at a time
+    """
+    state = state or HttpState()
+    config = config or WebConfig(None, state)
+    sockets = await bound(host, port)
+    Gate(config, state).guard(app)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_LAST_ANSWERS_S)
     await runner.setup()
-    site = web.TCPSite(runner, host, port)
-    try:
-        await site.start()
-    except BaseException:
-        await runner.cleanup()
-        raise
-    return runner, runner.addresses[0][1]
+    assert runner.server is not None, "it was set up"  # noqa: S101 - for the type checker
+    guard = Guard(most, state)
+    _warn_if_open(beyond_loopback(sockets), config.now())
+    return Serving(runner, Listener(sockets, guard, runner.server, config), guard), sockets[0].getsockname()[1]
+
+
+def _warn_if_open(addresses: list[str], web: Web) -> None:
+    if not addresses:
+        return
+    where = ", ".join(addresses)
+    if web.open:
+        LOG.warning(
+            "whoever reaches %s may read all of it: ask for a password or a certificate by http.web_config_file, "
+            "or set http.host to 127.0.0.1",
+            where,
+        )
+    elif web.tls is None:
+        LOG.warning(
+            "passwords are sent to %s for all on the way to read: add tls_server_config to http.web_config_file",
+            where,
+        )

@@ -30,8 +30,8 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
 from qoemon.inbox import Inbox, Message
-from qoemon.mqttclient import Broker, hang_up, new_client, paho_client, raise_if_cancelled, until_lost
-from qoemon.mqtterror import explain
+from qoemon.mqttclient import Broker, Link, hang_up, new_client, paho_client, raise_if_cancelled
+from qoemon.mqtterror import LinkError, explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -47,6 +47,9 @@ REPEAT_S = 60.0
 REFUSED = 0x80
 """SUBACK codes from here on are refusals; below they are the granted QoS."""
 
+
+MAX_TOPIC = 4096
+"""Characters; the inbox bounds the bytes of payloads only."""
 
 NO_FILTER = "qoemon/no/such/filter"
 """What nobody subscribed to, to be unsubscribed from."""
@@ -68,7 +71,7 @@ class IngestState:
     """Their payloads."""
     retained_ignored_total: int = 0
     bad_topics_total: int = 0
-    """Messages whose topic is not UTF-8: ignored."""
+    """Messages whose topic is empty, not UTF-8 or longer than MAX_TOPIC: ignored."""
     acks_total: int = 0
     stale_acks_total: int = 0
     """Acknowledgements that came after their connection had ended: those messages are delivered again."""
@@ -96,6 +99,12 @@ class Ingest:
         """Since when this connection stands, by the monotonic clock; None before."""
         self._unacknowledged = 0
         """QoS 1 messages stored on this connection and not acknowledged yet."""
+        self._in_flight: set[int] = set()
+        """Identifiers of QoS 1 messages that came first on this connection and are not acknowledged yet."""
+        self._overrun = False
+        """The broker has sent more than receive_maximum, and we have said so."""
+        self._had_session = False
+        """The broker had a session of ours to keep."""
         self._withholding = False
         self._resuming = False
         """We ended the connection ourselves, to be sent what was withheld on it."""
@@ -126,6 +135,7 @@ class Ingest:
                 self.state.stale_acks_total += 1
                 continue
             self._paho.ack(message.mid, message.qos)
+            self._in_flight.discard(message.mid)
             self.state.acks_total += 1
             self._unacknowledged -= 1
         if self._withholding and self._unacknowledged == 0 and not self._resuming:
@@ -138,14 +148,17 @@ class Ingest:
         """
         self._connected_s = None
         client = await new_client(self.broker)
+        link = Link(client)
         paho = self._begin(client)
         try:
             # Not `async with`: its end waits up to ANSWER_S for a broker that may be gone, then raises what
             # hides that we were cancelled.
-            await client.__aenter__()
-            raise_if_cancelled()
-            self._connected()
-            await self._subscribe_and_wait(client)
+            await link.unless_lost(client.__aenter__())
+            self._connected(kept=link.session_present)
+            filters = [(one, int(self.broker.qos)) for one in self.broker.filters]
+            # The broker may hang up instead of answering.
+            self._subscribed([granted_qos(code) for code in await link.unless_lost(client.subscribe(filters))])
+            await link.until_lost()
         finally:
             self._paho = None
             self.state.connected = self.state.subscribed = False
@@ -158,37 +171,41 @@ class Ingest:
         paho.on_message = self._on_message
         self._connection += 1
         self._unacknowledged = 0
+        self._in_flight = set()
         self._withholding = False
         # What overload makes us do again and again is not news.
         self._log_level = logging.DEBUG if self._resuming else logging.INFO
         self._resuming = False
         return paho
 
-    def _connected(self) -> None:
+    def _connected(self, *, kept: bool) -> None:
         self._connected_s = time.monotonic()
         self.state.connected = True
         self.state.connects_total += 1
-        broker, level = self.broker, self._log_level
-        LOG.log(level, "connected to %s as client %s, MQTT %s", broker, broker.client_id, broker.version)
-
-    async def _subscribe_and_wait(self, client: aiomqtt.Client) -> NoReturn:
-        # The broker may hang up instead of answering the subscribe: watch for both.
-        lost = asyncio.create_task(until_lost(client), name="qoemon.ingest.lost")
-        filters = [(one, int(self.broker.qos)) for one in self.broker.filters]
-        subscribing = asyncio.create_task(client.subscribe(filters), name="qoemon.ingest.subscribe")
-        try:
-            await asyncio.wait({lost, subscribing}, return_when=asyncio.FIRST_COMPLETED)
-            if not lost.done():
-                self._subscribed([granted_qos(code) for code in subscribing.result()])
-            await lost
-        finally:
-            lost.cancel()
-            subscribing.cancel()
-            await asyncio.gather(lost, subscribing, return_exceptions=True)
-        raise AssertionError("until_lost ended without saying why")
+        broker, session = self.broker, "our stored session" if kept else "a new session"
+        LOG.log(
+            self._log_level,
+            "connected to %s as client %s, MQTT %s, %s",
+            broker,
+            broker.client_id,
+            broker.version,
+            session,
+        )
+        if self._had_session and not kept:
+            LOG.warning(
+                "%s has forgotten our session: messages that waited there for us are lost, unless clients "
+                "send them again; keep sessions longer there, and on disk",
+                broker,
+            )
 
     def _subscribed(self, grants: Sequence[int]) -> None:
         """Judge what the broker granted for each filter: a QoS, or a refusal."""
+        if len(grants) != len(self.broker.filters):
+            asked = len(self.broker.filters)
+            raise LinkError(
+                f"the broker answers {len(grants)} subscriptions where we asked for {asked}: it is broken"
+            )
+        self._had_session = True
         granted = list(zip(self.broker.filters, grants, strict=True))
         refused = [name for name, grant in granted if grant >= REFUSED]
         lower = [name for name, grant in granted if grant < self.broker.qos]
@@ -236,9 +253,27 @@ class Ingest:
         if topic is None:
             paho.ack(message.mid, message.qos)
             return
+        if message.qos > 0 and not message.dup:  # Some brokers deliver again on the same connection.
+            self._check_identifier(message.mid)
         self.state.last_message_s = arrival_s
         payload = bytes(message.payload)
         self._store(Message(topic, payload, arrival_s, message.qos, message.mid, self._connection))
+
+    def _check_identifier(self, mid: int) -> None:
+        """Refuse what would make acknowledgements ambiguous; say when the broker sends more than we allowed.
+
+        raises   LinkError
+        """
+        if mid in self._in_flight:
+            raise LinkError(
+                f"the broker uses packet identifier {mid} again before we acknowledged it: it is broken"
+            )
+        self._in_flight.add(mid)
+        most = self.broker.receive_maximum
+        # Taken all the same: mosquitto does it too, and the inbox is bounded.
+        if self.broker.version == "5" and len(self._in_flight) == most + 1 and not self._overrun:
+            self._overrun = True
+            LOG.warning("%s sends more than receive_maximum %d messages without acknowledgement", self.broker, most)
 
     def _topic(self, message: MQTTMessage) -> str | None:
         """The message's topic; None, and counted, if the message is to be ignored."""
@@ -246,10 +281,13 @@ class Ingest:
             self.state.retained_ignored_total += 1
             return None
         try:
-            return message.topic
+            topic = message.topic
         except UnicodeDecodeError:
-            self.state.bad_topics_total += 1
-            return None
+            topic = ""
+        if 0 < len(topic) <= MAX_TOPIC:
+            return topic
+        self.state.bad_topics_total += 1
+        return None
 
     def _store(self, message: Message) -> None:
         if self._withholding and message.qos > 0:

@@ -8,17 +8,26 @@ import logging
 import socket
 import ssl
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import aiomqtt
 from paho.mqtt.client import Client as Paho
+from paho.mqtt.client import ConnectFlags, DisconnectFlags
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
-from qoemon.mqtterror import ANSWER_S
+from qoemon.mqtterror import ANSWER_S, LinkError, explain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
+
+T = TypeVar("T")
+
+MAX_PACKET_BYTES = 2**24
+"""The largest packet that we take, 16 MiB: far more than reports need, and far less than there is memory."""
 
 # paho logs every packet, and each failure that we report in our own words.
 PAHO_LOG = logging.getLogger("qoemon.ingest.paho")
@@ -103,22 +112,25 @@ def session_options(broker: Broker) -> dict[str, Any]:
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = broker.session_expiry_s
     properties.ReceiveMaximum = broker.receive_maximum
+    # The broker drops what is larger, instead of sending it on each connection anew.
+    properties.MaximumPacketSize = MAX_PACKET_BYTES
     # paho's default would wipe the session on the first connect of each process.
     return {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": False, "properties": properties}
 
 
 def paho_client(client: aiomqtt.Client) -> Paho:
-    """The paho client inside: the one private name that we use of aiomqtt.
+    """The paho client inside: the one private name that we use of aiomqtt; of paho, Link uses two.
 
-    raises   RuntimeError if this aiomqtt does not have it
+    raises   RuntimeError if these versions do not have them
     """
     paho = getattr(client, "_client", None)
-    if not isinstance(paho, Paho):
-        raise RuntimeError(
-            f"aiomqtt {aiomqtt.__version__} keeps no paho client in Client._client, without which messages "
-            "cannot be acknowledged late: install a version of aiomqtt that qoemon's package metadata allows"
-        )
-    return paho
+    if isinstance(paho, Paho) and hasattr(paho, "_in_packet") and hasattr(paho, "_in_messages"):
+        return paho
+    raise RuntimeError(
+        f"aiomqtt {aiomqtt.__version__} keeps no paho client in Client._client, or one that does not tell what it "
+        "reads, so messages cannot be acknowledged late and bounded: install a version of aiomqtt that qoemon's "
+        "package metadata allows"
+    )
 
 
 def raise_if_cancelled() -> None:
@@ -145,17 +157,136 @@ def _come_too_late(_paho: Paho, _userdata: Any, _socket: Any) -> NoReturn:
     raise ConnectionAbortedError("connected after the attempt had been given up")
 
 
-async def until_lost(client: aiomqtt.Client) -> NoReturn:
-    """Wait for the end of the connection.
+class Link:
+    """The end of a connection, with its reason, from the first byte on.
 
-    raises   MqttError with the reason as its cause
+    aiomqtt looks for the end only after the CONNACK. And where paho stumbles over what it reads, it stumbles again
+    at every byte that follows; and it makes room for whatever a packet announces. So its callbacks and its reading
+    are wrapped here, before the client connects.
+
+    session_present  whether the broker kept our session, by its CONNACK
     """
-    await anext(client.messages)
-    raise AssertionError("aiomqtt queued a message, so its on_message was not replaced")
+
+    _on_connected: Any  # paho's types know its first callback API only.
+
+    def __init__(self, client: aiomqtt.Client) -> None:
+        self.session_present = False
+        self._lost: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
+        self._answered = False
+        self._paho = paho = paho_client(client)
+        self._on_connected = paho.on_connect
+        paho.on_connect = self._on_connect
+        paho.on_disconnect = self._on_disconnect
+        paho.loop_read = self._guarded(paho.loop_read)  # type: ignore[method-assign]
+        paho.loop_write = self._guarded(paho.loop_write)  # type: ignore[method-assign]
+
+    async def until_lost(self) -> NoReturn:
+        """Wait for the end of the connection; MqttError says why."""
+        await asyncio.wait({self._lost})
+        raise self._reason()
+
+    async def unless_lost(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the work returns; MqttError if the connection ends before."""
+        task = asyncio.create_task(work, name="qoemon.ingest.link")
+        try:
+            either: set[asyncio.Future[Any]] = {task, self._lost}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if self._lost.done():
+                raise self._reason()
+            return task.result()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def end(self, error: Exception) -> None:
+        """End the connection for this reason, if it has not ended yet."""
+        if self._lost.done():
+            return
+        self._lost.set_exception(error)
+        self._lost.exception()  # If we are just being cancelled, nobody else asks for it.
+        unread = self._paho.socket()
+        if isinstance(unread, socket.socket):  # So that paho's next write closes it, whatever waits to be read.
+            with contextlib.suppress(OSError):
+                unread.shutdown(socket.SHUT_RDWR)
+
+    def _reason(self) -> aiomqtt.MqttError:
+        error = self._lost.exception()
+        if isinstance(error, aiomqtt.MqttError):
+            return error
+        wrapped = aiomqtt.MqttError()
+        wrapped.__cause__ = error
+        return wrapped
+
+    def _guarded(self, work: Callable[[], MQTTErrorCode]) -> Callable[..., MQTTErrorCode]:
+        def guarded(*_: Any) -> MQTTErrorCode:
+            try:
+                code = work()
+                self._check_packet()
+            except (OSError, aiomqtt.MqttError) as error:
+                self.end(error)
+            except Exception as error:  # noqa: BLE001 - whatever paho stumbles over in a malformed packet
+                self.end(LinkError(f"{NOT_MQTT} ({type(error).__name__}: {error})"))
+            else:
+                return code
+            return MQTTErrorCode.MQTT_ERR_CONN_LOST
+
+        return guarded
+
+    def _check_packet(self) -> None:
+        """Refuse the packet that is being read if it needs too much memory; all of it is not there yet."""
+        announced = self._paho._in_packet["remaining_length"]
+        if announced > MAX_PACKET_BYTES:
+            raise LinkError(
+                f"the broker sends a packet of {announced} bytes, at most {MAX_PACKET_BYTES} are taken: limit the "
+                "size of messages at the broker, or check that the port is a broker's"
+            )
+        if self._paho._in_messages:  # paho would keep them until the broker says the word.
+            raise LinkError("the broker sends a message with QoS 2, which we never ask for: it is broken")
+
+    def _on_connect(self, paho: Paho, userdata: Any, flags: ConnectFlags, reason: ReasonCode, more: Any) -> None:
+        self._answered = True
+        if reason.is_failure:
+            self.end(aiomqtt.MqttCodeError(reason))
+        else:
+            self.session_present = flags.session_present
+            self._on_connected(paho, userdata, flags, reason, more)
+
+    def _on_disconnect(
+        self, _: Paho, _userdata: Any, flags: DisconnectFlags, reason: ReasonCode, _more: Any
+    ) -> None:
+        told = flags.is_disconnect_packet_from_server
+        if not told and reason.value == PROTOCOL_ERROR:
+            self.end(LinkError(NOT_MQTT))
+        elif reason.value == UNSPECIFIED and not (told or self._answered):
+            self.end(LinkError(HUNG_UP))
+        else:
+            self.end(aiomqtt.MqttCodeError(reason) if reason.is_failure else aiomqtt.MqttError())
 
 
-class _ClosingSocket(ssl.SSLSocket):
-    """Closes itself when the handshake fails: paho only forgets it."""
+UNSPECIFIED, PROTOCOL_ERROR = 0x80, 0x82
+"""Reason codes, which paho also uses for what it finds itself."""
+
+NOT_MQTT = "what arrived breaks the rules of MQTT: check that the port is a broker's, and version"
+
+HUNG_UP = (
+    "the other end hung up instead of answering: check that the port is a broker's, whether it wants TLS, and the "
+    "broker's log"
+)
+
+
+class _TellingSocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails, and tells what goes wrong after it: paho forgets both.
+
+    With TLS 1.3 the broker judges our certificate only when the handshake is over for us.
+    """
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        try:
+            return super().recv(buflen, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            raise LinkError(explain(error)) from error
 
     def do_handshake(self, block: bool = False) -> None:
         try:
@@ -175,7 +306,7 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
             file.open("rb").close()  # ssl's own error would not name the file.
     context = ssl.create_default_context(cafile=tls.ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = _ClosingSocket
+    context.sslsocket_class = _TellingSocket
     if tls.cert_file is not None:
         # Without any password, OpenSSL would ask on the terminal for that of an encrypted key.
         context.load_cert_chain(tls.cert_file, tls.key_file, tls.key_password or "")

@@ -13,9 +13,15 @@ ANSWER_S = 10.0
 """How long the broker may take to answer a connect or a subscribe."""
 
 
+class LinkError(aiomqtt.MqttError):
+    """A connection that ended for a reason that only we saw; says which."""
+
+
 def explain(error: BaseException) -> str:
     """Why a connection failed or ended, in words for the person who can do something about it."""
     match error:
+        case LinkError():
+            return str(error)
         case aiomqtt.MqttCodeError():
             return _explain_code(error.rc)
         case aiomqtt.MqttError():  # aiomqtt wraps what happened, or has nothing to say.
@@ -32,13 +38,23 @@ def explain(error: BaseException) -> str:
 _CODES = {
     0x80: "the connection broke off without a reason: the broker or the network failed, or another client "
     "uses our client_id, which many brokers do not tell",
+    0x81: "the broker could not read what we sent: is there something between us that changes it?",
+    0x82: "the broker says that we broke the rules of MQTT: set version to the other one",
     0x84: "the broker does not speak this version of MQTT: set version to the other one",
     0x85: "the broker refuses our client_id: choose another",
     0x86: "the broker refuses user name or password: check username and password",
     0x87: "the broker does not authorize us: check username, password and the broker's access rules",
+    0x88: "the broker is not available: look at its log",
+    0x89: "the broker is too busy",
+    0x8A: "the broker bans us: ask who runs it",
     0x8B: "the broker is shutting down",
     0x8D: "the broker showed no sign of life within the keepalive time",
     0x8E: "another client took over our session: give each client a client_id of its own",
+    0x97: "a quota of the broker is used up: raise it for our user",
+    0x98: "someone ended the connection at the broker",
+    0x9C: "the broker sends us to another server: change host",
+    0x9D: "the broker has moved: change host",
+    0x9F: "the broker limits how often we may connect: raise reconnect.min",
 }
 """By MQTT 5 reason code; paho translates those of 3.1.1."""
 
@@ -65,11 +81,30 @@ def _explain_certificate(error: ssl.SSLCertVerificationError) -> str:
             return "the broker's certificate is not acceptable"
 
 
+_OURS = "the broker does not accept our certificate"
+
+_ALERTS = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the broker asks for a client certificate: set cert_file and key_file",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the broker has no TLS in common with us, or asks for a client certificate: "
+    "allow TLS 1.2 or later there, or set cert_file and key_file",
+    "TLSV1_ALERT_UNKNOWN_CA": f"{_OURS}, of a CA that it does not know: check cert_file and what it trusts",
+    "SSLV3_ALERT_BAD_CERTIFICATE": f"{_OURS}: check cert_file and key_file, and the broker's log",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": f"{_OURS}: check cert_file and key_file, and the broker's log",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": f"{_OURS}, which has expired: renew cert_file",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": f"{_OURS}, which was revoked: renew cert_file",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "the broker does not speak TLS 1.2 or later: update it",
+    "UNSUPPORTED_PROTOCOL": "the broker does not speak TLS 1.2 or later: update it",
+}
+"""By OpenSSL's name of what the broker said last."""
+
+
 def _explain_tls(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLEOFError):
         return "TLS: the other end hung up in the handshake: check that the port speaks TLS"
     if error.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}:
         return "TLS: the port answers without TLS: check port, or leave tls out"
+    if error.reason in _ALERTS:
+        return f"TLS: {_ALERTS[error.reason]}"
     return f"TLS: {error.reason or error}: check ca_file, cert_file, key_file and key_password"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ def view(snapshot: Snapshot, watched: Watched) -> dict[str, Any]:
         "services": [
             _service(service, snapshot, watched.regimes.get(service.service.name)) for service in snapshot.services
         ],
-        "alerts": [_alert(alert, snapshot) for alert in watched.alerts],
+        "alerts": [alert_view(alert, snapshot) for alert in watched.alerts],
         "sessions": snapshot.sessions,
         "events": {str(event): snapshot.events.get(event, 0) for event in Event},
     }
@@ -42,7 +41,10 @@ def _service(service: ServiceSnapshot, snapshot: Snapshot, regimes: Regimes | No
         "theta": told.theta,
         "scale": {"low": told.scale.low, "high": told.scale.high, "good": told.scale.good, "poor": told.scale.poor},
         "most_excess_poor": _most_excess(service, snapshot),
-        "groups": list(_groups(service, snapshot, regimes)),
+        "groups": [
+            group_view(service, group, snapshot, regimes)
+            for group in sorted(np.flatnonzero(service.shown).tolist(), key=service.tally.groups.__getitem__)
+        ],
     }
 
 
@@ -62,30 +64,30 @@ def _most_excess(service: ServiceSnapshot, snapshot: Snapshot) -> list[dict[str,
     ]
 
 
-def _groups(service: ServiceSnapshot, snapshot: Snapshot, regimes: Regimes | None) -> Iterator[dict[str, Any]]:
+def group_view(service: ServiceSnapshot, group: int, snapshot: Snapshot, regimes: Regimes | None) -> dict[str, Any]:
+    """One group of a service, by its number; regimes are those of the service."""
     tally = service.tally
-    for group in sorted(np.flatnonzero(service.shown).tolist(), key=tally.groups.__getitem__):
-        yield {
-            "labels": dict(zip(snapshot.labels, tally.groups[group], strict=True)),
-            "active_sessions": int(tally.active_sessions[group]),
-            "open_stalls": int(tally.open_stalls[group]),
-            "open_stall_oldest_s": float(tally.oldest_stall_s[group]),
-            "windows": {
-                duration.text(length): _window(judged, group, service, snapshot)
-                | {"users": int(tally.users[length][group])}
-                for length, judged in service.distributions.items()
-                if judged.observations[group]
-            },
-            "expected_ratings": _by_rating(tally.expected_ratings[group], service),
-            "regime": _regime(regimes, group),
-            "pow_contribution": {
-                factor: None if np.isnan(share) else share
-                for factor, share in zip(service.factors, service.contributions[group].tolist(), strict=True)
-            },
-        }
+    return {
+        "labels": dict(zip(snapshot.labels, tally.groups[group], strict=True)),
+        "active_sessions": int(tally.active_sessions[group]),
+        "open_stalls": int(tally.open_stalls[group]),
+        "open_stall_oldest_s": float(tally.oldest_stall_s[group]),
+        "windows": {
+            duration.text(length): _window(judged, group, service, snapshot)
+            | {"users": int(tally.users[length][group])}
+            for length, judged in service.distributions.items()
+            if judged.observations[group]
+        },
+        "expected_ratings": _by_rating(tally.expected_ratings[group], service),
+        "regime": regime_view(regimes, group),
+        "pow_contribution": {
+            factor: None if np.isnan(share) else share
+            for factor, share in zip(service.factors, service.contributions[group].tolist(), strict=True)
+        },
+    }
 
 
-def _regime(regimes: Regimes | None, group: int) -> dict[str, Any] | None:
+def regime_view(regimes: Regimes | None, group: int) -> dict[str, Any] | None:
     """The regime of a group; None of one that has not seen a whole rating interval."""
     if regimes is None or group >= len(regimes.regime):
         return None
@@ -99,7 +101,8 @@ def _regime(regimes: Regimes | None, group: int) -> dict[str, Any] | None:
     }
 
 
-def _alert(alert: Alert, snapshot: Snapshot) -> dict[str, Any]:
+def alert_view(alert: Alert, snapshot: Snapshot) -> dict[str, Any]:
+    """One alert as it stands."""
     reading = alert.reading
     return {
         "alert": alert.rule.name,

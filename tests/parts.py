@@ -15,13 +15,17 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pytest
+import trustme
 from prometheus_client.parser import text_string_to_metric_families
+
+from qoemon.mqttclient import Broker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -121,6 +125,27 @@ class Part:
         pytest.fail(f"{self.name} did not answer on port {self.port} within {START_S:g} s; its log:\n{log}")
 
 
+def broker_at(port: int, **changes: Any) -> Broker:
+    """How a client finds a broker on this machine, without waiting long between attempts."""
+    broker = Broker(
+        host="localhost",
+        port=port,
+        version="5",
+        client_id="qoemon-test",
+        username=None,
+        password=None,
+        tls=None,
+        filters=("qoe/v1/+/+/+",),
+        qos=1,
+        keepalive_s=10,
+        session_expiry_s=600,
+        receive_maximum=65535,
+        reconnect_min_s=0.05,
+        reconnect_max_s=0.2,
+    )
+    return replace(broker, **changes)
+
+
 @dataclass(frozen=True)
 class Certificates:
     """A CA and what it signed, all PEM files made by `certificates`."""
@@ -128,35 +153,26 @@ class Certificates:
     ca: Path
     server: Path
     server_key: Path
+    client: Path
+    client_key: Path
 
 
 def certificates(directory: Path, *, name: str = "localhost", days: int = 1) -> Certificates:
-    """A new CA, and a server certificate for the host name that ends `days` from now (-1: yesterday)."""
+    """A new CA, a server's certificate for the host name, and a client's; the server's ends `days` from now."""
     directory.mkdir(parents=True, exist_ok=True)
-
-    def openssl(*arguments: str) -> None:
-        command = [program("openssl", "Debian package openssl"), *arguments]
-        subprocess.run(command, cwd=directory, check=True, capture_output=True)
-
-    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    openssl(
-        "req",
-        "-x509",
-        *new_key,
-        "-keyout",
-        "ca.key",
-        "-out",
-        "ca.pem",
-        "-subj",
-        "/CN=qoemon test CA",
-        "-days",
-        "2",
+    authority = trustme.CA()
+    ends = datetime.now(UTC) + timedelta(days=days)
+    told = Certificates(
+        *(directory / f"{file}.pem" for file in ("ca", "server", "server-key", "client", "client-key"))
     )
-    openssl("req", *new_key, "-keyout", "server.key", "-out", "server.csr", "-subj", f"/CN={name}")
-    (directory / "names").write_text(f"subjectAltName=DNS:{name}\n")
-    signed_by_ca = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names"]
-    openssl("x509", "-req", "-in", "server.csr", *signed_by_ca, "-out", "server.pem", "-days", str(days))
-    return Certificates(directory / "ca.pem", directory / "server.pem", directory / "server.key")
+    authority.cert_pem.write_to_path(str(told.ca))
+    for issued, certificate, key in (
+        (authority.issue_cert(name, not_after=ends), told.server, told.server_key),
+        (authority.issue_cert("qoemon"), told.client, told.client_key),
+    ):
+        issued.cert_chain_pems[0].write_to_path(str(certificate))
+        issued.private_key_pem.write_to_path(str(key))
+    return told
 
 
 class Mosquitto(Part):
@@ -244,6 +260,7 @@ class Prometheus(Part):
 
     targets       ports by name
     rules         a file of rules, if it is to evaluate any
+    access        how it gets in: scheme, tls_config, basic_auth of its scrape configuration
     alertmanager  the port of whom it tells what fires
     """
 
@@ -254,8 +271,10 @@ class Prometheus(Part):
         *,
         rules: Path | None = None,
         alertmanager: int | None = None,
+        access: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__("prometheus", directory)
+        self._access = dict(access or {})
         self._targets = dict(targets)
         self._rules, self._alertmanager = rules, alertmanager
 
@@ -264,7 +283,7 @@ class Prometheus(Part):
         settings = {
             "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"},
             "scrape_configs": [
-                {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+                {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}], **self._access}
                 for name, port in self._targets.items()
             ],
             "rule_files": [] if self._rules is None else [str(self._rules)],

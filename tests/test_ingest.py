@@ -20,7 +20,7 @@ from qoemon.inbox import Inbox, Message
 from qoemon.ingest import Ingest, Repeats, backoff_s
 from qoemon.mqttclient import Broker, Tls, new_client, paho_client
 from qoemon.mqtterror import explain
-from tests.parts import Certificates, Mosquitto, Nats, certificates
+from tests.parts import Certificates, Mosquitto, Nats, broker_at, certificates
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -31,26 +31,6 @@ BROKERS = [
     pytest.param("mosquitto", "3.1.1", id="mosquitto-3.1.1", marks=pytest.mark.mosquitto),
     pytest.param("nats", "3.1.1", id="nats-3.1.1"),
 ]
-
-
-def broker_at(port: int, **changes: Any) -> Broker:
-    broker = Broker(
-        host="localhost",
-        port=port,
-        version="5",
-        client_id="qoemon-test",
-        username=None,
-        password=None,
-        tls=None,
-        filters=("qoe/v1/+/+/+",),
-        qos=1,
-        keepalive_s=10,
-        session_expiry_s=600,
-        receive_maximum=65535,
-        reconnect_min_s=0.05,
-        reconnect_max_s=0.2,
-    )
-    return replace(broker, **changes)
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from qoemon.sections import yamlfile
 from qoemon.sections.mistake import ConfigError
 from qoemon.sections.notify import Notify
 from qoemon.sections.validation import validated
-from tests.parts import Alertmanager, Mosquitto, certificates
+from tests.parts import Alertmanager, Mosquitto, broker_at, certificates
 
 ROOT = Path(__file__).parents[1]
 URL = "http://qoemon.example.org:9877"
@@ -286,26 +286,6 @@ async def serving(hook: Hook, port: int = 0) -> AsyncIterator[Hook]:
         yield hook
     finally:
         await runner.cleanup()
-
-
-def broker_at(port: int, **changes: Any) -> Broker:
-    broker = Broker(
-        host="127.0.0.1",
-        port=port,
-        version="5",
-        client_id="qoemon-test",
-        username=None,
-        password=None,
-        tls=None,
-        filters=("qoe/v1/+/+/+",),
-        qos=1,
-        keepalive_s=10,
-        session_expiry_s=600,
-        receive_maximum=65535,
-        reconnect_min_s=0.05,
-        reconnect_max_s=0.2,
-    )
-    return replace(broker, **changes)
 
 
 def notifier_of(settings: Mapping[str, Any], broker: Broker | None = None) -> Notifier:
@@ -798,7 +778,7 @@ def test_receivers_are_named_without_secrets(tmp_path: Path) -> None:
         "alertmanager am:9093",
         "alertmanager am:9093 #2",
         "webhook hooks.example.org",
-        "mqtt 127.0.0.1:1883",
+        "mqtt localhost:1883",
     ]
     assert WORD not in repr(states)
 

@@ -18,6 +18,7 @@ from qoemon.core.mapping import Qos
 from qoemon.core.plan import Plan
 from qoemon.core.report import Reject, Report, Route
 from qoemon.core.topic import SERVICE
+from qoemon.core.visible import visible
 
 TOPICS_REMEMBERED = 65_536
 SHOWN = 100
@@ -98,17 +99,17 @@ class Codec:
         if service not in self._services:
             known = ", ".join(sorted(self._services))
             raise _RejectedError(Reject.UNKNOWN_SERVICE, f"names none of the services {known}")
-        route = self._checked(Route(service, tuple(found.get(name, "") for name in self._plan.labels)))
+        route = Route(service, tuple(self._label(found.get(name, "")) for name in self._plan.labels))
         if len(self._known) >= TOPICS_REMEMBERED:
             self._known.clear()
         return self._known.setdefault(topic, route)
 
-    def _checked(self, route: Route) -> Route:
-        longest = max(map(len, route.labels), default=0)
-        if longest > self._limits.label_length:
-            limit = self._limits.label_length
-            raise _RejectedError(Reject.TOO_LARGE, f"a label has {longest} characters, at most {limit} are taken")
-        return route
+    def _label(self, value: str) -> str:
+        """A label value as it is known from here on: the one door for names from the wire."""
+        length, limit = len(value), self._limits.label_length
+        if length > limit:
+            raise _RejectedError(Reject.TOO_LARGE, f"a label has {length} characters, at most {limit} are taken")
+        return visible(value)
 
     def _reports(self, payload: bytes, gather: _Gather) -> list[Report]:
         if len(payload) > self._limits.message_bytes:
@@ -168,7 +169,7 @@ class Codec:
     def _with_labels(self, route: Route, more: dict[str, str]) -> Route:
         """Labels of the payload fill what the topic leaves empty; they do not overrule it."""
         named = zip(self._plan.labels, route.labels, strict=True)
-        return self._checked(Route(route.service, tuple(value or more.get(name, "") for name, value in named)))
+        return Route(route.service, tuple(value or self._label(more.get(name, "")) for name, value in named))
 
 
 def _reason(error: Exception) -> Reject:

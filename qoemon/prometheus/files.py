@@ -7,7 +7,7 @@ comes to read them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from qoemon import duration
@@ -30,6 +30,7 @@ class PromFiles:
     objectives  share of good ratings by service; without an entry a service has none. None: OBJECTIVE for each
     job         under which Prometheus scrapes the daemon
     source      what the heads of the files call the configuration
+    access      how Prometheus gets in, as its scrape configuration says it
 
     All raise ValueError: an AnnotationError or an ObjectiveError says what Prometheus, or a service, can't do.
     """
@@ -39,6 +40,7 @@ class PromFiles:
     objectives: Mapping[str, float] | None = None
     job: str = "qoemon"
     source: str = "FILE"
+    access: Mapping[str, object] = field(default_factory=dict)
 
     def rules(self) -> str:
         """The rules, for Prometheus's rule_files."""
@@ -60,6 +62,7 @@ class PromFiles:
         scraped = {
             "job_name": self.job,
             "scrape_interval": duration.text(self.plan.timing.tick_s),
+            **self.access,
             "static_configs": [{"targets": [target]}],
         }
         content = {

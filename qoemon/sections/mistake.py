@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from qoemon.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -27,7 +29,7 @@ class Mistake:
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
         what = f"found {self.found}, expected {self.expected}"
-        return _printable(": ".join(filter(None, (place, self.key, what))) + (self.advice and f"; {self.advice}"))
+        return printable(": ".join(filter(None, (place, self.key, what))) + (self.advice and f"; {self.advice}"))
 
 
 class ConfigError(Exception):
@@ -52,8 +54,3 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     """Advice for a misspelt word; empty if nothing known is close."""
     close = get_close_matches(word, known, n=1)
     return f'did you mean "{close[0]}"?' if close else ""
-
-
-def _printable(text: str) -> str:
-    """Escaped where a terminal or an encoder would stumble: control characters, lone surrogates."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

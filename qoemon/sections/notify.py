@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, WithJsonSchema
 
 from qoemon import duration
 from qoemon.alerting.alerttopic import NAMES
@@ -43,8 +43,10 @@ def _template(value: str) -> str:
 
 
 Name = Annotated[str, Field(min_length=1)]
-Url = Annotated[str, AfterValidator(_url)]
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
+# A URL may hold a token or a password, rightly or not: it is not shown.
+_URL_SCHEMA = {"type": "string", "writeOnly": True}
+Url = Annotated[str, AfterValidator(_url), WithJsonSchema(_URL_SCHEMA)]
+BaseUrl = Annotated[str, AfterValidator(_base_url), WithJsonSchema(_URL_SCHEMA)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 
 
@@ -86,7 +88,7 @@ class Alertmanager(Receiver):
 class Webhook(Receiver):
     """A URL that every transition is posted to, as JSON."""
 
-    url: Url = key("Where to post; as ${NAME} if it holds a token.")
+    url: Url = key("Where to post; as ${NAME} if it holds a token.", repr=False)
     secret: Secret | None = key("Signs what is posted, as ${NAME} rather than in the file.", None)
     secret_file: SecretFile | None = key("File with the secret; a line end after it is left out.", None)
 

@@ -183,6 +183,7 @@ Real = Annotated[float, Strict(), BeforeValidator(number)]
 Share = Annotated[float, Strict(), Field(gt=0, lt=1), BeforeValidator(number)]
 Host = Annotated[str, AfterValidator(_host)]
 File = Annotated[Path, AfterValidator(_file), WithJsonSchema(_FILE_SCHEMA)]
-SecretFile = Annotated[SecretStr, BeforeValidator(_content), WithJsonSchema(_FILE_SCHEMA)]
+# writeOnly: not shown where it is wrong, since it may be the secret itself that stands there.
+SecretFile = Annotated[SecretStr, BeforeValidator(_content), WithJsonSchema({**_FILE_SCHEMA, "writeOnly": True})]
 Label = Annotated[str, AfterValidator(_label)]
 ServiceName = Annotated[str, Field(pattern=naming.SERVICE_PATTERN)]

@@ -75,7 +75,7 @@ class Words:
         return replace(mistake, line=self._document.line(next(given, where)))
 
     def _unknown(self, where: Where) -> Mistake:
-        known = list(self._part(where[:-1]).get("properties", ()))
+        known = [name for choice in _choices(self._part(where[:-1])) for name in choice.get("properties", ())]
         expected, advice = f"one of {', '.join(known)}", did_you_mean(str(where[-1]), known)
         return self._document.mistake(where, "an unknown key", expected, advice)
 
@@ -151,7 +151,9 @@ def _kinds(part: Schema) -> set[str]:
 
 def _shown(value: object, part: Schema) -> str:
     """The value, unless it is or may be a secret: at an unknown place, or a word where a mapping belongs."""
-    if any(choice.get("format") == "password" for choice in _choices(part)):
+    secret = any(choice.get("format") == "password" for choice in _choices(part))
+    maybe_secret = any(choice.get("writeOnly") for choice in _choices(part)) and not isinstance(value, FromEnv)
+    if secret or maybe_secret:
         return "a value that is not shown"
     kinds = _kinds(part)
     if value == {}:

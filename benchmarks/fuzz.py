@@ -1,0 +1,316 @@
+"""Millions of wrong messages against the codec, the topic templates and the Monitor. `make fuzz`.
+
+Each message is one of accepted or rejected with a reason, report by report; what is accepted can be judged; nothing
+raises; memory stays where it was. The first message that breaks this is printed with the seed that makes it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from random import Random
+
+import msgspec
+import numpy as np
+import prometheus_client
+from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from benchmarks.wrong_inputs import PLAN, START_S, Wrong, message
+from qoemon.core.batch import MAX_COUNT, MAX_MEASURE, MAX_SECONDS, Batch
+from qoemon.core.codec import Codec, Decoded
+from qoemon.core.monitor import Monitor
+from qoemon.core.rating import Distribution
+from qoemon.core.report import ABSENT_FLOAT, ABSENT_INT, Reject
+from qoemon.core.scale import Floats
+from qoemon.core.snapshot import Snapshot
+from qoemon.families import families
+
+INPUTS, ROUND = 5_000_000, 20_000
+BATCH, SINGLY_EVERY = 100, 4
+"""Messages that are decoded together, and every how many batches they are decoded one by one as well."""
+GROWTH_BYTES = 32 * 2**20
+"""Memory that a process may gain after its first round: the allocator keeps some of what it had to use at once."""
+ROUNDING = 1e-9
+
+
+class BrokenError(AssertionError):
+    """A promise that an input broke."""
+
+
+@dataclass
+class Outcome:
+    """What a round of messages came to."""
+
+    seed: str
+    process: int = 0
+    rss_bytes: int = 0
+    inputs: int = 0
+    accepted: int = 0
+    rejected: Counter[Reject] = field(default_factory=Counter)
+    broken: str = ""
+
+
+def run_round(seed: str, inputs: int = ROUND) -> Outcome:
+    """Make so many messages from the seed and follow them through everything."""
+    rng, outcome = Random(seed), Outcome(seed, os.getpid())
+    codec, monitor, now_s = Codec(PLAN), Monitor(PLAN), START_S
+    for number, size in enumerate(_sizes(inputs)):
+        now_s += rng.choice((0, 0.1, 2, 5, 9, -30, 400 if rng.random() < 0.05 else 1))
+        messages = [message(rng, now_s) for _ in range(size)]
+        try:
+            decoded = check_decoding(codec, messages, singly=number % SINGLY_EVERY == 0)
+            monitor.apply(decoded.batch, now_s)
+            if number % 10 == 9:
+                check_snapshot(monitor.snapshot(now_s + 10), exposed=number % 100 == 99)
+        except Exception:  # noqa: BLE001 - any exception is what is looked for
+            outcome.broken = _story(seed, messages)
+            return outcome
+        outcome.inputs += size
+        outcome.accepted += len(decoded.batch)
+        outcome.rejected.update(decoded.rejected)
+    outcome.rss_bytes = resident_bytes()
+    return outcome
+
+
+def _sizes(inputs: int) -> Iterator[int]:
+    for begin in range(0, inputs, BATCH):
+        yield min(BATCH, inputs - begin)
+
+
+def _story(seed: str, messages: Sequence[Wrong]) -> str:
+    """What broke, by the smallest part of the messages that still breaks something."""
+    error = traceback.format_exc()
+    ways = (decode, follow)  # the quick one first
+    alone = next(([each] for way in ways for each in messages if breaks([each], way)), list(messages))
+    shown = "\n".join(repr(each) for each in alone)
+    return f"{error}\nseed {seed}, {len(alone)} of {len(messages)} messages break it:\n{shown}"
+
+
+def breaks(messages: Sequence[Wrong], way: Callable[[Sequence[Wrong]], Decoded]) -> bool:
+    """Whether these break a promise by themselves."""
+    try:
+        way(messages)
+    except Exception:  # noqa: BLE001 - likewise
+        return True
+    return False
+
+
+def decode(messages: Sequence[Wrong]) -> Decoded:
+    """Take messages through a codec of their own."""
+    return check_decoding(Codec(PLAN), messages)
+
+
+def follow(messages: Sequence[Wrong]) -> Decoded:
+    """Take messages through everything, alone."""
+    decoded = decode(messages)
+    monitor = Monitor(PLAN)
+    monitor.apply(decoded.batch, messages[-1].arrival_s)
+    check_snapshot(monitor.snapshot(messages[-1].arrival_s + 10), exposed=True)
+    return decoded
+
+
+def check_decoding(codec: Codec, messages: Sequence[Wrong], *, singly: bool = True) -> Decoded:
+    """Each report is accepted or rejected; singly: each message by itself, and a batch is what its messages are.
+
+    raises   BrokenError
+    """
+    together = codec.decode(messages)
+    check_number(together, messages)
+    check_columns(together.batch)
+    expect(set(together.sample) == set(together.rejected), "not every reason has a sample")
+    if singly:
+        parts = [codec.decode([each]) for each in messages]
+        for each, alone in zip(messages, parts, strict=True):
+            check_number(alone, [each])
+        rejected = sum((alone.rejected for alone in parts), Counter())
+        expect(together.rejected == rejected, f"rejected {together.rejected} together, {rejected} one by one")
+        check_same(together.batch, [alone.batch for alone in parts])
+    return together
+
+
+def check_number(decoded: Decoded, messages: Sequence[Wrong]) -> None:
+    """No report is lost, none is counted twice."""
+    found, there = len(decoded.batch) + decoded.rejected.total(), sum(map(reports_in, messages))
+    expect(found == there, f"{found} reports accounted for, there are {there}")
+
+
+def reports_in(sent: Wrong) -> int:
+    """How many reports a message is to be counted for: 1, unless it is an array that can be taken apart."""
+    service = next((m["service"] for template in PLAN.topics if (m := template.match(sent.topic))), None)
+    if service not in {each.name for each in PLAN.services} or len(sent.payload) > PLAN.limits.message_bytes:
+        return 1
+    if any(len(level) > PLAN.limits.label_length for level in sent.topic.split("/")):
+        return 1
+    packed = sent.payload[:1] > b"\x7f"
+    decoder = msgspec.msgpack if packed else msgspec.json
+    begins = (sent.payload if packed else sent.payload.lstrip(b" \t\r\n"))[:1]
+    if not (begins in {b"[", b"\xdc", b"\xdd"} or b"\x90" <= begins <= b"\x9f"):
+        return 1
+    try:
+        pieces = len(decoder.decode(sent.payload, type=list[msgspec.Raw]))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 1
+    return 1 if pieces > PLAN.limits.reports_per_message else pieces
+
+
+def check_columns(batch: Batch) -> None:
+    """Every number finite and in its range, every index in bounds."""
+    reports = len(batch)
+    for name in ("route", "seq", "arrival_s", "ts_s", "stalls", "stall_ms", "play_ms", "stalled", "end"):
+        expect(len(getattr(batch, name)) == reports, f"{name} has another length")
+    expect(all(0 < len(session) <= 128 for session in batch.session), "session out of range")
+    expect(within(batch.route, 0, len(batch.routes) - 1), "route out of bounds")
+    expect(all(len(route.labels) == len(PLAN.labels) for route in batch.routes), "labels missing")
+    expect(within(batch.seq, 0, 2**63 - 1, ABSENT_INT), "seq out of range")
+    expect(within(batch.ts_s, 0, np.finfo(np.float64).max, ABSENT_FLOAT), "ts out of range")
+    expect(within(batch.stalls, 0, MAX_COUNT, ABSENT_INT), "stall_count out of range")
+    for milliseconds in (batch.stall_ms, batch.play_ms):
+        expect(within(milliseconds, 0, MAX_SECONDS * 1000, ABSENT_INT), "seconds out of range")
+    expect(within(batch.response_s, 0, MAX_SECONDS), "response_s out of range")
+    expect(
+        within(batch.response_of, 0, reports - 1) and bool(np.all(np.diff(batch.response_of) >= 0)), "response_of"
+    )
+    for column in batch.measures.values():
+        expect(within(column, -MAX_MEASURE, MAX_MEASURE), "measure out of range")
+
+
+def within(column: Floats | np.ndarray, least: float, most: float, absent: float | None = None) -> bool:
+    """Whether every value is in range or absent; NaN is in none."""
+    return bool(np.all((column == absent) | ((column >= least) & (column <= most))))
+
+
+def check_same(whole: Batch, parts: Sequence[Batch]) -> None:
+    """The columns of the batch are those of its messages, one after the other."""
+    expect(list(whole.session) == [session for part in parts for session in part.session], "sessions differ")
+    routes = [part.routes[number] for part in parts for number in part.route.tolist()]
+    expect([whole.routes[number] for number in whole.route.tolist()] == routes, "routes differ")
+    for name in ("seq", "arrival_s", "ts_s", "stalls", "stall_ms", "play_ms", "stalled", "end", "response_s"):
+        expect(
+            np.array_equal(getattr(whole, name), _joined(getattr(part, name) for part in parts)), f"{name} differs"
+        )
+    for name, column in whole.measures.items():
+        expect(np.array_equal(column, _joined(part.measures[name] for part in parts)), f"measure {name} differs")
+
+
+def _joined(columns: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate(list(columns))
+
+
+def check_snapshot(snapshot: Snapshot, *, exposed: bool) -> None:
+    """Shares are shares, opinions are on the scale, and Prometheus can read it."""
+    for service in snapshot.services:
+        for distribution in service.distributions.values():
+            check_distribution(distribution)
+        expect(service.tally.qos.min(initial=0) >= 0, "a negative count")
+    if exposed:
+        registry = CollectorRegistry()
+        registry.register(_Families(list(families(snapshot))))
+        text = prometheus_client.generate_latest(registry).decode()
+        expect(sum(1 for _ in text_string_to_metric_families(text)) > 0, "nothing exposed")
+
+
+def check_distribution(told: Distribution) -> None:
+    """NaN without observations, in range with them."""
+    there = told.observations > 0
+    for name in ("gob", "pow", "ratings", "gob_bounds", "pow_bounds", "band_gob", "band_pow"):
+        expect(within(getattr(told, name)[there], -ROUNDING, 1 + ROUNDING), f"{name} is no share")
+    for name in ("mos", "mos_bounds", "quantiles"):
+        expect(within(getattr(told, name)[there], 1 - ROUNDING, 5 + ROUNDING), f"{name} is off the scale")
+    expect(bool(np.isnan(told.mos[~there]).all()), "a score of nobody")
+
+
+class _Families(Collector):
+    def __init__(self, told: list[Metric]) -> None:
+        self._told = told
+
+    def collect(self) -> Iterable[Metric]:
+        return self._told
+
+
+def expect(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise BrokenError(otherwise)
+
+
+def resident_bytes() -> int:
+    """Memory of this process, without what is shared or swapped."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def rounds(seed: int, inputs: int) -> list[tuple[str, int]]:
+    """The seed and the size of each round."""
+    return [(f"{seed}-{n}", min(ROUND, inputs - begin)) for n, begin in enumerate(range(0, inputs, ROUND))]
+
+
+def run(seed: int, inputs: int, processes: int) -> int:
+    """Run all rounds and print the table; 1 if an input broke a promise."""
+    began_s, outcomes = time.monotonic(), []
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        # As they come: the first that breaks ends it all.
+        for outcome in pool.map(run_round, *zip(*rounds(seed, inputs), strict=True)):
+            outcomes.append(outcome)
+            if outcome.broken:
+                pool.shutdown(cancel_futures=True)
+                print(outcome.broken, f"again: python -m benchmarks.fuzz --round {outcome.seed}", sep="\n")
+                return 1
+    took_s = time.monotonic() - began_s
+    print(*table(outcomes, took_s, processes), sep="\n")
+    if grown := any(last - first > GROWTH_BYTES for first, _, last in memory(outcomes)):
+        print(f"a process has grown by more than {GROWTH_BYTES / 2**20:.0f} MiB")
+    return int(grown)
+
+
+def memory(outcomes: Sequence[Outcome]) -> list[tuple[int, int, int]]:
+    """Of each process, resident bytes after its first round, half of them, and the last."""
+    by_process: dict[int, list[int]] = {}
+    for outcome in outcomes:
+        by_process.setdefault(outcome.process, []).append(outcome.rss_bytes)
+    return [(each[0], each[len(each) // 2], each[-1]) for each in by_process.values()]
+
+
+def table(outcomes: Sequence[Outcome], took_s: float, processes: int) -> Iterator[str]:
+    """What there is to tell, as Markdown."""
+    inputs, rejected = sum(each.inputs for each in outcomes), Counter[Reject]()
+    for outcome in outcomes:
+        rejected.update(outcome.rejected)
+    yield "| what | figure |"
+    yield "|---|---:|"
+    yield f"| messages | {inputs:,} |"
+    yield f"| messages a second, {processes} processes | {inputs / took_s:,.0f} |"
+    yield f"| reports accepted | {sum(each.accepted for each in outcomes):,} |"
+    for reason in Reject:
+        yield f"| reports rejected, `{reason}` | {rejected[reason]:,} |"
+    for sizes in memory(outcomes):
+        mib = ", ".join(f"{size / 2**20:.0f}" for size in sizes)
+        yield f"| MiB of a process after the first, half, all of its rounds | {mib} |"
+    yield "| messages that broke a promise | 0 |"
+
+
+def main() -> int:
+    """Read the command line; 0 if every promise was kept."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
+    parser.add_argument("--inputs", type=int, default=INPUTS, help="messages (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="another number, other messages (default: %(default)s)")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--round", help="run only the round of this name, as printed when it broke")
+    told = parser.parse_args()
+    if told.round:
+        outcome = run_round(told.round)
+        print(outcome.broken or "kept every promise")
+        return int(bool(outcome.broken))
+    return run(told.seed, told.inputs, told.processes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

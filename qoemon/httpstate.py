@@ -1,0 +1,75 @@
+"""How it goes with the HTTP side, for whoever exports it. Totals count since the start."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+
+class Ended(StrEnum):
+    """Why we ended a connection, or did not begin it."""
+
+    CROWDED = "crowded"
+    """Idle for longest when a new one needed its place."""
+    FULL = "full"
+    """Not let in: every place was taken by one that is being answered."""
+    SLOW = "slow"
+    """Its request did not come, or its answer was not read, in time."""
+    LARGE = "large"
+    """It sent more than a request may have."""
+    TLS = "tls"
+    """It could not agree on TLS with us, a client certificate included."""
+
+
+class Refused(StrEnum):
+    """Why a request got no answer but a refusal."""
+
+    AUTH = "auth"
+    """No user and password, or wrong ones."""
+    BUSY = "busy"
+    """Too many passwords waited for their check."""
+    METHOD = "method"
+    """Neither GET nor HEAD."""
+    BODY = "body"
+    """A request with content."""
+    MALFORMED = "malformed"
+    """Not HTTP, or a line or header that is too long."""
+
+
+@dataclass
+class HttpState:
+    """Counts of the HTTP side."""
+
+    connections: int = 0
+    """Open now, those in a handshake included."""
+    ended: Counter[Ended] = field(default_factory=Counter)
+    refused: Counter[Refused] = field(default_factory=Counter)
+    web_config_good: bool = True
+    """Whether the web configuration file as it is now is in force."""
+
+
+def http_families(state: HttpState) -> Iterator[Metric]:
+    """The same as metrics; every reason is there from the start."""
+    yield GaugeMetricFamily("qoemon_http_connections", "Connections to the HTTP port.", value=state.connections)
+    yield _by_reason("qoemon_http_connections_ended", "HTTP connections that were cut.", Ended, state.ended)
+    yield _by_reason("qoemon_http_requests_refused", "HTTP requests that were refused.", Refused, state.refused)
+    yield GaugeMetricFamily(
+        "qoemon_web_config_last_reload_successful",
+        "Whether the web configuration file as it is now is in force.",
+        value=float(state.web_config_good),
+    )
+
+
+Reason = TypeVar("Reason", bound=StrEnum)
+
+
+def _by_reason(name: str, text: str, reasons: Iterable[Reason], counts: Counter[Reason]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=("reason",))
+    for reason in reasons:
+        family.add_metric((reason,), counts[reason])
+    return family
