@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Self
 
 from rich.console import Console, Group
@@ -15,7 +17,7 @@ from qoemon import embedded
 from qoemon.app import Daemon, cancelled_by_signals
 from qoemon.config import Config
 from qoemon.load import Target, publish
-from qoemon.simulate import SCENARIOS, Population
+from qoemon.simulate import SCENARIOS, Phase, Population, Scenario
 from qoemon.table import groups_table, legend
 from qoemon.view import view
 
@@ -23,8 +25,9 @@ GROUPS = [{"region": region, "cdn": cdn} for region in ("eu", "us") for cdn in (
 
 _TICK_S = 2
 _WINDOW = "20s"
-_STORY_S = 120.0
-"""How long the scenario takes when the demo has no end; then it begins again."""
+_STORY = SCENARIOS["demo"]
+_ENDLESS = replace(_STORY, phases=(*_STORY.phases[:-1], Phase("calm", 115)), length_s=240.0)
+"""Without an end: all of it within two minutes, then time for regimes to recover, then once more."""
 
 _REPORT_EVERY_S = 2.0
 
@@ -49,11 +52,13 @@ async def demo(console: Console, *, for_s: float | None, sessions: int, seed: in
             daemon = Daemon(_config(port, http_port))
             async with daemon.running():
                 await _subscribed(daemon)
-                population = _population(for_s, sessions, seed)
+                scenario = _STORY.lasting(for_s) if for_s else _ENDLESS
+                population = _population(scenario, sessions, seed)
+                console.print(_opening(daemon, scenario, population, port), soft_wrap=True)
                 async with asyncio.TaskGroup() as parts:
                     target = Target(host="127.0.0.1", port=port, version="3.1.1")
                     load = parts.create_task(publish(target, population, qos=1, batch=20))
-                    show = parts.create_task(_show(console, daemon, population, port))
+                    show = parts.create_task(_show(console, daemon, population))
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(for_s):
                             await asyncio.Future()
@@ -61,11 +66,11 @@ async def demo(console: Console, *, for_s: float | None, sessions: int, seed: in
                     show.cancel()
 
 
-def _population(for_s: float | None, sessions: int, seed: int) -> Population:
+def _population(scenario: Scenario, sessions: int, seed: int) -> Population:
     return Population(
         GROUPS,
         sessions=sessions,
-        scenario=SCENARIOS["demo"].lasting(for_s or _STORY_S),
+        scenario=scenario,
         seed=seed,
         start_s=time.time(),
         report_every_s=_REPORT_EVERY_S,
@@ -79,7 +84,10 @@ def _config(port: int, http_port: int) -> Config:
             "mqtt": {"host": "127.0.0.1", "port": port, "version": "3.1.1"},
             "sessions": {"tick": f"{_TICK_S}s", "rating_interval": _WINDOW, "timeout": "60s", "min_active": "2s"},
             "windows": [_WINDOW, "1m"],
-            "regimes": {"dwell": 2},
+            # The change detector learns for eight intervals; a regime told long before would still be good while an
+            # alert fires. So the page says that it is learning until the first story is over.
+            # Degraded lies above the usual PoW of so few readers of pages.
+            "regimes": {"dwell": 6, "degraded": {"enter": 0.2, "leave": 0.15}},
             "alerts": [_ALERT],
             "http": {"port": http_port},
         }
@@ -92,7 +100,27 @@ async def _subscribed(daemon: Daemon) -> None:
             await asyncio.sleep(0.02)
 
 
-async def _show(console: Console, daemon: Daemon, population: Population, port: int) -> None:
+def _opening(daemon: Daemon, scenario: Scenario, population: Population, port: int) -> Group:
+    """What is where, and what is going to happen; the page comes first."""
+    return Group(
+        Text(f"page      {daemon.url}/  (open it in a browser)", style="bold"),
+        Text(f"metrics   {daemon.url}/metrics"),
+        Text(f"snapshot  {daemon.url}/api/v1/snapshot"),
+        Text(f"broker    mqtt://127.0.0.1:{port}  topics qoe/v1/{{service}}/{{region}}/{{cdn}}"),
+        Text(f"story     {'/'.join(GROUPS[0].values())}: {', '.join(_phases(scenario, population.now_s))}"),
+        Text("Ctrl-C ends it.\n"),
+    )
+
+
+def _phases(scenario: Scenario, start_s: float) -> Iterator[str]:
+    """Each phase with the time of day at which it begins."""
+    total = sum(phase.share for phase in scenario.phases)
+    for phase in scenario.phases:
+        yield f"{phase.name} from {_clock(start_s)}"
+        start_s += phase.share / total * scenario.length_s
+
+
+async def _show(console: Console, daemon: Daemon, population: Population) -> None:
     """A table a tick: drawn over the last on a terminal, one below the other in a file."""
     worst = _Worst()
     try:
@@ -103,26 +131,18 @@ async def _show(console: Console, daemon: Daemon, population: Population, port: 
                 if daemon.board.newest:
                     told = view(daemon.board.newest.snapshot, daemon.board.newest.watched)
                     worst.see(told)
-                    screen.update(_screen(told, daemon, population, port), refresh=True)
+                    screen.update(_screen(told, population), refresh=True)
     finally:
         console.print(worst.told(), style="bold", soft_wrap=True, markup=False)
 
 
-def _screen(told: dict[str, Any], daemon: Daemon, population: Population, port: int) -> Group:
-    title = f"{_clock(told)}  what users would say of the last {_WINDOW}  (scenario: {population.phase})"
-    return Group(
-        groups_table(told, _WINDOW, title),
-        legend(["1", "2", "3", "4", "5"]),
-        Text(f"page      {daemon.url}/", style="bold"),
-        Text(f"metrics   {daemon.url}/metrics", style="dim"),
-        Text(f"snapshot  {daemon.url}/api/v1/snapshot", style="dim"),
-        Text(f"broker    mqtt://127.0.0.1:{port}  topics qoe/v1/{{service}}/{{region}}/{{cdn}}", style="dim"),
-        Text("Ctrl-C ends it.", style="dim"),
-    )
+def _screen(told: dict[str, Any], population: Population) -> Group:
+    title = f"{_clock(told['time_s'])}  what users would say of the last {_WINDOW}  (scenario: {population.phase})"
+    return Group(groups_table(told, _WINDOW, title), legend(["1", "2", "3", "4", "5"]))
 
 
-def _clock(told: dict[str, Any]) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(told["time_s"]))
+def _clock(time_s: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(time_s))
 
 
 class _Worst:
@@ -140,8 +160,8 @@ class _Worst:
                     self._poor = judged["pow"]
                     where = f"{service['service']} {'/'.join(group['labels'].values())}"
                     self._text = (
-                        f"{where} at {_clock(told)}: {judged['pow']:.0%} of users would have said poor or worse, "
-                        f"{judged['gob']:.0%} good or better"
+                        f"{where} at {_clock(told['time_s'])}: {judged['pow']:.0%} of users would have said poor "
+                        f"or worse, {judged['gob']:.0%} good or better"
                     )
 
     def told(self) -> str:
@@ -162,4 +182,4 @@ class _Plain:
         pass
 
     def update(self, screen: Group, *, refresh: bool) -> None:
-        self._console.print(screen)
+        self._console.print(screen, "")

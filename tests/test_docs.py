@@ -15,7 +15,7 @@ import typer.main
 import yaml
 from pydantic import BaseModel
 
-from docs import generate
+from docs import generate, pictures
 from docs.figures import curves
 from qoemon import cli, wiring
 from qoemon.config import Config, load
@@ -195,6 +195,26 @@ def test_readme_yaml_and_links_are_whole():
             continue
         for target in re.findall(r"\]\(((?!http)[^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def pictures_of(page: Path) -> set[Path]:
+    """The pictures that a page shows."""
+    named = re.findall(r"""["(]((?:docs/)?pictures/[^")]+)""", page.read_text())
+    return {(page.parent / name).resolve() for name in named}
+
+
+def test_the_readme_shows_the_pictures_that_make_pictures_takes():
+    taken = {pictures.FOLDER / name for name in pictures.PICTURES}
+    assert set(pictures.FOLDER.iterdir()) == taken
+    assert pictures_of(ROOT / "README.md") == taken
+    for page in (ROOT / "docs").glob("*.md"):
+        assert pictures_of(page) <= taken
+
+
+def test_a_picture_of_the_terminal_fetches_nothing():
+    svg = (pictures.FOLDER / pictures.TOP).read_text()
+    assert svg.rstrip().endswith("</svg>")
+    assert not re.findall(r"url\(\s*[\"']?https?:|href=|@font-face|@import", svg)
 
 
 @pytest.mark.parametrize("reason", list(AlertReason))

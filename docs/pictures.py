@@ -1,0 +1,133 @@
+"""Takes the pictures of the README, of a real demo while its users suffer: `make pictures` (four minutes).
+
+They show what a user of `make demo` sees: the live page in Chromium, light and dark, and `qoemon top`. Figures and
+times differ from run to run, so no test compares them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import aiohttp
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+
+from qoemon.terminal.fetch import AnswerError, address_of, fetch
+from qoemon.terminal.query import Query, Row
+from qoemon.terminal.screen import Screen
+from qoemon.terminal.snapshot import Alert
+
+FOLDER = Path(__file__).parent / "pictures"
+
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+PAGES = {theme: f"page-{theme}.png" for theme in THEMES}
+TOP = "top.svg"
+PICTURES = (*PAGES.values(), TOP)
+"""The files, in FOLDER."""
+
+_DEMO_S = 300
+"""So long that the change detector has learned what is usual before the degradation comes."""
+
+_WIDTH = 1280
+"""Of the page, in pixels."""
+
+_MOST_POOR = 0.7
+"""The moment is just after the outage, when fewer than this share would rate poor: users differ most then."""
+
+_COLUMNS = 110
+"""Of the terminal, in characters."""
+
+
+def main() -> None:
+    """Take all of them."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        sys.exit("the live page is taken in chromium, which is not installed: apt-get install chromium")
+    FOLDER.mkdir(exist_ok=True)
+    with _demo() as url:
+        (FOLDER / TOP).write_text(_terminal(asyncio.run(_watched(url))))
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+            for theme, name in PAGES.items():
+                _save(_page(browser, url, theme), FOLDER / name)
+            browser.close()
+    for name in PICTURES:
+        sys.stdout.write(f"{FOLDER / name}: {(FOLDER / name).stat().st_size / 1000:.0f} kB\n")
+
+
+@contextlib.contextmanager
+def _demo() -> Iterator[str]:
+    """A running demo; gives the address of its page."""
+    command = [sys.executable, "-u", "-m", "qoemon", "demo", "--for", f"{_DEMO_S}s"]
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None  # noqa: S101 - for mypy
+        try:
+            told = (re.search(r"page\s+(http://\S+)", line) for line in process.stdout)
+            url = next(match[1] for match in told if match)
+            threading.Thread(target=process.stdout.read, daemon=True).start()  # A full pipe would stop it.
+            yield url
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+async def _watched(url: str) -> Screen:
+    """The terminal view at the moment for the pictures, with all ticks before; TimeoutError if it does not come."""
+    address = address_of(url)
+    screen, query = Screen(address, Query()), Query()
+    async with asyncio.timeout(_DEMO_S), aiohttp.ClientSession() as client:
+        while True:
+            with contextlib.suppress(AnswerError):  # Before the first tick there is none.
+                answer = await fetch(client, address)
+                screen.take(answer)
+                if _is_worth_a_picture(query.rows(answer), answer.snapshot.alerts):
+                    return screen
+            await asyncio.sleep(1)
+
+
+def _is_worth_a_picture(rows: list[Row], alerts: list[Alert]) -> bool:
+    """An alert fires, in every group there is somebody to judge, and in a bad one not all are badly off."""
+    bad = [row.judged for row in rows if row.group.regime and row.group.regime.regime == "bad"]
+    mixed = any(judged and judged.pow is not None and judged.pow < _MOST_POOR for judged in bad)
+    return mixed and all(row.judged for row in rows) and any(alert.state == "firing" for alert in alerts)
+
+
+def _page(browser: Browser, url: str, theme: Literal["light", "dark"]) -> bytes:
+    """From the top to the end of the first row of charts."""
+    context = browser.new_context(viewport={"width": _WIDTH, "height": 2000}, color_scheme=theme)
+    page = context.new_page()
+    page.goto(url)
+    page.locator("#charts .main-svg").nth(9).wait_for(state="attached")  # Five charts of two layers each.
+    height = page.evaluate("document.querySelector('#charts figure').getBoundingClientRect().bottom")
+    picture = page.screenshot(clip={"x": 0, "y": 0, "width": _WIDTH, "height": height})
+    context.close()
+    return picture
+
+
+def _save(picture: bytes, path: Path) -> None:
+    """With a palette: the page has few colours, and a third of the bytes will do."""
+    Image.open(io.BytesIO(picture)).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def _terminal(screen: Screen) -> str:
+    console = Console(record=True, width=_COLUMNS, file=io.StringIO(), color_system="truecolor")
+    console.print(screen.drawn(_COLUMNS, None))
+    svg = console.export_svg(title="qoemon top", theme=MONOKAI, unique_id="top")
+    # Rich would have the reader's browser fetch a font from elsewhere; any monospaced one does.
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    main()
