@@ -59,7 +59,7 @@ def record_command(
     ] = None,
 ) -> None:
     """Keep what the broker sends in a file, beside the daemon; Ctrl-C ends it."""
-    log_to_stderr("WARNING", "%(levelname)s %(name)s: %(message)s")
+    log_to_stderr("WARNING")
     settings = _load(config)
     inbox = Inbox(settings.limits.inbox_messages, settings.limits.inbox_bytes)
     line = _Line()

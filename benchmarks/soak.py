@@ -1,0 +1,220 @@
+"""The daemon under load for long, while sessions and groups come and go. `make soak`, `make soak FOR=2h`.
+
+Broker, daemon and users are processes of their own, the daemon with its default configuration and a state
+directory. What it holds is read from /proc, what it says from its own metrics. Each figure has a limit; beyond one
+of them the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import theilslopes
+
+from qoemon import duration
+from qoemon.demo import GROUPS
+from qoemon.load import Target, Totals, publish
+from qoemon.simulate import SCENARIOS, Population, Reported
+from tests.parts import Daemon, Mosquitto, until
+
+REPORTS_PER_S, FOR_S, SAMPLE_S = 2000.0, 1200.0, 5.0
+
+EVERY_S, SESSIONS_PER_RATE = 5.0, 6.0
+"""Players report that often, readers only when a page has come: so many sessions make a report a second."""
+
+GENERATIONS, GENERATION_S = 10, 10
+"""A session changes its group every ten seconds; after a hundred all groups have been seen, and come again."""
+
+WARM_SHARE, WARM_MOST_S = 1 / 3, 300.0
+"""What is left out of the slope: groups are new, and the first sessions have not timed out."""
+
+TROUBLE = {
+    "ticks missed": "qoemon_tick_skipped_total",
+    "messages dropped": "qoemon_messages_dropped_total",
+    "messages withheld": "qoemon_messages_withheld_total",
+    "connections to the broker lost": "qoemon_mqtt_disconnects_total",
+    "reports refused": "qoemon_reports_refused_total",
+    "reports pooled": "qoemon_reports_pooled_total",
+}
+BY_SPEED = ("ticks missed", "messages withheld")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The daemon at one moment."""
+
+    at_s: float
+    rss_kb: int
+    descriptors: int
+    threads: int
+    scrape_s: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """A figure and the most that it may be; None is no limit.
+
+    timed  whether it depends on how busy the machine is, or on how long the run was
+    """
+
+    name: str
+    figure: float
+    most: float | None
+    timed: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is within its limit."""
+        return self.most is None or self.figure <= self.most
+
+    def __str__(self) -> str:
+        limit = "" if self.most is None else f"{self.most:,.6g}"
+        return f"| {self.name} | {self.figure:,.4g} | {limit} |" + " <- beyond it" * (not self.holds)
+
+
+class Churning(Population):
+    """Users whose CDN has another name every GENERATION_S, out of GENERATIONS."""
+
+    def step(self, now_s: float) -> list[Reported]:
+        """What was reported, under the names of now."""
+        generation = int(now_s // GENERATION_S) % GENERATIONS
+        return [
+            report._replace(labels={**report.labels, "cdn": f"{report.labels['cdn']}{generation}"})
+            for report in super().step(now_s)
+        ]
+
+
+class Soaked(Daemon):
+    """A daemon that is looked at from outside."""
+
+    def sample(self) -> Sample:
+        """What it holds now, and how long its metrics take; before the scrape, which is a descriptor too."""
+        assert self._process is not None
+        proc = Path(f"/proc/{self._process.pid}")
+        status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
+        descriptors = len(list((proc / "fd").iterdir()))
+        began_s = time.monotonic()
+        answer = self.get("/metrics")
+        assert answer.status == 200, answer
+        return Sample(
+            at_s=began_s,
+            rss_kb=int(status["VmRSS"].split()[0]),
+            descriptors=descriptors,
+            threads=int(status["Threads"]),
+            scrape_s=time.monotonic() - began_s,
+        )
+
+
+def load(port: int, for_s: float, reports_per_s: float) -> Totals:
+    """Be the users, in a process of their own."""
+    users = Churning(
+        GROUPS,
+        sessions=max(round(reports_per_s * SESSIONS_PER_RATE), len(GROUPS)),
+        scenario=SCENARIOS["demo"].lasting(for_s),
+        seed=1,
+        start_s=time.time(),
+        report_every_s=EVERY_S,
+    )
+    return asyncio.run(publish(Target("localhost", port), users, for_s=for_s, qos=1))
+
+
+def soak(directory: Path, for_s: float, reports_per_s: float, sample_s: float = SAMPLE_S) -> list[Line]:
+    """Run it all for so long; the table."""
+    spawn, state = get_context("spawn"), {"dir": str(directory / "state")}
+    with (
+        Mosquitto(directory) as broker,
+        Soaked(directory, {"mqtt": {"port": broker.port}, "state": state}) as daemon,
+        ProcessPoolExecutor(1, mp_context=spawn) as process,
+    ):
+        daemon.ready()
+        before = daemon.sample()
+        sending = process.submit(load, broker.port, for_s, reports_per_s)
+        samples = list(_samples(daemon, sending, sample_s))
+        sent = sending.result()
+        until(lambda: daemon.value("qoemon_messages_total") >= sent.messages, lambda: f"sent {sent}")
+        return table(before, samples, daemon.sample(), sent, _told(daemon))
+
+
+def _samples(daemon: Soaked, sending: Future[Totals], every_s: float) -> Iterator[Sample]:
+    while not sending.done():
+        yield daemon.sample()
+        time.sleep(every_s)
+
+
+def _told(daemon: Daemon) -> dict[str, float]:
+    """The daemon's own metrics, labels added up."""
+    told: dict[str, float] = {}
+    for (name, _), value in daemon.samples().items():
+        told[name] = told.get(name, 0.0) + value
+    return told
+
+
+def table(
+    before: Sample, samples: Sequence[Sample], after: Sample, sent: Totals, told: dict[str, float]
+) -> list[Line]:
+    """Every figure with its limit."""
+    kept = warm(samples)
+    scrape_s = np.array([sample.scrape_s for sample in kept])
+    tick_s = told["qoemon_tick_seconds_sum"] / told["qoemon_tick_seconds_count"]
+    gaps_s = [later.at_s - earlier.at_s for earlier, later in pairwise(samples)]
+    return [
+        Line("s of load", sent.elapsed_s, None),
+        Line("reports a second", sent.reports / sent.elapsed_s, None),
+        Line("label sets seen", told["qoemon_groups"], None),
+        Line("MB resident at the end", after.rss_kb / 1e3, 400),
+        Line("kB a minute that resident memory grows, after warming up", slope(kept), 500, timed=True),
+        Line("descriptors more than before the load, at most", _more("descriptors", before, samples), 4),
+        Line("descriptors more than before the load, after it", _more("descriptors", before, [after]), 1),
+        Line("threads more than before the load, at most", _more("threads", before, samples), 3),
+        Line("ms of a scrape, median", float(np.median(scrape_s)) * 1e3, 250, timed=True),
+        Line("ms of a scrape, 99 of 100", float(np.quantile(scrape_s, 0.99)) * 1e3, 1000, timed=True),
+        Line("s between two samples, most", max(gaps_s), None),
+        Line("s a tick takes, mean", tick_s, 1, timed=True),
+        Line("messages sent that did not arrive", sent.messages - told["qoemon_messages_total"], 0),
+        Line("reports rejected", told["qoemon_reports_rejected_total"], 0),
+        *(Line(name, told[metric], 0, timed=name in BY_SPEED) for name, metric in TROUBLE.items()),
+    ]
+
+
+def warm(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Those after warming up."""
+    span_s = samples[-1].at_s - samples[0].at_s
+    begin_s = samples[0].at_s + min(span_s * WARM_SHARE, WARM_MOST_S)
+    return [sample for sample in samples if sample.at_s >= begin_s]
+
+
+def slope(samples: Sequence[Sample]) -> float:
+    """kB a minute: the median over all pairs (Theil and Sen), so that a few odd samples do not matter."""
+    fit = theilslopes([sample.rss_kb for sample in samples], [sample.at_s / 60 for sample in samples])
+    return float(fit.slope)
+
+
+def _more(what: str, before: Sample, samples: Sequence[Sample]) -> float:
+    return float(max(getattr(sample, what) for sample in samples) - getattr(before, what))
+
+
+def main() -> int:
+    """Read the command line, print the table; 1 if a figure is beyond its limit."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser.add_argument("--for", dest="for_s", type=duration.seconds, default=FOR_S, help="such as 20m, 2h")
+    parser.add_argument("--rate", type=float, default=REPORTS_PER_S, help="reports a second (default: %(default)s)")
+    told = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        lines = soak(Path(directory), told.for_s, told.rate)
+    print("| what | figure | at most |", "|---|---:|---:|", *lines, sep="\n")
+    return int(not all(line.holds for line in lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
