@@ -5,16 +5,18 @@ Names and labels are contracts with dashboards and rules; docs/metrics.md lists 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from qoemon import duration
+from qoemon.core.groups import Labels
 from qoemon.core.histogram import Axis
-from qoemon.core.scale import Counts, Floats
+from qoemon.core.scale import Counts
 from qoemon.core.snapshot import ServiceSnapshot, Snapshot
 from qoemon.core.tally import Event
+from qoemon.exposition import PLAIN, Column, Family, LabelTexts, Rows, by_label
 
 _STALL_BUCKETS = (0, 1, 2, 3, 4, 5, 7, 10, 15)
 _STALL_SECOND_BUCKETS = (0, 1, 2, 3, 5, 8, 10, 15, 20, 30, 45, 60)
@@ -45,12 +47,16 @@ EVENTS = {
 }
 
 
-def families(snapshot: Snapshot) -> Iterator[Metric]:
-    """Every family that a snapshot fills, complete with its samples."""
-    yield from _qoe(snapshot)
-    yield from _presence(snapshot)
-    yield from _expected(snapshot)
-    yield from _histograms(snapshot)
+def families(snapshot: Snapshot, texts: LabelTexts | None = None) -> Iterator[Family | Metric]:
+    """Every family that a snapshot fills, complete with its samples; Family where each group has some.
+
+    texts  what the labels of groups read as, if that is remembered
+    """
+    rows = _all_rows(snapshot, texts or LabelTexts())
+    yield from _qoe(snapshot, rows)
+    yield from _presence(snapshot, rows)
+    yield _expected(snapshot, rows)
+    yield from _histograms(snapshot, rows)
     for event, help_text in EVENTS.items():
         yield CounterMetricFamily(f"qoemon_{event}", help_text, value=snapshot.events.get(event, 0))
     yield GaugeMetricFamily("qoemon_sessions", "Sessions held in memory, silent ones too.", value=snapshot.sessions)
@@ -61,14 +67,25 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
     )
 
 
-def _family(snapshot: Snapshot, name: str, help_text: str, *more: str) -> GaugeMetricFamily:
+def group_rows(service: str, groups: tuple[Labels, ...], names: tuple[str, ...], texts: LabelTexts) -> Rows:
+    """The rows of a service's groups; names of the group labels."""
+    return texts.rows(("service", *names), [(service, *labels) for labels in groups])
+
+
+def _all_rows(snapshot: Snapshot, texts: LabelTexts) -> dict[str, Rows]:
+    """The rows of all groups, by service."""
+    told = ((service.service.name, service.tally.groups) for service in snapshot.services)
+    return {name: group_rows(name, groups, snapshot.labels, texts) for name, groups in told}
+
+
+def _gauge(snapshot: Snapshot, name: str, help_text: str, *more: str) -> Family:
     """A gauge by group, with further labels."""
-    return GaugeMetricFamily(name, help_text, labels=("service", *snapshot.labels, *more))
+    return Family(name, help_text, "gauge", ("service", *snapshot.labels, *more))
 
 
-def _qoe(snapshot: Snapshot) -> Iterator[Metric]:
-    def make(name: str, help_text: str, *more: str) -> GaugeMetricFamily:
-        return _family(snapshot, name, help_text, "window", *more)
+def _qoe(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
+    def make(name: str, help_text: str, *more: str) -> Family:
+        return _gauge(snapshot, name, help_text, "window", *more)
 
     plain = {
         "mos": make("qoemon_mos", "Mean opinion score over all users, scale points."),
@@ -80,38 +97,38 @@ def _qoe(snapshot: Snapshot) -> Iterator[Metric]:
     users = make("qoemon_window_users", "Distinct sessions behind the conditions judged.")
     by_column = {
         "ratings": make("qoemon_rating_ratio", "Share of users who would give this rating.", "rating"),
-        "quantiles": make(
-            "qoemon_rating_quantile", "Rating that this share of users stays at or below.", "quantile"
-        ),
+        "quantiles": _quantiles(snapshot),
         "mos_bounds": make("qoemon_mos_bound", "Confidence interval of qoemon_mos.", "bound"),
         "gob_bounds": make("qoemon_gob_ratio_bound", "Confidence interval of qoemon_gob_ratio.", "bound"),
         "pow_bounds": make("qoemon_pow_ratio_bound", "Confidence interval of qoemon_pow_ratio.", "bound"),
         "band_gob": make("qoemon_gob_ratio_theta", "qoemon_gob_ratio, were theta another.", "theta"),
         "band_pow": make("qoemon_pow_ratio_theta", "qoemon_pow_ratio, were theta another.", "theta"),
     }
-    # Of type summary: promtool knows the label `quantile` from nothing else.
-    by_column["quantiles"].type = "summary"
     for service in snapshot.services:
-        columns = _column_names(service, snapshot)
+        columns = dict.fromkeys(plain, PLAIN) | _columns(service, snapshot)
         for length_s, judged in service.distributions.items():
-            window = duration.text(length_s)
-            for group in np.flatnonzero(judged.observations > 0).tolist():
-                labels = (service.service.name, *service.tally.groups[group], window)
-                users.add_metric(labels, service.tally.users[length_s][group])
-                for name, family in plain.items():
-                    family.add_metric(labels, getattr(judged, name)[group])
-                for name, family in by_column.items():
-                    _add_row(family, labels, columns[name], getattr(judged, name)[group])
+            chosen, window = np.flatnonzero(judged.observations > 0), duration.text(length_s)
+            there = rows[service.service.name].take(chosen)
+            users.add(there, service.tally.users[length_s][chosen], window=window)
+            for name, family in (plain | by_column).items():
+                family.add(there, getattr(judged, name)[chosen], columns[name], window=window)
     yield from (*plain.values(), users, *by_column.values())
 
 
-def _column_names(service: ServiceSnapshot, snapshot: Snapshot) -> dict[str, list[str]]:
+def _quantiles(snapshot: Snapshot) -> Family:
+    # Of type summary: promtool knows the label `quantile` from nothing else.
+    labels = ("service", *snapshot.labels, "window", "quantile")
+    help_text = "Rating that this share of users stays at or below."
+    return Family("qoemon_rating_quantile", help_text, "summary", labels)
+
+
+def _columns(service: ServiceSnapshot, snapshot: Snapshot) -> dict[str, tuple[Column, ...]]:
     """What the columns of a distribution are called in the label that tells them apart."""
-    thetas = [f"{theta:g}" for theta in service.service.theta_band]
-    ends = ["lower", "upper"]
+    thetas = by_label("theta", (f"{theta:g}" for theta in service.service.theta_band))
+    ends = by_label("bound", ("lower", "upper"))
     return {
-        "ratings": [str(rating) for rating in service.service.scale.ratings],
-        "quantiles": [f"{q:g}" for q in snapshot.quantiles],
+        "ratings": by_label("rating", service.service.scale.ratings.tolist()),
+        "quantiles": by_label("quantile", (f"{q:g}" for q in snapshot.quantiles)),
         "mos_bounds": ends,
         "gob_bounds": ends,
         "pow_bounds": ends,
@@ -120,63 +137,61 @@ def _column_names(service: ServiceSnapshot, snapshot: Snapshot) -> dict[str, lis
     }
 
 
-def _add_row(family: GaugeMetricFamily, labels: tuple[str, ...], names: Sequence[str], values: Floats) -> None:
-    for name, value in zip(names, values.tolist(), strict=True):
-        family.add_metric((*labels, name), value)
-
-
-def _presence(snapshot: Snapshot) -> Iterator[Metric]:
-    active = _family(snapshot, "qoemon_active_sessions", "Sessions heard in the base window, or stalling.")
-    stalls = _family(snapshot, "qoemon_open_stalls", "Sessions in a stall right now.")
-    oldest = _family(
+def _presence(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
+    active = _gauge(snapshot, "qoemon_active_sessions", "Sessions heard in the base window, or stalling.")
+    stalls = _gauge(snapshot, "qoemon_open_stalls", "Sessions in a stall right now.")
+    oldest = _gauge(
         snapshot, "qoemon_open_stall_oldest_seconds", "How long the longest of the open stalls has run."
     )
-    contribution = _family(
+    contribution = _gauge(
         snapshot, "qoemon_pow_contribution", "How much lower PoW would be without this, base window.", "factor"
     )
     for service in snapshot.services:
-        tally = service.tally
-        for group in np.flatnonzero(service.shown).tolist():
-            labels = (service.service.name, *tally.groups[group])
-            active.add_metric(labels, tally.active_sessions[group])
-            stalls.add_metric(labels, tally.open_stalls[group])
-            oldest.add_metric(labels, tally.oldest_stall_s[group])
-            if tally.qos[group].any():
-                _add_row(contribution, labels, service.factors, service.contributions[group])
+        tally, mine = service.tally, rows[service.service.name]
+        shown = np.flatnonzero(service.shown)
+        there = mine.take(shown)
+        active.add(there, tally.active_sessions[shown])
+        stalls.add(there, tally.open_stalls[shown])
+        oldest.add(there, tally.oldest_stall_s[shown])
+        judged = np.flatnonzero(service.shown & tally.qos.any(axis=1))
+        factors = by_label("factor", service.factors)
+        contribution.add(mine.take(judged), service.contributions[judged], factors)
     yield from (active, stalls, oldest, contribution)
 
 
-def _expected(snapshot: Snapshot) -> Iterator[Metric]:
-    family = CounterMetricFamily(
+def _expected(snapshot: Snapshot, rows: dict[str, Rows]) -> Family:
+    family = Family(
         "qoemon_expected_ratings",
         "Users expected to have given this rating, over all closed rating intervals. Sums over groups, shards and "
         "time are exact.",
-        labels=("service", *snapshot.labels, "rating"),
+        "counter",
+        ("service", *snapshot.labels, "rating"),
     )
     for service in snapshot.services:
-        ratings = service.service.scale.ratings.tolist()
-        for labels, row in zip(service.tally.groups, service.tally.expected_ratings.tolist(), strict=True):
-            for rating, value in zip(ratings, row, strict=True):
-                family.add_metric((service.service.name, *labels, str(rating)), value)
-    yield family
+        ratings = by_label("rating", service.service.scale.ratings.tolist())
+        family.add(rows[service.service.name], service.tally.expected_ratings, ratings)
+    return family
 
 
-def _histograms(snapshot: Snapshot) -> Iterator[Metric]:
+def _histograms(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
     names = ("service", *snapshot.labels)
-    made = {axis: HistogramMetricFamily(*told, labels=names) for axis, told in HISTOGRAMS.items()}
+    made = {axis: Family(*told, "histogram", names) for axis, told in HISTOGRAMS.items()}
     for service in snapshot.services:
         for axis, counts in zip(service.service.bins.axes, service.tally.marginals, strict=True):
-            _add_histogram(made[axis.name], service, axis, counts)
+            _add_histogram(made[axis.name], rows[service.service.name], axis, counts)
     yield from made.values()
 
 
-def _add_histogram(family: HistogramMetricFamily, service: ServiceSnapshot, axis: Axis, counts: Counts) -> None:
+def _add_histogram(family: Family, rows: Rows, axis: Axis, counts: Counts) -> None:
     bounds = _BUCKETS[axis.name]
     # A bucket's bound is the end of a bin, but for rounding.
     bins = np.searchsorted(axis.upper, np.array(bounds) * (1 - 1e-9)) + 1
     cumulative = counts.cumsum(axis=1)
     # Row by row: a matrix product may round equal rows differently, and a sum that shrinks looks like a restart.
     sums = (counts * axis.values).sum(axis=1)
-    for labels, row, total in zip(service.tally.groups, cumulative, sums.tolist(), strict=True):
-        buckets = [(f"{bound:.9g}", int(n)) for bound, n in zip(bounds, row[bins - 1], strict=True)]
-        family.add_metric((service.service.name, *labels), [*buckets, ("+Inf", int(row[-1]))], sum_value=total)
+    ends = [*(f"{bound:.9g}" for bound in bounds), "+Inf"]
+    buckets = tuple(Column("_bucket", (("le", end),)) for end in ends)
+    upto = cumulative[:, [*(bins - 1), -1]]
+    # Counts stay far below 2**53: as floats they are the same numbers.
+    values = np.column_stack([upto, cumulative[:, -1], sums])
+    family.add(rows, values, (*buckets, Column("_count"), Column("_sum")))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from qoemon.body import Body
 from qoemon.export import Published
 from qoemon.gate import Gate
 from qoemon.guard import Guard
@@ -44,12 +45,11 @@ def application(board: Board, alive: Problems, ready: Problems, ticked: asyncio.
     ticked  notified after each tick
     """
 
-    async def metrics(_: web.Request) -> web.Response:
-        newest = _newest(board)
-        return web.Response(body=newest.metrics, headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def metrics(request: web.Request) -> web.StreamResponse:
+        return await _send(request, _newest(board).exposition, CONTENT_TYPE_LATEST)
 
-    async def snapshot(_: web.Request) -> web.Response:
-        return web.Response(body=_newest(board).json, content_type="application/json")
+    async def snapshot(request: web.Request) -> web.StreamResponse:
+        return await _send(request, _newest(board).view, "application/json")
 
     async def healthz(_: web.Request) -> web.Response:
         return _verdict(alive())
@@ -74,6 +74,31 @@ def _newest(board: Board) -> Published:
     if board.newest is None:
         raise web.HTTPServiceUnavailable(text="no tick has passed yet: try again in some seconds\n")
     return board.newest
+
+
+async def _send(request: web.Request, body: Body, content_type: str) -> web.StreamResponse:
+    """The content, compressed if that is asked for, as fast as it is read."""
+    pieces, headers = body.pieces, {"Content-Type": content_type, "Vary": "Accept-Encoding"}
+    if _takes_gzip(request.headers.get("Accept-Encoding", "")):
+        body.want()
+        pieces = await asyncio.to_thread(body.packed) if body.ready is None else body.ready
+        headers["Content-Encoding"] = "gzip"
+    response = web.StreamResponse(headers=headers)
+    response.content_length = sum(map(len, pieces))
+    await response.prepare(request)
+    for piece in pieces if request.method != "HEAD" else ():
+        await response.write(piece)
+    await response.write_eof()
+    return response
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding names gzip, other than to refuse it (RFC 9110, 12.5.3)."""
+    for coding in accepted.lower().split(","):
+        name, _, weight = (part.strip() for part in coding.partition(";"))
+        if name in {"gzip", "x-gzip"}:
+            return weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False
 
 
 def _verdict(problems: list[str]) -> web.Response:

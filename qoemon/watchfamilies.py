@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -10,12 +11,17 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from qoemon.alerting.notice import ReceiverState
 from qoemon.core.snapshot import Snapshot
 from qoemon.core.watch import Watched
+from qoemon.exposition import Family, LabelTexts, by_label
+from qoemon.families import group_rows
 
 
-def watch_families(snapshot: Snapshot, watched: Watched) -> Iterator[Metric]:
-    """What is thought of a snapshot."""
-    yield from _alerts(snapshot, watched)
-    yield from _regimes(snapshot, watched)
+def watch_families(
+    snapshot: Snapshot, watched: Watched, texts: LabelTexts | None = None
+) -> Iterator[Family | Metric]:
+    """What is thought of a snapshot; texts as of families()."""
+    texts = texts or LabelTexts()
+    yield from _alerts(snapshot, watched, texts)
+    yield from _regimes(snapshot, watched, texts)
 
 
 def receiver_families(receivers: Sequence[ReceiverState]) -> Iterator[Metric]:
@@ -36,15 +42,19 @@ def receiver_families(receivers: Sequence[ReceiverState]) -> Iterator[Metric]:
     yield from (told, failed, dropped, queue)
 
 
-def _alerts(snapshot: Snapshot, watched: Watched) -> Iterator[Metric]:
-    state = GaugeMetricFamily(
+def _alerts(snapshot: Snapshot, watched: Watched, texts: LabelTexts) -> Iterator[Family | Metric]:
+    state = Family(
         "qoemon_alert_state",
         "0 inactive, 1 uncertain, 2 pending, 3 firing; the snapshot says why.",
-        labels=("service", *snapshot.labels, "alert", "severity"),
+        "gauge",
+        ("service", *snapshot.labels, "alert", "severity"),
     )
-    for alert in watched.alerts:
-        labels = (alert.rule.service, *alert.group, alert.rule.name, alert.rule.severity)
-        state.add_metric(labels, alert.decision.state)
+    for _, some in groupby(watched.alerts, lambda alert: id(alert.rule)):
+        alerts = list(some)
+        rule = alerts[0].rule
+        rows = group_rows(rule.service, tuple(alert.group for alert in alerts), snapshot.labels, texts)
+        states = np.array([alert.decision.state for alert in alerts], np.int64)
+        state.add(rows, states, alert=rule.name, severity=rule.severity)
     transitions = CounterMetricFamily(
         "qoemon_alert_transitions",
         "How often an alert came to this state for this reason.",
@@ -55,24 +65,27 @@ def _alerts(snapshot: Snapshot, watched: Watched) -> Iterator[Metric]:
     yield from (state, transitions)
 
 
-def _regimes(snapshot: Snapshot, watched: Watched) -> Iterator[Metric]:
+def _regimes(snapshot: Snapshot, watched: Watched, texts: LabelTexts) -> Iterator[Family]:
     names = ("service", *snapshot.labels)
-    regime = GaugeMetricFamily("qoemon_pow_regime", "0 good, 1 degraded, 2 bad.", labels=names)
-    changes = CounterMetricFamily(
-        "qoemon_pow_regime_changes", "Changes of PoW that were established.", labels=(*names, "direction")
+    regime = Family("qoemon_pow_regime", "0 good, 1 degraded, 2 bad.", "gauge", names)
+    changes = Family(
+        "qoemon_pow_regime_changes", "Changes of PoW that were established.", "counter", (*names, "direction")
     )
-    began = GaugeMetricFamily(
-        "qoemon_pow_regime_change_timestamp_seconds", "When the last of them began, as estimated.", labels=names
+    began = Family(
+        "qoemon_pow_regime_change_timestamp_seconds",
+        "When the last of them began, as estimated.",
+        "gauge",
+        names,
     )
     for service in snapshot.services:
         told = watched.regimes.get(service.service.name)
-        for group, values in enumerate(service.tally.groups[: 0 if told is None else len(told.regime)]):
-            assert told is not None  # noqa: S101 - for mypy: else there are no groups
-            labels = (service.service.name, *values)
-            if told.known[group] and service.shown[group]:
-                regime.add_metric(labels, told.regime[group])
-            if not np.isnan(told.changed_s[group]):
-                began.add_metric(labels, told.changed_s[group])
-            for direction, count in zip(("up", "down"), told.changes[group], strict=True):
-                changes.add_metric((*labels, direction), count)
+        if told is None:
+            continue
+        size = len(told.regime)
+        rows = group_rows(service.service.name, service.tally.groups[:size], snapshot.labels, texts)
+        shown = np.flatnonzero(told.known & service.shown[:size])
+        changed = np.flatnonzero(~np.isnan(told.changed_s))
+        regime.add(rows.take(shown), told.regime[shown])
+        began.add(rows.take(changed), told.changed_s[changed])
+        changes.add(rows, told.changes, by_label("direction", ("up", "down")))
     yield from (regime, changes, began)

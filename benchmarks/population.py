@@ -1,0 +1,79 @@
+"""A million viewers as batches of columns, without the cost of writing and decoding their messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from qoemon.core.batch import Batch
+from qoemon.core.histogram import Ints
+from qoemon.core.mapping import VIDEO_STALL
+from qoemon.core.plan import Limits, Plan, Service, Timing
+from qoemon.core.report import ABSENT_FLOAT, Route
+from qoemon.core.topic import TopicTemplate
+
+START_S = 1_700_000_040
+TICK_S = 10
+AT_ONCE = 10_000
+
+
+def plan(sessions: int, groups: int) -> Plan:
+    """One video service, windows of 1 and 5 minutes, a theta band of two."""
+    return Plan(
+        services=(Service("video", VIDEO_STALL, 0.3, theta_band=(0.1, 0.3)),),
+        topics=(TopicTemplate("qoe/v1/{service}/{region}/{cdn}"),),
+        labels=("region", "cdn"),
+        timing=Timing(tick_s=TICK_S, windows_s=(60, 300)),
+        limits=Limits(sessions=sessions, groups=groups),
+    )
+
+
+@dataclass
+class Population:
+    """Viewers who report once a tick. A tenth have a stall in a tick, a hundredth are in one as they report."""
+
+    sessions: int
+    groups: int
+    ticks: int = 0
+    stalls: Ints = field(init=False)
+    stall_ms: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rng = np.random.default_rng(1)
+        self.stalls, self.stall_ms = np.full((2, self.sessions), 0)
+        self._routes = tuple(Route("video", (f"region-{g // 100}", f"cdn-{g % 100}")) for g in range(self.groups))
+
+    @property
+    def now_s(self) -> int:
+        """When the present tick began, seconds since the epoch."""
+        return START_S + TICK_S * self.ticks
+
+    def tick(self) -> Iterator[Batch]:
+        """Everybody reports once."""
+        for begin in range(0, self.sessions, AT_ONCE):
+            yield self._batch(np.arange(begin, min(begin + AT_ONCE, self.sessions)))
+        self.ticks += 1
+
+    def _batch(self, who: Ints) -> Batch:
+        size = len(who)
+        new = self._rng.poisson(0.1, size)
+        self.stalls[who] += new
+        self.stall_ms[who] += np.rint(new * self._rng.gamma(2, 500, size)).astype(np.int64) + new
+        return Batch(
+            routes=self._routes,
+            route=who % self.groups,
+            session=[f"{i:032x}" for i in who.tolist()],
+            seq=np.full(size, self.ticks),
+            arrival_s=np.full(size, self.now_s + TICK_S / 2),
+            ts_s=np.full(size, ABSENT_FLOAT),
+            stalls=self.stalls[who],
+            stall_ms=self.stall_ms[who],
+            play_ms=np.full(size, 9500 * (self.ticks + 1)),
+            stalled=self._rng.random(size) < 0.01,
+            end=np.zeros(size, np.bool_),
+            response_s=np.zeros(0),
+            response_of=np.zeros(0, np.int64),
+            measures={},
+        )
