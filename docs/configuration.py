@@ -124,7 +124,13 @@ def _value(part: Schema, definitions: Schema) -> str:
 
 def _kind(part: Schema, definitions: Schema) -> str:
     if comment := part.get("$comment"):
-        return {"a duration": "duration", "a size": "size", "the name of a file": "file"}[comment.split(" such")[0]]
+        kinds = {
+            "a duration": "duration",
+            "a size": "size",
+            "the name of a file": "file",
+            "a directory": "directory",
+        }
+        return kinds[comment.split(" such")[0]]
     if "anyOf" in part:
         return _value(part, definitions)
     if "enum" in part:

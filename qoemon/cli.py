@@ -42,6 +42,7 @@ from qoemon.report.commands import COMMANDS as ON_RECORDINGS
 from qoemon.report.record import RecordError
 from qoemon.sections.mistake import ConfigError
 from qoemon.simulate import SCENARIOS, Population
+from qoemon.state.directory import StateError
 from qoemon.terminal.fetch import URL_DEFAULT, AnswerError
 from qoemon.terminal.query import Query, QueryError, SortBy, wanted
 from qoemon.terminal.top import top as run_top
@@ -56,6 +57,17 @@ USAGE_ERRORS = (
     AnnotationError,
     ObjectiveError,
     QueryError,
+)
+
+FAILURES = (
+    AnalyzeError,
+    AnswerError,
+    BrokerError,
+    ListenError,
+    LoadError,
+    RecordError,
+    RecordingError,
+    StateError,
 )
 
 app = typer.Typer(
@@ -112,9 +124,9 @@ def _common(
 def run(config: ConfigFile = None) -> None:
     """Be the daemon: take reports from the broker, serve what users would say."""
     settings = _load(config)
-    log_to_stderr(settings.log.level.upper(), "%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(settings.log.level.upper(), settings.log.format, dated=True)
     with _failures():
-        asyncio.run(run_daemon(settings))
+        asyncio.run(run_daemon(settings, config))
 
 
 @app.command()
@@ -290,7 +302,7 @@ def demo(
     port: Annotated[int, typer.Option(min=0, max=65535, help="HTTP port; 0 takes a free one.")] = 0,
 ) -> None:
     """See it work: a broker, simulated users who suffer a degradation, and the daemon, all on this machine."""
-    log_to_stderr("WARNING", "%(levelname)s %(name)s: %(message)s")
+    log_to_stderr("WARNING")
     with _failures():
         asyncio.run(run_demo(out, for_s=for_s, sessions=sessions, seed=seed, http_port=port))
 
@@ -387,7 +399,7 @@ def _failures() -> Iterator[None]:
         _fail(USAGE, *_words(group))
     except* ConfigError as group:
         _fail(USAGE, *_words(group), "nothing was started")
-    except* (AnalyzeError, ListenError, BrokerError, LoadError, AnswerError, RecordingError, RecordError) as group:
+    except* FAILURES as group:
         _fail(FAILED, *_words(group))
     except* KeyboardInterrupt:
         raise typer.Exit(130) from None

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict
 from qoemon import duration
 from qoemon.core.plan import Clock
 from qoemon.core.plan import Service as Judged
+from qoemon.printable import Form
 from qoemon.sections import yamlfile
 from qoemon.sections.alert import Alert
 from qoemon.sections.mqtt import Mqtt
@@ -34,6 +35,7 @@ from qoemon.sections.setting import (
     key,
     number,
 )
+from qoemon.sections.state import State
 from qoemon.sections.validation import validated
 from qoemon.sections.web import WebFile
 
@@ -102,9 +104,10 @@ class Limits(Section):
 
 
 class Log(Section):
-    """What is logged."""
+    """What is logged: a kind of line ten times a minute, then how many more of it there were."""
 
     level: Literal["debug", "info", "warning", "error"] = key("The least severe level to log.", "info")
+    format: Form = key("Lines of text for people, or of logfmt or JSON for programs.", "text")
 
 
 _SERVICES = {
@@ -139,6 +142,8 @@ class Config(Section):
     alerts: tuple[Alert, ...] = key("When to tell someone; given, they replace the default.", _ALERTS)
     regimes: Regimes = key("When the share of poor ratings is degraded or bad, and has changed.", {})
     notify: Notify = key("Who is told of alerts.", {})
+    state: State = key("What survives a restart or a crash.", {})
+    shutdown_timeout_s: Seconds = key("How long a stop may take to store and tell what is left.", "10s")
     http: Http = key("Where metrics and health are served.", {})
     limits: Limits = key("What can grow has a bound.", {})
     log: Log = key("What is logged.", {})

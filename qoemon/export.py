@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-import msgspec
 import prometheus_client
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
 import qoemon
 from qoemon.alerting.notice import ReceiverState
+from qoemon.body import Body, Demand
 from qoemon.core.report import Reject
 from qoemon.core.snapshot import Snapshot
 from qoemon.core.watch import Watched
+from qoemon.exposition import Family, LabelTexts, exposition
 from qoemon.families import families
 from qoemon.httpstate import HttpState, http_families
 from qoemon.page.history import NO_PAST, Past
-from qoemon.view import view
+from qoemon.state.keeper import KeeperState
+from qoemon.view import view_json
 from qoemon.watchfamilies import receiver_families, watch_families
 
 _TICK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -47,6 +49,9 @@ class Vitals:
     loop_lag_s: float
     tick_lag_s: float
     ticks_skipped: int
+    clock_steps: int
+    reloaded: bool
+    kept: KeeperState
     receivers: tuple[ReceiverState, ...]
     http: HttpState
 
@@ -71,6 +76,9 @@ IDLE = Vitals(
     loop_lag_s=0.0,
     tick_lag_s=0.0,
     ticks_skipped=0,
+    clock_steps=0,
+    reloaded=True,
+    kept=KeeperState(),
     receivers=(),
     http=HttpState(),
 )
@@ -84,8 +92,20 @@ class Published:
     snapshot: Snapshot
     watched: Watched
     past: Past
-    metrics: bytes
-    json: bytes
+    exposition: Body
+    """for Prometheus"""
+    view: Body
+    """as JSON"""
+
+    @property
+    def metrics(self) -> bytes:
+        """The exposition in one piece."""
+        return self.exposition.whole
+
+    @property
+    def json(self) -> bytes:
+        """The view in one piece."""
+        return self.view.whole
 
 
 class Exporter:
@@ -94,6 +114,8 @@ class Exporter:
     def __init__(self) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
+        self._texts = LabelTexts()
+        self._metrics_wanted, self._view_wanted = Demand(), Demand()
         self._now = _Collected()
         self._registry.register(self._now)
         prometheus_client.ProcessCollector(registry=self._registry)
@@ -110,14 +132,25 @@ class Exporter:
 
     def publish(self, snapshot: Snapshot, watched: Watched, vitals: Vitals, past: Past = NO_PAST) -> Published:
         """The tick as readers will get it; past is what came before it."""
-        self._now.families = [*families(snapshot), *watch_families(snapshot, watched), *own_families(vitals)]
         return Published(
             snapshot=snapshot,
             watched=watched,
             past=past,
-            metrics=prometheus_client.generate_latest(self._registry),
-            json=msgspec.json.encode(view(snapshot, watched)),
+            exposition=Body(self._metrics(snapshot, watched, vitals), self._metrics_wanted),
+            view=Body(view_json(snapshot, watched), self._view_wanted),
         )
+
+    def _metrics(self, snapshot: Snapshot, watched: Watched, vitals: Vitals) -> Iterator[bytes]:
+        """The families by group in our own way, the few others by prometheus-client."""
+        by_group: list[Family] = []
+        self._now.families = list(own_families(vitals))
+        for family in (*families(snapshot, self._texts), *watch_families(snapshot, watched, self._texts)):
+            if isinstance(family, Family):
+                by_group.append(family)
+            else:
+                self._now.families.append(family)
+        yield from exposition(by_group)
+        yield prometheus_client.generate_latest(self._registry)
 
 
 class _Collected(Collector):
@@ -157,6 +190,13 @@ def _gauges(vitals: Vitals) -> Iterator[Metric]:
             "Longest delay of the event loop since the last tick.",
             vitals.loop_lag_s,
         ),
+        ("qoemon_journal_bytes", "Messages stored that no checkpoint covers yet.", vitals.kept.journal_bytes),
+        (
+            "qoemon_state_writable",
+            "1 while what is taken in can be stored, 0 while it can't: messages wait at the broker.",
+            vitals.kept.problem is None,
+        ),
+        ("qoemon_config_last_reload_successful", "Whether the last reload succeeded.", vitals.reloaded),
         ("qoemon_tick_lag_seconds", "How late after its time this tick began.", vitals.tick_lag_s),
     ]
     for name, help_text, value in told:
@@ -180,6 +220,10 @@ def _counters(vitals: Vitals) -> Iterator[Metric]:
         ("qoemon_mqtt_connects", "Connections made to the broker.", vitals.connects),
         ("qoemon_mqtt_connect_failures", "Attempts to connect that failed.", vitals.connect_failures),
         ("qoemon_mqtt_disconnects", "Connections that ended.", vitals.disconnects),
+        ("qoemon_journal_commits", "Commits of messages to the journal.", vitals.kept.commits),
+        ("qoemon_state_failures", "Attempts to store that failed.", vitals.kept.failures),
+        ("qoemon_checkpoints", "Checkpoints stored.", vitals.kept.checkpoints),
+        ("qoemon_clock_steps", "Times that the wall clock was set by a tick or more.", vitals.clock_steps),
         ("qoemon_tick_skipped", "Ticks that were left out because one before took too long.", vitals.ticks_skipped),
     ]
     for name, help_text, value in told:

@@ -8,6 +8,7 @@ acknowledged, to be delivered again when there is room.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -26,7 +27,7 @@ class Message(NamedTuple):
 
 
 class Inbox:
-    """A bounded queue that is emptied as a whole.
+    """A bounded queue that is emptied as a whole. What was taken counts until it is released.
 
     It is full once it holds max_messages messages or max_bytes payload bytes. So the last message may pass
     max_bytes: were it judged by its size first, one large QoS 1 message would be withheld for ever.
@@ -38,7 +39,9 @@ class Inbox:
         self.max_messages = max_messages
         self.max_bytes = max_bytes
         self.bytes = 0
-        """Payload bytes that wait."""
+        """Payload bytes that wait, or are taken and not safe yet."""
+        self.messages = 0
+        """Messages that wait, or are taken and not safe yet."""
         self.dropped = 0
         """QoS 0 messages lost because the inbox was full, since the start."""
         self.withheld = 0
@@ -47,14 +50,9 @@ class Inbox:
         self._waiting: list[Message] = []
 
     @property
-    def messages(self) -> int:
-        """Messages that wait."""
-        return len(self._waiting)
-
-    @property
     def full(self) -> bool:
         """Whether the next message would be refused."""
-        return len(self._waiting) >= self.max_messages or self.bytes >= self.max_bytes
+        return self.messages >= self.max_messages or self.bytes >= self.max_bytes
 
     def put(self, message: Message) -> bool:
         """Store the message, or count it as refused and return False."""
@@ -62,6 +60,7 @@ class Inbox:
             self.refuse(message.qos)
             return False
         self._waiting.append(message)
+        self.messages += 1
         self.bytes += len(message.payload)
         return True
 
@@ -73,6 +72,11 @@ class Inbox:
             self.withheld += 1
 
     def take(self) -> list[Message]:
-        """Everything that waits, in the order of arrival; leaves the inbox empty."""
-        taken, self._waiting, self.bytes = self._waiting, [], 0
+        """Everything that waits, in the order of arrival; there is no more room before it is released."""
+        taken, self._waiting = self._waiting, []
         return taken
+
+    def release(self, messages: Sequence[Message]) -> None:
+        """Make room again for what these took."""
+        self.messages -= len(messages)
+        self.bytes -= sum(len(message.payload) for message in messages)

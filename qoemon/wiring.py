@@ -5,6 +5,7 @@ from __future__ import annotations
 from qoemon import webconfig
 from qoemon.config import Config, Http
 from qoemon.core.alert import Rule
+from qoemon.core.pipeline import Pipeline
 from qoemon.core.plan import Limits, Plan, Timing
 from qoemon.mqttclient import Broker, Tls
 from qoemon.prometheus.files import PromFiles
@@ -48,6 +49,11 @@ def rules(config: Config) -> tuple[Rule, ...]:
         for service in config.services
         if alert.service in (None, service)
     )
+
+
+def pipeline(config: Config) -> Pipeline:
+    """The line from bytes to what is thought of them, at its beginning."""
+    return Pipeline(plan(config), rules(config), config.regimes.core)
 
 
 def prometheus_files(config: Config, source: str) -> PromFiles:

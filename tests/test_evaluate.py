@@ -14,7 +14,6 @@ import pytest
 from qoemon import wiring
 from qoemon.app import Daemon
 from qoemon.config import Config
-from qoemon.core.watch import Watch
 from qoemon.evaluate import Evaluator
 from qoemon.http import Board
 from qoemon.inbox import Inbox, Message
@@ -39,8 +38,17 @@ class Bench:
         self.inbox, self.board = Inbox(1000, 1_000_000), Board()
         self.ingest = Ingest(wiring.broker(config), self.inbox)
         plan = wiring.plan(config)
-        watch = Watch(plan, wiring.rules(config), config.regimes.core)
-        self.evaluator = Evaluator(plan, watch, self.inbox, self.ingest, self.board, lambda: self.now_s)
+        self.steady_s = 0.0
+        """What the clock that nobody can set is behind the wall clock by."""
+        self.evaluator = Evaluator(
+            plan,
+            lambda: wiring.pipeline(config),
+            self.inbox,
+            self.ingest,
+            self.board,
+            lambda: self.now_s,
+            lambda: self.now_s - self.steady_s,
+        )
 
     @property
     def acknowledged(self) -> int:
@@ -49,6 +57,11 @@ class Bench:
 
     def arrive(self, payload: bytes, at_s: float, topic: str = "qoe/v1/video/eu/a") -> None:
         assert self.inbox.put(Message(topic, payload, at_s, 1, 1, 1))
+
+    def set_clock(self, at_s: float) -> None:
+        """Set the wall clock, as opposed to letting time pass."""
+        self.steady_s += at_s - self.now_s
+        self.now_s = at_s
 
     def metric(self, name: str, **labels: str) -> float:
         assert self.board.newest is not None
@@ -148,16 +161,39 @@ async def test_ticks_that_were_missed_are_counted_and_the_next_is_on_time() -> N
         assert bench.metric("qoemon_tick_skipped_total") == 2
 
 
-async def test_a_clock_that_is_set_back_does_not_stop_the_ticks() -> None:
+@pytest.mark.parametrize("by_s", [-3600, -3590, -90, -25, 25, 90, 3600, 3610])
+async def test_a_clock_that_is_set_moves_the_windows_with_it(by_s: int, caplog: pytest.LogCaptureFixture) -> None:
+    group = {"service": "video", "region": "eu", "cdn": "a", "window": "1m"}
     async with running(Bench()) as bench:
-        await tick(bench, T0 + 3600)
-        before = bench.board.newest
-        bench.now_s = T0 + 10.0
-        await until(lambda: bench.board.newest is not before)
-        again = bench.board.newest
-        bench.now_s = T0 + 20.0
-        await until(lambda: bench.board.newest is not again)
-        assert bench.metric("qoemon_tick_skipped_total") == 359  # Those of the leap forward.
+        for session in ("one", "two", "three"):
+            bench.arrive(watched(session), T0 + 2.0)
+        await tick(bench, T0 + 10.1)
+        assert bench.metric("qoemon_observations", **group) == 3
+        await until(lambda: bench.acknowledged == 3)
+        bench.set_clock(T0 + 11.0 + by_s)
+        await until(lambda: "the wall clock was set" in caplog.text)
+        # What is left over when whole rating intervals are moved is time that passes.
+        reported_s = T0 + 2 + by_s // 60 * 60
+        await tick(bench, bench.now_s + 10)
+        assert parsed_or_zero(bench, "qoemon_observations", **group) == seen(bench, reported_s) * 3
+        bench.arrive(watched("four"), bench.now_s)
+        await tick(bench, bench.now_s + 10)
+        assert bench.metric("qoemon_observations", **group) == 1 + seen(bench, reported_s) * 3
+        assert bench.metric("qoemon_clock_steps_total") == 1
+        assert caplog.text.count("the wall clock was set") == 1
+
+
+def seen(bench: Bench, reported_s: float) -> bool:
+    """Whether the newest base window has what was reported then."""
+    assert bench.board.newest is not None
+    end_s = bench.board.newest.snapshot.time_s
+    return end_s - 60 <= reported_s < end_s
+
+
+def parsed_or_zero(bench: Bench, name: str, **labels: str) -> float:
+    """Of a group that may have gone."""
+    assert bench.board.newest is not None
+    return parsed(bench.board.newest.metrics.decode()).get((name, tuple(sorted(labels.items()))), 0.0)
 
 
 async def test_what_a_stopped_daemon_took_and_what_the_next_takes_is_everything_once(tmp_path: Path) -> None:

@@ -19,7 +19,11 @@ def test_take_gives_everything_in_order_and_leaves_nothing() -> None:
     assert all(inbox.put(one) for one in sent)
     assert (inbox.messages, inbox.bytes) == (5, 5)
     assert inbox.take() == sent
-    assert (inbox.messages, inbox.bytes, inbox.take()) == (0, 0, [])
+    assert (inbox.messages, inbox.bytes, inbox.take()) == (5, 5, [])
+    inbox.release(sent[:2])
+    assert (inbox.messages, inbox.bytes) == (3, 3)
+    inbox.release(sent[2:])
+    assert (inbox.messages, inbox.bytes) == (0, 0)
 
 
 def test_a_taken_batch_does_not_grow_any_more() -> None:
@@ -44,7 +48,7 @@ def test_an_empty_inbox_takes_a_message_of_any_size() -> None:
     assert inbox.put(message(b"larger than four bytes"))
     assert inbox.full
     assert not inbox.put(message(b""))
-    inbox.take()
+    inbox.release(inbox.take())
     assert inbox.put(message(b"larger than four bytes"))
 
 
@@ -60,7 +64,9 @@ def test_nothing_is_both_stored_and_refused_and_the_bounds_hold(
     inbox, taken = Inbox(max_messages, max_bytes), 0
     for size in sizes:
         if size is None:
-            taken += len(inbox.take())
+            gone = inbox.take()
+            inbox.release(gone)
+            taken += len(gone)
         else:
             inbox.put(message(b"x" * size))
         assert inbox.messages <= max_messages

@@ -23,6 +23,9 @@ LONGEST_S = 30.0
 """Pauses between attempts are drawn from SHORTEST_S to a limit that doubles up to LONGEST_S."""
 
 
+FLUSH_LOOK_S = 0.05
+
+
 class DeliveryError(Exception):
     """A receiver did not take what was sent; says why, without secrets. final: it never will."""
 
@@ -151,6 +154,11 @@ class Notifier:
         """
         waiting = {notice.id: notice for receiver in self._receivers for notice in receiver.waiting}
         return tuple(sorted(waiting.values(), key=lambda notice: (notice.at_s, not notice.firing)))
+
+    async def flush(self) -> None:
+        """Wait until every receiver has got what it was told."""
+        while self.unsent():
+            await asyncio.sleep(FLUSH_LOOK_S)
 
     async def run(self) -> None:
         """Deliver until cancelled; without receivers there is nothing to do."""

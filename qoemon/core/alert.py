@@ -7,7 +7,7 @@ decided before stays: silence neither alarms nor gives the all-clear.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 
 
@@ -111,6 +111,11 @@ class Decision:
     reason: Reason
     since_s: float
     past_s: float | None = None
+
+    def shifted(self, by_s: float) -> Decision:
+        """The same, so many seconds later."""
+        past_s = None if self.past_s is None else self.past_s + by_s
+        return replace(self, since_s=self.since_s + by_s, past_s=past_s)
 
 
 QUIET = Decision(State.INACTIVE, Reason.NO_DATA, 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -71,9 +71,13 @@ class Alerts:
         """What was decided."""
         return msgspec.json.encode(list(self._decided.items()))
 
-    def load(self, state: bytes) -> None:
-        """Take over what dump() gave, for the rules that are still there."""
-        names = {(rule.name, rule.service) for rule in self._rules}
+    def shift(self, by_s: int) -> None:
+        """Move all times by so many seconds, as the clock was set."""
+        self._decided = {key: decision.shifted(by_s) for key, decision in self._decided.items()}
+
+    def load(self, state: bytes, anew: Collection[str] = ()) -> None:
+        """Take over what dump() gave, for the rules that are still there and services that do not begin anew."""
+        names = {(rule.name, rule.service) for rule in self._rules if rule.service not in anew}
         decided = msgspec.json.decode(state, type=list[tuple[AlertKey, Decision]])
         self._decided = {key: decision for key, decision in decided if key[:2] in names}
 

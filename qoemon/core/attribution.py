@@ -30,9 +30,9 @@ class Attribution:
         if len(names) > 1:
             without[ALL] = _zeroed(conditions, set(range(len(names))))
         self.factors = tuple(without)
-        self._poor = _poor(service, conditions) if names else np.zeros(1)
-        gains = [self._poor - _poor(service, changed) for changed in without.values()]
-        self._gains = np.array(gains, np.float64).reshape(len(gains), len(self._poor)).T
+        poor = _poor(service, conditions) if names else np.zeros(1)
+        gains = [poor - _poor(service, changed) for changed in without.values()]
+        self._poor_and_gains = np.stack([poor, *gains], axis=1)
 
     def contributions(self, qos: Counts, pow_: Floats) -> Floats:
         """How much lower PoW would be without each factor, (G, F), NaN where there are no conditions.
@@ -41,7 +41,8 @@ class Attribution:
         pow_  (G,) their PoW; the bins say which part of it each factor accounts for
         """
         with np.errstate(invalid="ignore", divide="ignore"):
-            part = (qos @ self._gains) / (qos @ self._poor)[:, None]
+            told = qos @ self._poor_and_gains
+            part = told[:, 1:] / told[:, :1]
         # Nobody poor: nothing to take away.
         return np.where(pow_[:, None] == 0, 0.0, pow_[:, None] * part)
 

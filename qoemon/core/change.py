@@ -133,6 +133,10 @@ class ChangeDetector:
             )
         self.state = state.copy()
 
+    def shift(self, by_s: float) -> None:
+        """Move all times by so many seconds."""
+        self.state["zero_s"] += by_s
+
     def forget(self, rows: Ints) -> None:
         """Begin these groups anew."""
         self.state[rows] = np.zeros(1, TRACK)

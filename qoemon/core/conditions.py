@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.batch import Placed
@@ -11,19 +12,21 @@ from qoemon.core.histogram import Ints
 from qoemon.core.scale import Counts, Floats
 from qoemon.core.sessions import Admitted
 
+Numbers = NDArray[np.int32] | Ints
+
 
 class Judged(NamedTuple):
     """A base window. G groups, M bins to judge in, B bins to read.
 
     levels  (G, M) the conditions in the service's judged_at bins
     qos     (G, B) the same in the service's bins
-    rows, groups  the sessions that they are of, and where each was judged, every pair once
+    rows, groups  the sessions that they are of, ascending, and where each was judged, every pair once
     """
 
     levels: Counts
     qos: Counts
-    rows: Ints
-    groups: Ints
+    rows: Numbers
+    groups: Numbers
 
 
 class Conditions(Protocol):
@@ -40,6 +43,9 @@ class Conditions(Protocol):
 
     def enter(self, tick: int) -> None:
         """Begin a tick."""
+
+    def shift(self, by_s: int, tick: int) -> None:
+        """Move all times by whole rating intervals; tick is the present one, moved."""
 
     def remove(self, rows: Ints) -> None:
         """Forget these sessions."""

@@ -72,6 +72,10 @@ class EventSlices:
         self._pairs[-1][:] = [np.unique(np.concatenate(self._pairs[-1]))] if self._pairs[-1] else []
         self._pairs.append([])
 
+    def shift(self, by_s: int, tick: int) -> None:
+        """Move all times by whole rating intervals."""
+        self._tick = tick
+
     def remove(self, rows: Ints) -> None:
         """Sessions that leave take no events with them. They have been silent: their slices have gone."""
 

@@ -125,6 +125,12 @@ def histogram(group: Ints, bins: Ints, groups: int, size: int) -> Counts:
     return np.bincount(group * size + bins, minlength=groups * size).reshape(groups, size)
 
 
+def count(counts: Counts, group: Ints | NDArray[np.int32], bins: Ints) -> None:
+    """Add to counts (G, B) how often each bin occurs in each group."""
+    cells = np.multiply(group, counts.shape[1], dtype=np.int64) + bins
+    np.add.at(counts.reshape(-1), cells, 1)
+
+
 class Window:
     """The sum of the last `length` histograms, one appended at a time.
 

@@ -83,21 +83,44 @@ class Monitor:
             state |= {f"{monitor.service.name}/{name}": array for name, array in monitor.dump().items()}
         return state
 
-    def load(self, state: State) -> None:
-        """Take over what dump() gave, into a Monitor that has seen nothing yet; StateError if it does not fit."""
+    def load(self, state: State) -> tuple[str, ...]:
+        """Take over what dump() gave, into a Monitor that has seen nothing yet.
+
+        returns  the services that begin anew, as they are judged otherwise than when the state was dumped
+        raises   StateError if nothing of it fits
+        """
         meta = json.loads(state["meta"].tobytes())
         if meta["version"] != STATE_VERSION:
             raise StateError(f"the state has version {meta['version']}, this qoemon reads version {STATE_VERSION}")
-        if (was := meta["plan"]) != (now := self._fingerprint()):
-            differ = ", ".join(key for key in now if was.get(key) != now[key])
-            raise StateError(f"the state was dumped under another configuration: {differ} differ")
+        was, now = meta["plan"], json.loads(json.dumps(self._fingerprint()))
+        if differ := [key for key in ("labels", "timing") if was.get(key) != now[key]]:
+            raise StateError(f"the state was dumped under another configuration: {' and '.join(differ)} differ")
         self._events = Counter({Event(name): number for name, number in meta["events"].items()})
         self._tick = meta["tick"]
+        anew = []
         for monitor in self._services:
             name = monitor.service.name
+            if was["services"].get(name) != now["services"][name]:
+                monitor.begin(self._tick or 0)
+                anew.append(name)
+                continue
             groups = tuple(tuple(labels) for labels in meta["groups"][name])
             mine = {key.removeprefix(f"{name}/"): a for key, a in state.items() if key.startswith(f"{name}/")}
             monitor.load(mine, groups, self._tick or 0)
+        return tuple(anew)
+
+    def shift(self, by_s: int) -> None:
+        """Move everything held in time, as the clock was set: by whole rating intervals, in seconds."""
+        timing = self._plan.timing
+        if by_s % timing.interval_s:
+            raise ValueError(
+                f"shift by {by_s} s: expected a multiple of the rating interval, {timing.interval_s} s"
+            )
+        if self._tick is None:
+            return
+        self._tick += by_s // timing.tick_s
+        for monitor in self._services:
+            monitor.shift(by_s, self._tick)
 
     def _fingerprint(self) -> dict[str, Any]:
         """The parts of the plan that the meaning of a state depends on, as JSON knows them."""

@@ -7,9 +7,13 @@ that were recorded, and come to the same state.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from qoemon.core.alert import Rule
 from qoemon.core.codec import Arrived, Codec, Decoded
@@ -17,6 +21,7 @@ from qoemon.core.monitor import Monitor
 from qoemon.core.plan import Plan
 from qoemon.core.regime import RegimeRules
 from qoemon.core.report import Reject
+from qoemon.core.service import State
 from qoemon.core.snapshot import Snapshot
 from qoemon.core.watch import Watch, Watched
 
@@ -42,6 +47,31 @@ class Pipeline:
         self.codec, self.monitor, self.watch = Codec(plan), Monitor(plan), Watch(plan, rules, regimes)
         self.rejected: Counter[Reject] = Counter()
         """Reports that could not be taken, since the beginning."""
+
+    def dump(self) -> State:
+        """All that a restart needs, as arrays by name."""
+        rejected = msgspec.json.encode(self.rejected)
+        return {
+            **{f"monitor/{name}": array for name, array in self.monitor.dump().items()},
+            **{f"watch/{name}": array for name, array in self.watch.dump().items()},
+            "rejected": np.frombuffer(rejected, np.uint8),
+        }
+
+    def load(self, state: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
+        """Take over what dump() gave, into a Pipeline that has seen nothing yet.
+
+        returns  the services that begin anew, as they are judged otherwise than when the state was dumped
+        raises   StateError if nothing of it fits
+        """
+        anew = self.monitor.load(_part("monitor/", state))
+        self.watch.load(_part("watch/", state), anew)
+        self.rejected = Counter(msgspec.json.decode(state["rejected"].tobytes(), type=dict[Reject, int]))
+        return anew
+
+    def shift(self, by_s: int) -> None:
+        """Move everything held in time, as the clock was set: by whole rating intervals, in seconds."""
+        self.monitor.shift(by_s)
+        self.watch.shift(by_s)
 
     def apply(self, messages: Sequence[Arrived]) -> Decoded:
         """Take in messages, in the order of their arrival; what they held."""
@@ -89,6 +119,10 @@ class Pipeline:
         yield from range(old + 1, min(settled, new) + 1)
         if new > settled:
             yield new
+
+
+def _part(prefix: str, state: Mapping[str, NDArray[Any]]) -> State:
+    return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
 
 
 def _slices(messages: Iterable[Arrived], size: int) -> Iterator[list[Arrived]]:

@@ -179,6 +179,17 @@ class RegimeMonitor:
         self._detector.load(state["detector"])
         self._groups = state["groups"].copy()
 
+    def shift(self, by_s: int) -> None:
+        """Move all times by so many seconds, as the clock was set."""
+        for column in ("since_s", "changed_s", "last_s"):
+            self._groups[column] += by_s
+        self._detector.shift(by_s)
+
+    def told(self) -> Regimes:
+        """What is known, with nothing new."""
+        nothing = np.zeros(len(self._groups), np.int64)
+        return self._told(nothing.astype(np.bool_), nothing, np.full(len(nothing), _code(Reason.STEADY)))
+
     def _grow(self, groups: int) -> None:
         if groups < len(self._groups):
             raise ValueError(f"{groups} groups after {len(self._groups)}: groups stay, empty ones have 0 users")

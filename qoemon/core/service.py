@@ -25,6 +25,8 @@ from qoemon.core.users import Users
 
 State = dict[str, NDArray[Any]]
 
+NOBODY: Ints = np.zeros(0, np.int64)
+
 
 class ServiceMonitor:
     """Sessions, groups and windows of one service. Time moves by enter(), one tick after the other."""
@@ -40,9 +42,8 @@ class ServiceMonitor:
         )
         self._users = Users(self.sessions, max(plan.timing.windows_s) // plan.timing.interval_s)
         judged, bins = len(service.judged_at), service.bins
-        nobody = np.zeros(0, np.int64)
         empty = np.zeros((0, judged), np.int64), np.zeros((0, bins.size), np.int64)
-        self._base = Judged(*empty, nobody, nobody)
+        self._base = Judged(*empty, NOBODY, NOBODY)
         self._base_users: Ints = np.zeros(0, np.int64)
         self._longer = {
             length: Window(length // plan.timing.interval_s, judged)
@@ -89,6 +90,8 @@ class ServiceMonitor:
             self._base_users = np.bincount(self._base.groups, minlength=len(self.groups))
         if closes:
             self._close()
+        # Who they are is needed only where an interval closes.
+        self._base = self._base._replace(rows=NOBODY, groups=NOBODY)
         over = self.sessions.over(at_s, self._timing.session_timeout_s, self._timing.interval_s)
         silent = int(np.count_nonzero(~self.sessions.ended[over]))
         self.sessions.remove(over)
@@ -151,9 +154,17 @@ class ServiceMonitor:
         self._expected = totals["expected"]
         self._marginals = tuple(totals[str(i)] for i in range(len(self._marginals)))
         base = part("base")
-        nobody = np.zeros(0, np.int64)  # who they are is needed only where an interval closes
-        self._base = Judged(base["levels"], base["qos"], nobody, nobody)
+        self._base = Judged(base["levels"], base["qos"], NOBODY, NOBODY)
         self._base_users = base["users"]
+
+    def begin(self, tick: int) -> None:
+        """Begin at this tick, with nothing held."""
+        self._conditions.enter(tick)
+
+    def shift(self, by_s: int, tick: int) -> None:
+        """Move all times by whole rating intervals; tick is the present one, moved."""
+        self.sessions.last_s += by_s
+        self._conditions.shift(by_s, tick)
 
     def _time_of(self, batch: Batch) -> tuple[Floats, NDArray[np.bool_]]:
         """(R,) the time that places each report, and whether it claimed to come from the future."""
@@ -186,11 +197,15 @@ class ServiceMonitor:
         self._marginals = tuple(grown(m, len(self.groups)) for m in self._marginals)
 
     def _active(self, at_s: float, size: int) -> Ints:
-        rows = self.sessions.rows
-        group = self.sessions.group[:rows]
-        heard = (self.sessions.last_s[:rows] >= at_s - self._timing.interval_s) & ~self.sessions.ended[:rows]
-        heard[self._conditions.open_stalls()[0]] = True
-        return np.bincount(group[heard & (group != NO_GROUP)], minlength=size)
+        """(size,) sessions heard in the base window, or in an open stall."""
+        sessions, counts = self.sessions, np.zeros(size, np.int64)
+        stalling = np.zeros(sessions.rows, np.bool_)
+        stalling[self._conditions.open_stalls()[0]] = True
+        for part in sessions.parts:
+            heard = (sessions.last_s[part] >= at_s - self._timing.interval_s) & ~sessions.ended[part]
+            group = sessions.group[part]
+            counts += np.bincount(group[(heard | stalling[part]) & (group != NO_GROUP)], minlength=size)
+        return counts
 
     def _open_stalls(self, at_s: float, size: int) -> tuple[Ints, Floats]:
         rows, since_s = self._conditions.open_stalls()

@@ -6,10 +6,10 @@ Reports of a batch are put in the order of their sessions and, within one, of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,25 @@ NO_ID = ""
 NO_GROUP = -1
 NO_SEQ = -1
 _FIRST_ROWS = 1024
-_GROWTH = 1.25
+_MANY_ROWS = 65_536
+_GROWTH, _GROWTH_OF_MANY = 2, 16
+"""Room is cheap, see widened(); to move is not: what many sessions leave behind, the process hardly gives back."""
+
+ROWS_AT_ONCE = 16_384
+"""So many rows are worked on at a time: what is computed stays in the cache, and others get their turn between."""
+
+Column = TypeVar("Column", bound=NDArray[Any])
+
+
+def widened(column: Column, used: int, rows: int) -> Column:
+    """The same column with room for more rows, which are its last axis; `used` of them are kept, the others are 0.
+
+    Room costs next to nothing while nobody writes to it: the system gives memory as it is touched.
+    """
+    out = cast(Column, np.zeros((*column.shape[:-1], rows), column.dtype))
+    for place in np.ndindex(column.shape[:-1]):  # in pieces, that others may run between them
+        out[place][:used] = column[place][:used]
+    return out
 
 
 @dataclass(frozen=True)
@@ -51,7 +69,7 @@ class Admitted:
 
 
 class SessionTable:
-    """Up to `limit` sessions of one service. Rows without a session have NO_GROUP.
+    """Up to `limit` sessions of one service. Rows without a session have NO_GROUP, NO_SEQ, NaN and False.
 
     group   (rows,) int32
     seq     (rows,) the newest seen, or NO_SEQ
@@ -81,6 +99,12 @@ class SessionTable:
     def capacity(self) -> int:
         """How many rows there is room for before the columns grow."""
         return len(self.group)
+
+    @property
+    def parts(self) -> Iterator[slice]:
+        """All rows, ROWS_AT_ONCE at a time."""
+        for begin in range(0, self.rows, ROWS_AT_ONCE):
+            yield slice(begin, min(begin + ROWS_AT_ONCE, self.rows))
 
     @property
     def there(self) -> Ints:
@@ -117,13 +141,14 @@ class SessionTable:
 
     def over(self, at_s: float, timeout_s: float, interval_s: float) -> Ints:
         """Rows of the sessions that are to leave: silent for the timeout, or ended and out of every slice."""
-        last_s = self.last_s[: self.rows]
-        leave = np.where(self.ended[: self.rows], interval_s, timeout_s)
-        return np.flatnonzero((self.group[: self.rows] != NO_GROUP) & (last_s + leave <= at_s))
+        # Nearly all were heard a moment ago: only the others need a look.
+        quiet = np.flatnonzero(self.last_s[: self.rows] <= at_s - min(timeout_s, interval_s) + 1)
+        leave = np.where(self.ended[quiet], interval_s, timeout_s)
+        return quiet[self.last_s[quiet] + leave <= at_s]
 
     def remove(self, rows: Ints) -> None:
         """Forget these sessions; their rows will serve others."""
-        self.group[rows] = NO_GROUP
+        self._clear(rows)
         for row in rows.tolist():
             del self._row_of[self._ids[row]]
             self._ids[row] = NO_ID
@@ -157,9 +182,10 @@ class SessionTable:
 
     def _find_or_make(self, session: Sequence[str]) -> Ints:
         rows = np.fromiter(map(self._row_of.get, session, repeat(-1)), np.int64, len(session))
+        used = self.rows
         for position in np.flatnonzero(rows < 0).tolist():
             rows[position] = self._make(session[position])
-        self._grow()
+        self._grow(used)
         return rows
 
     def _make(self, session: str) -> int:
@@ -171,24 +197,24 @@ class SessionTable:
         if self._free:
             row = self._free.pop()
             self._ids[row] = session
-            self._clear(row)
         else:
             row = len(self._ids)
             self._ids.append(session)
         self._row_of[session] = row
         return row
 
-    def _clear(self, row: int) -> None:
-        self.seq[row], self.last_s[row], self.ended[row] = NO_SEQ, np.nan, False
+    def _clear(self, rows: Ints | slice) -> None:
+        self.group[rows], self.seq[rows] = NO_GROUP, NO_SEQ
+        self.last_s[rows], self.ended[rows] = np.nan, False
 
-    def _grow(self) -> None:
-        if self.rows <= self.capacity:
-            return
-        more = max(_FIRST_ROWS, int(self.rows * _GROWTH)) - self.capacity
-        self.group = np.append(self.group, np.full(more, NO_GROUP, np.int32))
-        self.seq = np.append(self.seq, np.full(more, NO_SEQ, np.int64))
-        self.last_s = np.append(self.last_s, np.full(more, np.nan))
-        self.ended = np.append(self.ended, np.zeros(more, np.bool_))
+    def _grow(self, used: int) -> None:
+        """Room for all rows, those from `used` on being new."""
+        if self.rows > self.capacity:
+            growth = _GROWTH_OF_MANY if self.rows > _MANY_ROWS else _GROWTH
+            room = min(self._limit, max(_FIRST_ROWS, self.rows * growth))
+            self.group, self.seq = widened(self.group, used, room), widened(self.seq, used, room)
+            self.last_s, self.ended = widened(self.last_s, used, room), widened(self.ended, used, room)
+        self._clear(slice(used, self.rows))
 
     def _fresh(self, row: Ints, seq: Ints) -> Flags:
         """Which reports are not duplicates; row and seq sorted."""

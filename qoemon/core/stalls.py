@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from qoemon.core.batch import Flags, Placed
 from qoemon.core.conditions import Judged
-from qoemon.core.histogram import STALL_BINS, Ints, histogram, mos_level, stall_bin
+from qoemon.core.histogram import STALL_BINS, Ints, count, mos_level, stall_bin
 from qoemon.core.mapping import ENDLESS, MEDIA_S
 from qoemon.core.plan import Counters, Service, Timing
 from qoemon.core.report import ABSENT_INT
 from qoemon.core.scale import Floats
-from qoemon.core.sessions import Admitted, SessionTable
+from qoemon.core.sessions import Admitted, SessionTable, widened
 
 MOST = 2**30
 """A slice holds no more than this (12 days in ms): adding to it can't overflow, whatever clients claim."""
@@ -58,7 +58,7 @@ class StallCounters:
 
     def __init__(self, sessions: SessionTable, service: Service, timing: Timing) -> None:
         self._sessions, self._service, self._timing = sessions, service, timing
-        self._tick = 0
+        self._tick = self._used = 0
         self.counters = np.zeros((3, 0), np.int64)
         self.known = np.zeros(0, np.bool_)
         self.slices = np.zeros((3, timing.slices, 0), np.int32)
@@ -81,21 +81,27 @@ class StallCounters:
 
     def judge(self, at_s: float, groups: int) -> Judged:
         """The sessions that were active in the rating interval that ends at at_s."""
-        rows = self._sessions.rows
-        stalls, stall_ms, play_ms = self.slices[:, :, :rows].sum(axis=1, dtype=np.int64)
-        running = np.flatnonzero(self._open())
-        ran_s = np.clip(at_s - self._sessions.last_s[running], 0, self._timing.interval_s)
+        self._grow()
+        levels = np.zeros((groups, len(self._service.judged_at)), np.int64)
+        qos = np.zeros((groups, STALL_BINS.size), np.int64)
+        judged = [np.zeros(0, np.int32)]
+        for part in self._sessions.parts:
+            rows, n, t = self._conditions(part, at_s)
+            group = self._sessions.group[rows]
+            count(levels, group, mos_level(self._service.mapping(n, t), self._service.scale))
+            count(qos, group, stall_bin(n, t))
+            judged.append(rows.astype(np.int32))  # there may be a million
+        everyone = np.concatenate(judged)
+        return Judged(levels, qos, everyone, self._sessions.group[everyone])
+
+    def _conditions(self, part: slice, at_s: float) -> tuple[Ints, Floats, Floats]:
+        """Those of a part of the rows that are judged, and their conditions (n, t)."""
+        stalls, stall_ms, play_ms = self.slices[:, :, part].sum(axis=1, dtype=np.int64)
+        running = np.flatnonzero(~np.isnan(self.since_s[part]))
+        ran_s = np.clip(at_s - self._sessions.last_s[part][running], 0, self._timing.interval_s)
         stall_ms[running] += np.rint(ran_s * 1000).astype(np.int64)
         judged = np.flatnonzero(stall_ms + play_ms >= max(self._timing.min_active_s * 1000, 1))
-        n, t = stall_condition(stalls[judged], stall_ms[judged], play_ms[judged])
-        group = self._sessions.group[judged].astype(np.int64)
-        level = mos_level(self._service.mapping(n, t), self._service.scale)
-        return Judged(
-            histogram(group, level, groups, len(self._service.judged_at)),
-            histogram(group, stall_bin(n, t), groups, STALL_BINS.size),
-            judged,
-            group,
-        )
+        return part.start + judged, *stall_condition(stalls[judged], stall_ms[judged], play_ms[judged])
 
     def open_stalls(self) -> tuple[Ints, Floats]:
         """Rows with an open stall, and when each was first heard of, seconds since the epoch."""
@@ -105,7 +111,12 @@ class StallCounters:
     def enter(self, tick: int) -> None:
         """Begin a tick: its slice forgets what it held a rating interval ago."""
         self._tick = tick
-        self.slices[:, tick % self._timing.slices] = 0
+        self.slices[:, tick % self._timing.slices, : self._used] = 0
+
+    def shift(self, by_s: int, tick: int) -> None:
+        """Move all times by whole rating intervals, which leaves every slice in its place."""
+        self._tick = tick
+        self.since_s[: self._used] += by_s
 
     def remove(self, rows: Ints) -> None:
         """Forget these sessions."""
@@ -136,17 +147,16 @@ class StallCounters:
 
     def _open(self) -> Flags:
         self._grow()
-        return ~np.isnan(self.since_s[: self._sessions.rows])
+        return ~np.isnan(self.since_s[: self._used])
 
     def _grow(self) -> None:
-        more = self._sessions.capacity - len(self.known)
-        if more == 0:
-            return
-        self.counters = np.concatenate([self.counters, np.zeros((3, more), np.int64)], axis=1)
-        self.known = np.append(self.known, np.zeros(more, np.bool_))
-        empty = np.zeros((3, self._timing.slices, more), np.int32)
-        self.slices = np.concatenate([self.slices, empty], axis=2)
-        self.since_s = np.append(self.since_s, np.full(more, np.nan))
+        """Columns for every row of the table; new ones have no open stall."""
+        used, room = self._used, self._sessions.capacity
+        if room > len(self.known):
+            self.counters, self.slices = widened(self.counters, used, room), widened(self.slices, used, room)
+            self.known, self.since_s = widened(self.known, used, room), widened(self.since_s, used, room)
+        self._used = self._sessions.rows
+        self.since_s[used : self._used] = np.nan
 
     def _differences(self, admitted: Admitted, told: Ints) -> tuple[Ints, int]:
         """Cumulative counters to what is new in each report, (3, R), and the number of resets."""

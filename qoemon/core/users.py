@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qoemon.core.batch import Flags
+from qoemon.core.conditions import Numbers
 from qoemon.core.histogram import Ints, grown
-from qoemon.core.sessions import NO_GROUP, SessionTable
+from qoemon.core.sessions import NO_GROUP, ROWS_AT_ONCE, SessionTable, widened
 
 
 class Users:
@@ -25,26 +27,23 @@ class Users:
         self._sessions = sessions
         self._closed = 0
         self._newest: deque[Ints] = deque(maxlen=intervals)
-        self._judged_in = np.zeros(0, np.int64)
+        self._used = 0
+        self._judged_in = np.zeros(0, np.int32)
         """(rows,) the number of the interval in which each session was judged at home last, from 1; 0 is never."""
-        self._home = np.zeros(0, np.int64)
+        self._home = np.zeros(0, np.int32)
         """(rows,) its group there, or NO_GROUP."""
         self._abroad: dict[int, dict[int, int]] = {}
         """By row and group, in which interval sessions were judged in other groups last."""
 
-    def close(self, rows: Ints, group: Ints, groups: int) -> None:
-        """An interval is over in which these sessions were judged in these groups, each pair once."""
+    def close(self, rows: Numbers, group: Numbers, groups: int) -> None:
+        """An interval is over in which these sessions, ascending, were judged in these groups, each pair once."""
         self._grow()
         self._closed += 1
-        first = np.zeros(len(rows), np.bool_)
-        first[np.unique(rows, return_index=True)[1]] = True
-        fresh = first & (self._home[rows] == NO_GROUP)
-        again = ~fresh & (self._home[rows] == group)
-        self._forget(self._judged_in[rows[again]], group[again])
-        self._home[rows[fresh]] = group[fresh]
-        self._judged_in[rows[fresh | again]] = self._closed
-        for row, place in zip(rows[~(fresh | again)].tolist(), group[~(fresh | again)].tolist(), strict=True):
-            self._visit(row, place)
+        first = np.ones(len(rows), np.bool_)
+        first[1:] = rows[1:] != rows[:-1]
+        for begin in range(0, len(rows), ROWS_AT_ONCE):
+            part = slice(begin, begin + ROWS_AT_ONCE)
+            self._move(rows[part], group[part], first[part])
         self._newest.append(np.bincount(group, minlength=groups))
 
     def behind(self, intervals: int, groups: int) -> Ints:
@@ -72,8 +71,8 @@ class Users:
         return {
             "closed": np.array(self._closed),
             "newest": np.array(intervals).reshape(len(intervals), groups),
-            "judged_in": self._judged_in[there],
-            "home": self._home[there],
+            "judged_in": self._judged_in[there].astype(np.int64),
+            "home": self._home[there].astype(np.int64),
             "abroad": np.array(visits, np.int64).reshape(len(visits), 3),
         }
 
@@ -86,21 +85,36 @@ class Users:
         for index, group, interval in state["abroad"].tolist():
             self._abroad.setdefault(int(rows[index]), {})[group] = interval
 
+    def _move(self, rows: Numbers, group: Numbers, first: Flags) -> None:
+        """Count these sessions in the present interval, and no more where they were before."""
+        home = self._home[rows]
+        fresh = first & (home == NO_GROUP)
+        again = ~fresh & (home == group)
+        self._forget(self._judged_in[rows[again]], group[again])
+        self._home[rows[fresh]] = group[fresh]
+        self._judged_in[rows[fresh | again]] = self._closed
+        abroad = ~(fresh | again)
+        for row, place in zip(rows[abroad].tolist(), group[abroad].tolist(), strict=True):
+            self._visit(row, place)
+
     def _visit(self, row: int, group: int) -> None:
         groups = self._abroad.setdefault(row, {})
         if group in groups:
             self._forget(np.array([groups[group]]), np.array([group]))
         groups[group] = self._closed
 
-    def _forget(self, interval: Ints, group: Ints) -> None:
+    def _forget(self, interval: Numbers, group: Numbers) -> None:
         """Take sessions off the intervals in which they were counted before, as far as those are still held."""
         # The present interval is not appended yet: the one before it is the last.
         age = self._closed - interval
         for ago in np.unique(age[age <= len(self._newest)]).tolist():
-            np.subtract.at(self._newest[-ago], group[age == ago], 1)
+            counts = self._newest[-ago]
+            counts -= np.bincount(group[age == ago], minlength=len(counts))
 
     def _grow(self) -> None:
-        more = self._sessions.capacity - len(self._home)
-        if more:
-            self._judged_in = np.append(self._judged_in, np.zeros(more, np.int64))
-            self._home = np.append(self._home, np.full(more, NO_GROUP))
+        """Columns for every row of the table; new ones have no home."""
+        used, room = self._used, self._sessions.capacity
+        if room > len(self._home):
+            self._judged_in, self._home = widened(self._judged_in, used, room), widened(self._home, used, room)
+        self._used = self._sessions.rows
+        self._home[used : self._used] = NO_GROUP

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,12 +69,23 @@ class Watch:
             state |= {f"{name}/{column}": array for column, array in monitor.dump().items()}
         return state
 
-    def load(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what dump() gave."""
-        self._alerts.load(state["alerts"].tobytes())
+    def load(self, state: Mapping[str, NDArray[Any]], anew: Collection[str] = ()) -> None:
+        """Take over what dump() gave; anew: services of which nothing is to be taken over."""
+        self._alerts.load(state["alerts"].tobytes(), anew)
         for name, monitor in self._monitors.items():
             mine = {key.removeprefix(f"{name}/"): a for key, a in state.items() if key.startswith(f"{name}/")}
-            monitor.load(mine)
+            if mine and name not in anew:
+                monitor.load(mine)
+
+    def shift(self, by_s: int) -> None:
+        """Move all times, as the clock was set: by whole rating intervals, in seconds."""
+        self._alerts.shift(by_s)
+        for name, monitor in self._monitors.items():
+            monitor.shift(by_s)
+            if name in self._regimes:
+                self._regimes[name] = monitor.told()
+        if self._newest is not None:
+            self._newest += by_s // self._interval_s
 
     def _interval(self, service: ServiceSnapshot, end_s: int) -> Interval:
         judged, users = service.distributions[self._interval_s], service.tally.users[self._interval_s]

@@ -64,6 +64,7 @@ class _Taking:
         """Write what has arrived; the broker may forget it then."""
         messages = self.inbox.take()
         await asyncio.to_thread(self.writer.write, messages)
+        self.inbox.release(messages)
         self.ingest.ack(messages)
         self.messages += len(messages)
         if time.monotonic() - self.flushed_s >= FLUSH_S:

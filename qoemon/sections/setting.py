@@ -123,6 +123,11 @@ def _file(value: Path, info: ValidationInfo) -> Path:
     return path
 
 
+def _placed(value: Path, info: ValidationInfo) -> Path:
+    folder: Path = (info.context or {}).get("folder", Path())
+    return folder / value
+
+
 def _unreadable(reason: str, folder: Path) -> PydanticCustomError:
     """Without the path: what stands for it may be a secret in the wrong place."""
     return unlike("a file that can be read", f"{reason}; relative names start at {folder.absolute()}")
@@ -183,6 +188,7 @@ Real = Annotated[float, Strict(), BeforeValidator(number)]
 Share = Annotated[float, Strict(), Field(gt=0, lt=1), BeforeValidator(number)]
 Host = Annotated[str, AfterValidator(_host)]
 File = Annotated[Path, AfterValidator(_file), WithJsonSchema(_FILE_SCHEMA)]
+Directory = Annotated[Path, AfterValidator(_placed), WithJsonSchema({"type": "string", "$comment": "a directory"})]
 # writeOnly: not shown where it is wrong, since it may be the secret itself that stands there.
 SecretFile = Annotated[SecretStr, BeforeValidator(_content), WithJsonSchema({**_FILE_SCHEMA, "writeOnly": True})]
 Label = Annotated[str, AfterValidator(_label)]

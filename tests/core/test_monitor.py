@@ -361,10 +361,14 @@ OTHER_PLANS: dict[str, tuple[Callable[[Plan], Plan], str]] = {
     "windows": (lambda p: replace(p, timing=replace(p.timing, windows_s=(60, 300))), "timing"),
     "clock": (lambda p: replace(p, timing=replace(p.timing, clock=Clock.REPORT)), "timing"),
     "labels": (lambda p: replace(p, labels=("cdn",)), "labels"),
-    "services": (lambda p: replace(p, services=(VIDEO,)), "services"),
-    "counters": (lambda p: replace(p, services=(replace(VIDEO, counters=Counters.DELTA), WEB)), "services"),
-    "qos": (lambda p: replace(p, services=(VIDEO, replace(VIDEO, name="web"))), "services"),
-    "ratings": (lambda p: replace(p, services=(VIDEO, replace(WEB, scale=Scale(1, 6, 5, 2)))), "services"),
+}
+
+OTHER_SERVICES: dict[str, tuple[tuple[Service, ...], tuple[str, ...]]] = {
+    "one is gone": ((VIDEO,), ()),
+    "one is new": ((VIDEO, WEB, replace(VIDEO, name="live")), ("live",)),
+    "counters": ((replace(VIDEO, counters=Counters.DELTA), WEB), ("video",)),
+    "qos": ((VIDEO, replace(VIDEO, name="web")), ("web",)),
+    "ratings": ((VIDEO, replace(WEB, scale=Scale(1, 6, 5, 2))), ("web",)),
 }
 
 
@@ -376,6 +380,43 @@ def test_a_state_of_another_plan_is_refused_with_words(what: str) -> None:
     other = Monitor(change(plan()))
     with pytest.raises(StateError, match=rf"another configuration: {differ} differ"):
         other.load(saved(monitor))
+
+
+@pytest.mark.parametrize("what", OTHER_SERVICES)
+def test_services_that_are_judged_otherwise_begin_anew_and_the_others_go_on(what: str) -> None:
+    services, anew = OTHER_SERVICES[what]
+    monitor = Monitor(plan())
+    audience(monitor, 2, 130)
+    other = Monitor(replace(plan(), services=services))
+    assert other.load(saved(monitor)) == anew
+    before = {tally.service: tally for tally in monitor.tallies(T0 + 130)}
+    for tally in other.tallies(T0 + 130):
+        if tally.service in anew:
+            assert tally.groups == ()
+        else:
+            assert tally.groups == before[tally.service].groups
+            assert all(np.array_equal(tally.windows[w], before[tally.service].windows[w]) for w in tally.windows)
+    audience(other, 5, 200)
+
+
+@pytest.mark.parametrize("by_s", [-3600, -60, 60, 86_400])
+def test_moved_in_time_it_says_later_what_it_would_have_said(by_s: int) -> None:
+    """The same reports, so much later or earlier, to a Monitor that was moved in between."""
+    still, moved = Monitor(plan()), Monitor(plan())
+    audience(still, 2, 130)
+    audience(moved, 2, 130)
+    moved.shift(by_s)
+    for at_s in range(130, 400, 10):
+        here, there = still.tallies(T0 + at_s), moved.tallies(T0 + at_s + by_s)
+        for one, other in zip(here, there, strict=True):
+            assert np.array_equal(one.active_sessions, other.active_sessions)
+            assert np.array_equal(one.oldest_stall_s, other.oldest_stall_s)
+            assert all(np.array_equal(one.windows[w], other.windows[w]) for w in one.windows)
+
+
+def test_only_whole_rating_intervals_can_be_moved() -> None:
+    with pytest.raises(ValueError, match="multiple of the rating interval, 60 s"):
+        Monitor(plan()).shift(30)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,41 @@
+"""The directory in which one daemon keeps its state, and nobody else at the same time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+
+class StateError(Exception):
+    """State that cannot be used; says where, why, and what to do."""
+
+
+def locked(directory: Path) -> IO[str]:
+    """Make the directory if need be, and take it; it is free again when the returned file is closed or we die.
+
+    raises   StateError if it cannot be written, or another daemon has it
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (directory / "lock").open("a+", encoding="ascii")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StateError(
+            f"cannot keep state in {directory}: {reason}; let the user qoemon runs as write there, or set state.dir"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        raise StateError(
+            f"another qoemon (process {holder}) keeps its state in {directory}: stop it, or set another state.dir"
+        ) from None
+    lock.seek(0)
+    lock.truncate()
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock

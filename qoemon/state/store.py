@@ -1,0 +1,207 @@
+"""The store: a journal of the messages that were taken in, and a checkpoint of what they came to.
+
+One SQLite database in WAL mode. A commit of the journal is one row with all messages that came since the last, so
+its cost does not grow with their number. A checkpoint replaces the one before and removes the journal that it
+covers, in one transaction: at any moment the database holds a checkpoint and everything that came after it.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from qoemon.inbox import Message
+from qoemon.state.directory import StateError, locked
+
+LOG = logging.getLogger("qoemon.state")
+
+APPLICATION = 0x716F656D
+VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE journal (id INTEGER PRIMARY KEY, messages BLOB NOT NULL);
+CREATE TABLE checkpoint (name TEXT PRIMARY KEY, array BLOB NOT NULL);
+"""
+
+
+class Durability(StrEnum):
+    """What an acknowledged message survives."""
+
+    NONE = "none"
+    """nothing: it is in memory only"""
+    PROCESS = "process"
+    """the death of the process"""
+    POWER = "power"
+    """the death of the machine: every commit waits for the disk"""
+
+
+_SYNCHRONOUS = {Durability.PROCESS: "NORMAL", Durability.POWER: "FULL"}
+
+
+class Kept(NamedTuple):
+    """A message as the journal has it."""
+
+    topic: str
+    payload: bytes
+    arrival_s: float
+
+
+class CorruptError(Exception):
+    """What was stored cannot be read."""
+
+
+_FRAME = msgspec.msgpack.Decoder(list[Kept])
+State = Mapping[str, NDArray[Any]]
+
+
+class Store:
+    """One database in one locked directory. After it is made, used from one thread.
+
+    directory       where; made if it does not exist
+    durability      process or power
+    journal_limit   bytes of messages; at twice as many commits are refused until a checkpoint succeeds
+
+    raises   StateError if the directory or the database cannot be used
+    """
+
+    def __init__(self, directory: Path, durability: Durability, journal_limit: int) -> None:
+        self.directory, self.journal_limit = directory, journal_limit
+        self._synchronous = _SYNCHRONOUS[durability]
+        self._file = directory / "qoemon.db"
+        self._lock: IO[str] = locked(directory)
+        self.journal_bytes = 0
+        """Of the messages that no checkpoint covers yet."""
+        try:
+            self._database = self._opened()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def append(self, messages: Sequence[Message]) -> None:
+        """Commit messages to the journal; OSError if they could not be."""
+        frame = msgspec.msgpack.encode([message[:3] for message in messages])
+        if self.journal_bytes + len(frame) > 2 * self.journal_limit:
+            raise OSError(f"the journal holds {self.journal_bytes:,} bytes, and no checkpoint could be written")
+        self._execute("INSERT INTO journal (messages) VALUES (?)", frame)
+        self.journal_bytes += len(frame)
+
+    def checkpoint(self, state: State) -> None:
+        """Replace the checkpoint by this one, which covers everything appended so far; OSError if that failed."""
+        try:
+            with self._database:
+                self._database.execute("BEGIN")
+                self._database.execute("DELETE FROM checkpoint")
+                rows = ((name, _npy(array)) for name, array in state.items())
+                self._database.executemany("INSERT INTO checkpoint VALUES (?, ?)", rows)
+                self._database.execute("DELETE FROM journal")
+        except sqlite3.Error as error:
+            raise OSError(str(error)) from None
+        self.journal_bytes = 0
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The checkpoint, empty if there is none; CorruptError if it cannot be read."""
+        try:
+            rows = self._database.execute("SELECT name, array FROM checkpoint").fetchall()
+            return {name: np.load(io.BytesIO(array), allow_pickle=False) for name, array in rows}
+        except (sqlite3.DatabaseError, ValueError, EOFError) as error:
+            raise CorruptError(f"the checkpoint cannot be read: {error}") from None
+
+    def journal(self) -> Iterator[Kept]:
+        """The messages that the checkpoint does not cover, in order; CorruptError if one cannot be read."""
+        try:
+            for (frame,) in self._database.execute("SELECT messages FROM journal ORDER BY id"):
+                yield from _FRAME.decode(frame)
+        except (sqlite3.DatabaseError, msgspec.MsgspecError) as error:
+            raise CorruptError(f"the journal cannot be read: {error}") from None
+
+    def quarantine(self, why: str) -> None:
+        """Put the database aside, for whoever wants to look at it, and begin with an empty one."""
+        self._database.close()
+        self._set_aside(why)
+        self._database = self._opened()
+
+    def close(self) -> None:
+        """Let the database and the directory go."""
+        self._database.close()
+        self._lock.close()
+
+    def _opened(self) -> sqlite3.Connection:
+        try:
+            return self._connected()
+        except sqlite3.OperationalError as error:
+            raise StateError(
+                f"cannot open {self._file}: {error}; is the disk full, or not ours to write?"
+            ) from None
+        except (sqlite3.DatabaseError, CorruptError) as error:
+            self._set_aside(str(error))
+            return self._connected()
+
+    def _connected(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(database)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute(f"PRAGMA synchronous = {self._synchronous}")
+        application, version = (_pragma(database, name) for name in ("application_id", "user_version"))
+        if (application, version) == (0, 0) and not _pragma(database, "schema_version"):
+            database.executescript(
+                f"BEGIN; {_SCHEMA} PRAGMA application_id = {APPLICATION};PRAGMA user_version = {VERSION}; COMMIT;"
+            )
+        elif application != APPLICATION:
+            raise StateError(f"{self._file} is a database of another program: set another state.dir")
+        elif version != VERSION:
+            raise StateError(
+                f"{self._file} has version {version}, this qoemon reads version {VERSION}:"
+                " run the qoemon that wrote it, or move the file away and lose what it holds"
+            )
+        verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise CorruptError(verdict)
+        size = database.execute("SELECT coalesce(sum(length(messages)), 0) FROM journal").fetchone()
+        self.journal_bytes = int(size[0])
+
+    def _execute(self, statement: str, *values: object) -> None:
+        try:
+            self._database.execute(statement, values)
+        except sqlite3.Error as error:
+            raise OSError(str(error)) from None
+
+    def _set_aside(self, why: str) -> None:
+        stamp = f"corrupt-{int(time.time())}"
+        aside = self._file.with_name(f"{self._file.name}.{stamp}")
+        for suffix in ("", "-wal", "-shm"):
+            file = self._file.with_name(f"{self._file.name}{suffix}")
+            if file.exists():
+                file.rename(aside.with_name(f"{aside.name}{suffix}"))
+        LOG.error(
+            "the state cannot be read (%s): it is put aside as %s, and qoemon begins anew; "
+            "windows fill again within their length",
+            why,
+            aside,
+        )
+
+
+def _pragma(database: sqlite3.Connection, name: str) -> int:
+    return int(database.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
