@@ -6,12 +6,12 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test retest check audit format docs dashboards bench coverage regimes calibration binning fuzz clean
+.PHONY: help demo test retest check audit format docs pictures dashboards bench coverage regimes calibration binning fuzz chaos soak attack clean
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
-demo: $(VENV)/demo  ## see it work: broker, simulated users, daemon (FOR=60s ends it by itself)
+demo: $(VENV)/demo  ## see it work: broker, simulated users, daemon (FOR=120s ends it by itself)
 	@$(BIN)/qoemon demo $(if $(FOR),--for $(FOR))
 
 test: $(VENV)/dev  ## all tests; those without their real part say what they need
@@ -38,8 +38,11 @@ docs: $(VENV)/dev  ## write the generated pages, draw the figures, build the sit
 	$(BIN)/python -m docs.generate
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: $(VENV)/dev  ## what one core does: reports a second, a tick
-	$(BIN)/python -m benchmarks.core
+pictures: $(VENV)/dev  ## take the pictures of the README, of a running demo (4 minutes)
+	$(BIN)/python -m docs.pictures
+
+bench: $(VENV)/dev  ## what it costs beside a broker and its rivals; writes docs/performance.md (10 minutes; QUICK=1)
+	$(BIN)/python -m benchmarks
 
 dashboards: $(VENV)/dev  ## write the Grafana boards
 	$(BIN)/python -m dashboards.generate
@@ -60,8 +63,17 @@ fuzz: $(VENV)/dev  ## five million wrong messages against codec, topics and core
 	$(BIN)/python -m benchmarks.fuzz
 	$(BIN)/python -m benchmarks.guided
 
+soak: $(VENV)/dev  ## a daemon under load for long; fails where it grows or stumbles (FOR=20m)
+	$(BIN)/python -m benchmarks.soak $(if $(FOR),--for $(FOR))
+
+attack: $(VENV)/dev  ## 100,000 invented label sets and 5 million session ids (2 minutes)
+	$(BIN)/python -m benchmarks.attack
+
+chaos: $(VENV)/dev  ## kill daemon and broker again and again under load, and compare every figure (10 minutes)
+	QOEMON_CHAOS_ROUNDS=20 QOEMON_CHAOS_PAUSE_S=30 $(BIN)/python -m pytest tests/test_kill.py --verbose -rP
+
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-rivals build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Debian and Ubuntu ship python3 without the parts that make virtual environments.

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -27,6 +28,9 @@ from qoemon.state.store import Durability, Store
 from qoemon.webconfig import WebConfig
 
 LOG = logging.getLogger("qoemon")
+
+
+SWITCH_S = 0.0005
 
 
 class ListenError(Exception):
@@ -194,6 +198,9 @@ class Daemon:
 
 async def run(config: Config, path: Path | None = None) -> None:
     """Be a daemon until SIGTERM or SIGINT; on SIGHUP take over what has changed in the file at path."""
+    # The event loop waits this long for its turn when the evaluation computes; Python's 5 ms add up to a tenth of a
+    # second at 20,000 messages/s.
+    sys.setswitchinterval(SWITCH_S)
     with cancelled_by_signals():
         daemon = Daemon(config)
         async with daemon.running():

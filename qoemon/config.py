@@ -80,8 +80,8 @@ class Http(Section):
 class Limits(Section):
     """What can grow has a bound, and a counter for what went beyond it."""
 
-    inbox_messages: Count = key("Messages that wait to be evaluated.", 200_000)
-    inbox_bytes: Bytes = key("Bytes of payload that wait to be evaluated.", "64MiB")
+    inbox_messages: Count = key("Messages that wait to be evaluated and stored.", 200_000)
+    inbox_bytes: Bytes = key("Bytes of topics and payloads that wait to be evaluated and stored.", "64MiB")
     message_bytes: Bytes = key("Bytes in one message; a larger one is rejected.", "256KiB")
     reports_per_message: Count = key("Reports in one message; one with more is rejected.", 1000)
     sessions: Count = key("Sessions followed at once; memory grows with them.", 1_000_000)

@@ -183,8 +183,8 @@ def _gauges(vitals: Vitals) -> Iterator[Metric]:
         ("qoemon_mqtt_connected", "Whether the broker is connected.", vitals.connected),
         ("qoemon_mqtt_subscribed", "Whether the broker granted every subscription.", vitals.subscribed),
         ("qoemon_last_message_age_seconds", "Time since the newest message.", vitals.last_message_age_s),
-        ("qoemon_inbox_messages", "Messages waiting to be evaluated.", vitals.inbox_messages),
-        ("qoemon_inbox_bytes", "Payload bytes waiting to be evaluated.", vitals.inbox_bytes),
+        ("qoemon_inbox_messages", "Messages waiting to be evaluated and stored.", vitals.inbox_messages),
+        ("qoemon_inbox_bytes", "Bytes of messages waiting to be evaluated and stored.", vitals.inbox_bytes),
         (
             "qoemon_event_loop_lag_seconds",
             "Longest delay of the event loop since the last tick.",

@@ -29,8 +29,8 @@ class Message(NamedTuple):
 class Inbox:
     """A bounded queue that is emptied as a whole. What was taken counts until it is released.
 
-    It is full once it holds max_messages messages or max_bytes payload bytes. So the last message may pass
-    max_bytes: were it judged by its size first, one large QoS 1 message would be withheld for ever.
+    It is full once it holds max_messages messages or max_bytes bytes of topics and payloads. So the last message
+    may pass max_bytes: were it judged by its size first, one large QoS 1 message would be withheld for ever.
     """
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
@@ -39,7 +39,7 @@ class Inbox:
         self.max_messages = max_messages
         self.max_bytes = max_bytes
         self.bytes = 0
-        """Payload bytes that wait, or are taken and not safe yet."""
+        """Bytes of topics and payloads that wait, or are taken and not safe yet."""
         self.messages = 0
         """Messages that wait, or are taken and not safe yet."""
         self.dropped = 0
@@ -61,7 +61,7 @@ class Inbox:
             return False
         self._waiting.append(message)
         self.messages += 1
-        self.bytes += len(message.payload)
+        self.bytes += len(message.topic) + len(message.payload)
         return True
 
     def refuse(self, qos: int) -> None:
@@ -79,4 +79,4 @@ class Inbox:
     def release(self, messages: Sequence[Message]) -> None:
         """Make room again for what these took."""
         self.messages -= len(messages)
-        self.bytes -= sum(len(message.payload) for message in messages)
+        self.bytes -= sum(len(message.topic) + len(message.payload) for message in messages)

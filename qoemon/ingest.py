@@ -11,8 +11,7 @@ it look like a duplicate. Brokers send again only after a reconnect, so once all
 acknowledged, we reconnect. The reader never waits.
 
 aiomqtt brings paho into asyncio. Its own message queue is passed by: it makes a task per message, and
-acknowledges before we have processed. So paho's `on_message` and `ack` are used, through the one private name
-in `paho_client`.
+acknowledges before we have processed. Messages are taken from in front of paho, by a BulkReader.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ import logging
 import random
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import aiomqtt
 from paho.mqtt.client import Client as Paho
-from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
 from qoemon.inbox import Inbox, Message
 from qoemon.mqttclient import Broker, Link, hang_up, new_client, paho_client, raise_if_cancelled
 from qoemon.mqtterror import LinkError, explain
+from qoemon.mqttfast import DUP, QOS, RETAIN, BulkReader, send_acks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -108,6 +107,7 @@ class Ingest:
         self._withholding = False
         self._resuming = False
         """We ended the connection ourselves, to be sent what was withheld on it."""
+        self._leaving = False
         self._failures = 0
         """Connections in a row that failed or did not last."""
         self._log_level = logging.INFO
@@ -128,18 +128,20 @@ class Ingest:
 
         Those of an earlier connection are counted and skipped: the broker delivers them again.
         """
-        for message in messages:
-            if message.qos == 0:
-                continue
-            if self._paho is None or message.connection != self._connection:
-                self.state.stale_acks_total += 1
-                continue
-            self._paho.ack(message.mid, message.qos)
-            self._in_flight.discard(message.mid)
-            self.state.acks_total += 1
-            self._unacknowledged -= 1
-        if self._withholding and self._unacknowledged == 0 and not self._resuming:
+        asked = [message for message in messages if message.qos]
+        here = [] if self._paho is None else [each.mid for each in asked if each.connection == self._connection]
+        self.state.stale_acks_total += len(asked) - len(here)
+        if self._paho is not None and here:
+            send_acks(self._paho, here)
+            self._in_flight.difference_update(here)
+            self.state.acks_total += len(here)
+            self._unacknowledged -= len(here)
+        if self._withholding and self._unacknowledged == 0 and not (self._resuming or self._leaving):
             self._resume()
+
+    def leave(self) -> None:
+        """Take no more messages, but go on acknowledging: what comes now is for the next one to have."""
+        self._leaving = True
 
     async def _receive(self) -> NoReturn:
         """One connection, from the attempt to its end.
@@ -148,8 +150,8 @@ class Ingest:
         """
         self._connected_s = None
         client = await new_client(self.broker)
+        paho, reader = self._begin(client)
         link = Link(client)
-        paho = self._begin(client)
         try:
             # Not `async with`: its end waits up to ANSWER_S for a broker that may be gone, then raises what
             # hides that we were cancelled.
@@ -161,14 +163,14 @@ class Ingest:
             await link.until_lost()
         finally:
             self._paho = None
+            reader.deliver = None
             self.state.connected = self.state.subscribed = False
             hang_up(paho)
 
-    def _begin(self, client: aiomqtt.Client) -> Paho:
+    def _begin(self, client: aiomqtt.Client) -> tuple[Paho, BulkReader]:
         # Before connecting, since a stored session's messages may come before we have subscribed.
         paho = self._paho = paho_client(client)
-        paho.manual_ack_set(True)
-        paho.on_message = self._on_message
+        reader = BulkReader(paho, self._arrived, properties=self.broker.version == "5")
         self._connection += 1
         self._unacknowledged = 0
         self._in_flight = set()
@@ -176,7 +178,7 @@ class Ingest:
         # What overload makes us do again and again is not news.
         self._log_level = logging.DEBUG if self._resuming else logging.INFO
         self._resuming = False
-        return paho
+        return paho, reader
 
     def _connected(self, *, kept: bool) -> None:
         self._connected_s = time.monotonic()
@@ -244,20 +246,24 @@ class Ingest:
             LOG.warning("%s: %s; next attempt in %.1f s", event, reason, pause_s)
         return pause_s
 
-    def _on_message(self, paho: Paho, _userdata: Any, message: MQTTMessage) -> None:
+    def _arrived(self, flags: int, name: bytes, mid: int, payload: bytes) -> None:
         """The reader's work, once per message, so as little as possible."""
-        arrival_s = self._clock()
-        self.state.messages_total += 1
-        self.state.message_bytes_total += len(message.payload)
-        topic = self._topic(message)
+        state, arrival_s = self.state, self._clock()
+        state.messages_total += 1
+        state.message_bytes_total += len(payload)
+        topic = self._topic(flags, name)
         if topic is None:
-            paho.ack(message.mid, message.qos)
+            self._pass_over(flags, mid)
             return
-        if message.qos > 0 and not message.dup:  # Some brokers deliver again on the same connection.
-            self._check_identifier(message.mid)
-        self.state.last_message_s = arrival_s
-        payload = bytes(message.payload)
-        self._store(Message(topic, payload, arrival_s, message.qos, message.mid, self._connection))
+        qos = 1 if flags & QOS else 0
+        if qos and not flags & DUP:  # Some brokers deliver again on the same connection.
+            self._check_identifier(mid)
+        state.last_message_s = arrival_s
+        self._store(Message(topic, payload, arrival_s, qos, mid, self._connection))
+
+    def _pass_over(self, flags: int, mid: int) -> None:
+        if flags & QOS and self._paho is not None:
+            send_acks(self._paho, [mid])
 
     def _check_identifier(self, mid: int) -> None:
         """Refuse what would make acknowledgements ambiguous; say when the broker sends more than we allowed.
@@ -275,13 +281,13 @@ class Ingest:
             self._overrun = True
             LOG.warning("%s sends more than receive_maximum %d messages without acknowledgement", self.broker, most)
 
-    def _topic(self, message: MQTTMessage) -> str | None:
+    def _topic(self, flags: int, name: bytes) -> str | None:
         """The message's topic; None, and counted, if the message is to be ignored."""
-        if message.retain:  # Set only on what the broker had in store when we subscribed: old news.
+        if flags & RETAIN:  # Set only on what the broker had in store when we subscribed: old news.
             self.state.retained_ignored_total += 1
             return None
         try:
-            topic = message.topic
+            topic = name.decode()
         except UnicodeDecodeError:
             topic = ""
         if 0 < len(topic) <= MAX_TOPIC:
@@ -290,6 +296,8 @@ class Ingest:
         return None
 
     def _store(self, message: Message) -> None:
+        if self._leaving:
+            return
         if self._withholding and message.qos > 0:
             self._inbox.refuse(message.qos)
         elif self._inbox.put(message):

@@ -119,12 +119,12 @@ def session_options(broker: Broker) -> dict[str, Any]:
 
 
 def paho_client(client: aiomqtt.Client) -> Paho:
-    """The paho client inside: the one private name that we use of aiomqtt; of paho, Link uses two.
+    """The paho client inside: the one private name that we use of aiomqtt; of paho, Link uses one.
 
     raises   RuntimeError if these versions do not have them
     """
     paho = getattr(client, "_client", None)
-    if isinstance(paho, Paho) and hasattr(paho, "_in_packet") and hasattr(paho, "_in_messages"):
+    if isinstance(paho, Paho) and hasattr(paho, "_in_messages"):
         return paho
     raise RuntimeError(
         f"aiomqtt {aiomqtt.__version__} keeps no paho client in Client._client, or one that does not tell what it "
@@ -161,8 +161,7 @@ class Link:
     """The end of a connection, with its reason, from the first byte on.
 
     aiomqtt looks for the end only after the CONNACK. And where paho stumbles over what it reads, it stumbles again
-    at every byte that follows; and it makes room for whatever a packet announces. So its callbacks and its reading
-    are wrapped here, before the client connects.
+    at every byte that follows. So its callbacks and its reading are wrapped here, before the client connects.
 
     session_present  whether the broker kept our session, by its CONNACK
     """
@@ -221,7 +220,7 @@ class Link:
         def guarded(*_: Any) -> MQTTErrorCode:
             try:
                 code = work()
-                self._check_packet()
+                self._check_qos()
             except (OSError, aiomqtt.MqttError) as error:
                 self.end(error)
             except Exception as error:  # noqa: BLE001 - whatever paho stumbles over in a malformed packet
@@ -232,14 +231,7 @@ class Link:
 
         return guarded
 
-    def _check_packet(self) -> None:
-        """Refuse the packet that is being read if it needs too much memory; all of it is not there yet."""
-        announced = self._paho._in_packet["remaining_length"]
-        if announced > MAX_PACKET_BYTES:
-            raise LinkError(
-                f"the broker sends a packet of {announced} bytes, at most {MAX_PACKET_BYTES} are taken: limit the "
-                "size of messages at the broker, or check that the port is a broker's"
-            )
+    def _check_qos(self) -> None:
         if self._paho._in_messages:  # paho would keep them until the broker says the word.
             raise LinkError("the broker sends a message with QoS 2, which we never ask for: it is broken")
 

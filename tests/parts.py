@@ -30,6 +30,8 @@ from qoemon.mqttclient import Broker
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from qoemon.inbox import Inbox, Message
+
 ROOT = Path(__file__).parents[1]
 """Of the repository."""
 
@@ -469,3 +471,10 @@ def until(condition: Callable[[], object], failure: Callable[[], str], timeout_s
         if time.monotonic() > deadline_s:
             pytest.fail(f"waited {timeout_s:g} s in vain: {failure()}")
         time.sleep(0.05)
+
+
+def emptied(inbox: Inbox) -> list[Message]:
+    """What was in it, as if all of it were safe at once."""
+    taken = inbox.take()
+    inbox.release(taken)
+    return taken

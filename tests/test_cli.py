@@ -245,13 +245,14 @@ def test_the_sample_configuration_runs_as_it_is(mosquitto: Mosquitto, tmp_path: 
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as daemon:
         try:
             assert daemon.stderr is not None
-            said = [next(daemon.stderr) for _ in range(3)]
+            said = [next(daemon.stderr) for _ in range(4)]
         finally:
             daemon.send_signal(signal.SIGTERM)
             rest = daemon.communicate(timeout=30)[1]
-    assert f"serving on http://127.0.0.1:{port}" in said[0]
-    assert "connected to localhost" in said[1]
-    assert "subscribed to qoe/v1/+/+/+ (QoS 1)" in said[2]
+    assert "nothing survives a restart: state.dir is not set" in said[0]
+    assert f"serving on http://127.0.0.1:{port}" in said[1]
+    assert "connected to localhost" in said[2]
+    assert "subscribed to qoe/v1/+/+/+ (QoS 1)" in said[3]
     assert daemon.returncode == 0
     assert "SIGTERM: shutting down" in rest
 

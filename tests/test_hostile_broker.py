@@ -22,7 +22,7 @@ from qoemon.ingest import Ingest
 from qoemon.mqttclient import MAX_PACKET_BYTES
 from tests import hostile
 from tests.hostile import Conversation, HostileBroker, Script, packet
-from tests.parts import Mosquitto, Nats, broker_at, parsed
+from tests.parts import Mosquitto, Nats, broker_at, emptied, parsed
 
 MB = 10**6
 
@@ -67,7 +67,7 @@ async def meeting(broker: HostileBroker, version: str = "5", **changes: Any) -> 
 async def comes_back(ingest: Ingest, inbox: Inbox, connections: int = 2) -> None:
     """The good message of a connection after the bad ones has arrived, and it says that all is well."""
     await until(lambda: ingest.state.subscribed and inbox.messages, lambda: ingest.state)
-    assert inbox.take()[-1].payload == b"good"
+    assert emptied(inbox)[-1].payload == b"good"
     assert ingest.state.last_error is None
     assert ingest.state.connects_total + ingest.state.connect_failures_total == connections
 
@@ -226,7 +226,7 @@ async def test_each_evil_is_named_and_the_next_connection_is_good(
         await until(lambda: ingest.state.last_error, lambda: ingest.state)
         assert re.search(words, str(ingest.state.last_error))  # What /readyz says.
         assert not ingest.state.connected
-        inbox.take()
+        emptied(inbox)
         await comes_back(ingest, inbox)
     ours = [record for record in caplog.records if record.name == "qoemon.ingest"]
     (warning,) = [record.getMessage() for record in ours if record.levelno >= logging.WARNING]
@@ -362,7 +362,7 @@ async def test_a_good_broker_keeps_what_is_too_large_from_us(mosquitto: Mosquitt
     await until(lambda: inbox.messages, lambda: ingest.state)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert [message.payload for message in inbox.take()] == [b"small"]
+    assert [message.payload for message in emptied(inbox)] == [b"small"]
     assert ingest.state.disconnects_total == 0
 
 
@@ -396,7 +396,7 @@ async def test_more_than_receive_maximum_is_said_and_taken(caplog: pytest.LogCap
 
     async with meeting(HostileBroker(sends_too_much), receive_maximum=10) as (ingest, inbox):
         await until(lambda: inbox.messages == 100, lambda: ingest.state)
-        ingest.ack(inbox.take())
+        ingest.ack(emptied(inbox))
     assert ingest.state.acks_total == 100
     assert caplog.text.count("sends more than receive_maximum 10 messages without acknowledgement") == 1
 

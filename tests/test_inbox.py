@@ -10,7 +10,7 @@ from qoemon.inbox import Inbox, Message
 
 
 def message(payload: bytes = b"{}", qos: int = 1) -> Message:
-    return Message("qoe/v1/video/eu/a", payload, arrival_s=0.0, qos=qos, mid=qos, connection=1)
+    return Message("", payload, arrival_s=0.0, qos=qos, mid=qos, connection=1)
 
 
 def test_take_gives_everything_in_order_and_leaves_nothing() -> None:
@@ -79,3 +79,12 @@ def test_nothing_is_both_stored_and_refused_and_the_bounds_hold(
 def test_an_inbox_that_holds_nothing_is_refused(max_messages: int, max_bytes: int) -> None:
     with pytest.raises(ValueError, match="expected at least 1"):
         Inbox(max_messages, max_bytes)
+
+
+def test_topics_take_room_too() -> None:
+    inbox = Inbox(max_messages=10, max_bytes=100)
+    long = Message("t" * 4096, b"", arrival_s=0.0, qos=1, mid=1, connection=1)
+    assert inbox.put(long)
+    assert (inbox.bytes, inbox.full) == (4096, True)
+    inbox.release(inbox.take())
+    assert (inbox.bytes, inbox.full) == (0, False)

@@ -20,7 +20,7 @@ from qoemon.inbox import Inbox, Message
 from qoemon.ingest import Ingest, Repeats, backoff_s
 from qoemon.mqttclient import Broker, Tls, new_client, paho_client
 from qoemon.mqtterror import explain
-from tests.parts import Certificates, Mosquitto, Nats, broker_at, certificates
+from tests.parts import Certificates, Mosquitto, Nats, broker_at, certificates, emptied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -103,7 +103,7 @@ async def receive(inbox: Inbox, count: int) -> list[Message]:
     taken: list[Message] = []
 
     def enough() -> bool:
-        taken.extend(inbox.take())
+        taken.extend(emptied(inbox))
         return len(taken) >= count
 
     await until(enough, lambda: f"received {len(taken)} of {count} messages: {payloads(taken)[:20]}")
@@ -156,7 +156,7 @@ async def test_a_full_inbox_withholds_qos_1_and_nothing_is_lost_or_out_of_order(
         received: list[bytes] = []
 
         def drained() -> bool:
-            batch = inbox.take()
+            batch = emptied(inbox)
             received.extend(payloads(batch))
             ingest.ack(batch)
             return len(received) >= 15
@@ -182,7 +182,7 @@ async def test_an_inbox_that_is_full_again_and_again_still_works_off_a_stream(
         publishing = asyncio.create_task(publish(broker, numbered(300)))
         while len(received) < 300:
             await asyncio.sleep(0.02)
-            batch = inbox.take()
+            batch = emptied(inbox)
             received += payloads(batch)
             ingest.ack(batch)
         await publishing
@@ -197,7 +197,7 @@ async def test_a_full_inbox_drops_qos_0_and_counts_it(mosquitto: Mosquitto) -> N
         await publish(broker, numbered(20), qos=0)
         await until(lambda: ingest.state.messages_total == 20, lambda: str(ingest.state))
         assert (inbox.dropped, inbox.withheld) == (15, 0)
-        ingest.ack(inbox.take())
+        ingest.ack(emptied(inbox))
         await publish(broker, [b"next"], qos=0)
         assert payloads(await receive(inbox, 1)) == [b"next"]
     assert ingest.state.connects_total == 1
@@ -216,7 +216,7 @@ async def test_a_broker_restart_in_the_middle_of_a_stream_loses_nothing(mosquitt
         await publish(broker, numbered(100, start=20))
 
         def complete() -> bool:
-            batch = inbox.take()
+            batch = emptied(inbox)
             received.extend(batch)
             ingest.ack(batch)
             return set(payloads(received)) == set(numbered(120))
@@ -453,10 +453,10 @@ async def test_what_is_read_after_withholding_began_overtakes_nothing(
         script.publish(mid=2)
         await until(lambda: inbox.withheld == 1, lambda: str(ingest.state))
         script.publish(mid=3)  # There before our disconnect is written.
-        batch = inbox.take()
+        batch = emptied(inbox)
         ingest.ack(batch)
         await until(lambda: ingest.state.connects_total == 2, lambda: str(ingest.state))
-        assert payloads(batch + inbox.take()) == [b"1"]
+        assert payloads(batch + emptied(inbox)) == [b"1"]
         assert inbox.withheld == 2
         assert b"\x40\x02\x00\x01" in script.received
 

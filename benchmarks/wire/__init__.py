@@ -1,0 +1,1 @@
+"""The whole daemon beside a broker, under load, beside its rivals. `python -m benchmarks.wire`."""

@@ -1,0 +1,7 @@
+"""`python -m benchmarks.wire [--json FILE]`: mosquitto, the daemon and its rivals on free ports; CPU from /proc."""
+
+from benchmarks.bench import run
+from benchmarks.wire.cases import rows
+
+if __name__ == "__main__":
+    run("The whole daemon beside a broker", rows)
