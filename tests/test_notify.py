@@ -367,6 +367,7 @@ async def test_alertmanager_gets_a_firing_alert_and_its_end(alertmanager: Alertm
         assert told["startsAt"] == timestamp(firing.starts_s)
         notifier.tell([], [over(firing)], time.time())
         await alerts_of(alertmanager, 0)
+        await notifier.flush()  # It has its answer a moment after Alertmanager has the alert.
         (state,) = notifier.states
         assert (state.name, state.sent, state.failed, state.queue, state.last_error) == (
             f"alertmanager 127.0.0.1:{alertmanager.port}",

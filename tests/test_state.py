@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import resource
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from paho.mqtt.enums import MQTTProtocolVersion
+from paho.mqtt.publish import single
 
 from qoemon.inbox import Message
 from qoemon.state.directory import StateError
 from qoemon.state.keeper import Keeper
 from qoemon.state.store import VERSION, CorruptError, Durability, Kept, Store
+from tests.parts import Daemon as Process
+from tests.parts import Nats
+from tests.parts import until as eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 LIMIT = 10_000_000
+SENT = 40
 
 
 def message(number: int, payload: bytes = b"{}") -> Message:
@@ -212,3 +219,57 @@ async def test_a_full_disk_stops_acknowledgements_and_is_got_over(
         assert keeper.state.problem is None
     assert caplog.text.count("messages wait at the broker") == 1
     assert caplog.text.count("the state is stored again") == 1
+
+
+def test_a_daemon_with_a_full_disk_says_so_and_takes_what_waited_once_there_is_room(tmp_path: Path) -> None:
+    """By a limit on the size of the running daemon's files, lifted later."""
+    with starved(tmp_path) as (daemon, limits):
+        assert "messages wait at the broker" in daemon.get("/readyz").body
+        eventually(lambda: daemon.samples()["qoemon_state_writable", ()] == 0, daemon.log.read_text)
+        resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, limits)
+        daemon.ready()
+        eventually(lambda: daemon.samples()["qoemon_reports_total", ()] == SENT, daemon.log.read_text)
+        eventually(lambda: daemon.samples()["qoemon_inbox_messages", ()] == 0, daemon.log.read_text)
+        assert daemon.samples()["qoemon_state_writable", ()] == 1
+        assert "the state is stored again" in daemon.log.read_text()
+
+
+def test_what_a_full_disk_kept_from_being_acknowledged_comes_to_the_next_daemon(tmp_path: Path) -> None:
+    with starved(tmp_path) as (daemon, _):
+        daemon.kill()
+        daemon.start()
+        daemon.ready()
+        eventually(lambda: daemon.samples().get(("qoemon_reports_total", ()), 0) == SENT, daemon.log.read_text)
+
+
+@contextlib.contextmanager
+def starved(tmp_path: Path) -> Iterator[tuple[Process, tuple[int, int]]]:
+    """A daemon that can store no more, with messages on their way, and what its limits were before."""
+    with Nats(tmp_path) as broker:
+        settings = {
+            "mqtt": {"host": "127.0.0.1", "version": "3.1.1", "port": broker.port},
+            "sessions": {"tick": "1s", "rating_interval": "300s", "timeout": "300s"},
+            "windows": ["300s"],
+            "state": {"dir": str(tmp_path / "state")},
+        }
+        with Process(tmp_path, settings) as daemon:
+            daemon.ready()
+            limits = resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (120_000, limits[1]))
+            for number in range(SENT):
+                publish(broker.port, number)
+            eventually(lambda: daemon.get("/readyz").status == 503, daemon.log.read_text)
+            yield daemon, limits
+
+
+def publish(port: int, number: int) -> None:
+    """A message of 10 kB, most of which the daemon passes over."""
+    report = {"session": f"s{number}", "seq": 1, "play_s": 30, "more": "x" * 10_000}
+    single(
+        "qoe/v1/video/eu/a",
+        json.dumps(report),
+        qos=1,
+        hostname="127.0.0.1",
+        port=port,
+        protocol=MQTTProtocolVersion.MQTTv311,
+    )
