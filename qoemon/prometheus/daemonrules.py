@@ -2,74 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from math import ceil
 
 from qoemon import duration
 from qoemon.core.plan import Plan
-from qoemon.prometheus.alertcase import ADDRESS
-from qoemon.prometheus.rulefile import (
-    INSTANCE,
-    JOB,
-    STEP_S,
-    Alerting,
-    Case,
-    Check,
-    Recording,
-    RuleGroup,
-    Told,
-    Value,
-    number,
-    selector,
-)
+from qoemon.prometheus.daemonrule import Growth, Watch, rising, series
+from qoemon.prometheus.rulefile import INSTANCE, JOB, Case, Recording, RuleGroup, Value, selector
 
 GROUPS = "job_instance_service:qoemon_groups:count"
 """How many groups a daemon knows of each service: limits.groups is for each, qoemon_groups is of all."""
 
 NEAR = 0.9
 """This share of a limit is near it."""
-
-Growth = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Watch:
-    """A rule, and series with which it fires and with which it does not.
-
-    bad, well  series by selector, without job and instance: the first value, and by how much it grows a step
-    shown      what {{ $value }} is with the bad series, as the summary shows it
-    labels     further labels that the alert has from its series
-    """
-
-    alert: str
-    severity: str
-    for_s: float
-    expr: str
-    summary: str
-    description: str
-    bad: Mapping[str, Growth]
-    well: Mapping[str, Growth]
-    shown: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-    def alerting(self) -> Alerting:
-        """The rule."""
-        texts = {"summary": self.summary, "description": self.description}
-        return Alerting(self.alert, self.expr, self.for_s, {"severity": self.severity}, texts)
-
-    def cases(self, job: str) -> Iterator[Case]:
-        """One test in which it fires, one in which it does not."""
-        step = ceil(self.for_s / STEP_S) + 15
-        labels = {JOB: job, INSTANCE: ADDRESS, **self.labels}
-        summary = self.summary.replace("{{ $labels.instance }}", labels[INSTANCE])
-        summary = re.sub(r"\{\{ \$value.*?\}\}", self.shown, summary)
-        summary = re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda label: labels[label[1]], summary)
-        labels = {name: value for name, value in labels.items() if value}
-        told = Told(labels | {"severity": self.severity}, {"summary": summary, "description": self.description})
-        yield Case(f"{self.alert} fires", _series(self.bad, job, step), (Check(step, self.alert, (told,)),))
-        yield Case(f"{self.alert} does not fire", _series(self.well, job, step), (Check(step, self.alert, ()),))
 
 
 def watches(plan: Plan, job: str) -> Iterator[Watch]:
@@ -78,6 +23,7 @@ def watches(plan: Plan, job: str) -> Iterator[Watch]:
     yield from _connected(plan)
     yield from _on_time(plan)
     yield from _whole()
+    yield from _stored()
     yield from _limits(plan)
 
 
@@ -98,7 +44,7 @@ def cases(plan: Plan, job: str) -> Iterator[Case]:
         for rating in (1, 2)
     }
     counts = [Value(5, selector(GROUPS, {"service": service}), n) for service, n in (("one", 2), ("two", 1))]
-    yield Case("groups are counted by service", _series(ratings, job, 5), counts)
+    yield Case("groups are counted by service", series(ratings, job, 5), counts)
 
 
 def _reached(job: str) -> Iterator[Watch]:
@@ -186,7 +132,7 @@ def _on_time(plan: Plan) -> Iterator[Watch]:
         well={**took, "qoemon_tick_seconds_sum": (0, tick_s / 4), "qoemon_tick_lag_seconds": (0, 0)},
         shown=_humanized(tick_s),
     )
-    yield _rising(
+    yield rising(
         "QoemonTicksSkipped",
         "qoemon_tick_skipped_total",
         "has left out ticks",
@@ -225,19 +171,53 @@ def _whole() -> Iterator[Watch]:
         well={**reports, schema: (0, 4), range_: (0, 4)},
         shown="4%",
     )
-    yield _rising(
+    yield rising(
         "QoemonMessagesDropped",
         "qoemon_messages_dropped_total",
         "has lost messages of QoS 0, as its inbox was full",
         "More CPU, or QoS 1, of which nothing is lost.",
     )
-    yield _rising(
+    yield rising(
         "QoemonMessagesWithheld",
         "qoemon_messages_withheld_total",
         "leaves messages with the broker, as its inbox is full again and again",
         "It is slower than its clients: more CPU. Figures are late, and the broker's queue may overflow.",
         for_s=600,
     )
+
+
+def _stored() -> Iterator[Watch]:
+    yield Watch(
+        alert="QoemonStateNotWritable",
+        severity="critical",
+        for_s=60,
+        expr="qoemon_state_writable == 0",
+        summary="qoemon at {{ $labels.instance }} can store nothing, so it acknowledges nothing",
+        description="Its log and /readyz say why. Messages of QoS 1 wait at the broker, whose queue may overflow: "
+        "free space where state.dir is.",
+        bad={"qoemon_state_writable": (0, 0)},
+        well={"qoemon_state_writable": (1, 0)},
+    )
+    yield rising(
+        "QoemonClockSet",
+        "qoemon_clock_steps_total",
+        "has seen its wall clock set",
+        "Its windows have moved with the clock; graphs have a gap or an overlap there. Mend time synchronisation.",
+    )
+    for alert, metric, what in (
+        ("QoemonReloadRefused", "qoemon_config_last_reload_successful", "its configuration"),
+        ("QoemonWebConfigBroken", "qoemon_web_config_last_reload_successful", "http.web_config_file"),
+    ):
+        yield Watch(
+            alert=alert,
+            severity="warning",
+            for_s=0,
+            expr=f"{metric} == 0",
+            summary=f"qoemon at {{{{ $labels.instance }}}} could not read {what} again: what it had goes on",
+            description="Its log says what is wrong in the file, or what takes a restart.",
+            bad={metric: (0, 0)},
+            well={metric: (1, 0)},
+        )
 
 
 def _limits(plan: Plan) -> Iterator[Watch]:
@@ -257,7 +237,7 @@ def _limits(plan: Plan) -> Iterator[Watch]:
         shown=str(near + 1),
         labels={"service": service},
     )
-    yield _rising(
+    yield rising(
         "QoemonGroupsPooled",
         "qoemon_reports_pooled_total",
         f"pools new label sets in the group other, as there are limits.groups ({limits.groups})",
@@ -276,36 +256,12 @@ def _limits(plan: Plan) -> Iterator[Watch]:
         well={"qoemon_sessions": (near, 0)},
         shown=str(near + 1),
     )
-    yield _rising(
+    yield rising(
         "QoemonReportsRefused",
         "qoemon_reports_refused_total",
         f"leaves new sessions out, as there are limits.sessions ({limits.sessions})",
         "Raise limits.sessions, or find who invents sessions.",
     )
-
-
-def _rising(alert: str, counter: str, what: str, description: str, for_s: float = 0) -> Watch:
-    """A rule on a counter that should stand still."""
-    return Watch(
-        alert=alert,
-        severity="warning",
-        for_s=for_s,
-        expr=f"increase({counter}[10m]) > 0",
-        summary=f"qoemon at {{{{ $labels.instance }}}} {what}",
-        description=description,
-        bad={counter: (0, 5)},
-        well={counter: (5, 0)},
-    )
-
-
-def _series(growths: Mapping[str, Growth], job: str, last: int) -> dict[str, str]:
-    """The series up to the last step, with the labels that Prometheus gives them."""
-    scraped = f'job="{job}",instance="{ADDRESS}"'
-
-    def named(name: str) -> str:
-        return f"{name[:-1]},{scraped}}}" if name.endswith("}") else f"{name}{{{scraped}}}"
-
-    return {named(name): f"{number(begin)}+{number(rise)}x{last}" for name, (begin, rise) in growths.items()}
 
 
 def _humanized(length_s: float) -> str:
