@@ -40,7 +40,7 @@ class Row:
         cls, name: str, unit: str, runs: Iterable[float], bar: float | None = None, *, floor: bool = False
     ) -> Row:
         """The row of some runs."""
-        values = sorted(runs)
+        values = sorted(map(float, runs))
         return cls(name, unit, values[0], statistics.median(values), values[-1], bar, floor)
 
     @property
