@@ -158,17 +158,29 @@ def figures(told: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def same_as_undisturbed(daemon: Daemon, stream: Stream, config: Config) -> dict[str, Any]:
-    """Wait until the daemon says what is to be said; its snapshot."""
+async def same_as_undisturbed(daemon: Daemon, stream: Stream, config: Config, lost: int) -> dict[str, Any]:
+    """Wait until the daemon says what is to be said; its snapshot.
+
+    lost  so many messages of page loads may be missing, whole ones; viewers' counters make up for theirs
+    """
     expected = undisturbed(stream, config)
     told: dict[str, Any] = {}
     deadline_s = time.monotonic() + 60
     while time.monotonic() < deadline_s:
         told = await asyncio.to_thread(daemon.snapshot)
-        if told and figures(told) == expected:
+        if told and (figures(told) == expected or (lost and all_but(lost, figures(told), expected))):
             return told
         await asyncio.sleep(0.2)
     pytest.fail(f"after {stream.reports} reports:\n{figures(told) if told else None}\nexpected\n{expected}")
+
+
+def all_but(lost: int, told: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Whether no more than so many messages of page loads are missing, and nothing else."""
+    if told["video"] != expected["video"] or not told["web"]:
+        return False
+    (_, here), (_, there) = told["web"][0], expected["web"][0]
+    missing = there[f"{INTERVAL_S // 60}m"]["observations"] - here[f"{INTERVAL_S // 60}m"]["observations"]
+    return missing % BATCH == 0 and 0 <= missing <= lost * BATCH
 
 
 async def away_from_the_close() -> None:
@@ -178,7 +190,9 @@ async def away_from_the_close() -> None:
         await asyncio.sleep(left_s + 0.1)
 
 
-async def disturbed(tmp_path: Path, disturb: Callable[[Mosquitto, Daemon], Awaitable[None]]) -> dict[str, Any]:
+async def disturbed(
+    tmp_path: Path, disturb: Callable[[Mosquitto, Daemon], Awaitable[None]], lost: int = 0
+) -> dict[str, Any]:
     """Let a daemon take in the stream while it is disturbed; what it says in the end, after the comparison."""
     await away_from_the_close()
     # Saved at every change: what mosquitto has confirmed is on its disk.
@@ -195,7 +209,7 @@ async def disturbed(tmp_path: Path, disturb: Callable[[Mosquitto, Daemon], Await
                 await streaming
                 await stream.close()
             await asyncio.to_thread(daemon.ready)
-            final = await same_as_undisturbed(daemon, stream, Config.model_validate(told))
+            final = await same_as_undisturbed(daemon, stream, Config.model_validate(told), lost)
             log = daemon.log.read_text()
             assert "Traceback" not in log
             return final | {"sent": stream.reports, "log": log}
@@ -238,13 +252,14 @@ async def test_a_paused_daemon_counts_every_report_once(tmp_path: Path) -> None:
     assert final["events"]["reports"] == final["sent"]
 
 
-async def test_a_killed_broker_costs_nothing_that_it_confirmed(tmp_path: Path) -> None:
-    rng = random.Random(3)
+async def test_a_killed_broker_costs_no_more_than_it_had_not_saved(tmp_path: Path) -> None:
+    """mosquitto confirms a message before it saves it: at each kill that one may go, and no other."""
+    rng, kills = random.Random(3), max(ROUNDS // 2, 1)
 
     async def kill(broker: Mosquitto, _: Daemon) -> None:
-        for _round in range(max(ROUNDS // 2, 1)):
+        for _round in range(kills):
             await asyncio.sleep(rng.uniform(0.5, 2.0))
             await asyncio.to_thread(broker.kill)
             await asyncio.to_thread(broker.start)
 
-    await disturbed(tmp_path, kill)
+    await disturbed(tmp_path, kill, lost=kills)
