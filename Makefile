@@ -41,7 +41,7 @@ docs: $(VENV)/dev  ## write the generated pages, draw the figures, build the sit
 pictures: $(VENV)/dev  ## take the pictures of the README, of a running demo (4 minutes)
 	$(BIN)/python -m docs.pictures
 
-bench: $(VENV)/dev  ## what it costs beside a broker and its rivals; writes docs/performance.md (10 minutes; QUICK=1)
+bench: $(VENV)/dev  ## what it costs beside a broker and its rivals; writes docs/performance.md (20 minutes; QUICK=1: 6)
 	$(BIN)/python -m benchmarks
 
 dashboards: $(VENV)/dev  ## write the Grafana boards
@@ -69,7 +69,7 @@ soak: $(VENV)/dev  ## a daemon under load for long; fails where it grows or stum
 attack: $(VENV)/dev  ## 100,000 invented label sets and 5 million session ids (2 minutes)
 	$(BIN)/python -m benchmarks.attack
 
-chaos: $(VENV)/dev  ## kill daemon and broker again and again under load, and compare every figure (10 minutes)
+chaos: $(VENV)/dev  ## kill daemon and broker again and again under load, and compare every figure (4 minutes)
 	QOEMON_CHAOS_ROUNDS=20 QOEMON_CHAOS_PAUSE_S=30 $(BIN)/python -m pytest tests/test_kill.py --verbose -rP
 
 clean:  ## remove what the other targets made
