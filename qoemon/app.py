@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
-import os
 import signal
+import socket
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -16,16 +16,16 @@ from typing import NoReturn
 from qoemon import systemd, wiring
 from qoemon.alerting.notifier import Notifier
 from qoemon.alerting.receivers import receivers
+from qoemon.alone import Alone
 from qoemon.config import Config
 from qoemon.evaluate import Evaluator
 from qoemon.http import Board, Serving, application, serve
 from qoemon.httpstate import HttpState
-from qoemon.inbox import Inbox
-from qoemon.ingest import Ingest
+from qoemon.publish import Publisher
 from qoemon.reload import reload
-from qoemon.state.keeper import Keeper
-from qoemon.state.store import Durability, Store
 from qoemon.webconfig import WebConfig
+from qoemon.work import Work
+from qoemon.workers.crew import Crew
 
 LOG = logging.getLogger("qoemon")
 
@@ -40,28 +40,32 @@ class ListenError(Exception):
 class Daemon:
     """One qoemon, for as long as a block of `running()` lasts."""
 
+    work: Work
+    """What takes in reports, once started."""
+    evaluator: Evaluator
+    """What drives it, once started."""
+
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._plan = wiring.plan(config)
-        http = HttpState()
-        self._web = WebConfig(config.http.web_config_file, http)
+        self._timing = wiring.plan(config).timing
+        self._http = HttpState()
+        self._web = WebConfig(config.http.web_config_file, self._http)
         self.board = Board()
-        self._inbox = Inbox(config.limits.inbox_messages, config.limits.inbox_bytes)
-        self.ingest = Ingest(wiring.broker(config), self._inbox)
-        self.evaluator = Evaluator(
-            self._plan, lambda: wiring.pipeline(config), self._inbox, self.ingest, self.board
-        )
-        self.evaluator.watchers.http = http
-        self._keeper: Keeper | None = None
-        self._draining = self._recovering = False
+        self.publisher = Publisher(self._timing.tick_s, self.board)
+        self._draining = False
         self.port = 0
         """The HTTP port, once started."""
 
     @property
     def url(self) -> str:
-        """Where this daemon's HTTP side is, once started."""
-        host = self._config.http.host
-        return f"{self._web.now().scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+        """Where this daemon's HTTP side listens, once started."""
+        return self._url(self._config.http.host)
+
+    @property
+    def public_url(self) -> str:
+        """How others reach it, once started."""
+        http = self._config.http
+        return self._url(_name(http.host)) if http.url is None else http.url
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -71,39 +75,37 @@ class Daemon:
                  ExceptionGroup if a part broke
         """
         async with contextlib.AsyncExitStack() as ends:
+            self.work = self._work()
+            ends.callback(self.work.close)
+            self.evaluator = Evaluator(self._timing, self.work, self.publisher)
+            self.evaluator.watchers.http = self._http
             ends.callback(self.evaluator.close)
-            store = self._store()
-            if store is not None:
-                self._keeper = Keeper(store, self.evaluator.safe)
-                ends.callback(self._keeper.close)
             serving = await self._serving()
             ends.push_async_callback(serving.cleanup)
             LOG.info("serving on %s", self.url)
-            if store is not None and self._keeper is not None:
-                await self._recover(store, self._keeper)
+            self.publisher.restore(await self.work.recover(self.publisher.remember))
+            self.work.also = self.publisher.dump
             await ends.enter_async_context(self._at_work())
             yield
 
     def alive(self) -> list[str]:
         """What is wrong with the process: nothing, as long as ticks come."""
-        newest, tick_s = self.board.newest, self._plan.timing.tick_s
-        age_s = time.time() - newest.snapshot.time_s if newest else 0
-        if age_s > 3 * tick_s + 10:
-            return [f"the newest tick is {age_s:.0f} s old, expected one every {tick_s} s: see the log"]
+        silent_s, tick_s = self.evaluator.silent_s, self._timing.tick_s
+        if self.board.newest and silent_s > 3 * tick_s + 10:
+            return [f"no tick for {silent_s:.0f} s, expected one every {tick_s} s: see the log"]
         return []
 
     def ready(self) -> list[str]:
         """Why its numbers should not be relied on, if so."""
-        state = self.ingest.state
-        problems = self.alive()
+        intake, problems = self.work.intake, self.alive()
         if self._draining:
             problems.append("shutting down")
-        if self._recovering:
-            return [*problems, "running the journal of the last daemon again: see the log for how far it is"]
-        if self._keeper is not None and self._keeper.state.problem is not None:
-            problems.append(f"{self._keeper.state.problem}: messages wait at the broker")
-        if not state.subscribed:
-            problems.append(state.last_error or f"not subscribed yet at {self.ingest.broker}")
+        if away := self.work.problems():
+            return [*problems, *away]
+        if intake.kept.problem is not None:
+            problems.append(f"{intake.kept.problem}: messages wait at the broker")
+        if not intake.ingest.subscribed:
+            problems.append(intake.ingest.last_error or f"not subscribed yet at {wiring.broker(self._config)}")
         if self.board.newest is None:
             problems.append("no tick has passed yet")
         return problems
@@ -111,51 +113,43 @@ class Daemon:
     async def reload(self, path: Path) -> None:
         """Take over a changed configuration, if it can be."""
         systemd.notify(RELOADING=1)
-        self._config = await reload(path, self._config, self.evaluator)
+        self._config = await reload(path, self._config, self.work, self.evaluator)
         systemd.notify(READY=1)
 
-    def _store(self) -> Store | None:
-        state = self._config.state
-        systemds = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-        directory = state.dir or (Path(systemds) if systemds else None)
-        if directory is None or state.durability is Durability.NONE:
+    def _url(self, host: str) -> str:
+        return f"{self._web.now().scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def _work(self) -> Work:
+        config, directory = self._config, wiring.state_directory(self._config)
+        if directory is None:
             LOG.warning("nothing survives a restart: state.dir is not set, or state.durability is none")
-            return None
-        return Store(directory, state.durability, state.journal_bytes)
+        if config.workers > 1:
+            return Crew(config, directory)
+        return Alone(config, None if directory is None else wiring.store(config, directory))
 
     async def _serving(self) -> Serving:
         http = self._config.http
-        app = application(self.board, self.alive, self.ready, self.evaluator.ticked)
+        app = application(self.board, self.alive, self.ready, self.publisher.ticked)
         most = self._config.limits.http_connections
         try:
-            serving, self.port = await serve(
-                app, http.host, http.port, self._web, self.evaluator.watchers.http, most
-            )
+            serving, self.port = await serve(app, http.host, http.port, self._web, self._http, most)
         except OSError as error:
             raise ListenError(f"cannot listen on {http.host}:{http.port}: {error.strerror or error}") from None
         return serving
 
-    async def _recover(self, store: Store, keeper: Keeper) -> None:
-        self._recovering = True
-        try:
-            await self.evaluator.recover(store)
-        finally:
-            self._recovering = False
-        self.evaluator.keep(keeper, self._config.state.checkpoint_s)
-
     @contextlib.asynccontextmanager
     async def _at_work(self) -> AsyncIterator[None]:
         """Every part in a task of its own."""
-        notifier = Notifier(receivers(self._config.notify, self.ingest.broker, self.url))
-        self.evaluator.watchers.notifier = notifier
+        broker = wiring.broker(self._config)
+        notifier = Notifier(receivers(self._config.notify, broker, self.public_url))
+        self.publisher.notifier = notifier
+        running = {
+            **self.work.parts(),
+            "alerting.notifier": notifier.run(),
+            "watchdog": self._feed_watchdog(),
+        }
         async with asyncio.TaskGroup() as parts:
-            others = [
-                parts.create_task(self.ingest.run(), name="qoemon.ingest"),
-                parts.create_task(notifier.run(), name="qoemon.alerting.notifier"),
-                parts.create_task(self._feed_watchdog(), name="qoemon.watchdog"),
-            ]
-            if self._keeper is not None:
-                others.append(parts.create_task(self._keeper.run(), name="qoemon.state.keeper"))
+            others = [parts.create_task(part, name=f"qoemon.{name}") for name, part in running.items()]
             evaluate = parts.create_task(self.evaluator.run(), name="qoemon.evaluate")
             systemd.notify(READY=1, STATUS=f"serving on {self.url}")
             try:
@@ -169,7 +163,7 @@ class Daemon:
         """Take no more; store and acknowledge what was taken, tell what is to be told."""
         self._draining = True
         systemd.notify(STOPPING=1, STATUS="shutting down")
-        self.ingest.leave()
+        self.work.leave()
         self.evaluator.stop()
         until_s = asyncio.get_running_loop().time() + self._config.shutdown_timeout_s
         await asyncio.wait({evaluate})
@@ -178,12 +172,11 @@ class Daemon:
                 await notifier.flush()
         except TimeoutError:
             LOG.warning("%d notices are not delivered yet", len(notifier.unsent()))
-        if self._keeper is None or evaluate.cancelled() or evaluate.exception() is not None:
+        if evaluate.cancelled() or evaluate.exception() is not None:
             return
         try:
             async with asyncio.timeout_at(max(until_s, asyncio.get_running_loop().time() + 1)):
-                await self.evaluator.checkpoint()
-                await self._keeper.flush()
+                await self.work.finish()
         except TimeoutError:
             LOG.warning("the state could not be stored in time: the journal is run again at the next start")
 
@@ -194,6 +187,15 @@ class Daemon:
             if not self.alive():
                 systemd.notify(WATCHDOG=1)
             await asyncio.sleep(every_s)
+
+
+def _name(host: str) -> str:
+    """What others call a host that is listened on: all addresses of the machine are none that they could use."""
+    try:
+        everywhere = ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return host
+    return socket.gethostname() if everywhere else host
 
 
 async def run(config: Config, path: Path | None = None) -> None:

@@ -145,6 +145,8 @@ def check(
     broker = wiring.broker(settings)
     typer.echo(f"{config or 'the defaults'}: no mistakes")
     typer.echo(f"reads {', '.join(broker.filters)} at {broker}, MQTT {broker.version}, QoS {broker.qos}")
+    if settings.workers > 1:
+        typer.echo(_division(settings))
     typer.echo(f"groups by service, {', '.join(plan.labels) or 'nothing else'}")
     windows = ", ".join(duration.text(length) for length in plan.timing.windows_s)
     typer.echo(f"every {plan.timing.tick_s} s, over windows of {windows}")
@@ -233,6 +235,7 @@ def simulate(
     for_s: For = None,
     seed: Seed = 1,
     qos: Annotated[int, typer.Option(min=0, max=1)] = 1,
+    shards: Annotated[int, typer.Option(min=1, help="Values of {shard} in the topic: mqtt.shards.")] = 16,
     batch: Annotated[int, typer.Option(min=1, help="Most reports in one message.")] = 1,
     encoding: Annotated[Literal["json", "msgpack"], typer.Option(help="How reports are written.")] = "json",
 ) -> None:
@@ -267,6 +270,7 @@ def simulate(
                 qos=1 if qos else 0,
                 batch=batch,
                 topic=topic,
+                shards=shards,
                 encoding=encoding,
                 on_progress=progress,
             )
@@ -368,6 +372,13 @@ def _reach(service: Service, plan: Plan) -> str:
     return (
         f"service {service.name}: {service.mapping.name}, {service.model} ratings, theta {service.theta:g}: {reach}"
     )
+
+
+def _division(config: Config) -> str:
+    """How workers share the sessions."""
+    if wiring.sharded(config):
+        return f"by {config.workers} workers, each with a connection for its part of {config.mqtt.shards} shards"
+    return f"by one connection, which hands each session's reports to its worker, one of {config.workers}"
 
 
 def _service(plan: Plan, name: str) -> Service:

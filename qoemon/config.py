@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict
 from qoemon import duration
 from qoemon.core.plan import Clock
 from qoemon.core.plan import Service as Judged
+from qoemon.mqttclient import MAX_PACKET_BYTES
 from qoemon.printable import Form
 from qoemon.sections import yamlfile
 from qoemon.sections.alert import Alert
@@ -36,6 +37,7 @@ from qoemon.sections.setting import (
     number,
 )
 from qoemon.sections.state import State
+from qoemon.sections.url import BaseUrl
 from qoemon.sections.validation import validated
 from qoemon.sections.web import WebFile
 
@@ -72,6 +74,9 @@ class Http(Section):
 
     host: Host = key("Address to listen on; 0.0.0.0 or :: for all.", "127.0.0.1")
     port: HttpPort = key("Port to listen on; 0 takes a free one.", 9877)
+    url: BaseUrl | None = key(
+        "How others reach this daemon; put into notices. null: its host, or the machine's name, and its port.", None
+    )
     web_config_file: File | None = key(
         "Web configuration file of Prometheus' format: TLS, users, headers; null is plain HTTP without users.", None
     )
@@ -96,11 +101,14 @@ class Limits(Section):
     )
 
     def rules(self) -> Iterator[Broken]:
-        """One message fits the inbox."""
+        """One message fits the inbox, and a packet."""
         if self.inbox_bytes < self.message_bytes:
             yield Broken(
                 ("inbox_bytes",), f"at least message_bytes ({self.message_bytes} B)", (("message_bytes",),)
             )
+        if self.message_bytes >= MAX_PACKET_BYTES:
+            most = f"{MAX_PACKET_BYTES // 2**20}MiB"
+            yield Broken(("message_bytes",), f"less than {most}: a packet so large is refused, its topic included")
 
 
 class Log(Section):
@@ -138,6 +146,9 @@ class Config(Section):
     services: Services = key(
         "How each service is judged, by its name; given, they replace the defaults.", _SERVICES
     )
+    workers: Annotated[Count, Field(le=64)] = key(
+        "Processes that take in reports, each with its share of the sessions; 1 is this one alone.", 1
+    )
     confidence: Share = key("Of the bounds: how often such intervals contain the true figure.", 0.95)
     alerts: tuple[Alert, ...] = key("When to tell someone; given, they replace the default.", _ALERTS)
     regimes: Regimes = key("When the share of poor ratings is degraded or bad, and has changed.", {})
@@ -164,6 +175,10 @@ class Config(Section):
 
         yield from self._alert_rules()
         yield from self._regime_rules()
+        sharded = all("{shard}" in topic.template.split("/") for topic in self.mqtt.topics)
+        if sharded and self.workers > self.mqtt.shards:
+            expected = f"at most mqtt.shards ({self.mqtt.shards}), as topics have a level {{shard}}"
+            yield Broken(("workers",), expected, (("mqtt", "shards"),))
 
     def judged(self) -> tuple[Judged, ...]:
         """The services as the core is to judge them."""

@@ -84,10 +84,8 @@ def _config(port: int, http_port: int) -> Config:
             "mqtt": {"host": "127.0.0.1", "port": port, "version": "3.1.1"},
             "sessions": {"tick": f"{_TICK_S}s", "rating_interval": _WINDOW, "timeout": "60s", "min_active": "2s"},
             "windows": [_WINDOW, "1m"],
-            # The change detector learns for eight intervals; a regime told long before would still be good while an
-            # alert fires. So the page says that it is learning until the first story is over.
             # Degraded lies above the usual PoW of so few readers of pages.
-            "regimes": {"dwell": 6, "degraded": {"enter": 0.2, "leave": 0.15}},
+            "regimes": {"degraded": {"enter": 0.2, "leave": 0.15}},
             "alerts": [_ALERT],
             "http": {"port": http_port},
         }
@@ -96,7 +94,7 @@ def _config(port: int, http_port: int) -> Config:
 
 async def _subscribed(daemon: Daemon) -> None:
     async with asyncio.timeout(embedded.START_S):
-        while not daemon.ingest.state.subscribed:
+        while not daemon.work.intake.ingest.subscribed:
             await asyncio.sleep(0.02)
 
 
@@ -126,8 +124,8 @@ async def _show(console: Console, daemon: Daemon, population: Population) -> Non
     try:
         with Live(console=console, auto_refresh=False) if console.is_terminal else _Plain(console) as screen:
             while True:
-                async with daemon.evaluator.ticked:
-                    await daemon.evaluator.ticked.wait()
+                async with daemon.publisher.ticked:
+                    await daemon.publisher.ticked.wait()
                 if daemon.board.newest:
                     told = view(daemon.board.newest.snapshot, daemon.board.newest.watched)
                     worst.see(told)

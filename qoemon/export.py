@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import prometheus_client
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -18,10 +18,11 @@ from qoemon.core.watch import Watched
 from qoemon.exposition import Family, LabelTexts, exposition
 from qoemon.families import families
 from qoemon.httpstate import HttpState, http_families
+from qoemon.intake import Intake
 from qoemon.page.history import NO_PAST, Past
-from qoemon.state.keeper import KeeperState
 from qoemon.view import view_json
 from qoemon.watchfamilies import receiver_families, watch_families
+from qoemon.workers.state import WorkerState, worker_families
 
 _TICK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -30,58 +31,20 @@ _TICK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 class Vitals:
     """How the daemon itself fares. Ages are seconds, None where nothing has happened yet."""
 
-    connected: bool
-    subscribed: bool
-    connects: int
-    connect_failures: int
-    disconnects: int
-    messages: int
-    message_bytes: int
-    retained_ignored: int
-    bad_topics: int
-    stale_acks: int
-    last_message_age_s: float | None
-    inbox_messages: int
-    inbox_bytes: int
-    dropped: int
-    withheld: int
-    rejected: Mapping[Reject, int]
-    loop_lag_s: float
-    tick_lag_s: float
-    ticks_skipped: int
-    clock_steps: int
-    reloaded: bool
-    kept: KeeperState
-    receivers: tuple[ReceiverState, ...]
-    http: HttpState
+    intake: Intake = field(default_factory=Intake)
+    last_message_age_s: float | None = 0.0
+    rejected: Mapping[Reject, int] = field(default_factory=dict)
+    loop_lag_s: float = 0.0
+    tick_lag_s: float = 0.0
+    ticks_skipped: int = 0
+    clock_steps: int = 0
+    reloaded: bool = True
+    workers: tuple[WorkerState, ...] = ()
+    receivers: tuple[ReceiverState, ...] = ()
+    http: HttpState = field(default_factory=HttpState)
 
 
-IDLE = Vitals(
-    connected=False,
-    subscribed=False,
-    connects=0,
-    connect_failures=0,
-    disconnects=0,
-    messages=0,
-    message_bytes=0,
-    retained_ignored=0,
-    bad_topics=0,
-    stale_acks=0,
-    last_message_age_s=0.0,
-    inbox_messages=0,
-    inbox_bytes=0,
-    dropped=0,
-    withheld=0,
-    rejected={},
-    loop_lag_s=0.0,
-    tick_lag_s=0.0,
-    ticks_skipped=0,
-    clock_steps=0,
-    reloaded=True,
-    kept=KeeperState(),
-    receivers=(),
-    http=HttpState(),
-)
+IDLE = Vitals()
 """A daemon that has just begun."""
 
 
@@ -176,25 +139,35 @@ def own_families(vitals: Vitals) -> Iterator[Metric]:
     yield from _counters(vitals)
     yield from http_families(vitals.http)
     yield from receiver_families(vitals.receivers)
+    yield from worker_families(vitals.workers)
 
 
 def _gauges(vitals: Vitals) -> Iterator[Metric]:
+    intake, ingest, kept = vitals.intake, vitals.intake.ingest, vitals.intake.kept
     told: list[tuple[str, str, float | None]] = [
-        ("qoemon_mqtt_connected", "Whether the broker is connected.", vitals.connected),
-        ("qoemon_mqtt_subscribed", "Whether the broker granted every subscription.", vitals.subscribed),
+        ("qoemon_mqtt_connected", "Whether the broker is connected.", ingest.connected),
+        (
+            "qoemon_mqtt_subscribed",
+            "Whether the broker granted every subscription.",
+            ingest.subscribed,
+        ),
         ("qoemon_last_message_age_seconds", "Time since the newest message.", vitals.last_message_age_s),
-        ("qoemon_inbox_messages", "Messages waiting to be evaluated and stored.", vitals.inbox_messages),
-        ("qoemon_inbox_bytes", "Bytes of messages waiting to be evaluated and stored.", vitals.inbox_bytes),
+        ("qoemon_inbox_messages", "Messages waiting to be evaluated and stored.", intake.inbox_messages),
+        ("qoemon_inbox_bytes", "Bytes of messages waiting to be evaluated and stored.", intake.inbox_bytes),
         (
             "qoemon_event_loop_lag_seconds",
             "Longest delay of the event loop since the last tick.",
             vitals.loop_lag_s,
         ),
-        ("qoemon_journal_bytes", "Messages stored that no checkpoint covers yet.", vitals.kept.journal_bytes),
+        (
+            "qoemon_journal_bytes",
+            "Messages stored that no checkpoint covers yet.",
+            kept.journal_bytes,
+        ),
         (
             "qoemon_state_writable",
             "1 while what is taken in can be stored, 0 while it can't: messages wait at the broker.",
-            vitals.kept.problem is None,
+            kept.problem is None,
         ),
         ("qoemon_config_last_reload_successful", "Whether the last reload succeeded.", vitals.reloaded),
         ("qoemon_tick_lag_seconds", "How late after its time this tick began.", vitals.tick_lag_s),
@@ -205,24 +178,41 @@ def _gauges(vitals: Vitals) -> Iterator[Metric]:
 
 
 def _counters(vitals: Vitals) -> Iterator[Metric]:
+    intake, ingest, kept = vitals.intake, vitals.intake.ingest, vitals.intake.kept
     told = [
-        ("qoemon_messages", "MQTT messages that arrived.", vitals.messages),
-        ("qoemon_message_bytes", "Payload bytes that arrived.", vitals.message_bytes),
-        ("qoemon_messages_retained", "Retained messages, ignored as old news.", vitals.retained_ignored),
-        ("qoemon_messages_bad_topic", "Messages ignored as their topic is no text or too long.", vitals.bad_topics),
+        ("qoemon_messages", "MQTT messages that arrived.", ingest.messages_total),
+        ("qoemon_message_bytes", "Payload bytes that arrived.", ingest.message_bytes_total),
+        (
+            "qoemon_messages_retained",
+            "Retained messages, ignored as old news.",
+            ingest.retained_ignored_total,
+        ),
+        (
+            "qoemon_messages_bad_topic",
+            "Messages ignored as their topic is no text or too long.",
+            ingest.bad_topics_total,
+        ),
         (
             "qoemon_acks_stale",
             "Messages taken in whose connection ended before they could be acknowledged.",
-            vitals.stale_acks,
+            ingest.stale_acks_total,
         ),
-        ("qoemon_messages_dropped", "QoS 0 messages lost because the inbox was full.", vitals.dropped),
-        ("qoemon_messages_withheld", "QoS 1 messages left with the broker as the inbox was full.", vitals.withheld),
-        ("qoemon_mqtt_connects", "Connections made to the broker.", vitals.connects),
-        ("qoemon_mqtt_connect_failures", "Attempts to connect that failed.", vitals.connect_failures),
-        ("qoemon_mqtt_disconnects", "Connections that ended.", vitals.disconnects),
-        ("qoemon_journal_commits", "Commits of messages to the journal.", vitals.kept.commits),
-        ("qoemon_state_failures", "Attempts to store that failed.", vitals.kept.failures),
-        ("qoemon_checkpoints", "Checkpoints stored.", vitals.kept.checkpoints),
+        ("qoemon_messages_dropped", "QoS 0 messages lost because the inbox was full.", intake.dropped),
+        (
+            "qoemon_messages_withheld",
+            "QoS 1 messages left with the broker as the inbox was full.",
+            intake.withheld,
+        ),
+        ("qoemon_mqtt_connects", "Connections made to the broker.", ingest.connects_total),
+        (
+            "qoemon_mqtt_connect_failures",
+            "Attempts to connect that failed.",
+            ingest.connect_failures_total,
+        ),
+        ("qoemon_mqtt_disconnects", "Connections that ended.", ingest.disconnects_total),
+        ("qoemon_journal_commits", "Commits of messages to the journal.", kept.commits),
+        ("qoemon_state_failures", "Attempts to store that failed.", kept.failures),
+        ("qoemon_checkpoints", "Checkpoints stored.", kept.checkpoints),
         ("qoemon_clock_steps", "Times that the wall clock was set by a tick or more.", vitals.clock_steps),
         ("qoemon_tick_skipped", "Ticks that were left out because one before took too long.", vitals.ticks_skipped),
     ]

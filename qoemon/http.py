@@ -16,6 +16,7 @@ from qoemon.guard import Guard
 from qoemon.httpstate import HttpState
 from qoemon.listen import Listener, beyond_loopback, bound
 from qoemon.page.routes import Page
+from qoemon.pour import Pourer
 from qoemon.webconfig import Web, WebConfig
 
 LOG = logging.getLogger("qoemon.http")
@@ -44,12 +45,13 @@ def application(board: Board, alive: Problems, ready: Problems, ticked: asyncio.
     ready   why its numbers should not be relied on yet
     ticked  notified after each tick
     """
+    pourer = Pourer()
 
     async def metrics(request: web.Request) -> web.StreamResponse:
-        return await _send(request, _newest(board).exposition, CONTENT_TYPE_LATEST)
+        return await _send(pourer, request, _newest(board).exposition, CONTENT_TYPE_LATEST)
 
     async def snapshot(request: web.Request) -> web.StreamResponse:
-        return await _send(request, _newest(board).view, "application/json")
+        return await _send(pourer, request, _newest(board).view, "application/json")
 
     async def healthz(_: web.Request) -> web.Response:
         return _verdict(alive())
@@ -76,7 +78,7 @@ def _newest(board: Board) -> Published:
     return board.newest
 
 
-async def _send(request: web.Request, body: Body, content_type: str) -> web.StreamResponse:
+async def _send(pourer: Pourer, request: web.Request, body: Body, content_type: str) -> web.StreamResponse:
     """The content, compressed if that is asked for, as fast as it is read."""
     pieces, headers = body.pieces, {"Content-Type": content_type, "Vary": "Accept-Encoding"}
     if _takes_gzip(request.headers.get("Accept-Encoding", "")):
@@ -86,8 +88,8 @@ async def _send(request: web.Request, body: Body, content_type: str) -> web.Stre
     response = web.StreamResponse(headers=headers)
     response.content_length = sum(map(len, pieces))
     await response.prepare(request)
-    for piece in pieces if request.method != "HEAD" else ():
-        await response.write(piece)
+    if request.method != "HEAD":
+        await pourer.pour(response, request.transport, pieces)
     await response.write_eof()
     return response
 

@@ -8,6 +8,8 @@ acknowledged, to be delivered again when there is room.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -71,10 +73,15 @@ class Inbox:
         else:
             self.withheld += 1
 
-    def take(self) -> list[Message]:
-        """Everything that waits, in the order of arrival; there is no more room before it is released."""
-        taken, self._waiting = self._waiting, []
+    def take(self, before_s: float = math.inf) -> list[Message]:
+        """What waits and arrived before that time, in the order of arrival; it takes its room until released."""
+        cut = bisect_left(self._waiting, before_s, key=lambda message: message.arrival_s)
+        taken, self._waiting = self._waiting[:cut], self._waiting[cut:]
         return taken
+
+    def restamp(self, now_s: float) -> None:
+        """Let all that waits arrive now, as the clock by which it arrived was set."""
+        self._waiting = [message._replace(arrival_s=now_s) for message in self._waiting]
 
     def release(self, messages: Sequence[Message]) -> None:
         """Make room again for what these took."""

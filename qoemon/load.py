@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import aiomqtt
 import msgspec
 
+from qoemon.core.split import shard_of
 from qoemon.mqtterror import explain
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ async def publish(
     qos: Literal[0, 1] = 0,
     batch: int = 1,
     topic: str = TOPIC,
+    shards: int = 16,
     encoding: Literal["json", "msgpack"] = "json",
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Totals:
@@ -117,14 +119,15 @@ async def publish(
     rate         most reports a second; over any second it holds but for 2 % and the size of one message
     step_s       the population's time step
     batch        most reports in one message; 1 sends plain objects, more sends arrays of one topic's reports
-    topic        template; {service} and the groups' labels fill it
+    topic        template; {service}, the groups' labels, and {shard} fill it
+    shards       how many values {shard} has
     on_progress  called about once a second, and once at the end, however that comes
     raises       LoadError if the broker cannot be reached, refuses or goes away; TopicError if the topic
                  cannot be filled; ValueError if an argument is out of range
     """
     if not (rate > 0 and step_s > 0 and batch >= 1):
         raise ValueError(f"rate {rate}, step_s {step_s}, batch {batch}: expected all above 0")
-    envelope = _Envelope(topic, encoding, batch)
+    envelope = _Envelope(topic, shards, encoding, batch)
     envelope.check(population.groups)
     async with _connected(target) as client:
         load = _Load(client, qos, population, envelope, rate)
@@ -145,6 +148,7 @@ class _Envelope:
     """How reports become messages."""
 
     topic: str
+    shards: int
     encoding: str
     batch: int
 
@@ -152,9 +156,9 @@ class _Envelope:
         """Raises ValueError if a group's labels do not make a topic that one can publish to."""
         for labels in groups:
             try:
-                topic = self.topic.format(service="video", **labels)
+                topic = self.topic.format(service="video", shard=0, **labels)
             except (LookupError, ValueError, AttributeError) as error:
-                names = ", ".join(f"{{{name}}}" for name in ("service", *labels))
+                names = ", ".join(f"{{{name}}}" for name in ("service", *labels, "shard"))
                 raise TopicError(f"topic {self.topic!r}: expected no names but {names}") from error
             if not set("+#\0").isdisjoint(topic) or topic.count("/") != self.topic.count("/"):
                 raise TopicError(f"topic {self.topic!r} gives {topic!r}: expected no + or #, and no / in labels")
@@ -163,7 +167,8 @@ class _Envelope:
         """One after another, so that what has to wait is not encoded yet."""
         by_topic: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for service, labels, report in reports:
-            by_topic[self.topic.format(service=service, **labels)].append(report)
+            shard = shard_of(report["session"], self.shards)
+            by_topic[self.topic.format(service=service, shard=shard, **labels)].append(report)
         encode = ENCODERS[self.encoding]
         for topic, bodies in by_topic.items():
             for start in range(0, len(bodies), self.batch):

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from qoemon import config as configuration
 from qoemon.config import Config
-from qoemon.core.monitor import StateError
-from qoemon.core.pipeline import Pipeline
+from qoemon.core.fingerprint import StateError
 from qoemon.evaluate import Evaluator
 from qoemon.sections.mistake import ConfigError
-from qoemon.wiring import pipeline
+from qoemon.work import Work
 
 LOG = logging.getLogger("qoemon.reload")
 
@@ -19,7 +18,7 @@ LIVE = {"services", "alerts", "regimes", "quantiles", "confidence"}
 """Sections that can change while the daemon runs; the others need a restart."""
 
 
-async def reload(path: Path, running: Config, evaluator: Evaluator) -> Config:
+async def reload(path: Path, running: Config, work: Work, evaluator: Evaluator) -> Config:
     """The configuration that runs afterwards: the file's, or the one from before if that cannot be."""
     try:
         wanted = configuration.load(path)
@@ -29,11 +28,8 @@ async def reload(path: Path, running: Config, evaluator: Evaluator) -> Config:
     if fixed := [name.removesuffix("_s") for name in changed if name not in LIVE]:
         return _refused(running, evaluator, f"{', '.join(fixed)} cannot change while qoemon runs: restart it")
 
-    def fresh() -> Pipeline:
-        return pipeline(wanted)
-
     try:
-        await evaluator.replace(fresh)
+        await evaluator.between_ticks(work.change(wanted))
     except (StateError, ValueError, KeyError) as error:
         return _refused(running, evaluator, str(error))
     evaluator.watchers.reloaded = True

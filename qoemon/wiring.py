@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+
 from qoemon import webconfig
 from qoemon.config import Config, Http
 from qoemon.core.alert import Rule
 from qoemon.core.pipeline import Pipeline
 from qoemon.core.plan import Limits, Plan, Timing
+from qoemon.core.union import Union
 from qoemon.mqttclient import Broker, Tls
 from qoemon.prometheus.files import PromFiles
 from qoemon.sections.mqtt import Tls as TlsSection
 from qoemon.sections.web import WebFile
+from qoemon.state.store import Durability, Store
 
 
 def plan(config: Config) -> Plan:
@@ -54,6 +61,58 @@ def rules(config: Config) -> tuple[Rule, ...]:
 def pipeline(config: Config) -> Pipeline:
     """The line from bytes to what is thought of them, at its beginning."""
     return Pipeline(plan(config), rules(config), config.regimes.core)
+
+
+def union(config: Config) -> Union:
+    """What is thought of all shards together, at its beginning."""
+    return Union(plan(config), rules(config), config.regimes.core)
+
+
+def shard_plan(config: Config) -> Plan:
+    """What the Monitor of one of several workers is to do: its share of the sessions.
+
+    Which groups there are is the parent's to say, within the limit; until it has, a worker takes twice as many.
+    """
+    whole = plan(config)
+    sessions = math.ceil(whole.limits.sessions / config.workers)
+    return replace(whole, limits=replace(whole.limits, sessions=sessions, groups=2 * whole.limits.groups))
+
+
+def sharded(config: Config) -> bool:
+    """Whether clients make the shards, by a level of their topics."""
+    return all(topic.parsed.sharded for topic in config.mqtt.topics)
+
+
+def worker_broker(config: Config, worker: int) -> Broker:
+    """Where one of several workers gets its reports from: its part of the topics.
+
+    Its name says how many there are, too: a session at the broker keeps its subscriptions, and those of another
+    number of workers would bring reports twice.
+    """
+    filters = tuple(
+        topic.parsed.filter_of(str(shard))
+        for topic in config.mqtt.topics
+        for shard in range(worker, config.mqtt.shards, config.workers)
+    )
+    whole = broker(config)
+    return replace(whole, client_id=f"{whole.client_id}-{worker}-of-{config.workers}", filters=filters)
+
+
+def state_directory(config: Config) -> Path | None:
+    """Where state is kept: state.dir, or what systemd gives; None if nothing is kept."""
+    systemds = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    directory = config.state.dir or (Path(systemds) if systemds else None)
+    return None if config.state.durability is Durability.NONE else directory
+
+
+def store(config: Config, directory: Path) -> Store:
+    """The store in that directory; StateError if it cannot be used."""
+    return Store(directory, config.state.durability, config.state.journal_bytes)
+
+
+def crew_directory(directory: Path, workers: int) -> Path:
+    """Where so many workers keep theirs: of another number of them each would have other sessions."""
+    return directory / f"workers-{workers}"
 
 
 def prometheus_files(config: Config, source: str) -> PromFiles:

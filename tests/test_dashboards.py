@@ -26,6 +26,8 @@ from qoemon.core.report import Reject
 from qoemon.core.watch import Watch
 from qoemon.export import IDLE, Exporter
 from qoemon.inbox import Message
+from qoemon.ingest import IngestState
+from qoemon.intake import Intake
 from qoemon.simulate import Phase, Population, Scenario
 from tests.parts import ROOT, Prometheus, get, parsed, program
 
@@ -123,7 +125,8 @@ def ticks() -> Iterator[tuple[int, str]]:
         monitor.apply(decoded.batch, now_s - 1)
         snapshot = monitor.snapshot(now_s)
         receiver = ReceiverState("webhook", sent=messages // 999, failed=1, dropped=0, queue=2, last_error=None)
-        vitals = replace(IDLE, connected=True, subscribed=True, messages=messages, receivers=(receiver,))
+        ingest = IngestState(connected=True, subscribed=True, messages_total=messages)
+        vitals = replace(IDLE, intake=Intake(ingest), receivers=(receiver,))
         vitals = replace(vitals, rejected={next(iter(Reject)): messages // 100})
         yield now_s, exporter.publish(snapshot, watch.see(snapshot), vitals).metrics.decode()
         exporter.observe_tick(0.1)

@@ -12,12 +12,13 @@ import aiomqtt
 import pytest
 
 from qoemon import wiring
+from qoemon.alone import Alone
 from qoemon.app import Daemon
 from qoemon.config import Config
 from qoemon.evaluate import Evaluator
 from qoemon.http import Board
-from qoemon.inbox import Inbox, Message
-from qoemon.ingest import Ingest
+from qoemon.inbox import Message
+from qoemon.publish import Publisher
 from tests.parts import Nats, parsed
 
 if TYPE_CHECKING:
@@ -35,17 +36,14 @@ class Bench:
     def __init__(self) -> None:
         config = Config.model_validate({"sessions": SESSIONS, "windows": ["1m"]})
         self.now_s = T0 + 1.0
-        self.inbox, self.board = Inbox(1000, 1_000_000), Board()
-        self.ingest = Ingest(wiring.broker(config), self.inbox)
-        plan = wiring.plan(config)
+        self.board, work = Board(), Alone(config, None)
+        self.work, self.inbox, self.ingest = work, work.inbox, work.source
         self.steady_s = 0.0
         """What the clock that nobody can set is behind the wall clock by."""
         self.evaluator = Evaluator(
-            plan,
-            lambda: wiring.pipeline(config),
-            self.inbox,
-            self.ingest,
-            self.board,
+            wiring.plan(config).timing,
+            work,
+            Publisher(10, self.board),
             lambda: self.now_s,
             lambda: self.now_s - self.steady_s,
         )
@@ -77,6 +75,7 @@ async def running(bench: Bench) -> AsyncIterator[Bench]:
         bench.evaluator.stop()
         await task
         bench.evaluator.close()
+        bench.work.close()
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -138,7 +137,7 @@ async def test_each_bad_report_counts_under_its_reason() -> None:
 
 
 async def test_a_flood_of_rubbish_shows_one_sample_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "qoemon.evaluate"):
+    with caplog.at_level(logging.WARNING, "qoemon.shard"):
         async with running(Bench()) as bench:
             for _ in range(3):  # Looked at three times, so that the second could show one as well.
                 for _ in range(50):
@@ -202,16 +201,16 @@ async def test_what_a_stopped_daemon_took_and_what_the_next_takes_is_everything_
     with Nats(tmp_path) as broker:
         first, second = daemon_at(broker.port), daemon_at(broker.port)
         async with first.running():
-            await until(lambda: first.ingest.state.subscribed)
+            await until(lambda: first.work.intake.ingest.subscribed)
             sending = asyncio.create_task(send(broker.port, total))
-            await until(lambda: first.ingest.state.acks_total > 50)
-        taken = first.ingest.state.acks_total
+            await until(lambda: first.work.intake.ingest.acks_total > 50)
+        taken = first.work.intake.ingest.acks_total
         await sending
         assert 50 < taken < total
         async with second.running():
-            await until(lambda: second.ingest.state.acks_total >= total - taken)
+            await until(lambda: second.work.intake.ingest.acks_total >= total - taken)
             await asyncio.sleep(1.5)  # NATS would send again what it misses an acknowledgement of.
-        assert taken + second.ingest.state.acks_total == total
+        assert taken + second.work.intake.ingest.acks_total == total
 
 
 def daemon_at(port: int) -> Daemon:

@@ -18,7 +18,7 @@ import pytest
 from qoemon.app import Daemon
 from qoemon.config import Config
 from qoemon.inbox import Inbox
-from qoemon.ingest import Ingest
+from qoemon.ingest import Ingest, IngestState
 from qoemon.mqttclient import MAX_PACKET_BYTES
 from tests import hostile
 from tests.hostile import Conversation, HostileBroker, Script, packet
@@ -511,7 +511,7 @@ async def test_readyz_says_what_the_broker_does() -> None:
         mqtt = {"host": "127.0.0.1", "port": broker.port, "reconnect": reconnect}
         daemon = Daemon(Config.model_validate({"mqtt": mqtt, "http": {"port": 0}}))
         async with daemon.running(), aiohttp.ClientSession() as client:
-            await until(lambda: daemon.ingest.state.last_error, lambda: daemon.ingest.state)
+            await until(lambda: daemon.work.intake.ingest.last_error, lambda: daemon.work.intake.ingest)
             async with client.get(f"{daemon.url}/readyz") as answer:
                 assert answer.status == 503
                 assert "hung up instead of answering" in await answer.text()
@@ -531,11 +531,14 @@ async def test_bad_topics_and_late_acknowledgements_are_exported() -> None:
         }
         daemon = Daemon(Config.model_validate(settings))
         async with daemon.running():
-            state = daemon.ingest.state
-            await until(lambda: state.bad_topics_total and state.stale_acks_total, lambda: state)
+
+            def state() -> IngestState:
+                return daemon.work.intake.ingest
+
+            await until(lambda: state().bad_topics_total and state().stale_acks_total, state)
             for _ in range(2):  # A tick that began before that may come after it.
                 before = daemon.board.newest
-                await until(lambda before=before: daemon.board.newest is not before, lambda: state)  # type: ignore[misc]
+                await until(lambda before=before: daemon.board.newest is not before, state)  # type: ignore[misc]
             assert daemon.board.newest is not None
             told = parsed(daemon.board.newest.metrics.decode())
     assert told["qoemon_messages_bad_topic_total", ()] >= 1

@@ -103,8 +103,8 @@ async def place(mosquitto: Mosquitto, keepalive_s: int = KEEPALIVE_S, **network:
         undisturbed = daemon_at(mosquitto.port, "undisturbed", keepalive_s)
         async with disturbed.running(), undisturbed.running():
             for daemon in (disturbed, undisturbed):
-                state = daemon.ingest.state
-                await until(lambda state=state: state.subscribed, lambda state=state: state)  # type: ignore[misc]
+                work = daemon.work
+                await until(lambda work=work: work.intake.ingest.subscribed, lambda work=work: work.intake)  # type: ignore[misc]
             yield Place(proxy, disturbed, undisturbed, Publisher(client))
     for _ in range(5):
         await asyncio.sleep(0)
@@ -155,13 +155,12 @@ async def test_cuts_inside_messages_lose_nothing_and_count_nothing_twice(mosquit
             here.proxy.cut_after(rng.randrange(1, 1500))
             made = here.proxy.made
             await here.publisher.publish(8)
-            await until(lambda made=made: here.proxy.made > made, lambda: here.disturbed.ingest.state)  # type: ignore[misc]
+            await until(lambda made=made: here.proxy.made > made, lambda: here.disturbed.work.intake.ingest)  # type: ignore[misc]
             assert not here.proxy.cutting
         await agree(here)
-        assert (
-            here.disturbed.ingest.state.disconnects_total + here.disturbed.ingest.state.connect_failures_total >= 12
-        )
-        assert here.undisturbed.ingest.state.disconnects_total == 0
+        ingest = here.disturbed.work.intake.ingest
+        assert ingest.disconnects_total + ingest.connect_failures_total >= 12
+        assert here.undisturbed.work.intake.ingest.disconnects_total == 0
 
 
 async def test_connections_dropped_in_a_stream_lose_nothing_and_count_nothing_twice(mosquitto: Mosquitto) -> None:
@@ -173,7 +172,7 @@ async def test_connections_dropped_in_a_stream_lose_nothing_and_count_nothing_tw
             here.proxy.drop()
         await publishing
         await agree(here)
-        assert here.disturbed.ingest.state.connects_total > 3
+        assert here.disturbed.work.intake.ingest.connects_total > 3
 
 
 async def test_a_half_open_connection_is_found_by_the_keepalive_and_replaced(
@@ -185,7 +184,8 @@ async def test_a_half_open_connection_is_found_by_the_keepalive_and_replaced(
         here.proxy.fall_silent()
         began_s = asyncio.get_running_loop().time()
         await here.publisher.publish(20)
-        await until(lambda: here.disturbed.ingest.state.disconnects_total, lambda: here.disturbed.ingest.state)
+        work = here.disturbed.work
+        await until(lambda: work.intake.ingest.disconnects_total, lambda: work.intake)
         found_s = asyncio.get_running_loop().time() - began_s
         await agree(here)
     assert found_s < 2 * KEEPALIVE_S + 10  # It looks once a second; the rest is for a busy machine.
@@ -196,7 +196,7 @@ async def test_bytes_that_come_one_by_one_are_the_same_messages(mosquitto: Mosqu
     async with place(mosquitto, byte_by_byte=True) as here:
         await here.publisher.publish(40)
         await agree(here)
-        assert here.disturbed.ingest.state.connects_total == 1
+        assert here.disturbed.work.intake.ingest.connects_total == 1
 
 
 async def test_a_second_each_way_changes_nothing(mosquitto: Mosquitto) -> None:
@@ -204,7 +204,7 @@ async def test_a_second_each_way_changes_nothing(mosquitto: Mosquitto) -> None:
     async with place(mosquitto, keepalive_s=10, delay_s=1.0) as here:
         await here.publisher.publish(200, pause_s=0.02)
         await agree(here)
-        assert here.disturbed.ingest.state.connects_total == 1
+        assert here.disturbed.work.intake.ingest.connects_total == 1
 
 
 async def test_a_session_that_expired_at_the_broker_is_told_and_begun_anew(

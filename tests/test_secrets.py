@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 
 from qoemon import wiring
 from qoemon.alerting.receivers import receivers
+from qoemon.alone import Alone
 from qoemon.app import Daemon as InProcess
 from qoemon.config import load
 from tests.parts import ROOT, START_S, Certificates, Mosquitto, certificates, until, unused_port
@@ -228,6 +229,7 @@ def test_no_representation_of_what_is_made_of_it_has_one(
     told = receivers(config.notify, broker, "http://x")
     daemon = InProcess(config)
     shown = [config, broker, told, [one.state for one in told]]
-    shown += [vars(daemon)["_web"].now(), daemon.ingest.state]
-    daemon.evaluator.close()
+    work = Alone(config, None)
+    shown += [vars(daemon)["_web"].now(), work.intake, vars(work)]
+    work.close()
     assert not leaks("".join(map(repr, shown)))

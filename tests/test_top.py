@@ -426,7 +426,7 @@ async def test_a_real_daemon_is_shown_live(nats: Nats) -> None:
         groups, sessions=60, scenario=SCENARIOS["calm"], seed=1, start_s=time.time(), report_every_s=1.0
     )
     async with daemon.running():
-        await until(lambda: daemon.ingest.state.subscribed)
+        await until(lambda: daemon.work.intake.ingest.subscribed)
         target = Target(host="127.0.0.1", port=nats.port, version="3.1.1")
         load = asyncio.create_task(publish(target, calm, qos=1, batch=20))
         async with live(daemon.url, Query(service="video")) as screen:

@@ -11,23 +11,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from qoemon.core.batch import Batch
+from qoemon.core.fingerprint import STATE_VERSION, begin_anew, fingerprint
+from qoemon.core.groups import Labels
 from qoemon.core.judge import Judge
-from qoemon.core.plan import Plan, Service
+from qoemon.core.plan import Plan
 from qoemon.core.service import ServiceMonitor, State
 from qoemon.core.snapshot import Snapshot
 from qoemon.core.tally import Event, Tally
-
-STATE_VERSION = 1
-
-
-class StateError(ValueError):
-    """A dumped state that this Monitor cannot take over; says why."""
 
 
 class Monitor:
@@ -58,6 +53,17 @@ class Monitor:
             mine = batch.take(np.flatnonzero(of_route[batch.route] == number))
             self._events.update(self._services[number].apply(mine, tick))
 
+    @property
+    def events(self) -> Mapping[Event, int]:
+        """What was counted since the beginning; a copy."""
+        return self._events.copy()
+
+    def know_only(self, groups: Mapping[str, Iterable[Labels]]) -> None:
+        """From now on take every other label set of these services as one too many: so all shards pool the same."""
+        for monitor in self._services:
+            if monitor.service.name in groups:
+                monitor.groups.know_only(groups[monitor.service.name])
+
     def tallies(self, now_s: float) -> tuple[Tally, ...]:
         """The counts of each service at the newest tick that is not after now_s."""
         at_s = self._advance(now_s) * self._plan.timing.tick_s
@@ -73,7 +79,7 @@ class Monitor:
         """Everything held, as arrays by name: what a restart, a replay or another shard needs."""
         meta = {
             "version": STATE_VERSION,
-            "plan": self._fingerprint(),
+            "plan": fingerprint(self._plan),
             "tick": self._tick,
             "events": self._events,
             "groups": {m.service.name: m.groups.all for m in self._services},
@@ -90,24 +96,18 @@ class Monitor:
         raises   StateError if nothing of it fits
         """
         meta = json.loads(state["meta"].tobytes())
-        if meta["version"] != STATE_VERSION:
-            raise StateError(f"the state has version {meta['version']}, this qoemon reads version {STATE_VERSION}")
-        was, now = meta["plan"], json.loads(json.dumps(self._fingerprint()))
-        if differ := [key for key in ("labels", "timing") if was.get(key) != now[key]]:
-            raise StateError(f"the state was dumped under another configuration: {' and '.join(differ)} differ")
+        anew = begin_anew(meta, self._plan)
         self._events = Counter({Event(name): number for name, number in meta["events"].items()})
         self._tick = meta["tick"]
-        anew = []
         for monitor in self._services:
             name = monitor.service.name
-            if was["services"].get(name) != now["services"][name]:
+            if name in anew:
                 monitor.begin(self._tick or 0)
-                anew.append(name)
                 continue
             groups = tuple(tuple(labels) for labels in meta["groups"][name])
             mine = {key.removeprefix(f"{name}/"): a for key, a in state.items() if key.startswith(f"{name}/")}
             monitor.load(mine, groups, self._tick or 0)
-        return tuple(anew)
+        return anew
 
     def shift(self, by_s: int) -> None:
         """Move everything held in time, as the clock was set: by whole rating intervals, in seconds."""
@@ -121,15 +121,6 @@ class Monitor:
         self._tick += by_s // timing.tick_s
         for monitor in self._services:
             monitor.shift(by_s, self._tick)
-
-    def _fingerprint(self) -> dict[str, Any]:
-        """The parts of the plan that the meaning of a state depends on, as JSON knows them."""
-        timing = self._plan.timing
-        return {
-            "services": {s.name: _judging(s) for s in self._plan.services},
-            "labels": list(self._plan.labels),
-            "timing": [timing.tick_s, timing.interval_s, list(timing.windows_s), timing.clock],
-        }
 
     def _advance(self, now_s: float) -> int:
         """Enter every tick up to now_s; the present one. A clock that was set back stands still here."""
@@ -153,10 +144,3 @@ class Monitor:
         resume = new - max(timing.windows_s) // timing.tick_s
         yield from range(old + 1, min(settled, new) + 1)
         yield from range(max(settled, resume) + 1, new + 1)
-
-
-def _judging(service: Service) -> list[Any]:
-    """What the counts of a service depend on."""
-    mapping, scale = service.mapping, service.scale
-    formula = [mapping.name, list(mapping.inputs), dict(mapping.parameters)]
-    return [*formula, service.counters, scale.low, scale.high, len(service.judged_at), service.bins.size]

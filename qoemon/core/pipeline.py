@@ -1,32 +1,19 @@
-"""The straight line from bytes to what is thought of them: decode, apply, snapshot, watch.
-
-The daemon runs it as messages arrive; a restart and a replay run it again over the same messages, with the times
-that were recorded, and come to the same state.
-"""
+"""The whole line from bytes to what is thought of them: decode, apply, snapshot, watch."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.alert import Rule
-from qoemon.core.codec import Arrived, Codec, Decoded
-from qoemon.core.monitor import Monitor
+from qoemon.core.line import Line, named, part
 from qoemon.core.plan import Plan
 from qoemon.core.regime import RegimeRules
-from qoemon.core.report import Reject
 from qoemon.core.service import State
 from qoemon.core.snapshot import Snapshot
 from qoemon.core.watch import Watch, Watched
-
-MOST_AT_ONCE = 10_000
-"""Messages that a recorded stream is taken in by: enough to work on columns, few enough for memory."""
 
 
 class Ticked(NamedTuple):
@@ -36,101 +23,29 @@ class Ticked(NamedTuple):
     watched: Watched
 
 
-class Pipeline:
-    """A plan at work. Called from one thread at a time, with time moving forward."""
+class Pipeline(Line[Ticked]):
+    """A Line that says what all users answer, and what is thought of it."""
 
     def __init__(self, plan: Plan, rules: Sequence[Rule], regimes: RegimeRules) -> None:
-        timing = plan.timing
-        self._tick_s = timing.tick_s
-        self._memory = int(timing.session_timeout_s + max(timing.windows_s)) // timing.tick_s + 2
-        """Ticks after which nothing is left of what was reported."""
-        self.codec, self.monitor, self.watch = Codec(plan), Monitor(plan), Watch(plan, rules, regimes)
-        self.rejected: Counter[Reject] = Counter()
-        """Reports that could not be taken, since the beginning."""
-
-    def dump(self) -> State:
-        """All that a restart needs, as arrays by name."""
-        rejected = msgspec.json.encode(self.rejected)
-        return {
-            **{f"monitor/{name}": array for name, array in self.monitor.dump().items()},
-            **{f"watch/{name}": array for name, array in self.watch.dump().items()},
-            "rejected": np.frombuffer(rejected, np.uint8),
-        }
-
-    def load(self, state: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
-        """Take over what dump() gave, into a Pipeline that has seen nothing yet.
-
-        returns  the services that begin anew, as they are judged otherwise than when the state was dumped
-        raises   StateError if nothing of it fits
-        """
-        anew = self.monitor.load(_part("monitor/", state))
-        self.watch.load(_part("watch/", state), anew)
-        self.rejected = Counter(msgspec.json.decode(state["rejected"].tobytes(), type=dict[Reject, int]))
-        return anew
-
-    def shift(self, by_s: int) -> None:
-        """Move everything held in time, as the clock was set: by whole rating intervals, in seconds."""
-        self.monitor.shift(by_s)
-        self.watch.shift(by_s)
-
-    def apply(self, messages: Sequence[Arrived]) -> Decoded:
-        """Take in messages, in the order of their arrival; what they held."""
-        decoded = self.codec.decode(messages)
-        self.rejected.update(decoded.rejected)
-        if len(decoded.batch):
-            self.monitor.apply(decoded.batch, messages[-1].arrival_s)
-        return decoded
+        super().__init__(plan)
+        self.watch = Watch(plan, rules, regimes)
 
     def tick(self, tick_s: int) -> Ticked:
         """What is to be said at this tick, seconds since the epoch; every message before it has been applied."""
         snapshot = self.monitor.snapshot(tick_s)
         return Ticked(snapshot, self.watch.see(snapshot))
 
-    def run(
-        self, messages: Iterable[Arrived], on_decoded: Callable[[Decoded], object] | None = None
-    ) -> Iterator[Ticked]:
-        """Take in a recorded stream, making each tick that has passed when the next message arrives.
+    def dump(self) -> State:
+        """All that a restart needs, as arrays by name."""
+        return super().dump() | named("watch/", self.watch.dump())
 
-        It goes on from the newest tick so far, and ends with the last message: the tick of that one is not over.
+    def load(self, state: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
+        """As Line.load."""
+        anew = super().load(state)
+        self.watch.load(part("watch/", state), anew)
+        return anew
 
-        on_decoded  told what each batch of messages held, for whoever judges the feed itself
-        """
-        newest = self.monitor.tick
-        for tick, arrived in groupby(messages, lambda message: int(message.arrival_s // self._tick_s)):
-            newest = tick if newest is None else newest
-            for passed in self._eventful(newest, tick):
-                yield self.tick(passed * self._tick_s)
-            newest = max(newest, tick)
-            for some in _slices(arrived, MOST_AT_ONCE):
-                decoded = self.apply(some)
-                if on_decoded is not None:
-                    on_decoded(decoded)
-
-    def until(self, now_s: float) -> Iterator[Ticked]:
-        """The ticks up to now_s when nothing more arrives: after run(), for silence at the end is news too."""
-        newest = self.monitor.tick
-        if newest is not None:
-            for passed in self._eventful(newest, int(now_s // self._tick_s)):
-                yield self.tick(passed * self._tick_s)
-
-    def _eventful(self, old: int, new: int) -> Iterator[int]:
-        """The ticks after old up to new; of a very long pause the beginning, until all is empty, and the last."""
-        settled = old + self._memory
-        yield from range(old + 1, min(settled, new) + 1)
-        if new > settled:
-            yield new
-
-
-def _part(prefix: str, state: Mapping[str, NDArray[Any]]) -> State:
-    return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
-
-
-def _slices(messages: Iterable[Arrived], size: int) -> Iterator[list[Arrived]]:
-    some: list[Arrived] = []
-    for message in messages:
-        some.append(message)
-        if len(some) == size:
-            yield some
-            some = []
-    if some:
-        yield some
+    def shift(self, by_s: int) -> None:
+        """As Line.shift."""
+        super().shift(by_s)
+        self.watch.shift(by_s)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-
-import numpy as np
 
 from qoemon.core.groups import Labels
 from qoemon.core.histogram import Ints
@@ -59,32 +57,3 @@ class Tally:
     oldest_stall_s: Floats
     expected_ratings: Floats
     marginals: tuple[Counts, ...]
-
-
-def merge(tallies: Sequence[Tally]) -> Tally:
-    """The tally of one service over all shards that hold some of its sessions."""
-    groups = tuple(dict.fromkeys(labels for tally in tallies for labels in tally.groups))
-    number = {labels: index for index, labels in enumerate(groups)}
-    places = [np.array([number[labels] for labels in tally.groups], np.int64) for tally in tallies]
-
-    def total(columns: Sequence[Counts | Floats]) -> np.ndarray:
-        out = np.zeros((len(groups), *columns[0].shape[1:]), columns[0].dtype)
-        for place, column in zip(places, columns, strict=True):
-            out[place] += column
-        return out
-
-    oldest = np.zeros(len(groups))
-    for place, tally in zip(places, tallies, strict=True):
-        oldest[place] = np.maximum(oldest[place], tally.oldest_stall_s)
-    return Tally(
-        service=tallies[0].service,
-        groups=groups,
-        windows={length: total([t.windows[length] for t in tallies]) for length in tallies[0].windows},
-        users={length: total([t.users[length] for t in tallies]) for length in tallies[0].users},
-        qos=total([t.qos for t in tallies]),
-        active_sessions=total([t.active_sessions for t in tallies]),
-        open_stalls=total([t.open_stalls for t in tallies]),
-        oldest_stall_s=oldest,
-        expected_ratings=total([t.expected_ratings for t in tallies]),
-        marginals=tuple(total(list(axis)) for axis in zip(*(t.marginals for t in tallies), strict=True)),
-    )

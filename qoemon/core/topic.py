@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 SERVICE = "service"
+SHARD = "shard"
+"""A level that clients choose by the session, so that all of it comes to one worker; no label."""
 _NAMED = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)\}")
 
 
@@ -28,13 +30,22 @@ class TopicTemplate:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The label names in the order of the levels, `service` left out."""
-        return tuple(name for _, name in self._levels if name and name != SERVICE)
+        """The label names in the order of the levels, `service` and `shard` left out."""
+        return tuple(name for _, name in self._levels if name and name not in {SERVICE, SHARD})
+
+    @property
+    def sharded(self) -> bool:
+        """Whether a level is {shard}."""
+        return any(name == SHARD for _, name in self._levels)
 
     @property
     def filter(self) -> str:
         """The MQTT topic filter that covers it."""
-        return "/".join("+" if name else text for text, name in self._levels)
+        return self.filter_of("+")
+
+    def filter_of(self, shard: str) -> str:
+        """The MQTT topic filter that covers the part with this shard."""
+        return "/".join((shard if name == SHARD else "+") if name else text for text, name in self._levels)
 
     def match(self, topic: str) -> dict[str, str] | None:
         """The named levels of a topic, `service` among them; None if the topic does not fit."""

@@ -11,6 +11,7 @@ from qoemon.core.topic import TopicTemplate
 from qoemon.sections import naming
 from qoemon.sections.setting import (
     Broken,
+    Count,
     File,
     Host,
     Port,
@@ -120,6 +121,11 @@ class Mqtt(Section):
         "Where reports are found: a template, or template and service where no level is {service}.",
         ["qoe/v1/{service}/{region}/{cdn}"],
     )
+    shards: Annotated[Count, Field(le=1024)] = key(
+        "How many values the level {shard} of topics has, from 0: clients publish all of a session under one of "
+        "them, and each of several workers reads its part.",
+        16,
+    )
     qos: Annotated[Literal[0, 1], BeforeValidator(number)] = key(
         "1: the broker delivers again what was not processed; 0: lost is lost.", 1
     )
@@ -136,7 +142,11 @@ class Mqtt(Section):
         return _told(self.password, self.password_file)
 
     def rules(self) -> Iterator[Broken]:
-        """One password, with its user; times that MQTT can carry; no topic for two templates."""
+        """One password, with its user; times that MQTT can carry; no topic for two templates; shards for all."""
+        without = [index for index, topic in enumerate(self.topics) if not topic.parsed.sharded]
+        if 0 < len(without) < len(self.topics):
+            expected = "a template with a level {shard}, as others have one: a session must stay whole"
+            yield Broken(("topics", without[0], "template"), expected, (("topics",),))
         if self.password and self.password_file:
             yield Broken(("password",), "either password or password_file", (("password_file",),))
         if self.secret is not None and self.username is None:

@@ -7,7 +7,7 @@ import re
 SERVICE_PATTERN = "^[a-z0-9][a-z0-9_-]{0,62}$"
 
 RESERVED = frozenset(
-    "service window bound theta rating quantile le reason factor direction job instance".split()  # noqa: SIM905
+    "service shard window bound theta rating quantile le reason factor direction job instance".split()  # noqa: SIM905
 )
 """Labels that the metrics or Prometheus itself set."""
 
@@ -52,7 +52,7 @@ def _level_fault(level: str) -> str | None:
         return "names in braces where MQTT has wildcards: {region} instead of +; # has no counterpart"
     if not re.fullmatch(r"[^{}]+|\{[^{}]*\}", level):
         return "levels that are either literal or one {name}"
-    return None if level[0] != "{" or level == "{service}" else label_fault(level[1:-1])
+    return None if level[0] != "{" or level in {"{service}", "{shard}"} else label_fault(level[1:-1])
 
 
 def _names_fault(levels: list[str]) -> str | None:

@@ -4,32 +4,13 @@ from collections.abc import Iterator
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, WithJsonSchema
+from pydantic import AfterValidator, Field, SecretStr
 
 from qoemon import duration
 from qoemon.alerting.alerttopic import NAMES
 from qoemon.sections import naming
 from qoemon.sections.setting import Broken, File, Seconds, SecretFile, Section, key, unlike
-
-
-def _url(value: str) -> str:
-    expected = "a URL such as https://alertmanager.example.org:9093"
-    try:
-        parts = urlsplit(value)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good or not value.isprintable() or " " in value:
-        raise unlike(expected)
-    if parts.username is not None or parts.fragment:
-        raise unlike("a URL without user or #fragment")
-    return value
-
-
-def _base_url(value: str) -> str:
-    if urlsplit(_url(value)).query:
-        raise unlike("the URL that its pages are under, without a query")
-    return value.rstrip("/")
+from qoemon.sections.url import BaseUrl, Url
 
 
 def _template(value: str) -> str:
@@ -43,10 +24,6 @@ def _template(value: str) -> str:
 
 
 Name = Annotated[str, Field(min_length=1)]
-# A URL may hold a token or a password, rightly or not: it is not shown.
-_URL_SCHEMA = {"type": "string", "writeOnly": True}
-Url = Annotated[str, AfterValidator(_url), WithJsonSchema(_URL_SCHEMA)]
-BaseUrl = Annotated[str, AfterValidator(_base_url), WithJsonSchema(_URL_SCHEMA)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 
 

@@ -66,6 +66,12 @@ class Section(BaseModel):
         """The rules between keys that do not hold."""
         yield from ()
 
+    def __getstate__(self) -> dict[Any, Any]:
+        """What another process gets: what was worked out from the keys, it works out again."""
+        state = super().__getstate__()
+        keys = {name: value for name, value in state["__dict__"].items() if name in type(self).model_fields}
+        return state | {"__dict__": keys}
+
     @model_validator(mode="after")
     def _keep_the_rules(self) -> Self:
         if broken := list(self.rules()):

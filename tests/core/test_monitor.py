@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoemon.core.batch import Batch
+from qoemon.core.fingerprint import StateError
 from qoemon.core.mapping import VIDEO_STALL
-from qoemon.core.monitor import Monitor, StateError
+from qoemon.core.monitor import Monitor
 from qoemon.core.plan import Clock, Counters, Plan, Service, Timing
 from qoemon.core.rating import Distribution
 from qoemon.core.scale import Scale

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qoemon.core.groups import Groups
 from qoemon.core.judge import Judge
+from qoemon.core.merge import Merger
 from qoemon.core.monitor import Monitor
 from qoemon.core.rating import Distribution
-from qoemon.core.tally import Tally, merge
+from qoemon.core.tally import Tally
 from tests.core import VIDEO, WEB, WINDOWS_S, batch, plan, responses, same_tally
 from tests.core.streams import FEWER, Step, streams
 
 PLAN = plan(VIDEO, WEB)
+
+
+def merge(tallies: Sequence[Tally], limit: int = 100) -> Tally:
+    return Merger(Groups(1, limit)).merge(tallies)
 
 
 def by_group(tally: Tally, column: np.ndarray) -> dict[tuple[str, ...], list[float]]:
@@ -80,3 +88,37 @@ def test_groups_known_to_one_shard_only_are_kept_apart() -> None:
     both = merge(tallies)
     assert both.groups == (("eu",), ("us",))
     assert both.windows[60].sum(axis=1).tolist() == [2, 3]
+
+
+def test_groups_beyond_the_limit_are_added_up_as_other() -> None:
+    """Also two of one shard, and its own `other`."""
+    tallies = []
+    for groups in (("eu",), ("us", "asia", "other")):
+        monitor = Monitor(PLAN)
+        for times, group in enumerate(groups, 1):
+            monitor.apply(responses(1_700_000_040, [1.0] * times, group=group, session=group), 1_700_000_040)
+        tallies.append(monitor.tallies(1_700_000_050)[1])
+    both = merge(tallies, limit=1)
+    assert both.groups == (("eu",), ("other",))
+    assert both.windows[60].sum(axis=1).tolist() == [1, 6]
+    assert both.users[60].tolist() == [1, 3]
+
+
+def test_a_group_keeps_its_number_whatever_shard_speaks_first() -> None:
+    merger, monitors = Merger(Groups(1, 9)), [Monitor(PLAN) for _ in range(2)]
+    monitors[0].apply(responses(1_700_000_040, [1.0], group="eu"), 1_700_000_040)
+    assert merger.merge([monitor.tallies(1_700_000_050)[1] for monitor in monitors]).groups == (("eu",),)
+    monitors[1].apply(responses(1_700_000_050, [1.0], group="us"), 1_700_000_050)
+    tallies = [monitor.tallies(1_700_000_060)[1] for monitor in monitors]
+    assert merger.merge(tallies[::-1]).groups == (("eu",), ("us",))
+
+
+def test_a_window_that_no_shard_has_changed_is_the_same_array() -> None:
+    """So it is not judged again, though shards may be far away: only what has changed is new."""
+    merger, monitor = Merger(Groups(1, 9)), Monitor(PLAN)
+    monitor.apply(responses(1_700_000_040, [1.0]), 1_700_000_040)
+    first, second, third = (
+        merger.merge([monitor.tallies(at_s)[1]]) for at_s in (1700000110, 1700000120, 1700000160)
+    )
+    assert first.windows[300] is second.windows[300]
+    assert second.windows[300] is not third.windows[300]

@@ -1,0 +1,88 @@
+"""All shards together: their counts added up, judged, and thought about."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qoemon.core.alert import Rule
+from qoemon.core.fingerprint import STATE_VERSION, begin_anew, fingerprint
+from qoemon.core.groups import Groups, Labels
+from qoemon.core.judge import Judge
+from qoemon.core.line import named, part
+from qoemon.core.merge import Merger
+from qoemon.core.pipeline import Ticked
+from qoemon.core.plan import Plan
+from qoemon.core.regime import RegimeRules
+from qoemon.core.report import Reject
+from qoemon.core.service import State
+from qoemon.core.share import Share
+from qoemon.core.tally import Event
+from qoemon.core.watch import Watch
+
+
+class Union:
+    """Shown the shares of all shards at each tick, in order. The sessions themselves are the shards' business."""
+
+    def __init__(self, plan: Plan, rules: Sequence[Rule], regimes: RegimeRules) -> None:
+        self._plan = plan
+        self._judge, self._watch = Judge(plan), Watch(plan, rules, regimes)
+        self._mergers = {
+            service.name: Merger(Groups(len(plan.labels), plan.limits.groups)) for service in plan.services
+        }
+        self.rejected: Counter[Reject] = Counter()
+        """Reports that could not be taken, by all shards, as of the newest tick."""
+
+    @property
+    def full(self) -> Mapping[str, tuple[Labels, ...]]:
+        """The groups of each service that has room for no more: all shards have to pool what is beyond them."""
+        return {name: merger.groups.all for name, merger in self._mergers.items() if merger.groups.full}
+
+    def tick(self, shares: Sequence[Share]) -> Ticked:
+        """What all of them come to; one share of each shard, of the same tick."""
+        by_service = zip(*(share.tallies for share in shares), strict=True)
+        tallies = [self._mergers[some[0].service].merge(some) for some in by_service]
+        self.rejected = _sum([share.rejected for share in shares])
+        events: Counter[Event] = _sum([share.events for share in shares])
+        sessions = sum(share.sessions for share in shares)
+        snapshot = self._judge.snapshot(tallies, time_s=shares[0].time_s, events=events, sessions=sessions)
+        return Ticked(snapshot, self._watch.see(snapshot))
+
+    def dump(self) -> State:
+        """What a restart needs beside the shards' own dumps, as arrays by name."""
+        meta = {
+            "version": STATE_VERSION,
+            "plan": fingerprint(self._plan),
+            "groups": {name: merger.groups.all for name, merger in self._mergers.items()},
+        }
+        return {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)} | named("watch/", self._watch.dump())
+
+    def load(self, state: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
+        """Take over what dump() gave, into a Union that has seen nothing yet.
+
+        returns  the services that begin anew, as they are judged otherwise than when the state was dumped
+        raises   StateError if nothing of it fits
+        """
+        meta = json.loads(state["meta"].tobytes())
+        anew = begin_anew(meta, self._plan)
+        for name, merger in self._mergers.items():
+            if name not in anew:
+                merger.groups.load(tuple(tuple(labels) for labels in meta["groups"][name]))
+        self._watch.load(part("watch/", state), anew)
+        return anew
+
+    def shift(self, by_s: int) -> None:
+        """Move everything held in time, as the clock was set: by whole rating intervals, in seconds."""
+        self._watch.shift(by_s)
+
+
+def _sum(parts: Sequence[Mapping[Any, int]]) -> Counter[Any]:
+    total: Counter[Any] = Counter()
+    for one in parts:
+        total.update(one)
+    return total

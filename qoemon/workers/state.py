@@ -1,0 +1,49 @@
+"""How the workers fare, and the same as Prometheus metric families."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """One worker.
+
+    up        it has all its sessions and takes in reports
+    restarts  how often it has ended and was started again
+    cpu_s     CPU time of the process that runs, and of those before it, seconds
+    memory    resident, bytes
+    reports   taken in, as of its newest tick
+    """
+
+    up: bool
+    restarts: int = 0
+    cpu_s: float = 0.0
+    memory: int = 0
+    reports: int = 0
+
+
+def worker_families(workers: Sequence[WorkerState]) -> Iterator[Metric]:
+    """Nothing where there are none."""
+    if not workers:
+        return
+    up = GaugeMetricFamily("qoemon_worker_up", "Whether the worker takes in reports.", labels=("worker",))
+    memory = GaugeMetricFamily("qoemon_worker_memory_bytes", "Resident memory of the worker.", labels=("worker",))
+    restarts = CounterMetricFamily(
+        "qoemon_worker_restarts", "How often the worker ended and was started again.", labels=("worker",)
+    )
+    cpu = CounterMetricFamily("qoemon_worker_cpu_seconds", "CPU time of the worker.", labels=("worker",))
+    reports = CounterMetricFamily(
+        "qoemon_worker_reports", "Reports that the worker has taken in.", labels=("worker",)
+    )
+    for number, worker in enumerate(workers):
+        of = (str(number),)
+        up.add_metric(of, worker.up)
+        memory.add_metric(of, worker.memory)
+        restarts.add_metric(of, worker.restarts)
+        cpu.add_metric(of, worker.cpu_s)
+        reports.add_metric(of, worker.reports)
+    yield from (up, memory, restarts, cpu, reports)
