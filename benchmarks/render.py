@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import prometheus_client
@@ -33,8 +33,9 @@ from qoemon.http import Board, application, serve
 from qoemon.page.history import History
 from qoemon.page.overview import overview
 from qoemon.page.query import Query
+from qoemon.pour import QUEUE
 
-GROUPS, SESSIONS_A_GROUP, REPEATS = 10_000, 3, 5
+GROUPS, SESSIONS_A_GROUP, REPEATS, SCRAPES = 10_000, 3, 5, 20
 START_S = 1_700_000_040
 MEGA = 1e6
 
@@ -108,40 +109,79 @@ def by_client(snapshot: Snapshot) -> bytes:
 
 CLIENT = """
 import socket, sys, time
-port, encoding, scrapes = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+encoding, scrapes, *ports = sys.argv[1], *map(int, sys.argv[2:])
 asked = f"GET /metrics HTTP/1.1\\r\\nHost: x\\r\\nAccept-Encoding: {encoding}\\r\\nConnection: close\\r\\n\\r\\n"
+space = bytearray(2**20)
 for _ in range(scrapes):
-    time.sleep(0.2)
-    began = time.perf_counter()
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.sendall(asked.encode())
-        while connection.recv(2**20):
-            pass
-    print(1000 * (time.perf_counter() - began))
+    for port in ports:
+        time.sleep(0.2)
+        began = time.perf_counter()
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(asked.encode())
+            while connection.recv_into(space):
+                pass
+        print(1000 * (time.perf_counter() - began))
 """
-"""Another process, as Prometheus is; it reads and does not unpack."""
+"""Another process, as Prometheus is; it reads and does not unpack. It goes from port to port in turn."""
+
+BARE = """
+import socket, sys
+answer = sys.stdin.buffer.read()
+with socket.create_server(("127.0.0.1", 0)) as listening:
+    print(listening.getsockname()[1], flush=True)
+    while True:
+        connection, _ = listening.accept()
+        with connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, int(sys.argv[1]))
+            connection.recv(65536)
+            connection.sendall(answer)
+"""
+"""A process that sends the same bytes, by a queue as short as ours, and does nothing else."""
 
 
-async def scrapes_ms(rendering: Rendering, encoding: str, scrapes: int) -> list[float]:
-    """Milliseconds until the whole of /metrics was there, while the worker makes one tick after the other."""
+async def scrapes_ms(
+    rendering: Rendering, encoding: str, scrapes: int, *, ticking: bool
+) -> tuple[list[float], list[float]]:
+    """Milliseconds until the whole of /metrics was there; and the same from a bare socket.
+
+    ticking  whether the worker makes one tick after the other meanwhile
+    """
     board = Board()
     app = application(board, list, list, asyncio.Condition())
     serving, port = await serve(app, "127.0.0.1", 0)
     over = threading.Event()
     board.newest = rendering.publish()
-    board.newest.exposition.want()
-    board.newest.exposition.packed()
+    body = board.newest.exposition
+    body.want()
+    packed = body.packed()
+    bare, bare_port = await bare_server(packed if encoding == "gzip" else body.pieces)
     worker = threading.Thread(target=_publish_on, args=(rendering, board, over))
-    worker.start()
+    if ticking:
+        worker.start()
     try:
-        command = (sys.executable, "-c", CLIENT, str(port), encoding, str(scrapes))
+        command = (sys.executable, "-c", CLIENT, encoding, str(scrapes), str(port), str(bare_port))
         client = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         told, _ = await client.communicate()
     finally:
         over.set()
-        worker.join()
+        if ticking:
+            worker.join()
+        bare.kill()
+        await bare.wait()
         await serving.cleanup()
-    return [float(line) for line in told.split()]
+    took_ms = [float(line) for line in told.split()]
+    return took_ms[::2], took_ms[1::2]
+
+
+async def bare_server(pieces: Iterable[bytes]) -> tuple[asyncio.subprocess.Process, int]:
+    """A process that sends this to whoever connects, and its port."""
+    pipe = asyncio.subprocess.PIPE
+    server = await asyncio.create_subprocess_exec(sys.executable, "-c", BARE, str(QUEUE), stdin=pipe, stdout=pipe)
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.writelines(pieces)
+    server.stdin.close()
+    return server, int(await server.stdout.readline())
 
 
 def _publish_on(rendering: Rendering, board: Board, over: threading.Event) -> None:
@@ -171,9 +211,19 @@ def rows() -> list[Row]:
             "ms CPU",
             cpu_ms(lambda: overview(published, Query.parse({}), []), REPEATS),
         ),
-        Row.of("scrape with gzip, during ticks", "ms", asyncio.run(scrapes_ms(rendering, "gzip", 20)), bar=30),
-        Row.of("scrape without, during ticks", "ms", asyncio.run(scrapes_ms(rendering, "identity", 10))),
+        *scrape_rows(rendering, "scrape with gzip, during ticks", "gzip", ticking=True, bar=30),
+        *scrape_rows(rendering, "scrape without, during ticks", "identity", ticking=True, bar=30),
+        *scrape_rows(rendering, "scrape without, between ticks", "identity", ticking=False),
     ]
+
+
+def scrape_rows(
+    rendering: Rendering, name: str, encoding: str, *, ticking: bool, bar: float | None = None
+) -> Iterator[Row]:
+    """How long scrapes take, beside the floor of this machine."""
+    ours_ms, bare_ms = asyncio.run(scrapes_ms(rendering, encoding, SCRAPES, ticking=ticking))
+    yield Row.of(name, "ms", ours_ms, bar)
+    yield Row.of("  the same bytes through a bare socket", "ms", bare_ms)
 
 
 def repacked(written: bytes) -> tuple[bytes, ...]:

@@ -2,8 +2,9 @@
 
 The event loop writes what the socket takes, waits, and writes again: ninety megabytes are some hundred rounds. In
 each it gives the interpreter's lock away, and while a tick is evaluated it may wait 5 ms to get it back. A call
-that blocks comes back once. It waits WAIT_S at most, and few do at a time: whoever reads slowly is served by the
-event loop, under the eyes of the guard. docs/decisions/0015 has figures.
+that blocks comes back once. It may also keep the socket's queue short, at no more rounds, which is faster still.
+It waits WAIT_S at most, and few do at a time: whoever reads slowly is served by the event loop, under the eyes of
+the guard. docs/decisions/0015 has figures.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from aiohttp import web
 
 Piece = bytes | memoryview
 
-LARGE = 16 * 2**20
-"""Bytes. Less than that the event loop sends as fast."""
+LARGE = 2**20
+"""Bytes. Less than that takes the event loop few rounds."""
 
 WAIT_S = 1
 """How long a thread waits for a reader, all its waits together."""

@@ -377,7 +377,7 @@ class Daemon(Part):
     def __init__(self, directory: Path, settings: Mapping[str, Any], name: str = "qoemon") -> None:
         super().__init__(name, directory)
         self.cwd = ROOT  # So that it is this qoemon that runs, installed or not.
-        self._settings = {**settings, "http": {"port": self.port}}
+        self._settings = {**settings, "http": {**settings.get("http", {}), "port": self.port}}
         self._configuration = directory / f"{name}.yaml"
 
     def command(self) -> Sequence[str]:

@@ -42,6 +42,8 @@ TICK_S, BASE = 1, "5s"
 SLACK_S = 4.0
 """How much later than it could something may be seen, on a busy machine."""
 
+URL = "https://qoe.example.org/monitoring"
+
 WORD = "hunter2"
 """Signs what the webhook gets."""
 
@@ -57,6 +59,7 @@ def settings(broker: int, alertmanager: int, webhook: str) -> dict[str, Any]:
         "windows": [BASE, "15s"],
         "alerts": [rule | {"name": name, "groups": {"region": region}} for (region, _), name in ALERTS.items()],
         "regimes": {"dwell": 2},
+        "http": {"url": f"{URL}/"},
         "notify": {
             "resend": "2s",
             "expire": "60s",
@@ -297,6 +300,7 @@ def test_alert_is_at_alertmanager_within_two_ticks_of_the_bound_passing_the_thre
     last_quiet_s, passed_s = story.passed
     seen = story.first(lambda look: look.is_firing("daemon"))
     (alert,) = seen.firing("daemon", EU)
+    assert alert["generatorURL"] == URL
     assert last_quiet_s < time_of(alert["startsAt"]) <= passed_s + 2 * TICK_S
     assert seen.at_s <= passed_s + 2 * TICK_S + SLACK_S
 
@@ -330,7 +334,7 @@ def test_webhook_gets_one_firing_and_one_resolve_signed(story: Story) -> None:
     firing, resolved = (json.loads(body) for _, body in story.posted)
     assert [told["state"] for told in (firing, resolved)] == ["firing", "resolved"]
     for told in (firing, resolved):
-        assert (told["alert"], told["service"]) == (ALERTS[EU], "video")
+        assert (told["alert"], told["service"], told["url"]) == (ALERTS[EU], "video", URL)
         assert told["groups"] == {"region": "eu", "cdn": "a"}
     assert (firing["reason"], resolved["reason"]) == ("past_threshold", "recovered")
     assert firing["figures"]["lower"] >= ENTER

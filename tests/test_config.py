@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from qoemon import duration
 from qoemon.config import DEFAULT, Config, load, schema
+from qoemon.mqttclient import MAX_PACKET_BYTES
 from qoemon.sections import naming, size
 from qoemon.sections.mistake import ConfigError
 
@@ -51,6 +52,10 @@ def loaded(file: Path, text: str, env: Mapping[str, str] | None = None) -> Confi
 
 def test_sample_equals_the_defaults() -> None:
     assert load(SAMPLE, {}) == Config() == DEFAULT
+
+
+def test_message_may_be_just_smaller_than_a_packet(file: Path) -> None:
+    assert loaded(file, "limits: {message_bytes: 16777215}").limits.message_bytes == MAX_PACKET_BYTES - 1
 
 
 def test_sample_shows_every_key() -> None:
@@ -142,6 +147,16 @@ CASES: list[tuple[str, int, str, str]] = [
     ("mqtt: {client_id: ''}", 1, "mqtt.client_id", 'found "", expected text that is not empty'),
     ("mqtt: {host: 'tcp://a'}", 1, "mqtt.host", "expected a host name or an IP address alone"),
     ("http: {host: ''}", 1, "http.host", "expected a host name or an IP address"),
+    ("http: {url: 'qoemon:9877'}", 1, "http.url", "expected a URL such as https://"),
+    ("http: {url: 'ftp://qoemon'}", 1, "http.url", "expected a URL such as https://"),
+    (
+        "http: {url: 'http://me:hunter2@qoemon'}",
+        1,
+        "http.url",
+        "a value that is not shown, expected a URL without user",
+    ),
+    ("http: {url: 'http://qoemon/?a=b'}", 1, "http.url", "without a query"),
+    ("http: {url: 9877}", 1, "http.url", "expected text"),
     ("http: {port: -1}", 1, "http.port", "found -1, expected a whole number from 0 to 65535"),
     (
         "log: {level: warn}",
@@ -184,11 +199,12 @@ CASES: list[tuple[str, int, str, str]] = [
     ("quantiles:\n  - 0.5\n  - 0.5", 3, "quantiles.1", "found 0.5, expected each once"),
     ("quantiles: [.nan]", 1, "quantiles.0", 'found ".nan", expected a number'),
     ("mqtt: {reconnect: {min: 2m}}", 1, "mqtt.reconnect.min", r"expected at most max \(1m\)"),
+    ("limits: {inbox_bytes: 1KiB}", 1, "limits.inbox_bytes", "expected at least message_bytes"),
     (
-        "limits:\n  message_bytes: 65MiB",
+        "limits:\n  message_bytes: 16MiB\n",
         2,
-        "limits.inbox_bytes",
-        'the default "64MiB", expected at least message_bytes',
+        "limits.message_bytes",
+        'found "16MiB", expected less than 16MiB: a packet so large is refused',
     ),
     ("mqtt: {password: x}", 1, "mqtt.username", "found nothing, expected the user name"),
     ("mqtt: {tls: {ca_file: nowhere.pem}}", 1, "mqtt.tls.ca_file", "can be read; no such file"),

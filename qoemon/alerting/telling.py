@@ -1,25 +1,25 @@
-"""From alerts as decided to what receivers are told: figures looked up, texts filled in."""
+"""From alerts as decided to what receivers are told, texts filled in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from qoemon import duration
-from qoemon.alerting.notice import Notice, render
-from qoemon.core.alert import What
+from qoemon.alerting.notice import Notice, placeholders, render
 from qoemon.core.alerts import Alert
-from qoemon.core.snapshot import ServiceSnapshot, Snapshot
+from qoemon.core.figures import NAMES
+from qoemon.core.snapshot import Snapshot
 from qoemon.core.watch import Watched
 
 
 def notices(snapshot: Snapshot, watched: Watched) -> tuple[list[Notice], list[Notice]]:
     """All alerts that fire, and those of them that began or ended to with this snapshot."""
-    services = {service.service.name: service for service in snapshot.services}
     firing, changed = [], []
     for alert in watched.alerts:
         if not (alert.firing or alert.ended):
             continue
-        told = _notice(alert, services[alert.rule.service], snapshot)
+        told = _notice(alert, snapshot)
         if alert.firing:
             firing.append(told)
         if alert.changed:
@@ -27,46 +27,38 @@ def notices(snapshot: Snapshot, watched: Watched) -> tuple[list[Notice], list[No
     return firing, changed
 
 
-def _notice(alert: Alert, service: ServiceSnapshot, snapshot: Snapshot) -> Notice:
+def _notice(alert: Alert, snapshot: Snapshot) -> Notice:
     rule, groups = alert.rule, dict(zip(snapshot.labels, alert.group, strict=True))
-    figures = dict(_figures(alert, service))
+    threshold = rule.enter if alert.firing else rule.leave
     words = {
         **groups,
         "alert": rule.name,
         "service": rule.service,
         "severity": rule.severity,
         "window": duration.text(rule.window_s),
+        "threshold": threshold,
     }
-    missing = dict.fromkeys(("value", "lower", "upper", "mos", "gob", "pow", "users"))
-    values: Mapping[str, object] = {**missing, **words, **figures}
     return Notice(
         alert=rule.name,
         service=rule.service,
         severity=rule.severity,
         groups=groups,
         labels=dict(rule.labels or {}),
-        annotations={name: render(text, values) for name, text in (rule.annotations or {}).items()},
+        annotations={name: _text(template, alert, words) for name, template in (rule.annotations or {}).items()},
         starts_s=alert.decision.since_s if alert.firing else alert.before.since_s,
         ends_s=None if alert.firing else float(snapshot.time_s),
         reason=alert.decision.reason,
-        figures=figures,
+        figures={"threshold": threshold, **alert.figures},
     )
 
 
-def _figures(alert: Alert, service: ServiceSnapshot) -> Iterator[tuple[str, float]]:
-    """What there is to tell: a group that has gone has only its threshold."""
-    rule = alert.rule
-    yield "threshold", rule.enter if alert.firing else rule.leave
-    if alert.reading is None:
-        return
-    yield "value", alert.reading.figure
-    yield "users", alert.reading.users
-    judged = service.distributions[rule.window_s]
-    number = service.tally.groups.index(alert.group)
-    if not judged.observations[number]:
-        return
-    for name in ("mos", "gob", "pow"):
-        yield name, float(getattr(judged, name)[number])
-    if rule.what in {What.MOS, What.GOB, What.POW}:
-        bounds = {What.MOS: judged.mos_bounds, What.GOB: judged.gob_bounds, What.POW: judged.pow_bounds}[rule.what]
-        yield from zip(("lower", "upper"), bounds[number].tolist(), strict=True)
+def _text(template: str, alert: Alert, words: Mapping[str, object]) -> str:
+    """The template filled in; where there is no data, with what was last seen, and a word that it is of then."""
+    absent = dict.fromkeys(NAMES)
+    if alert.reading is not None or placeholders(template).isdisjoint(NAMES):
+        return render(template, {**absent, **words, **alert.figures})
+    seen = alert.before.seen
+    if seen is None:
+        return f"{render(template, {**absent, **words})} (no data now)"
+    at = f"{datetime.fromtimestamp(seen.time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{render(template, {**absent, **words, **seen.figures})} (as of {at}, no data now)"

@@ -99,23 +99,38 @@ class Reading:
     users: int
 
 
+Figures = Mapping[str, int | float]
+"""By name; a count stays one when it is stored, so that texts read the same after a restart."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The figures of a group at a time, seconds since the epoch."""
+
+    time_s: float
+    figures: Figures
+
+
 @dataclass(frozen=True)
 class Decision:
     """What was decided, why, and since when, seconds since the epoch.
 
     since_s  when this state began
     past_s   since when the figure has been past `enter` for sure; None if it is not
+    seen     what was last seen of enough sessions, while it fires: all there is to tell once data ends
     """
 
     state: State
     reason: Reason
     since_s: float
     past_s: float | None = None
+    seen: Seen | None = None
 
     def shifted(self, by_s: float) -> Decision:
         """The same, so many seconds later."""
         past_s = None if self.past_s is None else self.past_s + by_s
-        return replace(self, since_s=self.since_s + by_s, past_s=past_s)
+        seen = None if self.seen is None else replace(self.seen, time_s=self.seen.time_s + by_s)
+        return replace(self, since_s=self.since_s + by_s, past_s=past_s, seen=seen)
 
 
 QUIET = Decision(State.INACTIVE, Reason.NO_DATA, 0.0)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 
-from qoemon.core.alert import QUIET, Decision, Reading, Rule, State, What, decide, forget
+from qoemon.core.alert import QUIET, Decision, Figures, Reading, Rule, Seen, State, What, decide, forget
+from qoemon.core.figures import figures
 from qoemon.core.groups import Labels
 from qoemon.core.scale import Floats
 from qoemon.core.snapshot import ServiceSnapshot, Snapshot
@@ -19,13 +20,18 @@ AlertKey = tuple[str, str, Labels]
 
 @dataclass(frozen=True)
 class Alert:
-    """One rule on one group as it stands. before: what was decided at the last tick."""
+    """One rule on one group as it stands.
+
+    before   what was decided at the last tick
+    figures  what there is to tell of the group while it fires, and as it ends; else nothing
+    """
 
     rule: Rule
     group: Labels
     decision: Decision
     before: Decision
     reading: Reading | None
+    figures: Figures
 
     @property
     def key(self) -> AlertKey:
@@ -60,11 +66,12 @@ class Alerts:
         services = {service.service.name: service for service in snapshot.services}
         alerts, gone = [], dict(self._decided)
         for rule in self._rules:
-            for group, reading in _readings(rule, services[rule.service], snapshot):
-                key = (rule.name, rule.service, group)
-                before = gone.pop(key, QUIET)
-                decision = self._decided[key] = decide(rule, before, reading, snapshot.time_s)
-                alerts.append(Alert(rule, group, decision, before, reading))
+            service = services[rule.service]
+            for number, reading in _readings(rule, service, snapshot):
+                key = (rule.name, rule.service, service.tally.groups[number])
+                alert = _alert(rule, gone.pop(key, QUIET), reading, service, number, snapshot.time_s)
+                self._decided[key] = alert.decision
+                alerts.append(alert)
         return (*alerts, *self._forget(gone, snapshot.time_s))
 
     def dump(self) -> bytes:
@@ -85,16 +92,31 @@ class Alerts:
         rules = {(rule.name, rule.service): rule for rule in self._rules}
         for key, before in gone.items():
             del self._decided[key]
-            yield Alert(rules[key[:2]], key[2], forget(before, now_s), before, None)
+            yield Alert(rules[key[:2]], key[2], forget(before, now_s), before, None, {})
 
 
-def _readings(rule: Rule, service: ServiceSnapshot, snapshot: Snapshot) -> Iterator[tuple[Labels, Reading | None]]:
-    """Every shown group that the rule selects, and what the rule sees of it."""
+def _alert(
+    rule: Rule, before: Decision, reading: Reading | None, service: ServiceSnapshot, number: int, now_s: float
+) -> Alert:
+    """The rule on the group with this number."""
+    group, decision = service.tally.groups[number], decide(rule, before, reading, now_s)
+    if State.FIRING not in {decision.state, before.state}:
+        return Alert(rule, group, decision, before, reading, {})
+    told = {} if reading is None else figures(rule, reading, service, number)
+    if decision.state is State.FIRING:
+        # As a group falls silent, its last figures are those of one session or two.
+        enough = reading is not None and reading.users >= rule.min_sessions
+        decision = replace(decision, seen=Seen(now_s, told) if enough else before.seen)
+    return Alert(rule, group, decision, before, reading, told)
+
+
+def _readings(rule: Rule, service: ServiceSnapshot, snapshot: Snapshot) -> Iterator[tuple[int, Reading | None]]:
+    """The number of every shown group that the rule selects, and what the rule sees of it."""
     columns = _Columns.of(rule, service, snapshot)
     for number in np.flatnonzero(service.shown).tolist():
         group = service.tally.groups[number]
         if _selected(rule, dict(zip(snapshot.labels, group, strict=True))):
-            yield group, columns.reading(number)
+            yield number, columns.reading(number)
 
 
 def _selected(rule: Rule, labels: Mapping[str, str]) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
@@ -92,8 +93,8 @@ _BY_REPORT = ("route", "seq", "arrival_s", "ts_s", "stalls", "stall_ms", "play_m
 
 def batch_of(
     reports: Sequence[Report],
-    route: Sequence[int],
-    arrival_s: Sequence[float],
+    route: Sequence[int] | Ints,
+    arrival_s: Sequence[float] | Floats,
     routes: Sequence[Route],
     measures: Sequence[str] = (),
 ) -> tuple[Batch, Ints]:
@@ -102,21 +103,21 @@ def batch_of(
     route, arrival_s  one per report: which of the routes, and seconds since the epoch
     measures          the names of those that any service looks at
     """
-    stall_s = _floats([r.stall_s for r in reports])
-    play_s = _floats([r.play_s for r in reports])
-    response_s, response_of = _responses(reports)
+    stall_s = floats([r.stall_s for r in reports])
+    play_s = floats([r.play_s for r in reports])
+    response_s, response_of = _responses([r.response_s for r in reports])
     everything = Batch(
         routes=tuple(routes),
-        route=_ints(route),
+        route=np.asarray(route, np.int64),
         session=[r.session for r in reports],
-        seq=_ints([r.seq for r in reports]),
-        arrival_s=_floats(arrival_s),
-        ts_s=_floats([r.ts for r in reports]),
-        stalls=_ints([r.stall_count for r in reports]),
+        seq=ints([r.seq for r in reports]),
+        arrival_s=np.asarray(arrival_s, np.float64),
+        ts_s=floats([r.ts for r in reports]),
+        stalls=ints([r.stall_count for r in reports]),
         stall_ms=_milliseconds(stall_s),
         play_ms=_milliseconds(play_s),
-        stalled=np.array([r.stalled for r in reports], dtype=np.bool_),
-        end=np.array([r.end for r in reports], dtype=np.bool_),
+        stalled=_flags([r.stalled for r in reports]),
+        end=_flags([r.end for r in reports]),
         response_s=response_s,
         response_of=response_of,
         measures={name: _measure(reports, name) for name in measures},
@@ -125,15 +126,32 @@ def batch_of(
     return everything.take(np.flatnonzero(good)), np.flatnonzero(~good)
 
 
-def _responses(reports: Sequence[Report]) -> tuple[Floats, Ints]:
-    given = [(i, r.response_s) for i, r in enumerate(reports) if r.response_s != ABSENT_FLOAT]
-    lists = [times if isinstance(times, list) else [times] for _, times in given]
-    of = np.repeat(_ints([i for i, _ in given]), _ints([len(times) for times in lists]))
-    return _floats(list(chain.from_iterable(lists))), of
+def joined(parts: Sequence[Batch], routes: Sequence[Route]) -> Batch:
+    """One batch of one or more, in their order; they number their routes as `routes` does."""
+    if len(parts) == 1:
+        return replace(parts[0], routes=tuple(routes))
+    begins = accumulate(map(len, parts), initial=0)
+    return Batch(
+        routes=tuple(routes),
+        session=list(chain.from_iterable(part.session for part in parts)),
+        response_s=np.concatenate([part.response_s for part in parts]),
+        response_of=np.concatenate([begin + part.response_of for begin, part in zip(begins, parts, strict=False)]),
+        measures={name: np.concatenate([part.measures[name] for part in parts]) for name in parts[0].measures},
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _BY_REPORT},
+    )
+
+
+def _responses(given: Sequence[float | list[float]]) -> tuple[Floats, Ints]:
+    """All response times, and which report each is from."""
+    if given.count(ABSENT_FLOAT) == len(given):
+        return np.zeros(0), np.zeros(0, np.int64)
+    lists = [[] if each == ABSENT_FLOAT else each if isinstance(each, list) else [each] for each in given]
+    of = np.repeat(np.arange(len(lists)), [len(times) for times in lists])
+    return floats(list(chain.from_iterable(lists))), of
 
 
 def _measure(reports: Sequence[Report], name: str) -> Floats:
-    return _floats([r.measures.get(name, ABSENT_FLOAT) if r.measures else ABSENT_FLOAT for r in reports])
+    return floats([r.measures.get(name, ABSENT_FLOAT) if r.measures else ABSENT_FLOAT for r in reports])
 
 
 def _in_range(batch: Batch, stall_s: Floats, play_s: Floats) -> Flags:
@@ -157,14 +175,21 @@ def _between(column: Any, absent: float, most: float) -> Flags:
     return result
 
 
-def _floats(values: Sequence[float]) -> Floats:
-    return np.array(values, dtype=np.float64)
+# struct takes a list in one pass, where numpy first looks for what is in it.
 
 
-def _ints(values: Sequence[int]) -> Ints:
+def floats(values: Sequence[float]) -> Floats:
+    return np.frombuffer(struct.pack(f"{len(values)}d", *values))
+
+
+def _flags(values: Sequence[bool]) -> Flags:
+    return np.frombuffer(struct.pack(f"{len(values)}?", *values), np.bool_)
+
+
+def ints(values: Sequence[int]) -> Ints:
     try:
-        return np.array(values, dtype=np.int64)
-    except OverflowError:  # JSON integers have no bound; -1 is out of range as well
+        return np.frombuffer(struct.pack(f"{len(values)}q", *values), np.int64)
+    except struct.error:  # JSON integers have no bound; -1 is out of range as well
         return np.array([v if abs(v) < 2**63 or v == ABSENT_INT else -1 for v in values], dtype=np.int64)
 
 

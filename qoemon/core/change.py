@@ -68,7 +68,7 @@ class DetectorRules:
     spread         least relative deviation by common causes; more is learnt
     spread_memory  intervals over which it is learnt
     caution        factor on what was learnt: deviations of successive intervals resemble each other
-    learning       intervals before a first change can be told
+    learning       intervals before a first change can be told; what is found in them moves the level only
     """
 
     memory: int = 4
@@ -151,8 +151,12 @@ class ChangeDetector:
         track = self.state[rows]
         _begin(track, interval, self.rules)
         z, variance = surprise(track, interval, self.rules)
-        change = self._decide(track, z, interval)
-        moves = (track["sum"] <= self.rules.hold).all(axis=1) & (change.direction == 0)
+        found = self._decide(track, z, interval)
+        known = track["age"] >= self.rules.learning
+        # The level of the first few intervals is too unsure to hold on to.
+        waits = (track["sum"] > self.rules.hold).any(axis=1) & known
+        moves = ~waits & (found.direction == 0)
+        change = _told(found, known)
         _learn_spread(track, interval, variance, self.rules)
         _follow(track, z, moves, interval, self.rules)
         track["age"] += 1
@@ -161,8 +165,7 @@ class ChangeDetector:
 
     def _decide(self, track: State, z: Floats, interval: Interval) -> Change:
         """Add up the surprises; where that passes the limit, the level begins anew at what it was since."""
-        counted = np.where(track["age"] >= self.rules.learning, z, 0)
-        total = np.maximum(track["sum"] + counted[:, None] * SIDES - self.rules.allowance, 0)
+        total = np.maximum(track["sum"] + z[:, None] * SIDES - self.rules.allowance, 0)
         running = total > 0
         track["sum"] = total
         track["run"] = np.where(running, track["run"] + 1, 0)
@@ -186,6 +189,15 @@ def surprise(track: State, interval: Interval, rules: DetectorRules) -> tuple[Fl
     z = 2 / spread * (root - np.arcsinh(spread * scale * np.sqrt(track["level"] + offset)))
     # A level that was averaged over few intervals is itself uncertain.
     return np.asarray(z / np.sqrt(1 + 1 / np.minimum(track["length"], rules.memory))), variance
+
+
+def _told(found: Change, known: Flags) -> Change:
+    """What was found, in groups that are known well enough: of the others nothing is told.
+
+    Their level has begun anew all the same. If it only crept to where it belongs, outliers cut, a group that turns
+    bad early would pass for a good one for minutes.
+    """
+    return Change(np.where(known, found.direction, 0), np.where(known, found.began_s, np.nan))
 
 
 def _scale(track: State, users: Floats) -> tuple[Floats, Floats, Floats]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
+import numpy as np
 
-from qoemon.core.batch import Batch, batch_of
+from qoemon.core.batch import Batch, batch_of, floats, ints, joined
 from qoemon.core.mapping import Qos
 from qoemon.core.plan import Plan
 from qoemon.core.report import Reject, Report, Route
@@ -21,6 +22,7 @@ from qoemon.core.topic import SERVICE
 from qoemon.core.visible import visible
 
 TOPICS_REMEMBERED = 65_536
+AT_ONCE = 4096
 SHOWN = 100
 """Bytes of a rejected payload that a sample shows."""
 
@@ -149,14 +151,18 @@ class Codec:
 
     def _add(self, reports: list[Report], route: Route, arrival_s: float, gather: _Gather) -> None:
         index = gather.route(route)
+        for report in reports:  # any() of a generator takes twice as long
+            if report.labels or report.measures:
+                break
+        else:
+            gather.add(reports, index, arrival_s)
+            return
         needed = self._measures.get(route.service, ())
         for report in reports:
-            if not report.labels and not report.measures:
-                gather.add(report, index, arrival_s)
-                continue
             try:
                 self._check_measures(report, needed)
-                gather.add(report, gather.route(self._with_labels(route, report.labels or {})), arrival_s)
+                own = gather.route(self._with_labels(route, report.labels)) if report.labels else index
+                gather.add([report], own, arrival_s)
             except _RejectedError as rejected:
                 gather.reject(rejected.reason, str(rejected))
 
@@ -179,38 +185,58 @@ def _reason(error: Exception) -> Reject:
 
 
 class _Gather:
-    """The reports of a batch as they are found, each with its route and arrival."""
+    """The reports of a batch as they are found, each with its route and arrival.
+
+    They become columns AT_ONCE at a time, while the last of them are still in the processor's cache.
+    """
 
     def __init__(self, measures: list[str]) -> None:
         self._measures = measures
         self.topic = ""
         """Of the message that is looked at."""
         self._reports: list[Report] = []
+        self._runs: list[int] = []
+        """How many reports in a row have the same route and arrival, which are:"""
         self._route_of: list[int] = []
         self._arrival_s: list[float] = []
+        self._parts: list[Batch] = []
         self._routes: dict[Route, int] = {}
         self._rejected: Counter[Reject] = Counter()
         self._sample: dict[Reject, str] = {}
+        self._out_of_range = ""
 
     def route(self, route: Route) -> int:
         return self._routes.setdefault(route, len(self._routes))
 
-    def add(self, report: Report, route: int, arrival_s: float) -> None:
-        self._reports.append(report)
+    def add(self, reports: list[Report], route: int, arrival_s: float) -> None:
+        self._reports += reports
+        self._runs.append(len(reports))
         self._route_of.append(route)
         self._arrival_s.append(arrival_s)
+        if len(self._reports) >= AT_ONCE:
+            self._make_columns()
 
     def reject(self, reason: Reject, detail: str) -> None:
         self._rejected[reason] += 1
         self._sample.setdefault(reason, f"topic {self.topic!r}: {detail}")
 
     def decoded(self) -> Decoded:
+        self._make_columns()
+        if self._out_of_range:
+            self._sample[Reject.OUT_OF_RANGE] = self._out_of_range
+        return Decoded(joined(self._parts, list(self._routes)), self._rejected, self._sample)
+
+    def _make_columns(self) -> None:
+        """Of the reports that wait."""
         routes = list(self._routes)
-        batch, bad = batch_of(self._reports, self._route_of, self._arrival_s, routes, self._measures)
+        route_of = np.repeat(ints(self._route_of), ints(self._runs))
+        arrival_s = np.repeat(floats(self._arrival_s), ints(self._runs))
+        batch, bad = batch_of(self._reports, route_of, arrival_s, routes, self._measures)
+        self._parts.append(batch)
         if len(bad):
             self._rejected[Reject.OUT_OF_RANGE] += len(bad)
             # Its topic is no longer known; its route is.
-            route, report = routes[self._route_of[bad[0]]], self._reports[bad[0]]
+            route, report = routes[route_of[bad[0]]], self._reports[bad[0]]
             sample = f"of {'/'.join((route.service, *route.labels))!r}: {msgspec.json.encode(report).decode()}"
-            self._sample[Reject.OUT_OF_RANGE] = sample
-        return Decoded(batch, self._rejected, self._sample)
+            self._out_of_range = self._out_of_range or sample
+        self._reports, self._runs, self._route_of, self._arrival_s = [], [], [], []

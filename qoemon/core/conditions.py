@@ -20,11 +20,13 @@ class Judged(NamedTuple):
 
     levels  (G, M) the conditions in the service's judged_at bins
     qos     (G, B) the same in the service's bins
+    users   (G,) how many sessions they are of
     rows, groups  the sessions that they are of, ascending, and where each was judged, every pair once
     """
 
     levels: Counts
     qos: Counts
+    users: Ints
     rows: Numbers
     groups: Numbers
 

@@ -57,7 +57,8 @@ class EventSlices:
         counts = self._counts.copy()
         shown = counts if self._service.mapping.qos is Qos.RESPONSES else np.zeros((groups, 1), np.int64)
         pairs = np.unique(_joined(chain.from_iterable(self._pairs)))
-        return Judged(counts, shown, pairs // PLACES, pairs % PLACES)
+        rows, found = pairs // PLACES, pairs % PLACES
+        return Judged(counts, shown, np.bincount(found, minlength=groups), rows, found)
 
     def open_stalls(self) -> tuple[Ints, Floats]:
         """None: rows and times without an element."""

@@ -77,7 +77,7 @@ class RegimeRules:
                    length of a regime; an established change for the worse does not wait for it
     min_sessions   an interval with fewer distinct sessions says nothing
     stale_s        a group that was not judged for longer begins anew, seconds
-    detector       the constants of the change detector
+    detector       the constants of the change detector; a group has no regime before that has learnt it
     """
 
     degraded: Threshold = Threshold(enter=0.15, leave=0.10)
@@ -101,6 +101,14 @@ class RegimeRules:
                 f"dwell is {self.dwell}, min_sessions {self.min_sessions}, stale_s {self.stale_s},"
                 " expected at least 1 rating interval, 1 session, and more than 0 s"
             )
+
+    @property
+    def unknown(self) -> int:
+        """Rating intervals that it takes until a group has a regime.
+
+        Before the detector tells changes, a regime could not go along with one at once.
+        """
+        return max(self.dwell, self.detector.learning)
 
 
 COLUMNS = np.dtype(
@@ -253,7 +261,7 @@ def _move(group: NDArray[np.void], level: Floats, direction: Ints, rules: Regime
     regime = group["regime"].astype(np.int64)
     wanted = _wanted(level, regime, rules)
     group["age"] += 1
-    first = ~group["known"] & (group["age"] >= rules.dwell)
+    first = ~group["known"] & (group["age"] >= rules.unknown)
     asked = group["known"] & (wanted != regime)
     group["beyond"] = np.where(asked, group["beyond"] + 1, 0)
     turned = first | asked & ((group["beyond"] >= rules.dwell) | (direction > 0) & (wanted > regime))

@@ -43,8 +43,7 @@ class ServiceMonitor:
         self._users = Users(self.sessions, max(plan.timing.windows_s) // plan.timing.interval_s)
         judged, bins = len(service.judged_at), service.bins
         empty = np.zeros((0, judged), np.int64), np.zeros((0, bins.size), np.int64)
-        self._base = Judged(*empty, NOBODY, NOBODY)
-        self._base_users: Ints = np.zeros(0, np.int64)
+        self._base = Judged(*empty, NOBODY, NOBODY, NOBODY)
         self._longer = {
             length: Window(length // plan.timing.interval_s, judged)
             for length in plan.timing.windows_s
@@ -56,7 +55,8 @@ class ServiceMonitor:
     def apply(self, batch: Batch, tick: int) -> Counter[Event]:
         """Take in reports, all of this service, during a tick."""
         at_s, ahead = self._time_of(batch)
-        at_tick = (at_s // self._timing.tick_s).astype(np.int64)
+        # The same as at_s // tick_s, of which numpy is slow to make whole numbers.
+        at_tick = np.floor(at_s).astype(np.int64) // self._timing.tick_s
         late = at_tick <= tick - self._timing.slices
         if self._timing.clock is Clock.ARRIVAL:
             # The clock was set back: what arrives is still what happens now.
@@ -87,7 +87,6 @@ class ServiceMonitor:
         closes = at_s % self._timing.interval_s == 0
         if evaluate or closes:
             self._base = self._conditions.judge(at_s, len(self.groups))
-            self._base_users = np.bincount(self._base.groups, minlength=len(self.groups))
         if closes:
             self._close()
         # Who they are is needed only where an interval closes.
@@ -105,20 +104,24 @@ class ServiceMonitor:
         size = len(self.groups)
         for window in self._longer.values():
             window.counts = grown(window.counts, size)
-        self._base = self._base._replace(levels=grown(self._base.levels, size), qos=grown(self._base.qos, size))
-        self._base_users = grown(self._base_users, size)
+        base = self._base = self._base._replace(
+            levels=grown(self._base.levels, size),
+            qos=grown(self._base.qos, size),
+            users=grown(self._base.users, size),
+        )
         self._grow_totals()
-        open_stalls, oldest_s = self._open_stalls(at_s, size)
-        windows = {self._timing.interval_s: self._base.levels}
+        stalling, since_s = self._conditions.open_stalls()
+        open_stalls, oldest_s = self._open_stalls(stalling, at_s - since_s, size)
+        windows = {self._timing.interval_s: base.levels}
         windows |= {length: window.counts for length, window in self._longer.items()}
         users = {length: self._users.behind(length // self._timing.interval_s, size) for length in self._longer}
         return Tally(
             service=self.service.name,
             groups=self.groups.all,
             windows=windows,
-            users={self._timing.interval_s: self._base_users} | users,
-            qos=self._base.qos,
-            active_sessions=self._active(at_s, size),
+            users={self._timing.interval_s: base.users} | users,
+            qos=base.qos,
+            active_sessions=self._active(at_s, stalling, size),
             open_stalls=open_stalls,
             oldest_stall_s=oldest_s,
             expected_ratings=self._expected,
@@ -131,7 +134,7 @@ class ServiceMonitor:
             "sessions": self.sessions.dump(),
             "conditions": self._conditions.dump(),
             "totals": {"expected": self._expected, **{str(i): m for i, m in enumerate(self._marginals)}},
-            "base": {"levels": self._base.levels, "qos": self._base.qos, "users": self._base_users},
+            "base": {"levels": self._base.levels, "qos": self._base.qos, "users": self._base.users},
             "users": self._users.dump(),
         }
         parts |= {f"window-{length}": window.dump() for length, window in self._longer.items()}
@@ -154,8 +157,7 @@ class ServiceMonitor:
         self._expected = totals["expected"]
         self._marginals = tuple(totals[str(i)] for i in range(len(self._marginals)))
         base = part("base")
-        self._base = Judged(base["levels"], base["qos"], NOBODY, NOBODY)
-        self._base_users = base["users"]
+        self._base = Judged(base["levels"], base["qos"], base["users"], NOBODY, NOBODY)
 
     def begin(self, tick: int) -> None:
         """Begin at this tick, with nothing held."""
@@ -177,7 +179,7 @@ class ServiceMonitor:
         """(R,) the group of each report, and whether it was pooled; reports that do not count make no group."""
         numbers = np.full(len(batch.routes), NO_GROUP, np.int64)
         pooled = np.zeros(len(batch.routes), np.bool_)
-        for route in np.unique(batch.route[admitted.position]).tolist():
+        for route in np.flatnonzero(np.bincount(batch.route[admitted.position])).tolist():
             numbers[route], pooled[route] = self.groups.number(batch.routes[route].labels)
         return numbers[batch.route], pooled[batch.route]
 
@@ -185,7 +187,7 @@ class ServiceMonitor:
         """A rating interval is over: the base window is exactly that interval."""
         for window in self._longer.values():
             window.append(self._base.levels)
-        self._users.close(self._base.rows, self._base.groups, len(self.groups))
+        self._users.close(self._base.rows, self._base.groups, self._base.users)
         self._grow_totals()
         # New arrays: snapshots hold on to the former ones.
         self._expected = self._expected + self._kernel.expected_ratings(self._base.levels)
@@ -196,20 +198,21 @@ class ServiceMonitor:
         self._expected = grown(self._expected, len(self.groups))
         self._marginals = tuple(grown(m, len(self.groups)) for m in self._marginals)
 
-    def _active(self, at_s: float, size: int) -> Ints:
+    def _active(self, at_s: float, stalling: Ints, size: int) -> Ints:
         """(size,) sessions heard in the base window, or in an open stall."""
         sessions, counts = self.sessions, np.zeros(size, np.int64)
-        stalling = np.zeros(sessions.rows, np.bool_)
-        stalling[self._conditions.open_stalls()[0]] = True
+        active = np.zeros(sessions.rows, np.bool_)
         for part in sessions.parts:
-            heard = (sessions.last_s[part] >= at_s - self._timing.interval_s) & ~sessions.ended[part]
+            active[part] = (sessions.last_s[part] >= at_s - self._timing.interval_s) & ~sessions.ended[part]
+        active[stalling] = True
+        for part in sessions.parts:
             group = sessions.group[part]
-            counts += np.bincount(group[(heard | stalling[part]) & (group != NO_GROUP)], minlength=size)
+            counts += np.bincount(group[active[part] & (group != NO_GROUP)], minlength=size)
         return counts
 
-    def _open_stalls(self, at_s: float, size: int) -> tuple[Ints, Floats]:
-        rows, since_s = self._conditions.open_stalls()
+    def _open_stalls(self, rows: Ints, ran_s: Floats, size: int) -> tuple[Ints, Floats]:
+        """(size,) how many sessions are in a stall, and how long the oldest has run."""
         group = self.sessions.group[rows]
         oldest_s = np.zeros(size)
-        np.maximum.at(oldest_s, group, at_s - since_s)
+        np.maximum.at(oldest_s, group, ran_s)
         return np.bincount(group, minlength=size), oldest_s

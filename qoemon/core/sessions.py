@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import repeat
 from typing import Any, TypeVar, cast
 
@@ -62,10 +63,23 @@ class Admitted:
     duplicates: int
     refused: int
 
-    @property
-    def last(self) -> Flags:
-        """(R,) whether it is its session's last in this batch."""
-        return np.append(self.first[1:], True)[: len(self.first)]
+    @cached_property
+    def last(self) -> Ints:
+        """Which are their session's last in this batch."""
+        return np.flatnonzero(np.append(self.first[1:], True)[: len(self.first)])
+
+    @cached_property
+    def again(self) -> Ints:
+        """Which are not their session's first: the one before each is of the same session."""
+        return np.flatnonzero(~self.first)
+
+    def before(self, known: Column, told: Column) -> Column:
+        """(R,) what was told before each report: known (R,) of its session, or told (R,) by the one before.
+
+        It is written over `known`.
+        """
+        known[self.again] = told[self.again - 1]
+        return known
 
 
 class SessionTable:
@@ -117,21 +131,21 @@ class SessionTable:
         New sessions have no group before they join() one.
         """
         rows = self._find_or_make(session)
-        order = np.lexsort((seq, rows))
-        order = order[rows[order] >= 0]
-        fresh = self._fresh(rows[order], seq[order])
-        kept = order[fresh]
-        row, at = rows[kept], at_s[kept]
-        first = np.diff(row, prepend=-1) != 0
+        order, row = _by_row(rows, seq)
+        fresh = self._fresh(row, seq[order])
+        if not fresh.all():
+            order, row = order[fresh], row[fresh]
         admitted = Admitted(
-            position=kept,
+            position=order,
             row=row,
-            first=first,
-            before_s=np.where(first, self.last_s[row], np.roll(at, 1)),
+            first=np.diff(row, prepend=-1) != 0,
+            before_s=self.last_s[row],
             duplicates=int(np.count_nonzero(~fresh)),
             refused=int(np.count_nonzero(rows < 0)),
         )
-        self._remember(admitted, seq, at, end)
+        at_s = at_s[order]
+        admitted.before(admitted.before_s, at_s)
+        self._remember(admitted, seq, at_s, end)
         return admitted
 
     def join(self, admitted: Admitted, group: Ints) -> None:
@@ -219,8 +233,8 @@ class SessionTable:
     def _fresh(self, row: Ints, seq: Ints) -> Flags:
         """Which reports are not duplicates; row and seq sorted."""
         newest = self.seq[row]
-        again = np.diff(row, prepend=-1) == 0
-        newest[again] = np.maximum(newest[again], np.roll(seq, 1)[again])
+        again = np.flatnonzero(row[1:] == row[:-1]) + 1
+        newest[again] = np.maximum(newest[again], seq[again - 1])
         fresh: Flags = (seq == ABSENT_INT) | (seq > newest)
         return fresh
 
@@ -230,3 +244,16 @@ class SessionTable:
         self.seq[row] = np.maximum(self.seq[row], seq[position])
         self.last_s[row] = np.fmax(self.last_s[row], at_s[last])
         self.ended[row] = end[position]
+
+
+def _by_row(rows: Ints, seq: Ints) -> tuple[Ints, Ints]:
+    """Positions of the reports that have a row, sorted by it, then `seq`, then position; and their rows."""
+    bits = len(rows).bit_length()
+    # Plain numbers are sorted ten times as fast as positions by them.
+    key = np.sort(rows << bits | np.arange(len(rows)))
+    key = key[np.searchsorted(key, 0) :]
+    order, row = key & ((1 << bits) - 1), key >> bits
+    told = seq[order]
+    if np.any((told[1:] < told[:-1]) & (row[1:] == row[:-1])):
+        order = order[np.lexsort((told, row))]
+    return order, row

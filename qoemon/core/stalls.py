@@ -8,18 +8,19 @@ so that each second of stalling counts once, in the interval in which it happene
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.batch import Flags, Placed
-from qoemon.core.conditions import Judged
+from qoemon.core.conditions import Judged, Numbers
 from qoemon.core.histogram import STALL_BINS, Ints, count, mos_level, stall_bin
 from qoemon.core.mapping import ENDLESS, MEDIA_S
 from qoemon.core.plan import Counters, Service, Timing
 from qoemon.core.report import ABSENT_INT
-from qoemon.core.scale import Floats
+from qoemon.core.scale import Counts, Floats
 from qoemon.core.sessions import Admitted, SessionTable, widened
 
 MOST = 2**30
@@ -39,9 +40,9 @@ def stall_condition(stalls: Ints, stall_ms: Ints, play_ms: Ints) -> tuple[Floats
 
 
 class _Told(NamedTuple):
-    """What R admitted reports tell, in their order: (3, R) counters, and (R,) each of the others."""
+    """What R admitted reports tell, in their order, (R,) each: three counters, and the others."""
 
-    counters: Ints
+    counters: list[Ints]
     stalled: Flags
     at_s: Floats
     tick: Ints
@@ -71,7 +72,7 @@ class StallCounters:
         if self._service.counters is Counters.CUMULATIVE:
             differences, resets = self._differences(admitted, told.counters)
         else:
-            differences, resets = np.maximum(told.counters, 0), 0
+            differences, resets = [np.maximum(column, 0) for column in told.counters], 0
         # Stalls and played media are placed with the report, stall seconds where they ran.
         self._place(0, admitted.row, told.tick, differences[0])
         self._place(2, admitted.row, told.tick, differences[2])
@@ -84,24 +85,40 @@ class StallCounters:
         self._grow()
         levels = np.zeros((groups, len(self._service.judged_at)), np.int64)
         qos = np.zeros((groups, STALL_BINS.size), np.int64)
-        judged = [np.zeros(0, np.int32)]
+        everyone, groups_of = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
         for part in self._sessions.parts:
-            rows, n, t = self._conditions(part, at_s)
-            group = self._sessions.group[rows]
-            count(levels, group, mos_level(self._service.mapping(n, t), self._service.scale))
-            count(qos, group, stall_bin(n, t))
-            judged.append(rows.astype(np.int32))  # there may be a million
-        everyone = np.concatenate(judged)
-        return Judged(levels, qos, everyone, self._sessions.group[everyone])
+            sums = self._sums(part, at_s)
+            stalls, stall_ms, play_ms = sums
+            judged = stall_ms + play_ms >= max(self._timing.min_active_s * 1000, 1)
+            group = self._sessions.group[part]
+            stalled = np.flatnonzero(judged & ((stalls | stall_ms) != 0))
+            self._count(levels, qos, group[stalled], [column[stalled] for column in sums])
+            rows = np.flatnonzero(judged)
+            everyone.append((part.start + rows).astype(np.int32))  # there may be a million
+            groups_of.append(group[rows])
+        found = np.concatenate(groups_of)
+        users = np.bincount(found, minlength=groups)
+        self._count_calm(levels, qos, users - levels.sum(axis=1))
+        return Judged(levels, qos, users, np.concatenate(everyone), found)
 
-    def _conditions(self, part: slice, at_s: float) -> tuple[Ints, Floats, Floats]:
-        """Those of a part of the rows that are judged, and their conditions (n, t)."""
-        stalls, stall_ms, play_ms = self.slices[:, :, part].sum(axis=1, dtype=np.int64)
+    def _sums(self, part: slice, at_s: float) -> tuple[Ints, Ints, Ints]:
+        """Stalls, stall_ms and play_ms of a part of the rows, over the rating interval that ends at at_s."""
+        stalls, stall_ms, play_ms = (_total(slices[:, part]) for slices in self.slices)
         running = np.flatnonzero(~np.isnan(self.since_s[part]))
         ran_s = np.clip(at_s - self._sessions.last_s[part][running], 0, self._timing.interval_s)
         stall_ms[running] += np.rint(ran_s * 1000).astype(np.int64)
-        judged = np.flatnonzero(stall_ms + play_ms >= max(self._timing.min_active_s * 1000, 1))
-        return part.start + judged, *stall_condition(stalls[judged], stall_ms[judged], play_ms[judged])
+        return stalls, stall_ms, play_ms
+
+    def _count(self, levels: Counts, qos: Counts, group: Numbers, sums: Sequence[Ints]) -> None:
+        n, t = stall_condition(*sums)
+        count(levels, group, mos_level(self._service.mapping(n, t), self._service.scale))
+        count(qos, group, stall_bin(n, t))
+
+    def _count_calm(self, levels: Counts, qos: Counts, number: Ints) -> None:
+        """Those who did not stall are many and all alike: (G,) how many."""
+        n = t = np.zeros(1)
+        levels[:, mos_level(self._service.mapping(n, t), self._service.scale)] += number[:, None]
+        qos[:, stall_bin(n, t)] += number[:, None]
 
     def open_stalls(self) -> tuple[Ints, Floats]:
         """Rows with an open stall, and when each was first heard of, seconds since the epoch."""
@@ -158,23 +175,30 @@ class StallCounters:
         self._used = self._sessions.rows
         self.since_s[used : self._used] = np.nan
 
-    def _differences(self, admitted: Admitted, told: Ints) -> tuple[Ints, int]:
-        """Cumulative counters to what is new in each report, (3, R), and the number of resets."""
+    def _differences(self, admitted: Admitted, told: list[Ints]) -> tuple[list[Ints], int]:
+        """Cumulative counters to what is new in each report, (R,) each, and the number of resets."""
         row, last = admitted.row, admitted.last
-        now = np.stack([_carried(column, self.counters[i][row], admitted.first) for i, column in enumerate(told)])
-        before = np.where(admitted.first, self.counters[:, row], np.roll(now, 1, axis=1))
-        fell = now < before
-        new = np.where(fell, now, now - before)
+        known = [column[row] for column in self.counters]
+        now = [_carried(*columns, admitted.first) for columns in zip(told, known, strict=True)]
+        for column, newest in zip(self.counters, now, strict=True):
+            column[row[last]] = newest[last]
+        new = [newest - admitted.before(was, newest) for newest, was in zip(now, known, strict=True)]
+        fell = np.logical_or.reduce([column < 0 for column in new])
+        if fell.any():
+            new = [np.where(column < 0, newest, column) for column, newest in zip(new, now, strict=True)]
         unknown = admitted.first & ~self.known[row]
-        # Age by what was lived through: wall clocks of clients lie, and paused time is no experience.
-        older = now[1] + now[2] > self._timing.interval_s * 1000
-        new[:, unknown & older] = 0
-        self.counters[:, row[last]] = now[:, last]
-        self.known[row] = True
-        return new, int(np.count_nonzero(fell.any(axis=0)))
+        if unknown.any():
+            # Age by what was lived through: wall clocks of clients lie, and paused time is no experience.
+            older = now[1] + now[2] > self._timing.interval_s * 1000
+            new = [np.where(unknown & older, 0, column) for column in new]
+            self.known[row] = True
+        return new, int(np.count_nonzero(fell))
 
     def _place_stall_time(self, admitted: Admitted, told: _Told, stall_ms: Ints) -> None:
         ran_on = self._was_open(admitted, told.stalled) & (stall_ms > 0)
+        if not ran_on.any():
+            self._place(1, admitted.row, told.tick, stall_ms)
+            return
         self._place(1, admitted.row, told.tick, np.where(ran_on, 0, stall_ms))
         row, tick, at_s = admitted.row[ran_on], told.tick[ran_on], told.at_s[ran_on]
         began_s, total = admitted.before_s[ran_on], stall_ms[ran_on]
@@ -189,7 +213,7 @@ class StallCounters:
 
     def _was_open(self, admitted: Admitted, stalled: Flags) -> Flags:
         """Whether a stall was open when the session was last heard before each report."""
-        return np.where(admitted.first, ~np.isnan(self.since_s[admitted.row]), np.roll(stalled, 1))
+        return admitted.before(~np.isnan(self.since_s[admitted.row]), stalled)
 
     def _place(self, counter: int, row: Ints, tick: Ints, amount: Ints) -> None:
         """Add amounts to the slices of their ticks, those too old for any slice left out.
@@ -197,32 +221,41 @@ class StallCounters:
         Several may meet in one cell; a cell stops at MOST.
         """
         slices = self.slices[counter]
-        cell = tick % self._timing.slices * slices.shape[1] + row
         there = np.flatnonzero((amount > 0) & (tick > self._tick - self._timing.slices))
-        there = there[np.argsort(cell[there], kind="stable")]
         if not len(there):
             return
-        begins = np.flatnonzero(np.diff(cell[there], prepend=-1))
-        cells = cell[there][begins]
-        sums = np.add.reduceat(amount[there], begins)
+        cell, amount = tick[there] % self._timing.slices * slices.shape[1] + row[there], amount[there]
+        if np.any(cell[1:] < cell[:-1]):
+            order = np.argsort(cell, kind="stable")
+            cell, amount = cell[order], amount[order]
+        begins = np.flatnonzero(np.diff(cell, prepend=-1))
+        if len(begins) < len(cell):
+            cell, amount = cell[begins], np.add.reduceat(amount, begins)
         flat = slices.reshape(-1)
-        flat[cells] = np.minimum(flat[cells] + sums, MOST)
+        flat[cell] = np.minimum(flat[cell] + amount, MOST)
 
     def _follow_open_stalls(self, admitted: Admitted, told: _Told) -> None:
         last = admitted.last
         row, opened = admitted.row[last], told.stalled[last]
-        began = np.where(np.isnan(self.since_s[row]), told.at_s[last], self.since_s[row])
-        self.since_s[row] = np.where(opened, began, np.nan)
+        changed = np.flatnonzero(opened == np.isnan(self.since_s[row]))
+        self.since_s[row[changed]] = np.where(opened[changed], told.at_s[last][changed], np.nan)
 
 
 def _told(admitted: Admitted, placed: Placed) -> _Told:
     batch, position = placed.batch, admitted.position
     return _Told(
-        counters=np.stack([column[position] for column in (batch.stalls, batch.stall_ms, batch.play_ms)]),
+        counters=[column[position] for column in (batch.stalls, batch.stall_ms, batch.play_ms)],
         stalled=batch.stalled[position] & ~batch.end[position],
         at_s=placed.at_s[position],
         tick=placed.tick[position],
     )
+
+
+def _total(slices: NDArray[np.int32]) -> Ints:
+    """(S, N) summed to (N,)."""
+    # In their own type it takes two thirds of the time, where it can't overflow.
+    narrow = slices.max(initial=0) <= np.iinfo(np.int32).max // len(slices)
+    return slices.sum(axis=0, dtype=np.int32 if narrow else np.int64).astype(np.int64)
 
 
 def _carried(told: Ints, known: Ints, first: Flags) -> Ints:

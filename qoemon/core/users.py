@@ -35,16 +35,17 @@ class Users:
         self._abroad: dict[int, dict[int, int]] = {}
         """By row and group, in which interval sessions were judged in other groups last."""
 
-    def close(self, rows: Numbers, group: Numbers, groups: int) -> None:
-        """An interval is over in which these sessions, ascending, were judged in these groups, each pair once."""
+    def close(self, rows: Numbers, group: Numbers, users: Ints) -> None:
+        """An interval is over in which these sessions, ascending, were judged in these groups, each pair once.
+
+        users  (G,) how many of them in each group
+        """
         self._grow()
         self._closed += 1
-        first = np.ones(len(rows), np.bool_)
-        first[1:] = rows[1:] != rows[:-1]
         for begin in range(0, len(rows), ROWS_AT_ONCE):
             part = slice(begin, begin + ROWS_AT_ONCE)
-            self._move(rows[part], group[part], first[part])
-        self._newest.append(np.bincount(group, minlength=groups))
+            self._move(rows[part], group[part], int(rows[begin - 1]) if begin else -1)
+        self._newest.append(users.copy())  # those who are judged again will be taken off
 
     def behind(self, intervals: int, groups: int) -> Ints:
         """(groups,) distinct sessions that were judged in the last so many intervals."""
@@ -85,14 +86,17 @@ class Users:
         for index, group, interval in state["abroad"].tolist():
             self._abroad.setdefault(int(rows[index]), {})[group] = interval
 
-    def _move(self, rows: Numbers, group: Numbers, first: Flags) -> None:
+    def _move(self, rows: Numbers, group: Numbers, row_before: int) -> None:
         """Count these sessions in the present interval, and no more where they were before."""
         home = self._home[rows]
-        fresh = first & (home == NO_GROUP)
-        again = ~fresh & (home == group)
-        self._forget(self._judged_in[rows[again]], group[again])
-        self._home[rows[fresh]] = group[fresh]
-        self._judged_in[rows[fresh | again]] = self._closed
+        again = home == group
+        at_home = rows[again]
+        self._forget(self._judged_in[at_home], group[again])
+        self._judged_in[at_home] = self._closed
+        if again.all():
+            return
+        fresh = (home == NO_GROUP) & (np.diff(rows, prepend=row_before) != 0)
+        self._home[rows[fresh]], self._judged_in[rows[fresh]] = group[fresh], self._closed
         abroad = ~(fresh | again)
         for row, place in zip(rows[abroad].tolist(), group[abroad].tolist(), strict=True):
             self._visit(row, place)
@@ -107,7 +111,8 @@ class Users:
         """Take sessions off the intervals in which they were counted before, as far as those are still held."""
         # The present interval is not appended yet: the one before it is the last.
         age = self._closed - interval
-        for ago in np.unique(age[age <= len(self._newest)]).tolist():
+        held = age <= len(self._newest)
+        for ago in np.flatnonzero(np.bincount(age[held])).tolist():
             counts = self._newest[-ago]
             counts -= np.bincount(group[age == ago], minlength=len(counts))
 

@@ -12,6 +12,9 @@ from typing import Any
 
 _LENGTH = 8
 
+BUFFER_BYTES = 2**24
+"""What waits to be looked at before the other end has to wait: with little, a large object takes many turns."""
+
 
 class ChannelError(Exception):
     """The other end has gone."""
@@ -54,7 +57,7 @@ class Channel:
 
 async def opened(end: socket.socket) -> Channel:
     """A channel over a connected socket, which it owns from now on."""
-    return Channel(*await asyncio.open_unix_connection(sock=end))
+    return Channel(*await asyncio.open_unix_connection(sock=end, limit=BUFFER_BYTES))
 
 
 def packed(what: object) -> bytes:

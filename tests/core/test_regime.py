@@ -144,13 +144,48 @@ def test_what_says_nothing_changes_nothing(interval, reason):
     assert all(kept[name].tobytes() == array.tobytes() for name, array in monitor.dump().items())
 
 
-def test_a_group_has_no_regime_before_it_is_known_and_its_first_is_no_change():
-    said = told([0.5] * 10)
-    assert [bool(each.known[0]) for each in said] == [False] * (RULES.dwell - 1) + [True] * (11 - RULES.dwell)
-    assert said[0].reason[0] is Reason.LEARNING
-    assert regimes(said)[-1] == Regime.BAD
+@pytest.mark.parametrize("dwell", [1, 5, 12])
+def test_a_group_has_no_regime_before_it_is_known_and_its_first_is_no_change(dwell):
+    said = told([0.5] * 20, replace(RULES, dwell=dwell))
+    unknown = max(dwell, RULES.detector.learning) - 1
+    assert [bool(each.known[0]) for each in said] == [False] * unknown + [True] * (20 - unknown)
+    assert [each.reason[0] for each in said[: unknown + 1]] == [Reason.LEARNING] * unknown + [
+        Reason.THRESHOLD_PASSED
+    ]
+    assert set(regimes(said)[unknown:]) == {Regime.BAD}
     assert not said[-1].changes.any()
     assert not any(each.moved.any() for each in said)
+
+
+@pytest.mark.parametrize("at", range(12))
+@pytest.mark.parametrize(("before", "after"), [(0.05, 0.6), (0.0, 0.6), (0.05, 0.32), (1.0, 0.6)])
+def test_a_new_group_that_is_badly_served_is_told_as_nothing_else(before, after, at):
+    """However little was known of it when that began: its first interval may be anything."""
+    said = told([before] * at + [after] * (30 - at))[at:]
+    assert {int(each.regime[0]) for each in said if each.known[0]} == {Regime.BAD}
+
+
+@pytest.mark.parametrize("at", range(RULES.detector.learning))
+@pytest.mark.parametrize(("before", "after"), [(0.6, 0.02), (1.0, 0.05), (0.0, 0.05), (0.6, 0.0)])
+def test_a_new_group_that_is_well_served_is_told_as_nothing_else(before, after, at):
+    said = told([before] * at + [after] * (30 - at))
+    assert {int(each.regime[0]) for each in said if each.known[0]} == {Regime.GOOD}
+    assert not said[-1].changes.any()
+
+
+@pytest.mark.parametrize("sessions", [30, 100, 1000])
+def test_a_new_group_that_is_badly_served_is_told_so_however_it_varies(sessions):
+    """500 groups around .6, as low as .45 by common causes; in the first interval it may look better than it is."""
+    groups, share = 500, 0.9
+    rng = np.random.default_rng(sessions)
+    monitor, wander, keep = RegimeMonitor(RULES), 0.25 * rng.standard_normal(groups), np.exp(-1 / 20)
+    for now in range(30):
+        pow_ = np.maximum(0.6 * np.exp(wander), 0.45) * (rng.random(groups) if now == 0 else 1)
+        drawn = rng.binomial(sessions, np.minimum(pow_ / share, 1)) / sessions * share
+        said = monitor.close(Interval(drawn, drawn * share, np.full(groups, float(sessions)), 60.0 * (now + 1)))
+        assert (said.regime[said.known] == Regime.BAD).all()
+        wander = keep * wander + 0.25 * np.sqrt(1 - keep**2) * rng.standard_normal(groups)
+    assert said.known.all()
 
 
 def test_a_group_that_was_away_for_long_begins_anew():

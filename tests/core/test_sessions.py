@@ -35,7 +35,7 @@ def test_reports_count_in_the_order_of_their_seq_and_once() -> None:
     assert admitted.row.tolist() == [0, 0, 1]
     assert admitted.position.tolist() == [2, 0, 1]
     assert admitted.first.tolist() == [True, False, True]
-    assert admitted.last.tolist() == [False, True, True]
+    assert admitted.last.tolist() == [1, 2]
     assert admitted.duplicates == 2
     assert admit(table, ("a", 5), ("a", 3), ("a", 6)).position.tolist() == [2]
 

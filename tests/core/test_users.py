@@ -43,7 +43,8 @@ class Audience:
         size = len(names)
         admitted = self.table.admit(names, np.full(size, ABSENT_INT), np.zeros(size), np.zeros(size, np.bool_))
         self.table.join(admitted, np.array([present[name] for name in names], np.int64))
-        self.users.close(admitted.row, self.table.group[admitted.row].astype(np.int64), GROUPS)
+        groups = self.table.group[admitted.row].astype(np.int64)
+        self.users.close(admitted.row, groups, np.bincount(groups, minlength=GROUPS))
         self.group |= present
         self.judged.append({(group, name, self.times_there[name]) for name, group in present.items()})
 

@@ -99,7 +99,7 @@ def test_regimes_move_with_the_intervals_that_close() -> None:
         assert regimes is closed[at // 6]
     assert all(regimes is not None for regimes in closed)
     assert len({id(regimes) for regimes in closed}) == 20
-    assert [bool(regimes.known[0]) for regimes in closed if regimes][:3] == [False, True, True]
+    assert [bool(regimes.known[0]) for regimes in closed if regimes] == [False] * 7 + [True] * 13
     levels = [int(regimes.regime[0]) for regimes in closed if regimes]
     assert levels[:13] == [Regime.GOOD] * 10 + [Regime.BAD] * 3
     assert levels[16] == Regime.GOOD
