@@ -32,8 +32,8 @@ MOST_PIECES = 1024
 """Of one call."""
 
 QUEUE = 128 * 1024
-"""Bytes that wait in the socket, by the kernel's count twice that. They are read while they are in the processor's
-cache, which halves the time; the megabytes that the kernel would allow are not."""
+"""Bytes that wait in the socket, by the kernel's count twice that. It takes half the time that it takes with the
+megabytes which the kernel would allow, presumably as what is read is still in the processor's cache."""
 
 _SO_BUF_LOCK = 72
 """Linux 5.14: 0 lets the kernel choose the queue's length again, for those who are far away."""

@@ -21,7 +21,7 @@ from qoemon import wiring
 from qoemon.config import Config
 from qoemon.core.pipeline import Pipeline
 from qoemon.core.split import shard_of
-from qoemon.state.store import Kept
+from qoemon.kept import Kept
 from qoemon.view import view
 from tests.parts import Daemon, Mosquitto, unused_port
 

@@ -139,12 +139,14 @@ def test_a_socket_is_left_as_the_event_loop_needs_it() -> None:
         near, _ = listening.accept()
     with near, far:
         near.setblocking(False)
-        sent = pour._send(near.dup(), LARGE)
-        assert 0 < sent < LENGTH
+        assert 0 < pour._send(near.dup(), LARGE) < LENGTH
         with pytest.raises(BlockingIOError):
-            while True:
-                near.send(LARGE[0])
-        assert near.getsockopt(socket.SOL_SOCKET, pour._SO_BUF_LOCK) == 0, "its queue can grow no more"
+            near.sendall(b"".join(LARGE))
+        try:
+            chosen = near.getsockopt(socket.SOL_SOCKET, pour._SO_BUF_LOCK)
+        except OSError:
+            pytest.skip("needs Linux 5.14")
+        assert chosen == 0, "its queue can grow no more"
 
 
 async def test_those_that_do_not_read_hold_up_nobody(sent: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,10 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.publish import single
 
 from qoemon.inbox import Message
+from qoemon.kept import Kept
 from qoemon.state.directory import StateError
 from qoemon.state.keeper import Keeper
-from qoemon.state.store import VERSION, CorruptError, Durability, Kept, Store
+from qoemon.state.store import VERSION, CorruptError, Durability, Store
 from tests.parts import Daemon as Process
 from tests.parts import Nats
 from tests.parts import until as eventually

@@ -23,6 +23,7 @@ from qoemon.core.visible import visible
 
 TOPICS_REMEMBERED = 65_536
 AT_ONCE = 4096
+"""Reports that become columns together: while they are in the processor's cache, and enough to work on columns."""
 SHOWN = 100
 """Bytes of a rejected payload that a sample shows."""
 
@@ -185,10 +186,7 @@ def _reason(error: Exception) -> Reject:
 
 
 class _Gather:
-    """The reports of a batch as they are found, each with its route and arrival.
-
-    They become columns AT_ONCE at a time, while the last of them are still in the processor's cache.
-    """
+    """The reports of a batch as they are found, each with its route and arrival; columns as they pile up."""
 
     def __init__(self, measures: list[str]) -> None:
         self._measures = measures

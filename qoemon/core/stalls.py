@@ -255,7 +255,7 @@ def _total(slices: NDArray[np.int32]) -> Ints:
     """(S, N) summed to (N,)."""
     # In their own type it takes two thirds of the time, where it can't overflow.
     narrow = slices.max(initial=0) <= np.iinfo(np.int32).max // len(slices)
-    return slices.sum(axis=0, dtype=np.int32 if narrow else np.int64).astype(np.int64)
+    return np.asarray(slices.sum(axis=0, dtype=np.int32 if narrow else np.int64), np.int64)
 
 
 def _carried(told: Ints, known: Ints, first: Flags) -> Ints:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.batch import Flags
 from qoemon.core.conditions import Numbers
 from qoemon.core.histogram import Ints, grown
 from qoemon.core.sessions import NO_GROUP, ROWS_AT_ONCE, SessionTable, widened
@@ -90,16 +89,20 @@ class Users:
         """Count these sessions in the present interval, and no more where they were before."""
         home = self._home[rows]
         again = home == group
-        at_home = rows[again]
-        self._forget(self._judged_in[at_home], group[again])
-        self._judged_in[at_home] = self._closed
         if again.all():
+            self._stay(rows, group)
             return
+        self._stay(rows[again], group[again])
         fresh = (home == NO_GROUP) & (np.diff(rows, prepend=row_before) != 0)
         self._home[rows[fresh]], self._judged_in[rows[fresh]] = group[fresh], self._closed
         abroad = ~(fresh | again)
         for row, place in zip(rows[abroad].tolist(), group[abroad].tolist(), strict=True):
             self._visit(row, place)
+
+    def _stay(self, rows: Numbers, group: Numbers) -> None:
+        """These are judged at home again."""
+        self._forget(self._judged_in[rows], group)
+        self._judged_in[rows] = self._closed
 
     def _visit(self, row: int, group: int) -> None:
         groups = self._abroad.setdefault(row, {})
@@ -110,11 +113,15 @@ class Users:
     def _forget(self, interval: Numbers, group: Numbers) -> None:
         """Take sessions off the intervals in which they were counted before, as far as those are still held."""
         # The present interval is not appended yet: the one before it is the last.
-        age = self._closed - interval
-        held = age <= len(self._newest)
-        for ago in np.flatnonzero(np.bincount(age[held])).tolist():
-            counts = self._newest[-ago]
-            counts -= np.bincount(group[age == ago], minlength=len(counts))
+        age, left = self._closed - interval, len(interval)
+        for ago in range(1, len(self._newest) + 1):
+            there = age == ago
+            if number := int(np.count_nonzero(there)):
+                counted = group if number == len(group) else group[there]
+                self._newest[-ago] -= np.bincount(counted, minlength=len(self._newest[-ago]))
+                left -= number
+            if not left:  # nearly all were there in the interval before
+                return
 
     def _grow(self) -> None:
         """Columns for every row of the table; new ones have no home."""

@@ -12,7 +12,8 @@ import msgspec
 
 from qoemon.core.fingerprint import StateError as MisfitError
 from qoemon.core.line import Line
-from qoemon.state.store import CorruptError, Kept, State, Store
+from qoemon.kept import Kept
+from qoemon.state.store import CorruptError, State, Store
 
 LOG = logging.getLogger("qoemon.state")
 

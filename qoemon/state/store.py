@@ -14,13 +14,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.inbox import Message
+from qoemon.kept import Kept, framed, unframed
 from qoemon.state.directory import StateError, locked
 
 LOG = logging.getLogger("qoemon.state")
@@ -51,19 +52,10 @@ class Durability(StrEnum):
 _SYNCHRONOUS = {Durability.PROCESS: "NORMAL", Durability.POWER: "FULL"}
 
 
-class Kept(NamedTuple):
-    """A message as the journal has it."""
-
-    topic: str
-    payload: bytes
-    arrival_s: float
-
-
 class CorruptError(Exception):
     """What was stored cannot be read."""
 
 
-_FRAME = msgspec.msgpack.Decoder(list[Kept])
 State = Mapping[str, NDArray[Any]]
 
 
@@ -92,7 +84,7 @@ class Store:
 
     def append(self, messages: Sequence[Message]) -> None:
         """Commit messages to the journal; OSError if they could not be."""
-        frame = msgspec.msgpack.encode([message[:3] for message in messages])
+        frame = framed(messages)
         if self.journal_bytes + len(frame) > 2 * self.journal_limit:
             raise OSError(f"the journal holds {self.journal_bytes:,} bytes, and no checkpoint could be written")
         self._execute("INSERT INTO journal (messages) VALUES (?)", frame)
@@ -123,7 +115,7 @@ class Store:
         """The messages that the checkpoint does not cover, in order; CorruptError if one cannot be read."""
         try:
             for (frame,) in self._database.execute("SELECT messages FROM journal ORDER BY id"):
-                yield from _FRAME.decode(frame)
+                yield from unframed(frame)
         except (sqlite3.DatabaseError, msgspec.MsgspecError) as error:
             raise CorruptError(f"the journal cannot be read: {error}") from None
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from qoemon.core.split import Splitter
 from qoemon.inbox import Message
-from qoemon.state.store import Kept
+from qoemon.kept import Kept, framed
 from qoemon.workers.channel import packed
 from qoemon.workers.words import Take
 
@@ -45,7 +45,7 @@ class Router:
             for shard, payload in self._splitter.split(message.payload):
                 parts.setdefault(shard, []).append(Kept(message.topic, payload, message.arrival_s))
         self._number += 1
-        takes = {worker: packed(Take(self._number, some)) for worker, some in parts.items()}
+        takes = {worker: packed(Take(self._number, framed(some))) for worker, some in parts.items()}
         return Routed(self._number, messages, takes)
 
     def hand_out(self, routed: Routed, take: Callable[[int, int, bytes], object]) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qoemon.config import Config
 from qoemon.core.groups import Labels
 from qoemon.core.share import Share
 from qoemon.intake import Intake
-from qoemon.state.store import Kept
 from qoemon.workers.thin import ThinTally
 
 
@@ -31,10 +30,10 @@ class Begin:
 
 @dataclass(frozen=True)
 class Take:
-    """Messages, or the parts of them that are this worker's; number grows, and comes back in Safe."""
+    """Messages, or the parts of them that are this worker's, framed; number grows, and comes back in Safe."""
 
     number: int
-    messages: Sequence[Kept]
+    frame: bytes
 
 
 @dataclass(frozen=True)

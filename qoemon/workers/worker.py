@@ -23,6 +23,7 @@ from qoemon.core.share import ShardLine, Share
 from qoemon.evaluate import LOOK_S
 from qoemon.inbox import Inbox, Message
 from qoemon.ingest import Ingest, IngestState
+from qoemon.kept import unframed
 from qoemon.shard import Shard, Source
 from qoemon.state.store import Store
 from qoemon.workers.channel import Channel, ChannelError, packed
@@ -120,9 +121,9 @@ class Worker:
 
     async def _do(self, word: Any) -> None:
         match word:
-            case Take(number, messages):
-                for message in messages:
-                    self._inbox.put(Message(*message, 1, number, 0))
+            case Take(number, frame):
+                for topic, payload, arrival_s in unframed(frame):
+                    self._inbox.put(Message(topic, payload, arrival_s, 1, number, 0))
                 await self._shard.take_in()
             case Tick(tick_s, offset_s):
                 self._offset_s = offset_s

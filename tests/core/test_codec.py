@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qoemon.core.batch import Batch
 from qoemon.core.codec import Codec, Decoded
 from qoemon.core.monitor import Monitor
 from qoemon.core.plan import Plan
@@ -397,6 +398,11 @@ almost = st.fixed_dictionaries(
     },
 )
 
+SOUND = st.fixed_dictionaries(
+    {"session": st.sampled_from("abc"), "response_s": st.lists(st.floats(0, 9), max_size=3)},
+    optional={"seq": st.integers(0, 9), "play_s": st.floats(0, 99), "labels": st.just({"region": "eu"})},
+)
+
 
 def encodable(document: object) -> bool:
     """MessagePack has integers of 64 bits only."""
@@ -420,6 +426,32 @@ def test_each_report_of_an_array_is_taken_or_counted_once(arrays: list[list[Any]
             decoded.append(decode(Message("qoe/v1/web/eu", msgspec.msgpack.encode(reports))))
             assert accounted(decoded[-1], len(reports))
     apply_somewhere(decoded)
+
+
+@FEW
+@given(st.lists(st.lists(st.one_of(almost, SOUND), max_size=6), min_size=1, max_size=4), st.integers(1, 8))
+def test_columns_are_the_same_however_many_reports_they_are_made_of(arrays: list[list[Any]], at_once: int) -> None:
+    """Also where a border falls between good and bad ones, and between response times."""
+    texts = [json.dumps(reports) for reports in arrays]
+    messages = [
+        Message(f"qoe/v1/{'video' if number % 2 else 'web'}/r{number}", text.encode(), T0 + number)
+        for number, text in enumerate(texts)
+    ]
+    whole = decode(*messages)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qoemon.core.codec.AT_ONCE", at_once)
+        parts = decode(*messages)
+    assert (parts.rejected, parts.sample) == (whole.rejected, whole.sample)
+    assert same_columns(parts.batch, whole.batch)
+
+
+def same_columns(one: Batch, other: Batch) -> bool:
+    """Whether two batches are equal bit for bit."""
+    columns = [{**vars(batch), **batch.measures} for batch in (one, other)]
+    told = [{name: getattr(c, "tobytes", lambda c=c: c)() for name, c in each.items()} for each in columns]
+    types = [{name: getattr(column, "dtype", None) for name, column in each.items()} for each in columns]
+    assert told[0].pop("measures").keys() == told[1].pop("measures").keys()
+    return told[0] == told[1] and types[0] == types[1]
 
 
 def apply_somewhere(decoded: Iterable[Decoded]) -> None:

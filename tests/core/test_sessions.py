@@ -40,6 +40,32 @@ def test_reports_count_in_the_order_of_their_seq_and_once() -> None:
     assert admit(table, ("a", 5), ("a", 3), ("a", 6)).position.tolist() == [2]
 
 
+def test_reports_of_any_order_come_by_session_then_seq_then_arrival() -> None:
+    """And those of sessions for which there is no room come not at all."""
+    rng = np.random.default_rng(1)
+    for size in (1, 2, 7, 100):
+        names, seq = rng.integers(0, 40, size).tolist(), rng.integers(0, 5, size).tolist()
+        admitted = admit(SessionTable(30), *((f"{name}", each) for name, each in zip(names, seq, strict=True)))
+        rows = {name: row for row, name in enumerate(list(dict.fromkeys(names))[:30])}
+        sort = sorted((rows[name], seq[i], i) for i, name in enumerate(names) if name in rows)
+        kept = [each for number, each in enumerate(sort) if not number or each[:2] != sort[number - 1][:2]]
+        assert list(zip(admitted.row.tolist(), admitted.position.tolist(), strict=True)) == [
+            (row, i) for row, _, i in kept
+        ]
+        assert admitted.refused == size - len(sort)
+        assert admitted.duplicates == len(sort) - len(kept)
+
+
+def test_before_a_report_comes_the_one_before_of_its_session() -> None:
+    table = SessionTable(10)
+    admit(table, ("a", 1), at_s=3)
+    times_s = np.array([30.0, 10.0, 20.0])
+    admitted = table.admit(["a", "a", "b"], np.array([3, 2, 1]), times_s, np.zeros(3, np.bool_))
+    assert admitted.position.tolist() == [1, 0, 2]
+    assert admitted.before_s.tolist()[:2] == [3, 10]
+    assert np.isnan(admitted.before_s[2])
+
+
 def test_reports_without_seq_always_count() -> None:
     table = SessionTable(10)
     admit(table, ("a", 7))

@@ -232,3 +232,14 @@ def test_absurd_cumulative_counters_are_differences_like_others(monitor: Monitor
     heard(monitor, 2, stalls=0, stall_ms=0, play_ms=0)
     heard(monitor, 3, stalls=10**9, stall_ms=10**12, play_ms=10**12)
     assert base(monitor, T0 + 10) == one(10**9, 10**12, 10**12)
+
+
+def test_slices_add_up_to_more_than_a_slice_may_hold() -> None:
+    """A client that claims years a tick is cut to what a slice holds, in each slice; the sum is exact."""
+    monitor = Monitor(plan(DELTAS))
+    for tick in range(6):
+        heard(monitor, 10 * tick + 5, play_ms=2**31, stalls=1, stall_ms=(2**30 - 7) // 6)
+    most = 2**30  # see MOST
+    assert base(monitor, T0 + 60) == one(6, 6 * ((2**30 - 7) // 6), 6 * most)
+    (tally,) = monitor.tallies(T0 + 60)
+    assert levels(tally, 60) == Counter({(EU, level_of(6, 6 * ((2**30 - 7) // 6), 6 * most)): 1})
