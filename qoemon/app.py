@@ -124,7 +124,7 @@ class Daemon:
         if directory is None:
             LOG.warning("nothing survives a restart: state.dir is not set, or state.durability is none")
         if config.workers > 1:
-            return Crew(config, directory)
+            return Crew(config)
         return Alone(config, None if directory is None else wiring.store(config, directory))
 
     async def _serving(self) -> Serving:

@@ -87,7 +87,7 @@ def test_services_change_while_it_runs_and_the_others_keep_their_windows(tmp_pat
             }
         )
         daemon.reload()
-        daemon.logged("judged otherwise than before, so windows and sessions begin anew: web, live")
+        daemon.logged("judged otherwise than before, so windows and sessions begin anew: web\n")
         daemon.logged("reloaded; changed: services")
         until(lambda: len(daemon.snapshot()["services"]) == 3, daemon.log.read_text)
         assert observed(daemon, "video") == 1

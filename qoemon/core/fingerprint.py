@@ -28,7 +28,7 @@ def fingerprint(plan: Plan) -> dict[str, Any]:
 
 
 def begin_anew(meta: Mapping[str, Any], plan: Plan) -> tuple[str, ...]:
-    """The services of which nothing can be taken over, as they are judged otherwise than they were.
+    """The services of which nothing can be taken over, as they are judged otherwise than they were; new ones apart.
 
     meta    of the dump: its `version`, and `plan`, the fingerprint of that time
     raises  StateError if nothing at all can be taken over
@@ -38,7 +38,7 @@ def begin_anew(meta: Mapping[str, Any], plan: Plan) -> tuple[str, ...]:
     was, now = meta["plan"], fingerprint(plan)
     if differ := [key for key in ("labels", "timing") if was.get(key) != now[key]]:
         raise StateError(f"the state was dumped under another configuration: {' and '.join(differ)} differ")
-    return tuple(name for name, judging in now["services"].items() if was["services"].get(name) != judging)
+    return tuple(name for name, judging in now["services"].items() if was["services"].get(name, judging) != judging)
 
 
 def _judging(service: Service) -> list[Any]:

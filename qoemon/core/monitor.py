@@ -101,7 +101,7 @@ class Monitor:
         self._tick = meta["tick"]
         for monitor in self._services:
             name = monitor.service.name
-            if name in anew:
+            if name in anew or name not in meta["groups"]:
                 monitor.begin(self._tick or 0)
                 continue
             groups = tuple(tuple(labels) for labels in meta["groups"][name])

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from qoemon.core.groups import Groups
 from qoemon.core.line import Line
+from qoemon.core.merge import Merger
 from qoemon.core.report import Reject
 from qoemon.core.tally import Event, Tally
 
@@ -25,6 +31,35 @@ class Share:
     events: Mapping[Event, int]
     rejected: Mapping[Reject, int]
     sessions: int
+
+
+def counted(share: Share) -> Share:
+    """What stays of a shard that has lost its sessions: what it has counted up to now, and nothing of today."""
+    return replace(share, tallies=tuple(map(_counted, share.tallies)), sessions=0)
+
+
+def both(one: Share, other: Share) -> Share:
+    """Two of them as one, at the tick of the second."""
+    tallies = zip(one.tallies, other.tallies, strict=True)
+    return Share(
+        time_s=other.time_s,
+        tallies=tuple(Merger(Groups(0, sys.maxsize)).merge(pair) for pair in tallies),
+        events=Counter(one.events) + Counter(other.events),
+        rejected=Counter(one.rejected) + Counter(other.rejected),
+        sessions=one.sessions + other.sessions,
+    )
+
+
+def _counted(tally: Tally) -> Tally:
+    return replace(
+        tally,
+        windows={length: np.zeros_like(counts) for length, counts in tally.windows.items()},
+        users={length: np.zeros_like(users) for length, users in tally.users.items()},
+        qos=np.zeros_like(tally.qos),
+        active_sessions=np.zeros_like(tally.active_sessions),
+        open_stalls=np.zeros_like(tally.open_stalls),
+        oldest_stall_s=np.zeros_like(tally.oldest_stall_s),
+    )
 
 
 class ShardLine(Line[Share]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from qoemon.core.plan import Plan
 from qoemon.core.regime import RegimeRules
 from qoemon.core.report import Reject
 from qoemon.core.service import State
-from qoemon.core.share import Share
+from qoemon.core.share import Share, both, counted
 from qoemon.core.tally import Event
 from qoemon.core.watch import Watch
 
@@ -37,14 +38,24 @@ class Union:
         }
         self.rejected: Counter[Reject] = Counter()
         """Reports that could not be taken, by all shards, as of the newest tick."""
+        self._newest: dict[int, Share] = {}
+        self._lost: list[Share] = []
+        """One that stands for all shards that have lost their sessions, if there are any."""
 
     @property
     def full(self) -> Mapping[str, tuple[Labels, ...]]:
         """The groups of each service that has room for no more: all shards have to pool what is beyond them."""
         return {name: merger.groups.all for name, merger in self._mergers.items() if merger.groups.full}
 
-    def tick(self, shares: Sequence[Share]) -> Ticked:
-        """What all of them come to; one share of each shard, of the same tick."""
+    def lose(self, shard: int) -> None:
+        """A shard has lost its sessions and begins anew: what it had counted goes on being counted."""
+        share = self._newest.pop(shard, None)
+        if share is not None:
+            self._lost = [reduce(both, [*self._lost, counted(share)])]
+
+    def tick(self, newest: Sequence[Share]) -> Ticked:
+        """What all of them come to; one share of each shard, in order, of the same tick."""
+        self._newest, shares = dict(enumerate(newest)), [*newest, *self._lost]
         by_service = zip(*(share.tallies for share in shares), strict=True)
         tallies = [self._mergers[some[0].service].merge(some) for some in by_service]
         self.rejected = _sum([share.rejected for share in shares])
@@ -52,6 +63,11 @@ class Union:
         sessions = sum(share.sessions for share in shares)
         snapshot = self._judge.snapshot(tallies, time_s=shares[0].time_s, events=events, sessions=sessions)
         return Ticked(snapshot, self._watch.see(snapshot))
+
+    def inherit(self, before: Union) -> None:
+        """Go on with what the Union before this one held, as far as that fits; StateError if nothing does."""
+        if not self.load(before.dump()):
+            self._newest, self._lost, self.rejected = before._newest, before._lost, before.rejected
 
     def dump(self) -> State:
         """What a restart needs beside the shards' own dumps, as arrays by name."""
@@ -71,7 +87,7 @@ class Union:
         meta = json.loads(state["meta"].tobytes())
         anew = begin_anew(meta, self._plan)
         for name, merger in self._mergers.items():
-            if name not in anew:
+            if name not in anew and name in meta["groups"]:
                 merger.groups.load(tuple(tuple(labels) for labels in meta["groups"][name]))
         self._watch.load(part("watch/", state), anew)
         return anew

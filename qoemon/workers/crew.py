@@ -43,12 +43,14 @@ LOG = logging.getLogger("qoemon.workers")
 class Crew:
     """As many workers as configured, with what they need of the parent.
 
-    directory  where state is kept: the parent's own (alerts, regimes, what is not told yet) and that of each worker
-    raises     StateError if it cannot be used
+    Where state is kept, the parent has its own (alerts, regimes, what is not told yet), and each worker.
+
+    raises   StateError if that place cannot be used
     """
 
-    def __init__(self, config: Config, directory: Path | None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, config: Config, clock: Callable[[], float] = time.time) -> None:
         self._config, self._clock = config, clock
+        directory = wiring.state_directory(config)
         self._union = wiring.union(config)
         self._lock = None if directory is None else locked(directory)
         self._store = None if directory is None else _store(config, directory)
@@ -59,7 +61,7 @@ class Crew:
         self._ingest = Ingest(wiring.broker(config), self._inbox) if self._routed else None
         self._router = Router(Splitter(config.workers, wiring.plan(config).limits), self._safe)
         self._hands = [
-            Hand(number, lambda number=number: self._begin(number), self._router.safe_with)  # type: ignore[misc]
+            Hand(number, lambda number=number: self._begin(number), self._router.safe_with, self._lost)  # type: ignore[misc]
             for number in range(config.workers)
         ]
         self.also: Callable[[], State] = dict
@@ -182,6 +184,11 @@ class Crew:
     def _begin(self, number: int) -> Begin:
         return Begin(self._config, number, len(self._hands), self._routed, self._offset_s)
 
+    def _lost(self, number: int) -> None:
+        """Without a store, a worker that has ended begins with nothing: what it has counted must not go back."""
+        if self._store is None:
+            self._union.lose(number)
+
     def _safe(self, messages: Sequence[Message]) -> None:
         self._inbox.release(messages)
         if self._ingest is not None:
@@ -234,5 +241,5 @@ def _loaded(config: Config, state: State) -> Union:
 def _taken_over(config: Config, before: Union) -> Union:
     """In the thread: the Union after this one; StateError if it can take over nothing."""
     union = wiring.union(config)
-    union.load(before.dump())
+    union.inherit(before)
     return union

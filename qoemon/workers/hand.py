@@ -61,10 +61,17 @@ class Hand:
 
     begin  what it is told first, each time
     safe   told when the takes up to a number are safe
+    lost   told when it has ended without having been asked to
     """
 
-    def __init__(self, number: int, begin: Callable[[], Begin], safe: Callable[[int, int], object]) -> None:
-        self._number, self._begin, self._safe = number, begin, safe
+    def __init__(
+        self,
+        number: int,
+        begin: Callable[[], Begin],
+        safe: Callable[[int, int], object],
+        lost: Callable[[int], object],
+    ) -> None:
+        self._number, self._begin, self._safe, self._lost = number, begin, safe, lost
         self._channel: Channel | None = None
         self._process: Process | None = None
         self._doing = "is being started"
@@ -114,6 +121,7 @@ class Hand:
                 break
             self._failures = 0 if time.monotonic() - began_s >= STEADY_S else self._failures + 1
             self._restarts += 1
+            self._lost(self._number)
             pause_s = backoff_s(self._failures, SHORTEST_S, LONGEST_S)
             LOG.error(
                 "worker %d %s: no figures until it stands again; it is started anew in %.1f s",
@@ -182,7 +190,7 @@ class Hand:
                 while True:
                     self._hear(await channel.receive(), channel)
         finally:
-            self._lost()
+            self._end()
             channel.close()
             # It has nobody to talk to any more. If it ends by itself, let it say why.
             with contextlib.suppress(TimeoutError):
@@ -224,7 +232,7 @@ class Hand:
         if self._answer is not None and not self._answer.done() and share.time_s == self._tick_s:
             self._answer.set_result(Answer(share, self._thickener))
 
-    def _lost(self) -> None:
+    def _end(self) -> None:
         """It has gone: what it told of its totals stays."""
         self.up, self._channel, self._doing = False, None, "has ended and is being started anew"
         self._later = []

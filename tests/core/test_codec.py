@@ -445,6 +445,17 @@ def test_columns_are_the_same_however_many_reports_they_are_made_of(arrays: list
     assert same_columns(parts.batch, whole.batch)
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_the_sample_is_the_first_out_of_range(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many reports become columns together."""
+    monkeypatch.setattr("qoemon.core.codec.AT_ONCE", at_once)
+    seqs = (1, -5, 2, 3, -7)
+    decoded = decode(*[Message(TOPIC, payload(GOOD | {"seq": seq}, "json")) for seq in seqs])
+    assert only(decoded, OUT_OF_RANGE, 2)
+    assert '"seq":-5' in decoded.sample[OUT_OF_RANGE]
+    assert decoded.batch.seq.tolist() == [1, 2, 3]
+
+
 def same_columns(one: Batch, other: Batch) -> bool:
     """Whether two batches are equal bit for bit."""
     columns = [{**vars(batch), **batch.measures} for batch in (one, other)]
