@@ -37,6 +37,7 @@ TROUBLE = (
     "messages_dropped",
     "messages_withheld",
     "tick_skipped",
+    "worker_restarts",
     "mqtt_connect_failures",
     "mqtt_disconnects",
 )
@@ -78,8 +79,8 @@ def _taken_in() -> list[Panel]:
     )
     trouble = About(
         "What should stand still",
-        "Reports left out or pooled, messages lost, ticks skipped, connections lost. docs/operations.md says what "
-        "to do about each.",
+        "Reports left out or pooled, messages lost, ticks skipped, workers ended, connections lost. "
+        "docs/operations.md says what to do about each.",
         PER_SECOND,
         8,
     )
@@ -95,7 +96,7 @@ def _in_time() -> list[Panel]:
     lag = About(
         "Lag",
         "How late ticks began, and how long the event loop was held up. More than a tick's length: the machine is "
-        "too busy; give it a core, or share the topics among several daemons.",
+        "too busy; give it a core, or more workers.",
         SECONDS,
         6,
     )
@@ -147,14 +148,14 @@ def _in_time() -> list[Panel]:
 def _resources() -> list[Panel]:
     memory = About(
         "Memory",
-        "Memory of the process, and payload that waits. It grows with sessions; if it grows alone, that is a "
+        "Memory of the process and of its workers, and payload that waits. It grows with sessions; if it grows alone, that is a "
         "mistake in qoemon: report it.",
         BYTES,
         8,
     )
     cpu = About(
         "CPU",
-        "Share of one core. Evaluation uses one core; near 1, share the topics among several daemons.",
+        "Share of one core, of the daemon and of each worker. If one stays near 1, more workers: docs/workers.md.",
         SHARE,
         8,
     )
@@ -168,9 +169,19 @@ def _resources() -> list[Panel]:
     return [
         curves(
             memory,
-            [_gauge("process_resident_memory_bytes", "process"), _gauge("qoemon_inbox_bytes", "waiting payload")],
+            [
+                _gauge("process_resident_memory_bytes", "process"),
+                _gauge("qoemon_worker_memory_bytes", "worker {{worker}}"),
+                _gauge("qoemon_inbox_bytes", "waiting payload"),
+            ],
         ),
-        curves(cpu, [_rate("process_cpu_seconds_total", "CPU")]),
+        curves(
+            cpu,
+            [
+                _rate("process_cpu_seconds_total", "process"),
+                _rate("qoemon_worker_cpu_seconds_total", "worker {{worker}}"),
+            ],
+        ),
         curves(held, [_gauge("qoemon_sessions", "sessions"), _gauge("qoemon_groups", "groups")]),
     ]
 

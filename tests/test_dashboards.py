@@ -28,6 +28,7 @@ from qoemon.export import IDLE, Exporter
 from qoemon.inbox import Message
 from qoemon.ingest import IngestState
 from qoemon.intake import Intake
+from qoemon.workers.state import WorkerState
 from qoemon.simulate import Phase, Population, Scenario
 from tests.parts import ROOT, Prometheus, get, parsed, program
 
@@ -127,6 +128,8 @@ def ticks() -> Iterator[tuple[int, str]]:
         receiver = ReceiverState("webhook", sent=messages // 999, failed=1, dropped=0, queue=2, last_error=None)
         ingest = IngestState(connected=True, subscribed=True, messages_total=messages)
         vitals = replace(IDLE, intake=Intake(ingest), receivers=(receiver,))
+        worker = WorkerState(up=True, restarts=1, cpu_s=messages * 1e-5, memory=2**27, reports=messages)
+        vitals = replace(vitals, workers=(worker, worker))
         vitals = replace(vitals, rejected={next(iter(Reject)): messages // 100})
         yield now_s, exporter.publish(snapshot, watch.see(snapshot), vitals).metrics.decode()
         exporter.observe_tick(0.1)

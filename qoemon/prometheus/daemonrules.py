@@ -138,6 +138,24 @@ def _on_time(plan: Plan) -> Iterator[Watch]:
         "has left out ticks",
         "Figures are older than they seem. A longer sessions.tick, fewer groups, or more CPU.",
     )
+    yield Watch(
+        alert="QoemonWorkerDown",
+        severity="critical",
+        for_s=60,
+        expr="qoemon_worker_up == 0",
+        summary="worker {{ $labels.worker }} of qoemon at {{ $labels.instance }} does not come back",
+        description="Figures stand still until it does. /readyz says whether it runs its journal again, the log "
+        "why it ended. What its sessions report waits at the broker.",
+        bad={'qoemon_worker_up{worker="1"}': (0, 0)},
+        well={'qoemon_worker_up{worker="1"}': (1, 0)},
+        labels={"worker": "1"},
+    )
+    yield rising(
+        "QoemonWorkerRestarted",
+        "qoemon_worker_restarts_total",
+        "has had a worker end, and started it again",
+        "Nothing that was acknowledged is lost. The log says how it ended: killed for want of memory, for instance?",
+    )
     stale_s = max(6 * tick_s, 60)
     yield Watch(
         alert="QoemonSnapshotStale",

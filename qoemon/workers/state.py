@@ -27,9 +27,7 @@ class WorkerState:
 
 
 def worker_families(workers: Sequence[WorkerState]) -> Iterator[Metric]:
-    """Nothing where there are none."""
-    if not workers:
-        return
+    """A sample each; without workers the families are empty."""
     up = GaugeMetricFamily("qoemon_worker_up", "Whether the worker takes in reports.", labels=("worker",))
     memory = GaugeMetricFamily("qoemon_worker_memory_bytes", "Resident memory of the worker.", labels=("worker",))
     restarts = CounterMetricFamily(
