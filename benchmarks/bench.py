@@ -16,6 +16,8 @@ import msgspec
 import numpy as np
 import scipy
 
+from qoemon.process import settle
+
 KILO = 1000
 
 
@@ -104,6 +106,7 @@ def run(title: str, rows: Callable[[], Sequence[Row]]) -> None:
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     asked = parser.parse_args()
+    settle()  # As the processes of the daemon are.
     print(f"{title}\n{machine()}", flush=True)
     measured = rows()
     print(table(measured))

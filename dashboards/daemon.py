@@ -148,8 +148,8 @@ def _in_time() -> list[Panel]:
 def _resources() -> list[Panel]:
     memory = About(
         "Memory",
-        "Memory of the process and of its workers, and payload that waits. It grows with sessions; if it grows alone, that is a "
-        "mistake in qoemon: report it.",
+        "Memory of the process and its workers, and payload that waits. It grows with sessions; if it grows alone, "
+        "that is a mistake in qoemon: report it.",
         BYTES,
         8,
     )

@@ -8,12 +8,11 @@ import ipaddress
 import logging
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from qoemon import systemd, wiring
+from qoemon import process, systemd, wiring
 from qoemon.alerting.notifier import Notifier
 from qoemon.alerting.receivers import receivers
 from qoemon.alone import Alone
@@ -28,9 +27,6 @@ from qoemon.work import Work
 from qoemon.workers.crew import Crew
 
 LOG = logging.getLogger("qoemon")
-
-
-SWITCH_S = 0.0005
 
 
 class ListenError(Exception):
@@ -200,9 +196,7 @@ def _name(host: str) -> str:
 
 async def run(config: Config, path: Path | None = None) -> None:
     """Be a daemon until SIGTERM or SIGINT; on SIGHUP take over what has changed in the file at path."""
-    # The event loop waits this long for its turn when the evaluation computes; Python's 5 ms add up to a tenth of a
-    # second at 20,000 messages/s.
-    sys.setswitchinterval(SWITCH_S)
+    process.settle()
     with cancelled_by_signals():
         daemon = Daemon(config)
         async with daemon.running():

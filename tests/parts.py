@@ -6,6 +6,7 @@ its log.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -432,6 +433,18 @@ class Daemon(Part):
         code = self._process.wait(START_S)
         self._process = None
         return code
+
+
+def children(pid: int) -> dict[int, list[str]]:
+    """The processes that this one has started, with their command lines."""
+    found = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # It has ended meanwhile.
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+            command = (status.parent / "cmdline").read_text().split("\0")
+            if parent == pid:
+                found[int(status.parent.name)] = command
+    return found
 
 
 class Answer(NamedTuple):

@@ -20,8 +20,7 @@ from qoemon.inbox import Message
 from qoemon.ingest import Ingest
 from qoemon.publish import Publisher
 from qoemon.workers.crew import Crew
-from tests.parts import parsed
-from tests.test_workers import children
+from tests.parts import children, parsed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

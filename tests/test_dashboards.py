@@ -28,8 +28,8 @@ from qoemon.export import IDLE, Exporter
 from qoemon.inbox import Message
 from qoemon.ingest import IngestState
 from qoemon.intake import Intake
-from qoemon.workers.state import WorkerState
 from qoemon.simulate import Phase, Population, Scenario
+from qoemon.workers.state import WorkerState
 from tests.parts import ROOT, Prometheus, get, parsed, program
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.parts import until
+from tests.parts import children, until
 from tests.stream import ROUNDS, disturbed
 
 if TYPE_CHECKING:
@@ -26,18 +26,6 @@ SHARDED: dict[str, Any] = {
     "mqtt": {"topics": ["qoe/v1/{service}/{region}/{cdn}/{shard}"], "shards": 5},
 }
 DIVIDED = pytest.mark.parametrize("divided", [ROUTED, SHARDED], ids=["routed", "sharded"])
-
-
-def children(pid: int) -> dict[int, list[str]]:
-    """The processes that this one has started, with their command lines."""
-    found = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # It has ended meanwhile.
-            parent = int(status.read_text().rpartition(")")[2].split()[1])
-            command = (status.parent / "cmdline").read_text().split("\0")
-            if parent == pid:
-                found[int(status.parent.name)] = command
-    return found
 
 
 def workers(daemon: Daemon) -> list[int]:

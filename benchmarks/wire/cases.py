@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import core
 from benchmarks.bench import Row
 from benchmarks.wire import cpu
+from benchmarks.wire.divided import PIECES, WAYS, measure, pieces
 from benchmarks.wire.load import Generator, ceiling, packets, payloads
 from benchmarks.wire.probes import answers, effects, p99
 from benchmarks.wire.receivers import MosquittoSub, MqttExporter, PrometheusMqttExporter, Qoemon, versions
@@ -181,6 +182,19 @@ def _by_size(here: Place, sessions: int, groups: int) -> float:
         return (cpu.seconds(daemon.pid) - began) / (time.monotonic() - began_s)
 
 
+def several_workers(here: Place, figures: Figures) -> None:
+    """How much they take in together, and what each process has to do for a report: who does most is the limit."""
+    broker = here.broker.port, here.broker.pid
+    for batch, reports in ((BATCH, 500_000), (1, 50_000)):
+        what = f"{batch} reports a message" if batch > 1 else "one report a message"
+        for way in WAYS:
+            load = list(pieces(reports, batch, SESSIONS, GROUPS, by_shard="shards" in way))
+            told = measure(Path(tempfile.mkdtemp(dir=here.directory)), broker, way, load, PIECES * reports)
+            figures[f"{way}, {what}: all together"].append(told.rate)
+            for process, spent_s in told.spent_s.items():
+                figures[f"{way}, {what}: {process}"].append(spent_s * MICRO)
+
+
 CASES: tuple[Callable[[Place, Figures], None], ...] = (
     generators_ceiling,
     one_report_a_message,
@@ -191,9 +205,13 @@ CASES: tuple[Callable[[Place, Figures], None], ...] = (
     ten_times_the_rate,
     ten_times_the_sessions,
     ten_times_the_groups,
+    several_workers,
 )
 
-UNITS = {"/ ": "times", "growth": "times", "CPU": "of a core", "p99": "ms", "longest": "ms", "late": "ms"}
+UNITS = {"together": "reports/s"} | dict.fromkeys(
+    (f"message: {who}" for who in ("broker", "daemon", "worker")), "us/report"
+)
+UNITS |= {"/ ": "times", "growth": "times", "CPU": "of a core", "p99": "ms", "longest": "ms", "late": "ms"}
 UNITS |= {"memory": "MiB", "share": "of it", "ceiling": "messages/s", "100 reports": "reports/s"}
 
 BARS = {

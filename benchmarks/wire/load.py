@@ -37,14 +37,15 @@ def payloads(messages: int, batch: int, sessions: int, groups: int, begin: int =
 
     begin  number of the first report: what was sent before, so that sequence numbers go on
     """
-    report = begin
+    number = begin
     for _ in range(messages):
-        told = [_report(report + place, sessions, groups) for place in range(batch)]
-        yield report // batch % groups, msgspec.json.encode(told if batch > 1 else told[0])
-        report += batch
+        told = [report(number + place, sessions, groups) for place in range(batch)]
+        yield number // batch % groups, msgspec.json.encode(told if batch > 1 else told[0])
+        number += batch
 
 
-def _report(number: int, sessions: int, groups: int) -> dict[str, object]:
+def report(number: int, sessions: int, groups: int) -> dict[str, object]:
+    """The report of this number: all sessions in turn, each a little further every time."""
     seq, session = divmod(number, sessions)
     stalls = session % 7 // 6 * seq
     return {

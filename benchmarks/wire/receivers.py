@@ -37,10 +37,18 @@ class Qoemon(Daemon):
     """The daemon, subscribed.
 
     durability  of its state; None for the default
+    topics      None for the default
     """
 
     def __init__(
-        self, directory: Path, broker_port: int, qos: int, *, durability: str | None = None, **more: Any
+        self,
+        directory: Path,
+        broker_port: int,
+        qos: int,
+        *,
+        durability: str | None = None,
+        topics: list[str] | None = None,
+        **more: Any,
     ) -> None:
         settings: dict[str, Any] = {
             "mqtt": {"host": "127.0.0.1", "port": broker_port, "client_id": f"bench-{time.time_ns()}", "qos": qos},
@@ -49,6 +57,8 @@ class Qoemon(Daemon):
             "alerts": [],
             "log": {"level": "warning"},
         }
+        if topics is not None:
+            settings["mqtt"]["topics"] = topics
         if durability is not None:
             settings["state"] = {"dir": str(directory / "state"), "durability": durability}
         super().__init__(directory, settings | more)

@@ -154,7 +154,7 @@ def _on_time(plan: Plan) -> Iterator[Watch]:
         "QoemonWorkerRestarted",
         "qoemon_worker_restarts_total",
         "has had a worker end, and started it again",
-        "Nothing that was acknowledged is lost. The log says how it ended: killed for want of memory, for instance?",
+        "Nothing that was acknowledged is lost. The log says how it ended: for want of memory, perhaps?",
     )
     stale_s = max(6 * tick_s, 60)
     yield Watch(

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 
-from qoemon.app import SWITCH_S
+from qoemon import process
 from qoemon.printable import log_to_stderr
 from qoemon.state.directory import StateError
 from qoemon.workers.channel import ChannelError, opened
@@ -21,7 +21,7 @@ def main() -> int:
     """Work until told to leave; 1 if that cannot be."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # Whoever sends them to all of us means the parent.
-    sys.setswitchinterval(SWITCH_S)
+    process.settle()
     return asyncio.run(_work(socket.socket(fileno=int(sys.argv[1]))))
 
 
