@@ -44,6 +44,7 @@ from qoemon.sections.web import WebFile
 T = TypeVar("T")
 
 HttpPort = Annotated[int, Strict(), Field(ge=0, le=65535), BeforeValidator(number)]
+Workers = Annotated[int, Strict(), Field(ge=1, le=64), BeforeValidator(number)]
 Windows = Annotated[tuple[WholeSeconds, ...], AfterValidator(lambda windows: tuple(sorted(windows)))]
 
 
@@ -146,7 +147,7 @@ class Config(Section):
     services: Services = key(
         "How each service is judged, by its name; given, they replace the defaults.", _SERVICES
     )
-    workers: Annotated[Count, Field(le=64)] = key(
+    workers: Workers = key(
         "Processes that take in reports, each with its share of the sessions; 1 is this one alone.", 1
     )
     confidence: Share = key("Of the bounds: how often such intervals contain the true figure.", 0.95)

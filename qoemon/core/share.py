@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +13,10 @@ from qoemon.core.line import Line
 from qoemon.core.merge import Merger
 from qoemon.core.report import Reject
 from qoemon.core.tally import Event, Tally
+
+
+UNBOUNDED = 2**62
+"""As many groups as come."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def both(one: Share, other: Share) -> Share:
     tallies = zip(one.tallies, other.tallies, strict=True)
     return Share(
         time_s=other.time_s,
-        tallies=tuple(Merger(Groups(0, sys.maxsize)).merge(pair) for pair in tallies),
+        tallies=tuple(Merger(Groups(0, UNBOUNDED)).merge(pair) for pair in tallies),
         events=Counter(one.events) + Counter(other.events),
         rejected=Counter(one.rejected) + Counter(other.rejected),
         sessions=one.sessions + other.sessions,

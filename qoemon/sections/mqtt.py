@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, Strict
 
 from qoemon import duration
 from qoemon.core.topic import TopicTemplate
 from qoemon.sections import naming
 from qoemon.sections.setting import (
     Broken,
-    Count,
     File,
     Host,
     Port,
@@ -24,6 +23,7 @@ from qoemon.sections.setting import (
     number,
 )
 
+Shards = Annotated[int, Strict(), Field(ge=1, le=1024), BeforeValidator(number)]
 Name = Annotated[str, Field(min_length=1)]
 
 
@@ -121,7 +121,7 @@ class Mqtt(Section):
         "Where reports are found: a template, or template and service where no level is {service}.",
         ["qoe/v1/{service}/{region}/{cdn}"],
     )
-    shards: Annotated[Count, Field(le=1024)] = key(
+    shards: Shards = key(
         "How many values the level {shard} of topics has, from 0: clients publish all of a session under one of "
         "them, and each of several workers reads its part.",
         16,

@@ -26,9 +26,9 @@ REPORT = st.fixed_dictionaries(
 )
 RUBBISH = st.one_of(
     st.none(),
-    st.integers(),
+    st.integers(-(2**63), 2**63),
     st.text(max_size=5),
-    st.fixed_dictionaries({"session": st.integers()}),
+    st.fixed_dictionaries({"session": st.integers(-(2**63), 2**63)}),
     st.fixed_dictionaries({"seq": st.integers(0, 9)}),
     st.lists(st.integers(), max_size=2),
 )
