@@ -14,7 +14,6 @@ from qoemon.core.merge import Merger
 from qoemon.core.report import Reject
 from qoemon.core.tally import Event, Tally
 
-
 UNBOUNDED = 2**62
 """As many groups as come."""
 

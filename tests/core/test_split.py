@@ -24,13 +24,15 @@ REPORT = st.fixed_dictionaries(
     {"session": st.text(min_size=1, max_size=8), "seq": st.integers(0, 9)},
     optional={"play_s": st.floats(0, 60), "more": st.text(max_size=5), "end": st.booleans()},
 )
+WHOLE = st.integers(-(2**63), 2**63)
+"""What MessagePack can write."""
 RUBBISH = st.one_of(
     st.none(),
-    st.integers(-(2**63), 2**63),
+    WHOLE,
     st.text(max_size=5),
-    st.fixed_dictionaries({"session": st.integers(-(2**63), 2**63)}),
+    st.fixed_dictionaries({"session": WHOLE}),
     st.fixed_dictionaries({"seq": st.integers(0, 9)}),
-    st.lists(st.integers(), max_size=2),
+    st.lists(WHOLE, max_size=2),
 )
 ENCODERS = {"json": lambda said: json.dumps(said).encode(), "msgpack": msgspec.msgpack.encode}
 
