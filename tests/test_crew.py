@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -265,3 +266,19 @@ async def test_another_number_of_workers_begins_anew_and_says_so(
     async with running(after):
         await after.tick(T0 + 20.1)
         assert after.metric("qoemon_sessions") == 0
+
+
+async def test_a_worker_that_cannot_be_started_is_told_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    python = sys.executable
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    bench = Bench(None)
+    task = asyncio.create_task(vars(bench.crew)["_hands"][0].run())
+    await until(lambda: "could not be started (No such file or directory)" in caplog.text)
+    assert "worker 0 is being started" in bench.crew.problems()[0]
+    monkeypatch.setattr(sys, "executable", python)
+    await until(lambda: len(bench.crew.problems()) == 1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    bench.crew.close()

@@ -180,8 +180,12 @@ class Hand:
     async def _live(self) -> str:
         """One life, from its start to its end; how it ended."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            process = self._process = await _started(theirs.fileno())
+        try:
+            with theirs:
+                process = self._process = await _started(theirs.fileno())
+        except OSError as error:
+            ours.close()
+            return f"could not be started ({error.strerror or error})"
         channel = self._channel = await opened(ours)
         self._thickener, self._asked_s = Thickener(), None
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,3 +123,17 @@ def test_a_window_that_no_shard_has_changed_is_the_same_array() -> None:
     )
     assert first.windows[300] is second.windows[300]
     assert second.windows[300] is not third.windows[300]
+
+
+def test_what_is_expected_does_not_fall_by_a_last_digit_when_shards_add_up_in_another_order() -> None:
+    monitor = Monitor(PLAN)
+    monitor.apply(responses(1_700_000_040, [1.0]), 1_700_000_040)
+    tally = monitor.tallies(1_700_000_100)[1]
+    parts = [replace(tally, expected_ratings=np.full((1, 5), share)) for share in (0.1, 0.2, 0.3)]
+    orders = [merge([parts[i] for i in order]).expected_ratings[0, 0] for order in ((0, 1, 2), (2, 1, 0))]
+    assert orders[0] > orders[1], "they differ by rounding"
+    merger = Merger(Groups(1, 9))
+    assert merger.merge(parts).expected_ratings[0, 0] == orders[0]
+    assert merger.merge(parts[::-1]).expected_ratings[0, 0] == orders[0]
+    fallen = [replace(part, expected_ratings=part.expected_ratings / 2) for part in parts]
+    assert merger.merge(fallen).expected_ratings[0, 0] == pytest.approx(0.3), "what has begun anew is told"
