@@ -282,3 +282,29 @@ async def test_a_worker_that_cannot_be_started_is_told_and_tried_again(
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     bench.crew.close()
+
+
+async def test_beyond_the_limit_of_groups_all_workers_pool_the_same_also_after_a_reload() -> None:
+    limits = {"groups": 2}
+    async with running(Bench(None, limits=limits)) as bench:
+        for number in range(4):
+            bench.watch(*(f"{region}-{number}" for region in "abcd"), region="first")
+        await bench.tick(T0 + 10.1)
+        for region in ("second", "third", "fourth"):
+            bench.watch(*(f"{region}-{number}" for number in range(10)), region=region)
+        await bench.tick(T0 + 20.1)
+        wanted = Config.model_validate(bench.settings | {"quantiles": [0.5]})
+        await bench.evaluator.between_ticks(bench.crew.change(wanted))
+        await bench.tick(T0 + 30.1)
+        for region in ("second", "third", "fifth"):
+            bench.watch(*(f"{region}-{number}-again" for number in range(10)), region=region)
+        await bench.tick(T0 + 40.1)
+        told = {
+            region: bench.metric("qoemon_observations", **GROUP | {"region": region})
+            for region in ("first", "second", "third", "fourth", "fifth")
+        }
+        other = bench.metric("qoemon_observations", service="video", region="other", cdn="other", window="1m")
+        assert told["first"] == 16
+        assert sorted(told.values()) == [0, 0, 0, 16, 20] or sorted(told.values()) == [0, 0, 0, 10, 16]
+        assert other + sum(told.values()) == 16 + 60
+        assert bench.metric("qoemon_reports_pooled_total") >= 20

@@ -35,7 +35,7 @@ from qoemon.state.store import State, Store
 from qoemon.workers.hand import Answer, Hand
 from qoemon.workers.router import Router
 from qoemon.workers.state import WorkerState
-from qoemon.workers.words import Begin, Reload, Shift, Tick
+from qoemon.workers.words import Begin, Shift, Tick
 
 LOG = logging.getLogger("qoemon.workers")
 
@@ -123,7 +123,7 @@ class Crew:
         union = await self._in_thread(_taken_over, config, self._union)
         self._config, self._union = config, union
         for hand in self._hands:
-            hand.say(Reload(config))
+            hand.reload(config)
 
     async def take_in(self) -> None:
         """Hand out what has arrived; workers with connections of their own look themselves."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import qoemon
+from qoemon.config import Config
 from qoemon.core.groups import Labels
 from qoemon.core.share import Share
 from qoemon.core.tally import Event
@@ -27,7 +28,7 @@ from qoemon.intake import Intake, gone, together
 from qoemon.workers.channel import Channel, ChannelError, opened
 from qoemon.workers.state import WorkerState
 from qoemon.workers.thin import Thickener
-from qoemon.workers.words import Begin, Fare, KnowOnly, Leave, Ready, Recovering, Safe, Tick, Told
+from qoemon.workers.words import Begin, Fare, KnowOnly, Leave, Ready, Recovering, Reload, Safe, Tick, Told
 
 LOG = logging.getLogger("qoemon.workers")
 
@@ -146,6 +147,11 @@ class Hand:
             self._channel.send(word)
         elif self._channel:
             self._later.append(word)
+
+    def reload(self, config: Config) -> None:
+        """Have it go on with this configuration; what it knows only is to be said anew."""
+        self.say(Reload(config))
+        self._only = {}
 
     def know_only(self, groups: Mapping[str, tuple[Labels, ...]]) -> None:
         """Have it, and those after it, pool what is beyond these groups."""
