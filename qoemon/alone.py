@@ -15,11 +15,14 @@ from qoemon.workers.state import WorkerState
 
 
 class Alone(Shard[Ticked]):
-    """A shard of all sessions, with the one connection to the broker."""
+    """A shard of all sessions, with the one connection to the broker.
 
-    def __init__(self, config: Config, store: Store | None) -> None:
+    forget  whether what the broker keeps for us is out of date
+    """
+
+    def __init__(self, config: Config, store: Store | None, *, forget: bool = False) -> None:
         inbox = Inbox(config.limits.inbox_messages, config.limits.inbox_bytes)
-        source = Ingest(wiring.broker(config), inbox)
+        source = Ingest(wiring.broker(config), inbox, forget=forget)
         super().__init__(lambda: wiring.pipeline(config), inbox, source, store, config.state.checkpoint_s)
 
     @property

@@ -22,6 +22,8 @@ from qoemon.http import Board, Serving, application, serve
 from qoemon.httpstate import HttpState
 from qoemon.publish import Publisher
 from qoemon.reload import reload
+from qoemon.state.directory import locked
+from qoemon.state.division import SHARDS, divide
 from qoemon.webconfig import WebConfig
 from qoemon.work import Work
 from qoemon.workers.crew import Crew
@@ -121,7 +123,11 @@ class Daemon:
             LOG.warning("nothing survives a restart: state.dir is not set, or state.durability is none")
         if config.workers > 1:
             return Crew(config)
-        return Alone(config, None if directory is None else wiring.store(config, directory))
+        if directory is None:
+            return Alone(config, None)
+        with locked(directory):
+            before = divide(directory, wiring.division(config))
+        return Alone(config, wiring.store(config, directory), forget=bool(before and before.endswith(SHARDS)))
 
     async def _serving(self) -> Serving:
         http = self._config.http
@@ -162,6 +168,8 @@ class Daemon:
         self.work.leave()
         self.evaluator.stop()
         until_s = asyncio.get_running_loop().time() + self._config.shutdown_timeout_s
+        await asyncio.wait({evaluate}, timeout=self._config.shutdown_timeout_s)
+        evaluate.cancel()
         await asyncio.wait({evaluate})
         try:
             async with asyncio.timeout_at(until_s):

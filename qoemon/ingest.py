@@ -87,8 +87,12 @@ class Ingest:
     once it is safe, QoS 0 messages included. All of it on one event loop.
     """
 
-    def __init__(self, broker: Broker, inbox: Inbox, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, broker: Broker, inbox: Inbox, clock: Callable[[], float] = time.time, *, forget: bool = False
+    ) -> None:
         self.broker = broker
+        self._forget = forget
+        """Whether the broker is to throw away what it keeps for us, before the first connection."""
         self.state = IngestState()
         self._inbox = inbox
         self._clock = clock
@@ -149,7 +153,7 @@ class Ingest:
         raises   MqttError, OSError or UnicodeError that says why it ended
         """
         self._connected_s = None
-        client = await new_client(self.broker)
+        client = await new_client(self.broker, forget=self._forget)
         paho, reader = self._begin(client)
         link = Link(client)
         try:
@@ -182,6 +186,7 @@ class Ingest:
 
     def _connected(self, *, kept: bool) -> None:
         self._connected_s = time.monotonic()
+        self._forget = False
         self.state.connected = True
         self.state.connects_total += 1
         broker, session = self.broker, "our stored session" if kept else "a new session"

@@ -82,8 +82,9 @@ class Broker:
         return f"{self.host}:{self.port}"
 
 
-async def new_client(broker: Broker) -> aiomqtt.Client:
-    """A client that has not connected yet and will ask for the broker's stored session.
+async def new_client(broker: Broker, *, forget: bool = False) -> aiomqtt.Client:
+    """A client that has not connected yet and will ask for the broker's stored session; with MQTT 5 it can ask that
+    what is in there be forgotten.
 
     A new one for each attempt: aiomqtt's own reuse leaves the state of the last attempt behind.
     """
@@ -99,13 +100,13 @@ async def new_client(broker: Broker) -> aiomqtt.Client:
         keepalive=broker.keepalive_s,
         timeout=ANSWER_S,
         logger=PAHO_LOG,
-        **session_options(broker),
+        **session_options(broker, forget=forget),
     )
     paho_client(client).connect_timeout = ANSWER_S
     return client
 
 
-def session_options(broker: Broker) -> dict[str, Any]:
+def session_options(broker: Broker, *, forget: bool = False) -> dict[str, Any]:
     """How each version of MQTT asks for a session that outlives the connection."""
     if broker.version == "3.1.1":
         return {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
@@ -115,7 +116,7 @@ def session_options(broker: Broker) -> dict[str, Any]:
     # The broker drops what is larger, instead of sending it on each connection anew.
     properties.MaximumPacketSize = MAX_PACKET_BYTES
     # paho's default would wipe the session on the first connect of each process.
-    return {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": False, "properties": properties}
+    return {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": forget, "properties": properties}
 
 
 def paho_client(client: aiomqtt.Client) -> Paho:

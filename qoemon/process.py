@@ -12,8 +12,8 @@ SWITCH_S = 0.0005
 second at 20,000 messages/s."""
 
 GARBAGE = (50_000, 20, 20)
-"""Objects made before Python looks for cycles among them, and how much rarer it looks among older ones. With its own
-(700, 10, 10) it looked at everything several times a tick, and stopped all threads for 50 ms with 10,000 groups."""
+"""Objects made before Python looks for cycles among them, and how much rarer it looks among older ones. With its
+own (700, 10, 10) it looked at everything several times a tick: 50 ms without any thread, with 10,000 groups."""
 
 
 def settle() -> None:

@@ -17,6 +17,7 @@ from qoemon.mqttclient import Broker, Tls
 from qoemon.prometheus.files import PromFiles
 from qoemon.sections.mqtt import Tls as TlsSection
 from qoemon.sections.web import WebFile
+from qoemon.state.division import ALONE, SHARDS
 from qoemon.state.store import Durability, Store
 
 
@@ -110,9 +111,11 @@ def store(config: Config, directory: Path) -> Store:
     return Store(directory, config.state.durability, config.state.journal_bytes)
 
 
-def crew_directory(directory: Path, workers: int) -> Path:
-    """Where so many workers keep theirs: of another number of them each would have other sessions."""
-    return directory / f"workers-{workers}"
+def division(config: Config) -> str:
+    """How sessions are divided, in words for a file name; divided otherwise, each worker would have others."""
+    if config.workers == 1:
+        return ALONE
+    return f"workers-{config.workers}" + (f"-of-{config.mqtt.shards}{SHARDS}" if sharded(config) else "")
 
 
 def prometheus_files(config: Config, source: str) -> PromFiles:

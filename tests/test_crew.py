@@ -206,21 +206,25 @@ async def test_without_state_counters_do_not_go_back_when_a_worker_ends() -> Non
         assert bench.metric("qoemon_worker_cpu_seconds_total", worker="0") >= cpu_s
 
 
-async def test_a_worker_that_hangs_costs_ticks_and_is_ended_in_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_worker_that_hangs_is_told_of_and_ended_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("qoemon.workers.hand.HANGS_S", 1.0)
     async with running(Bench(tmp_path / "state", sessions=SETTINGS["sessions"] | {"tick": "1s"})) as bench:
         bench.watch(*SESSIONS)
         bench.now_s = T0 + 2.1
         await until(lambda: bench.board.newest)
+        monkeypatch.setattr("qoemon.workers.hand.HANGS_S", 12.0)
+        await asyncio.sleep(2)  # It counts from the next word.
         os.kill(bench.workers()[0], signal.SIGSTOP)
+        await until(bench.crew.problems)
+        assert "has said nothing for" in bench.crew.problems()[0]
+        assert sum(worker.up for worker in bench.crew.workers) == 1
         began_s = time.monotonic()
         while not any(worker.restarts for worker in bench.crew.workers):
             assert time.monotonic() - began_s < 60
             bench.now_s += 1
             await asyncio.sleep(1)
-        assert bench.metric("qoemon_tick_skipped_total") > 0
+        assert "no figures of this tick: worker 0 has not answered in time" in caplog.text
         await until(lambda: not bench.crew.problems())
         bench.now_s += 1
         await until(lambda: bench.board.newest and bench.board.newest.snapshot.time_s == bench.now_s // 1)
@@ -261,11 +265,33 @@ async def test_another_number_of_workers_begins_anew_and_says_so(
         await bench.tick(T0 + 10.1)
     assert "divided otherwise" not in caplog.text
     after = Bench(tmp_path / "state", workers=3)
-    assert "sessions were divided otherwise before" in caplog.text
-    assert "workers-2" in caplog.text
+    assert "sessions were divided otherwise before (workers-2, now workers-3)" in caplog.text
     async with running(after):
         await after.tick(T0 + 20.1)
         assert after.metric("qoemon_sessions") == 0
+
+    again = Bench(tmp_path / "state")
+    assert "(workers-3, now workers-2)" in caplog.text
+    async with running(again):
+        await again.tick(T0 + 30.1)
+        assert again.metric("qoemon_sessions") == 0, "what it had is out of date"
+
+
+async def test_counters_do_not_fall_when_what_a_worker_has_stored_cannot_be_read(tmp_path: Path) -> None:
+    async with running(Bench(tmp_path / "state")) as bench:
+        bench.watch(*SESSIONS)
+        await bench.tick(T0 + 60.1)
+        before = bench.metric("qoemon_expected_ratings_total", service="video", region="eu", cdn="a", rating="1")
+        os.kill(vars(bench.crew)["_hands"][0]._process.pid, signal.SIGKILL)
+        for file in (tmp_path / "state" / "workers-2" / "0").glob("qoemon.db*"):
+            file.write_bytes(b"rubbish" * 10_000)
+        await until(bench.crew.problems)
+        await until(lambda: not bench.crew.problems())
+        await bench.tick(T0 + 70.1)
+        assert bench.metric("qoemon_sessions") < 20
+        assert bench.metric("qoemon_reports_total") == 20
+        after = bench.metric("qoemon_expected_ratings_total", service="video", region="eu", cdn="a", rating="1")
+        assert after == before > 0
 
 
 async def test_a_worker_that_cannot_be_started_is_told_and_tried_again(

@@ -96,6 +96,13 @@ class Codec:
                 self._add(reports, route, message.arrival_s, gather)
         return gather.decoded()
 
+    def takes(self, topic: str) -> bool:
+        """Whether reports can come under this topic; a message under any other is rejected as a whole."""
+        try:
+            return bool(self._known.get(topic) or self._route(topic))
+        except _RejectedError:
+            return False
+
     def _route(self, topic: str) -> Route:
         found = next((m for template in self._plan.topics if (m := template.match(topic))), {})
         service = found.get(SERVICE)

@@ -7,12 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from qoemon.core.groups import Groups
-from qoemon.core.histogram import Ints
+from qoemon.core.histogram import Ints, grown
 from qoemon.core.scale import Counts, Floats
 from qoemon.core.tally import Tally
-
-ROUNDING = 1e-12
-"""Of a sum of some shards' sums, at the most."""
 
 
 class Merger:
@@ -26,7 +23,7 @@ class Merger:
     def __init__(self, groups: Groups) -> None:
         self.groups = groups
         self._windows: dict[int, tuple[list[Counts], Counts]] = {}
-        self._expected: Floats | None = None
+        self._counted: dict[str, np.ndarray] = {}
 
     def merge(self, tallies: Sequence[Tally]) -> Tally:
         """The whole, with at least one group for each that any of them has."""
@@ -44,25 +41,28 @@ class Merger:
             active_sessions=whole(lambda t: t.active_sessions),
             open_stalls=whole(lambda t: t.open_stalls),
             oldest_stall_s=total.most([tally.oldest_stall_s for tally in tallies]),
-            expected_ratings=self._not_less(total([tally.expected_ratings for tally in tallies])),
-            marginals=tuple(total(list(axis)) for axis in zip(*(t.marginals for t in tallies), strict=True)),
+            expected_ratings=self._not_less("expected", total([tally.expected_ratings for tally in tallies])),
+            marginals=tuple(
+                self._not_less(f"axis {number}", total(list(axis)))
+                for number, axis in enumerate(zip(*(t.marginals for t in tallies), strict=True))
+            ),
         )
 
     def _places(self, tally: Tally) -> Ints:
         """(G,) where each of its groups is in the whole."""
         return np.array([self.groups.number(labels)[0] for labels in tally.groups], np.int64)
 
-    def _not_less(self, expected: Floats) -> Floats:
-        """The same, but for what rounding has taken away since the last time, as the parts are others now.
+    def _not_less(self, name: str, counted: np.ndarray) -> np.ndarray:
+        """The same, but where it was more before: that stands until it is reached again.
 
-        A counter that falls by 1e-16 looks like a restart to Prometheus.
+        A counter that falls looks like a restart to Prometheus, if only by a last digit, as sums of other parts
+        may. And a shard that has just come back has still to be told again what it had not acknowledged.
         """
-        before = np.zeros_like(expected)
-        if self._expected is not None:
-            before[: len(self._expected)] = self._expected
-        rounded = (expected < before) & (expected > before * (1 - ROUNDING))
-        self._expected = np.where(rounded, before, expected)
-        return self._expected
+        before = self._counted.get(name)
+        if before is not None:
+            counted = np.maximum(counted, grown(before, len(counted)))
+        self._counted[name] = counted
+        return counted
 
     def _window(self, tallies: Sequence[Tally], length: int, total: _Total) -> Counts:
         parts = [tally.windows[length] for tally in tallies]

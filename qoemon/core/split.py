@@ -13,7 +13,8 @@ from zlib import crc32
 
 import msgspec
 
-from qoemon.core.plan import Limits
+from qoemon.core.codec import Codec
+from qoemon.core.plan import Plan
 
 
 class Part(NamedTuple):
@@ -50,15 +51,15 @@ def shard_of(session: str, shards: int) -> int:
 
 
 class Splitter:
-    """Splits payloads for so many shards; limits are those beyond which a payload is rejected as a whole."""
+    """Splits payloads for so many shards of a plan; one that would be rejected as a whole stays whole."""
 
-    def __init__(self, shards: int, limits: Limits) -> None:
-        self._shards, self._limits = shards, limits
+    def __init__(self, shards: int, plan: Plan) -> None:
+        self._shards, self._limits, self._codec = shards, plan.limits, Codec(plan)
 
-    def split(self, payload: bytes) -> Sequence[Part]:
+    def split(self, topic: str, payload: bytes) -> Sequence[Part]:
         """The parts, at most one a shard, the reports of each in their order."""
         encoding = _MSGPACK if payload[:1] > b"\x7f" else _JSON
-        if len(payload) > self._limits.message_bytes:
+        if len(payload) > self._limits.message_bytes or not self._codec.takes(topic):
             return [self._whole(payload)]
         try:
             found = encoding.either.decode(payload)

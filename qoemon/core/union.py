@@ -38,6 +38,7 @@ class Union:
         }
         self.rejected: Counter[Reject] = Counter()
         """Reports that could not be taken, by all shards, as of the newest tick."""
+        self._events: Counter[Event] = Counter()
         self._newest: dict[int, Share] = {}
         self._lost: list[Share] = []
         """One that stands for all shards that have lost their sessions, if there are any."""
@@ -58,16 +59,18 @@ class Union:
         self._newest, shares = dict(enumerate(newest)), [*newest, *self._lost]
         by_service = zip(*(share.tallies for share in shares), strict=True)
         tallies = [self._mergers[some[0].service].merge(some) for some in by_service]
-        self.rejected = _sum([share.rejected for share in shares])
-        events: Counter[Event] = _sum([share.events for share in shares])
+        # As in Merger: they do not fall.
+        self.rejected |= _sum([share.rejected for share in shares])
+        self._events |= _sum([share.events for share in shares])
         sessions = sum(share.sessions for share in shares)
-        snapshot = self._judge.snapshot(tallies, time_s=shares[0].time_s, events=events, sessions=sessions)
+        snapshot = self._judge.snapshot(tallies, time_s=shares[0].time_s, events=self._events, sessions=sessions)
         return Ticked(snapshot, self._watch.see(snapshot))
 
     def inherit(self, before: Union) -> None:
         """Go on with what the Union before this one held, as far as that fits; StateError if nothing does."""
         if not self.load(before.dump()):
-            self._newest, self._lost, self.rejected = before._newest, before._lost, before.rejected
+            self._newest, self._lost = before._newest, before._lost
+            self.rejected, self._events = before.rejected, before._events
 
     def dump(self) -> State:
         """What a restart needs beside the shards' own dumps, as arrays by name."""

@@ -13,7 +13,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -30,8 +29,9 @@ from qoemon.inbox import Inbox, Message
 from qoemon.ingest import Ingest
 from qoemon.intake import Intake, together
 from qoemon.state.directory import locked
+from qoemon.state.division import SHARDS, divide
 from qoemon.state.keeper import Keeper
-from qoemon.state.store import State, Store
+from qoemon.state.store import State
 from qoemon.workers.hand import Answer, Hand
 from qoemon.workers.router import Router
 from qoemon.workers.state import WorkerState
@@ -53,15 +53,20 @@ class Crew:
         directory = wiring.state_directory(config)
         self._union = wiring.union(config)
         self._lock = None if directory is None else locked(directory)
-        self._store = None if directory is None else _store(config, directory)
+        before = None if directory is None else divide(directory, wiring.division(config))
+        own = None if directory is None else directory / wiring.division(config) / "parent"
+        self._store = None if own is None else wiring.store(config, own)
         self._keeper = None if self._store is None else Keeper(self._store, lambda _: None)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="crew")
         self._inbox = Inbox(config.limits.inbox_messages, config.limits.inbox_bytes)
         self._routed = not wiring.sharded(config)
-        self._ingest = Ingest(wiring.broker(config), self._inbox) if self._routed else None
-        self._router = Router(Splitter(config.workers, wiring.plan(config).limits), self._safe)
+        self._forget = set(range(config.workers)) if before else set()
+        """Workers for which the broker keeps what another division has taken in meanwhile."""
+        forget = before is not None and before.endswith(SHARDS)
+        self._ingest = Ingest(wiring.broker(config), self._inbox, forget=forget) if self._routed else None
+        self._router = Router(Splitter(config.workers, wiring.plan(config)), self._safe)
         self._hands = [
-            Hand(number, lambda number=number: self._begin(number), self._router.safe_with, self._lost)  # type: ignore[misc]
+            Hand(number, lambda number=number: self._begin(number), self._router.safe_with, self._anew)  # type: ignore[misc]
             for number in range(config.workers)
         ]
         self.also: Callable[[], State] = dict
@@ -71,7 +76,8 @@ class Crew:
     def intake(self) -> Intake:
         """How it goes."""
         whole = together([hand.intake for hand in self._hands])
-        kept = together([whole.kept, self._keeper.state]) if self._keeper else whole.kept
+        # The parent's checkpoints, one a tick, are no news.
+        kept = together([whole.kept, replace(self._keeper.state, checkpoints=0)]) if self._keeper else whole.kept
         if self._ingest is None:
             return replace(whole, kept=kept)
         inbox = self._inbox
@@ -122,6 +128,7 @@ class Crew:
         """Go on with a changed configuration, the parent and all workers at once: between two ticks."""
         union = await self._in_thread(_taken_over, config, self._union)
         self._config, self._union = config, union
+        self._router.splitter = Splitter(config.workers, wiring.plan(config))
         for hand in self._hands:
             hand.reload(config)
 
@@ -137,6 +144,9 @@ class Crew:
         answers = [each.result() if each.done() else None for each in asked]
         whole = [answer for answer in answers if answer is not None]
         if len(whole) < len(answers):
+            slow = [str(n) for n, each in enumerate(asked) if not each.done()]
+            if slow:
+                LOG.warning("no figures of this tick: worker %s has not answered in time", " and ".join(slow))
             return None
         ticked: Ticked = await self._in_thread(self._judged, whole)
         for hand in self._hands:
@@ -158,6 +168,8 @@ class Crew:
         """Take no more messages, but go on acknowledging."""
         if self._ingest is not None:
             self._ingest.leave()
+        for hand in self._hands:
+            hand.give_up()
 
     async def finish(self) -> None:
         """Have all workers store what they hold, and end."""
@@ -181,13 +193,14 @@ class Crew:
     def _offset_s(self) -> float:
         return self._clock() - since_boot()
 
-    def _begin(self, number: int) -> Begin:
-        return Begin(self._config, number, len(self._hands), self._routed, self._offset_s)
+    def _anew(self, number: int) -> None:
+        """Without a store, or with a broken one, a worker begins with nothing; what was counted must not fall."""
+        self._union.lose(number)
 
-    def _lost(self, number: int) -> None:
-        """Without a store, a worker that has ended begins with nothing: what it has counted must not go back."""
-        if self._store is None:
-            self._union.lose(number)
+    def _begin(self, number: int) -> Begin:
+        forget = number in self._forget
+        self._forget.discard(number)
+        return Begin(self._config, number, len(self._hands), self._routed, forget, self._offset_s)
 
     def _safe(self, messages: Sequence[Message]) -> None:
         self._inbox.release(messages)
@@ -210,19 +223,6 @@ class Crew:
 
     async def _in_thread(self, work: Callable[..., Any], *of: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *of)
-
-
-def _store(config: Config, directory: Path) -> Store:
-    """The parent's; what others than so many workers have left there says nothing to these."""
-    own = wiring.crew_directory(directory, config.workers)
-    others = [directory / "qoemon.db", *directory.glob("workers-*")]
-    if not own.exists() and (there := [str(each) for each in others if each.exists()]):
-        LOG.warning(
-            "sessions were divided otherwise before: %s is not taken over, and windows fill again within their "
-            "length; delete it when you are sure",
-            ", ".join(there),
-        )
-    return wiring.store(config, own / "parent")
 
 
 def _loaded(config: Config, state: State) -> Union:

@@ -38,8 +38,9 @@ STEADY_S = 30.0
 SHORTEST_S, LONGEST_S = 0.1, 10.0
 """Pauses before it is started again are drawn from SHORTEST_S to a limit that doubles up to LONGEST_S."""
 
-HANGS_S = 60.0
-"""A worker that does not answer for so long is ended."""
+SILENT_S, HANGS_S = 5.0, 60.0
+"""A worker says how it fares every second. One that has said nothing for SILENT_S is not well, after HANGS_S it is
+ended."""
 
 ITS_OWN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """What systemd says to the parent only."""
@@ -62,7 +63,7 @@ class Hand:
 
     begin  what it is told first, each time
     safe   told when the takes up to a number are safe
-    lost   told when it has ended without having been asked to
+    anew   told when it has begun without what the one before it held
     """
 
     def __init__(
@@ -70,9 +71,9 @@ class Hand:
         number: int,
         begin: Callable[[], Begin],
         safe: Callable[[int, int], object],
-        lost: Callable[[int], object],
+        anew: Callable[[int], object],
     ) -> None:
-        self._number, self._begin, self._safe, self._lost = number, begin, safe, lost
+        self._number, self._begin, self._safe, self._anew = number, begin, safe, anew
         self._channel: Channel | None = None
         self._process: Process | None = None
         self._doing = "is being started"
@@ -86,8 +87,8 @@ class Hand:
         self._answer: asyncio.Future[Answer | None] | None = None
         self._tick_s = 0
         """For which tick it is asked."""
-        self._asked_s: float | None = None
-        """Since when it has not answered."""
+        self._heard_s = 0.0
+        """When it last said something."""
         self._thickener = Thickener()
         self._fare, self._before = Fare(Intake(), 0.0, 0), Fare(gone(Intake()), 0.0, 0)
         """How it fares, and what its earlier lives add to that."""
@@ -106,11 +107,16 @@ class Hand:
     def state(self) -> WorkerState:
         """How it fares."""
         fare, before = self._fare, self._before
-        return WorkerState(self.up, self._restarts, before.cpu_s + fare.cpu_s, fare.memory, self._reports)
+        return WorkerState(
+            self.problem is None, self._restarts, before.cpu_s + fare.cpu_s, fare.memory, self._reports
+        )
 
     @property
     def problem(self) -> str | None:
         """Why there are no figures, if it is its fault."""
+        silent_s = time.monotonic() - self._heard_s
+        if self.up and silent_s > SILENT_S:
+            return f"worker {self._number} has said nothing for {silent_s:.0f} s; it is ended after {HANGS_S:.0f} s"
         return None if self.up else f"worker {self._number} {self._doing}: see the log"
 
     async def run(self) -> NoReturn:
@@ -122,7 +128,6 @@ class Hand:
                 break
             self._failures = 0 if time.monotonic() - began_s >= STEADY_S else self._failures + 1
             self._restarts += 1
-            self._lost(self._number)
             pause_s = backoff_s(self._failures, SHORTEST_S, LONGEST_S)
             LOG.error(
                 "worker %d %s: no figures until it stands again; it is started anew in %.1f s",
@@ -165,13 +170,13 @@ class Hand:
         self._answer, self._tick_s = asyncio.get_running_loop().create_future(), tick.tick_s
         if not self.up:
             self._answer.set_result(None)
-        elif self._asked_s is None:
-            self._asked_s = time.monotonic()
-        elif time.monotonic() - self._asked_s > HANGS_S:
-            LOG.error("worker %d has not answered for %.0f s: it is ended", self._number, HANGS_S)
-            self._kill()
         self.say(tick)
         return self._answer
+
+    def give_up(self) -> None:
+        """Wait no longer for its answer."""
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(None)
 
     def leave(self) -> None:
         """Let it store what it has, and end."""
@@ -193,12 +198,16 @@ class Hand:
             ours.close()
             return f"could not be started ({error.strerror or error})"
         channel = self._channel = await opened(ours)
-        self._thickener, self._asked_s = Thickener(), None
+        self._thickener, self._heard_s = Thickener(), time.monotonic()
         try:
             channel.send(self._begin())
             with contextlib.suppress(ChannelError):
                 while True:
-                    self._hear(await channel.receive(), channel)
+                    async with asyncio.timeout(HANGS_S):
+                        word = await channel.receive()
+                    self._hear(word, channel)
+        except TimeoutError:
+            LOG.error("worker %d has said nothing for %.0f s: it is ended", self._number, HANGS_S)
         finally:
             self._end()
             channel.close()
@@ -212,6 +221,7 @@ class Hand:
         return f"was killed ({signal.Signals(-code).name})" if code < 0 else f"has ended with code {code}"
 
     def _hear(self, word: Any, channel: Channel) -> None:
+        self._heard_s = time.monotonic()
         match word:
             case Fare():
                 self._fare = word
@@ -224,7 +234,9 @@ class Hand:
                 self._answered(share)
             case Recovering(done):
                 self._doing = f"runs its journal again, {done:.0%} done"
-            case Ready():
+            case Ready(anew):
+                if anew:
+                    self._anew(self._number)
                 self._begin_work(channel)
 
     def _begin_work(self, channel: Channel) -> None:
@@ -236,7 +248,6 @@ class Hand:
             channel.send_packed(take)
 
     def _answered(self, share: Share) -> None:
-        self._asked_s = None
         self._reports = share.events.get(Event.REPORT, 0)
         # What comes after its time is of no use, but that it came.
         if self._answer is not None and not self._answer.done() and share.time_s == self._tick_s:
@@ -249,8 +260,7 @@ class Hand:
         fare, before = self._fare, self._before
         self._before = Fare(together([gone(fare.intake), before.intake]), before.cpu_s + fare.cpu_s, 0)
         self._fare = Fare(Intake(), 0.0, 0)
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(None)
+        self.give_up()
 
     def _kill(self) -> None:
         if self._process is not None and self._process.returncode is None:

@@ -34,7 +34,7 @@ class Router:
     """safe  told of messages once they may be acknowledged, in the order in which they came."""
 
     def __init__(self, splitter: Splitter, safe: Callable[[Sequence[Message]], object]) -> None:
-        self._splitter, self._safe = splitter, safe
+        self.splitter, self._safe = splitter, safe
         self._number = 0
         self._frames: deque[_Frame] = deque()
 
@@ -42,7 +42,7 @@ class Router:
         """What each worker gets of them; also in a thread, one after the other."""
         parts: dict[int, list[Kept]] = {}
         for message in messages:
-            for shard, payload in self._splitter.split(message.payload):
+            for shard, payload in self.splitter.split(message.topic, message.payload):
                 parts.setdefault(shard, []).append(Kept(message.topic, payload, message.arrival_s))
         self._number += 1
         takes = {worker: packed(Take(self._number, framed(some))) for worker, some in parts.items()}

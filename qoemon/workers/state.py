@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 class WorkerState:
     """One worker.
 
-    up        it has all its sessions and takes in reports
+    up        it runs, has its sessions, and answers
     restarts  how often it has ended and was started again
     cpu_s     CPU time of the process that runs, and of those before it, seconds
     memory    resident, bytes
@@ -28,7 +28,9 @@ class WorkerState:
 
 def worker_families(workers: Sequence[WorkerState]) -> Iterator[Metric]:
     """A sample each; without workers the families are empty."""
-    up = GaugeMetricFamily("qoemon_worker_up", "Whether the worker takes in reports.", labels=("worker",))
+    up = GaugeMetricFamily(
+        "qoemon_worker_up", "Whether the worker runs, has its sessions, and answers.", labels=("worker",)
+    )
     memory = GaugeMetricFamily("qoemon_worker_memory_bytes", "Resident memory of the worker.", labels=("worker",))
     restarts = CounterMetricFamily(
         "qoemon_worker_restarts", "How often the worker ended and was started again.", labels=("worker",)

@@ -17,6 +17,7 @@ class Begin:
     """The first word: what to do, as which of how many, and by what clock.
 
     routed    whether reports come from the parent, rather than from a connection to the broker
+    forget    whether what the broker keeps for this worker is out of date
     offset_s  what the wall clock is ahead of the time since boot: a worker never looks at the wall clock itself, so
               that all see it set at the same moment
     """
@@ -25,6 +26,7 @@ class Begin:
     number: int
     workers: int
     routed: bool
+    forget: bool
     offset_s: float
 
 
@@ -80,7 +82,9 @@ class Recovering:
 
 @dataclass(frozen=True)
 class Ready:
-    """The worker stands where the last one stood."""
+    """The worker stands where the last one stood; or it begins anew, as there was nothing to be read."""
+
+    anew: bool
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ class Worker:
 
     def __init__(self, channel: Channel, begin: Begin) -> None:
         self._channel, self._offset_s = channel, begin.offset_s
+        self._loop = asyncio.get_running_loop()
         limits = begin.config.limits
         if begin.routed:
             # The parent's inbox is the bound: what it has handed out counts there until we say it is safe.
@@ -84,7 +85,9 @@ class Worker:
         else:
             size_b = max(limits.inbox_bytes // begin.workers, limits.message_bytes)
             self._inbox = Inbox(math.ceil(limits.inbox_messages / begin.workers), size_b)
-            source = Ingest(wiring.worker_broker(begin.config, begin.number), self._inbox, self._now)
+            source = Ingest(
+                wiring.worker_broker(begin.config, begin.number), self._inbox, self._now, forget=begin.forget
+            )
         self._shard: Shard[Share] = Shard(
             self._fresh(begin.config), self._inbox, source, _store(begin), begin.config.state.checkpoint_s
         )
@@ -94,17 +97,22 @@ class Worker:
 
     async def run(self) -> None:
         """Until the parent says Leave, or has gone."""
-        await self._shard.recover(lambda _: None, lambda done: self._channel.send(Recovering(done)))
-        self._channel.send(Ready())
         try:
             async with asyncio.TaskGroup() as group:
-                parts = [group.create_task(part, name=name) for name, part in self._shard.parts().items()]
-                parts += [group.create_task(self._look()), group.create_task(self._tell())]
+                parts: list[asyncio.Task[None]] = [group.create_task(self._tell())]
+                await self._shard.recover(lambda _: None, self._recovering)
+                self._channel.send(Ready(anew=self._shard.line.monitor.tick is None))
+                parts += [group.create_task(part, name=name) for name, part in self._shard.parts().items()]
+                parts += [group.create_task(self._look())]
                 await self._obey()
                 for part in parts:
                     part.cancel()
         finally:
             self._shard.close()
+
+    def _recovering(self, done: float) -> None:
+        """In the shard's thread."""
+        self._loop.call_soon_threadsafe(self._channel.send, Recovering(done))
 
     async def _obey(self) -> None:
         """Do what the parent says, one word after the other."""
@@ -177,5 +185,5 @@ def _store(begin: Begin) -> Store | None:
     directory, state = wiring.state_directory(begin.config), begin.config.state
     if directory is None:
         return None
-    own = wiring.crew_directory(directory, begin.workers) / str(begin.number)
+    own = directory / wiring.division(begin.config) / str(begin.number)
     return Store(own, state.durability, max(state.journal_bytes // begin.workers, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -48,7 +49,7 @@ def decoded(payloads: list[bytes]) -> tuple[list[tuple[Any, ...]], dict[Reject, 
 @given(said=st.one_of(REPORT, RUBBISH, st.lists(st.one_of(REPORT, RUBBISH), max_size=12)), shards=st.integers(1, 5))
 def test_the_parts_hold_what_the_whole_held(encode: Any, said: Any, shards: int) -> None:
     payload = encode(said)
-    parts = Splitter(shards, Limits()).split(payload)
+    parts = Splitter(shards, PLAN).split(TOPIC, payload)
     assert len({part.shard for part in parts}) == len(parts) <= shards
     rows, rejected = decoded([payload])
     told = [decoded([part.payload]) for part in parts]
@@ -64,14 +65,14 @@ def test_the_parts_hold_what_the_whole_held(encode: Any, said: Any, shards: int)
     [b"", b"{", b"[{}", b"\xff", b"\x92\x81", b"\x00", "[\ud800]".encode(errors="surrogatepass"), b"[" * 2000],
 )
 def test_what_cannot_be_read_is_rejected_once(payload: bytes) -> None:
-    parts = Splitter(3, Limits()).split(payload)
+    parts = Splitter(3, PLAN).split(TOPIC, payload)
     assert [part.payload for part in parts] == [payload]
 
 
 @pytest.mark.parametrize("limits", [Limits(reports_per_message=3), Limits(message_bytes=20)])
 def test_what_is_too_large_as_a_whole_is_not_cut_into_pieces_that_fit(limits: Limits) -> None:
     payload = json.dumps([{"session": f"s{i}"} for i in range(4)]).encode()
-    parts = Splitter(2, limits).split(payload)
+    parts = Splitter(2, replace(PLAN, limits=limits)).split(TOPIC, payload)
     assert [part.payload for part in parts] == [payload]
 
 
@@ -85,3 +86,9 @@ def test_sessions_are_spread_evenly() -> None:
     for number in range(80_000):
         counts[shard_of(f"session-{number}", 8)] += 1
     assert max(counts) < 1.1 * min(counts)
+
+
+@pytest.mark.parametrize("topic", ["qoe/v1/radio/eu", "other/eu", f"qoe/v1/video/{'x' * 200}"])
+def test_what_its_topic_rejects_is_rejected_once(topic: str) -> None:
+    payload = json.dumps([{"session": f"s{i}"} for i in range(10)]).encode()
+    assert [part.payload for part in Splitter(2, PLAN).split(topic, payload)] == [payload]

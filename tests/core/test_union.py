@@ -50,13 +50,13 @@ class Divided:
 
     def __init__(self, told: Plan = PLAN) -> None:
         self.union = Union(told, (), RegimeRules(min_sessions=5))
-        self._plan, self._splitter = told, Splitter(SHARDS, told.limits)
+        self._plan, self._splitter = told, Splitter(SHARDS, told)
         self.lines = [ShardLine(told) for _ in range(SHARDS)]
         self._ways = [(Thinner(), Thickener()) for _ in range(SHARDS)]
 
     def apply(self, told: list[Kept]) -> None:
         for message in told:
-            for shard, payload in self._splitter.split(message.payload):
+            for shard, payload in self._splitter.split(message.topic, message.payload):
                 self.lines[shard].apply([message._replace(payload=payload)])
 
     def shares(self, tick_s: int) -> list[Share]:
