@@ -8,9 +8,9 @@ import ipaddress
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from qoemon import process, systemd, wiring
 from qoemon.alerting.notifier import Notifier
@@ -171,17 +171,11 @@ class Daemon:
         await asyncio.wait({evaluate}, timeout=self._config.shutdown_timeout_s)
         evaluate.cancel()
         await asyncio.wait({evaluate})
-        try:
-            async with asyncio.timeout_at(until_s):
-                await notifier.flush()
-        except TimeoutError:
+        if not await _done_by(until_s, notifier.flush()):
             LOG.warning("%d notices are not delivered yet", len(notifier.unsent()))
         if evaluate.cancelled() or evaluate.exception() is not None:
             return
-        try:
-            async with asyncio.timeout_at(max(until_s, asyncio.get_running_loop().time() + 1)):
-                await self.work.finish()
-        except TimeoutError:
+        if not await _done_by(max(until_s, asyncio.get_running_loop().time() + 1), self.work.finish()):
             LOG.warning("the state could not be stored in time: the journal is run again at the next start")
 
     async def _feed_watchdog(self) -> None:
@@ -191,6 +185,21 @@ class Daemon:
             if not self.alive():
                 systemd.notify(WATCHDOG=1)
             await asyncio.sleep(every_s)
+
+
+async def _done_by(until_s: float, work: Coroutine[Any, Any, None]) -> bool:
+    """Whether it is done by this time of the event loop; it is cancelled if not.
+
+    No timeout(): we are being cancelled, and Python 3.11's first versions take its end for that.
+    """
+    task = asyncio.create_task(work)
+    await asyncio.wait({task}, timeout=max(0.0, until_s - asyncio.get_running_loop().time()))
+    done = task.done()
+    task.cancel()
+    await asyncio.wait({task})
+    if done:
+        task.result()
+    return done
 
 
 def _name(host: str) -> str:

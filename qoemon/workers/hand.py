@@ -211,12 +211,12 @@ class Hand:
         finally:
             self._end()
             channel.close()
-            # It has nobody to talk to any more. If it ends by itself, let it say why.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await process.wait()
+            # It has nobody to talk to any more. If it ends by itself, let it say why. No timeout(): where we are
+            # being cancelled, Python 3.11's first versions take its end for that.
+            ending = asyncio.ensure_future(process.wait())
+            await asyncio.wait({ending}, timeout=1)
             self._kill()
-            code = await process.wait()
+            code = await ending
             self._process = None
         return f"was killed ({signal.Signals(-code).name})" if code < 0 else f"has ended with code {code}"
 
