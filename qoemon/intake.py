@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from functools import reduce
 from typing import Any, TypeVar
 
+from qoemon.inbox import Inbox
 from qoemon.ingest import IngestState
 from qoemon.state.keeper import KeeperState
 
@@ -23,6 +25,18 @@ class Intake:
     inbox_bytes: int = 0
     dropped: int = 0
     withheld: int = 0
+
+
+def intake_of(ingest: IngestState, kept: KeeperState, inbox: Inbox) -> Intake:
+    """How it goes with these; a copy."""
+    return Intake(
+        ingest=deepcopy(ingest),
+        kept=deepcopy(kept),
+        inbox_messages=inbox.messages,
+        inbox_bytes=inbox.bytes,
+        dropped=inbox.dropped,
+        withheld=inbox.withheld,
+    )
 
 
 GONE = {

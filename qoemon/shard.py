@@ -13,14 +13,13 @@ import math
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
 from typing import Any, Generic, NoReturn, Protocol
 
 from qoemon.core.line import Line
 from qoemon.core.report import Reject
 from qoemon.inbox import Inbox, Message
 from qoemon.ingest import IngestState
-from qoemon.intake import Intake
+from qoemon.intake import Intake, intake_of
 from qoemon.state.keeper import Keeper, KeeperState
 from qoemon.state.recovery import Fresh, Recovered, Said, recover
 from qoemon.state.store import State, Store
@@ -70,15 +69,7 @@ class Shard(Generic[Said]):
     @property
     def intake(self) -> Intake:
         """How it goes; a copy."""
-        inbox, kept = self.inbox, self._keeper.state if self._keeper else KeeperState()
-        return Intake(
-            ingest=deepcopy(self.source.state),
-            kept=deepcopy(kept),
-            inbox_messages=inbox.messages,
-            inbox_bytes=inbox.bytes,
-            dropped=inbox.dropped,
-            withheld=inbox.withheld,
-        )
+        return intake_of(self.source.state, self._keeper.state if self._keeper else KeeperState(), self.inbox)
 
     @property
     def rejected(self) -> Mapping[Reject, int]:

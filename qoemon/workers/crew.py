@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +26,7 @@ from qoemon.core.split import Splitter
 from qoemon.core.union import Union
 from qoemon.inbox import Inbox, Message
 from qoemon.ingest import Ingest
-from qoemon.intake import Intake, together
+from qoemon.intake import Intake, intake_of, together
 from qoemon.state.directory import locked
 from qoemon.state.division import SHARDS, divide
 from qoemon.state.keeper import Keeper
@@ -80,15 +79,7 @@ class Crew:
         kept = together([whole.kept, replace(self._keeper.state, checkpoints=0)]) if self._keeper else whole.kept
         if self._ingest is None:
             return replace(whole, kept=kept)
-        inbox = self._inbox
-        return Intake(
-            ingest=deepcopy(self._ingest.state),
-            kept=kept,
-            inbox_messages=inbox.messages,
-            inbox_bytes=inbox.bytes,
-            dropped=inbox.dropped,
-            withheld=inbox.withheld,
-        )
+        return intake_of(self._ingest.state, kept, self._inbox)
 
     @property
     def rejected(self) -> Mapping[Reject, int]:
