@@ -15,6 +15,7 @@ from qoemon.inbox import Message
 from qoemon.state.recovery import recover
 from qoemon.state.store import Durability, Store
 
+RUNS = 3
 JOURNAL_BYTES = 500_000_000
 SESSIONS, GROUPS, BATCH, COMMIT = 100_000, 100, 100, 100
 REPORTS_A_SECOND = 50_000
@@ -54,20 +55,21 @@ def _batch(first: int) -> bytes:
 
 
 def rows() -> list[Row]:
-    """Reports a second of CPU, all threads of the process, once: it is long enough."""
+    """Reports a second of CPU, all threads of the process; the same journal each time."""
     config = Config()
+    spent_s = []
     with tempfile.TemporaryDirectory() as directory:
         store = Store(Path(directory), Durability.PROCESS, 2 * JOURNAL_BYTES)
         reports = filled(store)
-        began_s = time.process_time()
-        recovered = recover(store, lambda: wiring.pipeline(config), lambda _: None)
-        spent_s = time.process_time() - began_s
+        for _ in range(RUNS):
+            began_s = time.process_time()
+            recovered = recover(store, lambda: wiring.pipeline(config), lambda _: None)
+            spent_s.append(time.process_time() - began_s)
+            assert recovered.messages == reports // BATCH
         store.close()
-    assert recovered.messages == reports // BATCH
-    speed = Row.of(
-        f"{JOURNAL_BYTES // 10**6} MB of journal run again", "reports/s", [reports / spent_s], BAR, floor=True
-    )
-    return [speed, Row.of("the whole of it", "s CPU", [spent_s])]
+    speeds = [reports / each for each in spent_s]
+    speed = Row.of(f"{JOURNAL_BYTES // 10**6} MB of journal run again", "reports/s", speeds, BAR, floor=True)
+    return [speed, Row.of("the whole of it", "s CPU", spent_s)]
 
 
 if __name__ == "__main__":
