@@ -70,7 +70,7 @@ attack: $(VENV)/dev  ## 100,000 invented label sets and 5 million session ids (2
 	$(BIN)/python -m benchmarks.attack
 
 chaos: $(VENV)/dev  ## kill daemon, workers and broker again and again under load, and compare every figure (9 minutes)
-	QOEMON_CHAOS_ROUNDS=20 QOEMON_CHAOS_PAUSE_S=30 $(BIN)/python -m pytest tests/test_kill.py tests/test_workers.py --verbose -rP
+	QOEMON_CHAOS_ROUNDS=20 QOEMON_CHAOS_PAUSE_S=30 $(BIN)/python -m pytest tests/system/test_kill.py tests/system/test_workers.py --verbose -rP
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .venv-rivals build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -19,13 +19,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon import wiring
-from qoemon.config import DEFAULT
+from qoemon.config import plan as wiring
+from qoemon.config.config import DEFAULT
+from qoemon.core.counting.counts import Event
 from qoemon.core.pipeline import Pipeline
-from qoemon.core.plan import Limits
-from qoemon.core.snapshot import Snapshot
-from qoemon.core.tally import Event
-from qoemon.inbox import Message
+from qoemon.core.plan.plan import Limits
+from qoemon.core.snapshot.snapshot import Snapshot
+from qoemon.inputs.inbox import Message
 
 IDS, LABEL_SETS = 5_000_000, 100_000
 HONEST, HONEST_GROUPS = 2000, ("eu", "us")

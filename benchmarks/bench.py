@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import scipy
 
-from qoemon.process import settle
+from qoemon.engine.interpreter import settle
 
 KILO = 1000
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 import msgspec
 import numpy as np
 
-from qoemon import wiring
-from qoemon.config import Config
-from qoemon.core.codec import Codec
-from qoemon.core.monitor import Monitor
-from qoemon.inbox import Message
+from qoemon.config import plan as wiring
+from qoemon.config.config import Config
+from qoemon.core.counting.monitor import Monitor
+from qoemon.core.wire.codec import Codec
+from qoemon.inputs.inbox import Message
 
 SESSIONS, GROUPS, ROUNDS, REPEATS = 100_000, 100, 6, 5
 START_S = 1_700_000_040.0

@@ -27,14 +27,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from benchmarks.wrong_inputs import PLAN, START_S, Wrong, message
-from qoemon.core.batch import MAX_COUNT, MAX_MEASURE, MAX_SECONDS, Batch
-from qoemon.core.codec import Codec, Decoded
-from qoemon.core.monitor import Monitor
-from qoemon.core.rating import Distribution
-from qoemon.core.report import ABSENT_FLOAT, ABSENT_INT, Reject
-from qoemon.core.scale import Floats
-from qoemon.core.snapshot import Snapshot
-from qoemon.families import families
+from qoemon.core.counting.monitor import Monitor
+from qoemon.core.qoe.distribution import Distribution
+from qoemon.core.qoe.scale import Floats
+from qoemon.core.snapshot.snapshot import Snapshot
+from qoemon.core.wire.batch import MAX_COUNT, MAX_MEASURE, MAX_SECONDS, Batch
+from qoemon.core.wire.codec import Codec, Decoded
+from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Reject
+from qoemon.outputs.metrics.qoe import families
 
 INPUTS, ROUND = 5_000_000, 20_000
 BATCH, SINGLY_EVERY = 100, 4

@@ -18,9 +18,9 @@ from typing import Any
 
 from benchmarks.fuzz import check_decoding
 from benchmarks.wrong_inputs import PLAN, START_S, Wrong, payload, topic
-from qoemon.core import batch, codec
-from qoemon.core.codec import Codec
-from qoemon.core.topic import TopicTemplate
+from qoemon.core.plan.topic import TopicTemplate
+from qoemon.core.wire import batch, codec
+from qoemon.core.wire.codec import Codec
 
 INPUTS, SEEDS = 100_000, 500
 TOPICS = ("qoe/v1/video/eu/a", "qoe/v1/shorts/eu/a", "qoe/v1/web/eu/a", "qoe/v1/voice/eu/a", "tv/eu")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.bench import Row, run
 from benchmarks.population import Population, plan
-from qoemon.core.monitor import Monitor
+from qoemon.core.counting.monitor import Monitor
 
 SESSIONS, GROUPS, REPEATS = 1_000_000, 1000, 3
 TICKS = 7

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from qoemon.core.batch import Batch
-from qoemon.core.histogram import Ints
-from qoemon.core.mapping import VIDEO_STALL
-from qoemon.core.plan import Limits, Plan, Service, Timing
-from qoemon.core.report import ABSENT_FLOAT, Route
-from qoemon.core.topic import TopicTemplate
+from qoemon.core.plan.plan import Limits, Plan, Service, Timing
+from qoemon.core.plan.topic import TopicTemplate
+from qoemon.core.qoe.bins import Ints
+from qoemon.core.qoe.mapping import VIDEO_STALL
+from qoemon.core.wire.batch import Batch
+from qoemon.core.wire.report import ABSENT_FLOAT, Route
 
 START_S = 1_700_000_040
 TICK_S = 10

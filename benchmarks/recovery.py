@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.bench import Row, run
-from qoemon import wiring
-from qoemon.config import Config
-from qoemon.inbox import Message
+from qoemon.config import plan as wiring
+from qoemon.config.config import Config
+from qoemon.inputs.inbox import Message
 from qoemon.state.recovery import recover
 from qoemon.state.store import Durability, Store
 

@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from qoemon.core.change import Change, ChangeDetector, DetectorRules, Interval, State
-from qoemon.core.histogram import Ints, mos_level, mos_levels
-from qoemon.core.mapping import VIDEO_STALL
-from qoemon.core.rating import Kernel
-from qoemon.core.regime import Regime, RegimeMonitor, RegimeRules
-from qoemon.core.scale import ACR5, Floats
-from qoemon.core.stalls import stall_condition
+from qoemon.core.alerting.change_point import Change, ChangeDetector, DetectorRules, Interval, State
+from qoemon.core.alerting.regime import Regime, RegimeMonitor, RegimeRules
+from qoemon.core.counting.stalls import stall_condition
+from qoemon.core.qoe.bins import Ints, mos_level, mos_levels
+from qoemon.core.qoe.distribution import Kernel
+from qoemon.core.qoe.mapping import VIDEO_STALL
+from qoemon.core.qoe.scale import ACR5, Floats
 
 INTERVAL_S = 60
 DAY = 24 * 60  # intervals

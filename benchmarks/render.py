@@ -16,24 +16,24 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from benchmarks.bench import Row, cpu_ms, run
-from qoemon.body import Body, Demand
-from qoemon.core.alert import Rule, What
-from qoemon.core.batch import batch_of
-from qoemon.core.mapping import VIDEO_STALL
-from qoemon.core.monitor import Monitor
-from qoemon.core.plan import Limits, Plan, Service, Timing
-from qoemon.core.regime import RegimeRules
-from qoemon.core.report import Report, Route
-from qoemon.core.snapshot import Snapshot
-from qoemon.core.topic import TopicTemplate
-from qoemon.core.watch import Watch, Watched
-from qoemon.export import IDLE, Exporter, Published
-from qoemon.families import families
-from qoemon.http import Board, application, serve
-from qoemon.page.history import History
-from qoemon.page.overview import overview
-from qoemon.page.query import Query
-from qoemon.pour import QUEUE
+from qoemon.core.alerting.detector import Watch, Watched
+from qoemon.core.alerting.regime import RegimeRules
+from qoemon.core.alerting.rule import Rule, What
+from qoemon.core.counting.monitor import Monitor
+from qoemon.core.plan.plan import Limits, Plan, Service, Timing
+from qoemon.core.plan.topic import TopicTemplate
+from qoemon.core.qoe.mapping import VIDEO_STALL
+from qoemon.core.snapshot.snapshot import Snapshot
+from qoemon.core.wire.batch import batch_of
+from qoemon.core.wire.report import Report, Route
+from qoemon.net.http.body import Body, Demand
+from qoemon.net.http.bulk_send import QUEUE
+from qoemon.outputs.history import History
+from qoemon.outputs.metrics.exporter import IDLE, Exporter, Published
+from qoemon.outputs.metrics.qoe import families
+from qoemon.outputs.page.overview import overview
+from qoemon.outputs.page.query import Query
+from qoemon.outputs.routes import Board, application, serve
 
 GROUPS, SESSIONS_A_GROUP, REPEATS, SCRAPES = 10_000, 3, 5, 20
 START_S = 1_700_000_040

@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import theilslopes
 
-from qoemon import duration
-from qoemon.demo import GROUPS
-from qoemon.load import Target, Totals, publish
-from qoemon.simulate import SCENARIOS, Population, Reported
-from tests.parts import Daemon, Mosquitto, until
+from qoemon.common import duration
+from qoemon.tools.demo.demo import GROUPS
+from qoemon.tools.simulate.load import Target, Totals, publish
+from qoemon.tools.simulate.simulate import SCENARIOS, Population, Reported
+from tests.support.parts import Daemon, Mosquitto, until
 
 REPORTS_PER_S, FOR_S, SAMPLE_S = 2000.0, 1200.0, 5.0
 

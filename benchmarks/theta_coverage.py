@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qoemon.calibrate.sos import Moments, bootstrap_t, moments, resampled, slope, standard_error
-from qoemon.core.mapping import RatingModel
-from qoemon.core.rating import rating_cdf
-from qoemon.core.scale import ACR5, Floats
+from qoemon.core.qoe.distribution import rating_cdf
+from qoemon.core.qoe.mapping import RatingModel
+from qoemon.core.qoe.scale import ACR5, Floats
+from qoemon.tools.calibrate.sos import Moments, bootstrap_t, moments, resampled, slope, standard_error
 
 STUDIES, RESAMPLES, CONFIDENCE = 500, 2000, 0.95
 GRID = tuple(itertools.product((0.1, 0.3), (8, 20), (15, 30)))

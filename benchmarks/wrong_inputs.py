@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from qoemon.core.mapping import VIDEO_STALL, VOICE_G107, WEB_IQX
-from qoemon.core.plan import Counters, Limits, Plan, Service
-from qoemon.core.topic import TopicTemplate
+from qoemon.core.plan.plan import Counters, Limits, Plan, Service
+from qoemon.core.plan.topic import TopicTemplate
+from qoemon.core.qoe.mapping import VIDEO_STALL, VOICE_G107, WEB_IQX
 
 START_S = 1_700_000_040.0
 

@@ -19,7 +19,7 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 from dashboards.panels import SOURCE
-from qoemon import duration
+from qoemon.common import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

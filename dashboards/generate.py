@@ -14,11 +14,11 @@ from dashboards.group import group_detail
 from dashboards.overview import overview
 from dashboards.promql import Queries
 from dashboards.slo import slo
-from qoemon import wiring
-from qoemon.config import load
+from qoemon.config import plan as wiring
+from qoemon.config.config import load
 
 if TYPE_CHECKING:
-    from qoemon.config import Config
+    from qoemon.config.config import Config
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "config/qoemon.yaml"

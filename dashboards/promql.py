@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from qoemon import duration
+from qoemon.common import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qoemon.core.plan import Plan
+    from qoemon.core.plan.plan import Plan
 
 MINUTES = "$__rate_interval"
 """What Grafana thinks is long enough for a rate: four scrapes, or four times the query's least step."""

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qoemon import config
-from qoemon.sections.setting import Section
-from qoemon.sections.yamlfile import plain
+from qoemon.config import config
+from qoemon.config.sections.types import Section
+from qoemon.config.yaml.document import plain
 
 Schema = Mapping[str, Any]
 

@@ -12,13 +12,13 @@ from prometheus_client.core import Metric
 
 from docs import figures
 from docs.configuration import configuration_page
-from qoemon import wiring
-from qoemon.config import Config
-from qoemon.core.monitor import Monitor
-from qoemon.core.watch import Watched
-from qoemon.export import IDLE, own_families
-from qoemon.families import families
-from qoemon.watchfamilies import watch_families
+from qoemon.config import plan as wiring
+from qoemon.config.config import Config
+from qoemon.core.alerting.detector import Watched
+from qoemon.core.counting.monitor import Monitor
+from qoemon.outputs.metrics.alerts import watch_families
+from qoemon.outputs.metrics.exporter import IDLE, own_families
+from qoemon.outputs.metrics.qoe import families
 
 DOCS = Path(__file__).parent
 

@@ -25,10 +25,10 @@ from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
-from qoemon.terminal.fetch import AnswerError, address_of, fetch
-from qoemon.terminal.query import Query, Row
-from qoemon.terminal.screen import Screen
-from qoemon.terminal.snapshot import Alert
+from qoemon.tools.top.fetch import AnswerError, address_of, fetch
+from qoemon.tools.top.query import Query, Row
+from qoemon.tools.top.screen import Screen
+from qoemon.tools.top.snapshot import Alert
 
 FOLDER = Path(__file__).parent / "pictures"
 

@@ -20,32 +20,33 @@ import typer
 from rich.console import Console
 
 import qoemon
-from qoemon import analyze as csv
-from qoemon import config as configuration
-from qoemon import duration, wiring
-from qoemon.app import ListenError
-from qoemon.app import run as run_daemon
-from qoemon.calibrate.commands import fit_command, theta_command
-from qoemon.calibrate.plot import PlotError
-from qoemon.config import Config
-from qoemon.core.plan import Plan, Service
-from qoemon.csvfile import AnalyzeError, UnreadableError, opened
-from qoemon.demo import GROUPS
-from qoemon.demo import demo as run_demo
-from qoemon.embedded import BrokerError
-from qoemon.load import LoadError, Progress, Target, TopicError, Totals, publish
-from qoemon.printable import log_to_stderr
-from qoemon.prometheus.alertrule import AnnotationError
-from qoemon.prometheus.slo import ObjectiveError
-from qoemon.recording import RecordingError
-from qoemon.report.commands import COMMANDS as ON_RECORDINGS
-from qoemon.report.record import RecordError
-from qoemon.sections.mistake import ConfigError
-from qoemon.simulate import SCENARIOS, Population
+from qoemon.common import duration
+from qoemon.common.csvfile import AnalyzeError, UnreadableError, opened
+from qoemon.common.logs import log_to_stderr
+from qoemon.config import config as configuration
+from qoemon.config import plan as wiring
+from qoemon.config.config import Config
+from qoemon.config.yaml.errors import ConfigError
+from qoemon.core.plan.plan import Plan, Service
+from qoemon.daemon.daemon import ListenError
+from qoemon.daemon.daemon import run as run_daemon
 from qoemon.state.directory import StateError
-from qoemon.terminal.fetch import URL_DEFAULT, AnswerError
-from qoemon.terminal.query import Query, QueryError, SortBy, wanted
-from qoemon.terminal.top import top as run_top
+from qoemon.tools import analyze as csv
+from qoemon.tools.calibrate.commands import fit_command, theta_command
+from qoemon.tools.calibrate.plot import PlotError
+from qoemon.tools.demo.broker import BrokerError
+from qoemon.tools.demo.demo import GROUPS
+from qoemon.tools.demo.demo import demo as run_demo
+from qoemon.tools.recordings.record import RecordError
+from qoemon.tools.recordings.recording import RecordingError
+from qoemon.tools.report.commands import COMMANDS as ON_RECORDINGS
+from qoemon.tools.rules.alertrule import AnnotationError
+from qoemon.tools.rules.slo import ObjectiveError
+from qoemon.tools.simulate.load import LoadError, Progress, Target, TopicError, Totals, publish
+from qoemon.tools.simulate.simulate import SCENARIOS, Population
+from qoemon.tools.top.fetch import URL_DEFAULT, AnswerError
+from qoemon.tools.top.query import Query, QueryError, SortBy, wanted
+from qoemon.tools.top.top import top as run_top
 
 USAGE, FAILED = 2, 1
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.parts import Alertmanager, Daemon, Mosquitto, Nats
-from tests.parts import unused_port as find_unused_port
+from tests.support.parts import Alertmanager, Daemon, Mosquitto, Nats
+from tests.support.parts import unused_port as find_unused_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,16 +17,16 @@ from typer.testing import CliRunner
 
 import qoemon
 from qoemon import cli
-from qoemon.simulate import SCENARIOS
-from tests.oracle import Mixture, video_mos
-from tests.parts import ROOT, until, unused_port
+from qoemon.tools.simulate.simulate import SCENARIOS
+from tests.support.oracle import Mixture, video_mos
+from tests.support.parts import ROOT, until, unused_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typer.testing import Result
 
-    from tests.parts import Daemon, Mosquitto, Nats
+    from tests.support.parts import Daemon, Mosquitto, Nats
 
 SAMPLE = ROOT / "config" / "qoemon.yaml"
 RATED = "stall_count,stall_s,play_s\n0,0,60\n1,2.5,60\n3,12,60\n0,0,60\n"

@@ -18,7 +18,7 @@ from benchmarks.wire.divided import PIECES, WAYS, measure, pieces
 from benchmarks.wire.load import Generator, ceiling, packets, payloads
 from benchmarks.wire.probes import answers, effects, p99
 from benchmarks.wire.receivers import MosquittoSub, MqttExporter, PrometheusMqttExporter, Qoemon, versions
-from tests.parts import Mosquitto
+from tests.support.parts import Mosquitto
 
 MESSAGES, SESSIONS, GROUPS = 100_000, 20_000, 20
 BATCHED, BATCH = 10_000, 100

@@ -15,8 +15,8 @@ import msgspec
 from benchmarks.wire import cpu
 from benchmarks.wire.load import CHUNK, Generator, publish, report, topic
 from benchmarks.wire.receivers import Qoemon
-from qoemon.core.split import shard_of
-from tests.parts import children
+from qoemon.core.wire.partition import shard_of
+from tests.support.parts import children
 
 PIECES = 4
 SHARDS = 16

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from benchmarks.wire import cpu
-from tests.parts import Daemon, Part, get, parsed, program
+from tests.support.parts import Daemon, Part, get, parsed, program
 
 FILTER = "qoe/v1/#"
 SETTLED_S = 0.6

@@ -14,16 +14,16 @@ import msgspec
 import numpy as np
 from scipy import stats
 
-from qoemon import wiring
-from qoemon.config import Config
-from qoemon.core.codec import Codec
-from qoemon.core.mapping import WEB_IQX, RatingModel
-from qoemon.core.monitor import Monitor
-from qoemon.core.rating import Kernel, rating_cdf
-from qoemon.core.scale import ACR5, Counts, Floats
-from qoemon.core.snapshot import Snapshot
-from qoemon.inbox import Message
-from qoemon.simulate import SCENARIOS, Population
+from qoemon.config import plan as wiring
+from qoemon.config.config import Config
+from qoemon.core.counting.monitor import Monitor
+from qoemon.core.qoe.distribution import Kernel, rating_cdf
+from qoemon.core.qoe.mapping import WEB_IQX, RatingModel
+from qoemon.core.qoe.scale import ACR5, Counts, Floats
+from qoemon.core.snapshot.snapshot import Snapshot
+from qoemon.core.wire.codec import Codec
+from qoemon.inputs.inbox import Message
+from qoemon.tools.simulate.simulate import SCENARIOS, Population
 
 OPINIONS = np.linspace(1, 5, 161)
 """Where CDFs are shown, scale points."""

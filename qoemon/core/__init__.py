@@ -1,1 +1,4 @@
-"""The QoE mathematics and the session windows: pure, with time as an argument."""
+"""Pure computation: payloads to counts, counts to rating distributions, distributions to alerts.
+
+No clock, no I/O, no asyncio; imports nothing else of qoemon. Times are arguments.
+"""

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from qoemon.core.alert import Rule
-from qoemon.core.line import Line, named, part
-from qoemon.core.plan import Plan
-from qoemon.core.regime import RegimeRules
-from qoemon.core.service import State
-from qoemon.core.snapshot import Snapshot
-from qoemon.core.watch import Watch, Watched
+from qoemon.core.alerting.detector import Watch, Watched
+from qoemon.core.alerting.regime import RegimeRules
+from qoemon.core.alerting.rule import Rule
+from qoemon.core.counting.service_monitor import State
+from qoemon.core.plan.plan import Plan
+from qoemon.core.sharding.shard_pipeline import Line, named, part
+from qoemon.core.snapshot.snapshot import Snapshot
 
 
 class Ticked(NamedTuple):

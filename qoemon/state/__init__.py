@@ -1,1 +1,1 @@
-"""What survives a crash: a store on disk, and whoever keeps it up to date."""
+"""What survives a crash: journal, checkpoint, recovery, and their layout on disk."""

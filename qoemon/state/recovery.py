@@ -10,9 +10,9 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from qoemon.core.fingerprint import StateError as MisfitError
-from qoemon.core.line import Line
-from qoemon.kept import Kept
+from qoemon.core.plan.fingerprint import StateError as MisfitError
+from qoemon.core.sharding.shard_pipeline import Line
+from qoemon.state.frames import Kept
 from qoemon.state.store import CorruptError, State, Store
 
 LOG = logging.getLogger("qoemon.state")

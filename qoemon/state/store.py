@@ -20,9 +20,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.inbox import Message
-from qoemon.kept import Kept, framed, unframed
+from qoemon.inputs.inbox import Message
 from qoemon.state.directory import StateError, locked
+from qoemon.state.frames import Kept, framed, unframed
 
 LOG = logging.getLogger("qoemon.state")
 

@@ -1,1 +1,0 @@
-"""Who is told of alerts, and in which words."""

@@ -1,1 +1,0 @@
-"""Subjective studies: the SOS parameter, and the constants of mappings."""

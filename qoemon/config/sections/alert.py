@@ -1,0 +1,123 @@
+"""What the configuration says of alerts: when a figure is bad enough, for long and surely enough."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BeforeValidator, Field
+
+from qoemon.config.sections.types import (
+    Broken,
+    Count,
+    Label,
+    Pause,
+    Real,
+    Section,
+    ServiceName,
+    Share,
+    WholeSeconds,
+    key,
+)
+from qoemon.core.alerting.rule import Rule, What
+from qoemon.core.plan.plan import Service
+from qoemon.core.qoe.distribution import Distribution
+from qoemon.core.qoe.mapping import RatingModel
+from qoemon.outputs.notify.notice import template_fault
+
+FIGURES = ("value", "lower", "upper", "threshold", "mos", "gob", "pow")
+"""What annotations can name beside users, labels, alert, service, severity and window."""
+
+Values = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+AlertName = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_-]{0,62}$")]
+
+
+class Alert(Section):
+    """One rule; each group that it selects has an alert of its own."""
+
+    name: AlertName = key("Its name, as receivers see it.")
+    service: ServiceName | None = key("Which service; null is every one.", None)
+    groups: Mapping[Label, Values] = key("Label values that a group must have; labels not named may have any.", {})
+    what: What = key("The figure: mos, gob, pow, quantile, or open_stall_share.", "pow")
+    quantile: Share | None = key("Which of the quantiles, if what is quantile.", None)
+    window_s: WholeSeconds | None = key("In which window; null is the base window.", None)
+    enter: Real = key("The alert begins when the figure is at or past this.")
+    leave: Real = key("It ends when the figure is back at or before this: the better one of the two.")
+    for_s: Pause = key("How long the figure must be past enter.", "0s")
+    min_sessions: Count = key("With fewer distinct sessions in the window, nothing is said.", 50)
+    confidence: bool = key("Fires only if the bound of the figure is past enter too.", True)
+    theta: Literal["service", "all"] = key(
+        "all: fires only if every theta of the service's band agrees.", "service"
+    )
+    severity: str = key("For whoever routes alerts.", "warning")
+    labels: Mapping[Label, str] = key("Further labels of the alert.", {})
+    annotations: Mapping[str, str] = key(
+        "Texts for who reads it; {value:.1%}, {users} and labels such as {region} are filled in.", {}
+    )
+
+    def rule(self, service: str, base_window_s: int) -> Rule:
+        """The rule for one service."""
+        return Rule(
+            name=self.name,
+            service=service,
+            what=self.what,
+            window_s=self.window_s or base_window_s,
+            enter=self.enter,
+            leave=self.leave,
+            groups=self.groups,
+            quantile=self.quantile,
+            for_s=self.for_s,
+            min_sessions=self.min_sessions,
+            confident=self.confidence,
+            all_thetas=self.theta == "all",
+            severity=self.severity,
+            labels=self.labels,
+            annotations=self.annotations,
+        )
+
+    def rules(self) -> Iterator[Broken]:
+        """Leave is the better threshold; a quantile is named where one is meant."""
+        if self.what.high_is_bad and not self.leave <= self.enter:
+            yield Broken(("leave",), f"at most enter ({self.enter:g}), as a high {self.what} is bad", (("enter",),))
+        if not self.what.high_is_bad and not self.leave >= self.enter:
+            yield Broken(("leave",), f"at least enter ({self.enter:g}), as a low {self.what} is bad", (("enter",),))
+        if (self.what is What.QUANTILE) != (self.quantile is not None):
+            yield Broken(("quantile",), "a quantile with what: quantile, and with nothing else", (("what",),))
+
+    def text_rules(self, labels: Sequence[str]) -> Iterator[Broken]:
+        """Annotations name only what there is to fill in."""
+        examples: dict[str, object] = {"users": 100, **dict.fromkeys(FIGURES, 0.5)}
+        examples |= dict.fromkeys((*labels, "alert", "service", "severity", "window"), "text")
+        for name, text in self.annotations.items():
+            if fault := template_fault(text, examples):
+                yield Broken(("annotations", name), fault)
+
+    def reach_rules(self, service: Service) -> Iterator[Broken]:
+        """Thresholds that no input of the service can reach can't work: they never fire, or never end."""
+        thetas = (service.theta, *(service.theta_band if self.theta == "all" else ()))
+        for theta in dict.fromkeys(thetas):
+            worst, best = self._reach(service, theta)
+            high = self.what.high_is_bad
+            where = f"{service.name} can reach with {service.mapping.name} at theta {theta:g}"
+            if self.enter > worst if high else self.enter < worst:
+                bound = "at most" if high else "at least"
+                yield Broken(("enter",), f"{bound} {worst:.4f}, the worst that {where}", (("what",),))
+                return
+            if self.leave < best if high else self.leave > best:
+                bound = "at least" if high else "at most"
+                yield Broken(("leave",), f"{bound} {best:.4f}, the best that {where}", (("what",),))
+                return
+
+    def _reach(self, service: Service, theta: float) -> tuple[float, float]:
+        """The worst and the best figure that the service can come to."""
+        if self.what is What.OPEN_STALLS:
+            return 1.0, 0.0
+        quantiles = (self.quantile,) if self.quantile else ()
+        model = service.model if theta == service.theta else RatingModel.BETA
+        kernel = replace(service, theta=theta, model=model, theta_band=()).kernel(quantiles, service.mapping.reach)
+        column = _figure(kernel.judge(np.eye(2, dtype=np.int64)), self.what)
+        return float(column[0]), float(column[1])
+
+
+def _figure(judged: Distribution, what: What) -> np.ndarray:
+    return judged.quantiles[:, 0] if what is What.QUANTILE else getattr(judged, str(what))

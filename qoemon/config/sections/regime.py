@@ -1,0 +1,62 @@
+"""What the configuration says of regimes: from which share of poor ratings on a group is degraded, or bad."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field, Strict
+
+from qoemon.config.sections.types import Broken, Count, Section, Share, key
+from qoemon.core.alerting.regime import RegimeRules, Threshold
+from qoemon.core.plan.plan import Service
+
+
+class Level(Section):
+    """Where a regime begins and ends."""
+
+    enter: Share = key("It begins when the level of PoW is at or above this.")
+    leave: Share = key("It ends when the level is back below this.")
+
+    def rules(self) -> Iterator[Broken]:
+        """Without a gap the regime would flap."""
+        if not self.leave < self.enter:
+            yield Broken(
+                ("leave",), f"less than enter ({self.enter:g}): without a gap it would flap", (("enter",),)
+            )
+
+
+class Regimes(Section):
+    """Each group is in regime good, degraded or bad."""
+
+    degraded: Level = key("When the regime is degraded.", {"enter": 0.15, "leave": 0.10})
+    bad: Level = key("When the regime is bad.", {"enter": 0.30, "leave": 0.20})
+    dwell: Annotated[int, Strict(), Field(ge=1, le=10_000)] = key(
+        "Rating intervals for which a regime stays at least, unless an established change worsens it.", 5
+    )
+    min_sessions: Count = key("A rating interval with fewer distinct sessions says nothing.", 30)
+
+    def rules(self) -> Iterator[Broken]:
+        """Bad lies above degraded."""
+        for name in ("enter", "leave"):
+            lower = getattr(self.degraded, name)
+            if not lower < getattr(self.bad, name):
+                yield Broken(("bad", name), f"more than that of degraded ({lower:g})", (("degraded", name),))
+
+    def reach_rules(self, service: Service) -> Iterator[Broken]:
+        """Regimes that no input of the service can reach."""
+        worst = float(service.kernel((), service.mapping.reach).judge(np.eye(2, dtype=np.int64)).pow.max())
+        for name in ("degraded", "bad"):
+            if getattr(self, name).enter > worst:
+                mapping = f"{service.mapping.name} at theta {service.theta:g}"
+                expected = f"at most {worst:.4f}, the worst that {service.name} can reach with {mapping}"
+                yield Broken((name, "enter"), expected)
+
+    @property
+    def core(self) -> RegimeRules:
+        """The rules as the core takes them."""
+        return RegimeRules(
+            degraded=Threshold(self.degraded.enter, self.degraded.leave),
+            bad=Threshold(self.bad.enter, self.bad.leave),
+            dwell=self.dwell,
+            min_sessions=self.min_sessions,
+        )

@@ -1,0 +1,201 @@
+"""What the configuration's models are made of: kinds of values, and sections that know their rules.
+
+A kind carries, for editors and for messages alike, its JSON Schema; `$comment` there is what a message says
+was expected where the schema alone would read badly.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    Strict,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from qoemon.common import duration, size
+from qoemon.config.sections import names as naming
+from qoemon.config.yaml.document import FromEnv, plain, read_text
+from qoemon.config.yaml.errors import Where
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A rule that does not hold, at `where` within its section; `others` are keys it looks at too."""
+
+    where: Where
+    expected: str
+    others: tuple[Where, ...] = ()
+    advice: str = ""
+
+
+def key(description: str, default: Any = ..., **bounds: Any) -> Any:
+    """A key of a section. The default is written as in the file, and checked; without one it must be given."""
+    return Field(default, description=description, **bounds)
+
+
+def unlike(expected: str, advice: str = "") -> PydanticCustomError:
+    """The error of a value that is not what is expected."""
+    return PydanticCustomError("unlike", "expected {expected}", {"expected": expected, "advice": advice})
+
+
+class Section(BaseModel):
+    """A mapping of the file. Names that end in _s, for seconds, are keys without it in the file."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        alias_generator=lambda name: name.removesuffix("_s"),
+        field_title_generator=lambda name, _: name.removesuffix("_s"),
+    )
+
+    def rules(self) -> Iterator[Broken]:
+        """The rules between keys that do not hold."""
+        yield from ()
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """What another process gets: what was worked out from the keys, it works out again."""
+        state = super().__getstate__()
+        keys = {name: value for name, value in state["__dict__"].items() if name in type(self).model_fields}
+        return state | {"__dict__": keys}
+
+    @model_validator(mode="after")
+    def _keep_the_rules(self) -> Self:
+        if broken := list(self.rules()):
+            text = "; ".join(f"{rule.where}: expected {rule.expected}" for rule in broken)
+            raise PydanticCustomError("rules", "{text}", {"text": text, "broken": broken})
+        return self
+
+
+def number(value: object) -> object:
+    """A variable of the environment is text; where a number belongs it is read as one. Truth is no number."""
+    if isinstance(value, bool):
+        raise ValueError("a truth value")
+    return plain(value) if isinstance(value, FromEnv) else value
+
+
+def _seconds(value: object) -> float:
+    expected = f"a duration with its unit, such as {duration.EXAMPLES}"
+    if not isinstance(value, str):
+        number = isinstance(value, int) and not isinstance(value, bool)
+        raise unlike(expected, f'did you mean "{value}s"?' if number else "")
+    try:
+        length_s = duration.seconds(value)
+    except ValueError:
+        raise unlike(expected) from None
+    if length_s <= 0:
+        raise unlike("a duration above 0")
+    return length_s
+
+
+def _pause(value: object) -> float:
+    """A duration that may be none."""
+    return 0.0 if value == "0s" else _seconds(value)
+
+
+def _whole_seconds(value: object) -> int:
+    length_s = _seconds(value)
+    if length_s != int(length_s):
+        raise unlike("a duration of whole seconds")
+    return int(length_s)
+
+
+def _bytes(value: object) -> object:
+    value = number(value)
+    return size.byte_count(value) if isinstance(value, str) else value
+
+
+def _file(value: Path, info: ValidationInfo) -> Path:
+    """A relative name starts at the folder of the configuration, wherever the daemon was started."""
+    folder: Path = (info.context or {}).get("folder", Path())
+    path = folder / value
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise _unreadable((error.strerror or str(error)).lower(), folder) from None
+    return path
+
+
+def _placed(value: Path, info: ValidationInfo) -> Path:
+    folder: Path = (info.context or {}).get("folder", Path())
+    return folder / value
+
+
+def _unreadable(reason: str, folder: Path) -> PydanticCustomError:
+    """Without the path: what stands for it may be a secret in the wrong place."""
+    return unlike("a file that can be read", f"{reason}; relative names start at {folder.absolute()}")
+
+
+def _content(value: object, info: ValidationInfo) -> SecretStr:
+    if not isinstance(value, str | Path):
+        raise unlike("the name of a file")
+    path = _file(Path(value), info)
+    try:
+        text = read_text(path).removesuffix("\n").removesuffix("\r")
+    except ValueError as error:
+        raise _unreadable(str(error), path.parent) from None
+    if not text:
+        raise unlike("a file with the secret in it, not an empty one")
+    return SecretStr(text)
+
+
+def _host(value: str) -> str:
+    if not value or any(char.isspace() or char in "/@" for char in value):
+        raise unlike("a host name or an IP address alone", "the port has its own key, a scheme is not needed")
+    return value
+
+
+def _label(value: str) -> str:
+    if fault := naming.label_fault(value):
+        raise unlike(fault)
+    return value
+
+
+_DURATION_SCHEMA = {
+    "type": "string",
+    "pattern": duration.PATTERN,
+    "$comment": f"a duration such as {duration.EXAMPLES}",
+}
+_FILE_SCHEMA = {"type": "string", "$comment": "the name of a file"}
+
+Seconds = Annotated[float, BeforeValidator(_seconds), WithJsonSchema(_DURATION_SCHEMA)]
+WholeSeconds = Annotated[int, BeforeValidator(_whole_seconds), WithJsonSchema(_DURATION_SCHEMA)]
+Pause = Annotated[float, BeforeValidator(_pause), WithJsonSchema(_DURATION_SCHEMA)]
+Bytes = Annotated[
+    int,
+    Strict(),
+    Field(ge=1),
+    BeforeValidator(_bytes),
+    WithJsonSchema(
+        {
+            "type": ["integer", "string"],
+            "minimum": 1,
+            "pattern": size.PATTERN,
+            "$comment": 'a size such as "64MiB" or a whole number of bytes above 0',
+        }
+    ),
+]
+Count = Annotated[int, Strict(), Field(ge=1, le=10**12), BeforeValidator(number)]
+Port = Annotated[int, Strict(), Field(ge=1, le=65535), BeforeValidator(number)]
+Real = Annotated[float, Strict(), BeforeValidator(number)]
+Share = Annotated[float, Strict(), Field(gt=0, lt=1), BeforeValidator(number)]
+Host = Annotated[str, AfterValidator(_host)]
+File = Annotated[Path, AfterValidator(_file), WithJsonSchema(_FILE_SCHEMA)]
+Directory = Annotated[Path, AfterValidator(_placed), WithJsonSchema({"type": "string", "$comment": "a directory"})]
+# writeOnly: not shown where it is wrong, since it may be the secret itself that stands there.
+SecretFile = Annotated[SecretStr, BeforeValidator(_content), WithJsonSchema({**_FILE_SCHEMA, "writeOnly": True})]
+Label = Annotated[str, AfterValidator(_label)]
+ServiceName = Annotated[str, Field(pattern=naming.SERVICE_PATTERN)]

@@ -1,0 +1,56 @@
+"""What is wrong in a configuration, said so that one reading is enough to mend it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from qoemon.common.logs import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+Where = tuple[str | int, ...]
+"""The way to a value: keys and list positions (from 0), from the top."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing to mend. `line` is None and `key` empty where the file as a whole is meant."""
+
+    file: str
+    line: int | None
+    key: str
+    found: str
+    expected: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        what = f"found {self.found}, expected {self.expected}"
+        return printable(": ".join(filter(None, (place, self.key, what))) + (self.advice and f"; {self.advice}"))
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; `mistakes` are all that was found, in the order of the lines."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = tuple(sorted(mistakes, key=lambda mistake: mistake.line or 0))
+        super().__init__("\n".join(map(str, self.mistakes)))
+
+
+def dotted(where: Where) -> str:
+    """`services.video.theta`."""
+    return shortened(".".join(map(str, where)))
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """The text, or what fits of it."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """Advice for a misspelt word; empty if nothing known is close."""
+    close = get_close_matches(word, known, n=1)
+    return f'did you mean "{close[0]}"?' if close else ""

@@ -1,0 +1,1 @@
+"""Alerts and regimes: decisions on snapshots, tick by tick."""

@@ -1,0 +1,1 @@
+"""Sessions, groups and windows: reports to counts."""

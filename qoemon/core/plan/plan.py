@@ -1,0 +1,113 @@
+"""What a Monitor is told to do: services, time, bounds. Checked when made, by whoever reads the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from qoemon.core.plan.topic import TopicTemplate
+from qoemon.core.qoe.bins import Bins, bins_of, mos_levels
+from qoemon.core.qoe.distribution import Kernel
+from qoemon.core.qoe.empirical import EmpiricalRatings
+from qoemon.core.qoe.mapping import Qos, QosMapping, RatingModel
+from qoemon.core.qoe.scale import ACR5, Floats, Scale
+
+
+class Counters(StrEnum):
+    """What a service's clients count: since the session began, or since their last report."""
+
+    CUMULATIVE = "cumulative"
+    DELTA = "delta"
+
+
+class Clock(StrEnum):
+    """Which time places a report: when it arrived, or what it says."""
+
+    ARRIVAL = "arrival"
+    REPORT = "report"
+
+
+@dataclass(frozen=True)
+class Service:
+    """How one service is judged: which QoS, mapping, theta, scale."""
+
+    name: str
+    mapping: QosMapping
+    theta: float
+    theta_band: tuple[float, ...] = ()
+    model: RatingModel = RatingModel.BETA
+    study: EmpiricalRatings | None = None
+    counters: Counters = Counters.CUMULATIVE
+    scale: Scale = ACR5
+
+    @property
+    def bins(self) -> Bins:
+        """The bins of its conditions, as people read them."""
+        return bins_of(self.mapping.qos)
+
+    @property
+    def judged_at(self) -> Floats:
+        """(B,) the MOS of each bin in which its users are judged, scale points.
+
+        Response times are judged in their own bins, 1.94 % wide. Stalls and measures have more dimensions, whose
+        bins would have to be many to be as good: they are judged by levels of MOS.
+        """
+        if self.mapping.qos is Qos.RESPONSES:
+            return self.mapping(*self.bins.conditions)
+        return mos_levels(self.scale)
+
+    def kernel(
+        self, quantiles: tuple[float, ...] = (), mos: Floats | None = None, confidence: float = 0.95
+    ) -> Kernel:
+        """The distribution of ratings in each of its bins, or at the MOS given instead, (B,) scale points."""
+        return Kernel(
+            self.judged_at if mos is None else mos,
+            self.theta,
+            scale=self.scale,
+            model=self.model,
+            study=self.study,
+            band=self.theta_band,
+            quantiles=quantiles,
+            confidence=confidence,
+        )
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds. tick_s divides interval_s, the rating interval; windows_s are multiples of it, itself the first."""
+
+    tick_s: int = 10
+    interval_s: int = 60
+    windows_s: tuple[int, ...] = (60, 300, 3600)
+    session_timeout_s: float = 300
+    min_active_s: float = 5
+    clock: Clock = Clock.ARRIVAL
+
+    @property
+    def slices(self) -> int:
+        """Ticks in a rating interval."""
+        return self.interval_s // self.tick_s
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What grows has a bound."""
+
+    sessions: int = 1_000_000
+    groups: int = 1000
+    message_bytes: int = 256 * 1024
+    reports_per_message: int = 1000
+    label_length: int = 128
+
+
+@dataclass(frozen=True)
+class Plan:
+    """labels: the names of the group labels, the topics' first; a report lacks some where its topic does."""
+
+    services: tuple[Service, ...]
+    topics: tuple[TopicTemplate, ...]
+    labels: tuple[str, ...]
+    timing: Timing = field(default_factory=Timing)
+    limits: Limits = field(default_factory=Limits)
+    quantiles: tuple[float, ...] = (0.05, 0.1, 0.5, 0.9)
+    confidence: float = 0.95

@@ -1,0 +1,1 @@
+"""The QoE mathematics: MOS mappings, rating distributions, confidence intervals, and the bins that they work on."""

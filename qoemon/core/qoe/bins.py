@@ -1,0 +1,180 @@
+"""Conditions as bins, and windows as sums of their counts.
+
+Sessions are counted twice over. By the MOS of their exact condition, in levels so narrow that nothing is lost, for
+what users answer. And by the condition itself, in bins that people can read, for what happened to them.
+Counts are integers, so what was added is forgotten exactly: an emptied window equals a fresh one bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qoemon.core.qoe.mapping import Qos
+from qoemon.core.qoe.scale import Counts, Floats, Scale
+
+Ints = NDArray[np.int64]
+Number = TypeVar("Number", np.int64, np.float64)
+
+STALL_COUNTS = 21
+"""n = 0, 1, ... 19, and 20 or more."""
+STALL_SLOTS = 62
+"""t = 0 exactly, slots of 1 s with their upper end up to 60 s, and above."""
+
+MOS_STEP = 0.005
+"""Width of a MOS level, scale points. Judged at its middle it is off by .0025 at most, and GoB by .001."""
+
+RESPONSE_FROM_S, RESPONSE_TO_S = 0.001, 300.0
+RESPONSE_BINS_A_DECADE = 120
+"""Bins 1.94 % wide. Powers of ten are edges, and nearly 2 and 5 times them, so Prometheus' buckets can be exact."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dimension of a condition.
+
+    values  (A,) what each bin is judged at
+    upper   (A,) where each bin ends, the last at infinity
+    """
+
+    name: str
+    unit: str
+    values: Floats
+    upper: Floats
+
+
+@dataclass(frozen=True)
+class Bins:
+    """The bins of a service's conditions: the product of its axes, the last axis running fastest."""
+
+    axes: tuple[Axis, ...]
+
+    @cached_property
+    def size(self) -> int:
+        return int(np.prod([len(axis.values) for axis in self.axes]))
+
+    @cached_property
+    def conditions(self) -> tuple[Floats, ...]:
+        """One (B,) array an axis: the condition at which each bin is judged."""
+        grid = np.meshgrid(*(axis.values for axis in self.axes), indexing="ij")
+        return tuple(values.ravel() for values in grid)
+
+    def marginals(self, counts: Counts) -> tuple[Counts, ...]:
+        """(G, B) counts to one (G, A) array an axis."""
+        cube = counts.reshape(len(counts), *(len(axis.values) for axis in self.axes))
+        dims = range(1, cube.ndim)
+        return tuple(cube.sum(axis=tuple(d for d in dims if d != axis)) for axis in dims)
+
+
+def bins_of(qos: Qos) -> Bins:
+    """The bins in which conditions of this kind are shown; measures are of too many kinds to have any."""
+    return {Qos.STALLS: STALL_BINS, Qos.RESPONSES: RESPONSE_BINS, Qos.MEASURES: NO_BINS}[qos]
+
+
+def _stall_axes() -> tuple[Axis, Axis]:
+    n = np.arange(STALL_COUNTS, dtype=np.float64)
+    slot_ends = np.arange(STALL_SLOTS - 1, dtype=np.float64)
+    t = np.concatenate([[0.0], slot_ends + 0.5])
+    return (
+        Axis("n", "stalls/min of media", n, np.append(n[:-1], np.inf)),
+        Axis("t", "s/min of media", t, np.append(slot_ends, np.inf)),
+    )
+
+
+def _response_axis() -> Axis:
+    size = int(np.ceil(np.log10(RESPONSE_TO_S / RESPONSE_FROM_S) * RESPONSE_BINS_A_DECADE))
+    edges = RESPONSE_FROM_S * 10 ** (np.arange(size + 1) / RESPONSE_BINS_A_DECADE)
+    return Axis("x", "s", np.sqrt(edges[:-1] * edges[1:]), np.append(edges[1:-1], np.inf))
+
+
+STALL_BINS = Bins(_stall_axes())
+RESPONSE_BINS = Bins((_response_axis(),))
+NO_BINS = Bins(())
+
+
+def stall_bin(n: Floats, t: Floats) -> Ints:
+    """The bin of each condition, n stalls and t stall seconds per minute of media, (N,) each, infinite too."""
+    n_bin = np.rint(np.minimum(n, STALL_COUNTS - 1)).astype(np.int64)
+    t_bin = np.ceil(np.minimum(t, STALL_SLOTS - 1)).astype(np.int64)
+    return n_bin * STALL_SLOTS + t_bin
+
+
+def response_bin(response_s: Floats) -> Ints:
+    """The bin of each response time, (N,) seconds; shorter and longer ones fall in the first and last."""
+    return np.searchsorted(RESPONSE_BINS.axes[0].upper[:-1], response_s)
+
+
+def mos_levels(scale: Scale) -> Floats:
+    """(M,) the MOS of each level, scale points: the ends of the scale and its ratings are exact."""
+    steps = round((scale.high - scale.low) / MOS_STEP)
+    return np.linspace(scale.low, scale.high, steps + 1)
+
+
+def mos_level(mos: Floats, scale: Scale) -> Ints:
+    """The level nearest to each MOS, (N,) scale points."""
+    return np.rint((mos - scale.low) / MOS_STEP).astype(np.int64)
+
+
+def histogram(group: Ints, bins: Ints, groups: int, size: int) -> Counts:
+    """(groups, size) how often each bin occurs in each group."""
+    return np.bincount(group * size + bins, minlength=groups * size).reshape(groups, size)
+
+
+def count(counts: Counts, group: Ints | NDArray[np.int32], bins: Ints) -> None:
+    """Add to counts (G, B) how often each bin occurs in each group."""
+    cells = np.multiply(group, counts.shape[1], dtype=np.int64) + bins
+    np.add.at(counts.reshape(-1), cells, 1)
+
+
+class Window:
+    """The sum of the last `length` histograms, one appended at a time.
+
+    Only the sum is dense; what will have to be taken off again is kept as the cells that are not zero.
+    """
+
+    def __init__(self, length: int, bins: int) -> None:
+        self._length, self._bins = length, bins
+        self._parts: deque[tuple[Ints, Ints]] = deque()
+        self.counts: Counts = np.zeros((0, bins), dtype=np.int64)
+
+    def append(self, counts: Counts) -> None:
+        """Take in the newest histogram, (G, B), and forget the one that is now too old. G may have grown."""
+        # A new array: snapshots hold on to the former one.
+        self.counts = grown(self.counts, len(counts)) + counts
+        flat = counts.ravel()
+        cells = np.flatnonzero(flat)
+        self._parts.append((cells, flat[cells]))
+        while len(self._parts) > self._length:
+            old_cells, old_counts = self._parts.popleft()
+            self.counts.ravel()[old_cells] -= old_counts
+
+    def dump(self) -> dict[str, Ints]:
+        """The parts, oldest first, as flat arrays."""
+        cells, counts = zip(*self._parts, strict=True) if self._parts else ((), ())
+        return {
+            "sizes": np.array([len(part) for part in cells], dtype=np.int64),
+            "cells": np.concatenate([*cells, np.zeros(0, np.int64)]),
+            "counts": np.concatenate([*counts, np.zeros(0, np.int64)]),
+        }
+
+    def load(self, state: dict[str, Ints], groups: int) -> None:
+        """Take over what dump() gave."""
+        ends = np.cumsum(state["sizes"])[:-1]
+        parts = zip(np.split(state["cells"], ends), np.split(state["counts"], ends), strict=True)
+        for cells, counts in parts:
+            histogram = np.zeros((groups, self._bins), dtype=np.int64)
+            histogram.ravel()[cells] = counts
+            self.append(histogram)
+
+
+def grown(counts: NDArray[Number], rows: int) -> NDArray[Number]:
+    """The same array with at least so many rows, the new ones zero."""
+    missing = rows - len(counts)
+    if missing <= 0:
+        return counts
+    return np.concatenate([counts, np.zeros((missing, *counts.shape[1:]), counts.dtype)])

@@ -1,0 +1,73 @@
+"""How far a share, or a MOS, may be off because only so many users were there.
+
+What is told about a window is the mean of some g over its users: the probability that a user in such a
+condition rates good, or poor, or the MOS itself. Other users could have come. A bound is the mean that a
+population could have and still, by bad luck, have sent these users.
+
+Where trouble is rare the spread of g among those who came says little: who comes to be counted in an outage
+that none of ten users had? So each bound takes one user more into the spread, the one who would hurt it most:
+for the upper bound one at the upper end of the scale, for the lower bound one at the lower end.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import ndtri
+
+from qoemon.core.qoe.scale import Counts, Floats
+
+
+def interval(
+    mean: Floats,
+    square: Floats,
+    users: Counts | Floats,
+    confidence: float = 0.95,
+    low: float = 0.0,
+    high: float = 1.0,
+) -> Floats:
+    """The confidence interval of E[g] for each of G groups.
+
+    mean        (G,) mean of g over the observations, low to high
+    square      (G,) mean of its square
+    users       (G,) who they come from: distinct sessions. One that counts several times is one user.
+    confidence  how often such intervals contain E[g], 0 < confidence < 1
+    low, high   the ends that g cannot pass: 0 and 1 for a probability, those of the scale for a MOS
+    returns     (G, 2) lower and upper, low <= lower <= mean <= upper <= high; NaN without users
+    raises      ValueError if confidence is out of range, NaN included
+    source      Wilson 1927, with the continuity correction, for N / phi users. phi is the share of the spread
+                mu (1 - mu) of 0/1 answers that g has, so that N / phi is the effective sample size of surveys
+                (Korn and Graubard 1998). That phi is taken over N + 1 users, the last at the far end, is our own:
+                docs/uncertainty.md
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is {confidence}, expected 0 < confidence < 1")
+    z, span = float(ndtri((1 + confidence) / 2)), high - low
+    mean = np.clip(mean, low, high)  # a mean of products may be off the scale by 1e-16
+    variance = np.maximum(square - mean**2, 0) / span**2
+    unit = (mean - low) / span
+    count = np.where(users > 0, users, np.nan)
+    lower = high - span * _upper((high - mean) / span, variance, count, z)
+    upper = low + span * _upper(unit, variance, count, z)
+    # The formulas hold these too, but for the last digit.
+    return np.column_stack([np.clip(lower, low, mean), np.clip(upper, mean, high)])
+
+
+def _upper(mean: Floats, variance: Floats, users: Floats, z: float) -> Floats:
+    """Wilson's upper bound on [0, 1] for the effective number of users."""
+    n = users / _spread_share(mean, variance, users)
+    # Half a user: Wilson's own bounds of rare events miss up to 16 % of the time, all on one side.
+    shifted = np.minimum(mean + mean / (2 * n), 1)
+    centre = shifted + z**2 / (2 * n)
+    reach = z * np.sqrt(shifted * (1 - shifted) / n + (z / (2 * n)) ** 2)
+    return np.asarray((centre + reach) / (1 + z**2 / n))
+
+
+def _spread_share(mean: Floats, variance: Floats, users: Floats) -> Floats:
+    """phi, in (0, 1], with a further user at 1: the variance over that of 0/1 answers of the same mean.
+
+    Numerator and denominator are divided by 1 - mean; what then is left undefined, 0/0 where all are at 1, has
+    the bound variance / (1 - mean) <= mean, which 0/1 answers attain: they have phi = 1 for any number of users.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.fmin(variance / (1 - mean), mean)
+    return np.asarray(((users + 1) * ratio + 1 - mean) / (users * mean + 1))

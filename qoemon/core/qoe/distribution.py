@@ -1,0 +1,249 @@
+"""What users at a QoS condition answer, and from a histogram of conditions what all users answer.
+
+A rating model turns the MOS of each QoS bin into the distribution of the ratings around it. Everything that is
+told about a window is linear in its histogram, so the kernel is computed once per service and a window's QoE,
+for all its groups, is one matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import bdtr, betainc
+
+from qoemon.core.qoe.confidence import interval
+from qoemon.core.qoe.empirical import EmpiricalRatings
+from qoemon.core.qoe.mapping import RatingModel
+from qoemon.core.qoe.scale import Counts, Floats, Scale
+
+OPINION_STEPS = 64
+"""Steps of the grid on which the CDF of opinions is kept to invert it. They are narrow at the ends of the scale,
+where a Beta may have its poles, so quantiles are within .01 scale points."""
+
+
+def rating_cdf(
+    mos: Floats,
+    theta: float,
+    opinions: Floats,
+    model: RatingModel,
+    scale: Scale,
+    study: EmpiricalRatings | None = None,
+) -> Floats:
+    """P(rating <= y) for each QoS bin and each opinion y.
+
+    Beta: ratings spread around a MOS m on [low, high] with the variance of the SOS hypothesis,
+    theta (high - m)(m - low), so alpha + beta = (1 - theta) / theta.
+    Binomial: low + Bin(high - low, unit MOS), discrete; it has theta = 1 / (high - low) and takes no other.
+    Empirical: the ratings of a study, discrete; theta tells nothing then.
+
+    mos       (B,) scale points
+    theta     SOS parameter, dimensionless, 0 < theta < 1
+    opinions  (E,) scale points
+    returns   (B, E)
+    raises    ValueError if theta or any MOS is out of range, NaN included, or the study is missing
+    source    Hossfeld et al. 2020, arXiv:2003.12742, (7), (10)-(13) and (16), (17)
+    """
+    if not 0 < theta < 1:
+        raise ValueError(f"theta is {theta}, expected 0 < theta < 1")
+    if not np.all((scale.low <= mos) & (mos <= scale.high)):
+        raise ValueError(f"MOS outside [{scale.low}, {scale.high}]")
+    mean = scale.unit(mos)[:, None]
+    if model is RatingModel.BINOMIAL:
+        if not np.isclose(theta, binomial_theta(scale)):
+            raise ValueError(f"theta is {theta}, but binomial ratings have theta {binomial_theta(scale)}")
+        return np.asarray(bdtr(np.floor(opinions) - scale.low, scale.high - scale.low, mean))
+    if model is RatingModel.EMPIRICAL:
+        if study is None:
+            raise ValueError("empirical ratings need a study")
+        upto = np.floor(opinions).astype(np.int64) - scale.low
+        return np.asarray(study.at(mos).cumsum(axis=1)[:, upto])
+    total = (1 - theta) / theta
+    # betainc is exact at alpha = 0 and beta = 0, where all users agree: no special case.
+    return np.asarray(betainc(mean * total, (1 - mean) * total, scale.unit(opinions)))
+
+
+def binomial_theta(scale: Scale) -> float:
+    """The SOS parameter of binomial ratings, whose variance (m - low)(high - m) / (high - low) leaves no choice."""
+    return 1 / (scale.high - scale.low)
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """What the users of G groups answer. A group without observations has NaN, which no exporter shows.
+
+    observations  (G,) conditions judged
+    mos, sos      (G,) scale points: mean and standard deviation over all users and their ratings
+    gob, pow      (G,) share of ratings good or better, poor or worse
+    ratings       (G, K) share of each rating
+    quantiles     (G, Q) scale points
+    mos_bounds, gob_bounds, pow_bounds  (G, 2) lower and upper end of the confidence interval of each
+    pow_square (G,) mean over the conditions of the square of their PoW: with pow, how unlike users fare
+    band_gob, band_pow  (G, T) the same shares for each theta of the band
+    """
+
+    observations: Counts
+    mos: Floats
+    sos: Floats
+    gob: Floats
+    pow: Floats
+    ratings: Floats
+    quantiles: Floats
+    mos_bounds: Floats
+    gob_bounds: Floats
+    pow_bounds: Floats
+    pow_square: Floats
+    band_gob: Floats
+    band_pow: Floats
+
+
+class Kernel:
+    """The distribution of ratings in each QoS bin of a service, ready to be summed over a histogram.
+
+    mos        (B,) MOS of each bin, scale points
+    theta      SOS parameter of the service
+    study      the ratings that the empirical model interpolates
+    band       further thetas for which GoB and PoW are told
+    quantiles  which quantiles, each in (0, 1)
+    confidence of the bounds
+    """
+
+    def __init__(
+        self,
+        mos: Floats,
+        theta: float,
+        *,
+        scale: Scale,
+        model: RatingModel = RatingModel.BETA,
+        study: EmpiricalRatings | None = None,
+        band: Sequence[float] = (),
+        quantiles: Sequence[float] = (),
+        confidence: float = 0.95,
+    ) -> None:
+        self.scale, self.quantiles, self.confidence = scale, tuple(quantiles), confidence
+        self._discrete = model is not RatingModel.BETA
+        self.opinions = _opinion_grid(scale, discrete=self._discrete)
+        # The band asks "what if theta were another": only the Beta has a theta to change.
+        at_cuts = [
+            rating_cdf(mos, each, scale.cuts, RatingModel.BETA if i else model, scale, study)
+            for i, each in enumerate((theta, *band))
+        ]
+        shares = _between_cuts(at_cuts[0])
+        # Opinions of the Beta are continuous: their variance is that of the SOS hypothesis, not that of the shares.
+        spread = theta * (scale.high - mos) * (mos - scale.low)
+        good, poor = _good(at_cuts[0], scale), _poor(at_cuts[0], scale)
+        self._columns = _Columns(
+            ratings=shares,
+            mos=mos[:, None],
+            gob=good[:, None],
+            pow=poor[:, None],
+            opinion_square=(shares @ scale.ratings**2 if self._discrete else spread + mos**2)[:, None],
+            squares=np.column_stack([mos, good, poor]) ** 2,
+            band_gob=np.column_stack([_good(cdf, scale) for cdf in at_cuts])[:, 1:],
+            band_pow=np.column_stack([_poor(cdf, scale) for cdf in at_cuts])[:, 1:],
+            cdf=rating_cdf(mos, theta, self.opinions, model, scale, study),
+        )
+        self._matrix = np.ascontiguousarray(np.hstack(self._columns))
+
+    def expected_ratings(self, counts: Counts) -> Floats:
+        """(G, B) counts to the (G, K) number of users expected to give each rating."""
+        return np.asarray(counts @ self._columns.ratings)
+
+    def judge(self, counts: Counts, users: Counts | None = None) -> Distribution:
+        """What users answer, given the histogram of their conditions, (G, B).
+
+        users   (G,) distinct sessions behind the conditions, for the bounds; each condition is one if not given
+        source  Hossfeld et al. 2020, arXiv:2003.12742, (3), (5), (14); GoB and PoW by (20), (21)
+        """
+        observations = counts.sum(axis=1)
+        return self.tell(self.total(counts), observations, observations if users is None else users)
+
+    def total(self, counts: Counts) -> Floats:
+        """The part of judge() that is linear in the counts, (G, C): totals of the same kernel options add up."""
+        return np.asarray(counts @ self._matrix)
+
+    def tell(self, total: Floats, observations: Counts, users: Counts) -> Distribution:
+        """The other part of judge(): what a total says, given how many it is of, (G,) each."""
+        with np.errstate(invalid="ignore"):
+            mean = self._split(total / observations[:, None])
+        mos, gob, pow_ = mean.mos[:, 0], mean.gob[:, 0], mean.pow[:, 0]
+        low, high = self.scale.low, self.scale.high
+        return Distribution(
+            observations=observations,
+            mos=mos,
+            # Rounding may leave a variance of -1e-16 where all agree.
+            sos=np.sqrt(np.maximum(mean.opinion_square[:, 0] - mos**2, 0)),
+            gob=gob,
+            pow=pow_,
+            ratings=mean.ratings,
+            quantiles=self._invert(mean.cdf),
+            mos_bounds=interval(mos, mean.squares[:, 0], users, self.confidence, low, high),
+            gob_bounds=interval(gob, mean.squares[:, 1], users, self.confidence),
+            pow_bounds=interval(pow_, mean.squares[:, 2], users, self.confidence),
+            pow_square=mean.squares[:, 2],
+            band_gob=mean.band_gob,
+            band_pow=mean.band_pow,
+        )
+
+    def _split(self, product: Floats) -> _Columns:
+        """The columns of a product with the whole matrix, by what they mean."""
+        ends = np.cumsum([columns.shape[1] for columns in self._columns])[:-1]
+        return _Columns(*np.split(product, ends, axis=1))
+
+    def _invert(self, cdf: Floats) -> Floats:
+        """(G, E) the system's CDF to its (G, Q) quantiles: the mixture's, never a mean of the bins'."""
+        out = np.full((len(cdf), len(self.quantiles)), np.nan)
+        for column, q in enumerate(self.quantiles):
+            above = np.minimum((cdf < q).sum(axis=1), len(self.opinions) - 1)
+            out[:, column] = self.opinions[above]
+            if not self._discrete:
+                out[:, column] -= (
+                    _overshoot(cdf, above, q) * np.diff(self.opinions, prepend=self.opinions[0])[above]
+                )
+        out[np.isnan(cdf[:, 0])] = np.nan
+        return out
+
+
+class _Columns(NamedTuple):
+    """What is told of each bin, (B, number of columns) each: all of it linear in the histogram."""
+
+    ratings: Floats
+    mos: Floats
+    gob: Floats
+    pow: Floats
+    opinion_square: Floats
+    squares: Floats
+    """of MOS, GoB and PoW, for their bounds"""
+    band_gob: Floats
+    band_pow: Floats
+    cdf: Floats
+
+
+def _opinion_grid(scale: Scale, *, discrete: bool) -> Floats:
+    if discrete:
+        return scale.ratings.astype(np.float64)
+    unit = np.sin(np.linspace(0, np.pi / 2, OPINION_STEPS + 1)) ** 2
+    return scale.low + (scale.high - scale.low) * unit
+
+
+def _between_cuts(cdf: Floats) -> Floats:
+    # Opinions at the very low end belong to the lowest rating, so the first difference starts from 0.
+    return np.diff(np.hstack([np.zeros((len(cdf), 1)), cdf[:, 1:]]), axis=1)
+
+
+def _good(cdf: Floats, scale: Scale) -> Floats:
+    return 1 - cdf[:, scale.good - scale.low]
+
+
+def _poor(cdf: Floats, scale: Scale) -> Floats:
+    return cdf[:, scale.poor - scale.low + 1]
+
+
+def _overshoot(cdf: Floats, above: Counts, q: float) -> Floats:
+    """How far back from grid point `above` the CDF passes q, as a share of that step."""
+    rows = np.arange(len(cdf))
+    upper, lower = cdf[rows, above], cdf[rows, np.maximum(above - 1, 0)]
+    rise = upper - lower
+    return np.divide(upper - q, rise, out=np.zeros_like(rise), where=rise > 0)

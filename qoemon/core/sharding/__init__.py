@@ -1,0 +1,1 @@
+"""The counts of one shard of the sessions, and their sum over all shards."""

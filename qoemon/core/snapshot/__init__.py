@@ -1,0 +1,1 @@
+"""Counts to the QoE of all groups at a tick."""

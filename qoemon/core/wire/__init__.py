@@ -1,0 +1,1 @@
+"""Payloads to columns: topics, reports, batches, and their partition by session."""

@@ -1,0 +1,199 @@
+"""Reports as columns: after decoding, nothing looks at reports one by one."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qoemon.core.qoe.bins import Ints
+from qoemon.core.qoe.scale import Floats
+from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Report, Route
+
+Flags = NDArray[np.bool_]
+
+MAX_COUNT = 10**9
+MAX_SECONDS = MAX_MEASURE = 1e9
+"""Above these a number is rubbish (30 years of stalling); sums of milliseconds stay far from overflow."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """R reports as columns, in order of arrival.
+
+    routes       the distinct routes in this batch
+    route        (R,) which of them
+    session      R session ids
+    seq          (R,) ABSENT_INT where left out
+    arrival_s, ts_s  (R,) seconds since the epoch; ts_s is ABSENT_FLOAT where left out
+    stalls, stall_ms, play_ms  (R,) counters; ABSENT_INT where left out
+    stalled, end (R,) flags
+    response_s   (E,) seconds, all response times of the batch
+    response_of  (E,) which report each is from, ascending
+    measures     (R,) each: measures by name, ABSENT_FLOAT where a report has none
+    """
+
+    routes: tuple[Route, ...]
+    route: Ints
+    session: Sequence[str]
+    seq: Ints
+    arrival_s: Floats
+    ts_s: Floats
+    stalls: Ints
+    stall_ms: Ints
+    play_ms: Ints
+    stalled: Flags
+    end: Flags
+    response_s: Floats
+    response_of: Ints
+    measures: Mapping[str, Floats]
+
+    def __len__(self) -> int:
+        return len(self.session)
+
+    def take(self, kept: Ints) -> Batch:
+        """The reports at these positions, ascending, with their response times."""
+        if len(kept) == len(self):
+            return self
+        renumbered = np.full(len(self), -1)
+        renumbered[kept] = np.arange(len(kept))
+        response_of = renumbered[self.response_of] if len(self.response_of) else self.response_of
+        return Batch(
+            routes=self.routes,
+            session=[self.session[i] for i in kept.tolist()],
+            response_s=self.response_s[response_of >= 0],
+            response_of=response_of[response_of >= 0],
+            measures={name: column[kept] for name, column in self.measures.items()},
+            **{name: getattr(self, name)[kept] for name in _BY_REPORT},
+        )
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A batch of one service whose reports have found their groups and ticks.
+
+    group  (R,) group numbers
+    at_s   (R,) the time that places each, seconds since the epoch
+    tick   (R,) the tick that holds it
+    """
+
+    batch: Batch
+    group: Ints
+    at_s: Floats
+    tick: Ints
+
+
+_BY_REPORT = ("route", "seq", "arrival_s", "ts_s", "stalls", "stall_ms", "play_ms", "stalled", "end")
+
+
+def batch_of(
+    reports: Sequence[Report],
+    route: Sequence[int] | Ints,
+    arrival_s: Sequence[float] | Floats,
+    routes: Sequence[Route],
+    measures: Sequence[str] = (),
+) -> tuple[Batch, Ints]:
+    """Columns of the reports whose every field is in range, and the positions of the others.
+
+    route, arrival_s  one per report: which of the routes, and seconds since the epoch
+    measures          the names of those that any service looks at
+    """
+    stall_s = floats([r.stall_s for r in reports])
+    play_s = floats([r.play_s for r in reports])
+    response_s, response_of = _responses([r.response_s for r in reports])
+    everything = Batch(
+        routes=tuple(routes),
+        route=np.asarray(route, np.int64),
+        session=[r.session for r in reports],
+        seq=ints([r.seq for r in reports]),
+        arrival_s=np.asarray(arrival_s, np.float64),
+        ts_s=floats([r.ts for r in reports]),
+        stalls=ints([r.stall_count for r in reports]),
+        stall_ms=_milliseconds(stall_s),
+        play_ms=_milliseconds(play_s),
+        stalled=_flags([r.stalled for r in reports]),
+        end=_flags([r.end for r in reports]),
+        response_s=response_s,
+        response_of=response_of,
+        measures={name: _measure(reports, name) for name in measures},
+    )
+    good = _in_range(everything, stall_s, play_s)
+    return everything.take(np.flatnonzero(good)), np.flatnonzero(~good)
+
+
+def joined(parts: Sequence[Batch], routes: Sequence[Route]) -> Batch:
+    """One batch of one or more, in their order; they number their routes as `routes` does."""
+    if len(parts) == 1:
+        return replace(parts[0], routes=tuple(routes))
+    begins = accumulate(map(len, parts), initial=0)
+    return Batch(
+        routes=tuple(routes),
+        session=list(chain.from_iterable(part.session for part in parts)),
+        response_s=np.concatenate([part.response_s for part in parts]),
+        response_of=np.concatenate([begin + part.response_of for begin, part in zip(begins, parts, strict=False)]),
+        measures={name: np.concatenate([part.measures[name] for part in parts]) for name in parts[0].measures},
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _BY_REPORT},
+    )
+
+
+def _responses(given: Sequence[float | list[float]]) -> tuple[Floats, Ints]:
+    """All response times, and which report each is from."""
+    if given.count(ABSENT_FLOAT) == len(given):
+        return np.zeros(0), np.zeros(0, np.int64)
+    lists = [[] if each == ABSENT_FLOAT else each if isinstance(each, list) else [each] for each in given]
+    of = np.repeat(np.arange(len(lists)), [len(times) for times in lists])
+    return floats(list(chain.from_iterable(lists))), of
+
+
+def _measure(reports: Sequence[Report], name: str) -> Floats:
+    return floats([r.measures.get(name, ABSENT_FLOAT) if r.measures else ABSENT_FLOAT for r in reports])
+
+
+def _in_range(batch: Batch, stall_s: Floats, play_s: Floats) -> Flags:
+    good = (
+        _between(batch.seq, ABSENT_INT, 2**63 - 1)
+        & _between(batch.ts_s, ABSENT_FLOAT, np.finfo(np.float64).max)
+        & _between(batch.stalls, ABSENT_INT, MAX_COUNT)
+        & _between(stall_s, ABSENT_FLOAT, MAX_SECONDS)
+        & _between(play_s, ABSENT_FLOAT, MAX_SECONDS)
+        & ~((batch.stalls > 0) & (stall_s <= 0) & ~batch.stalled)  # stalls need time to happen in
+    )
+    bad_response = ~((batch.response_s >= 0) & (batch.response_s <= MAX_SECONDS))
+    good[batch.response_of[bad_response]] = False
+    for column in batch.measures.values():
+        good &= np.abs(column) <= MAX_MEASURE
+    return good
+
+
+def _between(column: Any, absent: float, most: float) -> Flags:
+    result: Flags = (column == absent) | ((column >= 0) & (column <= most))
+    return result
+
+
+# struct takes a list in one pass, where numpy first looks for what is in it.
+
+
+def floats(values: Sequence[float]) -> Floats:
+    return np.frombuffer(struct.pack(f"{len(values)}d", *values))
+
+
+def _flags(values: Sequence[bool]) -> Flags:
+    return np.frombuffer(struct.pack(f"{len(values)}?", *values), np.bool_)
+
+
+def ints(values: Sequence[int]) -> Ints:
+    try:
+        return np.frombuffer(struct.pack(f"{len(values)}q", *values), np.int64)
+    except struct.error:  # JSON integers have no bound; -1 is out of range as well
+        return np.array([v if abs(v) < 2**63 or v == ABSENT_INT else -1 for v in values], dtype=np.int64)
+
+
+def _milliseconds(seconds: Floats) -> Ints:
+    """Whole milliseconds: from here on differences and sums are exact."""
+    known = (seconds >= 0) & (seconds <= MAX_SECONDS)
+    return np.where(known, np.rint(np.where(known, seconds, 0) * 1000).astype(np.int64), ABSENT_INT)

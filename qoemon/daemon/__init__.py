@@ -1,0 +1,1 @@
+"""One running qoemon: assembly, tick loop, reload, health, shutdown."""

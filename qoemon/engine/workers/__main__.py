@@ -1,0 +1,60 @@
+"""The process of a worker, started by the parent: its only argument is the descriptor of its end of the channel."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+
+from qoemon.common.logs import log_to_stderr
+from qoemon.engine import interpreter as process
+from qoemon.engine.workers.channel import ChannelError, opened
+from qoemon.engine.workers.worker import Worker
+from qoemon.state.directory import StateError
+
+LOG = logging.getLogger("qoemon.engine.workers")
+
+
+def main() -> int:
+    """Work until told to leave; 1 if that cannot be."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # Whoever sends them to all of us means the parent.
+    process.settle()
+    return asyncio.run(_work(socket.socket(fileno=int(sys.argv[1]))))
+
+
+async def _work(end: socket.socket) -> int:
+    channel = await opened(end)
+    try:
+        begin = await channel.receive()
+    except ChannelError:
+        return 1
+    log = begin.config.log
+    log_to_stderr(log.level.upper(), log.format, dated=True)
+    _name_in_log(begin.number)
+    try:
+        await Worker(channel, begin).run()
+    except StateError as error:
+        LOG.error("%s", error)
+        return 1
+    finally:
+        channel.close()
+    return 0
+
+
+def _name_in_log(number: int) -> None:
+    """Let each line of the log say which worker writes it."""
+    make = logging.getLogRecordFactory()
+
+    def named(*of: object, **more: object) -> logging.LogRecord:
+        record = make(*of, **more)
+        record.name = f"{record.name}[worker {number}]"
+        return record
+
+    logging.setLogRecordFactory(named)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

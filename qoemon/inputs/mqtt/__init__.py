@@ -1,0 +1,1 @@
+"""Messages from an MQTT broker."""

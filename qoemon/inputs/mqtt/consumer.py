@@ -1,0 +1,371 @@
+"""Keeps one MQTT connection and puts what arrives into the inbox, as bytes.
+
+A report counts once it is in the Monitor, so that is when it is acknowledged: the broker keeps a QoS 1
+message until `Ingest.ack`, and delivers it again on the next connection if that never came. This rests on a
+persistent session (fixed client id, no clean start, an expiry longer than any outage), for which every
+connection asks.
+
+When the inbox is full, QoS 1 messages are withheld: neither stored nor acknowledged. From the first one on
+the connection stores no further QoS 1 message, since a later report that overtakes an earlier one would make
+it look like a duplicate. Brokers send again only after a reconnect, so once all that was stored is
+acknowledged, we reconnect. The reader never waits.
+
+aiomqtt brings paho into asyncio. Its own message queue is passed by: it makes a task per message, and
+acknowledges before we have processed. Messages are taken from in front of paho, by a BulkReader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+import aiomqtt
+from paho.mqtt.client import Client as Paho
+from paho.mqtt.reasoncodes import ReasonCode
+
+from qoemon.inputs.inbox import Inbox, Message
+from qoemon.net.mqtt.bulk_reader import DUP, QOS, RETAIN, BulkReader, send_acks
+from qoemon.net.mqtt.client import Broker, Link, hang_up, new_client, paho_client, raise_if_cancelled
+from qoemon.net.mqtt.errors import LinkError, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+LOG = logging.getLogger("qoemon.inputs.mqtt")
+
+STEADY_S = 30.0
+"""A connection that lived this long was a good one: the next pause starts from the shortest again."""
+
+REPEAT_S = 60.0
+"""The same failure is logged at most once in this time."""
+
+REFUSED = 0x80
+"""SUBACK codes from here on are refusals; below they are the granted QoS."""
+
+
+MAX_TOPIC = 4096
+"""Characters; the inbox bounds the bytes of payloads only."""
+
+NO_FILTER = "qoemon/no/such/filter"
+"""What nobody subscribed to, to be unsubscribed from."""
+
+
+@dataclass
+class IngestState:
+    """How it goes, for whoever exports it. Totals count since the start."""
+
+    connected: bool = False
+    subscribed: bool = False
+    """The broker granted every filter, if some at a lower QoS than asked."""
+    connects_total: int = 0
+    connect_failures_total: int = 0
+    disconnects_total: int = 0
+    messages_total: int = 0
+    """All that arrived, also what was ignored or refused."""
+    message_bytes_total: int = 0
+    """Their payloads."""
+    retained_ignored_total: int = 0
+    bad_topics_total: int = 0
+    """Messages whose topic is empty, not UTF-8 or longer than MAX_TOPIC: ignored."""
+    acks_total: int = 0
+    stale_acks_total: int = 0
+    """Acknowledgements that came after their connection had ended: those messages are delivered again."""
+    last_message_s: float | None = None
+    """When the newest message arrived, seconds since the epoch; a retained one does not count."""
+    last_error: str | None = None
+    """Why we are not receiving, in words; None while all is well."""
+
+
+class Ingest:
+    """One connection to the broker, made again whenever it ends.
+
+    `run` for as long as messages are wanted. Whoever takes messages from the inbox hands each batch to `ack`
+    once it is safe, QoS 0 messages included. All of it on one event loop.
+    """
+
+    def __init__(
+        self, broker: Broker, inbox: Inbox, clock: Callable[[], float] = time.time, *, forget: bool = False
+    ) -> None:
+        self.broker = broker
+        self._forget = forget
+        """Whether the broker is to throw away what it keeps for us, before the first connection."""
+        self.state = IngestState()
+        self._inbox = inbox
+        self._clock = clock
+        self._paho: Paho | None = None
+        self._connection = 0
+        self._connected_s: float | None = None
+        """Since when this connection stands, by the monotonic clock; None before."""
+        self._unacknowledged = 0
+        """QoS 1 messages stored on this connection and not acknowledged yet."""
+        self._in_flight: set[int] = set()
+        """Identifiers of QoS 1 messages that came first on this connection and are not acknowledged yet."""
+        self._overrun = False
+        """The broker has sent more than receive_maximum, and we have said so."""
+        self._had_session = False
+        """The broker had a session of ours to keep."""
+        self._withholding = False
+        self._resuming = False
+        """We ended the connection ourselves, to be sent what was withheld on it."""
+        self._leaving = False
+        self._failures = 0
+        """Connections in a row that failed or did not last."""
+        self._log_level = logging.INFO
+        self._repeats = Repeats()
+
+    async def run(self) -> NoReturn:
+        """Receive until cancelled, over as many connections as it takes."""
+        while True:
+            try:
+                await self._receive()
+            except (aiomqtt.MqttError, OSError, UnicodeError) as error:  # UnicodeError: no possible host.
+                raise_if_cancelled()
+                pause_s = self._ended(error)
+            await asyncio.sleep(pause_s)
+
+    def ack(self, messages: Sequence[Message]) -> None:
+        """Acknowledge the QoS 1 messages among these, in their order: the broker may forget them.
+
+        Those of an earlier connection are counted and skipped: the broker delivers them again.
+        """
+        asked = [message for message in messages if message.qos]
+        here = [] if self._paho is None else [each.mid for each in asked if each.connection == self._connection]
+        self.state.stale_acks_total += len(asked) - len(here)
+        if self._paho is not None and here:
+            send_acks(self._paho, here)
+            self._in_flight.difference_update(here)
+            self.state.acks_total += len(here)
+            self._unacknowledged -= len(here)
+        if self._withholding and self._unacknowledged == 0 and not (self._resuming or self._leaving):
+            self._resume()
+
+    def leave(self) -> None:
+        """Take no more messages, but go on acknowledging: what comes now is for the next one to have."""
+        self._leaving = True
+
+    async def _receive(self) -> NoReturn:
+        """One connection, from the attempt to its end.
+
+        raises   MqttError, OSError or UnicodeError that says why it ended
+        """
+        self._connected_s = None
+        client = await new_client(self.broker, forget=self._forget)
+        paho, reader = self._begin(client)
+        link = Link(client)
+        try:
+            # Not `async with`: its end waits up to ANSWER_S for a broker that may be gone, then raises what
+            # hides that we were cancelled.
+            await link.unless_lost(client.__aenter__())
+            self._connected(kept=link.session_present)
+            filters = [(one, int(self.broker.qos)) for one in self.broker.filters]
+            # The broker may hang up instead of answering.
+            self._subscribed([granted_qos(code) for code in await link.unless_lost(client.subscribe(filters))])
+            await link.until_lost()
+        finally:
+            self._paho = None
+            reader.deliver = None
+            self.state.connected = self.state.subscribed = False
+            hang_up(paho)
+
+    def _begin(self, client: aiomqtt.Client) -> tuple[Paho, BulkReader]:
+        # Before connecting, since a stored session's messages may come before we have subscribed.
+        paho = self._paho = paho_client(client)
+        reader = BulkReader(paho, self._arrived, properties=self.broker.version == "5")
+        self._connection += 1
+        self._unacknowledged = 0
+        self._in_flight = set()
+        self._withholding = False
+        # What overload makes us do again and again is not news.
+        self._log_level = logging.DEBUG if self._resuming else logging.INFO
+        self._resuming = False
+        return paho, reader
+
+    def _connected(self, *, kept: bool) -> None:
+        self._connected_s = time.monotonic()
+        self._forget = False
+        self.state.connected = True
+        self.state.connects_total += 1
+        broker, session = self.broker, "our stored session" if kept else "a new session"
+        LOG.log(
+            self._log_level,
+            "connected to %s as client %s, MQTT %s, %s",
+            broker,
+            broker.client_id,
+            broker.version,
+            session,
+        )
+        if self._had_session and not kept:
+            LOG.warning(
+                "%s has forgotten our session: messages that waited there for us are lost, unless clients "
+                "send them again; keep sessions longer there, and on disk",
+                broker,
+            )
+
+    def _subscribed(self, grants: Sequence[int]) -> None:
+        """Judge what the broker granted for each filter: a QoS, or a refusal."""
+        if len(grants) != len(self.broker.filters):
+            asked = len(self.broker.filters)
+            raise LinkError(
+                f"the broker answers {len(grants)} subscriptions where we asked for {asked}: it is broken"
+            )
+        self._had_session = True
+        granted = list(zip(self.broker.filters, grants, strict=True))
+        refused = [name for name, grant in granted if grant >= REFUSED]
+        lower = [name for name, grant in granted if grant < self.broker.qos]
+        self.state.subscribed = not refused
+        self.state.last_error = refusal(self.broker, refused) if refused else None
+        granted_texts = [f"{name} (QoS {grant})" for name, grant in granted if grant < REFUSED]
+        LOG.log(self._log_level, "subscribed to %s", ", ".join(granted_texts) or "nothing")
+        if refused:
+            LOG.error("%s", self.state.last_error)
+        if lower:
+            LOG.warning(
+                "%s grants only QoS 0 for %s, asked for 1: messages can be lost; raise the broker's maximum",
+                self.broker,
+                ", ".join(lower),
+            )
+
+    def _ended(self, error: Exception) -> float:
+        """Record how the connection ended, or that there was none; returns the pause before the next, s."""
+        if self._connected_s is None:
+            self.state.connect_failures_total += 1
+            return self._failed(f"cannot connect to {self.broker}", explain(error), lived_s=0.0)
+        self.state.disconnects_total += 1
+        lived_s = time.monotonic() - self._connected_s
+        if self._resuming:
+            # No faster than the shortest pause, also when the inbox is too small for what comes.
+            return max(0.0, self.broker.reconnect_min_s - lived_s)
+        lost = f"lost the connection to {self.broker} after {lived_s:.0f} s"
+        return self._failed(lost, explain(error), lived_s)
+
+    def _failed(self, event: str, reason: str, lived_s: float) -> float:
+        """Say what failed; returns the pause before the next attempt, s."""
+        self.state.last_error = f"{event}: {reason}"
+        self._failures = 0 if lived_s >= STEADY_S else self._failures + 1
+        pause_s = backoff_s(self._failures, self.broker.reconnect_min_s, self.broker.reconnect_max_s)
+        if self._repeats.is_news(f"{event}: {reason}", time.monotonic()):
+            LOG.warning("%s: %s; next attempt in %.1f s", event, reason, pause_s)
+        return pause_s
+
+    def _arrived(self, flags: int, name: bytes, mid: int, payload: bytes) -> None:
+        """The reader's work, once per message, so as little as possible."""
+        state, arrival_s = self.state, self._clock()
+        state.messages_total += 1
+        state.message_bytes_total += len(payload)
+        topic = self._topic(flags, name)
+        if topic is None:
+            self._pass_over(flags, mid)
+            return
+        qos = 1 if flags & QOS else 0
+        if qos and not flags & DUP:  # Some brokers deliver again on the same connection.
+            self._check_identifier(mid)
+        state.last_message_s = arrival_s
+        self._store(Message(topic, payload, arrival_s, qos, mid, self._connection))
+
+    def _pass_over(self, flags: int, mid: int) -> None:
+        if flags & QOS and self._paho is not None:
+            send_acks(self._paho, [mid])
+
+    def _check_identifier(self, mid: int) -> None:
+        """Refuse what would make acknowledgements ambiguous; say when the broker sends more than we allowed.
+
+        raises   LinkError
+        """
+        if mid in self._in_flight:
+            raise LinkError(
+                f"the broker uses packet identifier {mid} again before we acknowledged it: it is broken"
+            )
+        self._in_flight.add(mid)
+        most = self.broker.receive_maximum
+        # Taken all the same: mosquitto does it too, and the inbox is bounded.
+        if self.broker.version == "5" and len(self._in_flight) == most + 1 and not self._overrun:
+            self._overrun = True
+            LOG.warning("%s sends more than receive_maximum %d messages without acknowledgement", self.broker, most)
+
+    def _topic(self, flags: int, name: bytes) -> str | None:
+        """The message's topic; None, and counted, if the message is to be ignored."""
+        if flags & RETAIN:  # Set only on what the broker had in store when we subscribed: old news.
+            self.state.retained_ignored_total += 1
+            return None
+        try:
+            topic = name.decode()
+        except UnicodeDecodeError:
+            topic = ""
+        if 0 < len(topic) <= MAX_TOPIC:
+            return topic
+        self.state.bad_topics_total += 1
+        return None
+
+    def _store(self, message: Message) -> None:
+        if self._leaving:
+            return
+        if self._withholding and message.qos > 0:
+            self._inbox.refuse(message.qos)
+        elif self._inbox.put(message):
+            self._unacknowledged += message.qos > 0
+        elif message.qos > 0:
+            self._withhold()
+
+    def _withhold(self) -> None:
+        self._withholding = True
+        if self._repeats.is_news("inbox full", time.monotonic()):
+            LOG.warning(
+                "the inbox is full (%d messages, %d bytes): messages wait at the broker until there is room",
+                self._inbox.messages,
+                self._inbox.bytes,
+            )
+
+    def _resume(self) -> None:
+        """End the connection, so that the next one brings what was withheld on this one.
+
+        Until then we go on withholding: what is read before the end must not overtake it.
+        """
+        if self._paho is None:
+            return
+        self._resuming = True
+        # Closing a socket with unread data makes the kernel throw away what we sent last: the broker may never
+        # see our acknowledgements, and deliver the same batch for ever. So ask for something that is answered
+        # only after them, and end the connection then.
+        self._paho.on_unsubscribe = lambda paho, *_: paho.disconnect()
+        self._paho.unsubscribe(NO_FILTER)
+
+
+class Repeats:
+    """What was logged last, so that a failure that lasts is not logged at every attempt."""
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._last_s = 0.0
+
+    def is_news(self, text: str, now_s: float) -> bool:
+        """Whether the text differs from the last, or that was REPEAT_S ago."""
+        if text == self._last and now_s - self._last_s < REPEAT_S:
+            return False
+        self._last, self._last_s = text, now_s
+        return True
+
+
+def backoff_s(failures: int, shortest_s: float, longest_s: float) -> float:
+    """A random pause whose ceiling doubles with each failure in a row, so that clients do not return in step.
+
+    failures     in a row, 0 for none
+    returns      s, from shortest_s to longest_s
+    """
+    ceiling_s = shortest_s * 2.0 ** min(failures, 60)
+    return random.uniform(shortest_s, min(ceiling_s, longest_s))
+
+
+def granted_qos(code: int | ReasonCode) -> int:
+    """What the broker answers for one filter: a QoS, or 128 and more for a refusal."""
+    return code if isinstance(code, int) else int(code.value)
+
+
+def refusal(broker: Broker, filters: Iterable[str]) -> str:
+    """What to say when the broker refuses some of our filters."""
+    who = "anonymous clients" if broker.username is None else f"user {broker.username}"
+    what = f"{broker} refuses the subscription to {', '.join(filters)}"
+    return f"{what}: allow {who} to read that, then restart qoemon"

@@ -1,0 +1,1 @@
+"""MQTT client and HTTP server as transports: they know no session and no rating."""

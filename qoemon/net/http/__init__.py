@@ -1,0 +1,1 @@
+"""The HTTP server: listener, TLS, authentication, limits, bodies."""

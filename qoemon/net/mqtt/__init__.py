@@ -1,0 +1,1 @@
+"""The MQTT client: connection, TLS, errors, and reading in bulk."""

@@ -1,0 +1,194 @@
+"""Reads what the broker sends in large pieces, and takes the messages out of it without paho.
+
+paho reads a packet's type, its length and the rest one after the other, four system calls a message, and makes a
+dozen objects and a log record of each; together that costs more than all the rest of the daemon. Here one system
+call brings all that has come, and messages go straight from there to whoever wants them. Every other packet is
+paho's: it gets it byte for byte, as if from the socket, and does what it always does. Acknowledgements are packed
+together and given to paho as one packet, which it sends with one system call.
+
+Two private names of paho are needed: `_sock_recv`, through which it reads, and `_packet_queue`, by which it sends.
+docs/decisions/0016-mqtt-path.md has the measurements, and what was rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from paho.mqtt.client import Client as Paho
+from paho.mqtt.enums import MQTTErrorCode
+
+from qoemon.net.mqtt.client import MAX_PACKET_BYTES, NOT_MQTT
+from qoemon.net.mqtt.errors import LinkError
+
+READ_BYTES = 2**17
+"""What one system call brings at most: some 700 messages and 3 ms of work, before others have their turn."""
+
+PUBLISH, PUBACK = 0x30, 0x40
+
+RETAIN, QOS, DUP = 1, 6, 8
+"""The flags of a PUBLISH. At QoS 0 and 1, those of QOS are also the length of the packet identifier, in bytes."""
+
+Deliver = Callable[[int, bytes, int, bytes], None]
+"""Takes a message: its flags, its topic, its packet identifier (0 at QoS 0), its payload."""
+
+
+class BulkReader:
+    """Stands between paho and its socket, from before it connects.
+
+    deliver  what each message of QoS 0 or 1 is given to; None when nobody wants any more
+    """
+
+    def __init__(self, paho: Paho, deliver: Deliver, *, properties: bool) -> None:
+        """Stand there; `properties`: whether messages have any, as in MQTT 5.
+
+        raises   RuntimeError if this paho reads in another way
+        """
+        if not (hasattr(paho, "_sock_recv") and hasattr(paho, "_packet_queue")):
+            raise RuntimeError(
+                "this version of paho-mqtt has no Client._sock_recv or no Client._packet_queue, so it cannot be "
+                "read for: install a version that qoemon's package metadata allows"
+            )
+        self.deliver: Deliver | None = deliver
+        self._properties = properties
+        self._paho = paho
+        self._receive: Callable[[int], bytes] = paho._sock_recv
+        self._paho_reads: Callable[[], MQTTErrorCode] = paho.loop_read
+        paho._sock_recv = self._for_paho  # type: ignore[method-assign, assignment]
+        paho.loop_read = self.read  # type: ignore[method-assign, assignment]
+        self._pieces: list[bytes] = []
+        """What has come and is no whole packet yet."""
+        self._waiting = 0
+        """Bytes in them."""
+        self._wanted = 2
+        """How many must wait for the first packet to be whole, or for more of its length to be known."""
+        self._packet = b""
+        """What paho has still to read of the packet that is its business."""
+        self._ended = False
+
+    def read(self) -> MQTTErrorCode:
+        """Read once, and see to all packets that are whole now.
+
+        returns  what paho's loop_read does
+        raises   LinkError if the broker breaks the rules; what `deliver` raises
+        """
+        if self._paho.socket() is None:
+            return MQTTErrorCode.MQTT_ERR_NO_CONN
+        try:
+            data = self._receive(READ_BYTES)
+        except BlockingIOError:
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        except OSError:
+            data = b""
+        if data:
+            return self._take(data)
+        self._ended, self._packet = True, b""
+        return self._paho_reads()  # It finds the end, and says so as it does.
+
+    def _take(self, data: bytes) -> MQTTErrorCode:
+        self._pieces.append(data)
+        self._waiting += len(data)
+        if self._waiting < self._wanted:
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        return self._see_to(b"".join(self._pieces))
+
+    def _see_to(self, data: bytes) -> MQTTErrorCode:
+        """See to the whole packets at the beginning of it, and keep the rest."""
+        at, end, code = 0, len(data), MQTTErrorCode.MQTT_ERR_SUCCESS
+        self._wanted = 2
+        while end - at >= 2 and not code:
+            begin, beyond = extent(data, at)
+            if beyond > end:
+                self._wanted = beyond - at
+                break
+            head = data[at]
+            if head & 0xF0 == PUBLISH and head & QOS <= 2:
+                self._publish(head & 0x0F, data, begin, beyond)
+            else:
+                code = self._hand_over(data[at:beyond])
+            at = beyond
+        self._pieces, self._waiting = [data[at:]], end - at
+        return code
+
+    def _publish(self, flags: int, data: bytes, begin: int, beyond: int) -> None:
+        """Deliver the message that stands there: topic, packet identifier, properties, payload."""
+        if beyond - begin < 2:
+            raise LinkError(NOT_MQTT)
+        topic_end = begin + 2 + (data[begin] << 8 | data[begin + 1])
+        body = topic_end + (flags & QOS)
+        if body + self._properties > beyond:
+            raise LinkError(NOT_MQTT)
+        mid = data[topic_end] << 8 | data[topic_end + 1] if flags & QOS else 0
+        if self._properties:
+            body = past_properties(data, body, beyond)
+        if self.deliver is not None:
+            self.deliver(flags, data[begin + 2 : topic_end], mid, data[body:beyond])
+
+    def _hand_over(self, packet: bytes) -> MQTTErrorCode:
+        self._packet = packet
+        return self._paho_reads()
+
+    def _for_paho(self, size: int) -> bytes:
+        """What paho takes for the socket's recv."""
+        if not self._packet and not self._ended:
+            raise BlockingIOError
+        taken, self._packet = self._packet[:size], self._packet[size:]
+        return taken
+
+
+def extent(data: bytes, at: int) -> tuple[int, int]:
+    """Where the packet that begins there has its body, and where it ends: beyond the data, if it is not whole.
+
+    raises   LinkError if its length breaks the rules, or passes MAX_PACKET_BYTES
+    """
+    length, begin = data[at + 1], at + 2
+    if length < 128:
+        return begin, begin + length
+    try:
+        length, begin = number(data, at + 1)
+    except IndexError:
+        return begin, len(data) + 1
+    if length > MAX_PACKET_BYTES:
+        raise LinkError(
+            f"the broker sends a packet of {length} bytes, at most {MAX_PACKET_BYTES} are taken: limit the "
+            "size of messages at the broker, or check that the port is a broker's"
+        )
+    return begin, begin + length
+
+
+def past_properties(data: bytes, at: int, beyond: int) -> int:
+    """Where the properties that begin there end, in a packet that ends at `beyond`: what they say is nothing to us.
+
+    raises   LinkError if they pass the end
+    """
+    if data[at] == 0:
+        return at + 1
+    try:
+        size, begin = number(data, at)
+    except IndexError:
+        raise LinkError(NOT_MQTT) from None
+    if begin + size > beyond:
+        raise LinkError(NOT_MQTT)
+    return begin + size
+
+
+def number(data: bytes, at: int) -> tuple[int, int]:
+    """The number that stands there, seven bits a byte and the lowest first, and where it ends.
+
+    raises   IndexError if it is not all there, LinkError if it has more than four bytes
+    """
+    value = 0
+    for place in range(4):
+        digit = data[at + place]
+        value |= (digit & 127) << 7 * place
+        if digit < 128:
+            return value, at + place + 1
+    raise LinkError(NOT_MQTT)
+
+
+def send_acks(paho: Paho, mids: Sequence[int]) -> None:
+    """Acknowledge the QoS 1 messages of these packet identifiers, in their order."""
+    packets = np.empty((len(mids), 2), ">u2")
+    packets[:, 0] = PUBACK << 8 | 2
+    packets[:, 1] = mids
+    paho._packet_queue(PUBACK, packets.tobytes(), 0, 0)

@@ -1,0 +1,1 @@
+"""A tick to its readers: metrics, JSON, live page, notifications."""

@@ -1,0 +1,1 @@
+"""Prometheus metrics of a tick, and their text format."""

@@ -1,0 +1,91 @@
+"""Alerts, regimes and who was told, as Prometheus metric families."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import numpy as np
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from qoemon.core.alerting.detector import Watched
+from qoemon.core.snapshot.snapshot import Snapshot
+from qoemon.outputs.metrics.qoe import group_rows
+from qoemon.outputs.metrics.text_format import Family, LabelTexts, by_label
+from qoemon.outputs.notify.notice import ReceiverState
+
+
+def watch_families(
+    snapshot: Snapshot, watched: Watched, texts: LabelTexts | None = None
+) -> Iterator[Family | Metric]:
+    """What is thought of a snapshot; texts as of families()."""
+    texts = texts or LabelTexts()
+    yield from _alerts(snapshot, watched, texts)
+    yield from _regimes(snapshot, watched, texts)
+
+
+def receiver_families(receivers: Sequence[ReceiverState]) -> Iterator[Metric]:
+    """How it goes with those who are told."""
+    told = CounterMetricFamily("qoemon_notifications", "Notifications that were taken.", labels=("receiver",))
+    failed = CounterMetricFamily(
+        "qoemon_notifications_failed", "Attempts to notify that failed; most are tried again.", labels=("receiver",)
+    )
+    dropped = CounterMetricFamily(
+        "qoemon_notifications_dropped", "Notifications that were given up.", labels=("receiver",)
+    )
+    queue = GaugeMetricFamily("qoemon_notification_queue", "Notifications that wait.", labels=("receiver",))
+    for receiver in receivers:
+        told.add_metric((receiver.name,), receiver.sent)
+        failed.add_metric((receiver.name,), receiver.failed)
+        dropped.add_metric((receiver.name,), receiver.dropped)
+        queue.add_metric((receiver.name,), receiver.queue)
+    yield from (told, failed, dropped, queue)
+
+
+def _alerts(snapshot: Snapshot, watched: Watched, texts: LabelTexts) -> Iterator[Family | Metric]:
+    state = Family(
+        "qoemon_alert_state",
+        "0 inactive, 1 uncertain, 2 pending, 3 firing; the snapshot says why.",
+        "gauge",
+        ("service", *snapshot.labels, "alert", "severity"),
+    )
+    for _, some in groupby(watched.alerts, lambda alert: id(alert.rule)):
+        alerts = list(some)
+        rule = alerts[0].rule
+        rows = group_rows(rule.service, tuple(alert.group for alert in alerts), snapshot.labels, texts)
+        states = np.array([alert.decision.state for alert in alerts], np.int64)
+        state.add(rows, states, alert=rule.name, severity=rule.severity)
+    transitions = CounterMetricFamily(
+        "qoemon_alert_transitions",
+        "How often an alert came to this state for this reason.",
+        labels=("alert", "service", "state", "reason"),
+    )
+    for (name, service, to, reason), count in watched.transitions.items():
+        transitions.add_metric((name, service, to.name.lower(), reason), count)
+    yield from (state, transitions)
+
+
+def _regimes(snapshot: Snapshot, watched: Watched, texts: LabelTexts) -> Iterator[Family]:
+    names = ("service", *snapshot.labels)
+    regime = Family("qoemon_pow_regime", "0 good, 1 degraded, 2 bad.", "gauge", names)
+    changes = Family(
+        "qoemon_pow_regime_changes", "Changes of PoW that were established.", "counter", (*names, "direction")
+    )
+    began = Family(
+        "qoemon_pow_regime_change_timestamp_seconds",
+        "When the last of them began, as estimated.",
+        "gauge",
+        names,
+    )
+    for service in snapshot.services:
+        told = watched.regimes.get(service.service.name)
+        if told is None:
+            continue
+        size = len(told.regime)
+        rows = group_rows(service.service.name, service.tally.groups[:size], snapshot.labels, texts)
+        shown = np.flatnonzero(told.known & service.shown[:size])
+        changed = np.flatnonzero(~np.isnan(told.changed_s))
+        regime.add(rows.take(shown), told.regime[shown])
+        began.add(rows.take(changed), told.changed_s[changed])
+        changes.add(rows, told.changes, by_label("direction", ("up", "down")))
+    yield from (regime, changes, began)

@@ -1,0 +1,168 @@
+"""Prometheus' text format, written by columns: for families with a sample or more of every group.
+
+prometheus-client makes an object, a dictionary and a sorted list of labels for each sample, 4 µs and more; ten
+thousand groups have a million samples. Here a family is a few blocks of numbers. What is the same in many lines
+is made once: the text of a group's labels while the daemon lives, the head of a line once a column. Numbers
+become text in bulk, as JSON, whose numbers Prometheus reads, but for NaN and the infinities.
+docs/decisions/0015 has more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+import numpy as np
+from prometheus_client.samples import Sample
+
+from qoemon.core.counting.groups import Labels
+from qoemon.core.qoe.bins import Ints
+from qoemon.core.qoe.scale import Floats
+
+Numbers = Floats | Ints
+
+ROWS_AT_ONCE = 2000
+"""A single call on so many rows takes some milliseconds: nothing else in the process can run meanwhile."""
+
+_SPECIAL = {"nan": b"NaN", "inf": b"+Inf", "-inf": b"-Inf"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """What tells one sample of a group from its others: the end of its name, and one more label."""
+
+    suffix: str = ""
+    label: tuple[tuple[str, str], ...] = ()
+
+
+PLAIN = (Column(),)
+
+
+def by_label(name: str, values: Iterable[object]) -> tuple[Column, ...]:
+    """A column for each value of a label."""
+    return tuple(Column(label=((name, str(value)),)) for value in values)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The N groups that samples are of: names of the labels, their values, and both as text."""
+
+    names: tuple[str, ...]
+    values: Sequence[Labels]
+    texts: Sequence[bytes]
+
+    def take(self, chosen: Ints) -> Rows:
+        """These of the groups."""
+        numbers = chosen.tolist()
+        return Rows(self.names, [self.values[i] for i in numbers], [self.texts[i] for i in numbers])
+
+
+@dataclass(frozen=True)
+class Block:
+    """Samples of N groups; values (N, C), one column each of `columns`; fixed: further labels of all of them."""
+
+    rows: Rows
+    columns: tuple[Column, ...]
+    values: Numbers
+    fixed: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Family:
+    """A metric with all its samples. prometheus-client can render it too, which tests hold this module against.
+
+    name    without _total, as prometheus-client has it
+    labels  their names, le left out
+    """
+
+    name: str
+    documentation: str
+    type: Literal["gauge", "counter", "histogram", "summary"]
+    labels: tuple[str, ...]
+    blocks: list[Block] = field(default_factory=list)
+
+    @property
+    def _labelnames(self) -> tuple[str, ...]:
+        """As prometheus-client's families call it."""
+        return self.labels
+
+    @property
+    def samples(self) -> Iterator[Sample]:
+        """Each sample as an object."""
+        for block in self.blocks:
+            for labels, row in zip(block.rows.values, block.values.tolist(), strict=True):
+                group = dict(zip(block.rows.names, labels, strict=True)) | dict(block.fixed)
+                for column, value in zip(block.columns, row, strict=True):
+                    yield Sample(self._sample_name(column), group | dict(column.label), value)
+
+    def _sample_name(self, column: Column) -> str:
+        return f"{self.name}{'_total' if self.type == 'counter' else column.suffix}"
+
+    def add(self, rows: Rows, values: Numbers, columns: tuple[Column, ...] = PLAIN, **fixed: str) -> None:
+        """Samples of these groups: values (N,), or (N, C) where each has several; fixed: labels of all."""
+        self.blocks.append(Block(rows, columns, values.reshape(len(values), len(columns)), tuple(fixed.items())))
+
+    def write(self) -> Iterator[bytes]:
+        """Its lines, in pieces."""
+        told = f"{self.name}_total" if self.type == "counter" else self.name
+        help_text = self.documentation.replace("\\", r"\\").replace("\n", r"\n")
+        yield f"# HELP {told} {help_text}\n# TYPE {told} {self.type}".encode()
+        for block in self.blocks:
+            yield from self._write_block(block)
+        yield b"\n"
+
+    def _write_block(self, block: Block) -> Iterator[bytes]:
+        heads = [self._head(column, block.fixed) for column in block.columns]
+        width = len(heads)
+        for begin in range(0, len(block.values), ROWS_AT_ONCE):
+            texts = block.rows.texts[begin : begin + ROWS_AT_ONCE]
+            parts = [b""] * (3 * width * len(texts))
+            parts[::3] = heads * len(texts)
+            for column in range(width):
+                parts[3 * column + 1 :: 3 * width] = texts
+            parts[2::3] = number_texts(block.values[begin : begin + ROWS_AT_ONCE])
+            yield b"".join(parts)
+
+    def _head(self, column: Column, fixed: tuple[tuple[str, str], ...]) -> bytes:
+        """What a line begins with, the end of the line before included."""
+        labels = "".join(f"{pair}," for pair in map(_pair, (*column.label, *fixed)))
+        return f"\n{self._sample_name(column)}{{{labels}".encode()
+
+
+class LabelTexts:
+    """The labels of groups as text, made once for each. Groups are bounded, and stay for the daemon's life."""
+
+    def __init__(self) -> None:
+        self._texts: dict[tuple[str, ...], dict[Labels, bytes]] = {}
+
+    def rows(self, names: tuple[str, ...], values: Sequence[Labels]) -> Rows:
+        """The rows of these label values."""
+        known = self._texts.setdefault(names, {})
+        for labels in set(values).difference(known):
+            known[labels] = f"{','.join(map(_pair, zip(names, labels, strict=True)))}}} ".encode()
+        return Rows(names, values, [known[labels] for labels in values])
+
+
+def exposition(families: Iterable[Family]) -> Iterator[bytes]:
+    """The text of the families, in pieces."""
+    for family in families:
+        yield from family.write()
+
+
+def number_texts(values: Numbers) -> list[bytes]:
+    """Each number as Prometheus reads it, row by row."""
+    flat = values.ravel()
+    if not len(flat):
+        return []
+    texts = msgspec.json.encode(flat.tolist())[1:-1].split(b",")
+    for place in np.flatnonzero(~np.isfinite(flat)).tolist():
+        texts[place] = _SPECIAL[str(float(flat[place]))]
+    return texts
+
+
+def _pair(label: tuple[str, str]) -> str:
+    name, value = label
+    escaped = value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    return f'{name}="{escaped}"'

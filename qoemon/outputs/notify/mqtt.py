@@ -1,0 +1,120 @@
+"""Publishes how each alert stands as a retained message on a topic of its own.
+
+There is a connection for each batch, on a client of its own: alerts are rare, and a connection that does not wait
+can't break unnoticed. With MQTT 5 the messages expire, so what a daemon that is gone for good has left at the
+broker does not stay. Nothing is ever cleared by an empty message, which every subscriber would have to know about.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+import aiomqtt
+import msgspec
+from paho.mqtt.client import Client as Paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from qoemon.net.mqtt.client import Broker, hang_up, new_client, paho_client, raise_if_cancelled
+from qoemon.net.mqtt.errors import explain
+from qoemon.outputs.notify.notice import Notice, document
+from qoemon.outputs.notify.notifier import DeliveryError
+
+ANSWER_S = 5.0
+"""How long the broker may take to acknowledge a message."""
+
+NAMES = ("alert", "service", "groups")
+"""What a template names, each once and as a whole level; `groups` is one level a label of the group."""
+
+EMPTY = "%"
+"""Level of an empty label value: brokers differ in what they take empty levels for."""
+
+
+class AlertTopic:
+    """The broker as a receiver of alerts.
+
+    template  such as "qoe/v1/alerts/{alert}/{service}/{groups}"
+    url       of the daemon
+    clock     seconds since the epoch
+    """
+
+    def __init__(
+        self, broker: Broker, template: str, expire_s: float, url: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.name = f"mqtt {broker}"
+        self._broker = replace(broker, client_id=f"{broker.client_id}-alerts", session_expiry_s=0)
+        self._template, self._url, self._clock = template, url, clock
+        self._properties: Properties | None = None
+        if broker.version == "5":
+            self._properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            self._properties.MessageExpiryInterval = int(expire_s)
+        self._refused: list[ReasonCode] = []
+
+    async def send(self, notices: Sequence[Notice]) -> None:
+        """Publish these, and wait until the broker has them all."""
+        try:
+            await self._connect_and_publish(notices)
+        except (aiomqtt.MqttError, OSError, UnicodeError) as error:  # UnicodeError: no possible host.
+            raise_if_cancelled()
+            raise DeliveryError(explain(error)) from error
+        raise_if_cancelled()
+
+    async def close(self) -> None:
+        """Nothing stays open between batches."""
+
+    async def _connect_and_publish(self, notices: Sequence[Notice]) -> None:
+        client = await new_client(self._broker)
+        paho = paho_client(client)
+        self._watch_refusals(paho)
+        try:
+            # Not `async with`: its end waits for a broker that may be gone.
+            await client.__aenter__()
+            for notice in notices:
+                await self._publish(client, notice)
+        finally:
+            hang_up(paho)
+
+    async def _publish(self, client: aiomqtt.Client, notice: Notice) -> None:
+        topic = topic_of(self._template, notice)
+        body = msgspec.json.encode(document(notice, self._url, self._clock()))
+        await client.publish(topic, body, 1, retain=True, properties=self._properties, timeout=ANSWER_S)
+        if self._refused:
+            reason = str(self._refused.pop()).lower()
+            raise DeliveryError(f"the broker refuses what is published to {topic}: {reason}; allow it in its rules")
+
+    def _watch_refusals(self, paho: Paho) -> None:
+        """Brokers of MQTT 5 say when they refuse a message; aiomqtt does not pass it on."""
+        confirmed: Any = paho.on_publish
+
+        def on_publish(client: Paho, userdata: Any, mid: int, code: ReasonCode, properties: Properties) -> None:
+            if code.is_failure:
+                self._refused.append(code)
+            confirmed(client, userdata, mid, code, properties)
+
+        self._refused.clear()
+        paho.on_publish = on_publish
+
+
+def topic_of(template: str, notice: Notice) -> str:
+    """Where an alert's message is: another topic for each alert, whatever is in its labels."""
+    levels: Mapping[str, Sequence[str]] = {
+        "{alert}": (notice.alert,),
+        "{service}": (notice.service,),
+        "{groups}": tuple(notice.groups.values()),
+    }
+    filled = (map(_level, levels[level]) if level in levels else (level,) for level in template.split("/"))
+    return "/".join(level for part in filled for level in part)
+
+
+def _level(value: str) -> str:
+    """The value as one level: what MQTT, or NATS behind it, does not take there is %-encoded."""
+    return "".join(map(_encoded, value)) or EMPTY
+
+
+def _encoded(char: str) -> str:
+    return char if char.isprintable() and char not in " %+#/" else quote(char, safe="")

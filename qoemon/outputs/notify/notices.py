@@ -1,0 +1,64 @@
+"""From alerts as decided to what receivers are told, texts filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from qoemon.common import duration
+from qoemon.core.alerting.alerts import Alert
+from qoemon.core.alerting.detector import Watched
+from qoemon.core.alerting.figures import NAMES
+from qoemon.core.snapshot.snapshot import Snapshot
+from qoemon.outputs.notify.notice import Notice, placeholders, render
+
+
+def notices(snapshot: Snapshot, watched: Watched) -> tuple[list[Notice], list[Notice]]:
+    """All alerts that fire, and those of them that began or ended to with this snapshot."""
+    firing, changed = [], []
+    for alert in watched.alerts:
+        if not (alert.firing or alert.ended):
+            continue
+        told = _notice(alert, snapshot)
+        if alert.firing:
+            firing.append(told)
+        if alert.changed:
+            changed.append(told)
+    return firing, changed
+
+
+def _notice(alert: Alert, snapshot: Snapshot) -> Notice:
+    rule, groups = alert.rule, dict(zip(snapshot.labels, alert.group, strict=True))
+    threshold = rule.enter if alert.firing else rule.leave
+    words = {
+        **groups,
+        "alert": rule.name,
+        "service": rule.service,
+        "severity": rule.severity,
+        "window": duration.text(rule.window_s),
+        "threshold": threshold,
+    }
+    return Notice(
+        alert=rule.name,
+        service=rule.service,
+        severity=rule.severity,
+        groups=groups,
+        labels=dict(rule.labels or {}),
+        annotations={name: _text(template, alert, words) for name, template in (rule.annotations or {}).items()},
+        starts_s=alert.decision.since_s if alert.firing else alert.before.since_s,
+        ends_s=None if alert.firing else float(snapshot.time_s),
+        reason=alert.decision.reason,
+        figures={"threshold": threshold, **alert.figures},
+    )
+
+
+def _text(template: str, alert: Alert, words: Mapping[str, object]) -> str:
+    """The template filled in; where there is no data, with what was last seen, and a word that it is of then."""
+    absent = dict.fromkeys(NAMES)
+    if alert.reading is not None or placeholders(template).isdisjoint(NAMES):
+        return render(template, {**absent, **words, **alert.figures})
+    seen = alert.before.seen
+    if seen is None:
+        return f"{render(template, {**absent, **words})} (no data now)"
+    at = f"{datetime.fromtimestamp(seen.time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{render(template, {**absent, **words, **seen.figures})} (as of {at}, no data now)"

@@ -1,0 +1,57 @@
+"""From the configuration to the receivers of alerts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from qoemon.config.sections import notify as notifyconfig
+from qoemon.net.mqtt.client import Broker
+from qoemon.outputs.notify.alertmanager import PATH, Alertmanager
+from qoemon.outputs.notify.http_client import Address, basic
+from qoemon.outputs.notify.mqtt import AlertTopic
+from qoemon.outputs.notify.notifier import Receiver
+from qoemon.outputs.notify.outbox import Standing, Transitions
+from qoemon.outputs.notify.webhook import Webhook
+
+
+def receivers(section: notifyconfig.Notify, broker: Broker, url: str) -> tuple[Receiver, ...]:
+    """Everyone who is told. url: of this daemon, for who wants to look closer."""
+    return tuple(_receivers(section, broker, url))
+
+
+def _receivers(section: notifyconfig.Notify, broker: Broker, url: str) -> Iterator[Receiver]:
+    names = _Names()
+    for alertmanager in section.alertmanagers:
+        name = names.unique("alertmanager", alertmanager.url)
+        sender = Alertmanager(name, _alertmanager_address(alertmanager), section.expire_s, url)
+        yield Receiver(sender, _standing(section))
+    for webhook in section.webhooks:
+        address = Address(webhook.url, webhook.ca_file)
+        posting = Webhook(names.unique("webhook", webhook.url), address, webhook.signing, url)
+        yield Receiver(posting, Transitions())
+    if section.mqtt is not None:
+        yield Receiver(AlertTopic(broker, section.mqtt.topic, section.expire_s, url), _standing(section))
+
+
+def _standing(section: notifyconfig.Notify) -> Standing:
+    # After expire, whoever missed the resolve has come to it alone.
+    return Standing(section.resend_s, again_s=section.expire_s)
+
+
+def _alertmanager_address(section: notifyconfig.Alertmanager) -> Address:
+    headers = {} if section.username is None else basic(section.username, section.secret or "")
+    return Address(section.url + PATH, section.ca_file, headers)
+
+
+class _Names:
+    """Kind, host and port of a URL: its path and query may hold a secret. Numbered where that is not unique."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+
+    def unique(self, kind: str, url: str) -> str:
+        name = f"{kind} {urlsplit(url).netloc}"
+        self._seen[name] += 1
+        return name if self._seen[name] == 1 else f"{name} #{self._seen[name]}"

@@ -1,0 +1,53 @@
+"""Posts every transition of an alert to a URL, as JSON that the receiver can check and tell from a repetition."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from qoemon.outputs.notify.http_client import Address, Poster
+from qoemon.outputs.notify.notice import Notice, document
+
+ID = "X-Qoemon-Id"
+SIGNATURE = "X-Qoemon-Signature"
+
+
+class Webhook:
+    """One URL.
+
+    name    for logs and metrics
+    secret  signs what is posted, the time of sending in it; None signs nothing
+    url     of the daemon
+    clock   seconds since the epoch
+    """
+
+    def __init__(
+        self,
+        name: str,
+        address: Address,
+        secret: str | None,
+        url: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = name
+        self._poster = Poster(address)
+        self._secret, self._url, self._clock = secret, url, clock
+
+    async def send(self, notices: Sequence[Notice]) -> None:
+        """Post these one after the other."""
+        for notice in notices:
+            body = msgspec.json.encode(document(notice, self._url, self._clock()))
+            await self._poster.post(body, {ID: notice.id} | self._signature(body))
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        await self._poster.close()
+
+    def _signature(self, body: bytes) -> dict[str, str]:
+        if self._secret is None:
+            return {}
+        return {SIGNATURE: f"sha256={hmac.new(self._secret.encode(), body, hashlib.sha256).hexdigest()}"}

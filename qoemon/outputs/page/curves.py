@@ -1,0 +1,79 @@
+"""The whole CDF of a group's ratings, for the main theta and those of the band: only the chosen group needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qoemon.core.plan.plan import Service
+from qoemon.core.qoe.distribution import rating_cdf
+from qoemon.core.qoe.mapping import RatingModel
+from qoemon.core.qoe.scale import Counts, Floats
+
+STEPS = 20
+"""Points of the CDF a scale point: even, so that the ends of each rating are among them."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """P(rating <= opinion) of a group, and what it could be if theta were another.
+
+    opinions       (E,) scale points
+    share          (E,)
+    lower, upper   (E,) over all thetas of the band and the main one; equal to share without a band
+    rating_lower, rating_upper  (K,) the same of the share of each rating
+    """
+
+    opinions: Floats
+    share: Floats
+    lower: Floats
+    upper: Floats
+    rating_lower: Floats
+    rating_upper: Floats
+
+
+class Curves:
+    """Makes curves. What a service's kernel costs is paid once."""
+
+    def __init__(self) -> None:
+        self._kernels: dict[str, Floats] = {}
+
+    def curve(self, service: Service, counts: Counts) -> Curve:
+        """The curve of a group, given the counts of its conditions, (B,), at least one.
+
+        source  Hossfeld et al. 2020, arXiv:2003.12742, (14)
+        """
+        kernel = self._kernels.get(service.name)
+        if kernel is None:
+            kernel = self._kernels[service.name] = _kernel(service)
+        cdfs = np.tensordot(counts / counts.sum(), kernel, axes=(0, 1))
+        ratings = _ratings(cdfs, service)
+        return Curve(
+            opinions=_opinions(service),
+            share=cdfs[0],
+            lower=cdfs.min(axis=0),
+            upper=cdfs.max(axis=0),
+            rating_lower=ratings.min(axis=0),
+            rating_upper=ratings.max(axis=0),
+        )
+
+
+def _opinions(service: Service) -> Floats:
+    scale = service.scale
+    return np.linspace(scale.low, scale.high, (scale.high - scale.low) * STEPS + 1)
+
+
+def _kernel(service: Service) -> Floats:
+    """(T, B, E) the CDF in each bin, the main theta first; only the Beta has a theta to change."""
+    models = [(service.theta, service.model), *((theta, RatingModel.BETA) for theta in service.theta_band)]
+    mos, opinions = service.judged_at, _opinions(service)
+    return np.stack(
+        [rating_cdf(mos, theta, opinions, model, service.scale, service.study) for theta, model in models]
+    )
+
+
+def _ratings(cdfs: Floats, service: Service) -> Floats:
+    """(T, E) CDFs to the (T, K) share of each rating, by (21); the lowest holds what lies at the very low end."""
+    inner = np.rint((service.scale.cuts[1:] - service.scale.low) * STEPS).astype(np.int64)
+    return np.diff(cdfs[:, inner], axis=1, prepend=0.0)

@@ -1,0 +1,98 @@
+"""One group in full: its ratings and their band, what happened to its sessions, its last hour, its alerts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from qoemon.common import duration
+from qoemon.core.counting.groups import Labels
+from qoemon.core.snapshot.snapshot import ServiceSnapshot
+from qoemon.outputs.history import COLUMNS, Change, Past
+from qoemon.outputs.metrics.exporter import Published
+from qoemon.outputs.page.conditions import conditions
+from qoemon.outputs.page.curves import Curves
+from qoemon.outputs.page.query import Query
+from qoemon.outputs.snapshot_json import alert_view, group_view
+
+
+def detail(newest: Published, name: str, group: Labels, query: Query, curves: Curves) -> dict[str, Any] | None:
+    """The group of these label values, of the service of this name; None if there is none such."""
+    snapshot, window_s = newest.snapshot, query.window_of(newest.snapshot)
+    service = next(each for each in snapshot.services if each.service.name == name)
+    if group not in service.tally.groups:
+        return None
+    number = service.tally.groups.index(group)
+    told = service.service
+    return {
+        "time_s": snapshot.time_s,
+        "tick_s": newest.past.tick_s,
+        "service": name,
+        "mapping": told.mapping.name,
+        "model": str(told.model),
+        "theta": told.theta,
+        "theta_band": list(told.theta_band),
+        "scale": {"low": told.scale.low, "high": told.scale.high, "good": told.scale.good, "poor": told.scale.poor},
+        "windows": query.windows(snapshot),
+        "window": duration.text(window_s),
+        "base_window": duration.text(query.lengths(snapshot)[0]),
+        "group": group_view(service, number, snapshot, newest.watched.regimes.get(name)),
+        "ratings": _ratings(service, number, window_s, curves),
+        "conditions": _conditions(service, number),
+        "past": _past(newest.past, name, number),
+        "alerts": [
+            alert_view(alert, snapshot) | {"what": str(alert.rule.what)}
+            for alert in newest.watched.alerts
+            if alert.rule.service == name and alert.group == group
+        ],
+        "changes": [
+            _change(change)
+            for change in reversed(newest.past.changes)
+            if change.service == name and change.group == group
+        ],
+    }
+
+
+def _ratings(service: ServiceSnapshot, number: int, window_s: int, curves: Curves) -> dict[str, Any] | None:
+    """The rating distribution and its CDF with the theta band; None where nobody was judged."""
+    counts = service.tally.windows[window_s][number]
+    if not counts.any():
+        return None
+    curve = curves.curve(service.service, counts)
+    return {
+        "ratings": service.service.scale.ratings.tolist(),
+        "share": service.distributions[window_s].ratings[number].tolist(),
+        "lower": curve.rating_lower.tolist(),
+        "upper": curve.rating_upper.tolist(),
+        "cdf": {
+            "opinions": np.round(curve.opinions, 3).tolist(),
+            "share": np.round(curve.share, 5).tolist(),
+            "lower": np.round(curve.lower, 5).tolist(),
+            "upper": np.round(curve.upper, 5).tolist(),
+        },
+    }
+
+
+def _conditions(service: ServiceSnapshot, number: int) -> dict[str, Any] | None:
+    counts = service.tally.qos[number]
+    return conditions(service.service, counts) if counts.any() else None
+
+
+def _past(past: Past, name: str, number: int) -> dict[str, Any]:
+    """Each column over the last hour; null where nobody was judged."""
+    only = np.array([number])
+    series = {column: past.series(name, only, column)[0].astype(np.float64) for column in COLUMNS}
+    return {"times_s": past.times_s} | {column: np.round(each, 4).tolist() for column, each in series.items()}
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {
+        "time_s": change.time_s,
+        "what": str(change.what),
+        "name": change.name,
+        "before": change.before,
+        "after": change.after,
+        "reason": change.reason,
+        "began_s": change.began_s,
+    }

@@ -1,0 +1,235 @@
+"""A Snapshot as plain data: what the API serves as JSON, and what tables and pages show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from qoemon.common import duration
+from qoemon.core.alerting.alerts import Alert
+from qoemon.core.alerting.detector import Watched
+from qoemon.core.alerting.regime import Regime, Regimes
+from qoemon.core.counting.counts import Event
+from qoemon.core.qoe.bins import Ints
+from qoemon.core.qoe.scale import Floats
+from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
+
+MOST_EXCESS = 10
+"""So many groups are named as those with the most excess poor ratings."""
+
+AT_ONCE = 50
+"""So many groups, or alerts, become JSON at a time: few enough for the garbage collector to take no notice."""
+
+_encode = msgspec.json.encode
+
+
+def view(snapshot: Snapshot, watched: Watched) -> dict[str, Any]:
+    """The numbers of a snapshot, named as the metrics are; ratios are shares, times are seconds."""
+    services = [
+        _service(service, snapshot) | {"groups": list(_groups(service, snapshot, watched))}
+        for service in snapshot.services
+    ]
+    return _when(snapshot) | {"services": services, "alerts": list(_alerts(snapshot, watched))} | _totals(snapshot)
+
+
+def view_json(snapshot: Snapshot, watched: Watched) -> Iterator[bytes]:
+    """The same as JSON, in pieces: made at once it would keep everything else in the process waiting."""
+    yield _encode(_when(snapshot))[:-1] + b',"services":['
+    for number, service in enumerate(snapshot.services):
+        yield b"," * (number > 0) + _encode(_service(service, snapshot))[:-1] + b',"groups":['
+        yield from _listed(_groups(service, snapshot, watched))
+        yield b"]}"
+    yield b'],"alerts":['
+    yield from _listed(_alerts(snapshot, watched))
+    yield b"]," + _encode(_totals(snapshot))[1:]
+
+
+def _listed(items: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    """What stands between the brackets of a JSON array."""
+    rest, comma = iter(items), b""
+    while some := list(islice(rest, AT_ONCE)):
+        yield comma + _encode(some)[1:-1]
+        comma = b","
+
+
+def _when(snapshot: Snapshot) -> dict[str, Any]:
+    return {"time_s": snapshot.time_s, "labels": list(snapshot.labels)}
+
+
+def _totals(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "sessions": snapshot.sessions,
+        "events": {str(event): snapshot.events.get(event, 0) for event in Event},
+    }
+
+
+def _alerts(snapshot: Snapshot, watched: Watched) -> Iterator[dict[str, Any]]:
+    return (alert_view(alert, snapshot) for alert in watched.alerts)
+
+
+def _service(service: ServiceSnapshot, snapshot: Snapshot) -> dict[str, Any]:
+    """A service without its groups."""
+    told = service.service
+    return {
+        "service": told.name,
+        "mapping": told.mapping.name,
+        "ratings": str(told.model),
+        "theta": told.theta,
+        "scale": {"low": told.scale.low, "high": told.scale.high, "good": told.scale.good, "poor": told.scale.poor},
+        "most_excess_poor": _most_excess(service, snapshot),
+    }
+
+
+def _most_excess(service: ServiceSnapshot, snapshot: Snapshot) -> list[dict[str, Any]]:
+    """The groups that hold most of the poor ratings that need not be: where mending helps most users."""
+    excess = np.nan_to_num(service.excess_poor)
+    total = excess.sum()
+    order = np.argsort(-excess, kind="stable")[:MOST_EXCESS]
+    return [
+        {
+            "labels": dict(zip(snapshot.labels, service.tally.groups[group], strict=True)),
+            "excess_poor": float(excess[group]),
+            "share": float(excess[group] / total),
+        }
+        for group in order.tolist()
+        if excess[group] > 0
+    ]
+
+
+def _groups(service: ServiceSnapshot, snapshot: Snapshot, watched: Watched) -> Iterator[dict[str, Any]]:
+    """The groups that are shown, by their labels."""
+    shown = sorted(np.flatnonzero(service.shown).tolist(), key=service.tally.groups.__getitem__)
+    regimes = watched.regimes.get(service.service.name)
+    for begin in range(0, len(shown), AT_ONCE):
+        yield from group_views(service, shown[begin : begin + AT_ONCE], snapshot, regimes)
+
+
+def group_view(service: ServiceSnapshot, group: int, snapshot: Snapshot, regimes: Regimes | None) -> dict[str, Any]:
+    """One group of a service, by its number; regimes are those of the service."""
+    return next(group_views(service, [group], snapshot, regimes))
+
+
+def group_views(
+    service: ServiceSnapshot, groups: Sequence[int], snapshot: Snapshot, regimes: Regimes | None
+) -> Iterator[dict[str, Any]]:
+    """Groups of a service, by their numbers. Columns become lists once for all of them: a number taken out of an
+    array by itself costs as much as ten of a list.
+    """
+    tally, rows = service.tally, np.array(groups, np.int64)
+    ratings = _names(service.service.scale.ratings.tolist())
+    windows = {
+        duration.text(length): _windows(service, length, rows, snapshot.quantiles)
+        for length in service.distributions
+    }
+    told = zip(
+        groups,
+        tally.active_sessions[rows].tolist(),
+        tally.open_stalls[rows].tolist(),
+        tally.oldest_stall_s[rows].tolist(),
+        zip(*windows.values(), strict=True),
+        tally.expected_ratings[rows].tolist(),
+        _null(service.contributions[rows]),
+        strict=True,
+    )
+    for group, active, stalls, oldest_s, judged, expected, contributions in told:
+        yield {
+            "labels": dict(zip(snapshot.labels, tally.groups[group], strict=True)),
+            "active_sessions": active,
+            "open_stalls": stalls,
+            "open_stall_oldest_s": oldest_s,
+            "windows": {name: window for name, window in zip(windows, judged, strict=True) if window},
+            "expected_ratings": dict(zip(ratings, expected, strict=True)),
+            "regime": regime_view(regimes, group),
+            "pow_contribution": dict(zip(service.factors, contributions, strict=True)),
+        }
+
+
+def regime_view(regimes: Regimes | None, group: int) -> dict[str, Any] | None:
+    """The regime of a group; None of one that has not seen a whole rating interval."""
+    if regimes is None or group >= len(regimes.regime):
+        return None
+    changed_s, since_s = float(regimes.changed_s[group]), float(regimes.since_s[group])
+    return {
+        "regime": Regime(int(regimes.regime[group])).name.lower() if regimes.known[group] else None,
+        "reason": str(regimes.reason[group]),
+        "since_s": None if np.isnan(since_s) else since_s,
+        "changes": {"up": int(regimes.changes[group, 0]), "down": int(regimes.changes[group, 1])},
+        "changed_s": None if np.isnan(changed_s) else changed_s,
+    }
+
+
+def alert_view(alert: Alert, snapshot: Snapshot) -> dict[str, Any]:
+    """One alert as it stands."""
+    reading = alert.reading
+    return {
+        "alert": alert.rule.name,
+        "service": alert.rule.service,
+        "severity": alert.rule.severity,
+        "labels": dict(zip(snapshot.labels, alert.group, strict=True)),
+        "state": alert.decision.state.name.lower(),
+        "reason": str(alert.decision.reason),
+        "since_s": alert.decision.since_s,
+        "enter": alert.rule.enter,
+        "leave": alert.rule.leave,
+        "value": None if reading is None else reading.figure,
+        "surest": None if reading is None else reading.surest,
+        "users": None if reading is None else reading.users,
+    }
+
+
+def _windows(
+    service: ServiceSnapshot, length: int, rows: Ints, quantiles: tuple[float, ...]
+) -> Iterator[dict[str, Any] | None]:
+    """One window of each of these groups; None where nobody was judged."""
+    judged = service.distributions[length]
+    ratings, thetas = _names(service.service.scale.ratings.tolist()), _names(service.service.theta_band)
+    points = _names(quantiles)
+    columns = (
+        judged.observations,
+        judged.mos,
+        judged.sos,
+        judged.gob,
+        judged.pow,
+        judged.mos_bounds,
+        judged.gob_bounds,
+        judged.pow_bounds,
+        judged.ratings,
+        judged.quantiles,
+        np.stack([judged.band_gob, judged.band_pow], axis=2),
+        service.tally.users[length],
+    )
+    shares = ("gob", "pow")
+    for row in zip(*(column[rows].tolist() for column in columns), strict=True):
+        observations, mos, sos, gob, pow_, mos_ends, gob_ends, pow_ends, by_rating, by_quantile, band, users = row
+        yield observations and {
+            "observations": observations,
+            "mos": mos,
+            "sos": sos,
+            "gob": gob,
+            "pow": pow_,
+            "mos_bounds": mos_ends,
+            "gob_bounds": gob_ends,
+            "pow_bounds": pow_ends,
+            "ratings": dict(zip(ratings, by_rating, strict=True)),
+            "quantiles": dict(zip(points, by_quantile, strict=True)),
+            "theta_band": {
+                theta: dict(zip(shares, pair, strict=True)) for theta, pair in zip(thetas, band, strict=True)
+            },
+            "users": users,
+        }
+
+
+def _names(numbers: Iterable[float]) -> list[str]:
+    return [f"{number:g}" for number in numbers]
+
+
+def _null(values: Floats) -> list[list[float | None]]:
+    """The rows with None for NaN."""
+    told = values.astype(object)
+    told[np.isnan(values)] = None
+    rows: list[list[float | None]] = told.tolist()
+    return rows

@@ -1,1 +1,0 @@
-"""What was recorded, judged again: replay, charts, tables, and what another configuration would have said."""

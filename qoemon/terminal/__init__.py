@@ -1,1 +1,0 @@
-"""`qoemon top`: a daemon's groups, live in a terminal."""

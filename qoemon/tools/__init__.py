@@ -1,0 +1,1 @@
+"""The subcommands beside the daemon. Only the command line imports them."""

@@ -1,0 +1,1 @@
+"""Calibration from rating studies: SOS parameter and MOS mappings."""

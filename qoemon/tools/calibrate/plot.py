@@ -1,0 +1,105 @@
+"""The picture of a study's spread: its conditions around the SOS parabola.
+
+matplotlib is needed for this alone, so it is an extra.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from qoemon.core.qoe.scale import Floats
+    from qoemon.tools.calibrate.sos import RatedCondition, Sos
+
+BLUE, ORANGE = "#0072b2", "#d55e00"
+"""The colour-blind tell these apart; so do those who print in grey, as one is a line and the other are points."""
+
+SMALLEST, LARGEST = 25.0, 120.0
+"""Areas of the points of conditions with the fewest and the most ratings, square points."""
+
+
+class PlotError(Exception):
+    """There can be no picture; says why, and what to do."""
+
+
+def draw(sos: Sos, path: Path) -> None:
+    """Write the picture, in the format that the suffix of the file says; PlotError if it cannot be."""
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415
+    except ImportError:
+        raise PlotError("a picture needs matplotlib: pip install 'qoemon[plot]'") from None
+    figure = Figure(figsize=(7, 4.5), dpi=150, layout="constrained")
+    _fill(figure.add_subplot(), sos)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    # Without a suffix, the picture would go to another file than the one that was named.
+    if path.suffix.removeprefix(".").lower() not in figure.canvas.get_supported_filetypes():
+        found = f"the suffix {path.suffix}" if path.suffix else "no suffix"
+        raise PlotError(f"{path}: found {found}, expected a file that ends in .png, .svg or .pdf")
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise PlotError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _fill(axes: Axes, sos: Sos) -> None:
+    mos = np.linspace(sos.low, sos.high, 201)
+    parabola = (sos.high - mos) * (mos - sos.low)
+    lower, upper = sos.interval
+    axes.fill_between(
+        mos,
+        lower * parabola,
+        upper * parabola,
+        color=BLUE,
+        alpha=0.2,
+        linewidth=0,
+        label=f"{100 * sos.confidence:g} % interval: {lower:.3f} to {upper:.3f}",
+    )
+    axes.plot(mos, sos.theta * parabola, color=BLUE, linewidth=2, label=_told(sos))
+    axes.scatter(
+        [each.mos for each in sos.used],
+        [each.variance for each in sos.used],
+        s=_areas(sos.used),
+        color=ORANGE,
+        edgecolor="black",
+        linewidth=0.7,
+        zorder=3,
+        label=f"conditions ({_range([each.ratings for each in sos.used])} ratings each)",
+    )
+    _dress(axes, sos, highest=max(*(each.variance for each in sos.used), upper * parabola.max()))
+
+
+def _dress(axes: Axes, sos: Sos, *, highest: float) -> None:
+    margin = 0.03 * (sos.high - sos.low)
+    axes.set_xlim(sos.low - margin, sos.high + margin)
+    axes.set_ylim(0, 1.3 * highest or 1)  # room for the legend above the parabola
+    axes.set_title(f"How far users differ: SOS parameter θ = {sos.theta:.3f}")
+    axes.set_xlabel(f"MOS of the condition (scale points, {sos.low:g} to {sos.high:g})")
+    axes.set_ylabel("variance of its ratings (scale points²)")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper center", ncols=2, fontsize="small", frameon=False)
+
+
+def _told(sos: Sos) -> str:
+    return f"s² = {sos.theta:.3f} ({sos.high:g} − MOS)(MOS − {sos.low:g})"
+
+
+def _areas(conditions: tuple[RatedCondition, ...]) -> Floats:
+    """The more ratings a condition has, the larger its point: it should be nearer to the line."""
+    ratings = np.array([each.ratings for each in conditions])
+    share = (ratings - ratings.min()) / max(np.ptp(ratings), 1)
+    return np.asarray(SMALLEST + (LARGEST - SMALLEST) * share if np.ptp(ratings) else np.full(len(ratings), 50.0))
+
+
+def _range(numbers: list[int]) -> str:
+    least, most = min(numbers), max(numbers)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"

@@ -1,0 +1,1 @@
+"""The demo: broker, simulated users and daemon in one command."""

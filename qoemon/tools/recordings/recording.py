@@ -1,0 +1,231 @@
+r"""Recorded messages: gzip, one JSON object a line, so that any tool can look into it.
+
+    {"qoemon":"recording","version":1,"started_s":1700000000.0,"source":"localhost:1883"}
+    {"t":1700000000.25,"topic":"qoe/v1/video/eu/a","payload":"{\"session\":\"s1\"}"}
+    {"t":1700000000.31,"topic":"qoe/v1/video/eu/a","b64":"gad..."}
+    {"t":1700000010.0}
+
+The first line says what it is. The others stand in the order of arrival; t is the arrival, seconds since the epoch.
+A payload that is no UTF-8 text, MessagePack for one, stands in b64. A line without a topic says that nothing came
+until then: a feed that fell silent is not the same as one that nobody listened to any more.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, Self
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from qoemon.common.csvfile import UnreadableError
+from qoemon.core.wire.codec import Arrived
+
+VERSION = 1
+
+LONGEST_PAYLOAD = 16 * 2**20
+"""Bytes. Of a longer payload this much is kept, which is too large for any sensible limit too."""
+
+LONGEST_LINE = 8 * LONGEST_PAYLOAD
+"""Bytes. JSON writes a control character in six; a file with longer lines was not written by us."""
+
+LATEST_S = 1e11
+"""Seconds since the epoch; the year 5138 tells milliseconds from seconds."""
+
+
+class RecordingError(Exception):
+    """A recording cannot be read or written; says which file, where, what was found and what was expected."""
+
+
+class Recorded(NamedTuple):
+    """A message as it arrived."""
+
+    topic: str
+    payload: bytes
+    arrival_s: float
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """The first line."""
+
+    qoemon: str = "recording"
+    version: int = VERSION
+    started_s: float
+    source: str = ""
+    """Where the messages came from."""
+
+
+class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    t: Annotated[float, msgspec.Meta(ge=0, le=LATEST_S)]
+    topic: str | UnsetType = UNSET
+    payload: str | UnsetType = UNSET
+    b64: bytes | UnsetType = UNSET
+
+
+_ENCODE = msgspec.json.Encoder().encode
+_HEADER, _LINE = msgspec.json.Decoder(Header), msgspec.json.Decoder(_Line)
+
+
+class Writer:
+    """Writes a new recording; a context that closes it. It never overwrites one.
+
+    raises   UnreadableError if the file exists or cannot be made; RecordingError if it cannot be written to
+    """
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self._path = path
+        self.written = 0
+        """Bytes of lines so far, before compression."""
+        try:
+            self._raw = path.open("xb")
+        except FileExistsError:
+            raise UnreadableError(f"{path}: exists, expected a new file: recordings are not replaced") from None
+        except OSError as error:
+            raise UnreadableError(f"{path}: cannot be made: {error.strerror or error}") from None
+        self._file = gzip.GzipFile(filename="", mode="wb", fileobj=self._raw)
+        self._put(_ENCODE(header) + b"\n")
+        self.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, messages: Iterable[Arrived]) -> None:
+        """Append messages, in the order of their arrival."""
+        self._put(b"".join(_ENCODE(_line(message)) + b"\n" for message in messages))
+
+    def silence(self, until_s: float) -> None:
+        """Say that nothing more came until then, seconds since the epoch."""
+        self._put(_ENCODE(_Line(until_s)) + b"\n")
+
+    def flush(self) -> None:
+        """Hand everything to the system: what is written from now on is all that a crash may lose."""
+        self._doing(self._file.flush)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file so far."""
+        return self._path.stat().st_size
+
+    def close(self) -> None:
+        """Write the end; the file is whole then."""
+        try:
+            self._doing(self._file.close)
+        finally:
+            self._doing(self._raw.close)
+
+    def _put(self, text: bytes) -> None:
+        self.written += len(text)
+        self._doing(self._file.write, text)
+
+    def _doing(self, action: Any, *arguments: Any) -> None:
+        try:
+            action(*arguments)
+        except OSError as error:
+            raise RecordingError(f"{self._path}: cannot be written: {error.strerror or error}") from error
+
+
+def _line(message: Arrived) -> _Line:
+    payload = message.payload[:LONGEST_PAYLOAD]
+    try:
+        return _Line(message.arrival_s, message.topic, payload.decode())
+    except UnicodeDecodeError:
+        return _Line(message.arrival_s, message.topic, UNSET, payload)
+
+
+class Recording:
+    """A recording that can be read, as often as one likes, a line in memory at a time.
+
+    raises   UnreadableError if there is no such file, RecordingError if it is no recording
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.cut: int | None = None
+        """The line in which the file ends too early, once that has been read; None if it is whole."""
+        self.end_s = 0.0
+        """The latest time read so far, seconds since the epoch."""
+        self.done_bytes = 0
+        """Bytes of the file that have been read."""
+        self.read = 0
+        """Messages that have been read."""
+        self.size = self._size()
+        self.header = self._header()
+
+    def messages(self) -> Iterator[Recorded]:
+        """All messages, up to the cut if there is one; RecordingError at a line that cannot be understood."""
+        self.read = 0
+        for number, text in self._lines():
+            if number == 1:
+                continue
+            line = self._decoded(number, text)
+            self.end_s = max(self.end_s, line.t)
+            if isinstance(line.topic, str):
+                self.read += 1
+                yield Recorded(line.topic, self._payload(number, line), line.t)
+
+    def _size(self) -> int:
+        try:
+            with self.path.open("rb") as file:
+                return file.seek(0, 2)
+        except OSError as error:
+            raise UnreadableError(f"{self.path}: cannot be read: {error.strerror or error}") from None
+
+    def _header(self) -> Header:
+        _, text = next(self._lines(), (1, b""))
+        expected = 'expected {"qoemon":"recording",...} as qoemon record writes it'
+        try:
+            header = _HEADER.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise self._error(1, f"found {_shown(text)}", expected) from None
+        if header.qoemon != "recording":
+            raise self._error(1, f"found a file of kind {header.qoemon[:40]!r}", expected)
+        if header.version != VERSION:
+            raise self._error(1, f"found version {header.version}", f"this qoemon reads version {VERSION}")
+        return header
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        with self.path.open("rb") as raw, gzip.GzipFile(fileobj=raw) as file:
+            number = 0
+            while True:
+                number += 1
+                try:
+                    text = file.readline(LONGEST_LINE + 1)
+                except EOFError:
+                    self.cut = number
+                    return
+                except (OSError, zlib.error) as error:
+                    raise self._error(number, f"found damage ({error})", "expected a whole gzip file") from None
+                if not text:
+                    return
+                if len(text) > LONGEST_LINE:
+                    raise self._error(number, "found a longer line", f"at most {LONGEST_LINE:,} bytes are read")
+                self.done_bytes = raw.tell()
+                yield number, text
+
+    def _decoded(self, number: int, text: bytes) -> _Line:
+        try:
+            return _LINE.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            expected = "expected t (seconds), topic, and payload or b64"
+            raise self._error(number, f"found {_shown(text)} ({error})", expected) from None
+
+    def _payload(self, number: int, line: _Line) -> bytes:
+        if isinstance(line.payload, str) and line.b64 is UNSET:
+            return line.payload.encode()
+        if isinstance(line.b64, bytes) and line.payload is UNSET:
+            return line.b64
+        found = "neither" if line.payload is UNSET else "both"
+        raise self._error(number, f"found {found} of payload and b64", "expected one of them beside a topic")
+
+    def _error(self, line: int, found: str, expected: str) -> RecordingError:
+        return RecordingError(f"{self.path}:{line}: {found}, {expected}")
+
+
+def _shown(text: bytes) -> str:
+    return repr(text[:60].decode(errors="replace")) if text else "nothing"

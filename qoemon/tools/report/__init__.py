@@ -1,0 +1,1 @@
+"""The report on a recording, as one HTML page."""

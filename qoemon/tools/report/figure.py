@@ -1,0 +1,193 @@
+"""The frame of every chart: title, legend, source, one style; and its two forms, SVG for the page and PNG.
+
+Margins are set in inches, not left to a layout engine: what must not be cut or overlap is then a sum. Text stays
+text in the SVG, so it can be searched and read aloud, and takes the page's colour, light or dark.
+matplotlib is needed for this alone, so it is an extra.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.cells import cell_len, set_cell_size
+
+from qoemon.tools.calibrate.plot import PlotError
+from qoemon.tools.table import plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, SKY, AMBER, GREY = "#0072b2", "#d55e00", "#56b4e9", "#e69f00", "#8c8c8c"
+"""Okabe and Ito's: the colour-blind tell them apart, on white and on black."""
+
+RATING_COLOURS = (ORANGE, AMBER, GREY, SKY, BLUE)
+"""From the worst to the best."""
+
+INK = "#1b2027"
+"""Of text and axes; in the page it becomes the colour of the page's text."""
+
+WIDTH = 7.2
+"""Inches."""
+
+TOP, LEGEND, BOTTOM, LEFT, RIGHT = 0.45, 0.26, 0.8, 0.75, 0.2
+"""Margins, inches. LEGEND is what one adds to the top."""
+
+_STYLE: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": INK,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 9,
+    "axes.unicode_minus": True,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "grid.alpha": 0.15,
+    "grid.color": INK,
+    "grid.linewidth": 0.6,
+    "hatch.color": INK,
+    "hatch.linewidth": 0.5,
+    "legend.frameon": False,
+    "path.simplify": True,
+    "savefig.dpi": 150,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "text.parse_math": False,  # labels come from clients: a $ is a dollar
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What to draw. name serves files and is unique in a report; about says in words what it shows."""
+
+    name: str
+    title: str
+    about: str
+    height: float
+    """Inches."""
+    draw: Callable[[Figure], None]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A chart in both forms."""
+
+    chart: Chart
+    svg: str
+    png: bytes
+
+
+def needed() -> None:
+    """PlotError, with what to do, if charts cannot be drawn here."""
+    try:
+        import matplotlib.figure  # noqa: F401, PLC0415
+    except ImportError:
+        raise PlotError("a report needs matplotlib: pip install 'qoemon[plot]'") from None
+
+
+@contextmanager
+def styled(chart: Chart) -> Iterator[None]:
+    """The style in which all charts are made and written."""
+    from matplotlib import rc_context  # noqa: PLC0415
+
+    with rc_context({**_STYLE, "svg.hashsalt": chart.name}), warnings.catch_warnings():
+        # Labels may be in any script; in the page the reader's fonts step in.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        yield
+
+
+def framed(chart: Chart, source: str) -> Figure:
+    """The chart with its title and, below it, where its numbers are from; within styled()."""
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(WIDTH, chart.height))
+    chart.draw(figure)
+    _label(figure, chart.title, source)
+    return figure
+
+
+def drawn(chart: Chart, source: str) -> Drawn:
+    """The chart in both forms."""
+    with styled(chart):
+        figure = framed(chart, source)
+        return Drawn(chart, _svg(figure, chart), _png(figure))
+
+
+def place(figure: Figure, *, legend: bool = False, left: float = LEFT, right: float = RIGHT) -> dict[str, float]:
+    """The margins as matplotlib takes them, shares of the figure."""
+    height = float(figure.get_figheight())
+    top = TOP + (LEGEND if legend else 0)
+    return {"left": left / WIDTH, "right": 1 - right / WIDTH, "top": 1 - top / height, "bottom": BOTTOM / height}
+
+
+def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """One line of keys below the title."""
+    height = float(figure.get_figheight())
+    figure.legend(
+        handles,
+        labels,
+        loc="upper left",
+        bbox_to_anchor=(0.05 / WIDTH, 1 - 0.34 / height),
+        ncols=len(labels),
+        fontsize=8,
+        handlelength=1.4,
+        columnspacing=1.4,
+        borderaxespad=0,
+    )
+
+
+def rating_colours(ratings: int) -> list[str]:
+    """One a rating, the worst first; scales with more than five share some."""
+    return [RATING_COLOURS[i * (len(RATING_COLOURS) - 1) // max(ratings - 1, 1)] for i in range(ratings)]
+
+
+def name_of(labels: Sequence[str], cells: int = 40) -> str:
+    """A group's label values as one short text that may come from anywhere."""
+    text = " / ".join(plain(label) or "(none)" for label in labels) or "all"
+    return fitted(text, cells)
+
+
+def fitted(text: str, cells: int) -> str:
+    """A text cut to so many cells, wide characters being two."""
+    return text if cell_len(text) <= cells else set_cell_size(text, cells - 1).rstrip() + "…"
+
+
+def _label(figure: Figure, title: str, source: str) -> None:
+    height = float(figure.get_figheight())
+    figure.text(0.1 / WIDTH, 1 - 0.1 / height, fitted(title, 74), fontsize=11, weight="bold", va="top")
+    lines = textwrap.wrap(source, 125, max_lines=2, placeholder=" …")
+    figure.text(0.1 / WIDTH, 0.06 / height, "\n".join(lines), fontsize=7, alpha=0.8, va="bottom")
+
+
+def _png(figure: Figure) -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format="png", facecolor="white", metadata={"Software": None})
+    return out.getvalue()
+
+
+def _svg(figure: Figure, chart: Chart) -> str:
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    text = out.getvalue()
+    svg = text[text.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
+    # Charts stand in one page: ids that nothing refers to would be there several times.
+    svg = re.sub(r'<g id="\w+">', "<g>", svg)
+    svg = svg.replace(INK, "currentColor")
+    return svg.replace("<svg", f'<svg role="img" aria-labelledby="{chart.name}"', 1)

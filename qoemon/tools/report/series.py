@@ -1,0 +1,153 @@
+"""How a service's groups fared over a period of any length, in bounded memory.
+
+A point covers a rating interval, or 2, 4, 8, ... of them once there would be too many. It holds sums over the
+conditions, so points add up exactly, and groups too; figures are made of the sums when they are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from qoemon.core.plan.plan import Service
+from qoemon.core.qoe.bins import Ints, grown
+from qoemon.core.qoe.confidence import interval
+from qoemon.core.qoe.scale import Counts, Floats
+from qoemon.core.snapshot.snapshot import ServiceSnapshot
+
+MOST_CELLS = 1_000_000
+"""Points times groups: with 1000 groups some 100 MB."""
+MOST_POINTS, FEWEST_POINTS = 2000, 100
+
+FIGURES = ("mos", "gob", "pow")
+
+
+@dataclass
+class Point:
+    """(G, C) sums over the conditions of G groups; (G, 3) most users, active sessions and open stalls at a time.
+
+    together  (3,) the same of all groups together: they need not be at their most at the same time
+    """
+
+    sums: Floats
+    most: Ints
+    together: Ints
+
+    def add(self, other: Point) -> None:
+        """Take in a point that adjoins, of as many groups or more."""
+        size = max(len(self.sums), len(other.sums))
+        self.sums = grown(self.sums, size) + grown(other.sums, size)
+        self.most = np.maximum(grown(self.most, size), grown(other.most, size))
+        self.together = np.maximum(self.together, other.together)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """P points in the order of time; some are NaN where nobody was judged.
+
+    edges_s  (P + 1,) seconds since the epoch, where each point begins and ends
+    figures  (P,) by name: mos, gob, pow
+    bounds   (P, 2) by name, lower and upper
+    ratings  (P, K) shares
+    users, active, open_stalls  (P,) most at a time
+    """
+
+    edges_s: Floats
+    figures: dict[str, Floats]
+    bounds: dict[str, Floats]
+    ratings: Floats
+    users: Floats
+    active: Floats
+    open_stalls: Floats
+
+
+class Series:
+    """One service's points. Told of each closed rating interval once, in order."""
+
+    def __init__(self, service: Service, interval_s: int, confidence: float) -> None:
+        each = service.kernel().judge(np.eye(len(service.judged_at), dtype=np.int64))
+        judged = np.column_stack([each.mos, each.gob, each.pow])
+        ones = np.ones((len(judged), 1))
+        self._matrix: Floats = np.hstack([ones, judged, judged**2, each.ratings])
+        self._scale, self._confidence = service.scale, confidence
+        self._interval_s, self._factor = interval_s, 1
+        self._points: dict[int, Point] = {}
+        self._groups = 0
+
+    @property
+    def length_s(self) -> int:
+        """What a point covers, seconds."""
+        return self._interval_s * self._factor
+
+    def add(self, end_s: int, snapshot: ServiceSnapshot) -> None:
+        """Take in the rating interval that ended at end_s."""
+        tally = snapshot.tally
+        counts: Counts = tally.windows[self._interval_s]
+        users = tally.users[self._interval_s]
+        most = np.column_stack([users, tally.active_sessions, tally.open_stalls])
+        self._groups = max(self._groups, len(counts))
+        self._put(
+            self._points,
+            (end_s - 1) // self.length_s,
+            Point(np.asarray(counts @ self._matrix), most, most.sum(axis=0)),
+        )
+        if len(self._points) > max(min(MOST_POINTS, MOST_CELLS // max(self._groups, 1)), FEWEST_POINTS):
+            self._points = self._coarser(self._points, 2)
+            self._factor *= 2
+
+    def curve(self, groups: Sequence[int] | None = None, most_points: int = MOST_POINTS) -> Curve:
+        """The users of these groups taken together; of all groups, if none are given."""
+        ratio = 1
+        while len(points := self._coarser(self._points, ratio)) > most_points:
+            ratio *= 2
+        rows = np.arange(self._groups) if groups is None else np.array(groups, np.int64)
+        length_s = self.length_s * ratio
+        numbers = list(points)
+        sums = np.array([grown(p.sums, self._groups)[rows].sum(axis=0) for p in points.values()])
+        most = np.array(
+            [
+                p.together if groups is None else grown(p.most, self._groups)[rows].sum(axis=0)
+                for p in points.values()
+            ]
+        )
+        columns = self._matrix.shape[1]
+        return self._curve(numbers, length_s, sums.reshape(-1, columns), most.reshape(-1, 3))
+
+    def _coarser(self, points: dict[int, Point], ratio: int) -> dict[int, Point]:
+        out: dict[int, Point] = {}
+        for number, point in points.items():
+            self._put(out, number // ratio, replace(point))
+        return out
+
+    def _put(self, points: dict[int, Point], number: int, point: Point) -> None:
+        if number in points:
+            points[number].add(point)
+        else:
+            points[number] = point
+
+    def _curve(self, numbers: list[int], length_s: int, sums: Floats, most: Ints) -> Curve:
+        """The curve with a point of nothing in each gap, however long that is."""
+        begins = np.array(numbers, np.float64) * length_s
+        after_gap = np.flatnonzero(np.diff(begins) > length_s) + 1
+        sums = np.insert(sums, after_gap, 0.0, axis=0)
+        told = np.insert(most.astype(np.float64), after_gap, 0.0, axis=0)
+        edges_s = np.insert(begins, after_gap, begins[after_gap - 1] + length_s)
+        edges_s = np.append(edges_s, begins[-1:] + length_s)
+        with np.errstate(invalid="ignore"):
+            mean = sums / sums[:, :1]
+        low, high = float(self._scale.low), float(self._scale.high)
+        ends = {"mos": (low, high), "gob": (0.0, 1.0), "pow": (0.0, 1.0)}
+        return Curve(
+            edges_s=edges_s,
+            figures={name: mean[:, 1 + i] for i, name in enumerate(FIGURES)},
+            bounds={
+                name: interval(mean[:, 1 + i], mean[:, 4 + i], told[:, 0], self._confidence, *ends[name])
+                for i, name in enumerate(FIGURES)
+            },
+            ratings=mean[:, 7:],
+            users=told[:, 0],
+            active=told[:, 1],
+            open_stalls=told[:, 2],
+        )

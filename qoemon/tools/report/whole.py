@@ -1,0 +1,184 @@
+"""The charts of a service that have no time: what the whole period comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qoemon.core.qoe.distribution import Distribution, rating_cdf
+from qoemon.core.qoe.mapping import RatingModel
+from qoemon.core.qoe.scale import Floats
+from qoemon.tools.report.figure import AMBER, BLUE, INK, ORANGE, legend, name_of, place, rating_colours
+from qoemon.tools.report.period import ServicePeriod
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def with_band(period: ServicePeriod) -> str:
+    """What the chart of the ratings shows beside them, in words."""
+    return ", and what other thetas would make of it" if _band(period) else ""
+
+
+def distribution(figure: Figure, period: ServicePeriod) -> None:
+    """The share of each rating, and what other thetas would make of it."""
+    axes = figure.subplots()
+    told, band = _told(period), _band(period)
+    ratings = period.service.scale.ratings
+    figure.subplots_adjust(**place(figure, legend=bool(band)))
+    shares = 100 * told.ratings[0]
+    axes.bar(ratings, shares, color=rating_colours(len(ratings)), width=0.7)
+    lower = np.min([shares, *(100 * each for each in band.values())], axis=0)
+    upper = np.max([shares, *(100 * each for each in band.values())], axis=0)
+    if band:
+        bars = axes.errorbar(
+            ratings, shares, [shares - lower, upper - shares], fmt="none", ecolor=INK, capsize=4, linewidth=1.2
+        )
+        thetas = ", ".join(f"{theta:g}" for theta in band)
+        legend(figure, [bars], [f"from theta {period.service.theta:g} to the band's {thetas}"])
+    for rating, share, top in zip(ratings.tolist(), shares, upper, strict=True):
+        axes.annotate(f"{share:.1f}", (rating, top), (0, 3), textcoords="offset points", ha="center", fontsize=8)
+    axes.set_xticks(ratings)
+    axes.set_ylim(0, 1.15 * max(upper.max(), 1))
+    axes.set_xlabel(f"rating (scale points, {ratings[0]} is worst)")
+    axes.set_ylabel("share of users (%)")
+
+
+def _band(period: ServicePeriod) -> dict[float, Floats]:
+    """The shares of the ratings over the whole period under each further theta, by theta."""
+    return {
+        theta: replace(period.service, theta=theta, model=RatingModel.BETA)
+        .kernel()
+        .judge(_levels(period))
+        .ratings[0]
+        for theta in period.service.theta_band
+        if theta != period.service.theta
+    }
+
+
+def cdf(figure: Figure, period: ServicePeriod, worst: Sequence[int]) -> None:
+    """The share of users up to each opinion: all, and these groups."""
+    axes = figure.subplots()
+    figure.subplots_adjust(**place(figure, legend=True))
+    service, scale = period.service, period.service.scale
+    opinions = np.linspace(scale.low, scale.high, 201)
+    each = rating_cdf(service.judged_at, service.theta, opinions, service.model, scale, service.study)
+    keys = []
+    several = worst if len(period.worst_first()) > 1 else []
+    for group, (colour, line) in zip([None, *several], _LINES, strict=False):
+        levels = _levels(period, group)[0]
+        axes.step(opinions, 100 * (levels @ each) / levels.sum(), where="post", color=colour, linestyle=line)
+        name = "all users" if group is None else name_of(period.groups[group], 24)
+        keys.append((name, axes.lines[-1]))
+    for at, text in ((scale.poor + 0.5, "poor or worse"), (scale.good - 0.5, "good or better")):
+        axes.axvline(at, color=INK, linewidth=0.8, alpha=0.5, linestyle=":")
+        poor = at < scale.good - 0.5
+        axes.annotate(
+            text,
+            (at, 100),
+            (-4 if poor else 4, -4),
+            textcoords="offset points",
+            ha="right" if poor else "left",
+            va="top",
+            fontsize=8,
+            alpha=0.8,
+        )
+    axes.set_xlim(scale.low, scale.high)
+    axes.set_ylim(0, 112)
+    axes.set_yticks(range(0, 101, 20))
+    axes.set_xlabel(f"opinion (scale points, {scale.low} is worst)")
+    axes.set_ylabel("users up to it (%)")
+    legend(figure, [line for _, line in keys], [text for text, _ in keys])
+
+
+_LINES = ((INK, "-"), (ORANGE, "-"), (AMBER, "--"), (BLUE, "-."))
+
+
+def conditions_title(period: ServicePeriod) -> str:
+    """What the chart of the conditions is about."""
+    axes = len(period.service.bins.axes)
+    return {2: "stalls and stall time", 1: "response times"}.get(axes, "opinions on average")
+
+
+def conditions(figure: Figure, period: ServicePeriod) -> None:
+    """How often each condition was met."""
+    totals = period.totals
+    assert totals is not None, "charts are drawn of services in which somebody was judged"  # noqa: S101
+    bins = period.service.bins
+    if len(bins.axes) == 2:
+        _heatmap(figure, totals.qos.reshape([len(axis.values) for axis in bins.axes]))
+    elif len(bins.axes) == 1:
+        _responses(figure, bins.axes[0].values, totals.qos)
+    else:
+        _opinions(figure, period)
+
+
+def _heatmap(figure: Figure, counts: Any) -> None:
+    from matplotlib.colors import LogNorm  # noqa: PLC0415
+
+    axes = figure.subplots()
+    figure.subplots_adjust(**place(figure, right=0.8))
+    share = np.ma.masked_equal(100 * counts / counts.sum(), 0)
+    lowest = float(share.min())
+    highest = float(share.max())
+    norm = LogNorm(min(lowest, highest / 10), highest)
+    # Edges of the bins: 0 has a column of its own, left of the slots of one second.
+    n_edges, t_edges = np.arange(counts.shape[0] + 1) - 0.5, np.arange(counts.shape[1] + 1) - 1.0
+    mesh = axes.pcolormesh(t_edges, n_edges, share, norm=norm, cmap="cividis", rasterized=True)
+    bar = figure.colorbar(mesh, ax=axes, pad=0.015, fraction=0.06)
+    ticks = np.geomspace(min(lowest, highest / 10), highest, 4)
+    bar.set_ticks(list(ticks), labels=[f"{float(f'{tick:.2g}'):g}" for tick in ticks])
+    bar.ax.minorticks_off()
+    bar.set_label("share of sessions (%)")
+    bar.outline.set_visible(False)
+    axes.grid(visible=False)
+    axes.set_xticks([-0.5, 10, 20, 30, 40, 50, 60.5], ["0", "10", "20", "30", "40", "50", "60+"])
+    axes.set_yticks([0, 5, 10, 15, 20], ["0", "5", "10", "15", "20+"])
+    axes.set_xlabel("stall time (s per minute of media)")
+    axes.set_ylabel("stalls (per minute of media)")
+
+
+def _responses(figure: Figure, seconds: Floats, counts: Any) -> None:
+    axes = figure.subplots()
+    figure.subplots_adjust(**place(figure))
+    merged = 6  # bins of 2 % are narrower than a line
+    size = len(counts) // merged * merged
+    shares = 100 * counts[:size].reshape(-1, merged).sum(axis=1) / counts.sum()
+    edges = np.append(seconds[:size:merged], seconds[size - 1])
+    there = np.flatnonzero(shares)
+    axes.stairs(shares, edges, fill=True, color=BLUE, linewidth=0)
+    axes.set_xscale("log")
+    axes.set_xlim(edges[max(there[0] - 1, 0)], edges[min(there[-1] + 2, len(edges) - 1)])
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_ylim(0, 1.1 * shares.max())
+    axes.set_xlabel("response time (s)")
+    axes.set_ylabel("share of responses (%)")
+
+
+def _opinions(figure: Figure, period: ServicePeriod) -> None:
+    axes = figure.subplots()
+    figure.subplots_adjust(**place(figure))
+    scale = period.service.scale
+    edges = np.linspace(scale.low, scale.high, 41)
+    levels = _levels(period)[0]
+    shares, _ = np.histogram(period.service.judged_at, edges, weights=100 * levels / levels.sum())
+    axes.stairs(shares, edges, fill=True, color=BLUE, linewidth=0)
+    axes.set_xlim(scale.low, scale.high)
+    axes.set_ylim(0, 1.1 * shares.max())
+    axes.set_xlabel("MOS of the condition (scale points)")
+    axes.set_ylabel("share of conditions (%)")
+
+
+def _told(period: ServicePeriod) -> Distribution:
+    told = period.judged_together()
+    assert told is not None, "charts are drawn of services in which somebody was judged"  # noqa: S101
+    return told
+
+
+def _levels(period: ServicePeriod, group: int | None = None) -> Any:
+    totals = period.totals
+    assert totals is not None, "charts are drawn of services in which somebody was judged"  # noqa: S101
+    return totals.levels.sum(axis=0, keepdims=True) if group is None else totals.levels[group : group + 1]

@@ -1,0 +1,1 @@
+"""Rule files, their tests and a scrape configuration for Prometheus."""

@@ -1,0 +1,101 @@
+"""For operators with Prometheus alone: what `qoemon rules` writes.
+
+The alerts of the configuration, the rules on the daemon itself, the objectives; a test for each; and how Prometheus
+comes to read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from qoemon.common import duration
+from qoemon.core.alerting.rule import Rule
+from qoemon.core.plan.plan import Plan
+from qoemon.tools.rules import alertcase, daemonrules, slocase
+from qoemon.tools.rules.alertrule import PromRule
+from qoemon.tools.rules.rulefile import STEP_S, Case, RuleGroup, write
+from qoemon.tools.rules.slo import OBJECTIVE, SloRules
+
+RULES_FILE = "rules.yml"
+"""What the tests and the scrape configuration call the file of rules."""
+
+
+@dataclass(frozen=True)
+class PromFiles:
+    """The files of one configuration, YAML.
+
+    alerts      its rules; equal in meaning to what the daemon decides by them
+    objectives  share of good ratings by service; without an entry a service has none. None: OBJECTIVE for each
+    job         under which Prometheus scrapes the daemon
+    source      what the heads of the files call the configuration
+    access      how Prometheus gets in, as its scrape configuration says it
+
+    All raise ValueError: an AnnotationError or an ObjectiveError says what Prometheus, or a service, can't do.
+    """
+
+    plan: Plan
+    alerts: Sequence[Rule]
+    objectives: Mapping[str, float] | None = None
+    job: str = "qoemon"
+    source: str = "FILE"
+    access: Mapping[str, object] = field(default_factory=dict)
+
+    def rules(self) -> str:
+        """The rules, for Prometheus's rule_files."""
+        head = f"{self._head()}\nCheck them: promtool check rules {RULES_FILE}"
+        return write({"groups": [group.plain() for group in self._groups()]}, head)
+
+    def tests(self) -> str:
+        """The tests of these rules, for promtool: each firing and not firing."""
+        content = {
+            "rule_files": [RULES_FILE],
+            "evaluation_interval": duration.text(STEP_S),
+            "tests": [case.plain() for case in self._cases()],
+        }
+        head = f"{self._head(' --tests')}\nRun them beside {RULES_FILE}: promtool test rules THIS_FILE"
+        return write(content, head)
+
+    def scrape(self, target: str) -> str:
+        """What Prometheus needs to scrape the daemon at target, such as 127.0.0.1:9877, and to read its rules."""
+        scraped = {
+            "job_name": self.job,
+            "scrape_interval": duration.text(self.plan.timing.tick_s),
+            **self.access,
+            "static_configs": [{"targets": [target]}],
+        }
+        content = {
+            "rule_files": [RULES_FILE],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": ["127.0.0.1:9093"]}]}]},
+            "scrape_configs": [scraped],
+        }
+        return write(content, f"{self._head(' --scrape')}\nAn example: take over the parts that yours lacks.")
+
+    def _groups(self) -> Iterator[RuleGroup]:
+        if self._users:
+            alerts = [rule.alerting() for rule in self._users]
+            yield RuleGroup("qoemon-users", self.plan.timing.tick_s, alerts)
+        yield daemonrules.group(self.plan, self.job)
+        yield self._slo.group()
+
+    def _cases(self) -> Iterator[Case]:
+        scales = {service.name: service.scale for service in self.plan.services}
+        for rule in self._users:
+            yield alertcase.case(rule, scales[rule.rule.service])
+        yield from daemonrules.cases(self.plan, self.job)
+        yield from slocase.cases(self._slo)
+
+    @cached_property
+    def _users(self) -> tuple[PromRule, ...]:
+        return tuple(PromRule.of(rule, self.plan, self.job) for rule in self.alerts)
+
+    @cached_property
+    def _slo(self) -> SloRules:
+        objectives = self.objectives
+        if objectives is None:
+            objectives = {service.name: OBJECTIVE for service in self.plan.services}
+        return SloRules(self.plan, objectives, self.job)
+
+    def _head(self, option: str = "") -> str:
+        return f"Written by: qoemon rules -c {self.source}{option}\nChange the configuration, not this file."

@@ -1,0 +1,1 @@
+"""Simulated viewers and page loads that report to a broker."""

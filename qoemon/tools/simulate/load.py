@@ -1,0 +1,285 @@
+"""Publishes a simulated population to an MQTT broker, in real time.
+
+The population lives by a clock of its own, which takes fixed steps. A step begins when its time has come and
+the reports of the one before are out. So a broker or a rate that is too slow makes the simulation fall behind
+(lag) instead of dropping reports or piling them up in memory, and what is sent does not depend on how fast
+this machine is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import secrets
+import ssl
+from collections import defaultdict
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import aiomqtt
+import msgspec
+
+from qoemon.core.wire.partition import shard_of
+from qoemon.net.mqtt.errors import explain
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+
+    from qoemon.tools.simulate.simulate import Population, Reported
+
+TOPIC = "qoe/v1/{service}/{region}/{cdn}"
+
+IN_FLIGHT = 20
+"""Publishes under way at once. An MQTT 5 broker may disconnect who sends more than its receive maximum, which
+aiomqtt does not tell; 20 is mosquitto's, the lowest default we know."""
+
+CATCH_UP_S = 0.02
+"""A timer wakes late; what was missed within this time may be sent at once."""
+
+ENCODERS: dict[str, Callable[[Any], bytes]] = {
+    "json": msgspec.json.Encoder().encode,
+    "msgpack": msgspec.msgpack.Encoder().encode,
+}
+
+SILENT = logging.getLogger("qoemon.tools.simulate.mqtt")
+"""aiomqtt logs errors that it raises too, and warns of every pipelined publish."""
+SILENT.disabled = True
+
+VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V311}
+
+
+@dataclass(frozen=True)
+class Target:
+    """The broker to publish to, and how. `tls` None is plain TCP."""
+
+    host: str = "localhost"
+    port: int = 1883
+    version: Literal["5", "3.1.1"] = "5"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = None
+
+    def __str__(self) -> str:
+        return f"the MQTT broker at {self.host}:{self.port}"
+
+
+class Progress(NamedTuple):
+    """How far a load has come."""
+
+    elapsed_s: float
+    reports: int
+    """That were sent and, at QoS 1, acknowledged."""
+    messages: int
+    active_sessions: int
+    phase: str
+    lag_s: float
+    """How far the simulation is behind the clock."""
+
+
+class Totals(NamedTuple):
+    """What a load came to."""
+
+    elapsed_s: float
+    reports: int
+    """That were sent and, at QoS 1, acknowledged."""
+    messages: int
+    unsent_reports: int
+    """Of the last step, when time ran out before they had been sent."""
+    lag_s: float
+    """How far the simulation was behind the clock at the end."""
+
+
+class TopicError(ValueError):
+    """The topic template makes no topics; says why."""
+
+
+class LoadError(Exception):
+    """The broker did not take the load; says which broker, what happened and what to do."""
+
+
+async def publish(
+    target: Target,
+    population: Population,
+    *,
+    rate: float = math.inf,
+    for_s: float | None = None,
+    step_s: float = 0.5,
+    qos: Literal[0, 1] = 0,
+    batch: int = 1,
+    topic: str = TOPIC,
+    shards: int = 16,
+    encoding: Literal["json", "msgpack"] = "json",
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Totals:
+    """Let a population report to a broker, from now on, for `for_s` seconds or until cancelled.
+
+    rate         most reports a second; over any second it holds but for 2 % and the size of one message
+    step_s       the population's time step
+    batch        most reports in one message; 1 sends plain objects, more sends arrays of one topic's reports
+    topic        template; {service}, the groups' labels, and {shard} fill it
+    shards       how many values {shard} has
+    on_progress  called about once a second, and once at the end, however that comes
+    raises       LoadError if the broker cannot be reached, refuses or goes away; TopicError if the topic
+                 cannot be filled; ValueError if an argument is out of range
+    """
+    if not (rate > 0 and step_s > 0 and batch >= 1):
+        raise ValueError(f"rate {rate}, step_s {step_s}, batch {batch}: expected all above 0")
+    envelope = _Envelope(topic, shards, encoding, batch)
+    envelope.check(population.groups)
+    async with _connected(target) as client:
+        load = _Load(client, qos, population, envelope, rate)
+        try:
+            return await load.run(step_s, for_s, on_progress)
+        finally:
+            on_progress(load.progress())
+
+
+class _Message(NamedTuple):
+    topic: str
+    payload: bytes
+    reports: int
+
+
+@dataclass(frozen=True)
+class _Envelope:
+    """How reports become messages."""
+
+    topic: str
+    shards: int
+    encoding: str
+    batch: int
+
+    def check(self, groups: Iterable[Mapping[str, str]]) -> None:
+        """Raises ValueError if a group's labels do not make a topic that one can publish to."""
+        for labels in groups:
+            try:
+                topic = self.topic.format(service="video", shard=0, **labels)
+            except (LookupError, ValueError, AttributeError) as error:
+                names = ", ".join(f"{{{name}}}" for name in ("service", *labels, "shard"))
+                raise TopicError(f"topic {self.topic!r}: expected no names but {names}") from error
+            if not set("+#\0").isdisjoint(topic) or topic.count("/") != self.topic.count("/"):
+                raise TopicError(f"topic {self.topic!r} gives {topic!r}: expected no + or #, and no / in labels")
+
+    def messages(self, reports: list[Reported]) -> Iterator[_Message]:
+        """One after another, so that what has to wait is not encoded yet."""
+        by_topic: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        for service, labels, report in reports:
+            shard = shard_of(report["session"], self.shards)
+            by_topic[self.topic.format(service=service, shard=shard, **labels)].append(report)
+        encode = ENCODERS[self.encoding]
+        for topic, bodies in by_topic.items():
+            for start in range(0, len(bodies), self.batch):
+                part = bodies[start : start + self.batch]
+                yield _Message(topic, encode(part if self.batch > 1 else part[0]), len(part))
+
+
+class _Load:
+    """One run: a producer that steps the population and paces its messages, and IN_FLIGHT senders."""
+
+    def __init__(
+        self, client: aiomqtt.Client, qos: int, population: Population, envelope: _Envelope, rate: float
+    ) -> None:
+        self._client = client
+        self._qos = qos
+        self._population = population
+        self._envelope = envelope
+        self._rate = rate
+        self._clock = asyncio.get_running_loop().time
+        self._begun_s = self._free_s = self._due_s = self._clock()
+        self._outbox: asyncio.Queue[_Message] = asyncio.Queue(maxsize=IN_FLIGHT)
+        self._produced = self._reports = self._messages = 0
+
+    async def run(self, step_s: float, for_s: float | None, on_progress: Callable[[Progress], None]) -> Totals:
+        try:
+            async with asyncio.TaskGroup() as group:
+                senders = (self._send() for _ in range(IN_FLIGHT))
+                helpers = (self._until_lost(), self._tell(on_progress), *senders)
+                tasks = [group.create_task(helper) for helper in helpers]
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(for_s):
+                        await self._produce(step_s)
+                await self._outbox.join()
+                for task in tasks:
+                    task.cancel()
+        except ExceptionGroup as errors:
+            first = errors.exceptions[0]  # the others, if any, say the same of another message
+            raise first from first.__cause__
+        unsent = self._produced - self._reports
+        return Totals(self._elapsed_s(), self._reports, self._messages, unsent, self._lag_s())
+
+    def progress(self) -> Progress:
+        users = self._population
+        sent = (self._reports, self._messages)
+        return Progress(self._elapsed_s(), *sent, users.active_sessions, users.phase, self._lag_s())
+
+    def _elapsed_s(self) -> float:
+        return self._clock() - self._begun_s
+
+    def _lag_s(self) -> float:
+        return max(0.0, self._clock() - self._due_s)
+
+    async def _produce(self, step_s: float) -> None:
+        start_s = self._population.now_s
+        for step in count(1):
+            self._due_s = self._begun_s + step * step_s
+            await asyncio.sleep(self._due_s - self._clock())
+            reports = self._population.step(start_s + step * step_s)
+            self._produced += len(reports)
+            for message in self._envelope.messages(reports):
+                await self._wait_for_turn(message.reports)
+                await self._outbox.put(message)
+            await self._outbox.join()
+
+    async def _wait_for_turn(self, reports: int) -> None:
+        turn_s = max(self._free_s, self._clock() - CATCH_UP_S)
+        self._free_s = turn_s + reports / self._rate
+        if turn_s > self._clock():
+            await asyncio.sleep(turn_s - self._clock())
+
+    async def _send(self) -> None:
+        while True:
+            message = await self._outbox.get()
+            await self._client.publish(message.topic, message.payload, qos=self._qos)
+            self._reports += message.reports
+            self._messages += 1
+            self._outbox.task_done()
+
+    async def _tell(self, on_progress: Callable[[Progress], None]) -> None:
+        while True:
+            await asyncio.sleep(1)
+            on_progress(self.progress())
+
+    async def _until_lost(self) -> None:
+        """Raises MqttError when the connection is lost: publishes would only time out, ten seconds later."""
+        async for _ in self._client.messages:
+            pass  # nothing comes: nothing is subscribed
+
+
+@contextlib.asynccontextmanager
+async def _connected(target: Target) -> AsyncIterator[aiomqtt.Client]:
+    """A connection whose errors, now and later, are LoadErrors."""
+    connected = False
+    try:
+        async with _client(target) as client:
+            connected = True
+            yield client
+    except aiomqtt.MqttError as error:
+        failure = "Lost the connection to" if connected else "Cannot connect to"
+        raise LoadError(f"{failure} {target}: {explain(error)}") from error
+
+
+def _client(target: Target) -> aiomqtt.Client:
+    return aiomqtt.Client(
+        target.host,
+        target.port,
+        protocol=VERSIONS[target.version],
+        identifier=f"qoemonload{secrets.token_hex(4)}",  # of the form that every broker must take
+        username=target.username,
+        password=target.password,
+        tls_context=target.tls,
+        max_inflight_messages=IN_FLIGHT,
+        logger=SILENT,
+    )

@@ -1,0 +1,598 @@
+"""The configuration: what the sample promises, and that every mistake is told where it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import pairwise, product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from qoemon.common import duration, size
+from qoemon.config.config import DEFAULT, Config, load, schema
+from qoemon.config.sections import names as naming
+from qoemon.config.yaml.errors import ConfigError
+from qoemon.net.mqtt.client import MAX_PACKET_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qoemon.config.yaml.errors import Mistake
+
+SAMPLE = Path(__file__).parents[2] / "config" / "qoemon.yaml"
+
+WORD = "hunter2"
+"""Stands for a secret."""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "qoemon.yaml"
+
+
+def mistakes(file: Path, text: str, env: Mapping[str, str] | None = None) -> tuple[Mistake, ...]:
+    """What load says against this text."""
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as raised:
+        load(file, env or {})
+    return raised.value.mistakes
+
+
+def loaded(file: Path, text: str, env: Mapping[str, str] | None = None) -> Config:
+    file.write_text(text, encoding="utf-8")
+    return load(file, env or {})
+
+
+def test_sample_equals_the_defaults() -> None:
+    assert load(SAMPLE, {}) == Config() == DEFAULT
+
+
+def test_message_may_be_just_smaller_than_a_packet(file: Path) -> None:
+    assert loaded(file, "limits: {message_bytes: 16777215}").limits.message_bytes == MAX_PACKET_BYTES - 1
+
+
+def test_sample_shows_every_key() -> None:
+    parts = {"": Config.model_json_schema(), **Config.model_json_schema()["$defs"]}
+    keys = {key for part in parts.values() for key in part.get("properties", {})}
+    assert len(keys) > 40
+    words = set(re.findall(r"([a-z_0-9]+):", SAMPLE.read_text()))
+    assert keys - words == set()
+
+
+def test_every_key_of_the_sample_has_a_comment() -> None:
+    """The second service only repeats the first."""
+    text = SAMPLE.read_text()
+    lines = (text[: text.index("  web:")] + text[text.index("\nhttp:") :]).splitlines()
+    for before, line in pairwise(lines):
+        if re.match(r" +[a-z_]+: \S", line):
+            assert before.lstrip().startswith("#"), line
+
+
+def test_sample_fits_the_schema_for_editors() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    jsonschema.validate(yaml.safe_load(SAMPLE.read_text()), schema(), jsonschema.Draft202012Validator)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["sesions: {}", "mqtt: {port: 0}", "sessions: {tick: 10}", "windows: [90]", "services: {A b: {}}", "qos: 2"],
+)
+def test_schema_for_editors_refuses_what_load_refuses(file: Path, text: str) -> None:
+    mistakes(file, text)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(text), schema(), jsonschema.Draft202012Validator)
+
+
+@pytest.mark.parametrize(
+    "text", ["mqtt: {port: '${PORT}'}", "sessions: {tick: '${TICK}'}", "log: {level: '${LEVEL}'}"]
+)
+def test_schema_for_editors_takes_variables(file: Path, text: str) -> None:
+    jsonschema.validate(yaml.safe_load(text), schema(), jsonschema.Draft202012Validator)
+    config = loaded(file, text, {"PORT": "1884", "TICK": "5s", "LEVEL": "debug"})
+    assert (config.mqtt.port, config.sessions.tick_s, config.log.level) != (1883, 10, "info")
+
+
+def test_every_key_has_a_description_and_every_default_is_in_the_schema() -> None:
+    for part in (Config.model_json_schema(), *Config.model_json_schema()["$defs"].values()):
+        for name, key in part.get("properties", {}).items():
+            about = key if "$ref" not in key else Config.model_json_schema()["$defs"][key["$ref"].split("/")[-1]]
+            assert about["description"], name
+            assert ("default" in key) != (name in part.get("required", [])), name
+
+
+def test_configuration_is_frozen() -> None:
+    with pytest.raises(ValidationError):
+        DEFAULT.http.port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n", "{}", "\ufeff{}"])
+def test_empty_file_means_the_defaults(file: Path, text: str) -> None:
+    assert loaded(file, text) == DEFAULT
+
+
+SERVICE = "services: {v: {mapping: video-stall, theta: 0.3, "
+
+# text, line, key, words of what is said
+CASES: list[tuple[str, int, str, str]] = [
+    # keys and kinds
+    ("mqtt:\n  prot: 1883", 2, "mqtt.prot", 'unknown key, expected one of host, port, .* did you mean "port"\\?'),
+    ("sesions: {}", 1, "sesions", 'did you mean "sessions"'),
+    ("mqtt:\n  host: a\n  host: b", 3, "mqtt.host", "the key a second time, expected it only in line 2"),
+    ("mqtt: {}\nmqtt: {}", 2, "mqtt", "a second time"),
+    ("[a]: b", 1, "", "a key that is not text"),
+    (
+        "services:\n  v:\n    theta: 0.3",
+        2,
+        "services.v.mapping",
+        'found nothing, expected "video-stall"',
+    ),
+    ("mqtt: 5", 1, "mqtt", "expected a mapping"),
+    ("mqtt:\n", 1, "mqtt", "found nothing, expected a mapping; leave the key out"),
+    ("mqtt: {port: x}", 1, "mqtt.port", 'found "x", expected a whole number from 1 to 65535'),
+    ('mqtt: {port: "1883"}', 1, "mqtt.port", 'found "1883", expected a whole number .*; take the quotes away'),
+    ("mqtt:\n  port: 70000", 2, "mqtt.port", "found 70000, expected a whole number from 1 to 65535"),
+    ("mqtt: {port: true}", 1, "mqtt.port", "found true, expected a whole number"),
+    ("mqtt: {version: 5}", 1, "mqtt.version", 'found 5, expected "5" or "3.1.1"; put it in quotes'),
+    ("mqtt: {version: 3.1}", 1, "mqtt.version", 'found 3.1, expected "5" or "3.1.1"'),
+    ("mqtt: {qos: 2}", 1, "mqtt.qos", "found 2, expected 0 or 1"),
+    ("mqtt: {qos: true}", 1, "mqtt.qos", "found true, expected 0 or 1"),
+    ("mqtt: {username: 12}", 1, "mqtt.username", "found 12, expected text that is not empty; put it in quotes"),
+    ("mqtt: {client_id: ''}", 1, "mqtt.client_id", 'found "", expected text that is not empty'),
+    ("mqtt: {host: 'tcp://a'}", 1, "mqtt.host", "expected a host name or an IP address alone"),
+    ("http: {host: ''}", 1, "http.host", "expected a host name or an IP address"),
+    ("http: {url: 'qoemon:9877'}", 1, "http.url", "expected a URL such as https://"),
+    ("http: {url: 'ftp://qoemon'}", 1, "http.url", "expected a URL such as https://"),
+    (
+        "http: {url: 'http://me:hunter2@qoemon'}",
+        1,
+        "http.url",
+        "a value that is not shown, expected a URL without user",
+    ),
+    ("http: {url: 'http://qoemon/?a=b'}", 1, "http.url", "without a query"),
+    ("http: {url: 9877}", 1, "http.url", "expected text"),
+    ("http: {port: -1}", 1, "http.port", "found -1, expected a whole number from 0 to 65535"),
+    (
+        "log: {level: warn}",
+        1,
+        "log.level",
+        'expected "debug", "info", "warning" or "error"; did you mean "warning"',
+    ),
+    ("sessions: {clock: arival}", 1, "sessions.clock", 'did you mean "arrival"'),
+    ("labels: x", 1, "labels", "found text, expected a list"),
+    # durations and sizes
+    ("sessions: {tick: 10}", 1, "sessions.tick", 'found 10, expected a duration with its unit.*did you mean "10s"'),
+    ("sessions: {tick: 10:30}", 1, "sessions.tick", 'found "10:30", expected a duration'),
+    ("sessions: {tick: on}", 1, "sessions.tick", 'found "on", expected a duration'),
+    ("sessions: {tick: true}", 1, "sessions.tick", "found true, expected a duration"),
+    ("sessions: {tick: 1.5h}", 1, "sessions.tick", 'found "1.5h", expected a duration'),
+    ("sessions: {tick: 0s}", 1, "sessions.tick", "expected a duration above 0"),
+    ("sessions: {tick: 500ms}", 1, "sessions.tick", "expected a duration of whole seconds"),
+    ("mqtt: {keepalive: 1d}", 1, "mqtt.keepalive", "expected at most 18h12m15s"),
+    ("mqtt: {session_expiry: 50000d}", 1, "mqtt.session_expiry", "expected at most"),
+    ("limits: {inbox_bytes: 64MB}", 1, "limits.inbox_bytes", 'found "64MB", expected a size such as "64MiB"'),
+    ("limits: {inbox_bytes: true}", 1, "limits.inbox_bytes", "found true, expected a size"),
+    ("limits: {message_bytes: 0B}", 1, "limits.message_bytes", "above 0"),
+    ("limits: {sessions: 0}", 1, "limits.sessions", "found 0, expected a whole number from 1"),
+    # rules between keys
+    ("sessions:\n  tick: 7s", 2, "sessions.tick", r"expected a divisor of rating_interval \(1m\)"),
+    (
+        "sessions:\n  rating_interval: 6s\nwindows: [6s]",
+        2,
+        "sessions.tick",
+        r'the default "10s", expected a divisor',
+    ),
+    ("sessions: {timeout: 30s}", 1, "sessions.timeout", "expected at least rating_interval"),
+    ("sessions: {min_active: 1m}", 1, "sessions.min_active", "expected less than rating_interval"),
+    ("windows: [1m, 90s]", 1, "windows", r'found \["1m", "90s"\], expected multiples of .*, unlike 1m30s'),
+    ("windows: [60s, 1m]", 1, "windows", "each window once, 1m is there twice"),
+    ("windows: [5m]", 1, "windows", r"rating_interval \(1m\) among them"),
+    ("windows: []", 1, "windows", r"rating_interval \(1m\) among them"),
+    ("sessions:\n  rating_interval: 2m", 2, "windows", r'the default \["1m", "5m", "1h"\], expected'),
+    ("quantiles: [0.5, 1]", 1, "quantiles.1", "found 1, expected a number above 0 and below 1"),
+    ("quantiles:\n  - 0.5\n  - 0.5", 3, "quantiles.1", "found 0.5, expected each once"),
+    ("quantiles: [.nan]", 1, "quantiles.0", 'found ".nan", expected a number'),
+    ("mqtt: {reconnect: {min: 2m}}", 1, "mqtt.reconnect.min", r"expected at most max \(1m\)"),
+    ("limits: {inbox_bytes: 1KiB}", 1, "limits.inbox_bytes", "expected at least message_bytes"),
+    (
+        "limits:\n  message_bytes: 16MiB\n",
+        2,
+        "limits.message_bytes",
+        'found "16MiB", expected less than 16MiB: a packet so large is refused',
+    ),
+    ("mqtt: {password: x}", 1, "mqtt.username", "found nothing, expected the user name"),
+    ("mqtt: {tls: {ca_file: nowhere.pem}}", 1, "mqtt.tls.ca_file", "can be read; no such file"),
+    # services
+    ("services: {}", 1, "services", "found an empty mapping, expected a mapping of at least one"),
+    (
+        "services:\n  Live TV: {mapping: web-iqx, theta: 0.25}",
+        2,
+        "services.Live TV",
+        'found "Live TV", expected a name of a-z',
+    ),
+    (
+        SERVICE + "ratings: binomial}}",
+        1,
+        "services.v.ratings",
+        'found "binomial", expected beta or empirical, as the mapping',
+    ),
+    (SERVICE + "theta_band: [0.3]}}", 1, "services.v.theta_band", r"found \[0.3\], expected a list of 2"),
+    (SERVICE + "theta_band: [0.1, 0.2, 0.3]}}", 1, "services.v.theta_band", "expected a list of 2"),
+    (SERVICE + "theta_band: [0.3, 0.1]}}", 1, "services.v.theta_band", "two different numbers, the lower first"),
+    (SERVICE + "theta_band: [0.3, 0.3]}}", 1, "services.v.theta_band", "two different numbers"),
+    (SERVICE + "theta_band: [0.4, 0.5]}}", 1, "services.v.theta_band", "a band around theta"),
+    (SERVICE + "theta_band: [0, 0.5]}}", 1, "services.v.theta_band.0", "found 0, expected a number above 0"),
+    (SERVICE + "parameters: {tme: 1}}}", 1, "services.v.parameters.tme", 'one of .*; did you mean "time"'),
+    (SERVICE + "parameters: {time: 1e999}}}", 1, "services.v.parameters.time", "expected a number"),
+    (SERVICE + "scale: {good: 2}}}", 1, "services.v.scale.poor", "expected low <= poor < good <= high"),
+    (
+        SERVICE + "scale: {high: 7}}}",
+        1,
+        "services.v.scale.high",
+        "found 7, expected 5, as in the scale of video-stall",
+    ),
+    (
+        "services:\n  v:\n    mapping: video-stal\n    theta: 0.3",
+        3,
+        "services.v.mapping",
+        'did you mean "video-stall"',
+    ),
+    (
+        "services:\n  v:\n    mapping: video-stall\n    theta: 1.3",
+        4,
+        "services.v.theta",
+        "found 1.3, expected a number above 0 and below 1$",
+    ),
+    # labels and topics
+    ("labels: [a-b]", 1, "labels.0", 'found "a-b", expected a label name'),
+    ("labels: [__a]", 1, "labels.0", "expected a label name"),
+    ("labels: [isp, le]", 1, "labels.1", "do not use themselves, as they do le"),
+    ("labels: [isp, isp]", 1, "labels.1", "expected each once"),
+    ("labels: [cdn]", 1, "labels.0", "not in mqtt.topics.0 too"),
+    ("mqtt: {topics: []}", 1, "mqtt.topics", "expected a list of at least one"),
+    ("mqtt: {topics: [5]}", 1, "mqtt.topics.0", "found 5, expected text or a mapping"),
+    ("mqtt: {topics: [{service: web}]}", 1, "mqtt.topics.0.template", "found nothing, expected text"),
+    ("mqtt:\n  topics:\n    - a/{region}", 3, "mqtt.topics.0", "a level {service}, or the key service"),
+    (
+        "mqtt: {topics: [{template: 'a/{service}', service: web}]}",
+        1,
+        "mqtt.topics.0.service",
+        "expected no service",
+    ),
+    (
+        "mqtt: {topics: [{template: a, service: wbe}]}",
+        1,
+        "mqtt.topics.0.service",
+        "one of the services, video, web",
+    ),
+    (
+        "mqtt:\n  topics: ['x/{service}', '{service}/x']",
+        2,
+        "mqtt.topics.1",
+        "any topic that fits topics.0 too",
+    ),
+    ("mqtt: {topics: ['$share/g/{service}']}", 1, "mqtt.topics.0", "no shared subscription: .*NATS"),
+    ("mqtt: {topics: ['$SYS/{service}']}", 1, "mqtt.topics.0", "belong to the broker"),
+    ("mqtt: {topics: ['/{service}']}", 1, "mqtt.topics.0", "without empty levels"),
+    ("mqtt: {topics: ['{service}/']}", 1, "mqtt.topics.0", "without empty levels"),
+    ("mqtt: {topics: ['a//{service}']}", 1, "mqtt.topics.0", "without empty levels"),
+    ("mqtt: {topics: ['']}", 1, "mqtt.topics.0", "without empty levels"),
+    ("mqtt: {topics: ['{service}/+']}", 1, "mqtt.topics.0", "names in braces where MQTT has wildcards"),
+    ("mqtt: {topics: ['{service}/#']}", 1, "mqtt.topics.0", "wildcards"),
+    ("mqtt: {topics: ['{service}/a{b}']}", 1, "mqtt.topics.0", "either literal or one {name}"),
+    ("mqtt: {topics: ['{service}/{}']}", 1, "mqtt.topics.0", "expected a label name"),
+    ("mqtt: {topics: ['{service}/{job}']}", 1, "mqtt.topics.0", "as they do job"),
+    ("mqtt: {topics: ['{service}/{a}/{a}']}", 1, "mqtt.topics.0", "each {name} at most once"),
+    ('mqtt: {topics: ["{service}/\\0"]}', 1, "mqtt.topics.0", "found NUL"),
+    # the file
+    ("mqtt:\n  host: a\n   port: 1", 3, "", "what is not YAML"),
+    ("mqtt: {", 1, "", "what is not YAML"),
+    ("- a", 1, "", "found a list, expected a mapping"),
+    ("hello", 1, "", "found text, expected a mapping"),
+    ("http: {port: &x 1}\nmqtt:\n  host: *x", 3, "mqtt.host", "a YAML alias"),
+    ("mqtt:\n  host: !!str a", 2, "mqtt.host", "a YAML tag"),
+    ("mqtt: {}\n---\nlog: {}", 2, "", "a second document"),
+    ("log: {}\nmqtt: " + "[" * 30, 2, "", "more than 20 levels"),
+    ("log: {}\n# \a", 2, "", "what is not YAML"),
+    ('mqtt:\n  host: "\\ud800"', 2, "mqtt.host", "found NUL or half a character"),
+    # variables
+    ("mqtt:\n  host: ${NOWHERE}", 2, "mqtt.host", r"\${NOWHERE}, a variable that is not set"),
+    ("mqtt:\n  host: ${}", 2, "mqtt.host", r'"\${" without a name'),
+    ("mqtt:\n  host: ${HOME", 2, "mqtt.host", r"without a name.*write \$\${"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "key", "words"), CASES)
+def test_mistake_is_told_where_it_is(file: Path, text: str, line: int, key: str, words: str) -> None:
+    (said,) = mistakes(file, text)
+    assert (said.line, said.key) == (line, key)
+    assert re.search(words, str(said)), said
+    assert str(said).startswith(f"{file}:{line}: ")
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_the_lines(file: Path) -> None:
+    """Whether of the YAML, of a key alone, of keys together or across sections, and none that only follows."""
+    text = """\
+mqtt:
+  host: ${NOWHERE}
+  host: twice
+  port: 0
+  tls: {key_file: nowhere}
+  topics: [a/b]
+sessions:
+  tick: 7s
+  timeout: 10s
+  colour: red
+windows: [1m, 90s]
+services:
+  video: {mapping: video-stall, theta: 2, theta_band: [0.2, 0.1]}
+labels: [le]
+"""
+    said = [(mistake.line, mistake.key) for mistake in mistakes(file, text)]
+    assert said == [
+        (2, "mqtt.host"),
+        (3, "mqtt.host"),
+        (4, "mqtt.port"),
+        (5, "mqtt.tls.key_file"),
+        (6, "mqtt.topics.0"),
+        (8, "sessions.tick"),
+        (9, "sessions.timeout"),
+        (10, "sessions.colour"),
+        (11, "windows"),
+        (13, "services.video.theta"),
+        (13, "services.video.theta_band"),
+        (14, "labels.0"),
+    ]
+
+
+def test_no_mistake_follows_from_another(file: Path) -> None:
+    """A wrong rating_interval is one mistake, not one more for every key that is measured by it."""
+    text = "sessions: {rating_interval: 90, tick: 9s, timeout: 90s}\nwindows: [90s]"
+    assert [mistake.key for mistake in mistakes(file, text)] == ["sessions.rating_interval"]
+
+
+def test_error_lists_its_mistakes_one_a_line(file: Path) -> None:
+    file.write_text("a: 1\nb: 2")
+    with pytest.raises(ConfigError) as raised:
+        load(file, {})
+    first, second = str(raised.value).splitlines()
+    assert first.startswith(f"{file}:1: a: found an unknown key, expected one of mqtt, labels,")
+    assert second.startswith(f"{file}:2: b: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "no such file"), (b"a: \xff", "not UTF-8 in line 1"), (b"#" * 2**20 + b"##", "more than 1 MiB")],
+)
+def test_file_that_cannot_be_read_is_a_mistake(file: Path, content: bytes | None, words: str) -> None:
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=words) as raised:
+        load(file, {})
+    assert raised.value.mistakes[0].line is None
+
+
+def test_folder_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="found is a directory, expected a YAML file"):
+        load(tmp_path, {})
+
+
+def test_windows_are_in_ascending_order(file: Path) -> None:
+    assert loaded(file, "windows: [1h, 60s, 5m]").windows_s == (60, 300, 3600)
+
+
+def test_services_replace_the_defaults(file: Path) -> None:
+    config = loaded(file, "services: {radio: {mapping: video-stall, theta: 0.2}}")
+    assert list(config.services) == ["radio"]
+
+
+def test_topic_may_name_its_service(file: Path) -> None:
+    config = loaded(file, "mqtt: {topics: [{template: 'a/{region}', service: web}, 'b/{service}']}")
+    assert config.mqtt.topics[0].parsed.match("a/eu") == {"service": "web", "region": "eu"}
+    assert config.mqtt.topics[1].parsed.match("b/video") == {"service": "video"}
+
+
+def test_variables_are_put_in(file: Path) -> None:
+    text = "mqtt: {host: '${A}.${B}', port: '${PORT}', username: u, password: 'pa$$w$rd$${A}'}"
+    config = loaded(file, text, {"A": "broker", "B": "${A}", "PORT": "1884"})
+    assert (config.mqtt.host, config.mqtt.port) == ("broker.${A}", 1884)
+    assert config.mqtt.secret == "pa$$w$rd${A}"  # noqa: S105
+
+
+def test_what_variables_hold_is_never_shown(file: Path) -> None:
+    text = "mqtt: {port: '${P}', password_file: '${P}', tls: '${P}', topics: ['${P}/+']}\nlabels: ['x${P}-']"
+    said = "\n".join(map(str, mistakes(file, text, {"P": WORD})))
+    assert said.count('found "${P}') == 3
+    assert WORD not in said
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_password_comes_from_a_file_beside_the_configuration(file: Path, end: str) -> None:
+    (file.parent / "word").write_bytes(f"hunter2 {end}".encode())
+    config = loaded(file, "mqtt: {username: u, password_file: word}")
+    assert config.mqtt.secret == WORD + " "
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "no such file"), (b"", "not an empty one"), (b"\xffhunter2", "not UTF-8")],
+)
+def test_password_file_without_a_password_is_a_mistake(file: Path, content: bytes | None, words: str) -> None:
+    if content is not None:
+        (file.parent / "word").write_bytes(content)
+    said = mistakes(file, "mqtt:\n  username: u\n  password_file: word")
+    assert [(mistake.line, mistake.key) for mistake in said] == [(3, "mqtt.password_file")]
+    assert words in str(said[0])
+    assert WORD not in str(said[0])
+
+
+SECRETS: list[tuple[str, str]] = [
+    ("mqtt: {username: u, password: hunter2, password_file: word}", "mqtt.password"),
+    ("mqtt: {password: hunter2}", "mqtt.username"),
+    ("mqtt: {password: [hunter2]}", "mqtt.password"),
+    ("mqtt: {password: {hunter2: hunter2}}", "mqtt.password"),
+    ("mqtt: {password: 1234567}", "mqtt.password"),
+    ("mqtt: {pasword: hunter2}", "mqtt.pasword"),
+    ("mqtt: hunter2", "mqtt"),
+    ("mqtt: [hunter2]", "mqtt"),
+    ("hunter2", ""),
+    ("mqtt: {password: *hunter2}", "mqtt.password"),
+    ("mqtt: {password: !hunter2 x}", "mqtt.password"),
+    ("mqtt: {password: !hunter2!a x}", ""),
+    ("mqtt: {password: '${hunter2'}", "mqtt.password"),
+    ("mqtt: {password: 'hunter2}", ""),
+    ("mqtt:\n  password: hunter2: x", ""),
+    ("mqtt: {tls: {key_password: hunter2}}", "mqtt.tls.key_password"),
+    ("mqtt: {tls: hunter2}", "mqtt.tls"),
+]
+
+
+@pytest.mark.parametrize(("text", "key"), SECRETS)
+def test_no_mistake_shows_a_secret(file: Path, text: str, key: str) -> None:
+    (file.parent / "word").write_text(WORD)
+    said = mistakes(file, text)
+    assert key in {mistake.key for mistake in said}
+    shown = repr(said) + str(ConfigError(said))
+    assert WORD not in shown
+    assert "1234567" not in shown
+
+
+def test_certificate_and_key_come_together(file: Path) -> None:
+    for name in ("a.pem", "a.key"):
+        (file.parent / name).touch()
+    (said,) = mistakes(file, "mqtt:\n  tls:\n    cert_file: a.pem")
+    assert (said.line, said.key) == (3, "mqtt.tls.key_file")
+    tls = loaded(file, "mqtt: {tls: {cert_file: a.pem, key_file: a.key, key_password: x}}").mqtt.tls
+    assert tls is not None
+    assert (tls.cert_file, tls.key_file, tls.secret) == (file.parent / "a.pem", file.parent / "a.key", "x")
+
+
+def test_configuration_never_shows_its_secrets(file: Path) -> None:
+    (file.parent / "a.pem").touch()
+    (file.parent / "word").write_text(WORD)
+    tls = "tls: {cert_file: a.pem, key_file: a.pem, key_password: hunter2}"
+    for password in ("password: hunter2", "password_file: word"):
+        config = loaded(file, f"mqtt: {{username: u, {password}, {tls}}}")
+        assert config.mqtt.secret == WORD
+        for shown in (repr(config), str(config), str(config.model_dump()), config.model_dump_json()):
+            assert WORD not in shown
+
+
+def test_message_cannot_disturb_the_terminal(file: Path) -> None:
+    (said,) = mistakes(file, '"a\\e[31m\\n": 1')
+    assert str(said).isprintable()
+
+
+def outcome(file: Path) -> Config | ConfigError:
+    """What load makes of it; any other exception than ConfigError fails the test."""
+    try:
+        return load(file, {"A": "1"})
+    except ConfigError as error:
+        return error
+
+
+keys = st.sampled_from(
+    [*Config.model_json_schema()["properties"], "template", "video", "theta", "tick", "a", "${A}"]
+)
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["10s", "${A}", "{a}"]),
+)
+nested = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys | st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def with_one_changed(data: Any, where: list[int], value: object) -> Any:
+    """The defaults with one value, somewhere down the way, replaced."""
+    if not where or not isinstance(data, dict | list) or not data:
+        return value
+    parts = list(data.items()) if isinstance(data, dict) else list(enumerate(data))
+    name, part = parts[where[0] % len(parts)]
+    changed = data.copy()
+    changed[name] = with_one_changed(part, where[1:], value)
+    return changed
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(where=st.lists(st.integers(0, 11), max_size=5), value=nested)
+def test_any_data_is_taken_or_refused_with_mistakes(file: Path, where: list[int], value: object) -> None:
+    data = with_one_changed(yaml.safe_load(SAMPLE.read_text()), where, value)
+    file.write_text(json.dumps(data), encoding="utf-8")
+    result = outcome(file)
+    assert isinstance(result, Config) or result.mistakes
+    assert str(result).encode()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(alphabet="ab:-{}[],'\"#&*!|>%@$\n\t \0\x85\ud800é", max_size=30) | st.binary(max_size=20))
+def test_any_text_is_taken_or_refused_with_mistakes(file: Path, text: str | bytes) -> None:
+    file.write_bytes(text if isinstance(text, bytes) else text.encode(errors="surrogatepass"))
+    result = outcome(file)
+    assert isinstance(result, Config) or result.mistakes
+
+
+@given(st.integers(0, 10**12))
+def test_duration_reads_back_what_it_writes(length_ms: int) -> None:
+    assert duration.seconds(duration.text(length_ms / 1000)) == length_ms / 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "length_s", "canonical"),
+    [
+        ("500ms", 0.5, "500ms"),
+        ("10s", 10, "10s"),
+        ("60s", 60, "1m"),
+        ("90m", 5400, "1h30m"),
+        ("1h30m", 5400, "1h30m"),
+        ("24h", 86400, "1d"),
+        ("1d1ms", 86400.001, "1d1ms"),
+        ("0s", 0, "0s"),
+    ],
+)
+def test_duration_has_one_canonical_text(text: str, length_s: float, canonical: str) -> None:
+    assert duration.seconds(text) == length_s
+    assert duration.text(length_s) == canonical
+
+
+@pytest.mark.parametrize("text", ["", "s", "10", "1.5h", "-1s", "1s1m", "1m1m", " 1s", "1s\n", "1S", "١s", "1w"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no duration such as"):
+        duration.seconds(text)
+
+
+@pytest.mark.parametrize(("text", "count"), [("7B", 7), ("2KiB", 2048), ("64MiB", 2**26), ("1GiB", 2**30)])
+def test_size_is_in_bytes(text: str, count: int) -> None:
+    assert size.byte_count(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "64", "64MB", "1.5MiB", "-1B", "64 MiB", "64mib"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no size such as"):
+        size.byte_count(text)
+
+
+levels = st.lists(st.sampled_from(["a", "b", "{x}"]), min_size=1, max_size=3)
+
+
+@given(levels, levels)
+def test_templates_overlap_when_some_topic_fits_both(one: list[str], other: list[str]) -> None:
+    topics = [list(topic) for count in range(4) for topic in product("ab", repeat=count)]
+
+    def fits(topic: list[str], template: list[str]) -> bool:
+        return len(topic) == len(template) and all(t in ("{x}", w) for w, t in zip(topic, template, strict=True))
+
+    both = any(fits(topic, one) and fits(topic, other) for topic in topics)
+    assert naming.overlap("/".join(one), "/".join(other)) == both

@@ -1,0 +1,233 @@
+"""All alerts of all groups: what is read, of whom, and what is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qoemon.core.alerting.alerts import Alert, Alerts
+from qoemon.core.alerting.rule import Reason, Rule, State, What
+from qoemon.core.counting.monitor import Monitor
+from qoemon.core.plan.plan import Counters
+from qoemon.core.snapshot.snapshot import Snapshot
+from tests.support.core import T0, VIDEO, WEB, batch, plan
+from tests.support.oracle import Said
+
+DELTAS = replace(VIDEO, counters=Counters.DELTA, theta_band=(0.1, 0.4))
+RULE = Rule(
+    name="ManyPoor", service="video", what=What.POW, window_s=60, enter=0.3, leave=0.2, groups={}, min_sessions=20
+)
+EU, US, ASIA = ("eu",), ("us",), ("asia",)
+
+
+class Scene:
+    """Groups of sessions that play well or badly for 10 s at a time; each tick has its snapshot."""
+
+    def __init__(self) -> None:
+        self._monitor = Monitor(plan(DELTAS, WEB))
+        self.at_s = T0
+
+    def tick(self, **crowds: tuple[int, int]) -> Snapshot:
+        """By region, how many sessions play well and how many badly in the 10 s before the next tick."""
+        said = [
+            self._said(f"{region} {number}", region, bad=number >= good)
+            for region, (good, bad) in crowds.items()
+            for number in range(good + bad)
+        ]
+        self._monitor.apply(batch(said), self.at_s)
+        self.at_s += 10
+        return self._monitor.snapshot(self.at_s)
+
+    def ticks(self, number: int, **crowds: tuple[int, int]) -> list[Snapshot]:
+        return [self.tick(**crowds) for _ in range(number)]
+
+    def _said(self, session: str, region: str, *, bad: bool) -> Said:
+        stalled = {"stalls": 2, "stall_ms": 5_000, "stalled": True} if bad else {"stalls": 0, "stall_ms": 0}
+        return Said(session, self.at_s * 1000, (region,), play_ms=10_000 - 5_000 * bad, **stalled)
+
+
+def by_group(alerts: Iterable[Alert]) -> Mapping[tuple[str, ...], Alert]:
+    return {alert.group: alert for alert in alerts}
+
+
+def standing(alerts: Iterable[Alert]) -> dict[tuple[str, ...], tuple[State, Reason]]:
+    return {alert.group: (alert.decision.state, alert.decision.reason) for alert in alerts}
+
+
+def test_a_few_who_suffer_are_too_few_and_many_fire() -> None:
+    scene, alerts = Scene(), Alerts([RULE])
+    told = alerts.decide(scene.tick(eu=(20, 40), us=(0, 8), asia=(60, 0)))
+    assert standing(told) == {
+        EU: (State.FIRING, Reason.PAST_THRESHOLD),
+        US: (State.INACTIVE, Reason.TOO_FEW_SESSIONS),
+        ASIA: (State.INACTIVE, Reason.NOT_PAST_THRESHOLD),
+    }
+    assert {alert.key for alert in told} == {("ManyPoor", "video", group) for group in (EU, US, ASIA)}
+
+
+def test_sessions_that_count_again_and_again_are_not_many() -> None:
+    """Eight sessions in five intervals are forty observations of eight users."""
+    scene, alerts = Scene(), Alerts([replace(RULE, window_s=300)])
+    snapshot = scene.ticks(30, us=(0, 8))[-1]
+    assert snapshot.services[0].distributions[300].observations.tolist() == [40]
+    assert standing(alerts.decide(snapshot)) == {US: (State.INACTIVE, Reason.TOO_FEW_SESSIONS)}
+
+
+# The figure, its end nearest to good, and the figure under other thetas, by their names in a Distribution.
+READ = {
+    What.POW: ("pow", "pow_bounds", 0, "band_pow"),
+    What.GOB: ("gob", "gob_bounds", 1, "band_gob"),
+    What.MOS: ("mos", "mos_bounds", 1, None),
+}
+
+
+@pytest.mark.parametrize("window_s", [60, 300])
+@pytest.mark.parametrize("what", READ)
+def test_a_rule_reads_its_figure_in_its_window(what: What, window_s: int) -> None:
+    figure, bounds, end, band = READ[what]
+    scene = Scene()
+    scene.ticks(6, eu=(35, 5), us=(30, 0))
+    snapshot = scene.ticks(6, eu=(30, 10), us=(25, 5))[-1]
+    alerts = by_group(Alerts([replace(RULE, what=what, window_s=window_s)]).decide(snapshot))
+    service = snapshot.services[0]
+    told, users = service.distributions[window_s], service.tally.users[window_s]
+    for number, group in enumerate(service.tally.groups):
+        reading = alerts[group].reading
+        assert reading is not None
+        assert reading.figure == getattr(told, figure)[number]
+        assert reading.surest == getattr(told, bounds)[number, end]
+        assert list(reading.by_theta) == (getattr(told, band)[number].tolist() if band else [])
+        assert reading.users == users[number] == (40, 30)[number]
+    worst, best = (max, min) if what.high_is_bad else (min, max)
+    eu = alerts[EU].reading
+    assert eu is not None
+    assert worst(eu.figure, eu.surest) == eu.figure
+    assert best(eu.figure, eu.surest) == eu.surest != eu.figure
+
+
+def test_a_rule_reads_its_quantile() -> None:
+    """The quantiles of the plan are .05, .1, .5 and .9."""
+    snapshot = Scene().tick(eu=(25, 15))
+    told = snapshot.services[0].distributions[60].quantiles[0].tolist()
+    rules = [replace(RULE, name=f"q{q}", what=What.QUANTILE, quantile=q) for q in snapshot.quantiles]
+    read = [alert.reading.figure for alert in Alerts(rules).decide(snapshot) if alert.reading]
+    assert read == told == sorted(set(told))
+
+
+def test_a_rule_reads_the_share_of_open_stalls() -> None:
+    (alert,) = Alerts([replace(RULE, what=What.OPEN_STALLS, enter=0.25)]).decide(Scene().tick(eu=(30, 10)))
+    assert alert.reading is not None
+    assert (alert.reading.figure, alert.reading.surest, alert.reading.users) == (0.25, 0.25, 40)
+    assert alert.decision.reason is Reason.PAST_THRESHOLD
+
+
+def test_a_rule_looks_at_its_service_only() -> None:
+    scene, alerts = Scene(), Alerts([RULE, replace(RULE, service="web")])
+    told = alerts.decide(scene.tick(eu=(20, 40)))
+    assert [alert.key for alert in told] == [("ManyPoor", "video", EU)]
+
+
+@pytest.mark.parametrize(
+    ("groups", "selected"),
+    [
+        ({}, {EU, US, ASIA}),
+        ({"region": ["eu"]}, {EU}),
+        ({"region": ["us", "asia", "africa"]}, {US, ASIA}),
+        ({"region": ["e"]}, set()),
+        ({"region": []}, set()),
+        ({"cdn": ["eu"]}, set()),
+    ],
+)
+def test_a_rule_selects_groups_by_whole_label_values(
+    groups: dict[str, list[str]], selected: set[tuple[str, ...]]
+) -> None:
+    told = Alerts([replace(RULE, groups=groups)]).decide(Scene().tick(eu=(0, 30), us=(0, 30), asia=(9, 0)))
+    assert by_group(told).keys() == selected
+
+
+def test_a_change_is_told_at_its_tick_only() -> None:
+    scene, alerts = Scene(), Alerts([RULE])
+    snapshots = [*scene.ticks(2, eu=(0, 40)), *scene.ticks(12, eu=(40, 0))]
+    told = [alerts.decide(snapshot)[0] for snapshot in snapshots]
+    fired = [alert.firing for alert in told]
+    assert fired == sorted(fired, reverse=True)
+    assert fired[0]
+    assert not fired[-1]
+    over = fired.index(False)
+    assert [at for at, alert in enumerate(told) if alert.changed] == [0, over]
+    assert [at for at, alert in enumerate(told) if alert.ended] == [over]
+    assert told[over].decision.reason is Reason.RECOVERED
+    assert told[over].decision.since_s == snapshots[over].time_s
+
+
+def test_an_alert_of_a_silent_group_fires_until_the_group_is_gone() -> None:
+    """No word from those who suffered is no recovery. The longest window has 10 min."""
+    scene, alerts = Scene(), Alerts([RULE])
+    told = [by_group(alerts.decide(scene.tick(eu=(0, 40)))).get(EU)]
+    told += [by_group(alerts.decide(snapshot)).get(EU) for snapshot in scene.ticks(110)]
+    there = [alert for alert in told if alert is not None]
+    assert told[: len(there)] == there
+    *firing, last = there
+    assert {alert.decision.state for alert in firing} == {State.FIRING}
+    assert [alert.decision.reason for alert in firing][-1] is Reason.NO_DATA
+    assert (last.decision.reason, last.ended, last.reading) == (Reason.GONE, True, None)
+    began_s, gone_s = there[0].decision.since_s, last.decision.since_s
+    assert gone_s - began_s >= 600
+    assert by_group(alerts.decide(scene.tick(eu=(0, 40))))[EU].decision.since_s == scene.at_s
+
+
+def test_a_restart_at_any_tick_changes_no_decision() -> None:
+    rules = [RULE, replace(RULE, name="Slow", for_s=40), replace(RULE, name="Long", window_s=300, confident=False)]
+    scene = Scene()
+    snapshots = [
+        *scene.ticks(3, eu=(40, 0), us=(30, 30)),
+        *scene.ticks(12, eu=(10, 30), us=(0, 60)),
+        *scene.ticks(8, eu=(40, 0)),
+        *scene.ticks(62, eu=(40, 0)),
+        *scene.ticks(2, eu=(0, 40), us=(0, 60)),
+    ]
+    whole = Alerts(rules)
+    expected = [whole.decide(snapshot) for snapshot in snapshots]
+    assert {alert.decision.state for told in expected for alert in told} >= {
+        State.INACTIVE,
+        State.PENDING,
+        State.FIRING,
+    }
+    for at in range(len(snapshots)):
+        first, second = Alerts(rules), Alerts(rules)
+        for snapshot in snapshots[:at]:
+            first.decide(snapshot)
+        second.load(first.dump())
+        assert [second.decide(snapshot) for snapshot in snapshots[at : at + 3]] == expected[at : at + 3]
+
+
+def test_alerts_of_rules_that_are_no_more_are_forgotten_without_a_word() -> None:
+    scene = Scene()
+    before = Alerts([RULE, replace(RULE, name="Dropped")])
+    before.decide(scene.tick(eu=(0, 40)))
+    after = Alerts([RULE])
+    after.load(before.dump())
+    (alert,) = after.decide(scene.tick(eu=(0, 40)))
+    assert (alert.rule, alert.firing, alert.changed) == (RULE, True, False)
+
+
+def test_groups_do_not_depend_on_one_another() -> None:
+    crowds = {"eu": (20, 40), "us": (50, 10), "asia": (0, 8)}
+    together = standing(Alerts([RULE]).decide(Scene().tick(**crowds)))
+    alone = {}
+    for region, crowd in crowds.items():
+        alone |= standing(Alerts([RULE]).decide(Scene().tick(**{region: crowd})))
+    assert together == alone
+
+
+def test_a_group_that_is_shown_but_not_judged_has_nothing_to_read() -> None:
+    """Its sessions played too little as yet to be judged by."""
+    monitor = Monitor(plan(DELTAS, WEB))
+    monitor.apply(batch([Said("a", T0 * 1000, play_ms=1_000)]), T0)
+    snapshot = monitor.snapshot(T0 + 10)
+    assert np.isnan(snapshot.services[0].distributions[60].pow).all()
+    (alert,) = Alerts([RULE]).decide(snapshot)
+    assert (alert.reading, alert.decision.reason) == (None, Reason.NO_DATA)

@@ -1,0 +1,279 @@
+"""Whether to alarm: a table of decisions, promises about any story, and a twin that looks at the whole past."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate, pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qoemon.core.alerting.rule import QUIET, Decision, Reading, Reason, Rule, State, What, decide, forget
+
+RULE = Rule(
+    name="ManyPoor",
+    service="video",
+    what=What.POW,
+    window_s=60,
+    enter=0.2,
+    leave=0.1,
+    groups={},
+    min_sessions=20,
+    all_thetas=True,
+)
+SLOW = replace(RULE, for_s=30)
+MANY = settings(max_examples=300, deadline=None, derandomize=True)
+
+CALM = Decision(State.INACTIVE, Reason.NOT_PAST_THRESHOLD, 10.0)
+WAITING = Decision(State.PENDING, Reason.NOT_LONG_ENOUGH, 70.0, 70.0)
+ALARMED = Decision(State.FIRING, Reason.PAST_THRESHOLD, 50.0, 20.0)
+
+Story = list[tuple[float, Reading | None]]
+"""What was seen, tick by tick, with the time."""
+
+
+def seen(figure: float, surest: float | None = None, thetas: tuple[float, ...] = (), users: int = 100) -> Reading:
+    """The figure; the bound and the thetas say the same unless told otherwise."""
+    return Reading(figure, figure if surest is None else surest, thetas, users)
+
+
+BAD, FINE = seen(0.3), seen(0.05)
+TABLE = [
+    # Nothing before: as good as calm.
+    (RULE, QUIET, BAD, State.FIRING, Reason.PAST_THRESHOLD),
+    (RULE, QUIET, None, State.INACTIVE, Reason.NO_DATA),
+    # Calm.
+    (RULE, CALM, None, State.INACTIVE, Reason.NO_DATA),
+    (RULE, CALM, seen(0.3, users=8), State.INACTIVE, Reason.TOO_FEW_SESSIONS),
+    (RULE, CALM, seen(0.3, users=20), State.FIRING, Reason.PAST_THRESHOLD),
+    (RULE, CALM, seen(0.199), State.INACTIVE, Reason.NOT_PAST_THRESHOLD),
+    (RULE, CALM, seen(0.15), State.INACTIVE, Reason.NOT_PAST_THRESHOLD),
+    (RULE, CALM, seen(0.2), State.FIRING, Reason.PAST_THRESHOLD),
+    (RULE, CALM, seen(0.3, 0.19), State.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
+    (RULE, CALM, seen(0.3, thetas=(0.25, 0.19)), State.UNCERTAIN, Reason.THETAS_DISAGREE),
+    (RULE, CALM, seen(0.3, 0.2, (0.25, 0.2)), State.FIRING, Reason.PAST_THRESHOLD),
+    # Of several doubts the first that matters is told.
+    (RULE, CALM, seen(0.1, 0.05, (0.01,), users=3), State.INACTIVE, Reason.TOO_FEW_SESSIONS),
+    (RULE, CALM, seen(0.3, 0.05, (0.01,)), State.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
+    # A rule that does not ask does not doubt.
+    (replace(RULE, confident=False), CALM, seen(0.3, 0.01), State.FIRING, Reason.PAST_THRESHOLD),
+    (replace(RULE, all_thetas=False), CALM, seen(0.3, thetas=(0.01,)), State.FIRING, Reason.PAST_THRESHOLD),
+    (replace(RULE, min_sessions=0), CALM, seen(0.3, users=0), State.FIRING, Reason.PAST_THRESHOLD),
+    # Not for long enough: at 100, past since 70.
+    (SLOW, CALM, BAD, State.PENDING, Reason.NOT_LONG_ENOUGH),
+    (SLOW, WAITING, BAD, State.FIRING, Reason.PAST_THRESHOLD),
+    (replace(SLOW, for_s=30.5), WAITING, BAD, State.PENDING, Reason.NOT_LONG_ENOUGH),
+    (SLOW, WAITING, None, State.INACTIVE, Reason.NO_DATA),
+    (SLOW, WAITING, seen(0.3, 0.1), State.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
+    (SLOW, WAITING, seen(0.15), State.INACTIVE, Reason.NOT_PAST_THRESHOLD),
+    # Firing: the figure alone decides when it is over.
+    (RULE, ALARMED, BAD, State.FIRING, Reason.PAST_THRESHOLD),
+    (RULE, ALARMED, seen(0.3, 0.01, (0.01,)), State.FIRING, Reason.PAST_THRESHOLD),
+    (RULE, ALARMED, seen(0.15), State.FIRING, Reason.NOT_YET_RECOVERED),
+    (RULE, ALARMED, seen(0.101), State.FIRING, Reason.NOT_YET_RECOVERED),
+    (RULE, ALARMED, seen(0.1), State.INACTIVE, Reason.RECOVERED),
+    (RULE, ALARMED, FINE, State.INACTIVE, Reason.RECOVERED),
+    (RULE, ALARMED, None, State.FIRING, Reason.NO_DATA),
+    (RULE, ALARMED, seen(0.0, users=19), State.FIRING, Reason.TOO_FEW_SESSIONS),
+]
+
+
+@pytest.mark.parametrize(("rule", "before", "reading", "state", "reason"), TABLE)
+def test_each_reading_has_its_decision_and_reason(
+    rule: Rule, before: Decision, reading: Reading | None, state: State, reason: Reason
+) -> None:
+    decision = decide(rule, before, reading, 100.0)
+    assert (decision.state, decision.reason) == (state, reason)
+
+
+def test_the_table_has_every_reason_but_that_of_groups_that_are_gone() -> None:
+    assert {reason for *_, reason in TABLE} == set(Reason) - {Reason.GONE}
+    assert {state for *_, state, _ in TABLE} == set(State)
+
+
+@pytest.mark.parametrize("before", [CALM, WAITING, ALARMED])
+def test_an_alert_of_a_group_that_is_gone_is_over(before: Decision) -> None:
+    gone = forget(before, 100.0)
+    assert (gone.state, gone.reason, gone.past_s) == (State.INACTIVE, Reason.GONE, None)
+
+
+@pytest.mark.parametrize("what", [What.MOS, What.GOB, What.QUANTILE])
+def test_a_rule_on_what_is_good_when_high_is_entered_from_above(what: What) -> None:
+    low = replace(RULE, what=what, enter=3.0, leave=3.5)
+    told = [decide(low, before, seen(figure), 100.0).reason for before in (CALM, ALARMED) for figure in (2, 3.2, 4)]
+    assert told == [
+        *(Reason.PAST_THRESHOLD, Reason.NOT_PAST_THRESHOLD, Reason.NOT_PAST_THRESHOLD),
+        *(Reason.PAST_THRESHOLD, Reason.NOT_YET_RECOVERED, Reason.RECOVERED),
+    ]
+    assert decide(low, CALM, seen(2.9, 3.1), 100.0).reason is Reason.BOUND_NOT_PAST_THRESHOLD
+
+
+def test_a_state_began_when_it_was_first_decided() -> None:
+    story: Story = [(10, FINE), (20, None), (30, BAD), (40, BAD), (60, BAD), (70, None), (80, FINE), (90, FINE)]
+    told = decisions(SLOW, story)
+    assert [d.since_s for d in told] == [10, 10, 30, 30, 60, 60, 80, 80]
+    assert [d.past_s for d in told] == [None, None, 30, 30, 30, 30, None, None]
+
+
+# Figures from good to bad; leave is the second, enter the fourth.
+FIGURES = {What.POW: (0.05, 0.1, 0.15, 0.2, 0.3), What.MOS: (4.5, 4.0, 3.5, 3.0, 2.0)}
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> Rule:
+    what = draw(st.sampled_from(sorted(FIGURES)))
+    _, leave, _, enter, _ = FIGURES[what]
+    return replace(
+        RULE,
+        what=what,
+        enter=enter,
+        leave=draw(st.sampled_from([leave, enter])),
+        for_s=draw(st.sampled_from([0, 2, 5])),
+        min_sessions=draw(st.sampled_from([0, 2])),
+        confident=draw(st.booleans()),
+        all_thetas=draw(st.booleans()),
+    )
+
+
+@st.composite
+def stories(draw: st.DrawFn, what: What) -> Story:
+    """Ticks of 1 to 3 s, with more trouble and certainty than life has, so that much happens."""
+    figures = FIGURES[what]
+    times = accumulate(draw(st.lists(st.integers(1, 3), min_size=1, max_size=25)))
+    return [(float(at_s), draw(_readings(figures))) for at_s in times]
+
+
+@st.composite
+def _readings(draw: st.DrawFn, figures: Sequence[float]) -> Reading | None:
+    kind = draw(st.sampled_from(["bad", "bad", "bad", "fine", "any", "any", "none"]))
+    if kind == "none":
+        return None
+    if kind == "bad":
+        return seen(draw(st.sampled_from(figures[3:])), figures[3], (figures[3], figures[4]), 2)
+    if kind == "fine":
+        return seen(draw(st.sampled_from(figures[:2])), figures[0], (figures[0],), 2)
+    number = draw(st.integers(0, 4))
+    surest = figures[draw(st.integers(0, number))]
+    thetas = draw(st.lists(st.sampled_from(figures), max_size=2))
+    return Reading(figures[number], surest, tuple(thetas), draw(st.integers(0, 3)))
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Rule, Story]:
+    rule = draw(rules())
+    return rule, draw(stories(rule.what))
+
+
+def decisions(rule: Rule, story: Story) -> list[Decision]:
+    told = [QUIET]
+    for at_s, reading in story:
+        told.append(decide(rule, told[-1], reading, at_s))
+    return told[1:]
+
+
+def worse(rule: Rule, figure: float, threshold: float) -> bool:
+    """Strictly."""
+    return figure > threshold if rule.what is What.POW else figure < threshold
+
+
+def surely_past(rule: Rule, reading: Reading | None) -> bool:
+    if reading is None or reading.users < rule.min_sessions:
+        return False
+    asked = [reading.figure, *[reading.surest] * rule.confident, *(reading.by_theta if rule.all_thetas else ())]
+    return all(figure == rule.enter or worse(rule, figure, rule.enter) for figure in asked)
+
+
+def recovered(rule: Rule, reading: Reading | None) -> bool:
+    if reading is None or reading.users < rule.min_sessions or reading.figure == rule.enter:
+        return False
+    return not worse(rule, reading.figure, rule.enter) and not worse(rule, reading.figure, rule.leave)
+
+
+@MANY
+@given(cases())
+def test_nothing_fires_that_was_not_surely_past_for_long_enough(case: tuple[Rule, Story]) -> None:
+    rule, story = case
+    told = decisions(rule, story)
+    for at, (before, now) in enumerate(pairwise([QUIET, *told])):
+        if now.state is not State.FIRING or before.state is State.FIRING:
+            continue
+        run = at
+        while run and surely_past(rule, story[run - 1][1]):
+            run -= 1
+        assert surely_past(rule, story[at][1])
+        assert story[at][0] - story[run][0] >= rule.for_s
+
+
+@MANY
+@given(cases())
+def test_what_fires_ends_only_when_it_is_seen_to_be_over(case: tuple[Rule, Story]) -> None:
+    """Never while the figure is past `leave`, and never for want of data."""
+    rule, story = case
+    told = decisions(rule, story)
+    for (_, reading), (before, now) in zip(story[1:], pairwise(told), strict=True):
+        if before.state is State.FIRING:
+            assert (now.state is State.FIRING) != recovered(rule, reading)
+
+
+def twin(rule: Rule, story: Story) -> tuple[State, Reason, float | None]:
+    """State, reason and since when surely past, from the whole story: nothing is remembered."""
+    if (began := _firing_for(rule, story)) is not None:
+        return State.FIRING, _why_firing(rule, story[-1][1]), began
+    if _firing_for(rule, story[:-1]) is not None:
+        return State.INACTIVE, Reason.RECOVERED, None
+    reading = story[-1][1]
+    if surely_past(rule, reading):
+        return State.PENDING, Reason.NOT_LONG_ENOUGH, _past_since(rule, story)
+    return *_why_not(rule, reading), None
+
+
+def _why_not(rule: Rule, reading: Reading | None) -> tuple[State, Reason]:
+    if reading is None:
+        return State.INACTIVE, Reason.NO_DATA
+    if reading.users < rule.min_sessions:
+        return State.INACTIVE, Reason.TOO_FEW_SESSIONS
+    if not surely_past(replace(rule, confident=False, all_thetas=False), reading):
+        return State.INACTIVE, Reason.NOT_PAST_THRESHOLD
+    if not surely_past(replace(rule, all_thetas=False), reading):
+        return State.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD
+    return State.UNCERTAIN, Reason.THETAS_DISAGREE
+
+
+def _past_since(rule: Rule, story: Story) -> float:
+    """When the run of readings surely past began that ends with the story."""
+    doubted = [at for at, (_, reading) in enumerate(story) if not surely_past(rule, reading)]
+    return story[doubted[-1] + 1 if doubted else 0][0]
+
+
+def _firing_for(rule: Rule, story: Story) -> float | None:
+    """Since when past, of the first alarm after the last recovery; None if there is none."""
+    over = [at for at, (_, reading) in enumerate(story) if recovered(rule, reading)]
+    for end in range(over[-1] + 1 if over else 0, len(story)):
+        at_s, reading = story[end]
+        if surely_past(rule, reading) and at_s - (since_s := _past_since(rule, story[: end + 1])) >= rule.for_s:
+            return since_s
+    return None
+
+
+def _why_firing(rule: Rule, reading: Reading | None) -> Reason:
+    if reading is None:
+        return Reason.NO_DATA
+    if reading.users < rule.min_sessions:
+        return Reason.TOO_FEW_SESSIONS
+    past = reading.figure == rule.enter or worse(rule, reading.figure, rule.enter)
+    return Reason.PAST_THRESHOLD if past else Reason.NOT_YET_RECOVERED
+
+
+@MANY
+@given(cases())
+def test_decisions_are_those_of_a_twin_that_looks_at_the_whole_past(case: tuple[Rule, Story]) -> None:
+    rule, story = case
+    told = decisions(rule, story)
+    expected = [twin(rule, story[: at + 1]) for at in range(len(story))]
+    assert [(d.state, d.reason, d.past_s) for d in told] == expected
+    states = [state for state, *_ in expected]
+    for at, decision in enumerate(told):
+        run = next(first for first in range(at + 1) if set(states[first : at + 1]) == {states[at]})
+        assert decision.since_s == story[run][0]

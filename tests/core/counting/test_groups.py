@@ -1,0 +1,56 @@
+"""Groups are bounded, and those that were there first keep their numbers."""
+
+from __future__ import annotations
+
+from qoemon.core.counting.counts import Event
+from qoemon.core.counting.groups import OTHER, Groups
+from qoemon.core.counting.monitor import Monitor
+from tests.support.core import T0, VIDEO, batch, plan
+from tests.support.oracle import Said
+
+
+def test_beyond_the_limit_new_label_sets_share_other() -> None:
+    groups = Groups(labels=2, limit=2)
+    assert [groups.number((c, c)) for c in "aabcdb"] == [
+        (0, False),
+        (0, False),
+        (1, False),
+        (2, True),
+        (2, True),
+        (1, False),
+    ]
+    assert groups.all == (("a", "a"), ("b", "b"), (OTHER, OTHER))
+
+
+def test_other_told_by_a_client_takes_no_room() -> None:
+    groups = Groups(labels=1, limit=2)
+    told = [groups.number((name,)) for name in (OTHER, "a", "b", "c")]
+    assert told == [(0, False), (1, False), (2, False), (0, True)]
+
+
+def test_loaded_groups_keep_their_numbers_and_the_limit() -> None:
+    groups, loaded = Groups(labels=1, limit=2), Groups(labels=1, limit=2)
+    for name in "abc":
+        groups.number((name,))
+    loaded.load(groups.all)
+    assert [loaded.number((name,)) for name in "abcd"] == [groups.number((name,)) for name in "abcd"]
+
+
+def test_a_flood_of_label_sets_leaves_honest_groups_their_numbers() -> None:
+    """Two honest groups, limit two, a hundred made-up label sets: the honest windows are as without them."""
+    honest = [
+        Said(f"{group}{i}", T0 * 1000 + 5_000, (group,), 0, i % 3, 1_000 * (i % 3), 20_000)
+        for group in ("eu", "us")
+        for i in range(20)
+    ]
+    flood = [Said(f"x{i}", T0 * 1000 + 6_000, (f"made-up-{i}",), 0, 1, 9_000, 20_000) for i in range(100)]
+    alone, flooded = Monitor(plan(VIDEO, groups=2)), Monitor(plan(VIDEO, groups=2))
+    alone.apply(batch(honest), T0 + 5)
+    flooded.apply(batch(honest), T0 + 5)
+    flooded.apply(batch(flood), T0 + 6)
+    (calm,), (tally,) = alone.tallies(T0 + 60), flooded.tallies(T0 + 60)
+    assert tally.groups == (("eu",), ("us",), (OTHER,))
+    assert tally.windows[60][:2].tobytes() == calm.windows[60].tobytes()
+    assert tally.windows[60][2].sum() == 100
+    assert flooded.snapshot(T0 + 60).events[Event.POOLED] == 100
+    assert alone.snapshot(T0 + 60).events[Event.POOLED] == 0

@@ -1,0 +1,452 @@
+"""The daemon minus its I/O: outages, clocks, gaps, restarts."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qoemon.core.counting.counts import Event
+from qoemon.core.counting.monitor import Monitor
+from qoemon.core.plan.fingerprint import StateError
+from qoemon.core.plan.plan import Clock, Counters, Plan, Service, Timing
+from qoemon.core.plan.topic import TopicTemplate
+from qoemon.core.qoe.distribution import Distribution
+from qoemon.core.qoe.mapping import VIDEO_STALL
+from qoemon.core.qoe.scale import Scale
+from qoemon.core.wire.batch import Batch
+from tests.support.core import T0, VIDEO, WEB, WINDOWS_S, base, batch, levels, plan, responses, same_tally
+from tests.support.oracle import Said, bin_of
+from tests.support.streams import FEW, FEWER, Step, streams
+
+EU = ("eu",)
+YEAR_S = 365 * 86_400
+REPORT_CLOCK = {"clock": Clock.REPORT}
+
+
+def said(session: str, at_s: float, **counters: object) -> Said:
+    return Said(**{"session": session, "at_ms": T0 * 1000 + round(at_s * 1000), **counters})
+
+
+def hear(monitor: Monitor, *reports: Said, arrival_s: float | None = None) -> None:
+    """Apply them at their time; arrival_s after T0 where it differs from what they say."""
+    columns = batch(reports)
+    if arrival_s is not None:
+        columns = replace(columns, ts_s=columns.arrival_s, arrival_s=np.full(len(columns), T0 + arrival_s))
+    monitor.apply(columns, float(columns.arrival_s.max()))
+
+
+def one(n: int, t_ms: int, p_ms: int) -> Counter:
+    return Counter({(EU, *bin_of(n, t_ms, p_ms)): 1})
+
+
+def same_now(a: Monitor, b: Monitor, now_s: float) -> bool:
+    return all(same_tally(x, y) for x, y in zip(a.tallies(now_s), b.tallies(now_s), strict=True))
+
+
+def bits(distribution: Distribution) -> list[bytes]:
+    return [getattr(distribution, field.name).tobytes() for field in fields(distribution)]
+
+
+def audience(monitor: Monitor, size: int, until_s: int) -> None:
+    """Viewers whose video runs without a stall, each heard every 10 s."""
+    for at_s in range(1, until_s, 10):
+        hear(monitor, *(said(f"v{i}", at_s, stalls=0, stall_ms=0, play_ms=at_s * 1000) for i in range(size)))
+
+
+def test_in_a_total_outage_poor_or_worse_rises_at_once_and_stays_until_the_timeout() -> None:
+    """Every client falls silent inside a stall: nobody reports its end, and that is what matters most."""
+    monitor = Monitor(plan(VIDEO))
+    audience(monitor, 50, 121)
+    before = monitor.snapshot(T0 + 120).services[0].distributions[60].pow[0]
+    hear(monitor, *(said(f"v{i}", 123, stalls=1, stall_ms=0, play_ms=121_000, stalled=True) for i in range(50)))
+    poor = [monitor.snapshot(T0 + at_s).services[0].distributions[60].pow[0] for at_s in range(130, 430, 10)]
+    assert before < 0.01
+    assert poor[1] > before + 0.25
+    assert np.all(np.diff(poor) >= 0)
+    assert poor[-1] == pytest.approx(0.8915, abs=5e-5)
+    service = monitor.snapshot(T0 + 420).services[0]
+    assert (service.tally.open_stalls.tolist(), service.tally.oldest_stall_s.tolist()) == ([50], [297])
+    empty = monitor.snapshot(T0 + 440)
+    assert empty.services[0].distributions[60].observations.tolist() == [0]
+    assert empty.services[0].tally.active_sessions.tolist() == [0]
+    assert (empty.sessions, empty.events[Event.EXPIRED]) == (0, 50)
+
+
+def test_silence_without_a_stall_just_leaves() -> None:
+    monitor = Monitor(plan(VIDEO))
+    audience(monitor, 5, 60)
+    assert base(monitor, T0 + 60).total() == 5
+    assert [base(monitor, T0 + at_s).total() for at_s in (70, 100, 110, 120)] == [5, 5, 5, 0]
+    assert monitor.sessions == 5
+
+
+def test_a_snapshot_covers_what_was_reported_before_its_tick() -> None:
+    monitor = Monitor(plan(VIDEO))
+    hear(monitor, said("a", 9.999, play_ms=10_000), said("b", 9.999, play_ms=10_000))
+    hear(monitor, said("c", 10, play_ms=10_000))
+    assert base(monitor, T0 + 19.999).total() == 2
+    assert base(monitor, T0 + 20).total() == 3
+    assert monitor.snapshot(T0 + 29.9).time_s == T0 + 20
+
+
+def test_each_session_counts_once_per_interval_in_the_longer_windows() -> None:
+    monitor = Monitor(plan(VIDEO))
+    audience(monitor, 3, 300)
+    (tally,) = monitor.tallies(T0 + 300)
+    assert [tally.windows[length].sum() for length in WINDOWS_S] == [3, 15, 15]
+    (tally,) = monitor.tallies(T0 + 359)
+    assert [tally.windows[length].sum() for length in WINDOWS_S] == [3, 15, 15]
+    (tally,) = monitor.tallies(T0 + 360)
+    assert [tally.windows[length].sum() for length in WINDOWS_S] == [0, 12, 15]
+
+
+def test_expected_ratings_grow_by_every_session_at_each_close() -> None:
+    monitor = Monitor(plan(VIDEO))
+    audience(monitor, 3, 300)
+    (tally,) = monitor.tallies(T0 + 299)
+    assert tally.expected_ratings.sum() == pytest.approx(12, abs=1e-9)
+    (tally,) = monitor.tallies(T0 + 300)
+    assert tally.expected_ratings[0].tolist() == pytest.approx([0, 0, 0, 0, 15], abs=1e-9)
+    assert [axis.sum() for axis in tally.marginals] == [15, 15]
+
+
+@FEWER
+@given(streams())
+def test_an_emptied_monitor_equals_a_fresh_one_bit_for_bit(steps: list[Step]) -> None:
+    monitor, fresh = Monitor(plan(VIDEO, WEB)), Monitor(plan(VIDEO, WEB))
+    for now_ms, reports in steps:
+        monitor.apply(batch(reports), now_ms / 1000)
+        monitor.apply(responses(now_ms / 1000, [0.5], seq=now_ms), now_ms / 1000)
+    now_s = steps[-1][0] / 1000 + 300 + 600 + 120
+    used = monitor.snapshot(now_s)
+    for group in used.services[0].tally.groups:
+        fresh.apply(batch([said("x", 0, group=group)]), T0)
+    fresh.apply(responses(T0, []), T0)
+    new = fresh.snapshot(now_s)
+    assert used.sessions == 0
+    for mine, theirs in zip(used.services, new.services, strict=True):
+        assert mine.tally.groups == theirs.tally.groups
+        for length in WINDOWS_S:
+            assert mine.tally.windows[length].tobytes() == theirs.tally.windows[length].tobytes()
+            assert bits(mine.distributions[length]) == bits(theirs.distributions[length])
+            assert not mine.tally.windows[length].any()
+        for column in ("qos", "active_sessions", "open_stalls", "oldest_stall_s"):
+            assert not getattr(mine.tally, column).any(), column
+        assert not mine.shown.any()
+
+
+def test_a_gap_of_a_year_is_passed_quickly_and_leaves_nothing() -> None:
+    monitor = Monitor(plan(VIDEO, WEB, timing={"windows_s": (60, 300, 86_400)}))
+    audience(monitor, 20, 300)
+    hear(monitor, *(said(f"v{i}", 301, stalls=1, stall_ms=0, play_ms=300_000, stalled=True) for i in range(20)))
+    monitor.apply(responses(T0 + 302, [1.0, 2.0]), T0 + 302)
+    began = time.monotonic()
+    tallies = monitor.tallies(T0 + YEAR_S)
+    assert time.monotonic() - began < 20
+    assert not any(counts.any() for tally in tallies for counts in (*tally.windows.values(), tally.qos))
+    assert (monitor.sessions, tallies[0].open_stalls.tolist()) == (0, [0])
+    hear(monitor, said("new", YEAR_S + 1, play_ms=9_000))
+    assert base(monitor, T0 + YEAR_S + 10) == one(0, 0, 9_000)
+
+
+@pytest.mark.parametrize("gap_s", [400, 430, 1_000, 1_200, 4_000])
+def test_a_gap_changes_what_steps_through_it_would(gap_s: int) -> None:
+    """Ticks that are left out are those in which nothing can happen."""
+    stepped, leapt = Monitor(plan(VIDEO)), Monitor(plan(VIDEO))
+    for monitor in (stepped, leapt):
+        audience(monitor, 3, 130)
+        hear(monitor, said("v0", 131, stalls=1, stall_ms=0, play_ms=130_000, stalled=True))
+    for at_s in range(140, 140 + gap_s, 10):
+        stepped.tallies(T0 + at_s)
+    for at_s in (140 + gap_s, 200 + gap_s, 800 + gap_s):
+        assert same_now(stepped, leapt, T0 + at_s)
+
+
+def test_a_clock_set_back_an_hour_crashes_nothing_and_leaves_the_windows_working() -> None:
+    """Time stands still until the clock has caught up; what is heard meanwhile counts, and later all is as ever."""
+    monitor = Monitor(plan(VIDEO))
+    audience(monitor, 4, 121)
+    monitor.tallies(T0 + 130)
+    for at_s in range(-3_480, 120, 10):
+        hear(monitor, *(said(f"v{i}", at_s, play_ms=3_601_000 + at_s * 1000) for i in range(4)))
+        snapshot = monitor.snapshot(T0 + at_s)
+        assert snapshot.time_s == T0 + 130
+        assert (snapshot.sessions, snapshot.services[0].tally.active_sessions.tolist()) == (4, [4])
+    for at_s in range(131, 200, 10):
+        hear(monitor, *(said(f"v{i}", at_s, play_ms=3_601_000 + at_s * 1000) for i in range(4)))
+    assert base(monitor, T0 + 200) == Counter({(EU, 0, 0): 4})
+    assert base(monitor, T0 + 260) == Counter()
+    assert monitor.snapshot(T0 + 260).events[Event.RESET] == 0
+
+
+def test_what_arrives_while_the_clock_stands_still_happens_now() -> None:
+    monitor = Monitor(plan(VIDEO))
+    monitor.tallies(T0 + 130)
+    hear(monitor, said("a", -3_000, stalls=1, stall_ms=2_000, play_ms=10_000))
+    assert base(monitor, T0 + 140) == one(1, 2_000, 10_000)
+    assert monitor.snapshot(T0 + 140).events[Event.LATE] == 0
+
+
+@FEW
+@given(
+    st.lists(
+        st.tuples(*[st.integers(-4_000, 4_000)] * 3, st.integers(0, 3), st.booleans(), st.booleans()),
+        min_size=1,
+        max_size=25,
+    ),
+    st.sampled_from(Clock),
+)
+def test_no_order_of_clocks_crashes_or_invents_sessions(
+    told: list[tuple[int, int, int, int, bool, bool]], clock: Clock
+) -> None:
+    """Whatever the daemon's clock, the arrivals and the clients' clocks do, forwards and backwards."""
+    monitor = Monitor(plan(VIDEO, timing={"clock": clock}))
+    for seq, (now_s, arrival_s, ts, who, stalled, end) in enumerate(told):
+        counters = {"stalls": seq, "stall_ms": seq * 2_000, "play_ms": seq * 7_000}
+        columns = batch([said(f"s{who}", ts, stalled=stalled, end=end, seq=seq, **counters)])
+        columns = replace(columns, ts_s=columns.arrival_s, arrival_s=np.array([float(T0 + arrival_s)]))
+        monitor.apply(columns, T0 + now_s)
+        snapshot = monitor.snapshot(T0 + now_s)
+        (tally,) = (service.tally for service in snapshot.services)
+        assert tally.qos.min() >= 0
+        assert tally.qos.sum() == tally.windows[60].sum() <= 4
+        assert snapshot.sessions <= 4
+        assert np.all((tally.oldest_stall_s >= 0) & (tally.open_stalls <= tally.active_sessions))
+    last_s = T0 + 5_000
+    assert monitor.tallies(last_s)[0].windows[600].sum() == 0
+
+
+def test_by_the_clock_of_reports_a_late_one_moves_the_baseline_only() -> None:
+    monitor = Monitor(plan(VIDEO, timing=REPORT_CLOCK))
+    hear(monitor, said("a", 1, seq=1, stalls=1, stall_ms=1_000, play_ms=10_000), arrival_s=1)
+    hear(monitor, said("a", 100, seq=2, stalls=5, stall_ms=20_000, play_ms=80_000), arrival_s=200)
+    assert base(monitor, T0 + 210) == Counter()
+    assert monitor.snapshot(T0 + 210).events[Event.LATE] == 1
+    hear(monitor, said("a", 205, seq=3, stalls=6, stall_ms=22_000, play_ms=90_000), arrival_s=211)
+    assert base(monitor, T0 + 220) == one(1, 2_000, 10_000)
+    assert monitor.snapshot(T0 + 220).events[Event.LATE] == 1
+
+
+@pytest.mark.parametrize(("ts", "late", "counted"), [(150, 0, 1), (149.999, 1, 0), (-1e6, 1, 0)])
+def test_late_is_what_no_base_window_to_come_covers(ts: float, late: int, counted: int) -> None:
+    """In tick 200..210 the next window to come is [150, 210); the ring still holds the tick of 150."""
+    monitor = Monitor(plan(VIDEO, timing=REPORT_CLOCK))
+    hear(monitor, said("a", ts, play_ms=10_000), arrival_s=205)
+    assert base(monitor, T0 + 210).total() == counted
+    assert monitor.snapshot(T0 + 210).events[Event.LATE] == late
+
+
+def test_a_report_from_the_future_is_taken_as_now_and_counted() -> None:
+    monitor = Monitor(plan(VIDEO, timing=REPORT_CLOCK))
+    hear(monitor, said("a", 9_999, stalls=1, stall_ms=2_000, play_ms=10_000, stalled=True), arrival_s=5)
+    assert base(monitor, T0 + 10) == one(1, 7_000, 10_000)
+    assert monitor.snapshot(T0 + 10).events[Event.AHEAD] == 1
+
+
+def test_a_report_of_long_ago_does_not_end_its_session() -> None:
+    """It says when something was; that its session is there, we just heard."""
+    monitor = Monitor(plan(VIDEO, timing=REPORT_CLOCK))
+    hear(monitor, said("a", 200, seq=1, stalls=1, stall_ms=1_000, play_ms=10_000, stalled=True), arrival_s=200)
+    hear(monitor, said("a", -150, seq=2, stalls=1, stall_ms=1_000, play_ms=10_000, stalled=True), arrival_s=201)
+    assert base(monitor, T0 + 210) == one(1, 11_000, 10_000)
+    assert monitor.snapshot(T0 + 210).sessions == 1
+
+
+def test_by_the_clock_of_reports_ts_places_what_it_tells() -> None:
+    monitor = Monitor(plan(VIDEO, timing=REPORT_CLOCK))
+    hear(monitor, said("a", 12, play_ms=10_000), arrival_s=55)
+    assert base(monitor, T0 + 70) == one(0, 0, 10_000)
+    assert base(monitor, T0 + 80) == Counter()
+
+
+def test_by_the_clock_of_arrival_ts_means_nothing() -> None:
+    monitor = Monitor(plan(VIDEO))
+    hear(monitor, said("a", -1e6, play_ms=10_000), said("b", 1e6, play_ms=10_000), arrival_s=5)
+    assert base(monitor, T0 + 10).total() == 2
+    events = monitor.snapshot(T0 + 10).events
+    assert (events[Event.LATE], events[Event.AHEAD]) == (0, 0)
+
+
+def test_services_do_not_mix() -> None:
+    """The same session id, in one batch, under two services."""
+    monitor = Monitor(plan(VIDEO, WEB))
+    video, web = batch([said("a", 5, play_ms=10_000)]), responses(T0 + 5, [1.0, 2.0], session="a")
+    both = Batch(
+        routes=video.routes + web.routes,
+        session=[*video.session, *web.session],
+        response_of=web.response_of + 1,
+        response_s=web.response_s,
+        measures={},
+        **{
+            name: np.append(getattr(video, name), getattr(web, name) + (name == "route"))
+            for name in ("route", "seq", "arrival_s", "ts_s", "stalls", "stall_ms", "play_ms")
+        },
+        **{name: np.append(getattr(video, name), getattr(web, name)) for name in ("stalled", "end")},
+    )
+    monitor.apply(both, T0 + 5)
+    stalls, waits = monitor.tallies(T0 + 10)
+    assert (stalls.windows[60].sum(), waits.windows[60].sum(), monitor.sessions) == (1, 2, 2)
+    assert monitor.snapshot(T0 + 10).events[Event.REPORT] == 2
+
+
+def test_a_constant_of_zero_means_that_its_axis_does_not_matter() -> None:
+    """Also where nothing was played, and the condition is infinite."""
+    deaf = replace(VIDEO, mapping=VIDEO_STALL.with_parameters({"count": 0}))
+    monitor = Monitor(plan(deaf))
+    hear(monitor, said("a", 5, stalls=3, stall_ms=8_000, play_ms=0))
+    hear(monitor, said("b", 5, stalls=9, stall_ms=10_000, play_ms=20_000))
+    played = round((0.5 + 3.5 * math.exp(-4.5 / 60 * 30)) / 0.005)
+    assert levels(monitor.tallies(T0 + 10)[0], 60) == Counter({(EU, 100): 1, (EU, played): 1})
+
+
+def saved(monitor: Monitor) -> dict[str, np.ndarray]:
+    """Its state, through a file without pickle."""
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **monitor.dump())
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as loaded:
+        return dict(loaded)
+
+
+@FEWER
+@given(streams(clients=5), st.integers(0, 14), st.sampled_from([VIDEO, replace(VIDEO, counters=Counters.DELTA)]))
+def test_a_restart_at_any_moment_changes_no_bit(steps: list[Step], at: int, service: Service) -> None:
+    whole = Monitor(plan(service, WEB))
+    resumed = Monitor(plan(service, WEB))
+    for step, (now_ms, reports) in enumerate([*steps, (steps[-1][0] + 60_000, []), (steps[-1][0] + 700_000, [])]):
+        if step == min(at, len(steps)):
+            state, resumed = saved(resumed), Monitor(plan(service, WEB))
+            resumed.load(state)
+        now_s = now_ms / 1000
+        for monitor in (whole, resumed):
+            monitor.apply(batch(reports), now_s)
+            monitor.apply(responses(now_s, [0.1 * step, 2.0], session=f"w{step % 3}", seq=step), now_s)
+        assert same_now(whole, resumed, now_s)
+    one_of, other = whole.snapshot(now_s), resumed.snapshot(now_s)
+    assert (one_of.events, one_of.sessions, one_of.time_s) == (other.events, other.sessions, other.time_s)
+    for mine, theirs in zip(one_of.services, other.services, strict=True):
+        for length in WINDOWS_S:
+            assert bits(mine.distributions[length]) == bits(theirs.distributions[length])
+
+
+def test_a_monitor_that_has_seen_nothing_can_be_dumped_and_loaded() -> None:
+    loaded = Monitor(plan())
+    loaded.load(saved(Monitor(plan())))
+    hear(loaded, said("a", 5, play_ms=10_000))
+    assert base(loaded, T0 + 10) == one(0, 0, 10_000)
+
+
+def test_a_dump_does_not_change_with_the_monitor() -> None:
+    monitor = Monitor(plan())
+    audience(monitor, 3, 130)
+    state = monitor.dump()
+    copies = {name: array.copy() for name, array in state.items()}
+    hear(monitor, *(said(f"v{i}", 135, stalls=2, stall_ms=5_000, play_ms=135_000, group=("us",)) for i in range(9)))
+    monitor.tallies(T0 + 300)
+    assert all(state[name].tobytes() == array.tobytes() for name, array in copies.items())
+
+
+OTHER_PLANS: dict[str, tuple[Callable[[Plan], Plan], str]] = {
+    "tick": (lambda p: replace(p, timing=replace(p.timing, tick_s=20)), "timing"),
+    "windows": (lambda p: replace(p, timing=replace(p.timing, windows_s=(60, 300))), "timing"),
+    "clock": (lambda p: replace(p, timing=replace(p.timing, clock=Clock.REPORT)), "timing"),
+    "labels": (lambda p: replace(p, labels=("cdn",)), "labels"),
+}
+
+OTHER_SERVICES: dict[str, tuple[tuple[Service, ...], tuple[str, ...]]] = {
+    "one is gone": ((VIDEO,), ()),
+    "one is new": ((VIDEO, WEB, replace(VIDEO, name="live")), ()),
+    "counters": ((replace(VIDEO, counters=Counters.DELTA), WEB), ("video",)),
+    "qos": ((VIDEO, replace(VIDEO, name="web")), ("web",)),
+    "ratings": ((VIDEO, replace(WEB, scale=Scale(1, 6, 5, 2))), ("web",)),
+}
+
+
+@pytest.mark.parametrize("what", OTHER_PLANS)
+def test_a_state_of_another_plan_is_refused_with_words(what: str) -> None:
+    change, differ = OTHER_PLANS[what]
+    monitor = Monitor(plan())
+    audience(monitor, 2, 130)
+    other = Monitor(change(plan()))
+    with pytest.raises(StateError, match=rf"another configuration: {differ} differ"):
+        other.load(saved(monitor))
+
+
+@pytest.mark.parametrize("what", OTHER_SERVICES)
+def test_services_that_are_judged_otherwise_begin_anew_and_the_others_go_on(what: str) -> None:
+    services, anew = OTHER_SERVICES[what]
+    monitor = Monitor(plan())
+    audience(monitor, 2, 130)
+    other = Monitor(replace(plan(), services=services))
+    assert other.load(saved(monitor)) == anew
+    before = {tally.service: tally for tally in monitor.tallies(T0 + 130)}
+    for tally in other.tallies(T0 + 130):
+        if tally.service in anew or tally.service not in before:
+            assert tally.groups == ()
+        else:
+            assert tally.groups == before[tally.service].groups
+            assert all(np.array_equal(tally.windows[w], before[tally.service].windows[w]) for w in tally.windows)
+    audience(other, 5, 200)
+
+
+@pytest.mark.parametrize("by_s", [-3600, -60, 60, 86_400])
+def test_moved_in_time_it_says_later_what_it_would_have_said(by_s: int) -> None:
+    """The same reports, so much later or earlier, to a Monitor that was moved in between."""
+    still, moved = Monitor(plan()), Monitor(plan())
+    audience(still, 2, 130)
+    audience(moved, 2, 130)
+    moved.shift(by_s)
+    for at_s in range(130, 400, 10):
+        here, there = still.tallies(T0 + at_s), moved.tallies(T0 + at_s + by_s)
+        for one, other in zip(here, there, strict=True):
+            assert np.array_equal(one.active_sessions, other.active_sessions)
+            assert np.array_equal(one.oldest_stall_s, other.oldest_stall_s)
+            assert all(np.array_equal(one.windows[w], other.windows[w]) for w in one.windows)
+
+
+def test_only_whole_rating_intervals_can_be_moved() -> None:
+    with pytest.raises(ValueError, match="multiple of the rating interval, 60 s"):
+        Monitor(plan()).shift(30)
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        lambda p: replace(p, topics=(TopicTemplate("other/{service}/{region}"),)),
+        lambda p: replace(p, quantiles=(0.5,)),
+        lambda p: replace(p, services=(replace(VIDEO, theta=0.2), WEB)),
+        lambda p: replace(p, timing=replace(p.timing, session_timeout_s=600)),
+    ],
+)
+def test_a_state_survives_changes_that_leave_its_meaning(harmless: Callable[[Plan], Plan]) -> None:
+    monitor = Monitor(plan())
+    audience(monitor, 2, 130)
+    other = Monitor(harmless(plan()))
+    other.load(saved(monitor))
+    assert base(other, T0 + 140) == base(monitor, T0 + 140)
+
+
+def test_a_state_of_another_version_is_refused_with_words() -> None:
+    state = saved(Monitor(plan()))
+    meta: dict[str, Any] = json.loads(state["meta"].tobytes())
+    meta["version"] = 99
+    state["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    with pytest.raises(StateError, match=r"version 99, this qoemon reads version \d+"):
+        Monitor(plan()).load(state)
+
+
+def test_timing_defaults_are_those_of_the_design() -> None:
+    timing = Timing()
+    assert (timing.tick_s, timing.interval_s, timing.session_timeout_s, timing.min_active_s) == (10, 60, 300, 5)
+    assert timing.slices == 6

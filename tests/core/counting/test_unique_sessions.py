@@ -1,0 +1,168 @@
+"""Distinct sessions behind a window, against sets that are counted afresh."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qoemon.core.counting.monitor import Monitor
+from qoemon.core.counting.session_table import SessionTable
+from qoemon.core.counting.unique_sessions import Users
+from qoemon.core.wire.report import ABSENT_INT
+from tests.support.core import T0, VIDEO, WEB, WINDOWS_S, batch, plan, responses
+from tests.support.oracle import Said
+from tests.support.streams import FEW
+
+INTERVALS = 4
+GROUPS = 4
+NAMES = "abcde"
+
+
+@dataclass
+class Audience:
+    """Sessions with their Users, and beside them who was judged in which interval and group, as sets.
+
+    A session that left and came back is another one: nobody knows whether it is the same person.
+    """
+
+    table: SessionTable = field(default_factory=lambda: SessionTable(100))
+    group: dict[str, int] = field(default_factory=dict)
+    times_there: Counter[str] = field(default_factory=Counter)
+    judged: list[set[tuple[int, str, int]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.users = Users(self.table, INTERVALS)
+
+    def close(self, present: dict[str, int]) -> None:
+        """An interval is over in which these sessions were judged, by the group that each is in."""
+        names = sorted(present)
+        size = len(names)
+        admitted = self.table.admit(names, np.full(size, ABSENT_INT), np.zeros(size), np.zeros(size, np.bool_))
+        self.table.join(admitted, np.array([present[name] for name in names], np.int64))
+        groups = self.table.group[admitted.row].astype(np.int64)
+        self.users.close(admitted.row, groups, np.bincount(groups, minlength=GROUPS))
+        self.group |= present
+        self.judged.append({(group, name, self.times_there[name]) for name, group in present.items()})
+
+    def leave(self, name: str) -> None:
+        admitted = self.table.admit([name], np.array([ABSENT_INT]), np.zeros(1), np.zeros(1, np.bool_))
+        self.table.remove(admitted.row)
+        self.users.remove(admitted.row)
+        del self.group[name]
+        self.times_there[name] += 1
+
+    def restart(self) -> None:
+        """Take the state over into a table and Users that have seen nothing."""
+        sessions, users = self.table.dump(), self.users.dump()
+        self.table = SessionTable(100)
+        rows = self.table.load(sessions)
+        self.users = Users(self.table, INTERVALS)
+        self.users.load(users, rows)
+
+    def recount(self, intervals: int) -> list[int]:
+        """Sessions of each group in the last so many intervals."""
+        there = set().union(*self.judged[-intervals:])
+        return [sum(group == at for at, *_ in there) for group in range(GROUPS)]
+
+
+Move = tuple[dict[str, bool], set[str], bool]
+"""Who is judged in an interval and if it moves to the next group first; who leaves then; whether we restart."""
+
+MOVES = st.tuples(
+    st.dictionaries(st.sampled_from(NAMES), st.sampled_from([False, False, True])),
+    st.sets(st.sampled_from(NAMES), max_size=2),
+    st.sampled_from([False, False, True]),
+)
+
+
+@settings(FEW, max_examples=200)
+@given(st.lists(MOVES, min_size=1, max_size=14))
+def test_every_session_is_one_user_of_each_group_it_was_in(moves: list[Move]) -> None:
+    """Whoever stays, pauses, moves on to another group, leaves and comes back, over restarts."""
+    audience = Audience()
+    for judged, leaving, restart in moves:
+        audience.close({n: min(audience.group.get(n, 0) + moves_on, GROUPS - 1) for n, moves_on in judged.items()})
+        for name in leaving & audience.group.keys():
+            audience.leave(name)
+        if restart:
+            audience.restart()
+        for intervals in range(1, INTERVALS + 1):
+            assert audience.users.behind(intervals, GROUPS).tolist() == audience.recount(intervals)
+
+
+def test_a_session_that_goes_to_and_fro_is_one_user_of_each_group() -> None:
+    audience = Audience()
+    for at in range(INTERVALS):
+        audience.close({"a": at % 2})
+    assert audience.users.behind(INTERVALS, GROUPS).tolist() == audience.recount(INTERVALS) == [1, 1, 0, 0]
+
+
+def test_groups_that_come_later_have_no_users_of_before() -> None:
+    audience = Audience()
+    audience.close({"a": 0})
+    assert audience.users.behind(INTERVALS, 9).tolist() == [1, *[0] * 8]
+
+
+def heard(at_s: int, sessions: int) -> list[Said]:
+    return [
+        Said(f"v{i}", (T0 + at_s) * 1000, stalls=0, stall_ms=0, play_ms=at_s * 1000, seq=at_s)
+        for i in range(sessions)
+    ]
+
+
+def users(monitor: Monitor, at_s: int) -> list[int]:
+    """Of the first group, by window."""
+    tally = monitor.tallies(T0 + at_s)[0]
+    return [int(tally.users[length][0]) for length in WINDOWS_S]
+
+
+def test_a_session_that_counts_in_many_intervals_is_one_user() -> None:
+    monitor = Monitor(plan(VIDEO))
+    for at_s in range(1, 300, 10):
+        monitor.apply(batch(heard(at_s, 3)), T0 + at_s)
+    (tally,) = monitor.tallies(T0 + 300)
+    assert [tally.windows[length].sum() for length in WINDOWS_S] == [3, 15, 15]
+    assert users(monitor, 300) == [3, 3, 3]
+    assert users(monitor, 420) == [0, 3, 3]
+    assert users(monitor, 600) == [0, 0, 3]
+    assert users(monitor, 900) == [0, 0, 0]
+
+
+def test_an_interval_that_has_not_closed_is_in_the_base_window_only() -> None:
+    monitor = Monitor(plan(VIDEO))
+    monitor.apply(batch(heard(9, 4)), T0 + 9)
+    assert users(monitor, 50) == [4, 0, 0]
+    assert users(monitor, 60) == [4, 4, 4]
+
+
+def test_a_user_with_many_responses_is_one() -> None:
+    monitor = Monitor(plan(WEB))
+    for at_s in range(1, 180, 30):
+        monitor.apply(responses(T0 + at_s, [0.5] * 9, session="a", seq=at_s), T0 + at_s)
+        monitor.apply(responses(T0 + at_s, [0.5], session="b", seq=at_s), T0 + at_s)
+    assert users(monitor, 180) == [2, 2, 2]
+
+
+def test_sessions_that_left_stay_users_of_the_windows_they_were_in() -> None:
+    """And the rows that they leave serve others, who are users of their own."""
+    monitor = Monitor(plan(VIDEO, sessions=3))
+    for at_s in (1, 31):
+        monitor.apply(batch([replace(said, end=at_s == 31) for said in heard(at_s, 3)]), T0 + at_s)
+    late = [replace(said, session=f"late {said.session}", play_ms=20_000) for said in heard(181, 3)]
+    monitor.apply(batch(late), T0 + 181)
+    assert users(monitor, 240) == [3, 6, 6]
+
+
+def test_whoever_caused_an_observation_of_a_group_is_a_user_of_it() -> None:
+    """A response counts where it was reported; so does the user behind it."""
+    monitor = Monitor(plan(WEB))
+    monitor.apply(responses(T0, [0.5] * 3, group="eu", seq=1), T0)
+    monitor.apply(responses(T0 + 1, [0.5] * 4, group="us", seq=2), T0 + 1)
+    (tally,) = monitor.tallies(T0 + 60)
+    assert [tally.users[length].tolist() for length in WINDOWS_S] == [[1, 1]] * 3
+    (told,) = monitor.snapshot(T0 + 60).services
+    assert np.isfinite(told.distributions[60].pow_bounds).all()

@@ -1,0 +1,94 @@
+"""A session's reports all come to one shard, and nothing is lost, doubled or reordered on the way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qoemon.core.plan.plan import Limits
+from qoemon.core.wire.codec import Codec
+from qoemon.core.wire.partition import Splitter, shard_of
+from qoemon.core.wire.report import Reject
+from tests.support.core import VIDEO, plan
+
+TOPIC = "qoe/v1/video/eu"
+PLAN = plan(VIDEO)
+
+REPORT = st.fixed_dictionaries(
+    {"session": st.text(min_size=1, max_size=8), "seq": st.integers(0, 9)},
+    optional={"play_s": st.floats(0, 60), "more": st.text(max_size=5), "end": st.booleans()},
+)
+WHOLE = st.integers(-(2**63), 2**63)
+"""What MessagePack can write."""
+RUBBISH = st.one_of(
+    st.none(),
+    WHOLE,
+    st.text(max_size=5),
+    st.fixed_dictionaries({"session": WHOLE}),
+    st.fixed_dictionaries({"seq": st.integers(0, 9)}),
+    st.lists(WHOLE, max_size=2),
+)
+ENCODERS = {"json": lambda said: json.dumps(said).encode(), "msgpack": msgspec.msgpack.encode}
+
+
+def decoded(payloads: list[bytes]) -> tuple[list[tuple[Any, ...]], dict[Reject, int]]:
+    told = Codec(PLAN).decode([SimpleNamespace(topic=TOPIC, payload=p, arrival_s=1.0) for p in payloads])
+    batch = told.batch
+    rows = zip(batch.session, batch.seq.tolist(), batch.play_ms.tolist(), batch.end.tolist(), strict=True)
+    return list(rows), dict(told.rejected)
+
+
+@pytest.mark.parametrize("encode", ENCODERS.values(), ids=ENCODERS)
+@given(said=st.one_of(REPORT, RUBBISH, st.lists(st.one_of(REPORT, RUBBISH), max_size=12)), shards=st.integers(1, 5))
+def test_the_parts_hold_what_the_whole_held(encode: Any, said: Any, shards: int) -> None:
+    payload = encode(said)
+    parts = Splitter(shards, PLAN).split(TOPIC, payload)
+    assert len({part.shard for part in parts}) == len(parts) <= shards
+    rows, rejected = decoded([payload])
+    told = [decoded([part.payload]) for part in parts]
+    for part, (some, _) in zip(parts, told, strict=True):
+        assert {shard_of(row[0], shards) for row in some} <= {part.shard}
+        assert some == [row for row in rows if shard_of(row[0], shards) == part.shard]
+    assert sorted(row for some, _ in told for row in some) == sorted(rows)
+    assert {r: n for r in Reject if (n := sum(each.get(r, 0) for _, each in told))} == rejected
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"{", b"[{}", b"\xff", b"\x92\x81", b"\x00", "[\ud800]".encode(errors="surrogatepass"), b"[" * 2000],
+)
+def test_what_cannot_be_read_is_rejected_once(payload: bytes) -> None:
+    parts = Splitter(3, PLAN).split(TOPIC, payload)
+    assert [part.payload for part in parts] == [payload]
+
+
+@pytest.mark.parametrize("limits", [Limits(reports_per_message=3), Limits(message_bytes=20)])
+def test_what_is_too_large_as_a_whole_is_not_cut_into_pieces_that_fit(limits: Limits) -> None:
+    payload = json.dumps([{"session": f"s{i}"} for i in range(4)]).encode()
+    parts = Splitter(2, replace(PLAN, limits=limits)).split(TOPIC, payload)
+    assert [part.payload for part in parts] == [payload]
+
+
+def test_a_session_keeps_its_shard_for_ever() -> None:
+    """Its state on disk is there: these are not to change."""
+    assert [shard_of(name, 16) for name in ("a", "viewer-1", "Ω")] == [3, 4, 3]
+
+
+def test_sessions_are_spread_evenly() -> None:
+    counts = [0] * 8
+    for number in range(80_000):
+        counts[shard_of(f"session-{number}", 8)] += 1
+    assert max(counts) < 1.1 * min(counts)
+
+
+@pytest.mark.parametrize("topic", ["qoe/v1/radio/eu", "other/eu", f"qoe/v1/video/{'x' * 200}"])
+def test_what_its_topic_rejects_is_rejected_once(topic: str) -> None:
+    payload = json.dumps([{"session": f"s{i}"} for i in range(10)]).encode()
+    assert [part.payload for part in Splitter(2, PLAN).split(topic, payload)] == [payload]

@@ -1,0 +1,224 @@
+"""The line of a tick: what is taken in when, what is acknowledged, and that a stop loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import aiomqtt
+import pytest
+
+from qoemon.config import plan as wiring
+from qoemon.config.config import Config
+from qoemon.daemon.daemon import Daemon
+from qoemon.daemon.tick_loop import Evaluator
+from qoemon.engine.local import Alone
+from qoemon.inputs.inbox import Message
+from qoemon.outputs.publisher import Publisher
+from qoemon.outputs.routes import Board
+from tests.support.parts import Nats, parsed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+T0 = 1_700_000_100
+"""Seconds since the epoch, where a rating interval begins."""
+SESSIONS = {"tick": "10s", "rating_interval": "60s", "timeout": "60s"}
+
+
+class Bench:
+    """An evaluator whose clock is set by hand, with an ingest that has no connection."""
+
+    def __init__(self) -> None:
+        config = Config.model_validate({"sessions": SESSIONS, "windows": ["1m"]})
+        self.now_s = T0 + 1.0
+        self.board, work = Board(), Alone(config, None)
+        self.work, self.inbox, self.ingest = work, work.inbox, work.source
+        self.steady_s = 0.0
+        """What the clock that nobody can set is behind the wall clock by."""
+        self.evaluator = Evaluator(
+            wiring.plan(config).timing,
+            work,
+            Publisher(10, self.board),
+            lambda: self.now_s,
+            lambda: self.now_s - self.steady_s,
+        )
+
+    @property
+    def acknowledged(self) -> int:
+        """Messages that were handed over to be acknowledged; without a connection they only count."""
+        return self.ingest.state.stale_acks_total
+
+    def arrive(self, payload: bytes, at_s: float, topic: str = "qoe/v1/video/eu/a") -> None:
+        assert self.inbox.put(Message(topic, payload, at_s, 1, 1, 1))
+
+    def set_clock(self, at_s: float) -> None:
+        """Set the wall clock, as opposed to letting time pass."""
+        self.steady_s += at_s - self.now_s
+        self.now_s = at_s
+
+    def metric(self, name: str, **labels: str) -> float:
+        assert self.board.newest is not None
+        return parsed(self.board.newest.metrics.decode())[name, tuple(sorted(labels.items()))]
+
+
+@contextlib.asynccontextmanager
+async def running(bench: Bench) -> AsyncIterator[Bench]:
+    task = asyncio.create_task(bench.evaluator.run())
+    try:
+        yield bench
+    finally:
+        bench.evaluator.stop()
+        await task
+        bench.evaluator.close()
+        bench.work.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def tick(bench: Bench, at_s: float) -> None:
+    """Let the clock come to this time and wait for the tick that is due there."""
+    bench.now_s = at_s
+    await until(lambda: bench.board.newest and bench.board.newest.snapshot.time_s == at_s // 10 * 10)
+
+
+def watched(session: str, **more: Any) -> bytes:
+    return json.dumps({"session": session, "play_s": 30.0, **more}).encode()
+
+
+async def test_a_tick_covers_what_arrived_before_it_and_nothing_later() -> None:
+    async with running(Bench()) as bench:
+        bench.arrive(watched("before"), T0 + 59.999)
+        bench.arrive(watched("after"), T0 + 60.0)
+        await tick(bench, T0 + 60.2)
+        group = {"service": "video", "region": "eu", "cdn": "a"}
+        assert bench.metric("qoemon_observations", **group, window="1m") == 1
+        assert bench.metric("qoemon_snapshot_timestamp_seconds") == T0 + 60
+        await tick(bench, T0 + 70.2)
+        assert bench.metric("qoemon_observations", **group, window="1m") == 2
+
+
+async def test_messages_are_acknowledged_once_taken_in_the_bad_ones_too() -> None:
+    async with running(Bench()) as bench:
+        for payload in (watched("s"), b"rubbish", b"[1, 2]"):
+            bench.arrive(payload, bench.now_s)
+        await until(lambda: bench.acknowledged == 3)
+        assert bench.board.newest is None  # That takes no tick.
+
+
+async def test_what_waits_at_the_stop_is_still_taken_in() -> None:
+    bench = Bench()
+    async with running(bench):
+        await asyncio.sleep(0)
+        bench.arrive(watched("s"), bench.now_s)
+    assert bench.acknowledged == 1
+    assert bench.inbox.messages == 0
+
+
+async def test_each_bad_report_counts_under_its_reason() -> None:
+    async with running(Bench()) as bench:
+        bench.arrive(b"{", T0 + 1)
+        bench.arrive(b'[{"session": 1}, {"session": "a", "play_s": -1}, {"session": "b"}]', T0 + 1)
+        bench.arrive(watched("c"), T0 + 1, topic="qoe/v1/radio/eu/a")
+        bench.arrive(b" " * 300_000, T0 + 1)
+        await tick(bench, T0 + 10.1)
+        reasons = {"unparseable": 1, "schema": 1, "out_of_range": 1, "unknown_service": 1, "too_large": 1}
+        found = {reason: bench.metric("qoemon_reports_rejected_total", reason=reason) for reason in reasons}
+        assert found == reasons
+        assert bench.metric("qoemon_reports_total") == 1
+
+
+async def test_a_flood_of_rubbish_shows_one_sample_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "qoemon.engine"):
+        async with running(Bench()) as bench:
+            for _ in range(3):  # Looked at three times, so that the second could show one as well.
+                for _ in range(50):
+                    bench.arrive(b"{" + b"x" * 2000, bench.now_s)
+                await until(lambda: not bench.inbox.messages)
+            await until(lambda: bench.acknowledged == 150)
+    (record,) = caplog.records
+    assert "unparseable" in record.getMessage()
+    assert len(record.getMessage()) < 500
+
+
+async def test_ticks_that_were_missed_are_counted_and_the_next_is_on_time() -> None:
+    async with running(Bench()) as bench:
+        await tick(bench, T0 + 10.1)
+        assert bench.metric("qoemon_tick_skipped_total") == 0
+        await tick(bench, T0 + 45.5)  # As after a machine that slept: those of +20 and +30 are gone.
+        assert bench.metric("qoemon_tick_skipped_total") == 2
+        assert bench.metric("qoemon_tick_lag_seconds") == pytest.approx(5.5)
+        await tick(bench, T0 + 50.0)
+        assert bench.metric("qoemon_tick_skipped_total") == 2
+
+
+@pytest.mark.parametrize("by_s", [-3600, -3590, -90, -25, 25, 90, 3600, 3610])
+async def test_a_clock_that_is_set_moves_the_windows_with_it(by_s: int, caplog: pytest.LogCaptureFixture) -> None:
+    group = {"service": "video", "region": "eu", "cdn": "a", "window": "1m"}
+    async with running(Bench()) as bench:
+        for session in ("one", "two", "three"):
+            bench.arrive(watched(session), T0 + 2.0)
+        await tick(bench, T0 + 10.1)
+        assert bench.metric("qoemon_observations", **group) == 3
+        await until(lambda: bench.acknowledged == 3)
+        bench.set_clock(T0 + 11.0 + by_s)
+        await until(lambda: "the wall clock was set" in caplog.text)
+        # What is left over when whole rating intervals are moved is time that passes.
+        reported_s = T0 + 2 + by_s // 60 * 60
+        await tick(bench, bench.now_s + 10)
+        assert parsed_or_zero(bench, "qoemon_observations", **group) == seen(bench, reported_s) * 3
+        bench.arrive(watched("four"), bench.now_s)
+        await tick(bench, bench.now_s + 10)
+        assert bench.metric("qoemon_observations", **group) == 1 + seen(bench, reported_s) * 3
+        assert bench.metric("qoemon_clock_steps_total") == 1
+        assert caplog.text.count("the wall clock was set") == 1
+
+
+def seen(bench: Bench, reported_s: float) -> bool:
+    """Whether the newest base window has what was reported then."""
+    assert bench.board.newest is not None
+    end_s = bench.board.newest.snapshot.time_s
+    return end_s - 60 <= reported_s < end_s
+
+
+def parsed_or_zero(bench: Bench, name: str, **labels: str) -> float:
+    """Of a group that may have gone."""
+    assert bench.board.newest is not None
+    return parsed(bench.board.newest.metrics.decode()).get((name, tuple(sorted(labels.items()))), 0.0)
+
+
+async def test_what_a_stopped_daemon_took_and_what_the_next_takes_is_everything_once(tmp_path: Path) -> None:
+    """Stopped in the middle of a stream, acknowledgements and all."""
+    total = 600
+    with Nats(tmp_path) as broker:
+        first, second = daemon_at(broker.port), daemon_at(broker.port)
+        async with first.running():
+            await until(lambda: first.work.intake.ingest.subscribed)
+            sending = asyncio.create_task(send(broker.port, total))
+            await until(lambda: first.work.intake.ingest.acks_total > 50)
+        taken = first.work.intake.ingest.acks_total
+        await sending
+        assert 50 < taken < total
+        async with second.running():
+            await until(lambda: second.work.intake.ingest.acks_total >= total - taken)
+            await asyncio.sleep(1.5)  # NATS would send again what it misses an acknowledgement of.
+        assert taken + second.work.intake.ingest.acks_total == total
+
+
+def daemon_at(port: int) -> Daemon:
+    mqtt = {"host": "127.0.0.1", "port": port, "version": "3.1.1"}
+    return Daemon(Config.model_validate({"mqtt": mqtt, "http": {"port": 0}}))
+
+
+async def send(port: int, messages: int) -> None:
+    async with aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V311) as client:
+        for number in range(messages):
+            await client.publish("qoe/v1/video/eu/a", watched(f"s{number}"), qos=1)

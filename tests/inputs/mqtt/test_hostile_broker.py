@@ -1,0 +1,545 @@
+"""Ingest against a broker that breaks every rule: no hang, nothing left behind, the cause in words, a new try."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import re
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from qoemon.config.config import Config
+from qoemon.daemon.daemon import Daemon
+from qoemon.inputs.inbox import Inbox
+from qoemon.inputs.mqtt.consumer import Ingest, IngestState
+from qoemon.net.mqtt.client import MAX_PACKET_BYTES
+from tests.support import hostile
+from tests.support.hostile import Conversation, HostileBroker, Script, packet
+from tests.support.parts import Mosquitto, Nats, broker_at, emptied, parsed
+
+MB = 10**6
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Waits a second where the daemon waits ten."""
+    monkeypatch.setattr("qoemon.net.mqtt.client.ANSWER_S", 1.0)
+    caplog.set_level(logging.INFO, "qoemon")
+
+
+async def until(condition: Callable[[], object], failure: Callable[[], object], timeout_s: float = 30.0) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        pytest.fail(str(failure()))
+
+
+@contextlib.asynccontextmanager
+async def meeting(broker: HostileBroker, version: str = "5", **changes: Any) -> AsyncIterator[tuple[Ingest, Inbox]]:
+    """An Ingest that meets this broker; when the block ends it must leave within a second, and leave nothing."""
+    before = asyncio.all_tasks()
+    settings = {"version": version, "keepalive_s": 1, "reconnect_min_s": 0.2, "reconnect_max_s": 0.4, **changes}
+    async with broker.running():
+        inbox = Inbox(50_000, 64 * MB)
+        ingest = Ingest(broker_at(broker.port, **settings), inbox)
+        task = asyncio.create_task(ingest.run())
+        try:
+            yield ingest, inbox
+        finally:
+            task.cancel()
+            async with asyncio.timeout(1.0):
+                await asyncio.gather(task, return_exceptions=True)
+    for _ in range(5):  # What aiomqtt cancels needs a turn of the loop to end.
+        await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    assert task.cancelled()
+
+
+async def comes_back(ingest: Ingest, inbox: Inbox, connections: int = 2) -> None:
+    """The good message of a connection after the bad ones has arrived, and it says that all is well."""
+    await until(lambda: ingest.state.subscribed and inbox.messages, lambda: ingest.state)
+    assert emptied(inbox)[-1].payload == b"good"
+    assert ingest.state.last_error is None
+    assert ingest.state.connects_total + ingest.state.connect_failures_total == connections
+
+
+# --- one evil a function ---
+
+
+async def never_answers(met: Conversation) -> None:
+    await met.end()
+
+
+async def hangs_up_at_once(met: Conversation) -> None:
+    await met.take()
+
+
+async def answers_in_another_language(met: Conversation) -> None:
+    await met.take()
+    met.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+async def answers_garbage(met: Conversation) -> None:
+    await met.take()
+    met.send(b"\xf0" + bytes(1000))
+    await met.end()
+
+
+async def answers_an_empty_connack(met: Conversation) -> None:
+    await met.take()
+    met.send(packet(hostile.CONNACK))
+    await met.end()
+
+
+async def never_answers_the_subscription(met: Conversation) -> None:
+    await met.connect()
+    await met.take()
+    while (await met.take()).kind == hostile.PINGREQ:
+        met.send(packet(hostile.PINGRESP))
+
+
+async def answers_another_subscription(met: Conversation) -> None:
+    await met.connect()
+    await met.take()
+    met.send(packet(hostile.SUBACK, b"\x99\x99\x00\x01"))
+    await never_answers(met)
+
+
+async def answers_no_filter(met: Conversation) -> None:
+    await met.connect()
+    await met.subscribe(grant=b"")
+    await met.end()
+
+
+async def answers_too_many_filters(met: Conversation) -> None:
+    await met.connect()
+    await met.subscribe(grant=b"\x01\x01\x01")
+    await met.end()
+
+
+async def never_answers_a_ping(met: Conversation) -> None:
+    await met.begin()
+    await met.end()
+
+
+async def cuts_inside_a_message(met: Conversation) -> None:
+    await met.begin()
+    met.send(met.message(b"x" * 1000, mid=1)[:500])
+
+
+async def stops_inside_a_message(met: Conversation) -> None:
+    await met.begin()
+    met.send(met.message(b"x" * 1000, mid=1)[:500])
+    await met.end()
+
+
+async def announces_256_mb(met: Conversation) -> None:
+    await met.begin()
+    met.send(b"\x30\xff\xff\xff\x7f" + bytes(1000))
+    await met.end()
+
+
+async def announces_a_length_without_end(met: Conversation) -> None:
+    await met.begin()
+    met.send(b"\x30" + b"\xff" * 1000)
+    await met.end()
+
+
+async def sends_a_topic_longer_than_its_packet(met: Conversation) -> None:
+    await met.begin()
+    met.send(packet(hostile.PUBLISH | 2, b"\xff\xffqoe"))
+    await met.end()
+
+
+async def sends_an_empty_message_packet(met: Conversation) -> None:
+    await met.begin()
+    met.send(packet(hostile.PUBLISH | 2))
+    await met.end()
+
+
+async def sends_what_only_clients_send(met: Conversation) -> None:
+    await met.begin()
+    met.send(packet(hostile.SUBSCRIBE | 2, b"\x00\x01\x00\x00\x01#\x01"))
+    await met.end()
+
+
+async def sends_qos_2(met: Conversation) -> None:
+    await met.begin()
+    met.send(*(met.message(b"x", mid=mid, flags=4) for mid in range(1, 100)))
+    await met.end()
+
+
+async def sends_qos_3(met: Conversation) -> None:
+    await met.begin()
+    met.send(packet(hostile.PUBLISH | 6, b"\x00\x01a\x00\x01\x00x"))
+    await met.end()
+
+
+async def reuses_an_identifier(met: Conversation) -> None:
+    await met.begin()
+    met.send(met.message(b"one", mid=7), met.message(b"other", mid=7))
+    await met.end()
+
+
+NOT_MQTT = "breaks the rules of MQTT"
+
+EVILS: list[tuple[Script, str]] = [
+    (never_answers, "cannot connect .*no (answer within|sign of life)"),
+    (hangs_up_at_once, "cannot connect .*hung up instead of answering"),
+    (answers_in_another_language, "cannot connect .*hung up instead of answering"),
+    (answers_garbage, f"cannot connect .*{NOT_MQTT}"),
+    (answers_an_empty_connack, f"cannot connect .*{NOT_MQTT}"),
+    (never_answers_the_subscription, "lost the connection .*no answer within"),
+    (answers_another_subscription, "lost the connection .*no (answer within|sign of life)"),
+    (answers_no_filter, r"lost .*answers 0 subscriptions where we asked for 1|" + NOT_MQTT),
+    (answers_too_many_filters, "lost .*answers 3 subscriptions where we asked for 1"),
+    (never_answers_a_ping, "lost .*no sign of life within the keepalive time"),
+    (cuts_inside_a_message, "lost .*connection broke off"),
+    (stops_inside_a_message, "lost .*no sign of life within the keepalive time"),
+    (announces_256_mb, f"lost .*a packet of 268435455 bytes, at most {MAX_PACKET_BYTES} are taken"),
+    (announces_a_length_without_end, f"lost .*{NOT_MQTT}"),
+    (sends_a_topic_longer_than_its_packet, f"lost .*{NOT_MQTT}"),
+    (sends_an_empty_message_packet, f"lost .*{NOT_MQTT}"),
+    (sends_what_only_clients_send, f"lost .*{NOT_MQTT}"),
+    (sends_qos_2, "lost .*QoS 2, which we never ask for"),
+    (sends_qos_3, f"lost .*{NOT_MQTT}"),
+    (reuses_an_identifier, "lost .*uses packet identifier 7 again before we acknowledged it"),
+]
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+@pytest.mark.parametrize(("evil", "words"), [pytest.param(*case, id=case[0].__name__) for case in EVILS])
+async def test_each_evil_is_named_and_the_next_connection_is_good(
+    evil: Script, words: str, version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = HostileBroker(evil, version=version)
+    async with meeting(broker, version) as (ingest, inbox):
+        await until(lambda: ingest.state.last_error, lambda: ingest.state)
+        assert re.search(words, str(ingest.state.last_error))  # What /readyz says.
+        assert not ingest.state.connected
+        emptied(inbox)
+        await comes_back(ingest, inbox)
+    ours = [record for record in caplog.records if record.name == "qoemon.inputs.mqtt"]
+    (warning,) = [record.getMessage() for record in ours if record.levelno >= logging.WARNING]
+    assert re.search(words + r".*; next attempt in 0\.\d s", warning)
+
+
+async def test_who_hangs_up_before_answering_is_found_out_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qoemon.net.mqtt.client.ANSWER_S", 60.0)
+    async with meeting(HostileBroker(hangs_up_at_once)) as (ingest, inbox):
+        await until(lambda: ingest.state.last_error, lambda: ingest.state, timeout_s=10.0)
+        await comes_back(ingest, inbox)
+
+
+REASONS = {
+    0x00: "the broker ended the connection",
+    0x81: "could not read what we sent",
+    0x82: "says that we broke the rules",
+    0x87: "does not authorize us",
+    0x89: "too busy",
+    0x8B: "shutting down",
+    0x8D: "no sign of life",
+    0x8E: "another client took over our session",
+    0x93: "receive maximum exceeded",
+    0x97: "a quota of the broker is used up",
+    0x98: "someone ended the connection at the broker",
+    0x9C: "change host",
+    0x9F: "limits how often we may connect",
+}
+
+
+@pytest.mark.parametrize("code", REASONS)
+async def test_a_broker_that_sends_us_away_is_quoted(code: int) -> None:
+    async def sends_us_away(met: Conversation) -> None:
+        await met.begin()
+        met.send(packet(hostile.DISCONNECT, bytes([code, 0])))
+        await met.end()
+
+    async with meeting(HostileBroker(sends_us_away)) as (ingest, inbox):
+        await until(lambda: ingest.state.last_error, lambda: ingest.state)
+        assert REASONS[code] in str(ingest.state.last_error).lower()
+        await comes_back(ingest, inbox)
+
+
+REFUSALS = {"5": (0x87, "does not authorize us"), "3.1.1": (4, "refuses user name or password")}
+
+
+@pytest.mark.parametrize("version", REFUSALS)
+async def test_a_broker_that_does_not_let_us_in_is_quoted(version: str) -> None:
+    """Although it hangs up as well."""
+    code, words = REFUSALS[version]
+
+    async def refuses(met: Conversation) -> None:
+        await met.take()
+        met.send(packet(hostile.CONNACK, bytes([0, code]) + (b"\x00" if version == "5" else b"")))
+
+    async with meeting(HostileBroker(refuses, version=version), version) as (ingest, inbox):
+        await until(lambda: ingest.state.last_error, lambda: ingest.state)
+        assert words in str(ingest.state.last_error)
+        await comes_back(ingest, inbox)
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_no_packet_of_any_type_does_harm(version: str) -> None:
+    """Each type, with bodies that are too short, too long or of another type; some of it is even allowed."""
+    heads = [kind << 4 | flags for kind in range(16) for flags in (0, 2, 15)]
+    packets = iter([packet(head, body) for head in heads for body in (b"", b"\x00", b"\x00\x01\x00\x87\xff")])
+
+    async def sends_one_of_them(met: Conversation) -> None:
+        await met.begin()
+        met.send(*(one for one, _ in zip(packets, range(4), strict=False)))
+        await asyncio.sleep(0.02)
+
+    broker = HostileBroker(sends_one_of_them, version=version, times=36)
+    async with meeting(broker, version, reconnect_min_s=0.01, reconnect_max_s=0.02) as (ingest, inbox):
+        await until(lambda: len(broker.conversations) > 36, lambda: ingest.state, timeout_s=60.0)
+        await until(lambda: ingest.state.subscribed and inbox.messages, lambda: ingest.state)
+    assert next(packets, None) is None
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_no_noise_does_harm(version: str) -> None:
+    """Random bytes instead of the first answer, and after good ones."""
+    rng = random.Random(1)
+
+    async def makes_noise(met: Conversation) -> None:
+        if rng.random() < 0.5:
+            await met.begin()
+        met.send(rng.randbytes(rng.choice([1, 10, 1000, 100_000])))
+        await asyncio.sleep(0.02)
+
+    broker = HostileBroker(makes_noise, version=version, times=40)
+    async with meeting(broker, version, reconnect_min_s=0.01, reconnect_max_s=0.02) as (ingest, inbox):
+        await until(lambda: len(broker.conversations) > 40, lambda: ingest.state, timeout_s=60.0)
+        await until(lambda: ingest.state.subscribed and inbox.messages, lambda: ingest.state)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+async def test_a_payload_of_200_mb_is_not_taken_in() -> None:
+    sent = 0
+
+    async def floods(met: Conversation) -> None:
+        nonlocal sent
+        await met.begin()
+        body = struct.pack("!H", len(hostile.TOPIC)) + hostile.TOPIC + b"\x00\x01\x00"
+        met.send(b"\x32" + hostile.length(len(body) + 200 * MB) + body)
+        for _ in range(200):
+            met.send(bytes(MB))
+            await met.writer.drain()
+            sent += MB
+
+    async with meeting(HostileBroker(floods)) as (ingest, inbox):
+        before = resident_bytes()
+        await until(lambda: ingest.state.last_error, lambda: ingest.state)
+        assert "a packet of 2000000" in str(ingest.state.last_error)
+        assert resident_bytes() - before < 50 * MB
+        await comes_back(ingest, inbox)
+    assert sent < 50 * MB
+
+
+@pytest.mark.mosquitto
+async def test_a_good_broker_keeps_what_is_too_large_from_us(mosquitto: Mosquitto) -> None:
+    """MQTT 5: it was told on connecting, so it drops the message, and goes on with the next."""
+    inbox = Inbox(100, 64 * MB)
+    ingest = Ingest(broker_at(mosquitto.port), inbox)
+    task = asyncio.create_task(ingest.run())
+    await until(lambda: ingest.state.subscribed, lambda: ingest.state)
+    async with hostile_publisher(mosquitto.port) as publish:
+        await publish(bytes(MAX_PACKET_BYTES + 1))
+        await publish(b"small")
+    await until(lambda: inbox.messages, lambda: ingest.state)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert [message.payload for message in emptied(inbox)] == [b"small"]
+    assert ingest.state.disconnects_total == 0
+
+
+@contextlib.asynccontextmanager
+async def hostile_publisher(port: int) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
+    """Publishes at QoS 1 whatever it is given."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    met = Conversation(reader, writer, "5")
+    met.send(packet(hostile.CONNECT, b"\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01p"))
+    await met.take()
+
+    async def publish(payload: bytes) -> None:
+        met.send(met.message(payload, mid=1))
+        await writer.drain()
+        assert (await met.take()).kind == hostile.PUBACK
+
+    try:
+        yield publish
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_more_than_receive_maximum_is_said_and_taken(caplog: pytest.LogCaptureFixture) -> None:
+    """mosquitto does it too, so hanging up would do more harm; the inbox is bounded."""
+
+    async def sends_too_much(met: Conversation) -> None:
+        await met.begin()
+        met.send(*(met.message(b"%d" % mid, mid=mid) for mid in range(1, 101)))
+        await met.behave()
+
+    async with meeting(HostileBroker(sends_too_much), receive_maximum=10) as (ingest, inbox):
+        await until(lambda: inbox.messages == 100, lambda: ingest.state)
+        ingest.ack(emptied(inbox))
+    assert ingest.state.acks_total == 100
+    assert caplog.text.count("sends more than receive_maximum 10 messages without acknowledgement") == 1
+
+
+async def test_delivering_again_on_the_same_connection_is_no_reuse(tmp_path: Path) -> None:
+    """NATS does after ack_wait; it marks it as a duplicate."""
+    with Nats(tmp_path) as nats:
+        inbox = Inbox(100, MB)
+        ingest = Ingest(broker_at(nats.port, version="3.1.1"), inbox)
+        task = asyncio.create_task(ingest.run())
+        await until(lambda: ingest.state.subscribed, lambda: ingest.state)
+        reader, writer = await asyncio.open_connection("127.0.0.1", nats.port)
+        met = Conversation(reader, writer, "3.1.1")
+        met.send(packet(hostile.CONNECT, b"\x00\x04MQTT\x04\x02\x00\x3c\x00\x01p"))
+        await met.take()
+        met.send(met.message(b"x", mid=1))
+        await until(lambda: inbox.messages >= 2, lambda: ingest.state)
+        writer.close()
+        await writer.wait_closed()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert ingest.state.disconnects_total == 0
+
+
+async def test_a_forgotten_session_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def begins_and_ends(met: Conversation) -> None:
+        await met.begin()
+        await asyncio.sleep(0.1)
+
+    async with meeting(HostileBroker(begins_and_ends, times=2)) as (ingest, inbox):
+        await comes_back(ingest, inbox, connections=3)
+    assert caplog.text.count("has forgotten our session") == 1
+
+
+async def test_a_session_that_is_claimed_is_not_relied_on(caplog: pytest.LogCaptureFixture) -> None:
+    """We subscribe all the same."""
+
+    async def claims_a_session(met: Conversation) -> None:
+        await met.connect(session_present=True)
+        await met.subscribe()
+        met.send(met.message(b"good", mid=1))
+        await met.behave()
+
+    async with meeting(HostileBroker(claims_a_session)) as (ingest, inbox):
+        await comes_back(ingest, inbox, connections=1)
+    assert "our stored session" in caplog.text
+    assert "forgotten" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("grant", "subscribed", "words"),
+    [(b"\x00", True, "grants only QoS 0 for qoe/v1"), (b"\x87", False, "refuses the subscription to qoe/v1")],
+)
+async def test_less_than_was_asked_for_is_told(
+    grant: bytes, subscribed: bool, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def grants_less(met: Conversation) -> None:
+        await met.connect()
+        await met.subscribe(grant=grant)
+        met.send(met.message(b"x"))
+        await met.behave()
+
+    async with meeting(HostileBroker(grants_less)) as (ingest, inbox):
+        await until(lambda: inbox.messages, lambda: ingest.state)
+        assert (ingest.state.connected, ingest.state.subscribed) == (True, subscribed)
+    assert words in caplog.text
+
+
+async def test_a_flood_of_retained_messages_leaves_nothing_behind() -> None:
+    async def floods(met: Conversation) -> None:
+        await met.begin()
+        for mid in range(1, 5001):
+            met.send(met.message(b"old" * 100, mid=mid, flags=1))
+        met.send(met.message(b"good", mid=5001))
+        await met.behave()
+
+    broker = HostileBroker(floods)
+    async with meeting(broker, keepalive_s=60) as (ingest, inbox):
+        await until(lambda: inbox.messages, lambda: ingest.state)
+        assert (inbox.messages, ingest.state.retained_ignored_total) == (1, 5000)
+        acks = broker.conversations[0].received
+        await until(lambda: len(acks) == 2 + 5000, lambda: len(acks))
+
+
+async def test_topics_of_64_kb_are_counted_and_leave_nothing_behind() -> None:
+    async def sends_long_topics(met: Conversation) -> None:
+        await met.begin()
+        for mid in range(1, 1001):
+            met.send(met.message(b"x", mid=mid, topic=b"qoe/v1/video/eu/" + b"a" * 65_000))
+            await met.writer.drain()
+        met.send(met.message(b"good", mid=1001))
+        await met.behave()
+
+    async with meeting(HostileBroker(sends_long_topics), keepalive_s=60) as (ingest, inbox):
+        before = resident_bytes()
+        await until(lambda: inbox.messages, lambda: ingest.state)
+        assert (inbox.messages, ingest.state.bad_topics_total) == (1, 1000)
+        assert resident_bytes() - before < 30 * MB
+
+
+async def test_who_always_hangs_up_is_not_pressed() -> None:
+    broker = HostileBroker(hangs_up_at_once, times=10**9)
+    async with meeting(broker, reconnect_min_s=0.2, reconnect_max_s=60.0) as (ingest, _):
+        await until(lambda: ingest.state.connect_failures_total >= 4, lambda: ingest.state)
+    pauses_s = [later - sooner for sooner, later in zip(broker.began_s, broker.began_s[1:], strict=False)]
+    assert min(pauses_s) > 0.15
+
+
+async def test_readyz_says_what_the_broker_does() -> None:
+    async with HostileBroker(hangs_up_at_once, times=10**9).running() as broker:
+        reconnect = {"min": "50ms", "max": "100ms"}
+        mqtt = {"host": "127.0.0.1", "port": broker.port, "reconnect": reconnect}
+        daemon = Daemon(Config.model_validate({"mqtt": mqtt, "http": {"port": 0}}))
+        async with daemon.running(), aiohttp.ClientSession() as client:
+            await until(lambda: daemon.work.intake.ingest.last_error, lambda: daemon.work.intake.ingest)
+            async with client.get(f"{daemon.url}/readyz") as answer:
+                assert answer.status == 503
+                assert "hung up instead of answering" in await answer.text()
+
+
+async def test_bad_topics_and_late_acknowledgements_are_exported() -> None:
+    async def sends_both_and_leaves(met: Conversation) -> None:
+        await met.begin()
+        met.send(met.message(b"x", mid=1, topic=b"qoe/\xff"), met.message(b"x", mid=2), met.message(b"x", mid=3))
+
+    async with HostileBroker(sends_both_and_leaves, times=10**9).running() as broker:
+        settings = {
+            "mqtt": {"host": "127.0.0.1", "port": broker.port, "reconnect": {"min": "50ms", "max": "100ms"}},
+            "sessions": {"tick": "1s", "rating_interval": "5s", "timeout": "5s", "min_active": "1s"},
+            "windows": ["5s"],
+            "http": {"port": 0},
+        }
+        daemon = Daemon(Config.model_validate(settings))
+        async with daemon.running():
+
+            def state() -> IngestState:
+                return daemon.work.intake.ingest
+
+            await until(lambda: state().bad_topics_total and state().stale_acks_total, state)
+            for _ in range(2):  # A tick that began before that may come after it.
+                before = daemon.board.newest
+                await until(lambda before=before: daemon.board.newest is not before, state)  # type: ignore[misc]
+            assert daemon.board.newest is not None
+            told = parsed(daemon.board.newest.metrics.decode())
+    assert told["qoemon_messages_bad_topic_total", ()] >= 1
+    assert told["qoemon_acks_stale_total", ()] >= 1

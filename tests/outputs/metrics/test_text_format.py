@@ -1,0 +1,294 @@
+"""Our own writer of Prometheus' text against prometheus-client, and against a twin that goes group by group."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import aiohttp
+import msgspec
+import numpy as np
+import prometheus_client
+import pytest
+from prometheus_client.registry import Collector
+
+from qoemon.common import duration
+from qoemon.core.alerting.detector import Watch, Watched
+from qoemon.core.alerting.regime import RegimeRules
+from qoemon.core.alerting.rule import Rule, What
+from qoemon.core.counting.monitor import Monitor
+from qoemon.core.plan.plan import Plan, Service, Timing
+from qoemon.core.plan.topic import TopicTemplate
+from qoemon.core.qoe.mapping import VIDEO_STALL, WEB_IQX
+from qoemon.core.wire.batch import batch_of
+from qoemon.core.wire.report import Report, Route
+from qoemon.net.http.body import PIECE, Body, Demand
+from qoemon.outputs.metrics.alerts import watch_families
+from qoemon.outputs.metrics.exporter import IDLE, Exporter
+from qoemon.outputs.metrics.qoe import families
+from qoemon.outputs.metrics.text_format import Column, Family, LabelTexts, exposition, number_texts
+from qoemon.outputs.routes import Board, _takes_gzip, application, serve
+from qoemon.outputs.snapshot_json import AT_ONCE, view, view_json
+from tests.support.parts import parsed, program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.core import Metric
+
+    from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
+
+T0 = 1_700_000_100
+HOSTILE = [
+    'quote"s',
+    r"back\slash",
+    r"back\n",
+    "line\nend",
+    "ends\\",
+    "größer 東京 \N{GRINNING FACE}",
+    "",
+    "{a='b'},",
+]
+PLAN = Plan(
+    services=(Service("video", VIDEO_STALL, 0.3, theta_band=(0.1, 0.3)), Service("web", WEB_IQX, 0.25)),
+    topics=(TopicTemplate("qoe/v1/{service}/{region}"),),
+    labels=("region", "cdn"),
+    timing=Timing(windows_s=(60, 180)),
+)
+RULE = Rule('odd "name"', "video", What.POW, 60, 0.2, 0.1, {}, min_sessions=1)
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def random_tick(seed: int, minutes: int = 7) -> tuple[Snapshot, Watched]:
+    """Many groups, more than are written at once as JSON; some stall, some leave, some never play."""
+    rng = np.random.default_rng(seed)
+    monitor, watch = Monitor(PLAN), Watch(PLAN, (RULE,), RegimeRules(min_sessions=1))
+    groups = [(value, f"cdn-{n}") for value in HOSTILE for n in range(2 * AT_ONCE // len(HOSTILE))]
+    for minute in range(minutes):
+        now_s = T0 + 60 * minute
+        for service in ("video", "web"):
+            routes = [Route(service, group) for group in groups]
+            route = rng.integers(0, len(groups) // (1 + minute % 2), 300).tolist()
+            reports = [_report(rng, service, minute, number) for number in range(300)]
+            monitor.apply(batch_of(reports, route, [now_s + 5.0] * 300, routes)[0], now_s + 5)
+        snapshot = monitor.snapshot(now_s + 60)
+        watched = watch.see(snapshot)
+    return snapshot, watched
+
+
+def _report(rng: np.random.Generator, service: str, minute: int, number: int) -> Report:
+    if service == "web":
+        return Report(f"w{number}-{minute}", response_s=float(rng.gamma(1, 2)))
+    stalls = int(rng.poisson(0.5))
+    play_s = float(rng.choice([0.0, 3.0, 55.0]))
+    stalled = bool(rng.random() < 0.1)
+    return Report(f"v{number}-{minute}", stall_count=stalls, stall_s=2.5 * stalls, play_s=play_s, stalled=stalled)
+
+
+@pytest.fixture(scope="module", params=[1, 2])
+def tick(request: pytest.FixtureRequest) -> tuple[Snapshot, Watched]:
+    return random_tick(request.param)
+
+
+def by_group(snapshot: Snapshot, watched: Watched) -> list[Family]:
+    told = (*families(snapshot), *watch_families(snapshot, watched))
+    return [family for family in told if isinstance(family, Family)]
+
+
+class _Families(Collector):
+    def __init__(self, told: list[Metric]) -> None:
+        self._told = told
+
+    def collect(self) -> list[Metric]:
+        return self._told
+
+
+def test_it_reads_as_what_prometheus_client_writes_of_the_same_families(tick: tuple[Snapshot, Watched]) -> None:
+    told: Any = by_group(*tick)
+    ours = b"".join(exposition(told)).decode()
+    theirs = prometheus_client.generate_latest(_Families(told)).decode()
+    assert len(parsed(ours)) > 10_000
+    assert parsed(ours) == parsed(theirs)
+    assert [line for line in ours.splitlines() if line.startswith("#")] == (
+        [line for line in theirs.splitlines() if line.startswith("#")]
+    )
+    assert ours.count("\n") == theirs.count("\n")
+
+
+def test_it_says_of_each_group_what_the_snapshot_says(tick: tuple[Snapshot, Watched]) -> None:
+    snapshot, watched = tick
+    ours = parsed(b"".join(exposition(by_group(snapshot, watched))).decode())
+    told = {name for name, _ in ours}
+    expected = dict(twin(snapshot, watched))
+    histograms = {name for name in told if name.endswith(("_bucket", "_count", "_sum"))}
+    assert {key: value for key, value in ours.items() if key[0] not in histograms} == expected
+    assert len(histograms) == 9
+
+
+def twin(snapshot: Snapshot, watched: Watched) -> Iterator[tuple[tuple[str, tuple[tuple[str, str], ...]], float]]:
+    """Every sample that tells of a group, histograms left out, one after the other."""
+
+    def sample(name: str, value: Any, **labels: str) -> tuple[tuple[str, tuple[tuple[str, str], ...]], float]:
+        return (f"qoemon_{name}", tuple(sorted(labels.items()))), float(value)
+
+    for service in snapshot.services:
+        for group, values in enumerate(service.tally.groups):
+            of = {"service": service.service.name, **dict(zip(snapshot.labels, values, strict=True))}
+            for name, value, more in _of_group(service, group, snapshot):
+                yield sample(name, value, **of, **more)
+            told = watched.regimes.get(service.service.name)
+            if told is None or group >= len(told.regime):
+                continue
+            if told.known[group] and service.shown[group]:
+                yield sample("pow_regime", told.regime[group], **of)
+            if not np.isnan(told.changed_s[group]):
+                yield sample("pow_regime_change_timestamp_seconds", told.changed_s[group], **of)
+            for direction, count in zip(("up", "down"), told.changes[group], strict=True):
+                yield sample("pow_regime_changes_total", count, **of, direction=direction)
+    for alert in watched.alerts:
+        of = {"service": "video", **dict(zip(snapshot.labels, alert.group, strict=True))}
+        yield sample("alert_state", alert.decision.state, **of, alert=alert.rule.name, severity="warning")
+
+
+def _of_group(
+    service: ServiceSnapshot, group: int, snapshot: Snapshot
+) -> Iterator[tuple[str, Any, dict[str, str]]]:
+    tally = service.tally
+    for rating, value in zip("12345", tally.expected_ratings[group], strict=True):
+        yield "expected_ratings_total", value, {"rating": rating}
+    if service.shown[group]:
+        yield "active_sessions", tally.active_sessions[group], {}
+        yield "open_stalls", tally.open_stalls[group], {}
+        yield "open_stall_oldest_seconds", tally.oldest_stall_s[group], {}
+        if tally.qos[group].any():
+            for factor, value in zip(service.factors, service.contributions[group], strict=True):
+                yield "pow_contribution", value, {"factor": factor}
+    yield from _of_windows(service, group, snapshot)
+
+
+def _of_windows(
+    service: ServiceSnapshot, group: int, snapshot: Snapshot
+) -> Iterator[tuple[str, Any, dict[str, str]]]:
+    for length, judged in service.distributions.items():
+        if not judged.observations[group]:
+            continue
+        window = {"window": duration.text(length)}
+        yield "window_users", service.tally.users[length][group], window
+        plain = {"mos": "mos", "sos": "sos", "gob": "gob_ratio", "pow": "pow_ratio", "observations": "observations"}
+        for name, metric in plain.items():
+            yield metric, getattr(judged, name)[group], window
+        for rating, value in zip("12345", judged.ratings[group], strict=True):
+            yield "rating_ratio", value, window | {"rating": rating}
+        for q, value in zip(snapshot.quantiles, judged.quantiles[group], strict=True):
+            yield "rating_quantile", value, window | {"quantile": f"{q:g}"}
+        for name in ("mos", "gob", "pow"):
+            metric = "mos_bound" if name == "mos" else f"{name}_ratio_bound"
+            for end, value in zip(("lower", "upper"), getattr(judged, f"{name}_bounds")[group], strict=True):
+                yield metric, value, window | {"bound": end}
+        for name in ("gob", "pow"):
+            thetas = service.service.theta_band
+            for theta, value in zip(thetas, getattr(judged, f"band_{name}")[group], strict=True):
+                yield f"{name}_ratio_theta", value, window | {"theta": f"{theta:g}"}
+
+
+@pytest.mark.prometheus
+def test_promtool_finds_nothing_to_say(tick: tuple[Snapshot, Watched]) -> None:
+    check = [program("promtool", "Debian package prometheus"), "check", "metrics"]
+    text = b"".join(exposition(by_group(*tick)))
+    said = subprocess.run(check, input=text, capture_output=True, check=False)
+    assert (said.returncode, said.stdout + said.stderr) == (0, b"")
+
+
+def test_numbers_that_are_none_and_the_very_large_and_small_are_read_as_they_are() -> None:
+    odd = [0.0, -0.0, 0.1, 1e22, 5e-324, 1.7976931348623157e308, 123456789.123, float("inf"), -float("inf")]
+    rows = LabelTexts().rows(("g",), [(str(n),) for n in range(len(odd) + 1)])
+    family = Family("x", 'odd \\ "help"\nof two lines', "gauge", ("g",))
+    family.add(rows, np.array([*odd, np.nan]))
+    found = parsed(b"".join(exposition([family])).decode())
+    for number, value in enumerate(odd):
+        assert found["x", (("g", str(number)),)] == value
+    assert np.isnan(found["x", (("g", str(len(odd))),)])
+    assert number_texts(np.array([[2**62, -1]])) == [b"4611686018427387904", b"-1"]
+
+
+def test_a_family_without_samples_is_still_described() -> None:
+    family = Family("x", "help", "counter", ("g",))
+    family.add(LabelTexts().rows(("g",), []), np.zeros((0, 2)), (Column("a"), Column("b")))
+    assert b"".join(exposition([family])) == b"# HELP x_total help\n# TYPE x_total counter\n"
+
+
+def test_json_in_pieces_is_the_view_encoded_at_once(tick: tuple[Snapshot, Watched]) -> None:
+    in_pieces = b"".join(view_json(*tick))
+    assert in_pieces == msgspec.json.encode(view(*tick))
+    assert all(len(service["groups"]) > AT_ONCE for service in json.loads(in_pieces)["services"])
+
+
+def test_what_is_compressed_is_the_same_and_made_ahead_once_somebody_has_asked() -> None:
+    pieces, demand = [b"", b"a" * PIECE, b"b", b"c" * 3], Demand()
+    first = Body(pieces, demand)
+    assert first.whole == b"".join(pieces)
+    assert first.ready is None
+    first.want()
+    assert gzip.decompress(b"".join(first.packed())) == first.whole
+    assert first.packed() is first.packed()
+    second = Body(pieces, demand)
+    assert second.ready is not None
+    assert gzip.decompress(b"".join(second.ready)) == second.whole
+
+
+@pytest.mark.parametrize(
+    ("accepted", "takes"),
+    [
+        ("", False),
+        ("gzip", True),
+        ("identity", False),
+        ("deflate, GZIP;q=0.5", True),
+        ("gzip;q=0, identity", False),
+        ("gzip; q=0.0", False),
+        ("br,zstd", False),
+        ("x-gzip", True),
+    ],
+)
+def test_gzip_is_sent_only_to_who_takes_it(accepted: str, takes: bool) -> None:
+    assert _takes_gzip(accepted) is takes
+
+
+async def test_a_scrape_gets_the_same_compressed_or_not_and_its_length_before_it() -> None:
+    snapshot, watched = random_tick(3, minutes=2)
+    board = Board()
+    board.newest = Exporter().publish(snapshot, watched, IDLE)
+    assert len(board.newest.exposition.pieces) > 1
+    app = application(board, list, list, asyncio.Condition())
+    serving, port = await serve(app, "127.0.0.1", 0)
+    try:
+        for path, whole in (("/metrics", board.newest.metrics), ("/api/v1/snapshot", board.newest.json)):
+            plain, packed, head = [
+                await _ask(port, method, path, coding)
+                for method, coding in (("GET", "identity"), ("GET", "gzip"), ("HEAD", "identity"))
+            ]
+            assert (plain.content, plain.coding, plain.length) == (whole, None, len(whole))
+            assert (gzip.decompress(packed.content), packed.coding) == (whole, "gzip")
+            assert packed.length == len(packed.content) < len(whole) / 3
+            assert (head.content, head.length) == (b"", len(whole))
+    finally:
+        await serving.cleanup()
+
+
+class Asked(NamedTuple):
+    content: bytes
+    coding: str | None
+    length: int
+
+
+async def _ask(port: int, method: str, path: str, coding: str) -> Asked:
+    url, headers = f"http://127.0.0.1:{port}{path}", {"Accept-Encoding": coding}
+    async with (
+        aiohttp.ClientSession(auto_decompress=False) as client,
+        client.request(method, url, headers=headers) as answer,
+    ):
+        assert answer.headers["Vary"] == "Accept-Encoding"
+        content = await answer.read()
+        return Asked(content, answer.headers.get("Content-Encoding"), int(answer.headers["Content-Length"]))

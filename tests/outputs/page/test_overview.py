@@ -1,0 +1,157 @@
+"""The table and the summary: sorted and filtered as brute force would; who is hit, since when, and why there."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, get_args
+
+import pytest
+
+from qoemon.outputs.page.curves import Curves
+from qoemon.outputs.page.detail import detail
+from qoemon.outputs.page.overview import overview
+from qoemon.outputs.page.query import MOST_ROWS, Query, QueryError, Sort
+from tests.support.core import T0
+from tests.support.page import Scene
+
+
+def told(scene: Scene, **crowds: tuple[int, int]) -> dict[str, Any]:
+    return overview(scene.ticks(3, **crowds)[-1], Query(), [])
+
+
+def regions(answer: dict[str, Any]) -> list[str]:
+    return [row["labels"]["region"] for row in answer["rows"]]
+
+
+CROWDS = {"eu": (40, 0), "us": (0, 12), "asia": (30, 20), "africa": (2, 1), "oceania": (20, 10)}
+
+
+@pytest.mark.parametrize("sort", get_args(Sort))
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_rows_are_in_the_order_asked_for(sort: Sort, order: Any) -> None:
+    newest = Scene().ticks(3, **CROWDS)[-1]
+    answer = overview(newest, Query(sort=sort, order=order), [])
+    assert sorted(regions(answer)) == sorted(CROWDS)
+    keys = {
+        "name": lambda row: row["labels"]["region"],
+        "state": lambda row: row["firing"],
+        "sessions": lambda row: row["active_sessions"],
+        "poor_users": lambda row: row["judged"]["pow"] * row["judged"]["users"],
+    }
+    key = keys.get(sort, lambda row: row["judged"][sort])
+    for above, below in pairwise(answer["rows"]):
+        assert key(above) <= key(below) if order == "asc" else key(above) >= key(below)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", set(CROWDS)),
+        ("region=eu", {"eu"}),
+        ("OCEAN", {"oceania"}),
+        ("=a", {"asia", "africa"}),
+        ("asia video", {"asia"}),
+        ("firing", {"us"}),
+        ("web", set()),
+    ],
+)
+def test_a_filter_asks_for_every_word(text: str, found: set[str]) -> None:
+    newest = Scene().ticks(3, **CROWDS)[-1]
+    answer = overview(newest, Query(filter=text), [])
+    assert set(regions(answer)) == found
+    assert (answer["matching"], answer["total"]) == (len(answer["rows"]), 5)
+
+
+def test_a_limit_shows_the_first_and_counts_all() -> None:
+    newest = Scene().ticks(3, **CROWDS)[-1]
+    answer = overview(newest, Query(sort="pow", limit=2), [])
+    assert regions(answer) == ["us", "asia"]
+    assert answer["matching"] == 5
+
+
+def test_the_summary_says_how_many_users_are_hit_and_since_when() -> None:
+    scene = Scene()
+    scene.ticks(12, eu=(60, 0), us=(60, 0))
+    newest = scene.ticks(6, eu=(0, 60), us=(60, 0))[-1]
+    summary = overview(newest, Query(), [])["summary"]
+    assert summary["hit_total"] == summary["firing"] == 1
+    (hit,) = summary["hit"]
+    assert hit["labels"] == {"region": "eu"}
+    assert hit["poor_users"] == pytest.approx(hit["pow"] * 60)
+    assert summary["hit_users"] == pytest.approx(hit["poor_users"])
+    assert summary["users"] == 120
+    assert T0 + 120 <= hit["since_s"] <= T0 + 180
+    assert hit["alerts"] == ["ManyPoor"]
+    assert hit["annotations"] == [{"runbook": "look at eu"}]
+
+
+def test_what_is_shared_by_all_that_are_hit_and_by_none_that_is_well_is_told() -> None:
+    # One label only: two regions that are hit share but the service, and so does the one that is well.
+    assert told(Scene(), eu=(0, 30), us=(0, 30), asia=(30, 0))["summary"]["shared"] == {}
+    assert told(Scene(), eu=(0, 30), asia=(30, 0))["summary"]["shared"] == {}
+    both = Scene()
+    newest = both.ticks(3, eu=(0, 30), us=(0, 30))[-1]
+    assert overview(newest, Query(), [])["summary"]["shared"] == {}  # Nobody is well to tell them from.
+
+
+def test_nobody_there_is_no_row_and_no_trouble() -> None:
+    answer = overview(Scene().tick(), Query(), ["not subscribed yet"])
+    assert answer["rows"] == []
+    assert answer["summary"]["hit"] == []
+    assert answer["problems"] == ["not subscribed yet"]
+
+
+def test_the_sparkline_of_a_row_is_its_pow() -> None:
+    scene = Scene()
+    first = scene.tick(eu=(20, 0))
+    last = scene.tick(eu=(10, 10), us=(5, 0))
+    answer = overview(last, Query(sort="name", order="asc"), [])
+    pows = [each.snapshot.services[0].distributions[60].pow[0] for each in (first, last)]
+    assert answer["rows"][0]["pow_trend"] == pytest.approx(pows, abs=1e-4)
+    assert answer["times_s"] == [first.snapshot.time_s, last.snapshot.time_s]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"sort": "x"}, {"order": "up"}, {"limit": "-1"}, {"limit": "²"}, {"limit": "9" * 99}, {"window": "7m"}],
+)
+def test_a_wrong_question_says_what_could_be_asked(asked: dict[str, str]) -> None:
+    newest = Scene().tick(eu=(1, 1))
+    with pytest.raises(QueryError, match="expected"):
+        overview(newest, Query.parse(asked), [])
+
+
+def test_nobody_gets_more_rows_than_the_limit() -> None:
+    assert Query.parse({"limit": "99999999"}).limit == MOST_ROWS
+
+
+def test_the_detail_of_a_group_tells_the_same_figures() -> None:
+    scene = Scene()
+    newest = scene.ticks(9, eu=(30, 30), us=(9, 1))[-1]
+    answer = detail(newest, "video", ("eu",), Query(window="1m"), Curves())
+    assert answer is not None
+    judged = newest.snapshot.services[0].distributions[60]
+    assert answer["ratings"]["share"] == pytest.approx(judged.ratings[0].tolist())
+    assert answer["past"]["pow"][-1] == pytest.approx(judged.pow[0], abs=1e-4)
+    assert sum(map(sum, answer["conditions"]["counts"])) == judged.observations[0]
+    assert [alert["alert"] for alert in answer["alerts"]] == ["ManyPoor"]
+    assert answer["changes"][0]["after"] == "firing"
+    assert detail(newest, "video", ("nowhere",), Query(), Curves()) is None
+
+
+def test_the_detail_of_an_emptied_group_has_its_past_and_no_ratings() -> None:
+    scene = Scene()
+    scene.ticks(3, eu=(30, 0))
+    newest = scene.ticks(100)[-1]
+    answer = detail(newest, "video", ("eu",), Query(), Curves())
+    assert answer is not None
+    assert answer["ratings"] is None
+    assert answer["conditions"] is None
+    assert answer["past"]["pow"][0] is not None
+
+
+def test_a_group_without_a_regime_is_not_taken_for_the_best() -> None:
+    scene = Scene()
+    scene.ticks(12, eu=(60, 0))
+    newest = scene.tick(eu=(60, 0), us=(4, 5))  # Too few for an alert, and nothing is known of them yet.
+    assert regions(overview(newest, Query(), [])) == ["us", "eu"]

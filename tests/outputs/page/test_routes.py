@@ -1,0 +1,150 @@
+"""The page's side of HTTP: what is served, to how many, under which policy; over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from qoemon.config.config import Config
+from qoemon.daemon.daemon import Daemon
+from qoemon.outputs.page import routes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@contextlib.asynccontextmanager
+async def served(port: int) -> AsyncIterator[tuple[Daemon, aiohttp.ClientSession]]:
+    """A daemon without a broker, that has ticked, and a client of it."""
+    settings = {
+        "mqtt": {"host": "127.0.0.1", "port": port},
+        "sessions": {"tick": "1s", "rating_interval": "5s", "min_active": "1s"},
+        "windows": ["5s"],
+        "http": {"port": 0},
+    }
+    daemon = Daemon(Config.model_validate(settings))
+    async with daemon.running():
+        async with asyncio.timeout(20):
+            while daemon.board.newest is None:
+                await asyncio.sleep(0.05)
+        async with aiohttp.ClientSession(daemon.url) as client:
+            yield daemon, client
+
+
+async def event(stream: aiohttp.ClientResponse) -> dict[str, Any]:
+    """The data of the next event, after its comments."""
+    async with asyncio.timeout(30):
+        async for line in stream.content:
+            if line.startswith(b"data: "):
+                told: dict[str, Any] = json.loads(line.removeprefix(b"data: "))
+                return told
+    pytest.fail("the stream ended")
+
+
+async def status(client: aiohttp.ClientSession) -> int:
+    async with client.get("/api/v1/stream") as stream:
+        return stream.status
+
+
+async def test_every_answer_carries_the_policy_and_files_their_type(unused_port: int) -> None:
+    async with served(unused_port) as (_, client):
+        kinds = {
+            "/": "text/html",
+            "/static/page.js": "text/javascript",
+            "/static/style.css": "text/css",
+            "/static/icon.svg": "image/svg+xml",
+            "/static/plotly.min.js": "text/javascript",
+            "/api/v1/groups": "application/json",
+            "/api/v1/snapshot": "application/json",
+            "/metrics": "text/plain",
+        }
+        missing = {"/static/nothing.js": "text/plain", "/static/..%2froutes.py": "text/plain"}
+        for path, kind in (kinds | missing).items():
+            async with client.get(path) as answer:
+                assert answer.status == (200 if path in kinds else 404)
+                assert answer.content_type == kind
+                policy = answer.headers["Content-Security-Policy"]
+                assert "unsafe" not in policy
+                assert "default-src 'none'" in policy
+                assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_a_browser_that_has_a_file_is_not_sent_it_again(unused_port: int) -> None:
+    async with served(unused_port) as (_, client):
+        for path in ("/static/page.js", "/static/plotly.min.js"):
+            async with client.get(path) as first:
+                tag = first.headers["ETag"]
+            async with client.get(path, headers={"If-None-Match": tag}) as again:
+                assert (again.status, await again.read()) == (304, b"")
+
+
+async def test_without_the_extra_plotly_is_not_found_and_the_answer_says_what_to_install(
+    unused_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    monkeypatch.setattr(routes._Plotly, "path", None)
+    async with served(unused_port) as (_, client), client.get("/static/plotly.min.js") as answer:
+        assert (answer.status, await answer.text()) == (404, routes.NO_PLOTLY)
+
+
+async def test_a_wrong_question_is_told_and_an_unknown_group_not_found(unused_port: int) -> None:
+    async with served(unused_port) as (_, client):
+        async with client.get("/api/v1/groups?sort=luck") as answer:
+            assert answer.status == 400
+            assert "expected one of state" in await answer.text()
+        async with client.get("/api/v1/group?service=radio") as answer:
+            assert answer.status == 400
+            assert "expected one of video, web" in await answer.text()
+        async with client.get("/api/v1/group?service=video&label.region=eu") as answer:
+            assert answer.status == 404
+        async with client.get("/api/v1/groups") as answer:
+            told = await answer.json()
+            assert any("cannot connect" in problem for problem in told["problems"])
+
+
+async def test_a_stream_tells_each_tick_once_the_newest_at_once_and_ends_with_the_daemon(unused_port: int) -> None:
+    async with aiohttp.ClientSession() as client, contextlib.AsyncExitStack() as streams:
+        async with served(unused_port) as (daemon, _):
+            url = f"{daemon.url}/api/v1/stream"
+            stream = await streams.enter_async_context(client.get(url))
+            assert stream.content_type == "text/event-stream"
+            times_s = [(await event(stream))["time_s"] for _ in range(3)]
+            assert times_s == sorted(set(times_s))
+            async with client.get(url, headers={"Last-Event-ID": str(times_s[-1])}) as other:
+                assert (await event(other))["time_s"] >= times_s[-1]
+            began_s = time.monotonic()
+        assert time.monotonic() - began_s < 15  # An open stream does not hold it up.
+        async with asyncio.timeout(20):
+            with contextlib.suppress(aiohttp.ClientError):  # It may end in the middle of a chunk.
+                await stream.read()
+
+
+async def test_a_quiet_stream_says_that_it_is_alive(unused_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "HEARTBEAT_S", 0.05)
+    async with served(unused_port) as (_, client), client.get("/api/v1/stream") as stream, asyncio.timeout(20):
+        async for line in stream.content:
+            if line.startswith(b":"):
+                break
+
+
+async def test_no_more_pages_are_told_than_the_limit_and_a_closed_one_makes_room(
+    unused_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "MOST_STREAMS", 2)
+    async with served(unused_port) as (_, client), client.get("/api/v1/stream") as first:
+        async with client.get("/api/v1/stream") as second:
+            await event(first)
+            await event(second)
+            async with client.get("/api/v1/stream") as third:
+                assert third.status == 503
+                assert "close some" in await third.text()
+        async with asyncio.timeout(20):
+            while await status(client) != 200:
+                await asyncio.sleep(0.05)

@@ -1,0 +1,142 @@
+"""What the daemon serves, and when it says that it is well: over real sockets, with a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import aiohttp
+import pytest
+
+from qoemon.config.config import Config
+from qoemon.daemon.daemon import Daemon, ListenError
+from tests.support.parts import Nats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Answer(NamedTuple):
+    status: int
+    content_type: str
+    body: str
+
+
+async def get(daemon: Daemon, path: str) -> Answer:
+    async with aiohttp.ClientSession() as client, client.get(f"{daemon.url}{path}") as answer:
+        return Answer(answer.status, answer.headers["Content-Type"], await answer.text())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+def daemon_at(port: int, http: dict[str, Any] | None = None) -> Daemon:
+    settings = {
+        "mqtt": {
+            "host": "127.0.0.1",
+            "port": port,
+            "version": "3.1.1",
+            "reconnect": {"min": "50ms", "max": "100ms"},
+        },
+        "sessions": {"tick": "1s", "rating_interval": "5s", "timeout": "5s", "min_active": "1s"},
+        "windows": ["5s"],
+        "http": {"port": 0, **(http or {})},
+    }
+    return Daemon(Config.model_validate(settings))
+
+
+async def test_ready_only_while_subscribed_and_ticked_and_not_draining(tmp_path: Path) -> None:
+    broker = Nats(tmp_path)
+    daemon = daemon_at(broker.port)
+    async with daemon.running():
+        early = [await get(daemon, path) for path in ("/readyz", "/metrics", "/api/v1/snapshot", "/healthz")]
+        if daemon.board.newest is None:  # Unless a tick came in between.
+            assert [answer.status for answer in early] == [503, 503, 503, 200]
+            assert "no tick has passed yet" in early[0].body
+            assert "no tick has passed yet" in early[1].body
+        await until(lambda: daemon.board.newest)
+        await until(lambda: daemon.work.intake.ingest.last_error)
+        without_broker = await get(daemon, "/readyz")
+        assert without_broker.status == 503
+        assert f"cannot connect to 127.0.0.1:{broker.port}" in without_broker.body
+        assert (await get(daemon, "/metrics")).status == 200
+        assert (await get(daemon, "/healthz")) == Answer(200, "text/plain; charset=utf-8", "ok\n")
+        with broker:
+            await until(lambda: daemon.work.intake.ingest.subscribed)
+            assert await get(daemon, "/readyz") == Answer(200, "text/plain; charset=utf-8", "ok\n")
+            watcher = Watcher(f"{daemon.url}/readyz")
+            draining = asyncio.create_task(watcher.run())
+            await until(lambda: watcher.answers)
+    await draining
+    assert any(answer.status == 503 and "shutting down" in answer.body for answer in watcher.answers)
+
+
+class Watcher:
+    """Asks again and again until nobody answers any more, over one connection.
+
+    A connection that is made while a server closes may be left without an answer, so it makes no second one.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.answers: list[Answer] = []
+
+    async def run(self) -> None:
+        once = aiohttp.TCPConnector(limit=1)
+        patience = aiohttp.ClientTimeout(total=5)
+        async with aiohttp.ClientSession(connector=once, timeout=patience) as client:
+            with contextlib.suppress(OSError, aiohttp.ClientError):
+                while True:
+                    async with client.get(self._url) as answer:
+                        text = await answer.text()
+                    self.answers.append(Answer(answer.status, answer.headers["Content-Type"], text))
+
+
+async def test_each_page_has_its_content_type_and_others_are_not_found(unused_port: int) -> None:
+    daemon = daemon_at(unused_port)
+    async with daemon.running():
+        await until(lambda: daemon.board.newest)
+        metrics = await get(daemon, "/metrics")
+        assert metrics.content_type.startswith("text/plain; version=")
+        assert "qoemon_build_info" in metrics.body
+        snapshot = await get(daemon, "/api/v1/snapshot")
+        assert snapshot.content_type.startswith("application/json")
+        index = await get(daemon, "/")
+        assert all(path in index.body for path in ("/metrics", "/api/v1/snapshot", "/healthz", "/readyz"))
+        assert (await get(daemon, "/nothing")).status == 404
+
+
+async def test_unwell_once_ticks_stop_coming(unused_port: int) -> None:
+    daemon = daemon_at(unused_port)
+    async with daemon.running():
+        await until(lambda: daemon.board.newest)
+        daemon.evaluator.stop()
+        await asyncio.sleep(0.3)  # It looks ten times a second.
+        vars(daemon.evaluator)["_looked_s"] -= 60  # As if the last tick had been a minute ago.
+        for path in ("/healthz", "/readyz"):
+            answer = await get(daemon, path)
+            assert answer.status == 503
+            assert "expected one every 1 s" in answer.body
+
+
+async def test_a_port_in_use_is_told_in_words_and_leaves_nothing_behind() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        daemon = daemon_at(1, {"port": port})
+        with pytest.raises(ListenError, match=rf"127\.0\.0\.1:{port}.*in use"):
+            async with daemon.running():
+                pytest.fail("it runs without its port")
+    assert {task.get_name() for task in asyncio.all_tasks()}.isdisjoint({"qoemon.inputs.mqtt", "qoemon.daemon"})
+
+
+async def test_an_ipv6_host_is_served_and_written_in_brackets(unused_port: int) -> None:
+    daemon = daemon_at(unused_port, {"host": "::1"})
+    async with daemon.running():
+        assert daemon.url == f"http://[::1]:{daemon.port}"
+        assert (await get(daemon, "/healthz")).status == 200

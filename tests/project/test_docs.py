@@ -1,0 +1,228 @@
+"""The documentation says what the program does."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import typer.main
+import yaml
+from pydantic import BaseModel
+
+from docs import generate, pictures
+from docs.figures import curves
+from qoemon import cli
+from qoemon.config import plan as wiring
+from qoemon.config.config import Config, load
+from qoemon.core.alerting.alerts import Alerts
+from qoemon.core.alerting.rule import QUIET, Reading, Rule, State, decide
+from qoemon.core.alerting.rule import Reason as AlertReason
+from qoemon.core.counting.monitor import Monitor
+from qoemon.core.plan.plan import Service
+from qoemon.core.qoe.mapping import MAPPINGS, VIDEO_STALL
+from qoemon.core.wire.codec import Codec
+from qoemon.core.wire.report import Reject, Report
+from qoemon.inputs.inbox import Message
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("page", generate.pages())
+def test_generated_pages_are_what_make_docs_writes(page):
+    assert (ROOT / "docs" / page).read_text() == generate.pages()[page]
+
+
+def _keys(section: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    """Every section that can occur in a file, with each of its keys."""
+    for name, field in section.model_fields.items():
+        yield section.__doc__ or "", field.alias or name
+        for inner in _sections_in(field.annotation):
+            yield from _keys(inner)
+
+
+def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _sections_in(part)
+
+
+@pytest.mark.parametrize(("about", "name"), sorted(set(_keys(Config))))
+def test_every_key_of_the_configuration_is_documented(about, name):
+    page = (ROOT / "docs/configuration.md").read_text()
+    chapters = [chapter for chapter in page.split("\n## ") if about in chapter or chapter.startswith("The file")]
+    assert any(f"| `{name}` |" in chapter for chapter in chapters)
+
+
+COOKBOOK = (ROOT / "docs/alerting-cookbook.md").read_text()
+RECIPES = re.findall(r"```yaml\n(.*?)```", COOKBOOK, re.DOTALL)
+
+
+def recipe(alert: str, tmp_path: Path) -> Config:
+    """The configuration of the cookbook that has this alert."""
+    file = tmp_path / "cookbook.yaml"
+    file.write_text(next(text for text in RECIPES if f"name: {alert}\n" in text))
+    return load(file, {})
+
+
+def rule_of(alert: str, tmp_path: Path) -> Rule:
+    return wiring.rules(recipe(alert, tmp_path))[0]
+
+
+def reading(shares_at_worst: float, users: int) -> Reading:
+    """What a rule on PoW sees of users of whom this share is at the worst MOS, and the others at the best."""
+    kernel = Service("video", VIDEO_STALL, 0.3, (0.1, 0.3)).kernel(mos=VIDEO_STALL.reach)
+    bad = round(shares_at_worst * 1000)
+    told = kernel.judge(np.array([[bad, 1000 - bad]]), np.array([users]))
+    return Reading(told.pow[0], told.pow_bounds[0, 0], tuple(told.band_pow[0]), users)
+
+
+@pytest.mark.parametrize("text", RECIPES)
+def test_every_recipe_is_a_configuration(text, tmp_path):
+    file = tmp_path / "cookbook.yaml"
+    file.write_text(text)
+    assert wiring.rules(load(file, {}))
+
+
+def test_a_few_unlucky_viewers_at_night_wake_nobody(tmp_path):
+    rule = rule_of("ManyPoorSmall", tmp_path)
+    assert decide(rule, QUIET, reading(0.125, users=8), 0).reason is AlertReason.TOO_FEW_SESSIONS
+    few = reading(0.315, users=40)
+    assert few.figure == pytest.approx(0.28, abs=0.002)
+    assert decide(rule, QUIET, few, 0).reason is AlertReason.BOUND_NOT_PAST_THRESHOLD
+    assert decide(rule, QUIET, reading(0.6, users=40), 0).state is State.PENDING
+
+
+def test_a_flapping_link_pages_once(tmp_path):
+    """A minute in three is bad: the recipe fires once, the same rule on one minute each time."""
+    rule = rule_of("Flapping", tmp_path)
+    minutes = [minute % 3 == 0 for minute in range(30)]
+    smooth = [sum(minutes[at - 5 : at]) / 5 for at in range(5, 30)]
+    assert _fires(rule, smooth) == 1
+    assert _fires(rule, [float(bad) for bad in minutes]) == 10
+
+
+def _fires(rule: Rule, bad_shares: list[float]) -> int:
+    """How often an alert begins to fire, a reading a minute."""
+    begun, decision = 0, QUIET
+    for minute, share in enumerate(bad_shares):
+        before, decision = decision, decide(rule, decision, reading(share, users=500), minute * 60)
+        begun += decision.state is State.FIRING and before.state is not State.FIRING
+    return begun
+
+
+def test_theta_is_asked_for_all_of_its_band(tmp_path):
+    rule = rule_of("ManyPoorWhateverTheta", tmp_path)
+    between = Reading(0.2, 0.18, (0.12, 0.2), 500)
+    assert decide(rule, QUIET, between, 0).reason is AlertReason.THETAS_DISAGREE
+    assert decide(rule, QUIET, reading(0.6, users=500), 0).state is State.PENDING
+
+
+@pytest.mark.parametrize("alert", ["CdnDegraded", "ManyHang"])
+def test_a_failing_cdn_pages_for_its_own_group_alone(alert, tmp_path):
+    """Through the whole core, with the simulated users of the figures."""
+    watch = Alerts(wiring.rules(recipe(alert, tmp_path)))
+    found = (alert for snapshot in curves.snapshots() for alert in watch.decide(snapshot))
+    fired = Counter(alert.group for alert in found if alert.firing)
+    assert fired.keys() == {("eu", "a")}
+    assert 6 <= fired["eu", "a"] <= 90
+
+
+def test_a_canary_is_judged_by_its_own_reports(tmp_path):
+    config = recipe("CanaryWorse", tmp_path)
+    plan = wiring.plan(config)
+    assert plan.labels == ("region", "cdn", "release")
+    reports = [
+        {"session": f"{release}{i}", "seq": 1, "stall_count": bad, "stall_s": 9 * bad, "play_s": 50}
+        | {"labels": {"release": release}}
+        for release, bad in (("canary", 1), ("stable", 0))
+        for i in range(200)
+    ]
+    begin_s = 1_700_000_040
+    message = Message("qoe/v1/video/eu/a", json.dumps(reports).encode(), begin_s + 5, 1, 1, 1)
+    monitor = Monitor(plan)
+    monitor.apply(Codec(plan).decode([message]).batch, begin_s + 5)
+    told = Alerts(wiring.rules(config)).decide(monitor.snapshot(begin_s + 300))
+    assert [(alert.group, alert.decision.reason) for alert in told] == [
+        (("eu", "a", "canary"), AlertReason.NOT_LONG_ENOUGH)
+    ]
+
+
+def test_readme_names_only_metrics_that_exist():
+    known = set(re.findall(r"`(qoemon_\w+)`", (ROOT / "docs/metrics.md").read_text()))
+    for page in (ROOT / "README.md", ROOT / "docs/operations.md"):
+        named = set(re.findall(r"\bqoemon_\w+", page.read_text()))
+        assert named <= known, f"{page.name} names {sorted(named - known)}"
+
+
+@pytest.mark.parametrize("field", Report.__struct_fields__)
+def test_every_wire_field_is_documented(field):
+    assert f"| `{field}` |" in (ROOT / "docs/wire-format.md").read_text()
+
+
+@pytest.mark.parametrize("reason", list(Reject))
+def test_every_reject_reason_is_documented(reason):
+    assert f"| `{reason}` |" in (ROOT / "docs/wire-format.md").read_text()
+
+
+def test_every_command_is_in_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    for name in typer.main.get_command(cli.app).commands:
+        assert f"qoemon {name}" in readme or f"make {name}" in readme, name
+
+
+def test_every_counter_of_trouble_is_explained():
+    """Counters that should stand still have a line that says what to do."""
+    quiet = {"qoemon_reports_total", "qoemon_messages_total", "qoemon_message_bytes_total"}
+    quiet |= {"qoemon_mqtt_connects_total", "qoemon_mqtt_disconnects_total", "qoemon_expected_ratings_total"}
+    quiet |= {"qoemon_notifications_total", "qoemon_alert_transitions_total", "qoemon_pow_regime_changes_total"}
+    counters = set(re.findall(r"`(qoemon_\w+_total)` \| counter", (ROOT / "docs/metrics.md").read_text()))
+    explained = set(re.findall(r"qoemon_\w+", (ROOT / "docs/operations.md").read_text()))
+    assert counters - quiet <= explained
+
+
+def test_readme_yaml_and_links_are_whole():
+    readme = (ROOT / "README.md").read_text()
+    for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL):
+        assert yaml.safe_load(block)
+    for page in ROOT.glob("**/*.md"):
+        if ".venv" in page.parts:
+            continue
+        for target in re.findall(r"\]\(((?!http)[^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def pictures_of(page: Path) -> set[Path]:
+    """The pictures that a page shows."""
+    named = re.findall(r"""["(]((?:docs/)?pictures/[^")]+)""", page.read_text())
+    return {(page.parent / name).resolve() for name in named}
+
+
+def test_the_readme_shows_the_pictures_that_make_pictures_takes():
+    taken = {pictures.FOLDER / name for name in pictures.PICTURES}
+    assert set(pictures.FOLDER.iterdir()) == taken
+    assert pictures_of(ROOT / "README.md") == taken
+    for page in (ROOT / "docs").glob("*.md"):
+        assert pictures_of(page) <= taken
+
+
+def test_a_picture_of_the_terminal_fetches_nothing():
+    svg = (pictures.FOLDER / pictures.TOP).read_text()
+    assert svg.rstrip().endswith("</svg>")
+    assert not re.findall(r"url\(\s*[\"']?https?:|href=|@font-face|@import", svg)
+
+
+@pytest.mark.parametrize("reason", list(AlertReason))
+def test_every_reason_of_an_alert_is_documented(reason):
+    assert f"`{reason}`" in (ROOT / "docs/alerting.md").read_text()
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_every_mapping_is_documented(mapping):
+    assert f"| `{mapping}` |" in (ROOT / "docs/mappings.md").read_text()

@@ -1,0 +1,240 @@
+"""The player of the documentation, run by node with a <video> element that does what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import paho.mqtt.client as mqtt
+import pytest
+
+from qoemon.config import plan as wiring
+from qoemon.config.config import Config
+from qoemon.core.counting.monitor import Monitor
+from qoemon.core.qoe.mapping import VIDEO_STALL
+from qoemon.core.wire.codec import Codec
+from qoemon.inputs.inbox import Message
+from tests.support.parts import ROOT, Mosquitto, program, unused_port
+from tests.support.parts import START_S as PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+PLAYER = ROOT / "docs/examples/player.js"
+TOPIC = "qoe/v1/video/eu/a"
+START_S = 1_700_000_040
+
+STAGE = """
+import { readFileSync } from "node:fs";
+const [player, topic, acts] = JSON.parse(readFileSync(0, "utf8"));
+let now = 0, every;
+const page = new EventTarget();
+const say = {
+  performance: { now: () => now },
+  setInterval: (does) => { every = does; },
+  addEventListener: page.addEventListener.bind(page),
+};
+for (const [name, value] of Object.entries(say))
+  Object.defineProperty(globalThis, name, { value, configurable: true });
+const { watch } = await import("data:text/javascript," + encodeURIComponent(player));
+const video = Object.assign(new EventTarget(), { currentTime: 0, seeking: false, paused: false, ended: false });
+const heard = [];
+const client = { connected: true, publish: (topic, payload) => heard.push({ now, topic, payload }) };
+const hook = watch(video, client, topic);
+for (const act of acts) {
+  now = act.at * 1000;
+  Object.assign(video, act.video);
+  Object.assign(client, act.client);
+  if (act.fire) video.dispatchEvent(new Event(act.fire));
+  if (act.page) page.dispatchEvent(new Event(act.page));
+  if (act.hook) hook();
+  if (act.timer) every();
+}
+console.log(JSON.stringify(heard));
+"""
+
+
+def act(at: float, fire: str | None = None, *, to: float | None = None, **more: Any) -> dict[str, Any]:
+    """What happens `at` seconds after the start; `to` is where the media is then."""
+    video = more.pop("video", {}) | ({} if to is None else {"currentTime": to})
+    return {"at": at, "fire": fire, "video": video, **more}
+
+
+def played(*acts: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the player publishes: topic, payload, and when, ms since the start."""
+    node = program("node", "Debian package nodejs")
+    story = json.dumps([PLAYER.read_text(), TOPIC, acts])
+    command = [node, "--input-type=module", "--eval", STAGE]
+    ran = subprocess.run(command, input=story, capture_output=True, text=True, timeout=30, check=False)
+    assert ran.returncode == 0, ran.stderr
+    heard: list[dict[str, Any]] = json.loads(ran.stdout)
+    return heard
+
+
+def reports(heard: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [json.loads(each["payload"]) for each in heard]
+
+
+def test_the_page_shows_the_file():
+    """So that it reads well both in the repository and on the site."""
+    assert f"```js\n{PLAYER.read_text()}```" in (ROOT / "docs/wire-format.md").read_text()
+
+
+BEGUN = (act(0, "waiting"), act(2, "playing"), act(4, "timeupdate", to=2))
+"""Two seconds of first buffering, and two of playing."""
+
+VIEWING = (
+    *BEGUN,
+    act(10, "timeupdate", to=8),
+    act(10, "waiting"),
+    act(12, timer=True),
+    act(14, "playing"),
+    act(24, "timeupdate", to=18),
+    # The viewer goes to 100 s, where nothing is loaded.
+    act(24, "seeking", to=100, video={"seeking": True}),
+    act(24, "waiting"),
+    act(30, "timeupdate", video={"seeking": False}),
+    act(30, "seeked"),
+    act(30, "waiting"),
+    act(31, "playing"),
+    act(41, "timeupdate", to=110),
+    act(41, "waiting"),
+    act(42, "playing"),
+    act(57, "timeupdate", to=125),
+    act(58, page="pagehide"),
+)
+"""Stalls of 4 s and 1 s; 8, 10, 10 and 15 s of media."""
+
+
+def messages(heard: Sequence[dict[str, Any]]) -> list[Message]:
+    return [
+        Message(each["topic"], each["payload"].encode(), START_S + each["now"] / 1000, 1, 1, 1) for each in heard
+    ]
+
+
+def test_the_daemon_judges_what_the_player_lived_through():
+    plan = wiring.plan(Config())
+    codec, monitor = Codec(plan), Monitor(plan)
+    for message in messages(played(*VIEWING)):
+        decoded = codec.decode([message])
+        assert not decoded.rejected, decoded.sample
+        monitor.apply(decoded.batch, message.arrival_s)
+    judged = monitor.snapshot(START_S + 60).services[0].distributions[60]
+    per_minute = 60 / 43
+    truth = VIDEO_STALL(np.array([2 * per_minute]), np.array([5 * per_minute]))
+    assert judged.observations == [1]
+    assert judged.mos == pytest.approx(truth, abs=0.0025)
+
+
+def test_counters_grow_and_a_running_stall_is_told():
+    said = reports(played(*VIEWING))
+    assert [each["seq"] for each in said] == list(range(len(said)))
+    for name in ("stall_count", "stall_s", "play_s"):
+        assert [each[name] for each in said] == sorted(each[name] for each in said)
+    assert [(each["stall_count"], each["stall_s"], each["stalled"]) for each in said[:3]] == [
+        (1, 0.001, True),
+        (1, 2, True),
+        (1, 4, False),
+    ]
+    last = said[-1]
+    assert (last["stall_count"], last["stall_s"], last["play_s"]) == (2, 5, 43)
+    assert last["end"] is True
+    assert last["stalled"] is False
+
+
+def test_first_buffering_and_seeking_are_no_stalls():
+    seek = (
+        act(4, "seeking", to=50, video={"seeking": True}),
+        act(4, "waiting"),
+        act(9, "seeked", video={"seeking": False}),
+        act(9, "waiting"),
+    )
+    last = reports(played(*BEGUN, *seek, act(12, "playing"), act(13, "timeupdate", to=51), act(14, timer=True)))[-1]
+    assert (last["stall_count"], last["stall_s"], last["play_s"]) == (0, 0, 3)
+
+
+def test_a_nudge_during_a_stall_is_part_of_it():
+    nudge = (
+        act(4, "waiting"),
+        act(5, "seeking", to=2.1, video={"seeking": True}),
+        act(5, "seeked", video={"seeking": False}),
+        act(7, "timeupdate", to=3.1),
+    )
+    last = reports(played(*BEGUN, *nudge))[-1]
+    assert (last["stall_count"], last["stall_s"], last["play_s"]) == (1, 3, 3)
+
+
+def test_who_pauses_does_not_wait():
+    paused = (act(4, "waiting"), act(6, "pause", video={"paused": True}), act(60, "waiting"), act(60, timer=True))
+    last = reports(played(*BEGUN, *paused))[-1]
+    assert (last["stall_count"], last["stall_s"], last["stalled"]) == (1, 2, False)
+
+
+def test_the_hook_of_a_player_counts_a_stall_once():
+    last = reports(played(*BEGUN, act(4, hook=True), act(5, "waiting"), act(6, "playing")))[-1]
+    assert (last["stall_count"], last["stall_s"]) == (1, 2)
+
+
+def test_what_a_lost_connection_swallowed_is_told_afterwards():
+    away = (act(4, client={"connected": False}), act(4, "waiting"), act(9, "playing"), act(10, timer=True))
+    said = reports(played(*BEGUN, *away, act(20, client={"connected": True}, timer=True)))
+    assert [(each["stall_count"], each["stall_s"]) for each in said] == [(1, 5)]
+
+
+@pytest.mark.mosquitto
+async def test_mosquitto_takes_it_by_websocket_as_documented(tmp_path: Path):
+    """With the listener and the access rules of the page; certificates are left to the tests of TLS."""
+    page = (ROOT / "docs/wire-format.md").read_text()
+    listener, access = re.findall(r"```(?:conf|acl)\n(.*?)```", page, re.DOTALL)
+    rules, port = tmp_path / "acl", unused_port()
+    rules.write_text(access)
+    rules.chmod(0o600)
+    lines = listener.replace("listener 8083", f"listener {port} 127.0.0.1").replace(
+        "/etc/mosquitto/acl", str(rules)
+    )
+    options = [line for line in lines.splitlines() if not line.startswith(("certfile", "keyfile"))]
+    payload = played(*VIEWING)[-1]["payload"]
+    with Mosquitto(tmp_path, options=options):
+        assert await asyncio.to_thread(_through_websocket, port, payload) == payload.encode()
+
+
+def _patiently(client: mqtt.Client, port: int) -> None:
+    """Connect; mosquitto opens its listeners one after the other, and the first is what the part waits for."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            client.connect("127.0.0.1", port)
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _through_websocket(port: int, payload: str) -> bytes:
+    """Subscribe as qoemon does, publish as a player does, both by WebSocket; what arrived."""
+    heard: list[bytes] = []
+    reader = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, transport="websockets")
+    reader.username_pw_set("qoemon")
+    reader.on_connect = lambda *_: reader.subscribe("qoe/v1/+/+/+", 1)
+    writer = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, transport="websockets")
+    reader.on_subscribe = lambda *_: writer.connect("127.0.0.1", port)
+    writer.on_connect = lambda *_: writer.publish(TOPIC, payload)
+    reader.on_message = lambda *told: heard.append(told[2].payload)
+    _patiently(reader, port)
+    for _ in range(500):
+        reader.loop(0.02)
+        if reader.is_connected():
+            writer.loop(0.02)
+        if heard:
+            break
+    for client in (writer, reader):
+        client.disconnect()
+        client.loop(0.1)
+    return heard[0] if heard else b""

@@ -1,0 +1,120 @@
+"""What the package never does, and what it depends on: checked over all of its source."""
+
+from __future__ import annotations
+
+import ast
+import runpy
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from packaging.requirements import Requirement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "qoemon").rglob("*.py"))
+UNSAFE_IMPORTS = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle", "xmlrpc"}
+UNSAFE_CALLS = {
+    *("eval", "exec", "compile", "__import__", "os.system", "os.popen", "subprocess.getoutput"),
+    *(
+        "yaml.load",
+        "yaml.load_all",
+        "yaml.full_load",
+        "yaml.unsafe_load",
+        "yaml.full_load_all",
+        "yaml.unsafe_load_all",
+    ),
+}
+
+
+def called(node: ast.Call) -> str:
+    """`os.system` of os.system(...); the last two names of longer ones."""
+    function = node.func
+    if isinstance(function, ast.Attribute):
+        return f"{function.value.id}.{function.attr}" if isinstance(function.value, ast.Name) else function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def unsafe(source: str) -> Iterator[str]:
+    """What a module does that this package never does."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from {alias.name.partition(".")[0] for alias in node.names} & UNSAFE_IMPORTS
+        elif isinstance(node, ast.ImportFrom):
+            yield from {(node.module or "").partition(".")[0]} & UNSAFE_IMPORTS
+        elif isinstance(node, ast.Call):
+            yield from _unsafe_call(node)
+
+
+def _unsafe_call(node: ast.Call) -> Iterator[str]:
+    name = called(node)
+    if name in UNSAFE_CALLS:
+        yield name
+    given = {word.arg: word.value for word in node.keywords}
+    for word, value in given.items():
+        if word in {"shell", "allow_pickle"} and not (isinstance(value, ast.Constant) and value.value is False):
+            yield f"{name}({word}=...)"
+        if word == "Loader" and ast.unparse(value) not in {"yaml.SafeLoader", "yaml.CSafeLoader"}:
+            yield f"{name}(Loader={ast.unparse(value)})"
+    if name in {"np.load", "numpy.load"} and "allow_pickle" not in given:
+        yield "np.load without allow_pickle=False"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_unpickled_evaluated_or_given_to_a_shell(path: Path) -> None:
+    """But between the parent and its own workers, over sockets that nobody else can open."""
+    allowed = {"pickle"} if path == ROOT / "qoemon/engine/workers/channel.py" else set()
+    assert set(unsafe(path.read_text(encoding="utf-8"))) <= allowed
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import yaml\nyaml.load(x, Loader=yaml.Loader)",
+        "yaml.parse(x, Loader=yaml.FullLoader)",
+        "np.load(x)",
+        "np.load(x, allow_pickle=True)",
+        "eval('1')",
+        "subprocess.run(x, shell=True)",
+    ],
+)
+def test_the_check_sees_what_it_is_for(source: str) -> None:
+    assert list(unsafe(source))
+
+
+def requirements() -> list[Requirement]:
+    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    told = project["build-system"]["requires"] + project["project"]["dependencies"]
+    told += [line for extra in project["project"]["optional-dependencies"].values() for line in extra]
+    return [one for one in map(Requirement, told) if one.name != "qoemon"]
+
+
+@pytest.mark.parametrize("requirement", requirements(), ids=lambda one: one.name)
+def test_every_dependency_has_a_lower_and_an_upper_bound(requirement: Requirement) -> None:
+    operators = {clause.operator for clause in requirement.specifier}
+    assert operators & {">=", "==", "~="}, f"{requirement}: from which version on?"
+    assert operators & {"<", "<=", "==", "~="}, f"{requirement}: up to which version?"
+
+
+FOUND = {"id": "X-1", "fix_versions": ["2.0"], "aliases": [], "description": ""}
+
+
+@pytest.mark.parametrize(
+    ("packages", "code", "words"),
+    [
+        ([{"name": "a", "version": "1.0", "vulns": [FOUND]}], 1, "audit: a 1.0: X-1, mended in 2.0"),
+        ([{"name": "a", "version": "1.0", "vulns": []}, {"name": "b", "skip_reason": "?"}], 0, "1 of 2 packages"),
+        ([{"name": "a", "skip_reason": "not found"}], 0, "NOT DONE"),
+    ],
+)
+def test_the_audit_fails_on_findings_and_says_when_it_could_not_look(
+    packages: list[dict[str, Any]], code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdict = runpy.run_path(str(ROOT / ".ci/audit.py"))["verdict"]
+    assert verdict(packages) == code
+    assert words in capsys.readouterr().out

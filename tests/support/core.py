@@ -1,0 +1,108 @@
+"""What the tests of the core share: a plan, and batches made of what the oracle hears."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from qoemon.core.counting.counts import Tally
+from qoemon.core.counting.monitor import Monitor
+from qoemon.core.plan.plan import Counters, Limits, Plan, Service, Timing
+from qoemon.core.plan.topic import TopicTemplate
+from qoemon.core.qoe.mapping import VIDEO_STALL, WEB_IQX
+from qoemon.core.wire.batch import Batch, batch_of
+from qoemon.core.wire.report import Report, Route
+from tests.support.oracle import Cell, Level, Said
+
+T0 = 1_700_000_040
+"""Seconds since the epoch, where a rating interval begins."""
+WINDOWS_S = (60, 300, 600)
+VIDEO = Service("video", VIDEO_STALL, 0.3, theta_band=(0.1,))
+WEB = Service("web", WEB_IQX, 0.25)
+DELTAS = replace(VIDEO, counters=Counters.DELTA)
+
+
+def plan(*services: Service, timing: dict[str, Any] | None = None, **limits: int) -> Plan:
+    """Video and web unless told otherwise, with one label, region."""
+    return Plan(
+        services=services or (VIDEO, WEB),
+        topics=(TopicTemplate("qoe/v1/{service}/{region}"),),
+        labels=("region",),
+        timing=Timing(**{"windows_s": WINDOWS_S, **(timing or {})}),
+        limits=replace(Limits(), **limits),
+    )
+
+
+def report(said: Said) -> Report:
+    """As it comes out of the decoder."""
+    told = {"seq": said.seq, "stall_count": said.stalls}
+    told |= {"stall_s": _seconds(said.stall_ms), "play_s": _seconds(said.play_ms)}
+    given = {name: value for name, value in told.items() if value is not None}
+    return Report(session=said.session, stalled=said.stalled, end=said.end, **given)
+
+
+def batch(said: Sequence[Said], service: str = "video") -> Batch:
+    """The reports as columns; all of them must be good."""
+    routes = [Route(service, each.group) for each in said]
+    distinct = list(dict.fromkeys(routes))
+    numbers = [distinct.index(route) for route in routes]
+    columns, bad = batch_of(
+        [report(each) for each in said], numbers, [each.at_ms / 1000 for each in said], distinct
+    )
+    assert not len(bad), said[bad[0]]
+    return columns
+
+
+def responses(
+    at_s: float, times_s: Iterable[float], *, session: str = "s", group: str = "eu", seq: int = 0
+) -> Batch:
+    """One report of a response-time service."""
+    told = Report(session=session, seq=seq, response_s=list(times_s))
+    return batch_of([told], [0], [at_s], [Route("web", (group,))])[0]
+
+
+def levels(tally: Tally, window_s: int) -> Counter[Level]:
+    """The counts of a window as the oracle writes them."""
+    counts = tally.windows[window_s]
+    return Counter({(tally.groups[g], int(level)): int(counts[g, level]) for g, level in np.argwhere(counts)})
+
+
+def cells(tally: Tally) -> Counter[Cell]:
+    """The conditions of the base window as the oracle writes them."""
+    counts = tally.qos.reshape(len(tally.groups), 21, 62)
+    return Counter({(tally.groups[g], int(n), int(t)): int(counts[g, n, t]) for g, n, t in np.argwhere(counts)})
+
+
+def base(monitor: Monitor, now_s: float) -> Counter[Cell]:
+    """The conditions of the first service's base window."""
+    return cells(monitor.tallies(now_s)[0])
+
+
+def same_tally(one: Tally, other: Tally) -> bool:
+    """Whether two tallies are equal bit for bit."""
+    arrays = [_arrays(tally) for tally in (one, other)]
+    return (one.service, one.groups) == (other.service, other.groups) and all(
+        a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+        for a, b in zip(*arrays, strict=True)
+    )
+
+
+def _arrays(tally: Tally) -> list[np.ndarray]:
+    return [
+        *tally.windows.values(),
+        *tally.users.values(),
+        tally.qos,
+        tally.active_sessions,
+        tally.open_stalls,
+        tally.oldest_stall_s,
+        tally.expected_ratings,
+        *tally.marginals,
+    ]
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000

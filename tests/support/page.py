@@ -1,0 +1,61 @@
+"""What the tests of the page share: crowds of viewers, and what the daemon would have published of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from qoemon.core.alerting.change_point import DetectorRules
+from qoemon.core.alerting.detector import Watch
+from qoemon.core.alerting.regime import RegimeRules
+from qoemon.core.alerting.rule import Rule, What
+from qoemon.core.counting.monitor import Monitor
+from qoemon.core.plan.plan import Counters
+from qoemon.outputs.history import History
+from qoemon.outputs.metrics.exporter import IDLE, Exporter, Published
+from tests.support.core import T0, VIDEO, WEB, batch, plan
+from tests.support.oracle import Said
+
+TICK_S = 10
+DELTAS = replace(VIDEO, counters=Counters.DELTA, theta_band=(0.1, 0.4))
+RULE = Rule(
+    name="ManyPoor",
+    service="video",
+    what=What.POW,
+    window_s=60,
+    enter=0.3,
+    leave=0.2,
+    groups={},
+    min_sessions=10,
+    annotations={"runbook": "look at {region}"},
+)
+
+
+class Scene:
+    """Regions whose viewers play well or badly for 10 s at a time; each tick is published."""
+
+    def __init__(self) -> None:
+        self._plan = plan(DELTAS, WEB)
+        self._monitor = Monitor(self._plan)
+        self._watch = Watch(self._plan, (RULE,), RegimeRules(dwell=1, detector=DetectorRules(learning=1)))
+        self._history, self._exporter = History(TICK_S), Exporter()
+        self.at_s = T0
+
+    def tick(self, **crowds: tuple[int, int]) -> Published:
+        """By region, how many sessions play well and how many badly in the 10 s before the tick."""
+        said = [
+            self._said(f"{region} {number}", region, bad=number >= good)
+            for region, (good, bad) in crowds.items()
+            for number in range(good + bad)
+        ]
+        self._monitor.apply(batch(said), self.at_s)
+        self.at_s += TICK_S
+        snapshot = self._monitor.snapshot(self.at_s)
+        watched = self._watch.see(snapshot)
+        return self._exporter.publish(snapshot, watched, IDLE, self._history.see(snapshot, watched))
+
+    def ticks(self, number: int, **crowds: tuple[int, int]) -> list[Published]:
+        return [self.tick(**crowds) for _ in range(number)]
+
+    def _said(self, session: str, region: str, *, bad: bool) -> Said:
+        stalled = {"stalls": 2, "stall_ms": 5_000, "stalled": True} if bad else {"stalls": 0, "stall_ms": 0}
+        return Said(session, self.at_s * 1000, (region,), play_ms=10_000 - 5_000 * bad, **stalled)

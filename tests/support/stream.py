@@ -1,0 +1,227 @@
+"""A stream of reports that is disturbed on its way, and what it comes to undisturbed.
+
+It is judged once without any daemon, by the same core, and every figure must be the same to the last digit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import aiomqtt
+import pytest
+
+from qoemon.config import plan as wiring
+from qoemon.config.config import Config
+from qoemon.core.pipeline import Pipeline
+from qoemon.core.wire.partition import shard_of
+from qoemon.outputs.snapshot_json import view
+from qoemon.state.frames import Kept
+from tests.support.parts import Daemon, Mosquitto, unused_port
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+ROUNDS = int(os.environ.get("QOEMON_CHAOS_ROUNDS", "3"))
+PAUSED_S = float(os.environ.get("QOEMON_CHAOS_PAUSE_S", "4"))
+REPORTS_A_SECOND = 5000
+BATCH = 25
+SESSIONS = 300
+INTERVAL_S = 1800
+"""A report that comes late must find its rating interval open."""
+
+
+def settings(port: int, directory: Path | None, **more: Any) -> dict[str, Any]:
+    state = {} if directory is None else {"state": {"dir": str(directory), "checkpoint": "2s"}}
+    return state | {
+        "mqtt": {
+            "host": "127.0.0.1",
+            "port": port,
+            "client_id": "killed",
+            "reconnect": {"min": "100ms", "max": "200ms"},
+            **more.pop("mqtt", {}),
+        },
+        "sessions": {
+            "tick": "2s",
+            "rating_interval": f"{INTERVAL_S}s",
+            "timeout": f"{INTERVAL_S}s",
+            "clock": "report",
+        },
+        "windows": [f"{INTERVAL_S}s"],
+        **more,
+    }
+
+
+class Stream:
+    """Viewers whose counters grow, and pages: published at QoS 1 until the broker has confirmed each message."""
+
+    def __init__(self, port: int, shards: int = 0) -> None:
+        self._shards = shards
+        """Where topics have a level for them."""
+        self._port, self._rng = port, random.Random(7)
+        self._counters = [[0, 0.0, 0.0, 0] for _ in range(SESSIONS)]
+        self.sent: list[Kept] = []
+        self.reports = 0
+        self.stopped = False
+
+    async def run(self) -> None:
+        """Publish at the rate until stopped, then the last word of every viewer."""
+        began_s = time.monotonic()
+        while not self.stopped:
+            await self._publish(*self._batch())
+            ahead_s = self.reports / REPORTS_A_SECOND - (time.monotonic() - began_s)
+            if ahead_s > 0:
+                await asyncio.sleep(ahead_s)
+        for first in range(0, SESSIONS, BATCH):
+            told = [self._viewer(number) for number in range(first, min(first + BATCH, SESSIONS))]
+            await self._publish("qoe/v1/video/eu/a", told)
+
+    def _batch(self) -> tuple[str, list[dict[str, Any]]]:
+        now_s = time.time()
+        if self._rng.random() < 0.3:
+            start = self.reports
+            pages = [
+                {"session": f"p{start + i}", "seq": 1, "ts": now_s, "response_s": self._rng.expovariate(1.0)}
+                for i in range(BATCH)
+            ]
+            return "qoe/v1/web/eu/a", pages
+        return "qoe/v1/video/eu/a", [self._viewer(self._rng.randrange(SESSIONS)) for _ in range(BATCH)]
+
+    def _viewer(self, number: int) -> dict[str, Any]:
+        counters = self._counters[number]
+        counters[0] += self._rng.random() < 0.1
+        counters[1] += round(self._rng.random() * 0.2, 3)
+        counters[2] += round(self._rng.random() * 2, 3)
+        counters[3] += 1
+        stalls, stall_s, play_s, seq = counters
+        return {
+            "session": f"v{number}",
+            "seq": seq,
+            "ts": time.time(),
+            "stall_count": stalls,
+            "stall_s": stall_s,
+            "play_s": play_s,
+        }
+
+    async def _publish(self, topic: str, told: list[dict[str, Any]]) -> None:
+        if not self._shards:
+            return await self._say(topic, told)
+        by_shard: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+        for report in told:
+            by_shard[shard_of(report["session"], self._shards)].append(report)
+        for shard, some in by_shard.items():
+            await self._say(f"{topic}/{shard}", some)
+        return None
+
+    async def _say(self, topic: str, told: list[dict[str, Any]]) -> None:
+        payload = json.dumps(told).encode()
+        self.reports += len(told)
+        self.sent.append(Kept(topic, payload, told[-1]["ts"]))
+        while True:
+            try:
+                await self._connection().publish(topic, payload, qos=1, timeout=5)
+            except (aiomqtt.MqttError, OSError):
+                await self._connect()
+            else:
+                return
+
+    def _connection(self) -> aiomqtt.Client:
+        client: aiomqtt.Client | None = getattr(self, "_client", None)
+        if client is None:
+            raise aiomqtt.MqttError("not connected yet")
+        return client
+
+    async def _connect(self) -> None:
+        with contextlib.suppress(aiomqtt.MqttError, OSError, AttributeError):
+            await self.close()
+        await asyncio.sleep(0.1)
+        client = aiomqtt.Client("127.0.0.1", self._port, identifier=f"stream-{unused_port()}")
+        with contextlib.suppress(aiomqtt.MqttError, OSError):
+            await client.__aenter__()
+            self._client: aiomqtt.Client | None = client
+
+    async def close(self) -> None:
+        client, self._client = getattr(self, "_client", None), None
+        if client is not None:
+            with contextlib.suppress(aiomqtt.MqttError):
+                await client.__aexit__(None, None, None)
+
+
+def undisturbed(stream: Stream, config: Config) -> dict[str, Any]:
+    """What the stream comes to, by service."""
+    pipeline: Pipeline = wiring.pipeline(config)
+    for _ in pipeline.run(stream.sent):
+        pass
+    ticked = pipeline.tick(int(time.time()) // 2 * 2 + 2)
+    return figures(view(*ticked))
+
+
+def figures(told: dict[str, Any]) -> dict[str, Any]:
+    return {
+        service["service"]: [(group["labels"], group["windows"]) for group in service["groups"]]
+        for service in told["services"]
+    }
+
+
+async def same_as_undisturbed(daemon: Daemon, stream: Stream, config: Config, lost: int) -> dict[str, Any]:
+    """Wait until the daemon says what is to be said; its snapshot.
+
+    lost  so many messages of page loads may be missing, whole ones; viewers' counters make up for theirs
+    """
+    expected = undisturbed(stream, config)
+    told: dict[str, Any] = {}
+    deadline_s = time.monotonic() + 60
+    while time.monotonic() < deadline_s:
+        told = await asyncio.to_thread(daemon.snapshot)
+        if told and (figures(told) == expected or (lost and all_but(lost, figures(told), expected))):
+            return told
+        await asyncio.sleep(0.2)
+    pytest.fail(f"after {stream.reports} reports:\n{figures(told) if told else None}\nexpected\n{expected}")
+
+
+def all_but(lost: int, told: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Whether no more than so many messages of page loads are missing, and nothing else."""
+    if told["video"] != expected["video"] or not told["web"]:
+        return False
+    (_, here), (_, there) = told["web"][0], expected["web"][0]
+    missing = there[f"{INTERVAL_S // 60}m"]["observations"] - here[f"{INTERVAL_S // 60}m"]["observations"]
+    return missing % BATCH == 0 and 0 <= missing <= lost * BATCH
+
+
+async def away_from_the_close() -> None:
+    """No rating interval may close while the test runs: what is late for it counts otherwise than undisturbed."""
+    left_s = INTERVAL_S - time.time() % INTERVAL_S
+    if left_s < 90 + 6 * ROUNDS + PAUSED_S:
+        await asyncio.sleep(left_s + 0.1)
+
+
+async def disturbed(
+    tmp_path: Path, disturb: Callable[[Mosquitto, Daemon], Awaitable[None]], lost: int = 0, **more: Any
+) -> dict[str, Any]:
+    """Let a daemon take in the stream while it is disturbed; what it says in the end, after the comparison."""
+    await away_from_the_close()
+    # Saved at every change: what mosquitto has confirmed is on its disk.
+    with Mosquitto(tmp_path, options=["autosave_interval 1", "autosave_on_changes true"]) as broker:
+        told = settings(broker.port, tmp_path / "state", **more)
+        with Daemon(tmp_path, told) as daemon:
+            await asyncio.to_thread(daemon.ready)
+            stream = Stream(broker.port, more.get("mqtt", {}).get("shards", 0))
+            streaming = asyncio.create_task(stream.run())
+            try:
+                await disturb(broker, daemon)
+            finally:
+                stream.stopped = True
+                await streaming
+                await stream.close()
+            await asyncio.to_thread(daemon.ready)
+            final = await same_as_undisturbed(daemon, stream, Config.model_validate(told), lost)
+            log = daemon.log.read_text()
+            assert "Traceback" not in log
+            return final | {"sent": stream.reports, "log": log}

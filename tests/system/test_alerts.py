@@ -1,0 +1,413 @@
+"""Alerts from what viewers report to those who are told: real brokers, Prometheuses and Alertmanagers.
+
+One story is played and watched; the tests look at what was seen. Sixty viewers in Europe are well served, then not,
+then well again. Eight in the US are badly served all the time, which is too few to say so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import aiomqtt
+import msgspec
+import pytest
+
+from tests.support.parts import Alertmanager, Daemon, Mosquitto, Prometheus, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = [pytest.mark.mosquitto, pytest.mark.prometheus, pytest.mark.alertmanager]
+
+EU, US = ("eu", "a"), ("us", "b")
+VIEWERS = {EU: 60, US: 8}
+ALERTS = {EU: "ManyPoorInEurope", US: "ManyPoorInTheUs"}
+ENTER, LEAVE = 0.3, 0.2
+TICK_S, BASE = 1, "5s"
+SLACK_S = 4.0
+"""How much later than it could something may be seen, on a busy machine."""
+
+URL = "https://qoe.example.org/monitoring"
+
+WORD = "hunter2"
+"""Signs what the webhook gets."""
+
+Group = tuple[str, str]
+
+
+def settings(broker: int, alertmanager: int, webhook: str) -> dict[str, Any]:
+    """Two rules that differ in nothing but the region."""
+    rule = {"service": "video", "what": "pow", "enter": ENTER, "leave": LEAVE, "min_sessions": 20}
+    return {
+        "mqtt": {"host": "127.0.0.1", "port": broker, "reconnect": {"min": "100ms", "max": "200ms"}},
+        "sessions": {"tick": "1s", "rating_interval": BASE, "timeout": "8s", "min_active": "1s"},
+        "windows": [BASE, "15s"],
+        "alerts": [rule | {"name": name, "groups": {"region": region}} for (region, _), name in ALERTS.items()],
+        "regimes": {"dwell": 2},
+        "http": {"url": f"{URL}/"},
+        "notify": {
+            "resend": "2s",
+            "expire": "60s",
+            "alertmanagers": [{"url": f"http://127.0.0.1:{alertmanager}"}],
+            "webhooks": [{"url": webhook, "secret": WORD}],
+        },
+    }
+
+
+class Viewers:
+    """Each tells every half second how it was served since the last time, as long as the context lasts.
+
+    bad  the groups that are badly served now
+    """
+
+    PAUSE_S = 0.5
+
+    def __init__(self, port: int, bad: set[Group]) -> None:
+        self.bad = bad
+        self._port, self._rng = port, random.Random(1)
+        self._sessions: dict[Group, list[dict[str, Any]]] = {
+            group: [
+                {"session": f"{group}-{number}", "seq": 0, "stall_count": 0, "stall_s": 0.0, "play_s": 0.0}
+                for number in range(count)
+            ]
+            for group, count in VIEWERS.items()
+        }
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._report()), name="viewers")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    async def _report(self) -> None:
+        async with aiomqtt.Client("127.0.0.1", self._port) as client:
+            while not self._over.is_set():
+                for group, sessions in self._sessions.items():
+                    for session in sessions:
+                        self._go_on(session, 0.8 if group in self.bad else 0.005)
+                    topic = "/".join(("qoe/v1/video", *group))
+                    await client.publish(topic, msgspec.json.encode(sessions), qos=1)
+                await asyncio.sleep(self.PAUSE_S)
+
+    def _go_on(self, session: dict[str, Any], stalling: float) -> None:
+        """What happens to a viewer in the next half second, half of which is stalled if any is."""
+        stalled = self._rng.random() < stalling
+        session["seq"] += 1
+        session["stall_count"] += stalled
+        session["stall_s"] += stalled * self.PAUSE_S / 2
+        session["play_s"] += self.PAUSE_S / 2 if stalled else self.PAUSE_S
+
+
+class Hook:
+    """A web server that accepts whatever is posted to it. posted: headers and body, in order."""
+
+    def __init__(self) -> None:
+        posted = self.posted = list[tuple[Mapping[str, str], bytes]]()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                posted.append((dict(self.headers), body))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """pytest shows what matters."""
+
+        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="hook")
+
+    @property
+    def told(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for _, body in self.posted]
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class Look(NamedTuple):
+    """What was to be seen at a time.
+
+    snapshot  the daemon's newest, {} if there was none
+    fires     what fires at the Alertmanager that is told by the daemon, and at the one told by Prometheus
+    """
+
+    at_s: float
+    snapshot: dict[str, Any]
+    fires: dict[str, list[dict[str, Any]]]
+
+    def alert(self, group: Group) -> dict[str, Any] | None:
+        """The alert of a group in the snapshot."""
+        of_group = [alert for alert in self.snapshot.get("alerts", []) if tuple(labels(alert)) == group]
+        assert len(of_group) <= 1
+        return of_group[0] if of_group else None
+
+    def pow_bounds(self, group: Group) -> tuple[float, float] | None:
+        """In the base window; None if nothing was judged in it."""
+        for service in self.snapshot.get("services", []):
+            for of_group in service["groups"]:
+                if tuple(labels(of_group)) == group and BASE in of_group["windows"]:
+                    lower, upper = of_group["windows"][BASE]["pow_bounds"]
+                    return lower, upper
+        return None
+
+    def firing(self, via: str, group: Group) -> list[dict[str, Any]]:
+        """The alerts of a group at one of the Alertmanagers."""
+        return [alert for alert in self.fires[via] if alert["labels"]["alertname"] == ALERTS[group]]
+
+    def is_firing(self, *via: str) -> bool:
+        """Whether Europe's alert is at each of them."""
+        return all(self.firing(name, EU) for name in via)
+
+
+def labels(told: Mapping[str, Any]) -> Iterator[str]:
+    return (told["labels"][name] for name in ("region", "cdn"))
+
+
+VIA = ("daemon", "prometheus")
+
+
+@dataclass
+class Stage:
+    """All parts, and all that was seen of them."""
+
+    daemon: Daemon
+    viewers: Viewers
+    hook: Hook
+    alertmanagers: dict[str, Alertmanager]
+    looks: list[Look] = field(default_factory=list)
+
+    def look(self) -> Look:
+        fires = {via: part.alerts() for via, part in self.alertmanagers.items()}
+        self.looks.append(Look(time.time(), self.daemon.snapshot(), fires))
+        return self.looks[-1]
+
+    def until(self, condition: Callable[[Look], object]) -> None:
+        """Keep looking until it holds."""
+
+        def look() -> object:
+            time.sleep(0.15)
+            return condition(self.look())
+
+        until(look, self._seen)
+
+    def go_on(self, for_s: float) -> None:
+        """Keep looking for a while."""
+        end_s = time.time() + for_s
+        self.until(lambda look: look.at_s > end_s)
+
+    def _seen(self) -> str:
+        last = self.looks[-1]
+        return f"{last.snapshot.get('alerts')}; {last.fires}; {self.hook.told}; {self.daemon.log.read_text()}"
+
+
+@contextmanager
+def staged(directory: Path, bad: set[Group]) -> Iterator[Stage]:
+    """The parts, and viewers of whom some groups are badly served from the beginning."""
+    with ExitStack() as parts:
+        enter = parts.enter_context
+        alertmanagers = {via: enter(Alertmanager(directory, name=f"alertmanager-{via}")) for via in VIA}
+        broker, hook = enter(Mosquitto(directory)), enter(Hook())
+        daemon = enter(Daemon(directory, settings(broker.port, alertmanagers["daemon"].port, hook.url)))
+        told = alertmanagers["prometheus"].port
+        enter(Prometheus(directory, {"qoemon": daemon.port}, rules=daemon.rules(), alertmanager=told))
+        yield Stage(daemon.ready(), enter(Viewers(broker.port, bad)), hook, alertmanagers)
+
+
+@dataclass
+class Story:
+    """What has been seen in the order of Look.at_s.
+
+    posted   what the webhook got
+    samples  of /metrics, at the end
+    """
+
+    looks: list[Look]
+    recovering_s: float
+    posted: list[tuple[Mapping[str, str], bytes]]
+    resolved: dict[str, float]
+    samples: dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+    def first(self, condition: Callable[[Look], object], after_s: float = 0.0) -> Look:
+        return next(look for look in self.looks if look.at_s > after_s and condition(look))
+
+    @property
+    def passed(self) -> tuple[int, int]:
+        """The last tick at which the bound is not past the threshold, and the first at which it is."""
+        before, at = next(pair for pair in pairwise(self.looks) if past(pair[1]))
+        return before.snapshot["time_s"], at.snapshot["time_s"]
+
+
+def past(look: Look) -> bool:
+    bounds = look.pow_bounds(EU)
+    return bounds is not None and bounds[0] >= ENTER
+
+
+def time_of(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    with staged(tmp_path_factory.mktemp("story"), bad={US}) as stage:
+        stage.until(lambda look: look.pow_bounds(EU) and look.pow_bounds(US))
+        stage.go_on(3)
+        stage.viewers.bad = {EU, US}
+        stage.until(lambda look: look.is_firing(*VIA))
+        stage.go_on(2)
+        stage.viewers.bad = {US}
+        recovering_s = time.time()
+        stage.until(lambda look: not any(look.is_firing(via) for via in VIA))
+        stage.go_on(3)  # Longer than it takes until what fires is told again.
+        stage.until(lambda _: regimes(stage.daemon.samples()))
+        resolved = {via: part.resolved() for via, part in stage.alertmanagers.items()}
+        yield Story(stage.looks, recovering_s, stage.hook.posted, resolved, stage.daemon.samples())
+
+
+def regimes(samples: Mapping[tuple[str, tuple[tuple[str, str], ...]], float]) -> list[float]:
+    """Europe's, if it is known."""
+    of = (("cdn", "a"), ("region", "eu"), ("service", "video"))
+    return [value for (name, labels), value in samples.items() if (name, labels) == ("qoemon_pow_regime", of)]
+
+
+def test_alert_is_at_alertmanager_within_two_ticks_of_the_bound_passing_the_threshold(story: Story) -> None:
+    last_quiet_s, passed_s = story.passed
+    seen = story.first(lambda look: look.is_firing("daemon"))
+    (alert,) = seen.firing("daemon", EU)
+    assert alert["generatorURL"] == URL
+    assert last_quiet_s < time_of(alert["startsAt"]) <= passed_s + 2 * TICK_S
+    assert seen.at_s <= passed_s + 2 * TICK_S + SLACK_S
+
+
+def test_generated_rules_say_the_same_within_two_ticks(story: Story) -> None:
+    last_quiet_s, passed_s = story.passed
+    seen = story.first(lambda look: look.is_firing("prometheus"))
+    (alert,) = seen.firing("prometheus", EU)
+    assert last_quiet_s < time_of(alert["startsAt"]) <= passed_s + 2 * TICK_S + SLACK_S
+    assert seen.at_s <= passed_s + 2 * TICK_S + SLACK_S
+    assert alert["labels"].items() >= {"region": "eu", "cdn": "a", "service": "video", "job": "qoemon"}.items()
+
+
+@pytest.mark.parametrize("via", VIA)
+def test_alert_is_resolved_after_recovery_and_fires_once_until_then(story: Story, via: str) -> None:
+    recovered = story.first(lambda look: not past(look) and is_back(look), story.recovering_s)
+    firing = [look for look in story.looks if look.is_firing(via)]
+    assert len({alert["startsAt"] for look in firing for alert in look.firing(via, EU)}) == 1
+    assert story.recovering_s < firing[-1].at_s <= recovered.at_s + 2 * TICK_S + SLACK_S
+    first, last = story.looks.index(firing[0]), story.looks.index(firing[-1])
+    assert len(firing) == last - first + 1, "it was away in between"
+    assert story.resolved[via] > 0
+
+
+def is_back(look: Look) -> bool:
+    alert = look.alert(EU)
+    return alert is not None and alert["value"] is not None and alert["value"] <= LEAVE
+
+
+def test_webhook_gets_one_firing_and_one_resolve_signed(story: Story) -> None:
+    firing, resolved = (json.loads(body) for _, body in story.posted)
+    assert [told["state"] for told in (firing, resolved)] == ["firing", "resolved"]
+    for told in (firing, resolved):
+        assert (told["alert"], told["service"], told["url"]) == (ALERTS[EU], "video", URL)
+        assert told["groups"] == {"region": "eu", "cdn": "a"}
+    assert (firing["reason"], resolved["reason"]) == ("past_threshold", "recovered")
+    assert firing["figures"]["lower"] >= ENTER
+    assert resolved["figures"]["value"] <= LEAVE
+    assert firing["starts_at"] == resolved["starts_at"]
+    assert firing["ends_at"] is None
+    assert time_of(resolved["ends_at"]) > story.recovering_s
+    for headers, body in story.posted:
+        signature = hmac.new(WORD.encode(), body, hashlib.sha256).hexdigest()
+        assert headers["X-Qoemon-Signature"] == f"sha256={signature}"
+        assert headers["X-Qoemon-Id"] == json.loads(body)["id"]
+
+
+def test_eight_sessions_do_not_page_however_bad_and_it_is_said_why(story: Story) -> None:
+    seen = [alert for look in story.looks if (alert := look.alert(US))]
+    would_page = [alert for alert in seen if alert["surest"] is not None and alert["surest"] >= ENTER]
+    assert len(would_page) > len(seen) / 2
+    assert {(alert["state"], alert["reason"], alert["users"]) for alert in would_page} == {
+        ("inactive", "too_few_sessions", 8)
+    }
+    assert {alert["state"] for alert in seen} == {"inactive"}
+    assert not any(look.firing(via, US) for look in story.looks for via in VIA)
+    assert {json.loads(body)["groups"]["region"] for _, body in story.posted} == {"eu"}
+
+
+def test_alert_states_are_exported(story: Story) -> None:
+    def state(group: Group) -> float:
+        region, cdn = group
+        of = {"service": "video", "region": region, "cdn": cdn, "alert": ALERTS[group], "severity": "warning"}
+        return story.samples["qoemon_alert_state", tuple(sorted(of.items()))]
+
+    assert (state(EU), state(US)) == (0, 0)
+    changes = {
+        (labels["state"], labels["reason"]): value
+        for name, pairs in story.samples
+        if name == "qoemon_alert_transitions_total" and (labels := dict(pairs))["alert"] == ALERTS[EU]
+        for value in [story.samples[name, pairs]]
+    }
+    assert changes["firing", "past_threshold"] == changes["inactive", "recovered"] == 1
+
+
+def test_regime_is_exported_once_it_is_known(story: Story) -> None:
+    assert regimes(story.samples)[0] in {0, 1, 2}
+
+
+@pytest.mark.parametrize(("group", "window"), [(EU, BASE), (US, BASE), (EU, "15s")])
+def test_bounds_are_exported_around_what_they_are_of(story: Story, group: Group, window: str) -> None:
+    of = {"service": "video", "region": group[0], "cdn": group[1], "window": window}
+    for name in ("qoemon_mos", "qoemon_gob_ratio", "qoemon_pow_ratio"):
+        lower, upper = (
+            story.samples[f"{name}_bound", tuple(sorted({**of, "bound": end}.items()))]
+            for end in ("lower", "upper")
+        )
+        assert lower <= story.samples[name, tuple(sorted(of.items()))] <= upper
+        assert lower < upper
+
+
+def test_restart_while_an_alert_fires_resolves_nothing(tmp_path: Path) -> None:
+    with staged(tmp_path, bad={EU, US}) as stage:
+        stage.until(lambda look: look.is_firing(*VIA) and len(stage.hook.posted) == 1)
+        stage.looks.clear()
+        stage.look()
+        assert stage.daemon.signal(signal.SIGTERM) == 0
+        stage.go_on(1)
+        stage.daemon.start()
+        back_s = time.time()
+        stage.until(lambda look: (alert := look.alert(EU)) and alert["state"] == "firing")
+        stage.go_on(4)  # Twice as long as it takes until what fires is told again.
+        for look, via in ((look, via) for look in stage.looks for via in VIA):
+            (alert,) = look.firing(via, EU)
+            assert time_of(alert["endsAt"]) > look.at_s
+            # An alert that ends and begins again begins later.
+            assert alert["startsAt"] == stage.looks[0].firing(via, EU)[0]["startsAt"]
+        assert time_of(stage.looks[-1].firing("daemon", EU)[0]["updatedAt"]) > back_s
+        assert stage.alertmanagers["daemon"].resolved() == 0
+        assert {told["state"] for told in stage.hook.told} == {"firing"}

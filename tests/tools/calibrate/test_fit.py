@@ -1,0 +1,336 @@
+"""The constants of a mapping are found again in studies, within their standard errors, or it is said why not."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from qoemon.config import config
+from qoemon.config import plan as wiring
+from qoemon.config.studies.study import Study, StudyError, read_study
+from qoemon.core.qoe.mapping import (
+    IQX,
+    LINEAR,
+    LOGISTIC,
+    MAPPINGS,
+    POWER,
+    VIDEO_STALL,
+    VOICE_G107,
+    WEB_G1030,
+    WEB_IQX,
+    QosMapping,
+)
+from qoemon.tools.calibrate.fit import Fit, fit, table, yaml_fragment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from qoemon.core.qoe.scale import Floats
+
+STALLS = tuple((n, n * each_s, 30) for n in range(5) for each_s in (1, 3) if n or each_s == 1)
+WAITS_S = tuple((x,) for x in (0.2, 0.5, 1, 2, 4, 8, 16))
+SCORES = tuple((audio, video) for audio in range(1, 6) for video in range(1, 6))
+
+
+def header(mapping: QosMapping) -> str:
+    return "stall_count,stall_s,play_s" if mapping.name == VIDEO_STALL.name else ",".join(mapping.inputs)
+
+
+def csv(head: str, rows: Sequence[Sequence[float]]) -> io.StringIO:
+    return io.StringIO("\n".join([head, *(",".join(map(repr, row)) for row in rows), ""]), newline="")
+
+
+def mos_of(mapping: QosMapping, rows: Sequence[Sequence[float]]) -> list[float]:
+    columns = np.array(rows, np.float64).T
+    if mapping.name == VIDEO_STALL.name:
+        columns = columns[:2] * 60 / columns[2]
+    return [float(each) for each in mapping.formula(*columns, **mapping.parameters)]
+
+
+def means(mapping: QosMapping, rows: Sequence[Sequence[float]]) -> Study:
+    """A study in which users say exactly what the mapping says, read for the same form with its own constants."""
+    told = [(*row, mos) for row, mos in zip(rows, mos_of(mapping, rows), strict=True)]
+    return read_study(csv(f"{header(mapping)},mos", told), MAPPINGS[mapping.name])
+
+
+def crowd(
+    mapping: QosMapping, rows: Sequence[Sequence[float]], raters: int, seed: int, base: QosMapping | None = None
+) -> Study:
+    """Binomial ratings around the mapping's MOS, which are on average the MOS."""
+    rng = np.random.default_rng(seed)
+    told = [
+        (*row, int(rating))
+        for row, mos in zip(rows, mos_of(mapping, rows), strict=True)
+        for rating in 1 + rng.binomial(4, (mos - 1) / 4, raters)
+    ]
+    return read_study(csv(f"{header(mapping)},rating", told), base or MAPPINGS[mapping.name])
+
+
+def spread_over(low: float, high: float, count: int = 9) -> tuple[tuple[float], ...]:
+    return tuple((float(x),) for x in np.linspace(low, high, count))
+
+
+def values(found: Fit) -> dict[str, float]:
+    return {each.name: each.value for each in found.constants}
+
+
+@pytest.mark.parametrize(
+    ("mapping", "truth", "rows"),
+    [
+        (VIDEO_STALL, {"scale": 3, "time": 6, "count": 3, "floor": 1.4}, STALLS),
+        (VIDEO_STALL, {"scale": 2, "time": 0.4, "count": 40, "floor": 2}, STALLS),
+        (WEB_IQX, {"scale": 3.5, "beta": 0.6, "floor": 1.2}, WAITS_S),
+        (WEB_G1030, {"best_s": 0.3, "worst_s": 25}, WAITS_S),
+        (IQX.with_inputs(["latency_ms"]), {"scale": 3.5, "beta": 0.004, "floor": 1.2}, spread_over(10, 900)),
+        (IQX.with_inputs(["loss"]), {"scale": 2.5, "beta": 60, "floor": 1.7}, spread_over(0, 0.1)),
+        (
+            LOGISTIC.with_inputs(["kbps"]),
+            {"scale": 3.5, "slope": 0.002, "middle": 2500, "floor": 1.2},
+            spread_over(100, 6000),
+        ),
+        (
+            LOGISTIC.with_inputs(["delay_ms"]),
+            {"scale": 3.5, "slope": -0.02, "middle": 250, "floor": 1.2},
+            spread_over(10, 600),
+        ),
+        (POWER.with_inputs(["mbps"]), {"scale": 1.5, "exponent": 0.3, "offset": 0.4}, spread_over(1, 40)),
+        (POWER.with_inputs(["delay_ms"]), {"scale": -0.05, "exponent": 0.7, "offset": 4.8}, spread_over(1, 400)),
+        (LINEAR.with_inputs(["audio", "video"]), {"intercept": -0.2, "audio": 0.35, "video": 0.64}, SCORES[1:-1]),
+    ],
+    ids=lambda value: value.name if isinstance(value, QosMapping) else "",
+)
+def test_constants_are_recovered_from_studies_without_noise(
+    mapping: QosMapping, truth: Mapping[str, float], rows: Sequence[Sequence[float]]
+) -> None:
+    """Far from the mapping's own constants, in any units, and with the signs that its form has."""
+    found = fit(means(mapping.with_parameters(truth), rows))
+    assert values(found) == pytest.approx(truth, rel=1e-6)
+    assert found.accuracy.rmse == pytest.approx(0, abs=1e-9)
+    assert found.foreign is not None
+    assert found.foreign.rmse == pytest.approx(0, abs=1e-6)
+    assert found.accuracy.near == found.foreign.near == 1
+
+
+@pytest.mark.parametrize(
+    ("mapping", "truth", "rows"),
+    [
+        (VIDEO_STALL, {"scale": 3, "time": 6, "count": 3, "floor": 1.4}, STALLS),
+        (WEB_IQX, {"scale": 3.5, "beta": 0.6, "floor": 1.2}, WAITS_S),
+        (LINEAR.with_inputs(["audio", "video"]), {"intercept": 0.3, "audio": 0.3, "video": 0.55}, SCORES),
+    ],
+    ids=lambda value: value.name if isinstance(value, QosMapping) else "",
+)
+def test_noisy_constants_are_as_far_off_as_their_standard_errors_say(
+    mapping: QosMapping, truth: Mapping[str, float], rows: Sequence[Sequence[float]]
+) -> None:
+    """Deviations in standard errors: Student's t with at least 4 degrees of freedom, so 99.5 % are within 5.6."""
+    off = []
+    for seed in range(8):
+        found = fit(crowd(mapping.with_parameters(truth), rows, 30, seed), folds=2)
+        off.append([(each.value - truth[each.name]) / each.error for each in found.constants])
+    assert np.abs(off).max() < 8
+    assert 0.4 < np.median(np.abs(off)) < 1.2, "about half of them within .7"
+
+
+def test_standard_errors_are_those_of_linear_regression() -> None:
+    """By the textbook: variance of the residuals times the inverse of X'X."""
+    rng = np.random.default_rng(4)
+    audio, video = rng.uniform(1, 5, (2, 12))
+    mos = np.clip(0.4 + 0.3 * audio + 0.5 * video + rng.normal(0, 0.2, 12), 1, 5)
+    rows = np.column_stack([audio, video, mos]).tolist()
+    found = fit(read_study(csv("audio,video,mos", rows), LINEAR))
+    design = np.column_stack([np.ones(12), audio, video])
+    best, squares, _, _ = np.linalg.lstsq(design, mos)
+    errors = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * squares[0] / 9)
+    assert [each.value for each in found.constants] == pytest.approx(best.tolist(), rel=1e-6)
+    assert [each.error for each in found.constants] == pytest.approx(errors.tolist(), rel=1e-5)
+
+
+def test_ratings_weigh_as_their_means_with_their_number() -> None:
+    rows = [(1, 4), (1, 5), (1, 3), (2, 3), (4, 2), (4, 3), (8, 1)]
+    by_rating = fit(read_study(csv("response_s,rating", rows), WEB_IQX))
+    by_mean = fit(read_study(csv("response_s,mos,n", [(1, 4, 3), (2, 3, 1), (4, 2.5, 2), (8, 1, 1)]), WEB_IQX))
+    assert values(by_rating) == pytest.approx(values(by_mean), rel=1e-6)
+
+
+def test_cross_validation_is_leaving_out_one_by_one_where_conditions_are_few() -> None:
+    """The brute-force twin: four straight lines through three points each."""
+    x, mos = np.array([1, 2, 3, 4.0]), np.array([1.2, 2.5, 2.6, 4.4])
+    found = fit(read_study(csv("x,mos", np.column_stack([x, mos]).tolist()), LINEAR))
+    left_out = [
+        np.polyval(np.polyfit(np.delete(x, at), np.delete(mos, at), 1), x[at]) - mos[at] for at in range(len(x))
+    ]
+    assert found.folds == 4
+    assert found.foreign is not None
+    assert found.foreign.rmse == pytest.approx(np.sqrt(np.mean(np.square(left_out))), rel=1e-6)
+    assert found.foreign.near == np.mean(np.abs(left_out) <= 0.5)
+    assert found.foreign.rmse > found.accuracy.rmse
+
+
+def test_a_mapping_that_only_remembers_does_worse_on_what_it_has_not_seen() -> None:
+    """Four constants, six conditions of pure noise: in sample it looks good, cross-validated it does not."""
+    rng = np.random.default_rng(8)
+    rows = [(x, mos) for (x,), mos in zip(spread_over(1, 6, 6), rng.uniform(1, 5, 6).tolist(), strict=True)]
+    found = fit(read_study(csv("x,mos", rows), LOGISTIC))
+    assert found.foreign is not None
+    assert found.foreign.rmse > 1.2 * found.accuracy.rmse
+
+
+def test_theta_comes_from_the_same_ratings() -> None:
+    study = crowd(WEB_IQX, WAITS_S, 60, 3)
+    found = fit(study)
+    assert found.spread is not None
+    assert found.theta == pytest.approx(0.25, abs=0.05), "binomial ratings have theta .25"
+    assert not found.warnings
+    told = fit(means(WEB_IQX, WAITS_S))
+    assert told.theta == WEB_IQX.theta
+    assert told.warnings == ("the study does not tell theta: 0.25 is what comes with web-iqx",)
+
+
+def test_constants_that_the_study_does_not_tell_are_named() -> None:
+    """All stalls last 2 s: what they take by their number and by their time cannot be told apart."""
+    rows = [(n, 2 * n, 30) for n in range(7)]
+    found = fit(means(VIDEO_STALL, rows))
+    assert found.accuracy.rmse == pytest.approx(0, abs=1e-6)
+    assert found.warnings[0].startswith("this study does not tell time, count: other values fit as well")
+    told = {each.name: np.isfinite(each.error) for each in found.constants}
+    assert told == {"scale": True, "time": False, "count": False, "floor": True}
+
+
+def test_some_constants_can_be_held() -> None:
+    rows = [(n, 2 * n, 30) for n in range(7)]
+    found = fit(means(VIDEO_STALL.with_parameters({"time": 6}), rows), ["time", "floor"])
+    assert values(found) == pytest.approx({"time": 6, "floor": 1.5}, rel=1e-6)
+    assert found.mapping.parameters["count"] == VIDEO_STALL.parameters["count"]
+
+
+def test_fewer_conditions_than_constants_are_warned_of() -> None:
+    found = fit(means(WEB_IQX, WAITS_S[:2]))
+    assert found.warnings[0].startswith("3 constants cannot be told from 2 conditions: measure more conditions")
+    assert all(np.isnan(each.error) for each in found.constants)
+    assert found.foreign is None
+    assert found.as_dict()["cross_validated"] is None
+
+
+def test_too_few_conditions_for_folds_are_warned_of() -> None:
+    found = fit(means(WEB_IQX, WAITS_S[:4]))
+    assert found.foreign is not None, "three conditions tell three constants"
+    assert fit(means(WEB_IQX, WAITS_S[:4]), folds=2).foreign is None
+
+
+def test_a_constant_at_its_bound_is_named() -> None:
+    """Users who like waiting: no rate of decay above 0 describes them."""
+    rows = [(x, 2 + 0.1 * x) for (x,) in WAITS_S]
+    found = fit(read_study(csv("response_s,mos", rows), WEB_IQX))
+    assert any(told.startswith("at 0, the least it can be: ") for told in found.warnings)
+    assert min(values(found).values()) == 0
+
+
+def test_the_fitted_mos_stays_on_the_scale() -> None:
+    rows = [(1, 1), (2, 1), (3, 3), (4, 5), (5, 5.0)]
+    found = fit(read_study(csv("x,mos", rows), LINEAR))
+    assert found.fitted.min() == 1
+    assert found.fitted.max() == 5
+
+
+@pytest.mark.parametrize(
+    ("mapping", "only", "told"),
+    [
+        (WEB_IQX, ["rate"], "web-iqx has no constant rate; it has scale, beta, floor"),
+        (MAPPINGS["table"], [], "table has no constants to fit"),
+    ],
+    ids=["unknown", "none"],
+)
+def test_what_cannot_be_fitted_is_refused(mapping: QosMapping, only: list[str], told: str) -> None:
+    study = read_study(csv("response_s,mos", [(1, 3), (2, 2)]), mapping)
+    with pytest.raises(StudyError, match=told):
+        fit(study, only)
+
+
+def test_voice_has_constants_that_only_other_codecs_tell() -> None:
+    rows = [(delay, loss) for delay in (0, 150, 300, 400) for loss in (0, 0.02, 0.05, 0.1)]
+    truth = VOICE_G107.with_parameters({"ie": 11.0, "bpl": 19.0})
+    found = fit(means(truth, rows), ["ie", "bpl"])
+    assert values(found) == pytest.approx({"ie": 11, "bpl": 19}, rel=1e-6)
+
+
+@pytest.mark.parametrize("mapping", [VIDEO_STALL, WEB_IQX, WEB_G1030], ids=lambda mapping: mapping.name)
+def test_the_fragment_is_a_configuration_that_judges_like_the_fit(mapping: QosMapping, tmp_path: Path) -> None:
+    rows = STALLS if mapping is VIDEO_STALL else WAITS_S
+    study, path = (
+        crowd(VIDEO_STALL if mapping is VIDEO_STALL else WEB_IQX, rows, 24, 1, mapping),
+        tmp_path / "q.yaml",
+    )
+    found = fit(study)
+    path.write_text(yaml_fragment(found, "mine"))
+    service = config.load(path).services["mine"]
+    assert (service.mapping, service.theta) == (mapping.name, pytest.approx(found.theta, abs=0.0005))
+    judged: Floats = mapping.with_parameters(service.parameters)(*study.axes)
+    assert judged == pytest.approx(found.fitted, abs=0.03), "rounding is small against the standard errors"
+
+
+def test_a_linear_mapping_runs_live_as_it_was_fitted(tmp_path: Path) -> None:
+    """Digits beyond a twentieth of the standard error are left out."""
+    found, path = (
+        fit(crowd(LINEAR.with_inputs(["audio", "video"]), SCORES, 24, 1)),
+        tmp_path / "qoemon.yaml",
+    )
+    path.write_text(yaml_fragment(found, "call"))
+    (live,) = (each for each in wiring.plan(config.load(path)).services if each.name == "call")
+    assert live.mapping.inputs == ("audio", "video")
+    assert live.mapping(*found.study.axes) == pytest.approx(found.fitted, abs=0.03)
+    for each in found.constants:
+        rounded = live.mapping.parameters[each.name]
+        assert rounded == pytest.approx(each.value, abs=each.error / 20)
+        assert len(str(rounded).replace("-", "").replace(".", "").lstrip("0")) <= 3
+
+
+def test_a_column_that_the_configuration_cannot_name_is_told() -> None:
+    rows = [(x, x) for x in (1, 2, 3, 4, 5)]
+    assert not any("no input" in told for told in fit(read_study(csv("audio,mos", rows), LINEAR)).warnings)
+    found = fit(read_study(csv("audio MOS,mos", rows), LINEAR))
+    assert "the configuration takes no input 'audio MOS': rename the column" in found.warnings[-1]
+
+
+def test_the_example_in_the_documentation_is_what_it_gives() -> None:
+    page = (Path(__file__).parents[3] / "docs/calibration.md").read_text()
+    _, study = re.findall(r"```csv\n(.*?)```", page, re.DOTALL)
+    (fragment,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    found = fit(read_study(io.StringIO(study, newline=""), WEB_IQX))
+    assert yaml_fragment(found, "web") == fragment
+    assert f"(here {found.accuracy.rmse:.3f})".replace("0.", ".") in page
+    assert found.foreign is not None
+    assert f"(here {found.foreign.rmse:.3f})".replace("0.", ".") in page
+
+
+def test_the_same_seed_gives_the_same() -> None:
+    study = crowd(WEB_IQX, WAITS_S, 24, 1)
+    assert fit(study, seed=5).as_dict() == fit(study, seed=5).as_dict()
+
+
+def test_json_keeps_its_keys() -> None:
+    """A contract: scripts read these."""
+    said = json.loads(json.dumps(fit(crowd(WEB_IQX, WAITS_S, 24, 1)).as_dict(), allow_nan=False))
+    assert list(said)[:5] == ["mapping", "inputs", "parameters", "rmse", "within_half"]
+    assert list(said)[5:] == ["cross_validated", "theta", "theta_interval", "conditions", "warnings"]
+    assert list(said["parameters"]["beta"]) == ["value", "standard_error", "before"]
+    assert list(said["cross_validated"]) == ["folds", "rmse", "within_half"]
+    assert list(said["conditions"][0]) == ["condition", "weight", "mos", "fitted"]
+
+
+def test_the_table_fits_80_columns_and_tells_it_in_words() -> None:
+    found, out = fit(crowd(VIDEO_STALL, STALLS, 24, 1)), io.StringIO()
+    Console(file=out, width=80).print(table(found))
+    assert max(map(len, out.getvalue().splitlines())) <= 80
+    words = " ".join(out.getvalue().split())
+    assert f"fitted to 9 conditions: off by {found.accuracy.rmse:.3f} (RMSE), 100 % within 0.5 of the" in words
+    assert "On conditions left out of the fit (5 folds): off by" in words
+    assert f"theta {found.theta:.3f} (" in words
+    assert "stall_count 4, stall_s 12, play_s 30" in words

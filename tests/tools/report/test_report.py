@@ -1,0 +1,518 @@
+"""The report says what was recorded: its figures add up, its charts are whole, nothing in it is from elsewhere."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from qoemon.config import plan as wiring
+from qoemon.config.config import Config, load
+from qoemon.core.alerting.regime import Regime
+from qoemon.core.alerting.rule import State
+from qoemon.core.pipeline import Ticked
+from qoemon.tools.recordings.recording import Header, Recorded, Recording, Writer
+from qoemon.tools.report import advice, compare, series
+from qoemon.tools.report.charts import service_charts
+from qoemon.tools.report.episodes import Spans
+from qoemon.tools.report.figure import Chart, drawn, framed, styled
+from qoemon.tools.report.period import Period
+from qoemon.tools.report.replay import Replayed, replay, ticks
+from qoemon.tools.report.timelines import alert_chart, regime_chart
+from qoemon.tools.simulate.simulate import SCENARIOS, Population
+from tests.test_cli import qoemon_cli
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+START_S = 1_700_000_040
+LENGTH_S = 1500
+GROUPS = [{"region": region, "cdn": cdn} for region in ("eu", "us") for cdn in ("a", "b")]
+
+NASTY = [
+    "<script>alert(1)",
+    '"><img src=x onerror=alert(1)>',
+    "_under",
+    "$x^2$",
+    "\u202egnp",
+    "日本語" * 40,
+    "[red]",
+]
+NASTY += ["a\x1b[31mb", "x" * 10_000, "\ud7ff\u0301" * 30, "#1b2027", " ", "&amp;", "{0}%s"]
+
+MINE = """\
+alerts: [{name: ManyPoorRatings, enter: 0.2, leave: 0.1, for: 30s, min_sessions: 10}]
+"""
+OTHER = """\
+services:
+  video: {mapping: video-stall, theta: 0.1}
+  web: {mapping: web-iqx, theta: 0.25}
+alerts: [{name: ManyPoorRatings, enter: 0.02, leave: 0.01, min_sessions: 10, confidence: false}]
+"""
+
+
+def written(path: Path, messages: list[Recorded], end_s: float) -> Recording:
+    with Writer(path, Header(started_s=START_S, source="broker:1883")) as writer:
+        writer.write(messages)
+        writer.silence(end_s)
+    return Recording(path)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """One region's CDN degrades, fails and recovers."""
+    population = Population(
+        GROUPS,
+        sessions=200,
+        scenario=SCENARIOS["demo"].lasting(LENGTH_S),
+        seed=1,
+        start_s=START_S,
+        report_every_s=10,
+    )
+    messages = [
+        Recorded(
+            f"qoe/v1/{told.service}/{told.labels['region']}/{told.labels['cdn']}",
+            msgspec.json.encode(told.report),
+            float(START_S + at),
+        )
+        for at in range(2, LENGTH_S, 2)
+        for told in population.step(START_S + at)
+    ]
+    return written(tmp_path_factory.mktemp("report") / "story.jsonl.gz", messages, START_S + LENGTH_S)
+
+
+@pytest.fixture(scope="module")
+def nasty(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """Labels that would like to be something else; those at the front of the list suffer most."""
+    messages = []
+    for tick in range(30):
+        for number, label in enumerate(NASTY):
+            stalls = 0 if number == len(NASTY) - 1 else tick * (len(NASTY) - number)
+            report = {"stall_count": stalls, "stall_s": float(stalls), "play_s": 10.0 * tick, "seq": tick}
+            messages += [
+                Recorded(
+                    "qoe/v1/video/any/b",
+                    msgspec.json.encode({"session": f"{number}-{user}", "labels": {"who": label}, **report}),
+                    START_S + 10.0 * tick + 1,
+                )
+                for user in range(3)
+            ]
+        messages.append(Recorded("qoe/v1/video/<i>/b", b"<script>alert(2)</script>\xff", START_S + 10.0 * tick + 2))
+    return written(tmp_path_factory.mktemp("nasty") / "<nasty>.jsonl.gz", messages, START_S + 400)
+
+
+def configured(**settings: Any) -> Config:
+    return Config.model_validate(settings)
+
+
+NASTY_CONFIG = configured(labels=["who"], limits={"label_length": 20_000})
+
+
+def judged(recording: Recording, config: Config | None = None) -> Replayed:
+    return replay(recording, config or Config(), lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "mine.yaml"
+    path.write_text(MINE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def told(recording: Recording, mine: Path) -> Replayed:
+    return judged(recording, load(mine))
+
+
+@pytest.fixture(scope="module")
+def every_tick(recording: Recording, mine: Path) -> list[Ticked]:
+    return list(ticks(recording, load(mine), lambda _: None))
+
+
+def of_service(ticked: Ticked, name: str) -> Any:
+    return next(each for each in ticked.snapshot.services if each.service.name == name)
+
+
+@pytest.mark.parametrize("name", ["video", "web"])
+def test_the_totals_are_what_the_daemon_would_have_counted(name, told, every_tick):
+    """qoemon_expected_ratings_total at the end of the recording, group by group."""
+    service, last = told.period.services[name], of_service(every_tick[-1], name)
+    assert service.groups == last.tally.groups
+    expected = service.kernel.expected_ratings(service.totals.levels)
+    assert np.allclose(expected, last.tally.expected_ratings, rtol=1e-12)
+    assert expected.sum() > 1000
+
+
+@pytest.mark.parametrize("name", ["video", "web"])
+def test_each_point_of_a_chart_is_what_the_snapshot_said(name, told, every_tick):
+    closes = [each for each in every_tick if each.snapshot.time_s % 60 == 0]
+    assert len(closes) == told.period.intervals == LENGTH_S // 60
+    for group in range(len(GROUPS)):
+        curve = told.period.services[name].series.curve([group])
+        assert curve.edges_s.tolist() == [START_S + 60 * i for i in range(LENGTH_S // 60 + 1)]
+        said = [of_service(each, name) for each in closes]
+        here = [each.distributions[60] for each in said]
+        rows = [group if group < len(each.mos) else None for each in here]
+        for figure in ("mos", "gob", "pow"):
+            truth = [
+                np.nan if row is None else getattr(each, figure)[row] for each, row in zip(here, rows, strict=True)
+            ]
+            assert np.allclose(curve.figures[figure], truth, equal_nan=True)
+            bounds = [getattr(each, f"{figure}_bounds")[row or 0] for each, row in zip(here, rows, strict=True)]
+            there = ~np.isnan(truth)
+            assert np.allclose(curve.bounds[figure][there], np.array(bounds)[there], atol=1e-9)
+
+
+def test_coarser_points_lose_nobody(told):
+    whole = told.period.services["video"].series
+    fine, coarse = whole.curve(), whole.curve(most_points=7)
+    assert len(coarse.users) <= 7 < len(fine.users)
+    for curve in (fine, coarse):
+        assert np.nansum(curve.ratings, axis=1) == pytest.approx(np.ones(len(curve.users)))
+    assert coarse.active.max() == fine.active.max()
+    assert coarse.users.max() == fine.users.max()
+
+
+def test_a_period_of_any_length_stays_bounded(recording, told, monkeypatch):
+    """Fed with as many intervals as one likes, a series keeps so many points, and all conditions."""
+    monkeypatch.setattr(series, "FEWEST_POINTS", 4)
+    monkeypatch.setattr(series, "MOST_POINTS", 8)
+    short = judged(recording).period.services["video"].series
+    assert short.length_s > 60
+    curve, fine = short.curve(), told.period.services["video"].series.curve()
+    assert len(curve.users) <= 9  # one more where it does not begin at a multiple
+    weights = [total.sums[:, 0].sum() for total in short._points.values()]
+    truth = [total.sums[:, 0].sum() for total in told.period.services["video"].series._points.values()]
+    assert sum(weights) == sum(truth)
+    assert np.nanmax(curve.figures["pow"]) <= np.nanmax(fine.figures["pow"])
+
+
+def test_a_gap_is_a_gap_however_long(tmp_path):
+    def watching(at_s: float) -> list[Recorded]:
+        return [
+            Recorded(
+                "qoe/v1/video/eu/a",
+                msgspec.json.encode({"session": f"s{at_s}", "seq": i, "play_s": 5.0 * i, "stall_s": 0}),
+                at_s + 5 * i,
+            )
+            for i in range(40)
+        ]
+
+    day = 86_400
+    found = judged(written(tmp_path / "r.gz", watching(START_S) + watching(START_S + day), START_S + day + 600.0))
+    curve = found.period.services["video"].series.curve()
+    assert np.isfinite(curve.figures["mos"]).sum() == 8
+    assert len(curve.users) < 200
+    assert (np.diff(curve.edges_s) > 0).all()
+
+
+def test_alerts_are_told_from_their_first_tick_to_their_last(told, every_tick):
+    firing = {
+        (alert.rule.name, alert.rule.service, alert.group, ticked.snapshot.time_s): alert.reading
+        for ticked in every_tick
+        for alert in ticked.watched.alerts
+        if alert.firing
+    }
+    assert told.period.alerts.fired
+    counted = 0
+    for fired in told.period.alerts.fired:
+        end_s = told.period.end_s + 1 if fired.to_s is None else fired.to_s
+        at = [
+            t
+            for *key, t in firing
+            if tuple(key) == (fired.rule, fired.service, fired.group) and fired.from_s <= t < end_s
+        ]
+        assert at == list(range(int(fired.from_s), int(end_s), 10))
+        readings = [firing[fired.rule, fired.service, fired.group, t] for t in at]
+        assert fired.worst == max(reading.figure for reading in readings if reading)
+        counted += len(at)
+        spans = told.period.alerts.spans.of((fired.rule, fired.service, fired.group), told.period.end_s)
+        assert (fired.from_s, fired.to_s or told.period.end_s) in [
+            (span.from_s, span.to_s) for span in spans if span.state == State.FIRING
+        ]
+    assert counted == len(firing)
+
+
+def test_regimes_are_told_as_they_were(told, every_tick):
+    service = told.period.services["video"]
+    seconds = {group: [0, 0, 0] for group in service.groups}
+    for ticked in every_tick[:-1]:
+        regimes = ticked.watched.regimes.get("video")
+        for number, known in enumerate([] if regimes is None else regimes.known.tolist()):
+            if known:
+                seconds[service.groups[number]][int(regimes.regime[number])] += 10
+    for group, truth in seconds.items():
+        found = service.regimes.spans.seconds(group, told.period.end_s)
+        assert [found[regime] for regime in Regime] == truth
+    assert any(truth[Regime.BAD] for truth in seconds.values())
+    entered = [turn for turn in service.regimes.turns if turn.entered is not None]
+    assert {turn.group for turn in entered} == {("eu", "a")}
+
+
+def test_spans_are_bounded_and_what_is_left_out_is_counted(monkeypatch):
+    monkeypatch.setattr("qoemon.tools.report.episodes.MOST_SPANS", 3)
+    spans: Spans[str] = Spans()
+    for at in range(10):
+        spans.set("key", at % 2, float(at))
+    assert [(span.state, span.from_s) for span in spans.of("key", 20.0)] == [(0, 0), (1, 1), (0, 2), (1, 9)]
+    assert spans.left_out == 6
+
+
+def test_the_same_configuration_differs_in_nothing(told):
+    tables = compare.tables(told.period, told.period, ("one", "other"))
+    assert {table.title for table in tables if "only under" in table.title or "differ" in table.title} == {
+        "Alerts only under one",
+        "Alerts only under other",
+        "video: regimes that differ",
+        "web: regimes that differ",
+    }
+    for table in tables:
+        if "only under" in table.title or "differ" in table.title:
+            assert not table.rows
+        if table.title.endswith("both configurations"):
+            assert {row[index] for row in table.rows for index in (4, 7, 10)} == {"+0.00", "+0.0"}
+
+
+def test_another_theta_and_threshold_say_something_else(told, recording, tmp_path):
+    (tmp_path / "other.yaml").write_text(OTHER)
+    other = judged(recording, load(tmp_path / "other.yaml"))
+    tables = {table.title: table for table in compare.tables(told.period, other.period, ("one", "two"))}
+    mine, theirs = told.period.services["video"].judged(), other.period.services["video"].judged()
+    for row, group in zip(
+        tables["video: both configurations"].rows, told.period.services["video"].worst_first(), strict=True
+    ):
+        assert row[8] == f"{mine.pow[group]:.1%}"
+        assert row[9] == f"{theirs.pow[group]:.1%}"
+        assert row[4] == "+0.00", "theta does not move the MOS"
+    assert len(tables["Alerts only under two"].rows) > len(tables["Alerts only under one"].rows)
+    assert any("theta 0.1" in cell for row in tables["Two configurations"].rows for cell in row)
+
+
+def every_chart(replayed: Replayed, other: Replayed) -> list[Chart]:
+    period = replayed.period
+    charts = [chart for each in period.services.values() if each.judged() for chart in service_charts(each)]
+    charts += [found for each in period.services.values() if (found := regime_chart(each, period))]
+    charts += compare.charts(period, other.period, ("one.yaml", "two.yaml"))
+    alerts = alert_chart(period)
+    return charts if alerts is None else [*charts, alerts]
+
+
+def texts(figure: Any) -> Iterator[Text]:
+    """What a reader sees: tick labels outside the axes' limits are not drawn."""
+    for text in figure.findobj(Text):
+        if text.get_visible() and text.get_text().strip():
+            yield text
+    yield from ()
+
+
+def seen_texts(figure: Any) -> list[Text]:
+    hidden = set()
+    for axes in figure.axes:
+        for axis, (low, high) in ((axes.xaxis, sorted(axes.get_xlim())), (axes.yaxis, sorted(axes.get_ylim()))):
+            places = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+            hidden |= {
+                label
+                for tick in places
+                for label in (tick.label1, tick.label2)
+                if not low <= tick.get_loc() <= high or not (label.get_visible() and axes.axison)
+            }
+            if not axes.axison:
+                hidden |= {axis.label, axis.offsetText, axes.title}
+    return [text for text in texts(figure) if text not in hidden]
+
+
+def faults_of(chart: Chart) -> list[str]:
+    """What is cut or overlaps, where an axis lacks a name or unit, or nothing is drawn."""
+    with styled(chart):
+        figure = framed(chart, "Source: story.jsonl.gz, 2023-11-14 22:14:00 to 2023-11-14 23:14:00 UTC; service x")
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        renderer = canvas.get_renderer()
+        boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in seen_texts(figure)]
+        faults = [
+            f"{text!r} is cut"
+            for text, box in boxes
+            if box.x0 < 0 or box.y0 < 0 or box.x1 > figure.bbox.x1 + 1 or box.y1 > figure.bbox.y1 + 1
+        ]
+        faults += [
+            f"{one!r} and {other!r} overlap"
+            for (one, a), (other, b) in combinations(boxes, 2)
+            if min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1
+        ]
+        shown = [text for text, _ in boxes]
+        faults += [
+            f"no {what}" for what in (chart.title, "Source: story.jsonl.gz") if not any(what in s for s in shown)
+        ]
+        panels = [axes for axes in figure.axes if axes.axison]
+        named = [axes.get_xlabel() for axes in panels if axes.get_xlabel()]
+        if not named or not all("(" in name for name in named):
+            faults.append(f"x axes are named {named}")
+        if not any(axes.get_ylabel() for axes in panels) and not figure.get_supylabel():
+            faults.append("no name of the y axis")
+        if not all(axes.has_data() or axes.images for axes in panels):
+            faults.append("an empty panel")
+        return faults
+
+
+def test_no_chart_is_empty_cut_or_overlapping(told, nasty, recording, tmp_path):
+    (tmp_path / "other.yaml").write_text(OTHER)
+    other = judged(recording, load(tmp_path / "other.yaml"))
+    bad = judged(nasty, NASTY_CONFIG)
+    charts = [*every_chart(told, other), *every_chart(bad, bad)]
+    assert len(charts) >= 25
+    assert {chart.name: found for chart in charts if (found := faults_of(chart))} == {}
+
+
+def test_the_check_of_charts_sees_faults(told):
+    chart = service_charts(told.period.services["video"])[3]
+
+    def spoilt(figure: Any) -> None:
+        chart.draw(figure)
+        figure.text(0.98, 0.5, "beyond the edge")
+        figure.axes[0].set_xlabel("rating")
+
+    faults = faults_of(replace(chart, draw=spoilt))
+    assert "'beyond the edge' is cut" in faults
+    assert "x axes are named ['rating']" in faults
+
+
+class Page(HTMLParser):
+    """What a browser would make of it, as far as it matters here."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def made(recording: Recording, tmp_path: Path, *options: str) -> tuple[Path, str]:
+    result = qoemon_cli("report", str(recording.path), "-o", str(tmp_path / "out"), *options)
+    assert result.exit_code == 0, result.stderr
+    return tmp_path / "out", (tmp_path / "out" / "report.html").read_text()
+
+
+KINDS = ("shares", "mos", "ratings", "distribution", "cdf", "conditions", "users", "compared")
+CHARTS = {f"{service}-{kind}" for service in ("video", "web") for kind in KINDS} | {"video-regimes", "alerts"}
+"""Too few sessions browse for a regime to be known."""
+
+
+def test_the_page_holds_every_chart_and_needs_nothing_else(recording, mine, tmp_path):
+    (tmp_path / "other.yaml").write_text(OTHER)
+    options = ("-c", str(mine), "--compare", str(tmp_path / "other.yaml"), "--title", "A <b>day</b>")
+    folder, text = made(recording, tmp_path, *options)
+    page = Page(text)
+    pictures = sorted(folder.glob("*.png"))
+    assert {picture.stem.removeprefix("report-") for picture in pictures} == CHARTS
+    assert page.tags.count("svg") == page.tags.count("figcaption") == len(CHARTS)
+    assert all(picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for picture in pictures)
+    ids = [value for _, name, value in page.attributes if name == "id"]
+    assert set(ids) >= CHARTS
+    for tag, name, value in page.attributes:
+        if name in {"href", "xlink:href", "src"}:
+            assert value.startswith(("#", "data:")), (tag, name, value)
+        assert not name.startswith("on")
+    assert not re.search(r"url\((?!#|'#|\"#)|@import", text)
+    assert not {"script", "link rel=stylesheet", "img", "iframe", "object"} & set(page.tags)
+    words = "".join(page.words)
+    for expected in (
+        "A <b>day</b>",
+        "Service video",
+        "Service web",
+        "Alerts that fired",
+        "ManyPoorRatings",
+        "Doctor",
+    ):
+        assert expected in words
+    assert "b" not in page.tags or "A <b>" not in text
+
+
+def test_labels_from_the_wire_stay_text(nasty, tmp_path):
+    config = tmp_path / "qoemon.yaml"
+    config.write_text("labels: [who]\nlimits: {label_length: 20000}\n")
+    _, text = made(nasty, tmp_path, "-c", str(config))
+    page = Page(text)
+    assert not {"script", "img", "i"} & set(page.tags)
+    assert not [each for each in page.attributes if each[1].startswith("on")]
+    words = "".join(page.words)
+    for label in ("<script>alert(1)", '"><img src=x onerror=alert(1)>', "$x^2$", "_under", "[red]", "日本語日本語"):
+        assert label in words
+    assert not set(text) & {"\u202e", "\x1b"}
+    assert "x" * 1000 not in text
+
+
+def test_figures_of_the_page_are_those_of_the_replay(recording, told, tmp_path):
+    _, text = made(recording, tmp_path)
+    words = "".join(Page(text).words)
+    for service in told.period.services.values():
+        together = service.judged_together()
+        for shown in (f"{together.mos[0]:.2f}", f"{together.gob[0]:.1%}", f"{together.observations[0]:,}"):
+            assert shown in words
+    assert f"{recording.read:,} messages" in words
+
+
+def test_the_same_recording_makes_the_same_report(told):
+    chart = service_charts(told.period.services["video"])[0]
+    assert drawn(chart, "s") == drawn(chart, "s")
+
+
+def test_an_empty_recording_makes_a_report_that_says_so(tmp_path):
+    _, text = made(written(tmp_path / "r.gz", [], START_S), tmp_path)
+    assert "No rating interval closed" in text
+    assert not list((tmp_path / "out").glob("*.png"))
+
+
+def test_a_recording_that_breaks_off_is_told_in_the_report_too(recording, tmp_path):
+    cut = tmp_path / "cut.gz"
+    cut.write_bytes(recording.path.read_bytes()[:100_000])
+    result = qoemon_cli("report", str(cut), "-o", str(tmp_path / "r.html"))
+    assert result.exit_code == 0
+    assert "the file breaks off here" in result.stderr
+    assert "the file breaks off in line" in (tmp_path / "r.html").read_text()
+
+
+def test_without_matplotlib_the_error_says_what_to_do(recording, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = qoemon_cli("report", str(recording.path), "-o", str(tmp_path / "out"))
+    assert result.exit_code == 2
+    assert "pip install 'qoemon[plot]'" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_where_nothing_can_be_written_it_says_so(recording, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    result = qoemon_cli("report", str(recording.path), "-o", str(tmp_path / "file" / "out"))
+    assert result.exit_code == 2
+    assert "cannot be written" in result.stderr
+
+
+def test_every_finding_has_a_meaning_and_trouble_has_advice(nasty, told):
+    for replayed in (told, judged(nasty, NASTY_CONFIG)):
+        timing = replayed.period.plan.timing
+        found = advice.findings(replayed.doctor, timing)
+        assert all(one.meaning and (one.advice != "-" or not one.trouble) for one in found)
+    assert [one.what for one in found if one.service == "any"] == ["rejected, unparseable"]
+
+
+def test_a_period_knows_where_it_begins(told):
+    assert (told.period.begin_s, told.period.end_s) == (START_S, START_S + LENGTH_S)
+    assert Period(wiring.plan(Config())).begin_s is None

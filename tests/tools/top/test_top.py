@@ -1,0 +1,439 @@
+"""`qoemon top`: what it shows of a daemon that answers, one that does not, and one that means harm."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import re
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+from rich.cells import cell_len
+from rich.console import Console
+
+from qoemon.config.config import Config
+from qoemon.daemon.daemon import Daemon
+from qoemon.outputs.routes import serve
+from qoemon.tools.simulate.load import Target, publish
+from qoemon.tools.simulate.simulate import SCENARIOS, Population
+from qoemon.tools.table import plain, sparkline
+from qoemon.tools.top.fetch import AnswerError
+from qoemon.tools.top.query import Query, QueryError, wanted
+from qoemon.tools.top.top import top
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tests.support.parts import Nats
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07[red]x[/red]\r\n\u202egnp\u2066"
+
+
+def group(pow_: float | None, *, sessions: int = 40, regime: str | None = "good", **labels: str) -> dict[str, Any]:
+    judged = None if pow_ is None else figures(pow_)
+    return {
+        "labels": labels,
+        "active_sessions": sessions,
+        "open_stalls": 3,
+        "windows": {"1m": judged, "5m": figures(0.5)} if judged else {},
+        "regime": {"regime": regime},
+    }
+
+
+def figures(pow_: float) -> dict[str, Any]:
+    return {
+        "mos": 5 - 4 * pow_,
+        "gob": 1 - pow_,
+        "pow": pow_,
+        "pow_bounds": [max(pow_ - 0.03, 0), min(pow_ + 0.04, 1)],
+        "ratings": {"1": pow_ / 2, "2": pow_ / 2, "3": 0, "4": 0, "5": 1 - pow_},
+    }
+
+
+def snapshot(
+    *groups: dict[str, Any], time_s: float | None = None, alerts: list[Any] | None = None
+) -> dict[str, Any]:
+    return {
+        "time_s": time.time() if time_s is None else time_s,
+        "labels": list(groups[0]["labels"]) if groups else [],
+        "services": [{"service": "video", "groups": list(groups)}],
+        "alerts": alerts or [],
+    }
+
+
+def alert(state: str, reason: str, **labels: str) -> dict[str, Any]:
+    return {
+        "alert": "video-poor",
+        "service": "video",
+        "labels": labels,
+        "state": state,
+        "reason": reason,
+        "since_s": time.time() - 60,
+        "enter": 0.2,
+        "value": 0.231,
+    }
+
+
+class Server:
+    """Answers with whatever it is told at the moment, over a real socket; comes back where it was."""
+
+    def __init__(self, told: object) -> None:
+        self.told, self.status, self.port = told, 200, 0
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        app = web.Application()
+        app.add_routes([web.get("/api/v1/snapshot", self._answer)])
+        self._runner, self.port = await serve(app, "127.0.0.1", self.port)
+
+    async def stop(self) -> None:
+        if self._runner:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _answer(self, _: web.Request) -> web.Response:
+        text = self.told if isinstance(self.told, str) else json.dumps(self.told)
+        return web.Response(text=text, status=self.status)
+
+
+@contextlib.asynccontextmanager
+async def serving(told: object) -> AsyncIterator[Server]:
+    server = Server(told)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+def console(width: int = 80, *, terminal: bool = False) -> Console:
+    return Console(
+        file=io.StringIO(),
+        width=width,
+        height=24,
+        force_terminal=terminal,
+        color_system="truecolor" if terminal else None,
+        _environ={"TERM": "xterm"},
+    )
+
+
+def written(screen: Console) -> str:
+    assert isinstance(screen.file, io.StringIO)
+    return screen.file.getvalue()
+
+
+async def once(told: object, query: Query | None = None, *, width: int = 80) -> list[str]:
+    """The lines of a table of a snapshot."""
+    screen = console(width)
+    async with serving(told) as server:
+        await top(screen, server.url, query or Query(), once=True)
+    return written(screen).splitlines()
+
+
+def names(lines: list[str]) -> list[str]:
+    """The region of each row."""
+    return [line.split()[1] for line in lines if line.startswith("video")]
+
+
+@contextlib.asynccontextmanager
+async def live(url: str, query: Query | None = None) -> AsyncIterator[Console]:
+    """The live table on a terminal of 80 by 24."""
+    screen = console(terminal=True)
+    task = asyncio.create_task(top(screen, url, query or Query()))
+    try:
+        yield screen
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def frame(screen: Console) -> list[str]:
+    """What stands on the terminal: what was drawn since the cursor went home last."""
+    newest = written(screen).rsplit("\x1b[H", 1)[-1]
+    return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", newest).splitlines()]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_a_row_tells_the_group_its_figures_and_how_sure_they_are() -> None:
+    lines = await once(snapshot(group(0.123, sessions=1234, regime="degraded", region="eu", cdn="a")))
+    heading, row = lines[-2:]
+    assert heading.split()[:9] == ["service", "region", "cdn", "sess", "stall", "MOS", "GoB", "PoW", "regime"]
+    assert row.split()[:10] == ["video", "eu", "a", "1,234", "3", "4.51", "88%", "12.3%", "9-16", "DEGRADED"]
+    assert "last 1m" in lines[0]
+
+
+async def test_eighty_columns_hold_three_labels_and_long_values() -> None:
+    long = [
+        group(0.1 * n, region=f"europe-west-{n}" * 4, cdn="漢字" * 30, device="television" * 20) for n in range(9)
+    ]
+    lines = await once(snapshot(*long, alerts=[alert("firing", "past_threshold", region="x" * 500)]))
+    assert max(cell_len(line) for line in lines) <= 80
+    assert [line[:5] for line in lines].count("video") == 9
+    assert all(re.search(r"\d\.\d\d .*\d% .*\d+-\d+ .*good", line) for line in lines if line.startswith("video"))
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 200])
+async def test_no_line_is_wider_than_the_terminal_and_poor_is_the_last_to_go(width: int) -> None:
+    lines = await once(snapshot(group(0.12, region="eu", cdn="a", device="tv")), width=width)
+    assert max(cell_len(line) for line in lines) <= width
+    assert "12.0%" in lines[-1]
+    assert ("ratings" in lines[-2]) == (width >= 100)
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        ("pow", ["b", "c", "a", "d"]),
+        ("mos", ["b", "c", "a", "d"]),
+        ("gob", ["b", "c", "a", "d"]),
+        ("sessions", ["d", "a", "c", "b"]),
+        ("name", ["a", "b", "c", "d"]),
+    ],
+)
+async def test_worst_comes_first_and_what_cannot_be_judged_last(sort: Any, order: list[str]) -> None:
+    groups = [
+        group(None, region="d", sessions=90),
+        group(0.1, region="a", sessions=80),
+        group(0.3, region="b", sessions=10),
+        group(0.2, region="c", sessions=20),
+    ]
+    assert names(await once(snapshot(*groups), Query(sort=sort))) == order
+
+
+async def test_filters_leave_what_was_asked_for_alerts_too() -> None:
+    told = snapshot(
+        *(group(0.1, region=region, cdn=cdn) for region in ("eu", "us", "ap") for cdn in "ab"),
+        alerts=[alert("pending", "not_long_enough", region=region, cdn="b") for region in ("eu", "ap")],
+    )
+    lines = await once(told, Query(labels=wanted(["region=eu", "region=us", "cdn=b"])))
+    assert names(lines) == ["eu", "us"]
+    assert [line for line in lines if "not long enough" in line] == [lines[-1]]
+    assert "video/eu/b" in lines[-1]
+    assert re.search(r"0\.231 \(enters at 0\.2\), for (59s|1m)", lines[-1])
+
+
+async def test_another_window_is_shown_when_asked_for() -> None:
+    lines = await once(snapshot(group(0.1, region="eu")), Query(window_s=300))
+    assert "50.0%" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        (Query(service="radio"), "no service 'radio' in the snapshot; it has video"),
+        (Query(labels={"planet": frozenset({"x"})}), "no label 'planet' in the snapshot; it has region"),
+        (Query(window_s=7), "no window '7s' in the snapshot; it has 1m, 5m"),
+    ],
+)
+async def test_asking_for_what_is_not_there_says_what_is(query: Query, words: str) -> None:
+    with pytest.raises(QueryError, match=re.escape(words)):
+        await once(snapshot(group(0.1, region="eu")), query)
+
+
+@pytest.mark.parametrize("text", ["region", "=eu", ""])
+def test_a_filter_without_label_or_value_is_refused(text: str) -> None:
+    with pytest.raises(QueryError, match="such as region=eu"):
+        wanted([text])
+
+
+@pytest.mark.parametrize("url", ["nowhere", "ftp://host", "http://", "http://host:port"])
+async def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(QueryError, match="expected one such as http://127"):
+        await top(console(), url, Query(), once=True)
+
+
+async def test_labels_from_clients_stay_text() -> None:
+    told = snapshot(group(0.1, region=HOSTILE), alerts=[alert("firing", HOSTILE, region=HOSTILE)])
+    told["services"][0]["service"] = "video" + HOSTILE
+    lines = await once(told, width=200)
+    text = "\n".join(lines)
+    assert "[red]x[/red]" in text
+    assert not re.search(r"[^\n\x20-\x7e\xa0-\u200a\u2030-\u205f\u2070-\uffff]", text)
+    assert len(lines) == 4
+
+
+async def test_labels_from_clients_stay_text_on_a_terminal() -> None:
+    async with serving(snapshot(group(0.1, region=HOSTILE))) as server, live(server.url) as screen:
+        await until(lambda: "video" in written(screen))
+    assert "\x1b[2J" not in written(screen)
+    assert "owned\x07" not in written(screen)
+    assert "\u202e" not in written(screen)
+
+
+def test_plain_takes_whole_scripts_but_no_towers_of_marks() -> None:
+    assert plain("Zürich 漢字 नमस्ते") == "Zürich 漢字 नमस्ते"
+    assert len(plain("e" + "\u0316" * 50)) == 3
+    assert plain("x" * 1000) == "x" * 64 + "…"
+
+
+def test_sparkline_spans_zero_to_top_and_leaves_gaps() -> None:
+    assert sparkline([0.0, None, 0.1, 0.2, 5.0], 0.2) == "▁ ▅██"
+
+
+async def test_json_has_the_groups_whole_filtered_and_sorted() -> None:
+    told = snapshot(group(0.1, region="eu"), group(0.3, region=HOSTILE), group(0.2, region="us"))
+    screen = console()
+    async with serving(told) as server:
+        await top(screen, server.url, Query(), as_json=True)
+    printed = json.loads(written(screen))
+    groups = told["services"][0]["groups"]
+    assert (printed["time_s"], printed["window"]) == (told["time_s"], "1m")
+    assert printed["groups"] == [{"service": "video", **groups[n]} for n in (1, 2, 0)]
+    assert written(screen).isascii()
+    assert "\x1b" not in written(screen)
+
+
+@pytest.mark.parametrize("how", ["once", "as_json"])
+async def test_a_daemon_that_is_not_there_is_told_in_words(how: Any, unused_port: int) -> None:
+    url = f"http://127.0.0.1:{unused_port}"
+    words = f"no snapshot from {url}/api/v1/snapshot: connection refused; expected a running qoemon there"
+    with pytest.raises(AnswerError, match=f"^{re.escape(words)}$"):
+        await top(console(), url, Query(), **{how: True})
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ("<html>", "is no snapshot of qoemon: JSON is malformed"),
+        ({"time_s": 1}, "is no snapshot of qoemon: Object missing required field `labels`"),
+        (snapshot(group(0.1), time_s=1e300), "is no snapshot of qoemon: Expected `float` <= "),
+        (snapshot(group(0.1) | {"windows": {"often": figures(0.1)}}), "'often' is no duration"),
+    ],
+)
+async def test_what_is_no_snapshot_is_told_in_words(told: object, words: str) -> None:
+    with pytest.raises(AnswerError, match=re.escape(words)):
+        await once(told)
+
+
+async def test_a_daemon_that_has_not_ticked_is_quoted() -> None:
+    async with serving("no tick has passed yet\n") as server:
+        server.status = 503
+        with pytest.raises(AnswerError, match=": status 503, no tick has passed yet; "):
+            await top(console(), server.url, Query(), once=True)
+
+
+async def test_rows_that_do_not_fit_are_counted_and_alerts_stay_in_sight() -> None:
+    groups = [group(0.01 * n, region=f"r{n:02}") for n in range(40)]
+    alerts = [alert(state, "x", region=f"r{n:02}") for n in range(4) for state in ("pending", "firing")]
+    async with serving(snapshot(*groups, alerts=alerts)) as server, live(server.url) as screen:
+        await until(lambda: "more alerts" in written(screen))
+        shown = frame(screen)
+    assert len(shown) <= 24
+    rows = names(shown)
+    assert rows[:2] == ["r39", "r38"]
+    assert f"… and {40 - len(rows)} more groups" in shown
+    assert [line.startswith("firing") for line in shown].count(True) == 3
+    assert "… and 5 more alerts" in shown
+
+
+async def test_each_tick_adds_to_the_sparkline_and_each_poll_only_once() -> None:
+    server = Server(snapshot(group(0.0, region="eu"), time_s=time.time() - 2))
+    await server.start()
+    async with live(server.url) as screen:
+        await until(lambda: written(screen).count("0.0%") >= 2)
+        server.told = snapshot(group(0.2, region="eu"))
+        await until(lambda: "20.0%" in written(screen))
+        row = next(line for line in frame(screen) if line.startswith("video"))
+    await server.stop()
+    assert " ▁█ " in row
+
+
+async def test_a_daemon_that_stops_is_told_and_taken_up_again() -> None:
+    server = Server(snapshot(group(0.1, region="eu")))
+    await server.start()
+    async with live(server.url) as screen:
+        await until(lambda: "10.0%" in written(screen))
+        await server.stop()
+        await until(lambda: any(line.endswith("s: connection refused; retrying") for line in frame(screen)))
+        stale = frame(screen)
+        server.told = snapshot(group(0.3, region="eu"))
+        await server.start()
+        await until(lambda: "30.0%" in written(screen))
+        assert not any("no answer" in line for line in frame(screen))
+    await server.stop()
+    assert any(line.startswith("no answer for ") for line in stale)
+    assert "what stands below is old" in stale
+    assert names(stale) == ["eu"]
+    assert written(screen).endswith("\x1b[?25h\x1b[?1049l")
+
+
+async def test_data_that_grow_old_in_a_daemon_that_answers_are_called_old() -> None:
+    told = snapshot(group(0.1, region="eu"), time_s=time.time() - 300)
+    async with serving(told) as server, live(server.url) as screen:
+        await until(lambda: "it answers, but with old data" in written(screen))
+        assert re.search(r"  (299|3\d\d) s old  ", frame(screen)[0])
+
+
+async def test_where_there_is_no_terminal_each_tick_is_printed_once() -> None:
+    screen = console()
+    async with serving(snapshot(group(0.1, region="eu"))) as server:
+        task = asyncio.create_task(top(screen, server.url, Query()))
+        await until(lambda: "10.0%" in written(screen))
+        server.told = snapshot(group(0.2, region="eu"))
+        await until(lambda: "20.0%" in written(screen))
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    assert written(screen).count("video") == 2
+    assert "\x1b" not in written(screen)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_it_in_order_and_leaves_the_terminal_as_it_was(number: signal.Signals) -> None:
+    screen = console(terminal=True)
+    async with serving(snapshot(group(0.1, region="eu"))) as server:
+        task = asyncio.create_task(top(screen, server.url, Query()))
+        await until(lambda: "10.0%" in written(screen))
+        os.kill(os.getpid(), number)
+        await asyncio.wait_for(task, 10)
+    assert written(screen).endswith("\x1b[?25h\x1b[?1049l")
+
+
+async def test_a_password_in_the_address_is_not_shown() -> None:
+    screen = console(200)
+    async with serving(snapshot(group(0.1, region="eu"))) as server:
+        await top(screen, server.url.replace("//", "//me:secret@"), Query(), once=True)
+    assert "127.0.0.1" in written(screen)
+    assert "secret" not in written(screen)
+
+
+async def test_a_real_daemon_is_shown_live(nats: Nats) -> None:
+    settings = {
+        "mqtt": {"host": "127.0.0.1", "port": nats.port, "version": "3.1.1"},
+        "sessions": {"tick": "1s", "rating_interval": "4s", "timeout": "30s", "min_active": "1s"},
+        "windows": ["4s", "12s"],
+        "http": {"port": 0},
+    }
+    daemon = Daemon(Config.model_validate(settings))
+    groups = [{"region": region, "cdn": "a"} for region in ("eu", "us")]
+    calm = Population(
+        groups, sessions=60, scenario=SCENARIOS["calm"], seed=1, start_s=time.time(), report_every_s=1.0
+    )
+    async with daemon.running():
+        await until(lambda: daemon.work.intake.ingest.subscribed)
+        target = Target(host="127.0.0.1", port=nats.port, version="3.1.1")
+        load = asyncio.create_task(publish(target, calm, qos=1, batch=20))
+        async with live(daemon.url, Query(service="video")) as screen:
+            await until(lambda: any(re.search(r" [▁-█]{2,}( |$)", line) for line in frame(screen)))
+            shown = frame(screen)
+        load.cancel()
+        await asyncio.wait({load})
+    assert "last 4s" in shown[0]
+    assert sorted(names(shown)) == ["eu", "us"]
+    assert all(re.search(r" \d\.\d\d +\d+% +\d+\.\d% \d+-\d+ ", row) for row in shown if row.startswith("video"))
