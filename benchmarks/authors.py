@@ -12,12 +12,13 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.bench import Row, cpu_ms, run
+from qoemon.core.arrays import Floats, Ints
 from qoemon.core.counting.session_table import ROWS_AT_ONCE
 from qoemon.core.counting.stalls import stall_condition
+from qoemon.core.counting.window import count
 from qoemon.core.plan.plan import Service
-from qoemon.core.qoe.bins import Ints, count, mos_level
+from qoemon.core.qoe.bins import mos_level
 from qoemon.core.qoe.mapping import VIDEO_STALL
-from qoemon.core.qoe.scale import Floats
 
 SESSIONS, REPEATS = 100_000, 5
 LOOPED = 2_000

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from qoemon.core.arrays import Floats
 from qoemon.core.counting.stalls import stall_condition
+from qoemon.core.counting.window import histogram
 from qoemon.core.plan.plan import Service
-from qoemon.core.qoe.bins import STALL_BINS, histogram, mos_level, stall_bin
+from qoemon.core.qoe.bins import STALL_BINS, mos_level, stall_bin
 from qoemon.core.qoe.distribution import Distribution
 from qoemon.core.qoe.mapping import VIDEO_STALL
-from qoemon.core.qoe.scale import Floats
 
 SESSIONS = 20_000
 SHAPES = {

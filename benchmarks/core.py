@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 import msgspec
 import numpy as np
 
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config
+from qoemon.config.plan import core_plan
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.wire.codec import Codec
 from qoemon.inputs.inbox import Message
@@ -47,7 +47,7 @@ def messages(batch: int, round_: int) -> Iterator[Message]:
 
 def reports_per_second(batch: int) -> tuple[float, float]:
     """Reports a second of CPU, and the share of the time that went into decoding."""
-    plan = wiring.plan(Config())
+    plan = core_plan(Config())
     codec, monitor = Codec(plan), Monitor(plan)
     decoding = applying = 0.0
     for round_ in range(ROUNDS):
@@ -66,7 +66,7 @@ def reports_per_second(batch: int) -> tuple[float, float]:
 
 def tick_seconds() -> float:
     """CPU seconds of one tick with all sessions active."""
-    plan = wiring.plan(Config())
+    plan = core_plan(Config())
     codec, monitor = Codec(plan), Monitor(plan)
     took = []
     for round_ in range(ROUNDS):

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
+from qoemon.core.arrays import Flags, Floats
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.bins import mos_level, response_bin
 from qoemon.core.qoe.confidence import interval
 from qoemon.core.qoe.distribution import rating_cdf
 from qoemon.core.qoe.mapping import MEDIA_S, VIDEO_STALL, WEB_IQX, RatingModel
-from qoemon.core.qoe.scale import ACR5, Floats
-from qoemon.core.wire.batch import Flags
+from qoemon.core.qoe.scale import ACR5
 
 USERS = (10, 30, 100, 300, 1000, 3000, 10_000)
 REPETITIONS = 20_000

@@ -27,9 +27,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from benchmarks.wrong_inputs import PLAN, START_S, Wrong, message
+from qoemon.core.arrays import Floats
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.qoe.distribution import Distribution
-from qoemon.core.qoe.scale import Floats
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.batch import MAX_COUNT, MAX_MEASURE, MAX_SECONDS, Batch
 from qoemon.core.wire.codec import Codec, Decoded
@@ -266,9 +266,9 @@ def run(seed: int, inputs: int, processes: int) -> int:
                 return 1
     took_s = time.monotonic() - began_s
     print(*table(outcomes, took_s, processes), sep="\n")
-    if grown := any(last - first > GROWTH_BYTES for first, _, last in memory(outcomes)):
-        print(f"a process has grown by more than {GROWTH_BYTES / 2**20:.0f} MiB")
-    return int(grown)
+    if grow_rows := any(last - first > GROWTH_BYTES for first, _, last in memory(outcomes)):
+        print(f"a process has grow_rows by more than {GROWTH_BYTES / 2**20:.0f} MiB")
+    return int(grow_rows)
 
 
 def memory(outcomes: Sequence[Outcome]) -> list[tuple[int, int, int]]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from qoemon.core.arrays import Ints
 from qoemon.core.plan.plan import Limits, Plan, Service, Timing
 from qoemon.core.plan.topic import TopicTemplate
-from qoemon.core.qoe.bins import Ints
 from qoemon.core.qoe.mapping import VIDEO_STALL
 from qoemon.core.wire.batch import Batch
 from qoemon.core.wire.report import ABSENT_FLOAT, Route

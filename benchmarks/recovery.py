@@ -9,11 +9,12 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.bench import Row, run
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config
+from qoemon.config.plan import new_pipeline
+from qoemon.config.sections.state import Durability
 from qoemon.inputs.inbox import Message
 from qoemon.state.recovery import recover
-from qoemon.state.store import Durability, Store
+from qoemon.state.store import Store
 
 RUNS = 3
 JOURNAL_BYTES = 500_000_000
@@ -63,7 +64,7 @@ def rows() -> list[Row]:
         reports = filled(store)
         for _ in range(RUNS):
             began_s = time.process_time()
-            recovered = recover(store, lambda: wiring.pipeline(config), lambda _: None)
+            recovered = recover(store, lambda: new_pipeline(config), lambda _: None)
             spent_s.append(time.process_time() - began_s)
             assert recovered.messages == reports // BATCH
         store.close()

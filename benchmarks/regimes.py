@@ -21,11 +21,12 @@ from scipy.stats import chi2
 
 from qoemon.core.alerting.change_point import Change, ChangeDetector, DetectorRules, Interval, State
 from qoemon.core.alerting.regime import Regime, RegimeMonitor, RegimeRules
+from qoemon.core.arrays import Floats, Ints
 from qoemon.core.counting.stalls import stall_condition
-from qoemon.core.qoe.bins import Ints, mos_level, mos_levels
+from qoemon.core.qoe.bins import mos_level, mos_levels
 from qoemon.core.qoe.distribution import Kernel
 from qoemon.core.qoe.mapping import VIDEO_STALL
-from qoemon.core.qoe.scale import ACR5, Floats
+from qoemon.core.qoe.scale import ACR5
 
 INTERVAL_S = 60
 DAY = 24 * 60  # intervals

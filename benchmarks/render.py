@@ -26,14 +26,18 @@ from qoemon.core.qoe.mapping import VIDEO_STALL
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.batch import batch_of
 from qoemon.core.wire.report import Report, Route
+from qoemon.daemon.own import IDLE
 from qoemon.net.http.body import Body, Demand
 from qoemon.net.http.bulk_send import QUEUE
+from qoemon.net.http.server import serve
 from qoemon.outputs.history import History
-from qoemon.outputs.metrics.exporter import IDLE, Exporter, Published
+from qoemon.outputs.latest import Board
+from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.metrics.qoe import families
 from qoemon.outputs.page.overview import overview
 from qoemon.outputs.page.query import Query
-from qoemon.outputs.routes import Board, application, serve
+from qoemon.outputs.published import Published
+from qoemon.outputs.routes import application
 
 GROUPS, SESSIONS_A_GROUP, REPEATS, SCRAPES = 10_000, 3, 5, 20
 START_S = 1_700_000_040

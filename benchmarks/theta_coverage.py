@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qoemon.core.arrays import Floats
 from qoemon.core.qoe.distribution import rating_cdf
 from qoemon.core.qoe.mapping import RatingModel
-from qoemon.core.qoe.scale import ACR5, Floats
+from qoemon.core.qoe.scale import ACR5
 from qoemon.tools.calibrate.sos import Moments, bootstrap_t, moments, resampled, slope, standard_error
 
 STUDIES, RESAMPLES, CONFIDENCE = 500, 2000, 0.95

@@ -11,10 +11,11 @@ import numpy as np
 
 from benchmarks.bench import Row, cpu_ms, run
 from benchmarks.population import Population, plan
+from qoemon.core.arrays import Floats
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.qoe.bins import STALL_BINS, mos_levels
 from qoemon.core.qoe.mapping import VIDEO_STALL
-from qoemon.core.qoe.scale import ACR5, Floats
+from qoemon.core.qoe.scale import ACR5
 
 SESSIONS, GROUPS, REPEATS = 1_000_000, 1000, 9
 SLICES = 6

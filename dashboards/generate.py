@@ -14,8 +14,8 @@ from dashboards.group import group_detail
 from dashboards.overview import overview
 from dashboards.promql import Queries
 from dashboards.slo import slo
-from qoemon.config import plan as wiring
 from qoemon.config.config import load
+from qoemon.config.plan import core_plan
 
 if TYPE_CHECKING:
     from qoemon.config.config import Config
@@ -27,7 +27,7 @@ SAMPLE = HERE.parent / "config/qoemon.yaml"
 def boards(config: Config) -> dict[str, str]:
     """The boards as JSON, by file name. ValueError if no service has an objective."""
     objectives = {name: section.slo for name, section in config.services.items() if section.slo is not None}
-    queries = Queries(wiring.plan(config), objectives)
+    queries = Queries(core_plan(config), objectives)
     made = (overview(queries), group_detail(queries), slo(queries), daemon())
     built = [board.build() for board in made]
     return {

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from qoemon.config import config
-from qoemon.config.sections.types import Section
 from qoemon.config.yaml.document import plain
+from qoemon.config.yaml.section import Section
 
 Schema = Mapping[str, Any]
 

@@ -12,12 +12,12 @@ from prometheus_client.core import Metric
 
 from docs import figures
 from docs.configuration import configuration_page
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config
+from qoemon.config.plan import core_plan
 from qoemon.core.alerting.detector import Watched
 from qoemon.core.counting.monitor import Monitor
+from qoemon.daemon.own import IDLE, own_families
 from qoemon.outputs.metrics.alerts import watch_families
-from qoemon.outputs.metrics.exporter import IDLE, own_families
 from qoemon.outputs.metrics.qoe import families
 
 DOCS = Path(__file__).parent
@@ -47,7 +47,7 @@ together, and the usual `process_*` metrics: CPU seconds, memory, open files.
 
 def metrics_page() -> str:
     """The whole page."""
-    plan = wiring.plan(Config())
+    plan = core_plan(Config())
     empty, group = Monitor(plan).snapshot(0), ("service", *plan.labels)
     users = _table(families(empty), group)
     watched = _table(watch_families(empty, Watched((), {}, {})), group)

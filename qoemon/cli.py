@@ -24,23 +24,26 @@ from qoemon.common import duration
 from qoemon.common.csvfile import AnalyzeError, UnreadableError, opened
 from qoemon.common.logs import log_to_stderr
 from qoemon.config import config as configuration
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config
+from qoemon.config.plan import core_plan, sharded
+from qoemon.config.studies.conditions import read
 from qoemon.config.yaml.errors import ConfigError
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.daemon.daemon import ListenError
-from qoemon.daemon.daemon import run as run_daemon
+from qoemon.daemon.run import run as run_daemon
+from qoemon.inputs.mqtt.options import broker_options
 from qoemon.state.directory import StateError
 from qoemon.tools import analyze as csv
 from qoemon.tools.calibrate.commands import fit_command, theta_command
-from qoemon.tools.calibrate.plot import PlotError
 from qoemon.tools.demo.broker import BrokerError
 from qoemon.tools.demo.demo import GROUPS
 from qoemon.tools.demo.demo import demo as run_demo
+from qoemon.tools.plotting import PlotError
 from qoemon.tools.recordings.record import RecordError
 from qoemon.tools.recordings.recording import RecordingError
 from qoemon.tools.report.commands import COMMANDS as ON_RECORDINGS
 from qoemon.tools.rules.alertrule import AnnotationError
+from qoemon.tools.rules.scrape import prometheus_files
 from qoemon.tools.rules.slo import ObjectiveError
 from qoemon.tools.simulate.load import LoadError, Progress, Target, TopicError, Totals, publish
 from qoemon.tools.simulate.simulate import SCENARIOS, Population
@@ -142,8 +145,8 @@ def check(
         sys.stdout.write(json.dumps(configuration.schema(), indent=2) + "\n")
         return
     settings = _load(config)
-    plan = wiring.plan(settings)
-    broker = wiring.broker(settings)
+    plan = core_plan(settings)
+    broker = broker_options(settings)
     typer.echo(f"{config or 'the defaults'}: no mistakes")
     typer.echo(f"reads {', '.join(broker.filters)} at {broker}, MQTT {broker.version}, QoS {broker.qos}")
     if settings.workers > 1:
@@ -165,7 +168,7 @@ def analyze(
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> None:
     """Judge recorded QoS from a CSV file through the same core as the daemon."""
-    plan = wiring.plan(_load(config))
+    plan = core_plan(_load(config))
     judged = _service(plan, service)
     if theta is not None:
         judged = replace(judged, theta=theta)
@@ -173,7 +176,7 @@ def analyze(
         csv.check_theta(judged)
         with opened(file) as rows:
             analysis = csv.analyze(
-                csv.read(rows, judged), judged, plan.quantiles, exact=exact, confidence=plan.confidence
+                read(rows, judged), judged, plan.quantiles, exact=exact, confidence=plan.confidence
             )
     if as_json:
         sys.stdout.write(json.dumps(analysis.as_dict(), indent=2) + "\n")
@@ -207,7 +210,7 @@ def rules(
 ) -> None:
     """Write recording and alerting rules for Prometheus that mean the same as the configuration."""
     settings = _load(config)
-    files = wiring.prometheus_files(settings, "FILE" if config is None else str(config))
+    files = prometheus_files(settings, "FILE" if config is None else str(config))
     with _failures():
         if scrape:
             sys.stdout.write(files.scrape(f"{settings.http.host}:{settings.http.port}"))
@@ -377,7 +380,7 @@ def _reach(service: Service, plan: Plan) -> str:
 
 def _division(config: Config) -> str:
     """How workers share the sessions."""
-    if wiring.sharded(config):
+    if sharded(config):
         return f"by {config.workers} workers, each with a connection for its part of {config.mqtt.shards} shards"
     return f"by one connection, which hands each session's reports to its worker, one of {config.workers}"
 

@@ -14,12 +14,13 @@ import msgspec
 import numpy as np
 from scipy import stats
 
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config
+from qoemon.config.plan import core_plan
+from qoemon.core.arrays import Counts, Floats
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.qoe.distribution import Kernel, rating_cdf
 from qoemon.core.qoe.mapping import WEB_IQX, RatingModel
-from qoemon.core.qoe.scale import ACR5, Counts, Floats
+from qoemon.core.qoe.scale import ACR5
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.codec import Codec
 from qoemon.inputs.inbox import Message
@@ -143,7 +144,7 @@ class Story:
 @cache
 def story() -> Story:
     """20 minutes of 2,000 simulated users: the CDN of one of four groups degrades, fails, and recovers."""
-    plan = wiring.plan(Config())
+    plan = core_plan(Config())
     video = plan.services[0]
     kernel = video.kernel()
     rows, systems = [], []
@@ -172,7 +173,7 @@ def snapshots() -> tuple[Snapshot, ...]:
 
 
 def _snapshots() -> Iterator[Snapshot]:
-    plan = wiring.plan(Config())
+    plan = core_plan(Config())
     codec, monitor = Codec(plan), Monitor(plan)
     crowd = Population(GROUPS, sessions=2000, scenario=SCENARIOS["demo"], seed=1, start_s=START_S)
     for elapsed_s in range(STEP_S, LENGTH_S + 1, STEP_S):

@@ -15,7 +15,7 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from qoemon.config.yaml.errors import shortened
+from qoemon.common.text import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal, TextIO
 
-from qoemon.core.wire.escape import escaped
+from qoemon.common.text import printable
 
 MOST = 2000
 """Characters of a line of the log: a sample of what was rejected fits, a message of a megabyte does not."""
@@ -35,18 +35,6 @@ Form = Literal["text", "logfmt", "json"]
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 _PLAIN = re.compile(r'[^\s="]+')
-
-
-def printable(text: str, most: int | None = None) -> str:
-    r"""The text as one line that a terminal can't take for an order.
-
-    Control characters, marks of direction and lone surrogates are shown as their codes, `\x1b`; a backslash stays
-    as it is, since this is for people to read.
-
-    most  characters of the text that are shown; None is all
-    """
-    cut = text if most is None or len(text) <= most else text[: most - 1] + "…"
-    return cut if cut.isprintable() else "".join(map(escaped, cut))
 
 
 class PrintableFormatter(logging.Formatter):

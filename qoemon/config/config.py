@@ -14,32 +14,19 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict
 from qoemon.common import duration
 from qoemon.common.logs import Form
 from qoemon.config.sections.alert import Alert
-from qoemon.config.sections.mqtt import Mqtt
+from qoemon.config.sections.mqtt import MAX_PACKET_BYTES, Mqtt
 from qoemon.config.sections.notify import Notify
 from qoemon.config.sections.regime import Regimes
 from qoemon.config.sections.service import Services
 from qoemon.config.sections.state import State
-from qoemon.config.sections.types import (
-    Broken,
-    Bytes,
-    Count,
-    File,
-    Host,
-    Label,
-    Seconds,
-    Section,
-    Share,
-    WholeSeconds,
-    key,
-    number,
-)
+from qoemon.config.sections.types import Bytes, Count, File, Host, Label, Seconds, Share, WholeSeconds, number
 from qoemon.config.sections.url import BaseUrl
 from qoemon.config.sections.web import WebFile
 from qoemon.config.yaml import document as yamlfile
+from qoemon.config.yaml.section import Broken, Section, key
 from qoemon.config.yaml.validation import validated
 from qoemon.core.plan.plan import Clock
 from qoemon.core.plan.plan import Service as Judged
-from qoemon.net.mqtt.client import MAX_PACKET_BYTES
 
 T = TypeVar("T")
 

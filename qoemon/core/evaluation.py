@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 from qoemon.core.alerting.detector import Watch
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import Rule
+from qoemon.core.arrays import Arrays, named, part
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.groups import Groups, Labels
-from qoemon.core.counting.service_monitor import State
 from qoemon.core.pipeline import Ticked
 from qoemon.core.plan.fingerprint import STATE_VERSION, begin_anew, fingerprint
 from qoemon.core.plan.plan import Plan
 from qoemon.core.sharding.merger import Merger
 from qoemon.core.sharding.shard_counts import Share, both, counted
-from qoemon.core.sharding.shard_pipeline import named, part
 from qoemon.core.snapshot.builder import Judge
 from qoemon.core.wire.report import Reject
 
@@ -72,7 +71,7 @@ class Union:
             self._newest, self._lost = before._newest, before._lost
             self.rejected, self._events = before.rejected, before._events
 
-    def dump(self) -> State:
+    def dump(self) -> Arrays:
         """What a restart needs beside the shards' own dumps, as arrays by name."""
         meta = {
             "version": STATE_VERSION,

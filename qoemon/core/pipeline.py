@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from qoemon.core.alerting.detector import Watch, Watched
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import Rule
-from qoemon.core.counting.service_monitor import State
+from qoemon.core.arrays import Arrays, named, part
 from qoemon.core.plan.plan import Plan
-from qoemon.core.sharding.shard_pipeline import Line, named, part
+from qoemon.core.sharding.shard_pipeline import Line
 from qoemon.core.snapshot.snapshot import Snapshot
 
 
@@ -35,7 +35,7 @@ class Pipeline(Line[Ticked]):
         snapshot = self.monitor.snapshot(tick_s)
         return Ticked(snapshot, self.watch.see(snapshot))
 
-    def dump(self) -> State:
+    def dump(self) -> Arrays:
         """All that a restart needs, as arrays by name."""
         return super().dump() | named("watch/", self.watch.dump())
 

@@ -6,27 +6,29 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from qoemon.common import systemd
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config
+from qoemon.config.plan import core_plan
 from qoemon.daemon.reload import reload
 from qoemon.daemon.tick_loop import Evaluator
-from qoemon.engine import interpreter as process
 from qoemon.engine.engine import Work
 from qoemon.engine.local import Alone
+from qoemon.engine.storage import layout_name, open_store, state_directory
 from qoemon.engine.workers.pool import Crew
+from qoemon.inputs.mqtt.options import broker_options
+from qoemon.net.http.server import Serving, serve
 from qoemon.net.http.stats import HttpState
 from qoemon.net.http.web_config import WebConfig
+from qoemon.outputs.latest import Board
 from qoemon.outputs.notify.notifier import Notifier
 from qoemon.outputs.notify.receivers import receivers
 from qoemon.outputs.publisher import Publisher
-from qoemon.outputs.routes import Board, Serving, application, serve
+from qoemon.outputs.routes import application
 from qoemon.state.directory import locked
 from qoemon.state.layout import SHARDS, divide
 
@@ -47,7 +49,7 @@ class Daemon:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._timing = wiring.plan(config).timing
+        self._timing = core_plan(config).timing
         self._http = HttpState()
         self._web = WebConfig(config.http.web_config_file, self._http)
         self.board = Board()
@@ -105,7 +107,7 @@ class Daemon:
         if intake.kept.problem is not None:
             problems.append(f"{intake.kept.problem}: messages wait at the broker")
         if not intake.ingest.subscribed:
-            problems.append(intake.ingest.last_error or f"not subscribed yet at {wiring.broker(self._config)}")
+            problems.append(intake.ingest.last_error or f"not subscribed yet at {broker_options(self._config)}")
         if self.board.newest is None:
             problems.append("no tick has passed yet")
         return problems
@@ -120,7 +122,7 @@ class Daemon:
         return f"{self._web.now().scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def _work(self) -> Work:
-        config, directory = self._config, wiring.state_directory(self._config)
+        config, directory = self._config, state_directory(self._config)
         if directory is None:
             LOG.warning("nothing survives a restart: state.dir is not set, or state.durability is none")
         if config.workers > 1:
@@ -128,8 +130,8 @@ class Daemon:
         if directory is None:
             return Alone(config, None)
         with locked(directory):
-            before = divide(directory, wiring.division(config))
-        return Alone(config, wiring.store(config, directory), forget=bool(before and before.endswith(SHARDS)))
+            before = divide(directory, layout_name(config))
+        return Alone(config, open_store(config, directory), forget=bool(before and before.endswith(SHARDS)))
 
     async def _serving(self) -> Serving:
         http = self._config.http
@@ -144,7 +146,7 @@ class Daemon:
     @contextlib.asynccontextmanager
     async def _at_work(self) -> AsyncIterator[None]:
         """Every part in a task of its own."""
-        broker = wiring.broker(self._config)
+        broker = broker_options(self._config)
         notifier = Notifier(receivers(self._config.notify, broker, self.public_url))
         self.publisher.notifier = notifier
         running = {
@@ -211,52 +213,3 @@ def _name(host: str) -> str:
     except ValueError:
         return host
     return socket.gethostname() if everywhere else host
-
-
-async def run(config: Config, path: Path | None = None) -> None:
-    """Be a daemon until SIGTERM or SIGINT; on SIGHUP take over what has changed in the file at path."""
-    process.settle()
-    with cancelled_by_signals():
-        daemon = Daemon(config)
-        async with daemon.running():
-            await _reload_when_asked(daemon, path)
-
-
-async def _reload_when_asked(daemon: Daemon, path: Path | None) -> NoReturn:
-    asked, loop = asyncio.Event(), asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, asked.set)
-    try:
-        while True:
-            await asked.wait()
-            asked.clear()
-            if path is None:
-                LOG.warning("SIGHUP: there is no configuration file to reload; start qoemon with -c")
-            else:
-                await daemon.reload(path)
-    finally:
-        loop.remove_signal_handler(signal.SIGHUP)
-
-
-@contextlib.contextmanager
-def cancelled_by_signals() -> Iterator[None]:
-    """End the block in order on SIGTERM or SIGINT: it is cancelled, and what it has begun is taken down."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None, "called by a task"  # noqa: S101 - there is no other way to get here
-    asked: list[signal.Signals] = []
-
-    def ask(number: signal.Signals) -> None:
-        LOG.info("%s: shutting down", number.name)
-        asked.append(number)
-        task.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask, number)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not asked:
-            raise
-        task.uncancel()
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)

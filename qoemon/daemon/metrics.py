@@ -5,9 +5,9 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, field
 
+from qoemon.daemon.own import Vitals
 from qoemon.engine.engine import Work
 from qoemon.net.http.stats import HttpState
-from qoemon.outputs.metrics.exporter import Vitals
 from qoemon.outputs.publisher import Publisher
 
 

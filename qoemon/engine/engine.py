@@ -6,17 +6,16 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from qoemon.config.config import Config
+from qoemon.core.arrays import Arrays
 from qoemon.core.pipeline import Ticked
 from qoemon.core.wire.report import Reject
-from qoemon.engine.metrics import WorkerState
-from qoemon.engine.stats import Intake
-from qoemon.state.store import State
+from qoemon.engine.stats import Intake, WorkerState
 
 
 class Work(Protocol):
     """What takes in messages and says what they come to: a Shard in this process, or a crew of workers."""
 
-    also: Callable[[], State]
+    also: Callable[[], Arrays]
     """What else is to be stored with a checkpoint."""
 
     @property
@@ -37,7 +36,7 @@ class Work(Protocol):
     def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What has to run all the time, by name."""
 
-    async def recover(self, seen: Callable[[Ticked], object]) -> State:
+    async def recover(self, seen: Callable[[Ticked], object]) -> Arrays:
         """Begin where the last one stood; the checkpoint that it left. seen: shown each tick that is run again."""
 
     async def change(self, config: Config) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qoemon.common import systemd
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config
+from qoemon.config.plan import new_pipeline
+from qoemon.core.arrays import Arrays
 from qoemon.core.pipeline import Ticked
-from qoemon.engine.metrics import WorkerState
 from qoemon.engine.shard import Shard
+from qoemon.engine.stats import WorkerState
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.consumer import Ingest
-from qoemon.state.store import State, Store
+from qoemon.inputs.mqtt.options import broker_options
+from qoemon.state.store import Store
 
 
 class Alone(Shard[Ticked]):
@@ -23,8 +25,8 @@ class Alone(Shard[Ticked]):
 
     def __init__(self, config: Config, store: Store | None, *, forget: bool = False) -> None:
         inbox = Inbox(config.limits.inbox_messages, config.limits.inbox_bytes)
-        source = Ingest(wiring.broker(config), inbox, forget=forget)
-        super().__init__(lambda: wiring.pipeline(config), inbox, source, store, config.state.checkpoint_s)
+        source = Ingest(broker_options(config), inbox, forget=forget)
+        super().__init__(lambda: new_pipeline(config), inbox, source, store, config.state.checkpoint_s)
 
     @property
     def workers(self) -> tuple[WorkerState, ...]:
@@ -33,13 +35,13 @@ class Alone(Shard[Ticked]):
 
     async def recover(
         self, seen: Callable[[Ticked], object], progress: Callable[[float], object] | None = None
-    ) -> State:
+    ) -> Arrays:
         """As Shard.recover; systemd is told of the progress too."""
         return await super().recover(seen, progress or _tell_systemd)
 
     async def change(self, config: Config) -> None:
         """As Work.change."""
-        await self.replace(lambda: wiring.pipeline(config))
+        await self.replace(lambda: new_pipeline(config))
 
 
 def _tell_systemd(done: float) -> None:

@@ -3,27 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-
-@dataclass(frozen=True)
-class WorkerState:
-    """One worker.
-
-    up        it runs, has its sessions, and answers
-    restarts  how often it has ended and was started again
-    cpu_s     CPU time of the process that runs, and of those before it, seconds
-    memory    resident, bytes
-    reports   taken in, as of its newest tick
-    """
-
-    up: bool
-    restarts: int = 0
-    cpu_s: float = 0.0
-    memory: int = 0
-    reports: int = 0
+from qoemon.engine.stats import WorkerState
 
 
 def worker_families(workers: Sequence[WorkerState]) -> Iterator[Metric]:

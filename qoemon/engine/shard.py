@@ -13,36 +13,22 @@ import math
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Generic, NoReturn, Protocol
+from typing import Any, Generic
 
+from qoemon.core.arrays import Arrays
 from qoemon.core.sharding.shard_pipeline import Line
 from qoemon.core.wire.report import Reject
 from qoemon.engine.stats import Intake, intake_of
 from qoemon.inputs.inbox import Inbox, Message
-from qoemon.inputs.mqtt.consumer import IngestState
+from qoemon.inputs.source import Source
 from qoemon.state.recovery import Fresh, Recovered, Said, recover
-from qoemon.state.store import State, Store
+from qoemon.state.store import Store
 from qoemon.state.writer import Keeper, KeeperState
 
 LOG = logging.getLogger("qoemon.engine")
 
 SAMPLE_S = 60.0
 """For each reason, one rejected report is shown in the log in this time."""
-
-
-class Source(Protocol):
-    """Puts messages into an inbox, and is told which of them are safe."""
-
-    state: IngestState
-
-    async def run(self) -> NoReturn:
-        """Until cancelled."""
-
-    def ack(self, messages: Sequence[Message]) -> None:
-        """These need not be delivered again."""
-
-    def leave(self) -> None:
-        """Take no more."""
 
 
 class Shard(Generic[Said]):
@@ -63,7 +49,7 @@ class Shard(Generic[Said]):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="shard")
         self._shown_s: dict[Reject, float] = {}
         self._recovering = False
-        self.also: Callable[[], State] = dict
+        self.also: Callable[[], Arrays] = dict
         """What else is stored with a checkpoint."""
 
     @property
@@ -89,7 +75,7 @@ class Shard(Generic[Said]):
 
     async def recover(
         self, seen: Callable[[Said], object], progress: Callable[[float], object] = lambda _: None
-    ) -> State:
+    ) -> Arrays:
         """Begin where the last one stood; the checkpoint that it left."""
         if self._store is None:
             return {}

@@ -9,7 +9,7 @@ from functools import reduce
 from typing import Any, TypeVar
 
 from qoemon.inputs.inbox import Inbox
-from qoemon.inputs.mqtt.consumer import IngestState
+from qoemon.inputs.stats import IngestState
 from qoemon.state.writer import KeeperState
 
 T = TypeVar("T")
@@ -85,3 +85,21 @@ def _joined(one: Any, other: Any) -> Any:
     if isinstance(one, float):
         return max(one, other)
     return one if isinstance(one, str) else _both(one, other)
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """One worker.
+
+    up        it runs, has its sessions, and answers
+    restarts  how often it has ended and was started again
+    cpu_s     CPU time of the process that runs, and of those before it, seconds
+    memory    resident, bytes
+    reports   taken in, as of its newest tick
+    """
+
+    up: bool
+    restarts: int = 0
+    cpu_s: float = 0.0
+    memory: int = 0
+    reports: int = 0

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from qoemon.core.alerting.alerts import Alert
 from qoemon.core.alerting.detector import Watched
 from qoemon.core.alerting.regime import Regime, Regimes
+from qoemon.core.arrays import Ints
 from qoemon.core.counting.groups import Labels
-from qoemon.core.qoe.bins import Ints
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 
 HOUR_S = 3600

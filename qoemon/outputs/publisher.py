@@ -7,14 +7,15 @@ import asyncio
 import msgspec
 import numpy as np
 
+from qoemon.core.arrays import Arrays
 from qoemon.core.pipeline import Ticked
+from qoemon.daemon.own import Vitals
 from qoemon.outputs.history import History, Past
-from qoemon.outputs.metrics.exporter import Exporter, Vitals
+from qoemon.outputs.latest import Board
+from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.notify.notice import Notice
 from qoemon.outputs.notify.notices import notices
 from qoemon.outputs.notify.notifier import Notifier
-from qoemon.outputs.routes import Board
-from qoemon.state.store import State
 
 UNSENT = "unsent"
 """Where a checkpoint has the notices that some receiver had not got."""
@@ -33,13 +34,13 @@ class Publisher:
         self.ticked = asyncio.Condition()
         """Notified after each tick."""
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: Arrays) -> None:
         """Take over what dump() gave, if it is in there."""
         if UNSENT in state:
             before = msgspec.json.decode(state[UNSENT].tobytes(), type=list[Notice])
             self._told = [*before, *self._told]
 
-    def dump(self) -> State:
+    def dump(self) -> Arrays:
         """What was not delivered yet."""
         return {UNSENT: np.frombuffer(msgspec.json.encode(self.notifier.unsent()), np.uint8)}
 

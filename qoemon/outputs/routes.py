@@ -9,33 +9,17 @@ from collections.abc import Callable
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from qoemon.net.http.auth import Gate
 from qoemon.net.http.body import Body
 from qoemon.net.http.bulk_send import Pourer
-from qoemon.net.http.connections import Guard
-from qoemon.net.http.listener import Listener, beyond_loopback, bound
-from qoemon.net.http.stats import HttpState
-from qoemon.net.http.web_config import Web, WebConfig
-from qoemon.outputs.metrics.exporter import Published
+from qoemon.outputs.latest import Board
 from qoemon.outputs.page.routes import Page
+from qoemon.outputs.published import Published
 
 LOG = logging.getLogger("qoemon.outputs")
 
-MOST_CONNECTIONS = 512
-"""By default."""
-
-_LAST_ANSWERS_S = 5.0
-"""Whoever has asked when the daemon ends gets an answer within this time."""
 
 Problems = Callable[[], list[str]]
 """Reasons why not, in words; none when all is well."""
-
-
-class Board:
-    """Where the newest Published hangs: written by the daemon, read by everyone."""
-
-    def __init__(self) -> None:
-        self.newest: Published | None = None
 
 
 def application(board: Board, alive: Problems, ready: Problems, ticked: asyncio.Condition) -> web.Application:
@@ -107,59 +91,3 @@ def _verdict(problems: list[str]) -> web.Response:
     if problems:
         return web.Response(status=503, text="".join(f"{problem}\n" for problem in problems))
     return web.Response(text="ok\n")
-
-
-class Serving:
-    """The HTTP side as long as it is up."""
-
-    def __init__(self, runner: web.AppRunner, listener: Listener, guard: Guard) -> None:
-        self._runner, self._listener, self._guard = runner, listener, guard
-
-    async def cleanup(self) -> None:
-        """Let nobody in any more, answer those who have asked, and end."""
-        self._listener.close()
-        self._guard.close()
-        await self._runner.cleanup()
-
-
-async def serve(
-    app: web.Application,
-    host: str,
-    port: int,
-    config: WebConfig | None = None,
-    state: HttpState | None = None,
-    most: int = MOST_CONNECTIONS,
-) -> tuple[Serving, int]:
-    """Start to listen; what is up, for its cleanup(), and the port that it got. OSError if that fails.
-
-    config  TLS, users and headers; None is none of them
-    state   where connections and refusals are counted
-    most    connections at a time
-    """
-    state = state or HttpState()
-    config = config or WebConfig(None, state)
-    sockets = await bound(host, port)
-    Gate(config, state).guard(app)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_LAST_ANSWERS_S)
-    await runner.setup()
-    assert runner.server is not None, "it was set up"  # noqa: S101 - for the type checker
-    guard = Guard(most, state)
-    _warn_if_open(beyond_loopback(sockets), config.now())
-    return Serving(runner, Listener(sockets, guard, runner.server, config), guard), sockets[0].getsockname()[1]
-
-
-def _warn_if_open(addresses: list[str], web: Web) -> None:
-    if not addresses:
-        return
-    where = ", ".join(addresses)
-    if web.open:
-        LOG.warning(
-            "whoever reaches %s may read all of it: ask for a password or a certificate by http.web_config_file, "
-            "or set http.host to 127.0.0.1",
-            where,
-        )
-    elif web.tls is None:
-        LOG.warning(
-            "passwords are sent to %s for all on the way to read: add tls_server_config to http.web_config_file",
-            where,
-        )

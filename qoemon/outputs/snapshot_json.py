@@ -13,9 +13,8 @@ from qoemon.common import duration
 from qoemon.core.alerting.alerts import Alert
 from qoemon.core.alerting.detector import Watched
 from qoemon.core.alerting.regime import Regime, Regimes
+from qoemon.core.arrays import Floats, Ints
 from qoemon.core.counting.counts import Event
-from qoemon.core.qoe.bins import Ints
-from qoemon.core.qoe.scale import Floats
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 
 MOST_EXCESS = 10

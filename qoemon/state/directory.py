@@ -9,7 +9,7 @@ from typing import IO
 
 
 class StateError(Exception):
-    """State that cannot be used; says where, why, and what to do."""
+    """Arrays that cannot be used; says where, why, and what to do."""
 
 
 def locked(directory: Path) -> IO[str]:

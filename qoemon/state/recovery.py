@@ -10,10 +10,11 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from qoemon.core.arrays import Arrays
 from qoemon.core.plan.fingerprint import StateError as MisfitError
 from qoemon.core.sharding.shard_pipeline import Line
 from qoemon.state.frames import Kept
-from qoemon.state.store import CorruptError, State, Store
+from qoemon.state.store import CorruptError, Store
 
 LOG = logging.getLogger("qoemon.state")
 
@@ -33,7 +34,7 @@ class Recovered(Generic[Said]):
     """
 
     line: Line[Said]
-    state: State = field(default_factory=dict)
+    state: Arrays = field(default_factory=dict)
     messages: int = 0
 
 
@@ -75,7 +76,7 @@ def _restored(
     return recovered
 
 
-def _loaded(state: State, fresh: Fresh[Said]) -> Line[Said]:
+def _loaded(state: Arrays, fresh: Fresh[Said]) -> Line[Said]:
     line = fresh()
     if not state:
         return line

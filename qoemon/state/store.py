@@ -11,8 +11,7 @@ import io
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +19,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from qoemon.config.sections.state import Durability
+from qoemon.core.arrays import Arrays
 from qoemon.inputs.inbox import Message
 from qoemon.state.directory import StateError, locked
 from qoemon.state.frames import Kept, framed, unframed
@@ -38,25 +39,11 @@ CREATE TABLE checkpoint (name TEXT PRIMARY KEY, array BLOB NOT NULL);
 """
 
 
-class Durability(StrEnum):
-    """What an acknowledged message survives."""
-
-    NONE = "none"
-    """nothing: it is in memory only"""
-    PROCESS = "process"
-    """the death of the process"""
-    POWER = "power"
-    """the death of the machine: every commit waits for the disk"""
-
-
 _SYNCHRONOUS = {Durability.PROCESS: "NORMAL", Durability.POWER: "FULL"}
 
 
 class CorruptError(Exception):
     """What was stored cannot be read."""
-
-
-State = Mapping[str, NDArray[Any]]
 
 
 class Store:
@@ -90,7 +77,7 @@ class Store:
         self._execute("INSERT INTO journal (messages) VALUES (?)", frame)
         self.journal_bytes += len(frame)
 
-    def checkpoint(self, state: State) -> None:
+    def checkpoint(self, state: Arrays) -> None:
         """Replace the checkpoint by this one, which covers everything appended so far; OSError if that failed."""
         try:
             with self._database:

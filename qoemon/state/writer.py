@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
+from qoemon.core.arrays import Arrays
 from qoemon.inputs.inbox import Message
-from qoemon.state.store import State, Store
+from qoemon.state.store import Store
 
 LOG = logging.getLogger("qoemon.state")
 
@@ -51,7 +52,7 @@ class Keeper:
         self.state = KeeperState(journal_bytes=store.journal_bytes)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._waiting: deque[Message] = deque()
-        self._dumped: State | None = None
+        self._dumped: Arrays | None = None
         self._covered = 0
         """So many of those that wait are part of what was dumped."""
         self._news, self._done = asyncio.Event(), asyncio.Event()
@@ -72,7 +73,7 @@ class Keeper:
         self._waiting.extend(messages)
         self._wake()
 
-    def checkpoint(self, state: State) -> None:
+    def checkpoint(self, state: Arrays) -> None:
         """A state to be stored: it holds every message that was put before, and none that comes after."""
         self._dumped, self._covered = state, len(self._waiting)
         self._wake()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
+
+from qoemon.common.text import plain
 
 _RATINGS = (("█", "#d55e00"), ("▓", "#e69f00"), ("▒", "#999999"), ("░", "#56b4e9"), ("·", "#0072b2"))
 """Worst first: told apart by their shade without colours, and by colours that the colour-blind tell apart."""
@@ -56,26 +57,6 @@ def legend(ratings: Sequence[str]) -> Text:
 
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
-
-_LONGEST = 64
-"""No value from the wire takes more characters than this, however wide the terminal is."""
-
-_MARKS_AT_MOST = 2
-"""Combining marks on one letter: enough for any script, too few to paint over the lines above."""
-
-
-def plain(text: str) -> str:
-    """Text from the wire as one line that a terminal cannot take for an order.
-
-    Whatever is not printed as itself (control characters, ANSI's escape, line ends, marks that turn the direction
-    of writing) is shown as a replacement character: left out, it would let two values look the same.
-    """
-    shown, marks = [], 0
-    for character in unicodedata.normalize("NFC", text[:_LONGEST]):
-        marks = marks + 1 if unicodedata.category(character).startswith("M") else 0
-        if marks <= _MARKS_AT_MOST:
-            shown.append(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}")
-    return "".join(shown) + "…" * (len(text) > _LONGEST)
 
 
 def sparkline(values: Sequence[float | None], top: float) -> str:

@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from qoemon.common import duration, size
 from qoemon.config.config import DEFAULT, Config, load, schema
 from qoemon.config.sections import names as naming
+from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
 from qoemon.config.yaml.errors import ConfigError
-from qoemon.net.mqtt.client import MAX_PACKET_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

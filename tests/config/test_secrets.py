@@ -17,10 +17,10 @@ import bcrypt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from qoemon.config import plan as wiring
 from qoemon.config.config import load
 from qoemon.daemon.daemon import Daemon as InProcess
 from qoemon.engine.local import Alone
+from qoemon.inputs.mqtt.options import broker_options
 from qoemon.outputs.notify.receivers import receivers
 from tests.support.parts import ROOT, START_S, Certificates, Mosquitto, certificates, until, unused_port
 
@@ -224,7 +224,7 @@ def test_no_representation_of_what_is_made_of_it_has_one(
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
     config = load(settings(tmp_path, issued, 1883, 9877), environment())
-    broker = wiring.broker(config)
+    broker = broker_options(config)
     assert broker.password == SECRETS["mqtt"], "it is there to be found"
     told = receivers(config.notify, broker, "http://x")
     daemon = InProcess(config)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import aiomqtt
 import pytest
 
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config
+from qoemon.config.plan import core_plan
 from qoemon.daemon.daemon import Daemon
 from qoemon.daemon.tick_loop import Evaluator
 from qoemon.engine.local import Alone
 from qoemon.inputs.inbox import Message
+from qoemon.outputs.latest import Board
 from qoemon.outputs.publisher import Publisher
-from qoemon.outputs.routes import Board
 from tests.support.parts import Nats, parsed
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Bench:
         self.steady_s = 0.0
         """What the clock that nobody can set is behind the wall clock by."""
         self.evaluator = Evaluator(
-            wiring.plan(config).timing,
+            core_plan(config).timing,
             work,
             Publisher(10, self.board),
             lambda: self.now_s,

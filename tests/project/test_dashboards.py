@@ -16,19 +16,19 @@ import yaml
 pytest.importorskip("grafana_foundation_sdk", reason="the boards are generated with the extra `dashboards`")
 
 from dashboards import generate
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config, load
+from qoemon.config.plan import alert_rules, core_plan
 from qoemon.core.alerting.detector import Watch
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.wire.codec import Codec
 from qoemon.core.wire.report import Reject
-from qoemon.engine.metrics import WorkerState
-from qoemon.engine.stats import Intake
+from qoemon.daemon.own import IDLE
+from qoemon.engine.stats import Intake, WorkerState
 from qoemon.inputs.inbox import Message
-from qoemon.inputs.mqtt.consumer import IngestState
-from qoemon.outputs.metrics.exporter import IDLE, Exporter
-from qoemon.outputs.notify.notice import ReceiverState
+from qoemon.inputs.stats import IngestState
+from qoemon.outputs.metrics.exporter import Exporter
+from qoemon.outputs.notify.receiver_stats import ReceiverState
 from qoemon.tools.simulate.simulate import Phase, Population, Scenario
 from tests.support.parts import ROOT, Prometheus, get, parsed, program
 
@@ -112,10 +112,10 @@ each_query = pytest.mark.parametrize("query", QUERIES, ids=[f"{q.board}-{q.title
 
 def ticks() -> Iterator[tuple[int, str]]:
     """What the daemon would have served: time, s, and exposition."""
-    plan = wiring.plan(CONFIG)
+    plan = core_plan(CONFIG)
     plan = replace(plan, timing=replace(plan.timing, tick_s=TICK_S))
     codec, monitor, exporter = Codec(plan), Monitor(plan), Exporter()
-    watch = Watch(plan, wiring.rules(CONFIG), RegimeRules())
+    watch = Watch(plan, alert_rules(CONFIG), RegimeRules())
     users = Population(POPULATED, sessions=1000, scenario=SCENARIO, seed=1, start_s=START_S, report_every_s=TICK_S)
     messages = 0
     for now_s in range(START_S + TICK_S, START_S + DAY_S + 1, TICK_S):

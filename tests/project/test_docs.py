@@ -18,8 +18,8 @@ from pydantic import BaseModel
 from docs import generate, pictures
 from docs.figures import curves
 from qoemon import cli
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config, load
+from qoemon.config.plan import alert_rules, core_plan
 from qoemon.core.alerting.alerts import Alerts
 from qoemon.core.alerting.rule import QUIET, Reading, Rule, State, decide
 from qoemon.core.alerting.rule import Reason as AlertReason
@@ -72,7 +72,7 @@ def recipe(alert: str, tmp_path: Path) -> Config:
 
 
 def rule_of(alert: str, tmp_path: Path) -> Rule:
-    return wiring.rules(recipe(alert, tmp_path))[0]
+    return alert_rules(recipe(alert, tmp_path))[0]
 
 
 def reading(shares_at_worst: float, users: int) -> Reading:
@@ -87,7 +87,7 @@ def reading(shares_at_worst: float, users: int) -> Reading:
 def test_every_recipe_is_a_configuration(text, tmp_path):
     file = tmp_path / "cookbook.yaml"
     file.write_text(text)
-    assert wiring.rules(load(file, {}))
+    assert alert_rules(load(file, {}))
 
 
 def test_a_few_unlucky_viewers_at_night_wake_nobody(tmp_path):
@@ -127,7 +127,7 @@ def test_theta_is_asked_for_all_of_its_band(tmp_path):
 @pytest.mark.parametrize("alert", ["CdnDegraded", "ManyHang"])
 def test_a_failing_cdn_pages_for_its_own_group_alone(alert, tmp_path):
     """Through the whole core, with the simulated users of the figures."""
-    watch = Alerts(wiring.rules(recipe(alert, tmp_path)))
+    watch = Alerts(alert_rules(recipe(alert, tmp_path)))
     found = (alert for snapshot in curves.snapshots() for alert in watch.decide(snapshot))
     fired = Counter(alert.group for alert in found if alert.firing)
     assert fired.keys() == {("eu", "a")}
@@ -136,7 +136,7 @@ def test_a_failing_cdn_pages_for_its_own_group_alone(alert, tmp_path):
 
 def test_a_canary_is_judged_by_its_own_reports(tmp_path):
     config = recipe("CanaryWorse", tmp_path)
-    plan = wiring.plan(config)
+    plan = core_plan(config)
     assert plan.labels == ("region", "cdn", "release")
     reports = [
         {"session": f"{release}{i}", "seq": 1, "stall_count": bad, "stall_s": 9 * bad, "play_s": 50}
@@ -148,7 +148,7 @@ def test_a_canary_is_judged_by_its_own_reports(tmp_path):
     message = Message("qoe/v1/video/eu/a", json.dumps(reports).encode(), begin_s + 5, 1, 1, 1)
     monitor = Monitor(plan)
     monitor.apply(Codec(plan).decode([message]).batch, begin_s + 5)
-    told = Alerts(wiring.rules(config)).decide(monitor.snapshot(begin_s + 300))
+    told = Alerts(alert_rules(config)).decide(monitor.snapshot(begin_s + 300))
     assert [(alert.group, alert.decision.reason) for alert in told] == [
         (("eu", "a", "canary"), AlertReason.NOT_LONG_ENOUGH)
     ]

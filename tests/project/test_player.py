@@ -13,8 +13,8 @@ import numpy as np
 import paho.mqtt.client as mqtt
 import pytest
 
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config
+from qoemon.config.plan import core_plan
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.qoe.mapping import VIDEO_STALL
 from qoemon.core.wire.codec import Codec
@@ -119,7 +119,7 @@ def messages(heard: Sequence[dict[str, Any]]) -> list[Message]:
 
 
 def test_the_daemon_judges_what_the_player_lived_through():
-    plan = wiring.plan(Config())
+    plan = core_plan(Config())
     codec, monitor = Codec(plan), Monitor(plan)
     for message in messages(played(*VIEWING)):
         decoded = codec.decode([message])

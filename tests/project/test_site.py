@@ -16,7 +16,7 @@ from scipy import stats
 
 from docs.figures import FIGURES, curves, draw
 from qoemon import cli
-from qoemon.core.qoe.scale import Floats
+from qoemon.core.arrays import Floats
 from tests.support.parts import ROOT
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ import pytest
 from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.publish import single
 
+from qoemon.config.sections.state import Durability
 from qoemon.inputs.inbox import Message
 from qoemon.state.directory import StateError
 from qoemon.state.frames import Kept
-from qoemon.state.store import VERSION, CorruptError, Durability, Store
+from qoemon.state.store import VERSION, CorruptError, Store
 from qoemon.state.writer import Keeper
 from tests.support.parts import Daemon as Process
 from tests.support.parts import Nats

@@ -10,8 +10,10 @@ from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import Rule, What
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Counters
+from qoemon.daemon.own import IDLE
 from qoemon.outputs.history import History
-from qoemon.outputs.metrics.exporter import IDLE, Exporter, Published
+from qoemon.outputs.metrics.exporter import Exporter
+from qoemon.outputs.published import Published
 from tests.support.core import T0, VIDEO, WEB, batch, plan
 from tests.support.oracle import Said
 

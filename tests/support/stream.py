@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import aiomqtt
 import pytest
 
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config
+from qoemon.config.plan import new_pipeline
 from qoemon.core.pipeline import Pipeline
 from qoemon.core.wire.partition import shard_of
 from qoemon.outputs.snapshot_json import view
@@ -156,7 +156,7 @@ class Stream:
 
 def undisturbed(stream: Stream, config: Config) -> dict[str, Any]:
     """What the stream comes to, by service."""
-    pipeline: Pipeline = wiring.pipeline(config)
+    pipeline: Pipeline = new_pipeline(config)
     for _ in pipeline.run(stream.sent):
         pass
     ticked = pipeline.tick(int(time.time()) // 2 * 2 + 2)

@@ -14,19 +14,22 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from qoemon.common.logs import MOST, PrintableFormatter, printable
-from qoemon.config import plan as wiring
+from qoemon.common.logs import MOST, PrintableFormatter
+from qoemon.common.text import printable
 from qoemon.config.config import Config
+from qoemon.config.plan import core_plan
 from qoemon.core.alerting.detector import Watched
 from qoemon.core.alerting.rule import Reason
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.wire.codec import Codec
 from qoemon.core.wire.escape import visible
 from qoemon.core.wire.report import Reject
+from qoemon.daemon.own import IDLE
 from qoemon.inputs.inbox import Message
-from qoemon.outputs.metrics.exporter import IDLE, Exporter, Published
+from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.notify.mqtt import topic_of
 from qoemon.outputs.notify.notice import Notice, document
+from qoemon.outputs.published import Published
 from qoemon.outputs.snapshot_json import view
 from qoemon.tools.table import groups_table
 from tests.support.parts import Mosquitto, Prometheus, parsed, program, until
@@ -60,7 +63,7 @@ NAMES = pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
 
 def published(*names: str) -> Published:
     """A tick with a group for each of the names, by a label of the payload and by a level of the topic."""
-    plan = wiring.plan(Config.model_validate({"labels": ["isp"]}))
+    plan = core_plan(Config.model_validate({"labels": ["isp"]}))
     codec, monitor = Codec(plan), Monitor(plan)
     for number, name in enumerate(names):
         report = {
@@ -97,7 +100,7 @@ def test_promtool_finds_the_exposition_good() -> None:
 
 
 def test_a_long_name_is_rejected_and_half_a_character_is_no_json() -> None:
-    codec = Codec(wiring.plan(Config.model_validate({"labels": ["isp"]})))
+    codec = Codec(core_plan(Config.model_validate({"labels": ["isp"]})))
     rejected = {
         "too_large": json.dumps({"session": "s", "play_s": 1, "labels": {"isp": LONG}}).encode(),
         "unparseable": rb'{"session": "s", "play_s": 1, "labels": {"isp": "\ud800"}}',

@@ -16,6 +16,7 @@ from scipy.optimize import brentq
 from scipy.stats import beta, binom
 
 from qoemon.common.csvfile import AnalyzeError, UnreadableError, opened
+from qoemon.config.studies.conditions import Conditions, read
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.plan.topic import TopicTemplate
@@ -26,13 +27,13 @@ from qoemon.core.qoe.scale import ACR5
 from qoemon.core.wire.batch import batch_of
 from qoemon.core.wire.report import Report, Route
 from qoemon.tools import analyze as module
-from qoemon.tools.analyze import Analysis, Conditions, ThetaError, analyze, check_theta, read, table
+from qoemon.tools.analyze import Analysis, ThetaError, analyze, check_theta, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from qoemon.core.qoe.scale import Floats
+    from qoemon.core.arrays import Floats
 
 VIDEO = Service("video", VIDEO_STALL, theta=0.3, theta_band=(0.1, 0.3))
 WEB = Service("web", WEB_IQX, theta=0.25, model=RatingModel.BINOMIAL)

@@ -7,23 +7,13 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from qoemon.config.sections.types import (
-    Broken,
-    Count,
-    Label,
-    Pause,
-    Real,
-    Section,
-    ServiceName,
-    Share,
-    WholeSeconds,
-    key,
-)
+from qoemon.common.template import template_fault
+from qoemon.config.sections.types import Count, Label, Pause, Real, ServiceName, Share, WholeSeconds
+from qoemon.config.yaml.section import Broken, Section, key
 from qoemon.core.alerting.rule import Rule, What
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.distribution import Distribution
 from qoemon.core.qoe.mapping import RatingModel
-from qoemon.outputs.notify.notice import template_fault
 
 FIGURES = ("value", "lower", "upper", "threshold", "mos", "gob", "pow")
 """What annotations can name beside users, labels, alert, service, severity and window."""

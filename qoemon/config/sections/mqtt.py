@@ -2,26 +2,18 @@
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, Strict
 
 from qoemon.common import duration
 from qoemon.config.sections import names as naming
-from qoemon.config.sections.types import (
-    Broken,
-    File,
-    Host,
-    Port,
-    Seconds,
-    SecretFile,
-    Section,
-    ServiceName,
-    WholeSeconds,
-    key,
-    number,
-)
+from qoemon.config.sections.types import File, Host, Port, Seconds, SecretFile, ServiceName, WholeSeconds, number
+from qoemon.config.yaml.section import Broken, Section, key
 from qoemon.core.plan.topic import TopicTemplate
+
+if TYPE_CHECKING:
+    pass
 
 Shards = Annotated[int, Strict(), Field(ge=1, le=1024), BeforeValidator(number)]
 Name = Annotated[str, Field(min_length=1)]
@@ -165,3 +157,7 @@ class Mqtt(Section):
             if naming.overlap(one.template, other.template):
                 expected = f"a template without any topic that fits topics.{first} too"
                 yield Broken(("topics", index), expected)
+
+
+MAX_PACKET_BYTES = 2**24
+"""The largest packet that we take, 16 MiB: far more than reports need, and far less than there is memory."""

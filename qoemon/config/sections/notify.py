@@ -8,9 +8,9 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from qoemon.common import duration
 from qoemon.config.sections import names as naming
-from qoemon.config.sections.types import Broken, File, Seconds, SecretFile, Section, key, unlike
+from qoemon.config.sections.types import File, Seconds, SecretFile
 from qoemon.config.sections.url import BaseUrl, Url
-from qoemon.outputs.notify.mqtt import NAMES
+from qoemon.config.yaml.section import Broken, Section, key, unlike
 
 
 def _template(value: str) -> str:
@@ -117,3 +117,7 @@ class Notify(Section):
 def _told(*secrets: SecretStr | None) -> str | None:
     """The first secret that was given, in clear."""
     return next((secret.get_secret_value() for secret in secrets if secret is not None), None)
+
+
+NAMES = ("alert", "service", "groups")
+"""What a template names, each once and as a whole level; `groups` is one level a label of the group."""

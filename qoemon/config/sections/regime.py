@@ -6,7 +6,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, Strict
 
-from qoemon.config.sections.types import Broken, Count, Section, Share, key
+from qoemon.config.sections.types import Count, Share
+from qoemon.config.yaml.section import Broken, Section, key
 from qoemon.core.alerting.regime import RegimeRules, Threshold
 from qoemon.core.plan.plan import Service
 

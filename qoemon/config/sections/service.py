@@ -9,10 +9,11 @@ import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
 from qoemon.common.csvfile import AnalyzeError, UnreadableError, opened
+from qoemon.common.text import did_you_mean
 from qoemon.config import plugins
-from qoemon.config.sections.types import Broken, File, Label, Real, Section, ServiceName, Share, key, number, unlike
+from qoemon.config.sections.types import File, Label, Real, ServiceName, Share, number
 from qoemon.config.studies import study
-from qoemon.config.yaml.errors import did_you_mean
+from qoemon.config.yaml.section import Broken, Section, key, unlike
 from qoemon.core.plan.plan import Counters
 from qoemon.core.plan.plan import Service as Judged
 from qoemon.core.qoe.distribution import binomial_theta

@@ -1,7 +1,20 @@
 """What the configuration says of the state that is kept on disk."""
 
-from qoemon.config.sections.types import Bytes, Directory, Seconds, Section, key
-from qoemon.state.store import Durability
+from enum import StrEnum
+
+from qoemon.config.sections.types import Bytes, Directory, Seconds
+from qoemon.config.yaml.section import Section, key
+
+
+class Durability(StrEnum):
+    """What an acknowledged message survives."""
+
+    NONE = "none"
+    """nothing: it is in memory only"""
+    PROCESS = "process"
+    """the death of the process"""
+    POWER = "power"
+    """the death of the machine: every commit waits for the disk"""
 
 
 class State(Section):

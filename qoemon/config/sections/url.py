@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, WithJsonSchema
 
-from qoemon.config.sections.types import unlike
+from qoemon.config.yaml.section import unlike
 
 
 def _url(value: str) -> str:

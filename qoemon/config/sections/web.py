@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, SecretStr
 
-from qoemon.config.sections.types import Broken, File, Section, key, unlike
+from qoemon.config.sections.types import File
+from qoemon.config.yaml.section import Broken, Section, key, unlike
 
 Version = Literal["TLS12", "TLS13"]
 

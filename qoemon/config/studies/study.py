@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, TextIO
 import numpy as np
 
 from qoemon.common.csvfile import AnalyzeError, Column, Row, UnfitError, Written, layout, named, number, rows_of
+from qoemon.config.studies.conditions import WrittenConditions, written_for
 from qoemon.core.qoe.mapping import Qos
 from qoemon.core.qoe.scale import ACR5
-from qoemon.tools.analyze import WrittenConditions, written_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from qoemon.core.arrays import Counts, Floats
     from qoemon.core.qoe.mapping import QosMapping
-    from qoemon.core.qoe.scale import Counts, Floats
 
 CONDITION, RATING, MOS, COUNT, WEIGHT = "condition", "rating", "mos", "n", "weight"
 """What columns of a study are called; all others may be inputs of a mapping."""

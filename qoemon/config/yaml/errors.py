@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from qoemon.common.logs import printable
+from qoemon.common.text import printable, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 Where = tuple[str | int, ...]
 """The way to a value: keys and list positions (from 0), from the top."""
@@ -43,14 +42,3 @@ class ConfigError(Exception):
 def dotted(where: Where) -> str:
     """`services.video.theta`."""
     return shortened(".".join(map(str, where)))
-
-
-def shortened(text: str, most: int = 80) -> str:
-    """The text, or what fits of it."""
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """Advice for a misspelt word; empty if nothing known is close."""
-    close = get_close_matches(word, known, n=1)
-    return f'did you mean "{close[0]}"?' if close else ""

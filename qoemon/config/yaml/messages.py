@@ -10,8 +10,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from qoemon.common.text import did_you_mean, shortened
 from qoemon.config.yaml.document import Document, FromEnv, plain
-from qoemon.config.yaml.errors import did_you_mean, shortened
 
 if TYPE_CHECKING:
     from qoemon.config.yaml.errors import Mistake, Where

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
-from qoemon.config.sections.types import Section
 from qoemon.config.yaml.errors import ConfigError
 from qoemon.config.yaml.messages import ABSENT, Fault, Schema, Words, kind_of, lookup
+from qoemon.config.yaml.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ import numpy as np
 
 from qoemon.core.alerting.figures import figures
 from qoemon.core.alerting.rule import QUIET, Decision, Figures, Reading, Rule, Seen, State, What, decide, forget
+from qoemon.core.arrays import Floats
 from qoemon.core.counting.groups import Labels
-from qoemon.core.qoe.scale import Floats
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 
 AlertKey = tuple[str, str, Labels]

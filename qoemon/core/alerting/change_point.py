@@ -23,9 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.qoe.bins import Ints
-from qoemon.core.qoe.scale import Floats
-from qoemon.core.wire.batch import Flags
+from qoemon.core.arrays import Flags, Floats, Ints
 
 State = NDArray[np.void]
 

@@ -19,9 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.alerting.change_point import Change, ChangeDetector, DetectorRules, Interval
-from qoemon.core.qoe.bins import Ints
-from qoemon.core.qoe.scale import Floats
-from qoemon.core.wire.batch import Flags
+from qoemon.core.arrays import Flags, Floats, Ints
 
 
 class Regime(IntEnum):

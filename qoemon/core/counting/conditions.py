@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
+from qoemon.core.arrays import Counts, Floats, Ints, SmallInts
 from qoemon.core.counting.session_table import Admitted
-from qoemon.core.qoe.bins import Ints
-from qoemon.core.qoe.scale import Counts, Floats
 from qoemon.core.wire.batch import Placed
-
-Numbers = NDArray[np.int32] | Ints
 
 
 class Judged(NamedTuple):
@@ -27,8 +23,8 @@ class Judged(NamedTuple):
     levels: Counts
     qos: Counts
     users: Ints
-    rows: Numbers
-    groups: Numbers
+    rows: SmallInts
+    groups: SmallInts
 
 
 class Conditions(Protocol):

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from qoemon.core.arrays import Counts, Floats, Ints
 from qoemon.core.counting.groups import Labels
-from qoemon.core.qoe.bins import Ints
-from qoemon.core.qoe.scale import Counts, Floats
 
 
 class Event(StrEnum):

@@ -10,7 +10,7 @@ Labels = tuple[str, ...]
 
 
 class Groups:
-    """Numbers stay valid for the life of the process: counters must not change their meaning.
+    """SmallInts stay valid for the life of the process: counters must not change their meaning.
 
     labels  how many label names a group has
     limit   most groups, the one for all others not counted

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qoemon.core.arrays import Counts, Floats, Ints, grow_rows
 from qoemon.core.counting.conditions import Judged
 from qoemon.core.counting.session_table import Admitted, SessionTable
 from qoemon.core.plan.plan import Service
-from qoemon.core.qoe.bins import Ints, grown, mos_level, response_bin
+from qoemon.core.qoe.bins import mos_level, response_bin
 from qoemon.core.qoe.mapping import Qos
-from qoemon.core.qoe.scale import Counts, Floats
 from qoemon.core.wire.batch import Placed
 from qoemon.core.wire.report import ABSENT_FLOAT
 
@@ -53,7 +53,7 @@ class EventSlices:
 
     def judge(self, at_s: float, groups: int) -> Judged:
         """The events of the rating interval that ends with this tick."""
-        self._counts = grown(self._counts, groups)
+        self._counts = grow_rows(self._counts, groups)
         counts = self._counts.copy()
         shown = counts if self._service.mapping.qos is Qos.RESPONSES else np.zeros((groups, 1), np.int64)
         pairs = np.unique(_joined(chain.from_iterable(self._pairs)))
@@ -114,7 +114,7 @@ class EventSlices:
     def _add(self, cells: Ints, pairs: Ints, age: int) -> None:
         if not len(cells):
             return
-        self._counts = grown(self._counts, int(cells.max()) // self._size + 1)
+        self._counts = grow_rows(self._counts, int(cells.max()) // self._size + 1)
         np.add.at(self._counts.reshape(-1), cells, 1)
         self._cells[-1 - age].append(cells)
         self._pairs[-1 - age].append(pairs)

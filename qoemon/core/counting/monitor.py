@@ -15,9 +15,10 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from qoemon.core.arrays import Arrays
 from qoemon.core.counting.counts import Event, Tally
 from qoemon.core.counting.groups import Labels
-from qoemon.core.counting.service_monitor import ServiceMonitor, State
+from qoemon.core.counting.service_monitor import ServiceMonitor
 from qoemon.core.plan.fingerprint import STATE_VERSION, begin_anew, fingerprint
 from qoemon.core.plan.plan import Plan
 from qoemon.core.snapshot.builder import Judge
@@ -75,7 +76,7 @@ class Monitor:
         time_s = self._advance(now_s) * self._plan.timing.tick_s
         return self._judge.snapshot(tallies, time_s=time_s, events=self._events, sessions=self.sessions)
 
-    def dump(self) -> State:
+    def dump(self) -> Arrays:
         """Everything held, as arrays by name: what a restart, a replay or another shard needs."""
         meta = {
             "version": STATE_VERSION,
@@ -84,12 +85,12 @@ class Monitor:
             "events": self._events,
             "groups": {m.service.name: m.groups.all for m in self._services},
         }
-        state: State = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
+        state: Arrays = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
         for monitor in self._services:
             state |= {f"{monitor.service.name}/{name}": array for name, array in monitor.dump().items()}
         return state
 
-    def load(self, state: State) -> tuple[str, ...]:
+    def load(self, state: Arrays) -> tuple[str, ...]:
         """Take over what dump() gave, into a Monitor that has seen nothing yet.
 
         returns  the services that begin anew, as they are judged otherwise than when the state was dumped

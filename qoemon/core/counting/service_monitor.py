@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qoemon.core.arrays import Arrays, Floats, Ints, grow_rows
 from qoemon.core.counting.conditions import Conditions, Judged
 from qoemon.core.counting.counts import Event, Tally
 from qoemon.core.counting.groups import Groups, Labels
@@ -15,15 +15,12 @@ from qoemon.core.counting.measurements import EventSlices
 from qoemon.core.counting.session_table import NO_GROUP, Admitted, SessionTable
 from qoemon.core.counting.stalls import StallCounters
 from qoemon.core.counting.unique_sessions import Users
+from qoemon.core.counting.window import Window
 from qoemon.core.plan.plan import Clock, Plan, Service
-from qoemon.core.qoe.bins import Ints, Window, grown
 from qoemon.core.qoe.distribution import Kernel
 from qoemon.core.qoe.mapping import Qos
-from qoemon.core.qoe.scale import Floats
 from qoemon.core.wire.batch import Batch, Placed
 from qoemon.core.wire.report import ABSENT_FLOAT
-
-State = dict[str, NDArray[Any]]
 
 NOBODY: Ints = np.zeros(0, np.int64)
 
@@ -103,11 +100,11 @@ class ServiceMonitor:
         """All counts as of the tick at at_s, the last that was entered."""
         size = len(self.groups)
         for window in self._longer.values():
-            window.counts = grown(window.counts, size)
+            window.counts = grow_rows(window.counts, size)
         base = self._base = self._base._replace(
-            levels=grown(self._base.levels, size),
-            qos=grown(self._base.qos, size),
-            users=grown(self._base.users, size),
+            levels=grow_rows(self._base.levels, size),
+            qos=grow_rows(self._base.qos, size),
+            users=grow_rows(self._base.users, size),
         )
         self._grow_totals()
         stalling, since_s = self._conditions.open_stalls()
@@ -128,9 +125,9 @@ class ServiceMonitor:
             marginals=self._marginals,
         )
 
-    def dump(self) -> State:
+    def dump(self) -> Arrays:
         """All that a restart needs, as arrays by name."""
-        parts: dict[str, State] = {
+        parts: dict[str, Arrays] = {
             "sessions": self.sessions.dump(),
             "conditions": self._conditions.dump(),
             "totals": {"expected": self._expected, **{str(i): m for i, m in enumerate(self._marginals)}},
@@ -140,10 +137,10 @@ class ServiceMonitor:
         parts |= {f"window-{length}": window.dump() for length, window in self._longer.items()}
         return {f"{part}/{name}": array for part, state in parts.items() for name, array in state.items()}
 
-    def load(self, state: State, groups: tuple[Labels, ...], tick: int) -> None:
+    def load(self, state: Arrays, groups: tuple[Labels, ...], tick: int) -> None:
         """Take over what dump() gave, into a monitor that has seen nothing yet."""
 
-        def part(name: str) -> State:
+        def part(name: str) -> Arrays:
             return {key.split("/", 1)[1]: array for key, array in state.items() if key.startswith(f"{name}/")}
 
         self.groups.load(groups)
@@ -195,8 +192,8 @@ class ServiceMonitor:
         self._marginals = tuple(old + new for old, new in zip(self._marginals, fresh, strict=True))
 
     def _grow_totals(self) -> None:
-        self._expected = grown(self._expected, len(self.groups))
-        self._marginals = tuple(grown(m, len(self.groups)) for m in self._marginals)
+        self._expected = grow_rows(self._expected, len(self.groups))
+        self._marginals = tuple(grow_rows(m, len(self.groups)) for m in self._marginals)
 
     def _active(self, at_s: float, stalling: Ints, size: int) -> Ints:
         """(size,) sessions heard in the base window, or in an open stall."""

@@ -10,14 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.qoe.bins import Ints
-from qoemon.core.qoe.scale import Floats
-from qoemon.core.wire.batch import Flags
+from qoemon.core.arrays import Column, Flags, Floats, Ints, grow_columns
 from qoemon.core.wire.report import ABSENT_INT
 
 NO_ID = ""
@@ -26,23 +24,10 @@ NO_SEQ = -1
 _FIRST_ROWS = 1024
 _MANY_ROWS = 65_536
 _GROWTH, _GROWTH_OF_MANY = 2, 16
-"""Room is cheap, see widened(); to move is not: what many sessions leave behind, the process hardly gives back."""
+"""Room is cheap, see grow_columns(); moving is not, and what many sessions leave behind is hardly given back."""
 
 ROWS_AT_ONCE = 16_384
 """So many rows are worked on at a time: what is computed stays in the cache, and others get their turn between."""
-
-Column = TypeVar("Column", bound=NDArray[Any])
-
-
-def widened(column: Column, used: int, rows: int) -> Column:
-    """The same column with room for more rows, which are its last axis; `used` of them are kept, the others are 0.
-
-    Room costs next to nothing while nobody writes to it: the system gives memory as it is touched.
-    """
-    out = cast(Column, np.zeros((*column.shape[:-1], rows), column.dtype))
-    for place in np.ndindex(column.shape[:-1]):  # in pieces, that others may run between them
-        out[place][:used] = column[place][:used]
-    return out
 
 
 @dataclass(frozen=True)
@@ -226,8 +211,8 @@ class SessionTable:
         if self.rows > self.capacity:
             growth = _GROWTH_OF_MANY if self.rows > _MANY_ROWS else _GROWTH
             room = min(self._limit, max(_FIRST_ROWS, self.rows * growth))
-            self.group, self.seq = widened(self.group, used, room), widened(self.seq, used, room)
-            self.last_s, self.ended = widened(self.last_s, used, room), widened(self.ended, used, room)
+            self.group, self.seq = grow_columns(self.group, used, room), grow_columns(self.seq, used, room)
+            self.last_s, self.ended = grow_columns(self.last_s, used, room), grow_columns(self.ended, used, room)
         self._clear(slice(used, self.rows))
 
     def _fresh(self, row: Ints, seq: Ints) -> Flags:

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.counting.conditions import Judged, Numbers
-from qoemon.core.counting.session_table import Admitted, SessionTable, widened
+from qoemon.core.arrays import Counts, Flags, Floats, Ints, SmallInts, grow_columns
+from qoemon.core.counting.conditions import Judged
+from qoemon.core.counting.session_table import Admitted, SessionTable
+from qoemon.core.counting.window import count
 from qoemon.core.plan.plan import Counters, Service, Timing
-from qoemon.core.qoe.bins import STALL_BINS, Ints, count, mos_level, stall_bin
+from qoemon.core.qoe.bins import STALL_BINS, mos_level, stall_bin
 from qoemon.core.qoe.mapping import ENDLESS, MEDIA_S
-from qoemon.core.qoe.scale import Counts, Floats
-from qoemon.core.wire.batch import Flags, Placed
+from qoemon.core.wire.batch import Placed
 from qoemon.core.wire.report import ABSENT_INT
 
 MOST = 2**30
@@ -109,7 +110,7 @@ class StallCounters:
         stall_ms[running] += np.rint(ran_s * 1000).astype(np.int64)
         return stalls, stall_ms, play_ms
 
-    def _count(self, levels: Counts, qos: Counts, group: Numbers, sums: Sequence[Ints]) -> None:
+    def _count(self, levels: Counts, qos: Counts, group: SmallInts, sums: Sequence[Ints]) -> None:
         n, t = stall_condition(*sums)
         count(levels, group, mos_level(self._service.mapping(n, t), self._service.scale))
         count(qos, group, stall_bin(n, t))
@@ -170,8 +171,11 @@ class StallCounters:
         """Columns for every row of the table; new ones have no open stall."""
         used, room = self._used, self._sessions.capacity
         if room > len(self.known):
-            self.counters, self.slices = widened(self.counters, used, room), widened(self.slices, used, room)
-            self.known, self.since_s = widened(self.known, used, room), widened(self.since_s, used, room)
+            self.counters, self.slices = (
+                grow_columns(self.counters, used, room),
+                grow_columns(self.slices, used, room),
+            )
+            self.known, self.since_s = grow_columns(self.known, used, room), grow_columns(self.since_s, used, room)
         self._used = self._sessions.rows
         self.since_s[used : self._used] = np.nan
 

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.counting.conditions import Numbers
-from qoemon.core.counting.session_table import NO_GROUP, ROWS_AT_ONCE, SessionTable, widened
-from qoemon.core.qoe.bins import Ints, grown
+from qoemon.core.arrays import Ints, SmallInts, grow_columns, grow_rows
+from qoemon.core.counting.session_table import NO_GROUP, ROWS_AT_ONCE, SessionTable
 
 
 class Users:
@@ -34,7 +33,7 @@ class Users:
         self._abroad: dict[int, dict[int, int]] = {}
         """By row and group, in which interval sessions were judged in other groups last."""
 
-    def close(self, rows: Numbers, group: Numbers, users: Ints) -> None:
+    def close(self, rows: SmallInts, group: SmallInts, users: Ints) -> None:
         """An interval is over in which these sessions, ascending, were judged in these groups, each pair once.
 
         users  (G,) how many of them in each group
@@ -65,7 +64,7 @@ class Users:
         self._grow()
         there = self._sessions.there
         groups = max((len(counts) for counts in self._newest), default=0)
-        intervals = [grown(counts, groups) for counts in self._newest]
+        intervals = [grow_rows(counts, groups) for counts in self._newest]
         place = {row: index for index, row in enumerate(there.tolist())}
         visits = [(place[row], *visit) for row, groups_ in self._abroad.items() for visit in groups_.items()]
         return {
@@ -85,7 +84,7 @@ class Users:
         for index, group, interval in state["abroad"].tolist():
             self._abroad.setdefault(int(rows[index]), {})[group] = interval
 
-    def _move(self, rows: Numbers, group: Numbers, row_before: int) -> None:
+    def _move(self, rows: SmallInts, group: SmallInts, row_before: int) -> None:
         """Count these sessions in the present interval, and no more where they were before."""
         home = self._home[rows]
         again = home == group
@@ -99,7 +98,7 @@ class Users:
         for row, place in zip(rows[abroad].tolist(), group[abroad].tolist(), strict=True):
             self._visit(row, place)
 
-    def _stay(self, rows: Numbers, group: Numbers) -> None:
+    def _stay(self, rows: SmallInts, group: SmallInts) -> None:
         """These are judged at home again."""
         self._forget(self._judged_in[rows], group)
         self._judged_in[rows] = self._closed
@@ -110,7 +109,7 @@ class Users:
             self._forget(np.array([groups[group]]), np.array([group]))
         groups[group] = self._closed
 
-    def _forget(self, interval: Numbers, group: Numbers) -> None:
+    def _forget(self, interval: SmallInts, group: SmallInts) -> None:
         """Take sessions off the intervals in which they were counted before, as far as those are still held."""
         # The present interval is not appended yet: the one before it is the last.
         age, left = self._closed - interval, len(interval)
@@ -127,6 +126,9 @@ class Users:
         """Columns for every row of the table; new ones have no home."""
         used, room = self._used, self._sessions.capacity
         if room > len(self._home):
-            self._judged_in, self._home = widened(self._judged_in, used, room), widened(self._home, used, room)
+            self._judged_in, self._home = (
+                grow_columns(self._judged_in, used, room),
+                grow_columns(self._home, used, room),
+            )
         self._used = self._sessions.rows
         self._home[used : self._used] = NO_GROUP

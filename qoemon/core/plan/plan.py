@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from qoemon.core.arrays import Floats
 from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.qoe.bins import Bins, bins_of, mos_levels
 from qoemon.core.qoe.distribution import Kernel
 from qoemon.core.qoe.empirical import EmpiricalRatings
 from qoemon.core.qoe.mapping import Qos, QosMapping, RatingModel
-from qoemon.core.qoe.scale import ACR5, Floats, Scale
+from qoemon.core.qoe.scale import ACR5, Scale
 
 
 class Counters(StrEnum):

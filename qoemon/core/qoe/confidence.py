@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtri
 
-from qoemon.core.qoe.scale import Counts, Floats
+from qoemon.core.arrays import Counts, Floats
 
 
 def interval(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qoemon.core.qoe.scale import Counts, Floats, Scale
+from qoemon.core.arrays import Counts, Floats
+from qoemon.core.qoe.scale import Scale
 
 
 @dataclass(frozen=True)

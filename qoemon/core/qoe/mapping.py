@@ -16,7 +16,8 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.special import expit
 
-from qoemon.core.qoe.scale import ACR5, Floats, Scale
+from qoemon.core.arrays import Floats
+from qoemon.core.qoe.scale import ACR5, Scale
 
 MEDIA_S = 60.0
 """The media time that a condition refers to: d in Hossfeld et al. 2020, (22)."""

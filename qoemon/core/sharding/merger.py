@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from qoemon.core.arrays import Counts, Floats, Ints, grow_rows
 from qoemon.core.counting.counts import Tally
 from qoemon.core.counting.groups import Groups
-from qoemon.core.qoe.bins import Ints, grown
-from qoemon.core.qoe.scale import Counts, Floats
 
 
 class Merger:
@@ -60,7 +59,7 @@ class Merger:
         """
         before = self._counted.get(name)
         if before is not None:
-            counted = np.maximum(counted, grown(before, len(counted)))
+            counted = np.maximum(counted, grow_rows(before, len(counted)))
         self._counted[name] = counted
         return counted
 

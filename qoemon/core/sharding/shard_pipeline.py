@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from qoemon.core.arrays import Arrays, part
 from qoemon.core.counting.monitor import Monitor
-from qoemon.core.counting.service_monitor import State
 from qoemon.core.plan.plan import Plan
 from qoemon.core.wire.codec import Arrived, Codec, Decoded
 from qoemon.core.wire.report import Reject
@@ -44,7 +44,7 @@ class Line(ABC, Generic[Said]):
     def tick(self, tick_s: int) -> Said:
         """What is to be said at this tick, seconds since the epoch; every message before it has been applied."""
 
-    def dump(self) -> State:
+    def dump(self) -> Arrays:
         """All that a restart needs, as arrays by name."""
         rejected = msgspec.json.encode(self.rejected)
         counts = {f"monitor/{name}": array for name, array in self.monitor.dump().items()}
@@ -105,16 +105,6 @@ class Line(ABC, Generic[Said]):
         yield from range(old + 1, min(settled, new) + 1)
         if new > settled:
             yield new
-
-
-def part(prefix: str, state: Mapping[str, NDArray[Any]]) -> State:
-    """What of a state begins with the prefix, without it."""
-    return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
-
-
-def named(prefix: str, state: Mapping[str, NDArray[Any]]) -> State:
-    """The same state with the prefix before each name: what `part` gives back."""
-    return {f"{prefix}{name}": array for name, array in state.items()}
 
 
 def _slices(messages: Iterable[Arrived], size: int) -> Iterator[list[Arrived]]:

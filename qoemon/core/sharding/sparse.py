@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qoemon.core.arrays import Counts, Ints
 from qoemon.core.counting.counts import Tally
-from qoemon.core.qoe.bins import Ints
-from qoemon.core.qoe.scale import Counts
 
 
 class Cells(NamedTuple):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from qoemon.core.arrays import Counts, Floats
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.distribution import rating_cdf
-from qoemon.core.qoe.scale import Counts, Floats
 
 FACTORS = {"n": "stall_count", "t": "stall_time", "x": "response_time"}
 ALL = "all"

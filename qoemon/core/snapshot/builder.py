@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from qoemon.core.arrays import Counts
 from qoemon.core.counting.counts import Event, Tally
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.qoe.distribution import Distribution, Kernel
-from qoemon.core.qoe.scale import Counts
 from qoemon.core.snapshot.attribution import Attribution
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 

@@ -8,11 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
+from qoemon.core.arrays import Flags, Floats
 from qoemon.core.counting.counts import Event, Tally
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.distribution import Distribution
-from qoemon.core.qoe.scale import Floats
-from qoemon.core.wire.batch import Flags
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,9 @@ from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qoemon.core.qoe.bins import Ints
-from qoemon.core.qoe.scale import Floats
+from qoemon.core.arrays import Flags, Floats, Ints
 from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Report, Route
-
-Flags = NDArray[np.bool_]
 
 MAX_COUNT = 10**9
 MAX_SECONDS = MAX_MEASURE = 1e9

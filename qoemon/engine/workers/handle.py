@@ -19,16 +19,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import qoemon
+from qoemon.common.backoff import backoff_s
 from qoemon.config.config import Config
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.groups import Labels
 from qoemon.core.sharding.shard_counts import Share
 from qoemon.core.sharding.sparse import Thickener
-from qoemon.engine.metrics import WorkerState
-from qoemon.engine.stats import Intake, gone, together
+from qoemon.engine.stats import Intake, WorkerState, gone, together
 from qoemon.engine.workers.channel import Channel, ChannelError, opened
 from qoemon.engine.workers.messages import Begin, Fare, KnowOnly, Leave, Ready, Recovering, Reload, Safe, Tick, Told
-from qoemon.inputs.mqtt.consumer import backoff_s
 
 LOG = logging.getLogger("qoemon.engine.workers")
 

@@ -17,23 +17,24 @@ from typing import Any
 import msgspec
 
 from qoemon.common.clock import since_boot
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config
+from qoemon.config.plan import core_plan, new_union, sharded
+from qoemon.core.arrays import Arrays
 from qoemon.core.evaluation import Union
 from qoemon.core.pipeline import Ticked
 from qoemon.core.plan.fingerprint import StateError
 from qoemon.core.wire.partition import Splitter
 from qoemon.core.wire.report import Reject
-from qoemon.engine.metrics import WorkerState
-from qoemon.engine.stats import Intake, intake_of, together
+from qoemon.engine.stats import Intake, WorkerState, intake_of, together
+from qoemon.engine.storage import layout_name, open_store, state_directory
 from qoemon.engine.workers.handle import Answer, Hand
 from qoemon.engine.workers.messages import Begin, Shift, Tick
 from qoemon.engine.workers.router import Router
 from qoemon.inputs.inbox import Inbox, Message
 from qoemon.inputs.mqtt.consumer import Ingest
+from qoemon.inputs.mqtt.options import broker_options
 from qoemon.state.directory import locked
 from qoemon.state.layout import SHARDS, divide
-from qoemon.state.store import State
 from qoemon.state.writer import Keeper
 
 LOG = logging.getLogger("qoemon.engine.workers")
@@ -49,26 +50,26 @@ class Crew:
 
     def __init__(self, config: Config, clock: Callable[[], float] = time.time) -> None:
         self._config, self._clock = config, clock
-        directory = wiring.state_directory(config)
-        self._union = wiring.union(config)
+        directory = state_directory(config)
+        self._union = new_union(config)
         self._lock = None if directory is None else locked(directory)
-        before = None if directory is None else divide(directory, wiring.division(config))
-        own = None if directory is None else directory / wiring.division(config) / "parent"
-        self._store = None if own is None else wiring.store(config, own)
+        before = None if directory is None else divide(directory, layout_name(config))
+        own = None if directory is None else directory / layout_name(config) / "parent"
+        self._store = None if own is None else open_store(config, own)
         self._keeper = None if self._store is None else Keeper(self._store, lambda _: None)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="crew")
         self._inbox = Inbox(config.limits.inbox_messages, config.limits.inbox_bytes)
-        self._routed = not wiring.sharded(config)
+        self._routed = not sharded(config)
         self._forget = set(range(config.workers)) if before else set()
         """Workers for which the broker keeps what another division has taken in meanwhile."""
         forget = before is not None and before.endswith(SHARDS)
-        self._ingest = Ingest(wiring.broker(config), self._inbox, forget=forget) if self._routed else None
-        self._router = Router(Splitter(config.workers, wiring.plan(config)), self._safe)
+        self._ingest = Ingest(broker_options(config), self._inbox, forget=forget) if self._routed else None
+        self._router = Router(Splitter(config.workers, core_plan(config)), self._safe)
         self._hands = [
             Hand(number, lambda number=number: self._begin(number), self._router.safe_with, self._anew)  # type: ignore[misc]
             for number in range(config.workers)
         ]
-        self.also: Callable[[], State] = dict
+        self.also: Callable[[], Arrays] = dict
         """What else is stored with a checkpoint."""
 
     @property
@@ -106,7 +107,7 @@ class Crew:
             parts["state.keeper"] = self._keeper.run()
         return parts
 
-    async def recover(self, seen: Callable[[Ticked], object]) -> State:
+    async def recover(self, seen: Callable[[Ticked], object]) -> Arrays:
         """What the parent had; the workers see to their own. No tick is run again here: they have the messages."""
         if self._store is None:
             return {}
@@ -119,7 +120,7 @@ class Crew:
         """Go on with a changed configuration, the parent and all workers at once: between two ticks."""
         union = await self._in_thread(_taken_over, config, self._union)
         self._config, self._union = config, union
-        self._router.splitter = Splitter(config.workers, wiring.plan(config))
+        self._router.splitter = Splitter(config.workers, core_plan(config))
         for hand in self._hands:
             hand.reload(config)
 
@@ -216,14 +217,14 @@ class Crew:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *of)
 
 
-def _loaded(config: Config, state: State) -> Union:
+def _loaded(config: Config, state: Arrays) -> Union:
     """In the thread: a Union that begins with what was stored, as far as that fits."""
-    union = wiring.union(config)
+    union = new_union(config)
     try:
         anew = union.load(state)
     except (StateError, KeyError, ValueError, msgspec.MsgspecError) as error:
         LOG.warning("alerts and regimes begin anew: %s", error)
-        return wiring.union(config)
+        return new_union(config)
     if anew:
         LOG.warning("judged otherwise than before, so alerts and regimes begin anew: %s", ", ".join(anew))
     return union
@@ -231,6 +232,6 @@ def _loaded(config: Config, state: State) -> Union:
 
 def _taken_over(config: Config, before: Union) -> Union:
     """In the thread: the Union after this one; StateError if it can take over nothing."""
-    union = wiring.union(config)
+    union = new_union(config)
     union.inherit(before)
     return union

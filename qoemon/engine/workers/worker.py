@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from qoemon.common.clock import since_boot
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config
+from qoemon.config.plan import shard_plan
 from qoemon.core.sharding.shard_counts import ShardLine, Share
 from qoemon.core.sharding.sparse import Thinner
 from qoemon.daemon.tick_loop import LOOK_S
-from qoemon.engine.shard import Shard, Source
+from qoemon.engine.shard import Shard
+from qoemon.engine.storage import layout_name, state_directory
 from qoemon.engine.workers.channel import Channel, ChannelError, packed
 from qoemon.engine.workers.messages import (
     Begin,
@@ -39,7 +40,10 @@ from qoemon.engine.workers.messages import (
     Told,
 )
 from qoemon.inputs.inbox import Inbox, Message
-from qoemon.inputs.mqtt.consumer import Ingest, IngestState
+from qoemon.inputs.mqtt.consumer import Ingest
+from qoemon.inputs.mqtt.options import worker_broker_options
+from qoemon.inputs.source import Source
+from qoemon.inputs.stats import IngestState
 from qoemon.state.frames import unframed
 from qoemon.state.store import Store
 
@@ -86,7 +90,7 @@ class Worker:
             size_b = max(limits.inbox_bytes // begin.workers, limits.message_bytes)
             self._inbox = Inbox(math.ceil(limits.inbox_messages / begin.workers), size_b)
             source = Ingest(
-                wiring.worker_broker(begin.config, begin.number), self._inbox, self._now, forget=begin.forget
+                worker_broker_options(begin.config, begin.number), self._inbox, self._now, forget=begin.forget
             )
         self._shard: Shard[Share] = Shard(
             self._fresh(begin.config), self._inbox, source, _store(begin), begin.config.state.checkpoint_s
@@ -177,13 +181,13 @@ class Worker:
         return since_boot() + self._offset_s
 
     def _fresh(self, config: Config) -> Callable[[], ShardLine]:
-        plan = wiring.shard_plan(config)
+        plan = shard_plan(config)
         return lambda: ShardLine(plan)
 
 
 def _store(begin: Begin) -> Store | None:
-    directory, state = wiring.state_directory(begin.config), begin.config.state
+    directory, state = state_directory(begin.config), begin.config.state
     if directory is None:
         return None
-    own = directory / wiring.division(begin.config) / str(begin.number)
+    own = directory / layout_name(begin.config) / str(begin.number)
     return Store(own, state.durability, max(state.journal_bytes // begin.workers, 1))

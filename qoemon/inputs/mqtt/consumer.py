@@ -18,18 +18,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 import aiomqtt
 from paho.mqtt.client import Client as Paho
 from paho.mqtt.reasoncodes import ReasonCode
 
+from qoemon.common.backoff import Repeats, backoff_s
 from qoemon.inputs.inbox import Inbox, Message
+from qoemon.inputs.stats import IngestState
 from qoemon.net.mqtt.bulk_reader import DUP, QOS, RETAIN, BulkReader, send_acks
-from qoemon.net.mqtt.client import Broker, Link, hang_up, new_client, paho_client, raise_if_cancelled
+from qoemon.net.mqtt.client import Broker, new_client
+from qoemon.net.mqtt.connection import Link, hang_up, paho_client, raise_if_cancelled
 from qoemon.net.mqtt.errors import LinkError, explain
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ LOG = logging.getLogger("qoemon.inputs.mqtt")
 STEADY_S = 30.0
 """A connection that lived this long was a good one: the next pause starts from the shortest again."""
 
-REPEAT_S = 60.0
-"""The same failure is logged at most once in this time."""
 
 REFUSED = 0x80
 """SUBACK codes from here on are refusals; below they are the granted QoS."""
@@ -52,32 +51,6 @@ MAX_TOPIC = 4096
 
 NO_FILTER = "qoemon/no/such/filter"
 """What nobody subscribed to, to be unsubscribed from."""
-
-
-@dataclass
-class IngestState:
-    """How it goes, for whoever exports it. Totals count since the start."""
-
-    connected: bool = False
-    subscribed: bool = False
-    """The broker granted every filter, if some at a lower QoS than asked."""
-    connects_total: int = 0
-    connect_failures_total: int = 0
-    disconnects_total: int = 0
-    messages_total: int = 0
-    """All that arrived, also what was ignored or refused."""
-    message_bytes_total: int = 0
-    """Their payloads."""
-    retained_ignored_total: int = 0
-    bad_topics_total: int = 0
-    """Messages whose topic is empty, not UTF-8 or longer than MAX_TOPIC: ignored."""
-    acks_total: int = 0
-    stale_acks_total: int = 0
-    """Acknowledgements that came after their connection had ended: those messages are delivered again."""
-    last_message_s: float | None = None
-    """When the newest message arrived, seconds since the epoch; a retained one does not count."""
-    last_error: str | None = None
-    """Why we are not receiving, in words; None while all is well."""
 
 
 class Ingest:
@@ -332,31 +305,6 @@ class Ingest:
         # only after them, and end the connection then.
         self._paho.on_unsubscribe = lambda paho, *_: paho.disconnect()
         self._paho.unsubscribe(NO_FILTER)
-
-
-class Repeats:
-    """What was logged last, so that a failure that lasts is not logged at every attempt."""
-
-    def __init__(self) -> None:
-        self._last = ""
-        self._last_s = 0.0
-
-    def is_news(self, text: str, now_s: float) -> bool:
-        """Whether the text differs from the last, or that was REPEAT_S ago."""
-        if text == self._last and now_s - self._last_s < REPEAT_S:
-            return False
-        self._last, self._last_s = text, now_s
-        return True
-
-
-def backoff_s(failures: int, shortest_s: float, longest_s: float) -> float:
-    """A random pause whose ceiling doubles with each failure in a row, so that clients do not return in step.
-
-    failures     in a row, 0 for none
-    returns      s, from shortest_s to longest_s
-    """
-    ceiling_s = shortest_s * 2.0 ** min(failures, 60)
-    return random.uniform(shortest_s, min(ceiling_s, longest_s))
 
 
 def granted_qos(code: int | ReasonCode) -> int:

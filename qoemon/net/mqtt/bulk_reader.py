@@ -18,7 +18,8 @@ import numpy as np
 from paho.mqtt.client import Client as Paho
 from paho.mqtt.enums import MQTTErrorCode
 
-from qoemon.net.mqtt.client import MAX_PACKET_BYTES, NOT_MQTT
+from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
+from qoemon.net.mqtt.connection import NOT_MQTT
 from qoemon.net.mqtt.errors import LinkError
 
 READ_BYTES = 2**17

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 
 import numpy as np
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 
 from qoemon.core.alerting.detector import Watched
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.outputs.metrics.qoe import group_rows
 from qoemon.outputs.metrics.text_format import Family, LabelTexts, by_label
-from qoemon.outputs.notify.notice import ReceiverState
 
 
 def watch_families(
@@ -22,24 +21,6 @@ def watch_families(
     texts = texts or LabelTexts()
     yield from _alerts(snapshot, watched, texts)
     yield from _regimes(snapshot, watched, texts)
-
-
-def receiver_families(receivers: Sequence[ReceiverState]) -> Iterator[Metric]:
-    """How it goes with those who are told."""
-    told = CounterMetricFamily("qoemon_notifications", "Notifications that were taken.", labels=("receiver",))
-    failed = CounterMetricFamily(
-        "qoemon_notifications_failed", "Attempts to notify that failed; most are tried again.", labels=("receiver",)
-    )
-    dropped = CounterMetricFamily(
-        "qoemon_notifications_dropped", "Notifications that were given up.", labels=("receiver",)
-    )
-    queue = GaugeMetricFamily("qoemon_notification_queue", "Notifications that wait.", labels=("receiver",))
-    for receiver in receivers:
-        told.add_metric((receiver.name,), receiver.sent)
-        failed.add_metric((receiver.name,), receiver.failed)
-        dropped.add_metric((receiver.name,), receiver.dropped)
-        queue.add_metric((receiver.name,), receiver.queue)
-    yield from (told, failed, dropped, queue)
 
 
 def _alerts(snapshot: Snapshot, watched: Watched, texts: LabelTexts) -> Iterator[Family | Metric]:

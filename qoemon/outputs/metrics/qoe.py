@@ -11,10 +11,10 @@ import numpy as np
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from qoemon.common import duration
+from qoemon.core.arrays import Counts
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.groups import Labels
 from qoemon.core.qoe.bins import Axis
-from qoemon.core.qoe.scale import Counts
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 from qoemon.outputs.metrics.text_format import PLAIN, Column, Family, LabelTexts, Rows, by_label
 

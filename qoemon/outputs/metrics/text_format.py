@@ -17,9 +17,8 @@ import msgspec
 import numpy as np
 from prometheus_client.samples import Sample
 
+from qoemon.core.arrays import Floats, Ints
 from qoemon.core.counting.groups import Labels
-from qoemon.core.qoe.bins import Ints
-from qoemon.core.qoe.scale import Floats
 
 Numbers = Floats | Ints
 

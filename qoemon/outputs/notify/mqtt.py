@@ -20,7 +20,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from qoemon.net.mqtt.client import Broker, hang_up, new_client, paho_client, raise_if_cancelled
+from qoemon.net.mqtt.client import Broker, new_client
+from qoemon.net.mqtt.connection import hang_up, paho_client, raise_if_cancelled
 from qoemon.net.mqtt.errors import explain
 from qoemon.outputs.notify.notice import Notice, document
 from qoemon.outputs.notify.notifier import DeliveryError
@@ -28,8 +29,6 @@ from qoemon.outputs.notify.notifier import DeliveryError
 ANSWER_S = 5.0
 """How long the broker may take to acknowledge a message."""
 
-NAMES = ("alert", "service", "groups")
-"""What a template names, each once and as a whole level; `groups` is one level a label of the group."""
 
 EMPTY = "%"
 """Level of an empty label value: brokers differ in what they take empty levels for."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,13 +15,8 @@ from qoemon.core.alerting.rule import Reason
 VERSION = 1
 """Of the JSON that is told; a field that changes its meaning raises it, a new one does not."""
 
-ABSENT = "n/a"
-"""What a text says where there is no figure: of a group that is gone, for instance."""
-
 Key = tuple[str, str, tuple[tuple[str, str], ...]]
 """The rule's name, the service, the sorted labels of the group."""
-
-_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -71,25 +64,6 @@ class Notice:
         return hashlib.sha256(told).hexdigest()[:32]
 
 
-@dataclass(frozen=True)
-class ReceiverState:
-    """How it goes with one receiver. Totals are notices since the start.
-
-    sent        accepted, repetitions included
-    failed      attempts that failed
-    dropped     given up: refused for good, or no room
-    queue       waiting or under way
-    last_error  None while all is well
-    """
-
-    name: str
-    sent: int
-    failed: int
-    dropped: int
-    queue: int
-    last_error: str | None
-
-
 def document(notice: Notice, url: str, sent_s: float) -> dict[str, Any]:
     """The JSON of webhooks and MQTT. url: of the daemon that tells it."""
     return {
@@ -114,57 +88,3 @@ def document(notice: Notice, url: str, sent_s: float) -> dict[str, Any]:
 def timestamp(time_s: float) -> str:
     """RFC 3339 in UTC, to the millisecond and never later than that time."""
     return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def placeholders(template: str) -> frozenset[str]:
-    """The names in a template such as "{value:.1%} of {users} users in {region}".
-
-    raises   ValueError, with what was expected, if it has anything else in braces: the values come from the wire,
-             so a template reaches for nothing inside them
-    """
-    return frozenset(name for _, name, _ in _parts(template) if name)
-
-
-def render(template: str, values: Mapping[str, object]) -> str:
-    """The template with its names replaced by values, numbers as their format says; None is written as `n/a`.
-
-    Braces in a value stay as they are.
-
-    raises   ValueError or TypeError for what `template_fault` would have found
-    """
-    return "".join(text + _written(values, name, form) for text, name, form in _parts(template))
-
-
-def template_fault(template: str, examples: Mapping[str, object]) -> str | None:
-    """What a template should be and this one is not, given an example for every name; None if it is good."""
-    try:
-        unknown = sorted(placeholders(template) - examples.keys())
-    except ValueError as error:
-        return str(error)
-    if unknown:
-        return f"only the names {', '.join(examples)} in braces, unlike {', '.join(unknown)}"
-    try:
-        render(template, examples)
-    except (ValueError, TypeError) as error:
-        return f"a format that fits its value ({error})"
-    return None
-
-
-def _parts(template: str) -> list[tuple[str, str, str]]:
-    """(text, name after it or "", its format) one after the other."""
-    expected = "{name} or {name:format} wherever there are braces, {{ and }} for braces themselves"
-    try:
-        parts = list(string.Formatter().parse(template))
-    except ValueError as error:
-        raise ValueError(f"{expected} ({error})") from None
-    for _, name, form, conversion in parts:
-        if name is not None and (not _NAME.fullmatch(name) or conversion or "{" in (form or "")):
-            raise ValueError(expected)
-    return [(text, name or "", form or "") for text, name, form, _ in parts]
-
-
-def _written(values: Mapping[str, object], name: str, form: str) -> str:
-    if not name:
-        return ""
-    value = values.get(name)
-    return ABSENT if value is None else format(value, form)

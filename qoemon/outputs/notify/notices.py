@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from qoemon.common import duration
+from qoemon.common.template import placeholders, render
 from qoemon.core.alerting.alerts import Alert
 from qoemon.core.alerting.detector import Watched
 from qoemon.core.alerting.figures import NAMES
 from qoemon.core.snapshot.snapshot import Snapshot
-from qoemon.outputs.notify.notice import Notice, placeholders, render
+from qoemon.outputs.notify.notice import Notice
 
 
 def notices(snapshot: Snapshot, watched: Watched) -> tuple[list[Notice], list[Notice]]:

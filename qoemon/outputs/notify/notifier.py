@@ -13,8 +13,9 @@ import random
 from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
-from qoemon.outputs.notify.notice import Notice, ReceiverState
+from qoemon.outputs.notify.notice import Notice
 from qoemon.outputs.notify.outbox import Outbox
+from qoemon.outputs.notify.receiver_stats import ReceiverState
 
 LOG = logging.getLogger("qoemon.outputs.notify")
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from qoemon.core.arrays import Counts, Floats, Ints
 from qoemon.core.plan.plan import Service
-from qoemon.core.qoe.bins import Axis, Ints
+from qoemon.core.qoe.bins import Axis
 from qoemon.core.qoe.mapping import Qos
-from qoemon.core.qoe.scale import Counts, Floats
 
 STALL_ENDS = {"n": (0, 1, 2, 3, 5, 9, 19), "t": (0, 1, 2, 5, 10, 20, 30, 60)}
 """Where classes of stalls and of stall seconds end; all of them are ends of bins."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qoemon.core.arrays import Counts, Floats
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.distribution import rating_cdf
 from qoemon.core.qoe.mapping import RatingModel
-from qoemon.core.qoe.scale import Counts, Floats
 
 STEPS = 20
 """Points of the CDF a scale point: even, so that the ends of each rating are among them."""

@@ -10,10 +10,10 @@ from qoemon.common import duration
 from qoemon.core.counting.groups import Labels
 from qoemon.core.snapshot.snapshot import ServiceSnapshot
 from qoemon.outputs.history import COLUMNS, Change, Past
-from qoemon.outputs.metrics.exporter import Published
 from qoemon.outputs.page.conditions import conditions
 from qoemon.outputs.page.curves import Curves
 from qoemon.outputs.page.query import Query
+from qoemon.outputs.published import Published
 from qoemon.outputs.snapshot_json import alert_view, group_view
 
 

@@ -16,14 +16,12 @@ from qoemon.common import duration
 from qoemon.core.alerting.alerts import Alert
 from qoemon.core.alerting.regime import Regime
 from qoemon.core.alerting.rule import State
+from qoemon.core.arrays import Flags, Floats, Ints
 from qoemon.core.counting.groups import Labels
-from qoemon.core.qoe.bins import Ints
-from qoemon.core.qoe.scale import Floats
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
-from qoemon.core.wire.batch import Flags
-from qoemon.outputs.metrics.exporter import Published
 from qoemon.outputs.notify.notices import notices
 from qoemon.outputs.page.query import Query, Sort
+from qoemon.outputs.published import Published
 from qoemon.outputs.snapshot_json import alert_view, group_view, regime_view
 
 MOST_HIT = 5

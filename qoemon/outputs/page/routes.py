@@ -15,11 +15,11 @@ from pathlib import Path
 import msgspec
 from aiohttp import ETag, web
 
-from qoemon.outputs.metrics.exporter import Published
 from qoemon.outputs.page.curves import Curves
 from qoemon.outputs.page.detail import detail
 from qoemon.outputs.page.overview import overview
 from qoemon.outputs.page.query import Query, QueryError, group_asked
+from qoemon.outputs.published import Published
 
 MOST_STREAMS = 100
 """Open pages that are told of ticks; each costs a connection and a task."""

@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 
 from qoemon.common.csvfile import opened
+from qoemon.common.text import did_you_mean
 from qoemon.config import plugins
 from qoemon.config.studies import study
-from qoemon.config.yaml.errors import did_you_mean
 from qoemon.tools.calibrate import fit, plot, sos
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qoemon.config.studies.study import Study
+    from qoemon.core.arrays import Counts, Floats
     from qoemon.core.qoe.mapping import QosMapping
-    from qoemon.core.qoe.scale import Counts, Floats
 
 NEAR = 0.5
 """A fitted MOS is near the observed one within this many scale points."""

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qoemon.tools.plotting import PlotError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from qoemon.core.qoe.scale import Floats
+    from qoemon.core.arrays import Floats
     from qoemon.tools.calibrate.sos import RatedCondition, Sos
 
 BLUE, ORANGE = "#0072b2", "#d55e00"
@@ -23,10 +25,6 @@ BLUE, ORANGE = "#0072b2", "#d55e00"
 
 SMALLEST, LARGEST = 25.0, 120.0
 """Areas of the points of conditions with the fewest and the most ratings, square points."""
-
-
-class PlotError(Exception):
-    """There can be no picture; says why, and what to do."""
 
 
 def draw(sos: Sos, path: Path) -> None:

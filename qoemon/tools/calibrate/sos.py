@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from qoemon.config.studies.study import Ratings
-    from qoemon.core.qoe.scale import Floats
+    from qoemon.core.arrays import Floats
 
 RESAMPLES = 2000
 """With as many, another seed moves the ends of the interval by some 2 % of its width."""

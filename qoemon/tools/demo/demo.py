@@ -13,8 +13,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from qoemon.common.signals import cancelled_by_signals
 from qoemon.config.config import Config
-from qoemon.daemon.daemon import Daemon, cancelled_by_signals
+from qoemon.daemon.daemon import Daemon
 from qoemon.outputs.snapshot_json import view
 from qoemon.tools.demo import broker as embedded
 from qoemon.tools.simulate.load import Target, publish

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from qoemon.daemon.daemon import cancelled_by_signals
+from qoemon.common.signals import cancelled_by_signals
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.consumer import Ingest
 from qoemon.net.mqtt.client import Broker

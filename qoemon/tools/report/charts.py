@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qoemon.core.arrays import Floats
 from qoemon.core.qoe.mapping import Qos
-from qoemon.core.qoe.scale import Floats
 from qoemon.tools.report.figure import BLUE, GREY, ORANGE, SKY, WIDTH, Chart, legend, name_of, place, rating_colours
 from qoemon.tools.report.period import ServicePeriod
 from qoemon.tools.report.series import Curve

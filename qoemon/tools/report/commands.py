@@ -18,21 +18,23 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from qoemon.common import duration
 from qoemon.common.logs import log_to_stderr
+from qoemon.common.text import plain
 from qoemon.config import config as configuration
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config
 from qoemon.inputs.inbox import Inbox
+from qoemon.inputs.mqtt.options import broker_options
 from qoemon.outputs.snapshot_json import view
 from qoemon.tools.recordings.record import Recorded, record
 from qoemon.tools.recordings.recording import Recording
+from qoemon.tools.recordings.replay import Progress as Done
+from qoemon.tools.recordings.replay import ticks
 from qoemon.tools.report import figure
 from qoemon.tools.report.figure import fitted
 from qoemon.tools.report.period import Period, ServicePeriod
-from qoemon.tools.report.replay import Progress as Done
-from qoemon.tools.report.replay import replay, ticks
+from qoemon.tools.report.replay import replay
 from qoemon.tools.report.tables import at, share, span_text
 from qoemon.tools.report.write import write
-from qoemon.tools.table import groups_table, legend, plain
+from qoemon.tools.table import groups_table, legend
 
 WORST_MOMENTS = 5
 NAME_CELLS = 20
@@ -64,7 +66,7 @@ def record_command(
     settings = _load(config)
     inbox = Inbox(settings.limits.inbox_messages, settings.limits.inbox_bytes)
     line = _Line()
-    done = asyncio.run(record(wiring.broker(settings), file, inbox, for_s=for_s, on_progress=line))
+    done = asyncio.run(record(broker_options(settings), file, inbox, for_s=for_s, on_progress=line))
     line.end(done, file)
 
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qoemon.core.arrays import Flags, Floats, Ints
 from qoemon.core.counting.session_table import NO_SEQ, SessionTable
 from qoemon.core.plan.plan import Counters, Plan, Service, Timing
-from qoemon.core.qoe.bins import Ints
-from qoemon.core.qoe.scale import Floats
-from qoemon.core.wire.batch import Batch, Flags
+from qoemon.core.wire.batch import Batch
 from qoemon.core.wire.codec import Decoded
 from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Reject
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 
-from qoemon.tools.calibrate.plot import PlotError
-from qoemon.tools.table import plain
+from qoemon.common.text import plain
+from qoemon.tools.plotting import PlotError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

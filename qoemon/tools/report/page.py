@@ -14,7 +14,7 @@ from html import escape
 from rich.cells import cell_len
 
 import qoemon
-from qoemon.common.logs import printable
+from qoemon.common.text import printable
 from qoemon.tools.report.figure import Drawn
 from qoemon.tools.report.tables import Table
 

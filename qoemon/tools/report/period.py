@@ -7,12 +7,11 @@ from functools import cached_property
 
 import numpy as np
 
+from qoemon.core.arrays import Counts, Floats, Ints, grow_rows
 from qoemon.core.counting.groups import Labels
 from qoemon.core.pipeline import Ticked
 from qoemon.core.plan.plan import Plan, Service
-from qoemon.core.qoe.bins import Ints, grown
 from qoemon.core.qoe.distribution import Distribution
-from qoemon.core.qoe.scale import Counts, Floats
 from qoemon.core.snapshot.snapshot import ServiceSnapshot
 from qoemon.tools.report.episodes import AlertLog, RegimeLog
 from qoemon.tools.report.series import Series
@@ -117,20 +116,20 @@ class ServicePeriod:
 
 
 def _added(before: Totals, fresh: Totals, size: int) -> Totals:
-    known = grown(before.worst + 1, size) - 1  # what was not there before was at -1: never judged
+    known = grow_rows(before.worst + 1, size) - 1  # what was not there before was at -1: never judged
     worse = fresh.worst > known
     return Totals(
-        levels=grown(before.levels, size) + fresh.levels,
-        users=np.maximum(grown(before.users, size), fresh.users),
+        levels=grow_rows(before.levels, size) + fresh.levels,
+        users=np.maximum(grow_rows(before.users, size), fresh.users),
         qos=before.qos + fresh.qos,
-        excess=grown(before.excess, size) + fresh.excess,
-        poor_by=grown(before.poor_by, size) + fresh.poor_by,
+        excess=grow_rows(before.excess, size) + fresh.excess,
+        poor_by=grow_rows(before.poor_by, size) + fresh.poor_by,
         worst=np.where(worse, fresh.worst, known),
-        worst_pow=np.where(worse, fresh.worst_pow, grown(before.worst_pow, size)),
-        worst_at_s=np.where(worse, fresh.worst_at_s, grown(before.worst_at_s, size)),
-        worst_users=np.where(worse, fresh.worst_users, grown(before.worst_users, size)),
-        most_active=np.maximum(grown(before.most_active, size), fresh.most_active),
-        most_stalled=np.maximum(grown(before.most_stalled, size), fresh.most_stalled),
+        worst_pow=np.where(worse, fresh.worst_pow, grow_rows(before.worst_pow, size)),
+        worst_at_s=np.where(worse, fresh.worst_at_s, grow_rows(before.worst_at_s, size)),
+        worst_users=np.where(worse, fresh.worst_users, grow_rows(before.worst_users, size)),
+        most_active=np.maximum(grow_rows(before.most_active, size), fresh.most_active),
+        most_stalled=np.maximum(grow_rows(before.most_stalled, size), fresh.most_stalled),
     )
 
 

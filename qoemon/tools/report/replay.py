@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config
-from qoemon.core.pipeline import Pipeline, Ticked
-from qoemon.core.wire.codec import Decoded
-from qoemon.tools.recordings.recording import Recorded, Recording
+from qoemon.config.plan import core_plan
+from qoemon.tools.recordings.recording import Recording
+from qoemon.tools.recordings.replay import Progress, ticks
 from qoemon.tools.report.feed_quality import Doctor
 from qoemon.tools.report.period import Period
-
-Progress = Callable[[int], None]
-"""Told how many bytes of the file have been read."""
-
-TOLD_EVERY = 1000
-"""Messages between two tellings of the progress."""
-
-
-def ticks(
-    recording: Recording,
-    config: Config,
-    progress: Progress,
-    on_decoded: Callable[[Decoded], object] | None = None,
-) -> Iterator[Ticked]:
-    """Every tick that the daemon would have made, up to the end of the recording."""
-    pipeline = Pipeline(wiring.plan(config), wiring.rules(config), config.regimes.core)
-    yield from pipeline.run(_followed(recording, progress), on_decoded)
-    yield from pipeline.until(recording.end_s)
 
 
 @dataclass(frozen=True)
@@ -43,16 +23,8 @@ class Replayed:
 
 def replay(recording: Recording, config: Config, progress: Progress) -> Replayed:
     """The whole recording."""
-    plan = wiring.plan(config)
+    plan = core_plan(config)
     period, doctor = Period(plan), Doctor(plan)
     for ticked in ticks(recording, config, progress, doctor.see):
         period.see(ticked)
     return Replayed(config, period, doctor)
-
-
-def _followed(recording: Recording, progress: Progress) -> Iterator[Recorded]:
-    for number, message in enumerate(recording.messages()):
-        if number % TOLD_EVERY == 0:
-            progress(recording.done_bytes)
-        yield message
-    progress(recording.done_bytes)

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from qoemon.core.arrays import Counts, Floats, Ints, grow_rows
 from qoemon.core.plan.plan import Service
-from qoemon.core.qoe.bins import Ints, grown
 from qoemon.core.qoe.confidence import interval
-from qoemon.core.qoe.scale import Counts, Floats
 from qoemon.core.snapshot.snapshot import ServiceSnapshot
 
 MOST_CELLS = 1_000_000
@@ -38,8 +37,8 @@ class Point:
     def add(self, other: Point) -> None:
         """Take in a point that adjoins, of as many groups or more."""
         size = max(len(self.sums), len(other.sums))
-        self.sums = grown(self.sums, size) + grown(other.sums, size)
-        self.most = np.maximum(grown(self.most, size), grown(other.most, size))
+        self.sums = grow_rows(self.sums, size) + grow_rows(other.sums, size)
+        self.most = np.maximum(grow_rows(self.most, size), grow_rows(other.most, size))
         self.together = np.maximum(self.together, other.together)
 
 
@@ -105,10 +104,10 @@ class Series:
         rows = np.arange(self._groups) if groups is None else np.array(groups, np.int64)
         length_s = self.length_s * ratio
         numbers = list(points)
-        sums = np.array([grown(p.sums, self._groups)[rows].sum(axis=0) for p in points.values()])
+        sums = np.array([grow_rows(p.sums, self._groups)[rows].sum(axis=0) for p in points.values()])
         most = np.array(
             [
-                p.together if groups is None else grown(p.most, self._groups)[rows].sum(axis=0)
+                p.together if groups is None else grow_rows(p.most, self._groups)[rows].sum(axis=0)
                 for p in points.values()
             ]
         )

@@ -11,7 +11,7 @@ import numpy as np
 
 from qoemon.common import duration
 from qoemon.core.alerting.regime import Regime
-from qoemon.core.qoe.scale import Floats
+from qoemon.core.arrays import Floats
 from qoemon.tools.report.episodes import Fired
 from qoemon.tools.report.period import Period, ServicePeriod
 

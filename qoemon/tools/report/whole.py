@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qoemon.core.arrays import Floats
 from qoemon.core.qoe.distribution import Distribution, rating_cdf
 from qoemon.core.qoe.mapping import RatingModel
-from qoemon.core.qoe.scale import Floats
 from qoemon.tools.report.figure import AMBER, BLUE, INK, ORANGE, legend, name_of, place, rating_colours
 from qoemon.tools.report.period import ServicePeriod
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from qoemon.common import duration
 from qoemon.common.csvfile import UnreadableError
-from qoemon.core.qoe.scale import Floats
+from qoemon.common.text import plain
+from qoemon.core.arrays import Floats
 from qoemon.tools.recordings.recording import Recording
 from qoemon.tools.report import advice, compare, tables
 from qoemon.tools.report.charts import MOST_PANELS, service_charts
@@ -16,7 +17,6 @@ from qoemon.tools.report.page import Section, Tile, page
 from qoemon.tools.report.period import Period, ServicePeriod
 from qoemon.tools.report.replay import Replayed
 from qoemon.tools.report.timelines import alert_chart, regime_chart
-from qoemon.tools.table import plain
 
 Told = Callable[[str], None]
 """Told of each chart before it is drawn."""

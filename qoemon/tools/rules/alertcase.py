@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from qoemon.common import duration
+from qoemon.common.template import render
 from qoemon.core.alerting.rule import QUIET, Reading, State, What, decide, forget
 from qoemon.core.qoe.scale import Scale
-from qoemon.outputs.notify.notice import render
 from qoemon.tools.rules.alertrule import WARM_S, PromRule, constants
 from qoemon.tools.rules.rulefile import INSTANCE, JOB, STEP_S, Case, Check, Told, selector, steps
 

@@ -19,9 +19,9 @@ from functools import cached_property
 from string import Formatter
 
 from qoemon.common import duration
+from qoemon.common.template import ABSENT
 from qoemon.core.alerting.rule import Rule, What
 from qoemon.core.plan.plan import Plan
-from qoemon.outputs.notify.notice import ABSENT
 from qoemon.tools.rules.rulefile import INSTANCE, JOB, Alerting, literal, number, quoted, selector
 
 MUTE = "1h"

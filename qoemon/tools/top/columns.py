@@ -8,7 +8,8 @@ from typing import Literal
 from rich.text import Text
 
 from qoemon.common import duration
-from qoemon.tools.table import bar, plain
+from qoemon.common.text import plain
+from qoemon.tools.table import bar
 from qoemon.tools.top.layout import Column
 from qoemon.tools.top.query import Row
 from qoemon.tools.top.snapshot import Alert

@@ -11,7 +11,7 @@ import msgspec
 from yarl import URL
 
 from qoemon.common import duration
-from qoemon.tools.table import plain
+from qoemon.common.text import plain
 from qoemon.tools.top.query import QueryError
 from qoemon.tools.top.snapshot import Answer, Snapshot, windows_of
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from qoemon.common import duration
-from qoemon.tools.table import plain
+from qoemon.common.text import plain
 from qoemon.tools.top.snapshot import Alert, Answer, Group, Snapshot, Window, windows_of
 
 SortBy = Literal["pow", "mos", "gob", "sessions", "name"]

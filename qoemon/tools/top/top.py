@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from yarl import URL
 
-from qoemon.daemon.daemon import cancelled_by_signals
+from qoemon.common.signals import cancelled_by_signals
 from qoemon.tools.top.fetch import ANSWER_S, AnswerError, address_of, fetch
 from qoemon.tools.top.query import Query, QueryError
 from qoemon.tools.top.screen import Screen

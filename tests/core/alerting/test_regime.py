@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qoemon.core.alerting.change_point import DetectorRules, Interval
 from qoemon.core.alerting.regime import Reason, Regime, RegimeMonitor, RegimeRules, Regimes, Threshold
-from qoemon.core.qoe.scale import Floats
+from qoemon.core.arrays import Floats
 
 RULES = RegimeRules()
 SHARE = 0.4

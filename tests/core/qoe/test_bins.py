@@ -9,20 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qoemon.core.arrays import Counts, Floats, Ints
 from qoemon.core.counting.stalls import stall_condition
-from qoemon.core.qoe.bins import (
-    RESPONSE_BINS,
-    STALL_BINS,
-    Ints,
-    Window,
-    mos_level,
-    mos_levels,
-    response_bin,
-    stall_bin,
-)
+from qoemon.core.counting.window import Window
+from qoemon.core.qoe.bins import RESPONSE_BINS, STALL_BINS, mos_level, mos_levels, response_bin, stall_bin
 from qoemon.core.qoe.distribution import Kernel, rating_cdf
 from qoemon.core.qoe.mapping import VIDEO_STALL, WEB_IQX, RatingModel
-from qoemon.core.qoe.scale import ACR5, Counts, Floats, Scale
+from qoemon.core.qoe.scale import ACR5, Scale
 from tests.support.oracle import bin_of
 from tests.support.streams import FEW
 

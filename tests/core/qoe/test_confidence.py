@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import coverage
+from qoemon.core.arrays import Floats
 from qoemon.core.qoe.confidence import interval
-from qoemon.core.qoe.scale import Floats
 
 ANSWERS = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 

@@ -7,10 +7,11 @@ import pytest
 from scipy import stats
 from scipy.integrate import quad
 
+from qoemon.core.arrays import Floats
 from qoemon.core.qoe.bins import RESPONSE_BINS, STALL_BINS, response_bin
 from qoemon.core.qoe.distribution import Distribution, Kernel, rating_cdf
 from qoemon.core.qoe.mapping import VIDEO_STALL, WEB_IQX, RatingModel
-from qoemon.core.qoe.scale import ACR5, Floats, Scale
+from qoemon.core.qoe.scale import ACR5, Scale
 from tests.support.oracle import Mixture, Waiting, web_mos
 
 BETA, BINOMIAL = RatingModel.BETA, RatingModel.BINOMIAL

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qoemon.core.arrays import Counts
 from qoemon.core.qoe.distribution import Distribution, Kernel
 from qoemon.core.qoe.empirical import EmpiricalRatings
 from qoemon.core.qoe.mapping import RatingModel
-from qoemon.core.qoe.scale import ACR5, Counts, Scale
+from qoemon.core.qoe.scale import ACR5, Scale
 from tests.support.streams import FEW
 
 SEVEN = Scale(low=1, high=7, good=5, poor=3)

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from qoemon.core.arrays import Counts
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.bins import RESPONSE_BINS, STALL_BINS
 from qoemon.core.qoe.mapping import VOICE_G107, WEB_IQX, RatingModel
-from qoemon.core.qoe.scale import Counts
 from qoemon.core.snapshot.attribution import Attribution
 from tests.support.core import T0, VIDEO, WEB, batch, plan
 from tests.support.oracle import Mixture, Said, video_mos, web_mos

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config
+from qoemon.config.plan import core_plan
 from qoemon.daemon.tick_loop import Evaluator
 from qoemon.engine.workers.pool import Crew
 from qoemon.inputs.inbox import Message
 from qoemon.inputs.mqtt.consumer import Ingest
+from qoemon.outputs.latest import Board
 from qoemon.outputs.publisher import Publisher
-from qoemon.outputs.routes import Board
 from tests.support.parts import children, parsed
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Bench:
         self.board = Board()
         self.crew = Crew(config, lambda: self.now_s)
         self.publisher = Publisher(10, self.board)
-        timing = wiring.plan(config).timing
+        timing = core_plan(config).timing
         self.evaluator = Evaluator(
             timing, self.crew, self.publisher, lambda: self.now_s, lambda: self.now_s - self.steady_s
         )

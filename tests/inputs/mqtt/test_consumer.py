@@ -16,10 +16,13 @@ import aiomqtt
 import pytest
 from paho.mqtt.client import Client as Paho
 
+from qoemon.common.backoff import Repeats, backoff_s
 from qoemon.inputs.inbox import Inbox, Message
-from qoemon.inputs.mqtt.consumer import Ingest, Repeats, backoff_s
-from qoemon.net.mqtt.client import Broker, Tls, new_client, paho_client
+from qoemon.inputs.mqtt.consumer import Ingest
+from qoemon.net.mqtt.client import Broker, new_client
+from qoemon.net.mqtt.connection import paho_client
 from qoemon.net.mqtt.errors import explain
+from qoemon.net.mqtt.tls import Tls
 from tests.support.parts import Certificates, Mosquitto, Nats, broker_at, certificates, emptied
 
 if TYPE_CHECKING:

@@ -16,10 +16,11 @@ import aiohttp
 import pytest
 
 from qoemon.config.config import Config
+from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
 from qoemon.daemon.daemon import Daemon
 from qoemon.inputs.inbox import Inbox
-from qoemon.inputs.mqtt.consumer import Ingest, IngestState
-from qoemon.net.mqtt.client import MAX_PACKET_BYTES
+from qoemon.inputs.mqtt.consumer import Ingest
+from qoemon.inputs.stats import IngestState
 from tests.support import hostile
 from tests.support.hostile import Conversation, HostileBroker, Script, packet
 from tests.support.parts import Mosquitto, Nats, broker_at, emptied, parsed

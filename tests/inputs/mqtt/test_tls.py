@@ -16,7 +16,8 @@ import pytest
 
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.consumer import Ingest
-from qoemon.net.mqtt.client import Broker, Tls, tls_context
+from qoemon.net.mqtt.client import Broker
+from qoemon.net.mqtt.tls import Tls, tls_context
 from tests.inputs.mqtt.test_consumer import failure, running, until
 from tests.support.parts import Certificates, Mosquitto, broker_at, certificates
 

@@ -19,13 +19,16 @@ import trustme
 from qoemon.core.alerting.detector import Watch
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.counting.monitor import Monitor
+from qoemon.daemon.own import IDLE
 from qoemon.net.http import bulk_send as pour
 from qoemon.net.http import connections as guard
 from qoemon.net.http.body import PIECE, Body, Demand
+from qoemon.net.http.server import serve
 from qoemon.net.http.stats import Ended, HttpState
 from qoemon.net.http.web_config import WebConfig
-from qoemon.outputs.metrics.exporter import IDLE, Exporter
-from qoemon.outputs.routes import Board, application, serve
+from qoemon.outputs.latest import Board
+from qoemon.outputs.metrics.exporter import Exporter
+from qoemon.outputs.routes import application
 from tests.outputs.metrics.test_text_format import PLAN
 
 if TYPE_CHECKING:

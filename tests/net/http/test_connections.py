@@ -18,8 +18,8 @@ from aiohttp import web
 
 from qoemon.net.http import connections as guard
 from qoemon.net.http import listener as listen
+from qoemon.net.http.server import serve
 from qoemon.net.http.stats import Ended, HttpState, Refused
-from qoemon.outputs.routes import serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -20,15 +20,15 @@ import trustme
 import yaml
 from aiohttp import web
 
-from qoemon.config import plan as wiring
 from qoemon.config.config import load
 from qoemon.config.sections.web import CIPHERS
 from qoemon.config.yaml.errors import ConfigError
 from qoemon.net.http import passwords
 from qoemon.net.http import web_config as webconfig
+from qoemon.net.http.server import serve
 from qoemon.net.http.stats import Ended, HttpState, Refused
 from qoemon.net.http.web_config import WebConfig
-from qoemon.outputs.routes import serve
+from qoemon.tools.rules.scrape import prometheus_files
 from tests.support.parts import ROOT, Prometheus, program, until
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def test_the_example_of_a_scrape_configuration_gets_in(tmp_path: Path, authority
     write(tmp_path, {"tls_server_config": server, "basic_auth_users": {"alice": HASH}})
     main = tmp_path / "qoemon.yaml"
     main.write_text("http: {web_config_file: web.yml}\n")
-    example = wiring.prometheus_files(load(main), "FILE").scrape("127.0.0.1:9877")
+    example = prometheus_files(load(main), "FILE").scrape("127.0.0.1:9877")
     [scraped] = yaml.safe_load(example)["scrape_configs"]
     assert scraped["scheme"] == "https"
     assert set(scraped["tls_config"]) == {"ca_file", "cert_file", "key_file"}

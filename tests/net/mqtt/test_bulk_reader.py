@@ -14,8 +14,8 @@ from paho.mqtt import _packet  # type: ignore[attr-defined, unused-ignore]
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
+from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
 from qoemon.net.mqtt.bulk_reader import BulkReader, send_acks
-from qoemon.net.mqtt.client import MAX_PACKET_BYTES
 from qoemon.net.mqtt.errors import LinkError
 from tests.support.hostile import length, packet
 

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config
+from qoemon.config.plan import core_plan
 from qoemon.core.alerting.detector import Watch
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.wire.codec import Codec
 from qoemon.core.wire.escape import visible
+from qoemon.daemon.own import IDLE
 from qoemon.inputs.inbox import Message
-from qoemon.outputs.metrics.exporter import IDLE, Exporter, Published
+from qoemon.outputs.metrics.exporter import Exporter
+from qoemon.outputs.published import Published
 from tests.support.parts import parsed, program
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ class Line:
     """The daemon without its sockets: payloads in, what is served out."""
 
     def __init__(self) -> None:
-        plan = wiring.plan(Config.model_validate(SETTINGS))
+        plan = core_plan(Config.model_validate(SETTINGS))
         self._codec, self._monitor, self._exporter = Codec(plan), Monitor(plan), Exporter()
         self._watch = Watch(plan, (), RegimeRules())
 

@@ -25,12 +25,15 @@ from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.qoe.mapping import VIDEO_STALL, WEB_IQX
 from qoemon.core.wire.batch import batch_of
 from qoemon.core.wire.report import Report, Route
+from qoemon.daemon.own import IDLE
 from qoemon.net.http.body import PIECE, Body, Demand
+from qoemon.net.http.server import serve
+from qoemon.outputs.latest import Board
 from qoemon.outputs.metrics.alerts import watch_families
-from qoemon.outputs.metrics.exporter import IDLE, Exporter
+from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.metrics.qoe import families
 from qoemon.outputs.metrics.text_format import Column, Family, LabelTexts, exposition, number_texts
-from qoemon.outputs.routes import Board, _takes_gzip, application, serve
+from qoemon.outputs.routes import _takes_gzip, application
 from qoemon.outputs.snapshot_json import AT_ONCE, view, view_json
 from tests.support.parts import parsed, program
 

@@ -21,6 +21,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qoemon.common.template import placeholders, render, template_fault
 from qoemon.config.sections.notify import Notify
 from qoemon.config.yaml import document as yamlfile
 from qoemon.config.yaml.errors import ConfigError
@@ -31,7 +32,7 @@ from qoemon.outputs.notify import http_client as post
 from qoemon.outputs.notify import notifier
 from qoemon.outputs.notify.alertmanager import alert
 from qoemon.outputs.notify.mqtt import topic_of
-from qoemon.outputs.notify.notice import Notice, document, placeholders, render, template_fault, timestamp
+from qoemon.outputs.notify.notice import Notice, document, timestamp
 from qoemon.outputs.notify.notifier import Notifier
 from qoemon.outputs.notify.outbox import BATCH, Standing, Transitions
 from qoemon.outputs.notify.receivers import receivers

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from qoemon.config import config
-from qoemon.config import plan as wiring
+from qoemon.config.plan import core_plan
 from qoemon.config.studies.study import Study, StudyError, read_study
 from qoemon.core.qoe.mapping import (
     IQX,
@@ -32,7 +32,7 @@ from qoemon.tools.calibrate.fit import Fit, fit, table, yaml_fragment
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from qoemon.core.qoe.scale import Floats
+    from qoemon.core.arrays import Floats
 
 STALLS = tuple((n, n * each_s, 30) for n in range(5) for each_s in (1, 3) if n or each_s == 1)
 WAITS_S = tuple((x,) for x in (0.2, 0.5, 1, 2, 4, 8, 16))
@@ -283,7 +283,7 @@ def test_a_linear_mapping_runs_live_as_it_was_fitted(tmp_path: Path) -> None:
         tmp_path / "qoemon.yaml",
     )
     path.write_text(yaml_fragment(found, "call"))
-    (live,) = (each for each in wiring.plan(config.load(path)).services if each.name == "call")
+    (live,) = (each for each in core_plan(config.load(path)).services if each.name == "call")
     assert live.mapping.inputs == ("audio", "video")
     assert live.mapping(*found.study.axes) == pytest.approx(found.fitted, abs=0.03)
     for each in found.constants:

@@ -32,7 +32,7 @@ from qoemon.tools.calibrate.sos import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qoemon.core.qoe.scale import Floats
+    from qoemon.core.arrays import Floats
 
 
 def rated(*conditions: Sequence[float], low: float = 1, high: float = 5) -> Ratings:

@@ -16,18 +16,19 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config, load
+from qoemon.config.plan import core_plan
 from qoemon.core.alerting.regime import Regime
 from qoemon.core.alerting.rule import State
 from qoemon.core.pipeline import Ticked
 from qoemon.tools.recordings.recording import Header, Recorded, Recording, Writer
+from qoemon.tools.recordings.replay import ticks
 from qoemon.tools.report import advice, compare, series
 from qoemon.tools.report.charts import service_charts
 from qoemon.tools.report.episodes import Spans
 from qoemon.tools.report.figure import Chart, drawn, framed, styled
 from qoemon.tools.report.period import Period
-from qoemon.tools.report.replay import Replayed, replay, ticks
+from qoemon.tools.report.replay import Replayed, replay
 from qoemon.tools.report.timelines import alert_chart, regime_chart
 from qoemon.tools.simulate.simulate import SCENARIOS, Population
 from tests.test_cli import qoemon_cli
@@ -515,4 +516,4 @@ def test_every_finding_has_a_meaning_and_trouble_has_advice(nasty, told):
 
 def test_a_period_knows_where_it_begins(told):
     assert (told.period.begin_s, told.period.end_s) == (START_S, START_S + LENGTH_S)
-    assert Period(wiring.plan(Config())).begin_s is None
+    assert Period(core_plan(Config())).begin_s is None

@@ -12,22 +12,24 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qoemon.config import plan as wiring
 from qoemon.config.config import Config, load
+from qoemon.config.plan import core_plan
 from qoemon.core.alerting.detector import Watch
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import Reading, Rule, What
 from qoemon.core.counting.monitor import Monitor
-from qoemon.outputs.metrics.exporter import IDLE, Exporter
+from qoemon.daemon.own import IDLE
+from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.tools.rules import alertcase
 from qoemon.tools.rules.alertcase import Scene
 from qoemon.tools.rules.alertrule import AnnotationError, PromRule
 from qoemon.tools.rules.files import RULES_FILE, PromFiles
 from qoemon.tools.rules.rulefile import selector, write
+from qoemon.tools.rules.scrape import prometheus_files
 from qoemon.tools.rules.slo import BURNS, ObjectiveError, Slo
 from tests.support.parts import ROOT, program
 
-PLAN = wiring.plan(Config())
+PLAN = core_plan(Config())
 NASTY = 'a"b\\c.*|{{é}}\nü'
 
 
@@ -79,7 +81,7 @@ def _tested(directory: Path, rules: str, tests: str) -> subprocess.CompletedProc
 
 def _sample() -> PromFiles:
     """What `qoemon rules -c config/qoemon.yaml` is about."""
-    return wiring.prometheus_files(load(ROOT / "config/qoemon.yaml"), "config/qoemon.yaml")
+    return prometheus_files(load(ROOT / "config/qoemon.yaml"), "config/qoemon.yaml")
 
 
 def _only(text: str, *, groups: str = "", tests: str = "") -> dict:
@@ -245,7 +247,7 @@ def test_values_of_a_selector_are_taken_as_they_are():
 def test_longer_rating_intervals_get_longer_windows(tmp_path):
     """With ratings every 10 minutes only, 5 minutes would often have none."""
     settings = {"sessions": {"rating_interval": "10m", "timeout": "10m"}, "windows": ["10m"]}
-    files = PromFiles(wiring.plan(Config(**settings)), ())
+    files = PromFiles(core_plan(Config(**settings)), ())
     rules, tests = _only(files.rules(), groups="qoemon-slo"), _only(files.tests(), tests="shares|QoemonSloBurn1h")
     assert "rate5m" not in str(rules)
     tested = _tested(tmp_path, write(rules, ""), write(tests, ""))

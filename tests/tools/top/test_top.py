@@ -17,12 +17,13 @@ from aiohttp import web
 from rich.cells import cell_len
 from rich.console import Console
 
+from qoemon.common.text import plain
 from qoemon.config.config import Config
 from qoemon.daemon.daemon import Daemon
-from qoemon.outputs.routes import serve
+from qoemon.net.http.server import serve
 from qoemon.tools.simulate.load import Target, publish
 from qoemon.tools.simulate.simulate import SCENARIOS, Population
-from qoemon.tools.table import plain, sparkline
+from qoemon.tools.table import sparkline
 from qoemon.tools.top.fetch import AnswerError
 from qoemon.tools.top.query import Query, QueryError, wanted
 from qoemon.tools.top.top import top

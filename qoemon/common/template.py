@@ -1,0 +1,66 @@
+"""Texts with names in braces, filled in from values."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Mapping
+
+ABSENT = "n/a"
+"""What a text says where there is no figure: of a group that is gone, for instance."""
+
+_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+
+
+def placeholders(template: str) -> frozenset[str]:
+    """The names in a template such as "{value:.1%} of {users} users in {region}".
+
+    raises   ValueError, with what was expected, if it has anything else in braces: the values come from the wire,
+             so a template reaches for nothing inside them
+    """
+    return frozenset(name for _, name, _ in _parts(template) if name)
+
+
+def render(template: str, values: Mapping[str, object]) -> str:
+    """The template with its names replaced by values, numbers as their format says; None is written as `n/a`.
+
+    Braces in a value stay as they are.
+
+    raises   ValueError or TypeError for what `template_fault` would have found
+    """
+    return "".join(text + _written(values, name, form) for text, name, form in _parts(template))
+
+
+def template_fault(template: str, examples: Mapping[str, object]) -> str | None:
+    """What a template should be and this one is not, given an example for every name; None if it is good."""
+    try:
+        unknown = sorted(placeholders(template) - examples.keys())
+    except ValueError as error:
+        return str(error)
+    if unknown:
+        return f"only the names {', '.join(examples)} in braces, unlike {', '.join(unknown)}"
+    try:
+        render(template, examples)
+    except (ValueError, TypeError) as error:
+        return f"a format that fits its value ({error})"
+    return None
+
+
+def _parts(template: str) -> list[tuple[str, str, str]]:
+    """(text, name after it or "", its format) one after the other."""
+    expected = "{name} or {name:format} wherever there are braces, {{ and }} for braces themselves"
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError(f"{expected} ({error})") from None
+    for _, name, form, conversion in parts:
+        if name is not None and (not _NAME.fullmatch(name) or conversion or "{" in (form or "")):
+            raise ValueError(expected)
+    return [(text, name or "", form or "") for text, name, form, _ in parts]
+
+
+def _written(values: Mapping[str, object], name: str, form: str) -> str:
+    if not name:
+        return ""
+    value = values.get(name)
+    return ABSENT if value is None else format(value, form)

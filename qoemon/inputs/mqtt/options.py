@@ -1,0 +1,57 @@
+"""The MQTT options of a configuration."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from qoemon.config.config import Config
+from qoemon.config.sections.mqtt import Tls as TlsSection
+from qoemon.net.mqtt.client import Broker
+from qoemon.net.mqtt.tls import Tls
+
+
+def worker_broker_options(config: Config, worker: int) -> Broker:
+    """Where one of several workers gets its reports from: its part of the topics.
+
+    Its name says how many there are, too: a session at the broker keeps its subscriptions, and those of another
+    number of workers would bring reports twice.
+    """
+    filters = tuple(
+        topic.parsed.filter_of(str(shard))
+        for topic in config.mqtt.topics
+        for shard in range(worker, config.mqtt.shards, config.workers)
+    )
+    whole = broker_options(config)
+    return replace(whole, client_id=f"{whole.client_id}-{worker}-of-{config.workers}", filters=filters)
+
+
+def broker_options(config: Config) -> Broker:
+    """Where the reports come from."""
+    mqtt = config.mqtt
+    return Broker(
+        host=mqtt.host,
+        port=mqtt.port,
+        version=mqtt.version,
+        client_id=mqtt.client_id,
+        username=mqtt.username,
+        password=mqtt.secret,
+        tls=_tls(mqtt.tls),
+        filters=tuple(topic.parsed.filter for topic in mqtt.topics),
+        qos=mqtt.qos,
+        keepalive_s=mqtt.keepalive_s,
+        session_expiry_s=mqtt.session_expiry_s,
+        receive_maximum=mqtt.receive_maximum,
+        reconnect_min_s=mqtt.reconnect.min_s,
+        reconnect_max_s=mqtt.reconnect.max_s,
+    )
+
+
+def _tls(section: TlsSection | None) -> Tls | None:
+    if section is None:
+        return None
+    return Tls(
+        ca_file=section.ca_file,
+        cert_file=section.cert_file,
+        key_file=section.key_file,
+        key_password=section.secret,
+    )

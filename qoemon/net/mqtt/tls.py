@@ -1,0 +1,64 @@
+"""TLS to the broker."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from qoemon.net.mqtt.errors import LinkError, explain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tls:
+    """TLS 1.2 or later, with the host name checked."""
+
+    ca_file: Path | None
+    """Which CAs to trust, PEM; None for the system's."""
+    cert_file: Path | None
+    """Our certificate, PEM, if the broker asks for one."""
+    key_file: Path | None
+    """Its key, PEM; None if it is in cert_file."""
+    key_password: str | None = field(repr=False)
+
+
+class _TellingSocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails, and tells what goes wrong after it: paho forgets both.
+
+    With TLS 1.3 the broker judges our certificate only when the handshake is over for us.
+    """
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        try:
+            return super().recv(buflen, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            raise LinkError(explain(error)) from error
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """What to trust and what to show.
+
+    raises   OSError if a file cannot be read or used
+    """
+    for file in (tls.ca_file, tls.cert_file, tls.key_file):
+        if file is not None:
+            file.open("rb").close()  # ssl's own error would not name the file.
+    context = ssl.create_default_context(cafile=tls.ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _TellingSocket
+    if tls.cert_file is not None:
+        # Without any password, OpenSSL would ask on the terminal for that of an encrypted key.
+        context.load_cert_chain(tls.cert_file, tls.key_file, tls.key_password or "")
+    return context
