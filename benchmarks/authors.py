@@ -67,7 +67,7 @@ class Daemon:
     def all_at_once(self, stalls: Ints, stall_ms: Ints, play_ms: Ints) -> tuple[float, float]:
         """GoB and PoW of these sessions."""
         service, group = self._service, np.zeros(ROWS_AT_ONCE, np.int64)
-        levels = np.zeros((1, len(service.judged_at)), np.int64)
+        levels = np.zeros((1, len(service.rated_at)), np.int64)
         for begin in range(0, len(stalls), ROWS_AT_ONCE):
             part = slice(begin, begin + ROWS_AT_ONCE)
             n, t = stall_condition(stalls[part], stall_ms[part], play_ms[part])

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import scipy
 
-from qoemon.engine.interpreter import settle
+from qoemon.engine.interpreter import tune
 
 KILO = 1000
 
@@ -106,7 +106,7 @@ def run(title: str, rows: Callable[[], Sequence[Row]]) -> None:
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     asked = parser.parse_args()
-    settle()  # As the processes of the daemon are.
+    tune()  # As the processes of the daemon are.
     print(f"{title}\n{machine()}", flush=True)
     measured = rows()
     print(table(measured))

@@ -33,7 +33,7 @@ def errors(service: Service, n: Floats, t: Floats) -> list[tuple[float, float]]:
         histogram(one, stall_bin(n, t), 1, STALL_BINS.size)
     )
     level = mos_level(mos, service.scale)
-    levels = service.kernel().judge(histogram(one, level, 1, len(service.judged_at)))
+    levels = service.kernel().judge(histogram(one, level, 1, len(service.rated_at)))
     return [_off(told, exact) for told in (binned, levels)]
 
 

@@ -44,7 +44,7 @@ SERVICES = {
 
 @dataclass(frozen=True)
 class Population:
-    """Users of a mapping: share (B,) of them in each bin of judged_at."""
+    """Users of a mapping: share (B,) of them in each bin of rated_at."""
 
     mapping: str
     users: str
@@ -104,7 +104,7 @@ def readers(mean_s: float, spread: float, outage: float = 0.0) -> Population:
 
 
 def _shares(bins: np.ndarray, service: Service) -> Floats:
-    return np.bincount(bins, minlength=len(service.judged_at)) / POPULATION
+    return np.bincount(bins, minlength=len(service.rated_at)) / POPULATION
 
 
 def populations() -> Iterator[Population]:
@@ -123,7 +123,7 @@ def populations() -> Iterator[Population]:
 
 def answers(service: Service) -> Floats:
     """(B, 3) probability of good, of poor, and unit MOS in each bin: the g of FIGURES."""
-    mos = service.judged_at
+    mos = service.rated_at
     cdf = rating_cdf(mos, service.theta, ACR5.cuts, service.model, ACR5)
     return np.column_stack([1 - cdf[:, 3], cdf[:, 2], ACR5.unit(mos)])
 

@@ -24,7 +24,7 @@ from qoemon.core.alerting.regime import Regime, RegimeMonitor, RegimeRules
 from qoemon.core.arrays import Floats, Ints
 from qoemon.core.counting.stalls import stall_condition
 from qoemon.core.qoe.bins import mos_level, mos_levels
-from qoemon.core.qoe.distribution import Kernel
+from qoemon.core.qoe.distribution import RatingKernel
 from qoemon.core.qoe.mapping import VIDEO_STALL
 from qoemon.core.qoe.scale import ACR5
 
@@ -79,7 +79,9 @@ class Table:
 
     def __init__(self, rng: np.random.Generator, sessions: int = 40_000, pool: int = 6_000) -> None:
         self._pool = pool
-        poor = Kernel(mos_levels(ACR5), 0.3, scale=ACR5).judge(np.eye(len(mos_levels(ACR5)), dtype=np.int64)).pow
+        poor = (
+            RatingKernel(mos_levels(ACR5), 0.3, scale=ACR5).judge(np.eye(len(mos_levels(ACR5)), dtype=np.int64)).pow
+        )
         means, pools = [], []
         for log_rate in LOG_RATES:
             share = _shares(rng, float(np.exp(log_rate)), sessions, poor)

@@ -16,9 +16,9 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from benchmarks.bench import Row, cpu_ms, run
-from qoemon.core.alerting.detector import Watch, Watched
+from qoemon.core.alerting.detector import Detections, Detector
 from qoemon.core.alerting.regime import RegimeRules
-from qoemon.core.alerting.rule import Rule, What
+from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Limits, Plan, Service, Timing
 from qoemon.core.plan.topic import TopicTemplate
@@ -27,16 +27,16 @@ from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.batch import batch_of
 from qoemon.core.wire.report import Report, Route
 from qoemon.daemon.own import IDLE
-from qoemon.net.http.body import Body, Demand
+from qoemon.net.http.body import Body, CompressionDemand
 from qoemon.net.http.bulk_send import QUEUE
 from qoemon.net.http.server import serve
 from qoemon.outputs.history import History
-from qoemon.outputs.latest import Board
+from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.metrics.qoe import families
 from qoemon.outputs.page.overview import overview
 from qoemon.outputs.page.query import Query
-from qoemon.outputs.published import Published
+from qoemon.outputs.published import PublishedTick
 from qoemon.outputs.routes import application
 
 GROUPS, SESSIONS_A_GROUP, REPEATS, SCRAPES = 10_000, 3, 5, 20
@@ -79,17 +79,17 @@ class Rendering:
     """A daemon's last steps on some ticks of ten thousand groups."""
 
     def __init__(self) -> None:
-        rule = Rule("Poor", "video", What.POW, 300, 0.2, 0.1, {})
-        self._watch, self._history = Watch(plan(), (rule,), RegimeRules()), History(10)
+        rule = Rule("Poor", "video", AlertMetric.POW, 300, 0.2, 0.1, {})
+        self._watch, self._history = Detector(plan(), (rule,), RegimeRules()), History(10)
         self.exporter = Exporter()
         for snapshot in ticks(3):
             self.snapshot, self.watched = snapshot, self._see(snapshot)
             self.past = self._history.see(snapshot, self.watched)
 
-    def _see(self, snapshot: Snapshot) -> Watched:
-        return self._watch.see(snapshot)
+    def _see(self, snapshot: Snapshot) -> Detections:
+        return self._watch.observe(snapshot)
 
-    def publish(self) -> Published:
+    def publish(self) -> PublishedTick:
         """What the worker thread does at the end of each tick."""
         return self.exporter.publish(self.snapshot, self.watched, IDLE, self.past)
 
@@ -150,7 +150,7 @@ async def scrapes_ms(
 
     ticking  whether the worker makes one tick after the other meanwhile
     """
-    board = Board()
+    board = Latest()
     app = application(board, list, list, asyncio.Condition())
     serving, port = await serve(app, "127.0.0.1", 0)
     over = threading.Event()
@@ -188,7 +188,7 @@ async def bare_server(pieces: Iterable[bytes]) -> tuple[asyncio.subprocess.Proce
     return server, int(await server.stdout.readline())
 
 
-def _publish_on(rendering: Rendering, board: Board, over: threading.Event) -> None:
+def _publish_on(rendering: Rendering, board: Latest, over: threading.Event) -> None:
     while not over.is_set():
         board.newest = rendering.publish()
 
@@ -232,7 +232,7 @@ def scrape_rows(
 
 def repacked(written: bytes) -> tuple[bytes, ...]:
     """Compressed anew."""
-    return Body([written], Demand()).packed()
+    return Body([written], CompressionDemand()).packed()
 
 
 def main() -> None:

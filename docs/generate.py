@@ -14,10 +14,10 @@ from docs import figures
 from docs.configuration import configuration_page
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
-from qoemon.core.alerting.detector import Watched
+from qoemon.core.alerting.detector import Detections
 from qoemon.core.counting.monitor import Monitor
 from qoemon.daemon.own import IDLE, own_families
-from qoemon.outputs.metrics.alerts import watch_families
+from qoemon.outputs.metrics.alerts import detection_families
 from qoemon.outputs.metrics.qoe import families
 
 DOCS = Path(__file__).parent
@@ -50,7 +50,7 @@ def metrics_page() -> str:
     plan = core_plan(Config())
     empty, group = Monitor(plan).snapshot(0), ("service", *plan.labels)
     users = _table(families(empty), group)
-    watched = _table(watch_families(empty, Watched((), {}, {})), group)
+    watched = _table(detection_families(empty, Detections((), {}, {})), group)
     daemon = _table(own_families(IDLE), ())
     return f"{_HEAD}\n## Users\n\n{users}\n## Alerts and regimes\n\n{watched}\n## The daemon\n\n{daemon}{_PROCESS}"
 

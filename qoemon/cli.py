@@ -401,7 +401,7 @@ def _load(path: Path | None) -> Config:
         _fail(
             USAGE,
             str(error),
-            f"{len(error.mistakes)} mistake{'s' * (len(error.mistakes) > 1)}, nothing was started",
+            f"{len(error.problems)} mistake{'s' * (len(error.problems) > 1)}, nothing was started",
         )
 
 

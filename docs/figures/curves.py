@@ -18,7 +18,7 @@ from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
 from qoemon.core.arrays import Counts, Floats
 from qoemon.core.counting.monitor import Monitor
-from qoemon.core.qoe.distribution import Kernel, rating_cdf
+from qoemon.core.qoe.distribution import RatingKernel, rating_cdf
 from qoemon.core.qoe.mapping import WEB_IQX, RatingModel
 from qoemon.core.qoe.scale import ACR5
 from qoemon.core.snapshot.snapshot import Snapshot
@@ -41,7 +41,7 @@ class Answers:
     pow: float
 
 
-def answers(name: str, counts: Counts, kernel: Kernel) -> Answers:
+def answers(name: str, counts: Counts, kernel: RatingKernel) -> Answers:
     """What users say whose conditions are counted so, (B,)."""
     told = kernel.judge(counts[None])
     return Answers(name, told.ratings[0], float(told.mos[0]), float(told.gob[0]), float(told.pow[0]))
@@ -51,9 +51,9 @@ def same_mos() -> tuple[Answers, ...]:
     """Three services with a MOS of 3.5."""
     alike, apart = np.array([3.5]), np.array([2.0, 5.0])
     return (
-        answers("all the same, users much alike (θ .1)", np.array([1]), Kernel(alike, 0.1, scale=ACR5)),
-        answers("all the same, users differ (θ .3)", np.array([1]), Kernel(alike, 0.3, scale=ACR5)),
-        answers("half at MOS 2, half at MOS 5 (θ .3)", np.array([1, 1]), Kernel(apart, 0.3, scale=ACR5)),
+        answers("all the same, users much alike (θ .1)", np.array([1]), RatingKernel(alike, 0.1, scale=ACR5)),
+        answers("all the same, users differ (θ .3)", np.array([1]), RatingKernel(alike, 0.3, scale=ACR5)),
+        answers("half at MOS 2, half at MOS 5 (θ .3)", np.array([1, 1]), RatingKernel(apart, 0.3, scale=ACR5)),
     )
 
 
@@ -75,7 +75,7 @@ def spreads() -> tuple[Spread, ...]:
 
 
 def _spread(theta: float, mos: Floats) -> Spread:
-    told = Kernel(mos, theta, scale=ACR5).judge(np.eye(len(mos), dtype=np.int64))
+    told = RatingKernel(mos, theta, scale=ACR5).judge(np.eye(len(mos), dtype=np.int64))
     return Spread(theta, mos, told.sos, told.gob, told.pow)
 
 
@@ -107,7 +107,7 @@ def _web(std_s: float) -> System:
         rating_cdf(mos, 0.25, OPINIONS, model, ACR5).mean(axis=0)
         for model in (RatingModel.BETA, RatingModel.BINOMIAL)
     )
-    told = answers(f"σ = {std_s:g} s", np.ones(WAITS, np.int64), Kernel(mos, 0.25, scale=ACR5))
+    told = answers(f"σ = {std_s:g} s", np.ones(WAITS, np.int64), RatingKernel(mos, 0.25, scale=ACR5))
     return System(told.name, _cdf(mos, np.ones(WAITS, np.int64)), beta, binomial, told)
 
 
@@ -158,9 +158,9 @@ def story() -> Story:
         )
         if now_s in WATCHED_S:
             name = "all is well" if now_s == WATCHED_S[0] else "the CDN degraded"
-            cdf = rating_cdf(video.judged_at, video.theta, OPINIONS, video.model, video.scale)
+            cdf = rating_cdf(video.rated_at, video.theta, OPINIONS, video.model, video.scale)
             users = counts[hit]
-            mos_cdf, beta = _cdf(video.judged_at, users), users @ cdf / users.sum()
+            mos_cdf, beta = _cdf(video.rated_at, users), users @ cdf / users.sum()
             systems.append(System(name, mos_cdf, beta, None, answers(name, users, kernel)))
     minutes, hit_mos, hit_pow, lower, upper, mean_mos, all_pow = np.array(rows).T
     return Story(minutes, hit_mos, hit_pow, np.column_stack([lower, upper]), mean_mos, all_pow, tuple(systems))

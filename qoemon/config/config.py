@@ -23,10 +23,10 @@ from qoemon.config.sections.types import Bytes, Count, File, Host, Label, Second
 from qoemon.config.sections.url import BaseUrl
 from qoemon.config.sections.web import WebFile
 from qoemon.config.yaml import document as yamlfile
-from qoemon.config.yaml.section import Broken, Section, key
+from qoemon.config.yaml.section import Section, Violation, key
 from qoemon.config.yaml.validation import validated
 from qoemon.core.plan.plan import Clock
-from qoemon.core.plan.plan import Service as Judged
+from qoemon.core.plan.plan import Service as BaseWindow
 
 T = TypeVar("T")
 
@@ -46,15 +46,15 @@ class Sessions(Section):
     )
     clock: Clock = key("What places a report in time: its arrival, or its own ts (report).", "arrival")
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """The tick divides the interval; the timeout is no shorter than it, min_active is shorter."""
         interval, other = duration.text(self.rating_interval_s), (("rating_interval",),)
         if self.rating_interval_s % self.tick_s:
-            yield Broken(("tick",), f"a divisor of rating_interval ({interval})", other)
+            yield Violation(("tick",), f"a divisor of rating_interval ({interval})", other)
         if self.timeout_s < self.rating_interval_s:
-            yield Broken(("timeout",), f"at least rating_interval ({interval})", other)
+            yield Violation(("timeout",), f"at least rating_interval ({interval})", other)
         if self.min_active_s >= self.rating_interval_s:
-            yield Broken(("min_active",), f"less than rating_interval ({interval})", other)
+            yield Violation(("min_active",), f"less than rating_interval ({interval})", other)
 
 
 class Http(Section):
@@ -88,15 +88,17 @@ class Limits(Section):
         512,
     )
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """One message fits the inbox, and a packet."""
         if self.inbox_bytes < self.message_bytes:
-            yield Broken(
+            yield Violation(
                 ("inbox_bytes",), f"at least message_bytes ({self.message_bytes} B)", (("message_bytes",),)
             )
         if self.message_bytes >= MAX_PACKET_BYTES:
             most = f"{MAX_PACKET_BYTES // 2**20}MiB"
-            yield Broken(("message_bytes",), f"less than {most}: a packet so large is refused, its topic included")
+            yield Violation(
+                ("message_bytes",), f"less than {most}: a packet so large is refused, its topic included"
+            )
 
 
 class Log(Section):
@@ -147,75 +149,75 @@ class Config(Section):
     limits: Limits = key("What can grow has a bound.", {})
     log: Log = key("What is logged.", {})
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """Windows are made of rating intervals; names are unambiguous; topics name known services."""
         yield from self._window_rules()
         for name in ("quantiles", "labels"):
             for place in _repeated(getattr(self, name)).values():
-                yield Broken((name, place), "each once")
+                yield Violation((name, place), "each once")
         for index, topic in enumerate(self.mqtt.topics):
             if topic.service is not None and topic.service not in self.services:
                 expected = f"one of the services, {', '.join(self.services)}"
-                yield Broken(("mqtt", "topics", index, "service"), expected, (("services",),))
+                yield Violation(("mqtt", "topics", index, "service"), expected, (("services",),))
             for place in (place for place, name in enumerate(self.labels) if name in topic.parsed.names):
                 expected = f"a name that is not in mqtt.topics.{index} too"
-                yield Broken(("labels", place), expected, (("mqtt", "topics"),))
+                yield Violation(("labels", place), expected, (("mqtt", "topics"),))
 
         yield from self._alert_rules()
         yield from self._regime_rules()
         sharded = all("{shard}" in topic.template.split("/") for topic in self.mqtt.topics)
         if sharded and self.workers > self.mqtt.shards:
             expected = f"at most mqtt.shards ({self.mqtt.shards}), as topics have a level {{shard}}"
-            yield Broken(("workers",), expected, (("mqtt", "shards"),))
+            yield Violation(("workers",), expected, (("mqtt", "shards"),))
 
-    def judged(self) -> tuple[Judged, ...]:
+    def judged(self) -> tuple[BaseWindow, ...]:
         """The services as the core is to judge them."""
         return tuple(section.judged(name) for name, section in self.services.items())
 
-    def _alert_rules(self) -> Iterator[Broken]:
+    def _alert_rules(self) -> Iterator[Violation]:
         """An alert names what there is, once, and its thresholds can be reached."""
         for place in _repeated([alert.name for alert in self.alerts]).values():
-            yield Broken(("alerts", place, "name"), "another name, as it stands there twice")
+            yield Violation(("alerts", place, "name"), "another name, as it stands there twice")
         for index, alert in enumerate(self.alerts):
             where = ("alerts", index)
             for rule in self._names_of(alert):
-                yield Broken((*where, *rule.where), rule.expected, rule.others)
+                yield Violation((*where, *rule.where), rule.expected, rule.others)
             for service in self.judged():
                 if alert.service in (None, service.name):
                     for rule in alert.reach_rules(service):
                         others = (*((*where, *other) for other in rule.others), ("services",))
-                        yield Broken((*where, *rule.where), rule.expected, others)
+                        yield Violation((*where, *rule.where), rule.expected, others)
 
-    def _names_of(self, alert: Alert) -> Iterator[Broken]:
+    def _names_of(self, alert: Alert) -> Iterator[Violation]:
         """What an alert names has to exist."""
         labels = sorted({name for topic in self.mqtt.topics for name in topic.parsed.names} | set(self.labels))
         if alert.service is not None and alert.service not in self.services:
-            yield Broken(("service",), f"one of the services, {', '.join(self.services)}", (("services",),))
+            yield Violation(("service",), f"one of the services, {', '.join(self.services)}", (("services",),))
         for name in alert.groups.keys() - set(labels):
-            yield Broken(("groups", name), f"one of the labels {', '.join(labels)}", (("labels",),))
+            yield Violation(("groups", name), f"one of the labels {', '.join(labels)}", (("labels",),))
         if alert.window_s is not None and alert.window_s not in self.windows_s:
             windows = ", ".join(map(duration.text, self.windows_s))
-            yield Broken(("window",), f"one of the windows {windows}", (("windows",),))
+            yield Violation(("window",), f"one of the windows {windows}", (("windows",),))
         if alert.quantile is not None and alert.quantile not in self.quantiles:
-            yield Broken(("quantile",), "one of the quantiles that are exported", (("quantiles",),))
+            yield Violation(("quantile",), "one of the quantiles that are exported", (("quantiles",),))
         yield from alert.text_rules(labels)
 
-    def _regime_rules(self) -> Iterator[Broken]:
+    def _regime_rules(self) -> Iterator[Violation]:
         """A regime that no input can reach is a mistake, like an alert."""
         for service in self.judged():
             for rule in self.regimes.reach_rules(service):
-                yield Broken(("regimes", *rule.where), rule.expected, (("services",),))
+                yield Violation(("regimes", *rule.where), rule.expected, (("services",),))
 
-    def _window_rules(self) -> Iterator[Broken]:
+    def _window_rules(self) -> Iterator[Violation]:
         interval_s, others = self.sessions.rating_interval_s, (("sessions", "rating_interval"),)
         interval = duration.text(interval_s)
         if odd := [duration.text(window_s) for window_s in self.windows_s if window_s % interval_s]:
             expected = f"multiples of rating_interval ({interval}), unlike {', '.join(odd)}"
-            yield Broken(("windows",), expected, others)
+            yield Violation(("windows",), expected, others)
         elif interval_s not in self.windows_s:
-            yield Broken(("windows",), f"rating_interval ({interval}) among them", others)
+            yield Violation(("windows",), f"rating_interval ({interval}) among them", others)
         for window_s in _repeated(self.windows_s):
-            yield Broken(("windows",), f"each window once, {duration.text(window_s)} is there twice")
+            yield Violation(("windows",), f"each window once, {duration.text(window_s)} is there twice")
 
 
 def _repeated(values: Sequence[T]) -> dict[T, int]:

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.alerting.detector import Watch
+from qoemon.core.alerting.detector import Detector
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import Rule
 from qoemon.core.arrays import Arrays, named, part
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.groups import Groups, Labels
-from qoemon.core.pipeline import Ticked
+from qoemon.core.pipeline import Tick
 from qoemon.core.plan.fingerprint import STATE_VERSION, begin_anew, fingerprint
 from qoemon.core.plan.plan import Plan
 from qoemon.core.sharding.merger import Merger
 from qoemon.core.sharding.shard_counts import Share, both, counted
-from qoemon.core.snapshot.builder import Judge
+from qoemon.core.snapshot.builder import SnapshotBuilder
 from qoemon.core.wire.report import Reject
 
 
@@ -31,7 +31,7 @@ class Union:
 
     def __init__(self, plan: Plan, rules: Sequence[Rule], regimes: RegimeRules) -> None:
         self._plan = plan
-        self._judge, self._watch = Judge(plan), Watch(plan, rules, regimes)
+        self._judge, self._watch = SnapshotBuilder(plan), Detector(plan, rules, regimes)
         self._mergers = {
             service.name: Merger(Groups(len(plan.labels), plan.limits.groups)) for service in plan.services
         }
@@ -53,7 +53,7 @@ class Union:
         if share is not None:
             self._lost = [reduce(both, [*self._lost, counted(share)])]
 
-    def tick(self, newest: Sequence[Share]) -> Ticked:
+    def tick(self, newest: Sequence[Share]) -> Tick:
         """What all of them come to; one share of each shard, in order, of the same tick."""
         self._newest, shares = dict(enumerate(newest)), [*newest, *self._lost]
         by_service = zip(*(share.tallies for share in shares), strict=True)
@@ -63,7 +63,7 @@ class Union:
         self._events |= _sum([share.events for share in shares])
         sessions = sum(share.sessions for share in shares)
         snapshot = self._judge.snapshot(tallies, time_s=shares[0].time_s, events=self._events, sessions=sessions)
-        return Ticked(snapshot, self._watch.see(snapshot))
+        return Tick(snapshot, self._watch.observe(snapshot))
 
     def inherit(self, before: Union) -> None:
         """Go on with what the Union before this one held, as far as that fits; StateError if nothing does."""

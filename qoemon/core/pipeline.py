@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from qoemon.core.alerting.detector import Watch, Watched
+from qoemon.core.alerting.detector import Detections, Detector
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import Rule
 from qoemon.core.arrays import Arrays, named, part
@@ -16,24 +16,24 @@ from qoemon.core.sharding.shard_pipeline import Line
 from qoemon.core.snapshot.snapshot import Snapshot
 
 
-class Ticked(NamedTuple):
+class Tick(NamedTuple):
     """What a tick has to say."""
 
     snapshot: Snapshot
-    watched: Watched
+    watched: Detections
 
 
-class Pipeline(Line[Ticked]):
+class Pipeline(Line[Tick]):
     """A Line that says what all users answer, and what is thought of it."""
 
     def __init__(self, plan: Plan, rules: Sequence[Rule], regimes: RegimeRules) -> None:
         super().__init__(plan)
-        self.watch = Watch(plan, rules, regimes)
+        self.watch = Detector(plan, rules, regimes)
 
-    def tick(self, tick_s: int) -> Ticked:
+    def tick(self, tick_s: int) -> Tick:
         """What is to be said at this tick, seconds since the epoch; every message before it has been applied."""
         snapshot = self.monitor.snapshot(tick_s)
-        return Ticked(snapshot, self.watch.see(snapshot))
+        return Tick(snapshot, self.watch.observe(snapshot))
 
     def dump(self) -> Arrays:
         """All that a restart needs, as arrays by name."""

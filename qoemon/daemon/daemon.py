@@ -15,16 +15,16 @@ from qoemon.common import systemd
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
 from qoemon.daemon.reload import reload
-from qoemon.daemon.tick_loop import Evaluator
+from qoemon.daemon.tick_loop import TickLoop
 from qoemon.engine.engine import Work
 from qoemon.engine.local import Alone
 from qoemon.engine.storage import layout_name, open_store, state_directory
-from qoemon.engine.workers.pool import Crew
+from qoemon.engine.workers.pool import WorkerPool
 from qoemon.inputs.mqtt.options import broker_options
 from qoemon.net.http.server import Serving, serve
-from qoemon.net.http.stats import HttpState
+from qoemon.net.http.stats import HttpStats
 from qoemon.net.http.web_config import WebConfig
-from qoemon.outputs.latest import Board
+from qoemon.outputs.latest import Latest
 from qoemon.outputs.notify.notifier import Notifier
 from qoemon.outputs.notify.receivers import receivers
 from qoemon.outputs.publisher import Publisher
@@ -44,15 +44,15 @@ class Daemon:
 
     work: Work
     """What takes in reports, once started."""
-    evaluator: Evaluator
+    evaluator: TickLoop
     """What drives it, once started."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._timing = core_plan(config).timing
-        self._http = HttpState()
+        self._http = HttpStats()
         self._web = WebConfig(config.http.web_config_file, self._http)
-        self.board = Board()
+        self.board = Latest()
         self.publisher = Publisher(self._timing.tick_s, self.board)
         self._draining = False
         self.port = 0
@@ -79,7 +79,7 @@ class Daemon:
         async with contextlib.AsyncExitStack() as ends:
             self.work = self._work()
             ends.callback(self.work.close)
-            self.evaluator = Evaluator(self._timing, self.work, self.publisher)
+            self.evaluator = TickLoop(self._timing, self.work, self.publisher)
             self.evaluator.watchers.http = self._http
             ends.callback(self.evaluator.close)
             serving = await self._serving()
@@ -126,7 +126,7 @@ class Daemon:
         if directory is None:
             LOG.warning("nothing survives a restart: state.dir is not set, or state.durability is none")
         if config.workers > 1:
-            return Crew(config)
+            return WorkerPool(config)
         if directory is None:
             return Alone(config, None)
         with locked(directory):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from qoemon.daemon.own import Vitals
 from qoemon.engine.engine import Work
-from qoemon.net.http.stats import HttpState
+from qoemon.net.http.stats import HttpStats
 from qoemon.outputs.publisher import Publisher
 
 
@@ -16,7 +16,7 @@ class Watchers:
     """The parts whose state is exported, and what the evaluation notes about itself."""
 
     publisher: Publisher
-    http: HttpState = field(default_factory=HttpState)
+    http: HttpStats = field(default_factory=HttpStats)
     reloaded: bool = True
     """Whether the last reload of the configuration succeeded."""
     loop_lag_s: float = 0.0

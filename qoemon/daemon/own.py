@@ -9,11 +9,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 import qoemon
 from qoemon.core.wire.report import Reject
-from qoemon.engine.metrics import worker_families
-from qoemon.engine.stats import Intake, WorkerState
-from qoemon.net.http.stats import HttpState, http_families
-from qoemon.outputs.notify.metrics import receiver_families
-from qoemon.outputs.notify.receiver_stats import ReceiverState
+from qoemon.engine.metrics import worker_metrics
+from qoemon.engine.stats import Intake, WorkerStats
+from qoemon.net.http.stats import HttpStats, http_metrics
+from qoemon.outputs.notify.metrics import receiver_metrics
+from qoemon.outputs.notify.receiver_stats import ReceiverStats
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Vitals:
     ticks_skipped: int = 0
     clock_steps: int = 0
     reloaded: bool = True
-    workers: tuple[WorkerState, ...] = ()
-    receivers: tuple[ReceiverState, ...] = ()
-    http: HttpState = field(default_factory=HttpState)
+    workers: tuple[WorkerStats, ...] = ()
+    receivers: tuple[ReceiverStats, ...] = ()
+    http: HttpStats = field(default_factory=HttpStats)
 
 
 IDLE = Vitals()
@@ -50,9 +50,9 @@ def own_families(vitals: Vitals) -> Iterator[Metric]:
     yield rejected
     yield from _gauges(vitals)
     yield from _counters(vitals)
-    yield from http_families(vitals.http)
-    yield from receiver_families(vitals.receivers)
-    yield from worker_families(vitals.workers)
+    yield from http_metrics(vitals.http)
+    yield from receiver_metrics(vitals.receivers)
+    yield from worker_metrics(vitals.workers)
 
 
 def _gauges(vitals: Vitals) -> Iterator[Metric]:

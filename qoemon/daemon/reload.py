@@ -8,8 +8,8 @@ from pathlib import Path
 from qoemon.config import config as configuration
 from qoemon.config.config import Config
 from qoemon.config.yaml.errors import ConfigError
-from qoemon.core.plan.fingerprint import StateError
-from qoemon.daemon.tick_loop import Evaluator
+from qoemon.core.plan.fingerprint import IncompatibleStateError
+from qoemon.daemon.tick_loop import TickLoop
 from qoemon.engine.engine import Work
 
 LOG = logging.getLogger("qoemon.daemon")
@@ -18,7 +18,7 @@ LIVE = {"services", "alerts", "regimes", "quantiles", "confidence"}
 """Sections that can change while the daemon runs; the others need a restart."""
 
 
-async def reload(path: Path, running: Config, work: Work, evaluator: Evaluator) -> Config:
+async def reload(path: Path, running: Config, work: Work, evaluator: TickLoop) -> Config:
     """The configuration that runs afterwards: the file's, or the one from before if that cannot be."""
     try:
         wanted = configuration.load(path)
@@ -30,14 +30,14 @@ async def reload(path: Path, running: Config, work: Work, evaluator: Evaluator) 
 
     try:
         await evaluator.between_ticks(work.change(wanted))
-    except (StateError, ValueError, KeyError) as error:
+    except (IncompatibleStateError, ValueError, KeyError) as error:
         return _refused(running, evaluator, str(error))
     evaluator.watchers.reloaded = True
     LOG.info("configuration %s reloaded; changed: %s", path, ", ".join(changed) or "nothing")
     return wanted
 
 
-def _refused(running: Config, evaluator: Evaluator, why: str) -> Config:
+def _refused(running: Config, evaluator: TickLoop, why: str) -> Config:
     evaluator.watchers.reloaded = False
     LOG.error("the configuration is not reloaded, and the one from before goes on: %s", why)
     return running

@@ -18,7 +18,7 @@ LOG = logging.getLogger("qoemon.daemon")
 
 async def run(config: Config, path: Path | None = None) -> None:
     """Be a daemon until SIGTERM or SIGINT; on SIGHUP take over what has changed in the file at path."""
-    process.settle()
+    process.tune()
     with cancelled_by_signals():
         daemon = Daemon(config)
         async with daemon.running():

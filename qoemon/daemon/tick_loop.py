@@ -17,11 +17,11 @@ from qoemon.outputs.publisher import Publisher
 
 LOG = logging.getLogger("qoemon.daemon")
 
-LOOK_S = 0.1
+POLL_S = 0.1
 """How often the inbox is emptied: messages wait that long before they are committed, at the most."""
 
 
-class Evaluator:
+class TickLoop:
     """Has work taken in, makes each tick when it is due, and has it published.
 
     clock   seconds since the epoch
@@ -57,12 +57,12 @@ class Evaluator:
         """Look at what has arrived again and again, until stop(); then once more."""
         while not self._stopping:
             now_s = self._clock()
-            pause_s = max(0.0, min(LOOK_S, self._due_s - now_s))
+            pause_s = max(0.0, min(POLL_S, self._due_s - now_s))
             began_s = time.monotonic()
             await asyncio.sleep(pause_s)
             self.watchers.loop_lag_s = max(self.watchers.loop_lag_s, time.monotonic() - began_s - pause_s)
-            await self._look()
-        await self._look()
+            await self._poll()
+        await self._poll()
 
     async def between_ticks(self, change: Coroutine[Any, Any, None]) -> None:
         """Run it while nothing is taken in and no tick is made."""
@@ -77,7 +77,7 @@ class Evaluator:
         """Let the thread go, once run() has ended."""
         self._thread.shutdown()
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         """Take in what has arrived, and make the tick if one is due."""
         async with self._reloading:
             if step_s := self._steps.seen():

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from qoemon.config.config import Config
 from qoemon.core.arrays import Arrays
-from qoemon.core.pipeline import Ticked
+from qoemon.core.pipeline import Tick
 from qoemon.core.wire.report import Reject
-from qoemon.engine.stats import Intake, WorkerState
+from qoemon.engine.stats import Intake, WorkerStats
 
 
 class Work(Protocol):
@@ -27,7 +27,7 @@ class Work(Protocol):
         """Reports that could not be taken, since the beginning."""
 
     @property
-    def workers(self) -> tuple[WorkerState, ...]:
+    def workers(self) -> tuple[WorkerStats, ...]:
         """How its workers fare, if it has some."""
 
     def problems(self) -> list[str]:
@@ -36,7 +36,7 @@ class Work(Protocol):
     def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What has to run all the time, by name."""
 
-    async def recover(self, seen: Callable[[Ticked], object]) -> Arrays:
+    async def recover(self, seen: Callable[[Tick], object]) -> Arrays:
         """Begin where the last one stood; the checkpoint that it left. seen: shown each tick that is run again."""
 
     async def change(self, config: Config) -> None:
@@ -45,7 +45,7 @@ class Work(Protocol):
     async def take_in(self) -> None:
         """Everything that has arrived."""
 
-    async def tick(self, tick_s: int) -> Ticked | None:
+    async def tick(self, tick_s: int) -> Tick | None:
         """What is to be said at this tick, of all that arrived before it; None if that cannot be said now."""
 
     async def shift(self, by_s: int, now_s: float) -> None:

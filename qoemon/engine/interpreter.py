@@ -16,7 +16,7 @@ GARBAGE = (50_000, 20, 20)
 own (700, 10, 10) it looked at everything several times a tick: 50 ms without any thread, with 10,000 groups."""
 
 
-def settle() -> None:
+def tune() -> None:
     """Set it."""
     sys.setswitchinterval(SWITCH_S)
     gc.set_threshold(*GARBAGE)

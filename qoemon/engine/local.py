@@ -8,16 +8,16 @@ from qoemon.common import systemd
 from qoemon.config.config import Config
 from qoemon.config.plan import new_pipeline
 from qoemon.core.arrays import Arrays
-from qoemon.core.pipeline import Ticked
+from qoemon.core.pipeline import Tick
 from qoemon.engine.shard import Shard
-from qoemon.engine.stats import WorkerState
+from qoemon.engine.stats import WorkerStats
 from qoemon.inputs.inbox import Inbox
-from qoemon.inputs.mqtt.consumer import Ingest
+from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.inputs.mqtt.options import broker_options
 from qoemon.state.store import Store
 
 
-class Alone(Shard[Ticked]):
+class Alone(Shard[Tick]):
     """A shard of all sessions, with the one connection to the broker.
 
     forget  whether what the broker keeps for us is out of date
@@ -25,16 +25,16 @@ class Alone(Shard[Ticked]):
 
     def __init__(self, config: Config, store: Store | None, *, forget: bool = False) -> None:
         inbox = Inbox(config.limits.inbox_messages, config.limits.inbox_bytes)
-        source = Ingest(broker_options(config), inbox, forget=forget)
+        source = MqttConsumer(broker_options(config), inbox, forget=forget)
         super().__init__(lambda: new_pipeline(config), inbox, source, store, config.state.checkpoint_s)
 
     @property
-    def workers(self) -> tuple[WorkerState, ...]:
+    def workers(self) -> tuple[WorkerStats, ...]:
         """None."""
         return ()
 
     async def recover(
-        self, seen: Callable[[Ticked], object], progress: Callable[[float], object] | None = None
+        self, seen: Callable[[Tick], object], progress: Callable[[float], object] | None = None
     ) -> Arrays:
         """As Shard.recover; systemd is told of the progress too."""
         return await super().recover(seen, progress or _tell_systemd)

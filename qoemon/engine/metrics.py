@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from qoemon.engine.stats import WorkerState
+from qoemon.engine.stats import WorkerStats
 
 
-def worker_families(workers: Sequence[WorkerState]) -> Iterator[Metric]:
+def worker_metrics(workers: Sequence[WorkerStats]) -> Iterator[Metric]:
     """A sample each; without workers the families are empty."""
     up = GaugeMetricFamily(
         "qoemon_worker_up", "Whether the worker runs, has its sessions, and answers.", labels=("worker",)

@@ -23,7 +23,7 @@ from qoemon.inputs.inbox import Inbox, Message
 from qoemon.inputs.source import Source
 from qoemon.state.recovery import Fresh, Recovered, Said, recover
 from qoemon.state.store import Store
-from qoemon.state.writer import Keeper, KeeperState
+from qoemon.state.writer import JournalWriter, WriterStats
 
 LOG = logging.getLogger("qoemon.engine")
 
@@ -44,7 +44,7 @@ class Shard(Generic[Said]):
     ) -> None:
         self._fresh, self._line = fresh, fresh()
         self.inbox, self.source, self._store = inbox, source, store
-        self._keeper = None if store is None else Keeper(store, self._safe)
+        self._keeper = None if store is None else JournalWriter(store, self._safe)
         self._checkpoint_s, self._checkpoint_due_s = checkpoint_s, 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="shard")
         self._shown_s: dict[Reject, float] = {}
@@ -55,7 +55,7 @@ class Shard(Generic[Said]):
     @property
     def intake(self) -> Intake:
         """How it goes; a copy."""
-        return intake_of(self.source.state, self._keeper.state if self._keeper else KeeperState(), self.inbox)
+        return intake_of(self.source.state, self._keeper.state if self._keeper else WriterStats(), self.inbox)
 
     @property
     def rejected(self) -> Mapping[Reject, int]:
@@ -109,12 +109,12 @@ class Shard(Generic[Said]):
 
     async def checkpoint_if_due(self) -> None:
         """Have all that is held stored, if it is time."""
-        if self._keeper and (time.monotonic() >= self._checkpoint_due_s or self._keeper.wants_checkpoint):
+        if self._keeper and (time.monotonic() >= self._checkpoint_due_s or self._keeper.checkpoint_due):
             await self.checkpoint()
 
     async def checkpoint(self) -> None:
         """Have the keeper store what there is."""
-        if self._keeper is None or self._keeper.busy:
+        if self._keeper is None or self._keeper.checkpoint_pending:
             return
         also = self.also()
         self._keeper.checkpoint({**await self._in_thread(self._line.dump), **also})

@@ -9,8 +9,8 @@ from functools import reduce
 from typing import Any, TypeVar
 
 from qoemon.inputs.inbox import Inbox
-from qoemon.inputs.stats import IngestState
-from qoemon.state.writer import KeeperState
+from qoemon.inputs.stats import MqttStats
+from qoemon.state.writer import WriterStats
 
 T = TypeVar("T")
 
@@ -19,15 +19,15 @@ T = TypeVar("T")
 class Intake:
     """What the parts of one process say of themselves. Totals count since the process began."""
 
-    ingest: IngestState = field(default_factory=IngestState)
-    kept: KeeperState = field(default_factory=KeeperState)
+    ingest: MqttStats = field(default_factory=MqttStats)
+    kept: WriterStats = field(default_factory=WriterStats)
     inbox_messages: int = 0
     inbox_bytes: int = 0
     dropped: int = 0
     withheld: int = 0
 
 
-def intake_of(ingest: IngestState, kept: KeeperState, inbox: Inbox) -> Intake:
+def intake_of(ingest: MqttStats, kept: WriterStats, inbox: Inbox) -> Intake:
     """How it goes with these; a copy."""
     return Intake(
         ingest=deepcopy(ingest),
@@ -88,7 +88,7 @@ def _joined(one: Any, other: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class WorkerState:
+class WorkerStats:
     """One worker.
 
     up        it runs, has its sessions, and answers

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
 from qoemon.inputs.inbox import Message
-from qoemon.inputs.stats import IngestState
+from qoemon.inputs.stats import MqttStats
 
 
 class Source(Protocol):
     """Puts messages into an inbox, and is told which of them are safe."""
 
-    state: IngestState
+    state: MqttStats
 
     async def run(self) -> NoReturn:
         """Until cancelled."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass
-class IngestState:
+class MqttStats:
     """How it goes, for whoever exports it. Totals count since the start."""
 
     connected: bool = False

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.alerting.alerts import Alert
-from qoemon.core.alerting.detector import Watched
+from qoemon.core.alerting.detector import Detections
 from qoemon.core.alerting.regime import Regime, Regimes
 from qoemon.core.arrays import Ints
 from qoemon.core.counting.groups import Labels
@@ -38,7 +38,7 @@ COLUMNS = ("mos", "gob", "pow", "pow_lower", "pow_upper", "users")
 Frames32 = NDArray[np.float32]
 
 
-class What(StrEnum):
+class AlertMetric(StrEnum):
     """What changed."""
 
     REGIME = "regime"
@@ -61,7 +61,7 @@ class Change:
     time_s: int
     service: str
     group: Labels
-    what: What
+    what: AlertMetric
     name: str
     before: str
     after: str
@@ -117,7 +117,7 @@ class History:
         self._changes: deque[Change] = deque(maxlen=MOST_CHANGES)
         self._regimes: dict[str, Regimes] = {}
 
-    def see(self, snapshot: Snapshot, watched: Watched) -> Past:
+    def see(self, snapshot: Snapshot, watched: Detections) -> Past:
         """The last hour, this tick included."""
         if not self._frames or snapshot.time_s > self._frames[-1].time_s:
             self._frames = thinned((*self._frames, _frame(snapshot)), self._tick_s)
@@ -126,7 +126,7 @@ class History:
         changes = tuple(change for change in self._changes if change.time_s > snapshot.time_s - HOUR_S)
         return Past(self._tick_s, self._frames, changes)
 
-    def _regime_changes(self, snapshot: Snapshot, watched: Watched) -> Iterator[Change]:
+    def _regime_changes(self, snapshot: Snapshot, watched: Detections) -> Iterator[Change]:
         """What was found at the close of a rating interval; between two of them the same Regimes are told again."""
         for service in snapshot.services:
             name = service.service.name
@@ -173,7 +173,7 @@ def _regime_change(
         time_s=time_s,
         service=service.service.name,
         group=service.tally.groups[row],
-        what=What.REGIME if moved else What.SHIFT,
+        what=AlertMetric.REGIME if moved else AlertMetric.SHIFT,
         name="",
         before=came_from.name.lower() if moved else "",
         after=after.name.lower() if moved else ("worse" if told.direction[row] > 0 else "better"),
@@ -182,7 +182,7 @@ def _regime_change(
     )
 
 
-def _alert_changes(snapshot: Snapshot, watched: Watched) -> Iterator[Change]:
+def _alert_changes(snapshot: Snapshot, watched: Detections) -> Iterator[Change]:
     for alert in watched.alerts:
         if alert.changed and (alert.firing or alert.ended):
             yield _alert_change(snapshot.time_s, alert)
@@ -193,10 +193,10 @@ def _alert_change(time_s: int, alert: Alert) -> Change:
         time_s=time_s,
         service=alert.rule.service,
         group=alert.group,
-        what=What.ALERT,
+        what=AlertMetric.ALERT,
         name=alert.rule.name,
         before=alert.before.state.name.lower(),
         after=alert.decision.state.name.lower(),
         reason=str(alert.decision.reason),
-        began_s=alert.decision.past_s,
+        began_s=alert.decision.breach_since_s,
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from qoemon.outputs.published import Published
+from qoemon.outputs.published import PublishedTick
 
 
-class Board:
+class Latest:
     """Where the newest Published hangs: written by the daemon, read by everyone."""
 
     def __init__(self) -> None:
-        self.newest: Published | None = None
+        self.newest: PublishedTick | None = None

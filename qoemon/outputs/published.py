@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qoemon.core.alerting.detector import Watched
+from qoemon.core.alerting.detector import Detections
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.net.http.body import Body
 from qoemon.outputs.history import Past
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedTick:
     """Everything that is served about one tick."""
 
     snapshot: Snapshot
-    watched: Watched
+    watched: Detections
     past: Past
     exposition: Body
     """for Prometheus"""

@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 
 from qoemon.core.arrays import Arrays
-from qoemon.core.pipeline import Ticked
+from qoemon.core.pipeline import Tick
 from qoemon.daemon.own import Vitals
 from qoemon.outputs.history import History, Past
-from qoemon.outputs.latest import Board
+from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.notify.notice import Notice
 from qoemon.outputs.notify.notices import notices
@@ -24,12 +24,12 @@ UNSENT = "unsent"
 class Publisher:
     """Shown each tick once, in order. What says "in the thread" computes, and is called from one at a time."""
 
-    def __init__(self, tick_s: int, board: Board) -> None:
+    def __init__(self, tick_s: int, board: Latest) -> None:
         self._tick_s, self._board = tick_s, board
         self._exporter, self._history = Exporter(), History(tick_s)
         self._told: list[Notice] = []
         """Notices of the time before a restart: those who got them know them by their id."""
-        self._last: tuple[Ticked, Past] | None = None
+        self._last: tuple[Tick, Past] | None = None
         self.notifier = Notifier(())
         self.ticked = asyncio.Condition()
         """Notified after each tick."""
@@ -44,7 +44,7 @@ class Publisher:
         """What was not delivered yet."""
         return {UNSENT: np.frombuffer(msgspec.json.encode(self.notifier.unsent()), np.uint8)}
 
-    def remember(self, ticked: Ticked) -> None:
+    def remember(self, ticked: Tick) -> None:
         """In the thread: a tick of before a restart, which is run again."""
         self._history.see(*ticked)
         self._told += notices(*ticked)[1]
@@ -53,7 +53,7 @@ class Publisher:
         """The clock was set: what came before cannot stand beside what comes now."""
         self._history, self._last = History(self._tick_s), None
 
-    def render(self, ticked: Ticked, vitals: Vitals) -> tuple[list[Notice], list[Notice]]:
+    def render(self, ticked: Tick, vitals: Vitals) -> tuple[list[Notice], list[Notice]]:
         """In the thread: from counts to bytes; the alerts that fire, and those that have changed."""
         past = self._history.see(*ticked)
         self._last = ticked, past

@@ -10,10 +10,10 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from qoemon.net.http.body import Body
-from qoemon.net.http.bulk_send import Pourer
-from qoemon.outputs.latest import Board
+from qoemon.net.http.bulk_send import BulkSender
+from qoemon.outputs.latest import Latest
 from qoemon.outputs.page.routes import Page
-from qoemon.outputs.published import Published
+from qoemon.outputs.published import PublishedTick
 
 LOG = logging.getLogger("qoemon.outputs")
 
@@ -22,14 +22,14 @@ Problems = Callable[[], list[str]]
 """Reasons why not, in words; none when all is well."""
 
 
-def application(board: Board, alive: Problems, ready: Problems, ticked: asyncio.Condition) -> web.Application:
+def application(board: Latest, alive: Problems, ready: Problems, ticked: asyncio.Condition) -> web.Application:
     """The routes, those of the page included.
 
     alive   what is wrong with the process
     ready   why its numbers should not be relied on yet
     ticked  notified after each tick
     """
-    pourer = Pourer()
+    pourer = BulkSender()
 
     async def metrics(request: web.Request) -> web.StreamResponse:
         return await _send(pourer, request, _newest(board).exposition, CONTENT_TYPE_LATEST)
@@ -56,13 +56,13 @@ def application(board: Board, alive: Problems, ready: Problems, ticked: asyncio.
     return app
 
 
-def _newest(board: Board) -> Published:
+def _newest(board: Latest) -> PublishedTick:
     if board.newest is None:
         raise web.HTTPServiceUnavailable(text="no tick has passed yet: try again in some seconds\n")
     return board.newest
 
 
-async def _send(pourer: Pourer, request: web.Request, body: Body, content_type: str) -> web.StreamResponse:
+async def _send(pourer: BulkSender, request: web.Request, body: Body, content_type: str) -> web.StreamResponse:
     """The content, compressed if that is asked for, as fast as it is read."""
     pieces, headers = body.pieces, {"Content-Type": content_type, "Vary": "Accept-Encoding"}
     if _takes_gzip(request.headers.get("Accept-Encoding", "")):

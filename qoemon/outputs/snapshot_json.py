@@ -11,7 +11,7 @@ import numpy as np
 
 from qoemon.common import duration
 from qoemon.core.alerting.alerts import Alert
-from qoemon.core.alerting.detector import Watched
+from qoemon.core.alerting.detector import Detections
 from qoemon.core.alerting.regime import Regime, Regimes
 from qoemon.core.arrays import Floats, Ints
 from qoemon.core.counting.counts import Event
@@ -26,7 +26,7 @@ AT_ONCE = 50
 _encode = msgspec.json.encode
 
 
-def view(snapshot: Snapshot, watched: Watched) -> dict[str, Any]:
+def view(snapshot: Snapshot, watched: Detections) -> dict[str, Any]:
     """The numbers of a snapshot, named as the metrics are; ratios are shares, times are seconds."""
     services = [
         _service(service, snapshot) | {"groups": list(_groups(service, snapshot, watched))}
@@ -35,7 +35,7 @@ def view(snapshot: Snapshot, watched: Watched) -> dict[str, Any]:
     return _when(snapshot) | {"services": services, "alerts": list(_alerts(snapshot, watched))} | _totals(snapshot)
 
 
-def view_json(snapshot: Snapshot, watched: Watched) -> Iterator[bytes]:
+def view_json(snapshot: Snapshot, watched: Detections) -> Iterator[bytes]:
     """The same as JSON, in pieces: made at once it would keep everything else in the process waiting."""
     yield _encode(_when(snapshot))[:-1] + b',"services":['
     for number, service in enumerate(snapshot.services):
@@ -66,7 +66,7 @@ def _totals(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _alerts(snapshot: Snapshot, watched: Watched) -> Iterator[dict[str, Any]]:
+def _alerts(snapshot: Snapshot, watched: Detections) -> Iterator[dict[str, Any]]:
     return (alert_view(alert, snapshot) for alert in watched.alerts)
 
 
@@ -99,7 +99,7 @@ def _most_excess(service: ServiceSnapshot, snapshot: Snapshot) -> list[dict[str,
     ]
 
 
-def _groups(service: ServiceSnapshot, snapshot: Snapshot, watched: Watched) -> Iterator[dict[str, Any]]:
+def _groups(service: ServiceSnapshot, snapshot: Snapshot, watched: Detections) -> Iterator[dict[str, Any]]:
     """The groups that are shown, by their labels."""
     shown = sorted(np.flatnonzero(service.shown).tolist(), key=service.tally.groups.__getitem__)
     regimes = watched.regimes.get(service.service.name)
@@ -175,7 +175,7 @@ def alert_view(alert: Alert, snapshot: Snapshot) -> dict[str, Any]:
         "enter": alert.rule.enter,
         "leave": alert.rule.leave,
         "value": None if reading is None else reading.figure,
-        "surest": None if reading is None else reading.surest,
+        "surest": None if reading is None else reading.confident_value,
         "users": None if reading is None else reading.users,
     }
 

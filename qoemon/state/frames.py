@@ -10,7 +10,7 @@ import msgspec
 from qoemon.core.wire.codec import Arrived
 
 
-class Kept(NamedTuple):
+class StoredMessage(NamedTuple):
     """A message without what only its connection knows."""
 
     topic: str
@@ -18,14 +18,14 @@ class Kept(NamedTuple):
     arrival_s: float
 
 
-_FRAMES = msgspec.msgpack.Decoder(list[Kept])
+_FRAMES = msgspec.msgpack.Decoder(list[StoredMessage])
 
 
-def framed(messages: Sequence[Arrived]) -> bytes:
+def encode(messages: Sequence[Arrived]) -> bytes:
     """All of them, in order."""
     return msgspec.msgpack.encode([(each.topic, each.payload, each.arrival_s) for each in messages])
 
 
-def unframed(frame: bytes) -> list[Kept]:
+def decode(frame: bytes) -> list[StoredMessage]:
     """What framed() was given; MsgspecError if that was something else."""
     return _FRAMES.decode(frame)

@@ -11,9 +11,9 @@ from typing import Generic, TypeVar
 import msgspec
 
 from qoemon.core.arrays import Arrays
-from qoemon.core.plan.fingerprint import StateError as MisfitError
+from qoemon.core.plan.fingerprint import IncompatibleStateError
 from qoemon.core.sharding.shard_pipeline import Line
-from qoemon.state.frames import Kept
+from qoemon.state.frames import StoredMessage
 from qoemon.state.store import CorruptError, Store
 
 LOG = logging.getLogger("qoemon.state")
@@ -82,7 +82,7 @@ def _loaded(state: Arrays, fresh: Fresh[Said]) -> Line[Said]:
         return line
     try:
         anew = line.load(state)
-    except MisfitError as error:
+    except IncompatibleStateError as error:
         LOG.warning("%s: windows, sessions and counters begin anew", error)
         return fresh()
     except (KeyError, ValueError, msgspec.MsgspecError) as error:
@@ -92,7 +92,9 @@ def _loaded(state: Arrays, fresh: Fresh[Said]) -> Line[Said]:
     return line
 
 
-def _counted(store: Store, recovered: Recovered[Said], progress: Callable[[float], object]) -> Iterator[Kept]:
+def _counted(
+    store: Store, recovered: Recovered[Said], progress: Callable[[float], object]
+) -> Iterator[StoredMessage]:
     """The journal, with progress told while it is run."""
     due_s = time.monotonic() + PROGRESS_S
     done = 0

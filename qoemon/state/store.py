@@ -23,7 +23,7 @@ from qoemon.config.sections.state import Durability
 from qoemon.core.arrays import Arrays
 from qoemon.inputs.inbox import Message
 from qoemon.state.directory import StateError, locked
-from qoemon.state.frames import Kept, framed, unframed
+from qoemon.state.frames import StoredMessage, decode, encode
 
 LOG = logging.getLogger("qoemon.state")
 
@@ -71,7 +71,7 @@ class Store:
 
     def append(self, messages: Sequence[Message]) -> None:
         """Commit messages to the journal; OSError if they could not be."""
-        frame = framed(messages)
+        frame = encode(messages)
         if self.journal_bytes + len(frame) > 2 * self.journal_limit:
             raise OSError(f"the journal holds {self.journal_bytes:,} bytes, and no checkpoint could be written")
         self._execute("INSERT INTO journal (messages) VALUES (?)", frame)
@@ -98,11 +98,11 @@ class Store:
         except (sqlite3.DatabaseError, ValueError, EOFError) as error:
             raise CorruptError(f"the checkpoint cannot be read: {error}") from None
 
-    def journal(self) -> Iterator[Kept]:
+    def journal(self) -> Iterator[StoredMessage]:
         """The messages that the checkpoint does not cover, in order; CorruptError if one cannot be read."""
         try:
             for (frame,) in self._database.execute("SELECT messages FROM journal ORDER BY id"):
-                yield from unframed(frame)
+                yield from decode(frame)
         except (sqlite3.DatabaseError, msgspec.MsgspecError) as error:
             raise CorruptError(f"the journal cannot be read: {error}") from None
 

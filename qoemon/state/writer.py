@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class KeeperState:
+class WriterStats:
     """How it goes, for whoever exports it. Totals count since the start."""
 
     commits: int = 0
@@ -41,7 +41,7 @@ class KeeperState:
     """Why nothing can be stored; None while all is well."""
 
 
-class Keeper:
+class JournalWriter:
     """Commits to a store. Everything but run() returns at once; all of it on one event loop.
 
     safe  told of messages once they may be acknowledged
@@ -49,7 +49,7 @@ class Keeper:
 
     def __init__(self, store: Store, safe: Safe) -> None:
         self._store, self._safe = store, safe
-        self.state = KeeperState(journal_bytes=store.journal_bytes)
+        self.state = WriterStats(journal_bytes=store.journal_bytes)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._waiting: deque[Message] = deque()
         self._dumped: Arrays | None = None
@@ -59,12 +59,12 @@ class Keeper:
         self._done.set()
 
     @property
-    def wants_checkpoint(self) -> bool:
+    def checkpoint_due(self) -> bool:
         """Whether the journal is long enough for a checkpoint before its time."""
         return self._store.journal_bytes > self._store.journal_limit and self._dumped is None
 
     @property
-    def busy(self) -> bool:
+    def checkpoint_pending(self) -> bool:
         """Whether a checkpoint waits to be written: there is no room for another."""
         return self._dumped is not None
 

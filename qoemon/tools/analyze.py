@@ -122,7 +122,7 @@ def analyze(
         said = _one_by_one(service.mapping(*condition), service, quantiles, confidence)
     else:
         one_group = np.zeros(len(conditions), np.int64)
-        counts = histogram(one_group, _bins(service, condition), 1, len(service.judged_at))
+        counts = histogram(one_group, _bins(service, condition), 1, len(service.rated_at))
         said = service.kernel(tuple(quantiles), confidence=confidence).judge(counts)
     return _analysis(said, service, quantiles, confidence)
 

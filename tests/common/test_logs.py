@@ -38,7 +38,7 @@ def errors(tmp_path: Path) -> Path:
 
 def logged(errors: Path, form: str, code: str, **env: str) -> list[str]:
     """The lines that a process logs to a file which runs this code."""
-    program = "import logging\nfrom qoemon.printable import log_to_stderr\nLOG = logging.getLogger('qoemon.x')\n"
+    program = "import logging\nfrom qoemon.common.logs import log_to_stderr\nLOG = logging.getLogger('qoemon.x')\n"
     program += f"log_to_stderr('INFO', {form!r}, dated=True)\nHOSTILE = {HOSTILE!r}\n{textwrap.dedent(code)}"
     command = [sys.executable, "-c", program]
     # As under systemd, where nothing says that who reads it takes UTF-8.

@@ -24,7 +24,7 @@ from qoemon.config.yaml.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qoemon.config.yaml.errors import Mistake
+    from qoemon.config.yaml.errors import ConfigProblem
 
 SAMPLE = Path(__file__).parents[2] / "config" / "qoemon.yaml"
 
@@ -37,12 +37,12 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "qoemon.yaml"
 
 
-def mistakes(file: Path, text: str, env: Mapping[str, str] | None = None) -> tuple[Mistake, ...]:
+def problems(file: Path, text: str, env: Mapping[str, str] | None = None) -> tuple[ConfigProblem, ...]:
     """What load says against this text."""
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as raised:
         load(file, env or {})
-    return raised.value.mistakes
+    return raised.value.problems
 
 
 def loaded(file: Path, text: str, env: Mapping[str, str] | None = None) -> Config:
@@ -85,7 +85,7 @@ def test_sample_fits_the_schema_for_editors() -> None:
     ["sesions: {}", "mqtt: {port: 0}", "sessions: {tick: 10}", "windows: [90]", "services: {A b: {}}", "qos: 2"],
 )
 def test_schema_for_editors_refuses_what_load_refuses(file: Path, text: str) -> None:
-    mistakes(file, text)
+    problems(file, text)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(text), schema(), jsonschema.Draft202012Validator)
 
@@ -310,7 +310,7 @@ CASES: list[tuple[str, int, str, str]] = [
 
 @pytest.mark.parametrize(("text", "line", "key", "words"), CASES)
 def test_mistake_is_told_where_it_is(file: Path, text: str, line: int, key: str, words: str) -> None:
-    (said,) = mistakes(file, text)
+    (said,) = problems(file, text)
     assert (said.line, said.key) == (line, key)
     assert re.search(words, str(said)), said
     assert str(said).startswith(f"{file}:{line}: ")
@@ -334,7 +334,7 @@ services:
   video: {mapping: video-stall, theta: 2, theta_band: [0.2, 0.1]}
 labels: [le]
 """
-    said = [(mistake.line, mistake.key) for mistake in mistakes(file, text)]
+    said = [(mistake.line, mistake.key) for mistake in problems(file, text)]
     assert said == [
         (2, "mqtt.host"),
         (3, "mqtt.host"),
@@ -354,7 +354,7 @@ labels: [le]
 def test_no_mistake_follows_from_another(file: Path) -> None:
     """A wrong rating_interval is one mistake, not one more for every key that is measured by it."""
     text = "sessions: {rating_interval: 90, tick: 9s, timeout: 90s}\nwindows: [90s]"
-    assert [mistake.key for mistake in mistakes(file, text)] == ["sessions.rating_interval"]
+    assert [mistake.key for mistake in problems(file, text)] == ["sessions.rating_interval"]
 
 
 def test_error_lists_its_mistakes_one_a_line(file: Path) -> None:
@@ -375,7 +375,7 @@ def test_file_that_cannot_be_read_is_a_mistake(file: Path, content: bytes | None
         file.write_bytes(content)
     with pytest.raises(ConfigError, match=words) as raised:
         load(file, {})
-    assert raised.value.mistakes[0].line is None
+    assert raised.value.problems[0].line is None
 
 
 def test_folder_is_a_mistake(tmp_path: Path) -> None:
@@ -407,7 +407,7 @@ def test_variables_are_put_in(file: Path) -> None:
 
 def test_what_variables_hold_is_never_shown(file: Path) -> None:
     text = "mqtt: {port: '${P}', password_file: '${P}', tls: '${P}', topics: ['${P}/+']}\nlabels: ['x${P}-']"
-    said = "\n".join(map(str, mistakes(file, text, {"P": WORD})))
+    said = "\n".join(map(str, problems(file, text, {"P": WORD})))
     assert said.count('found "${P}') == 3
     assert WORD not in said
 
@@ -426,7 +426,7 @@ def test_password_comes_from_a_file_beside_the_configuration(file: Path, end: st
 def test_password_file_without_a_password_is_a_mistake(file: Path, content: bytes | None, words: str) -> None:
     if content is not None:
         (file.parent / "word").write_bytes(content)
-    said = mistakes(file, "mqtt:\n  username: u\n  password_file: word")
+    said = problems(file, "mqtt:\n  username: u\n  password_file: word")
     assert [(mistake.line, mistake.key) for mistake in said] == [(3, "mqtt.password_file")]
     assert words in str(said[0])
     assert WORD not in str(said[0])
@@ -456,7 +456,7 @@ SECRETS: list[tuple[str, str]] = [
 @pytest.mark.parametrize(("text", "key"), SECRETS)
 def test_no_mistake_shows_a_secret(file: Path, text: str, key: str) -> None:
     (file.parent / "word").write_text(WORD)
-    said = mistakes(file, text)
+    said = problems(file, text)
     assert key in {mistake.key for mistake in said}
     shown = repr(said) + str(ConfigError(said))
     assert WORD not in shown
@@ -466,7 +466,7 @@ def test_no_mistake_shows_a_secret(file: Path, text: str, key: str) -> None:
 def test_certificate_and_key_come_together(file: Path) -> None:
     for name in ("a.pem", "a.key"):
         (file.parent / name).touch()
-    (said,) = mistakes(file, "mqtt:\n  tls:\n    cert_file: a.pem")
+    (said,) = problems(file, "mqtt:\n  tls:\n    cert_file: a.pem")
     assert (said.line, said.key) == (3, "mqtt.tls.key_file")
     tls = loaded(file, "mqtt: {tls: {cert_file: a.pem, key_file: a.key, key_password: x}}").mqtt.tls
     assert tls is not None
@@ -485,7 +485,7 @@ def test_configuration_never_shows_its_secrets(file: Path) -> None:
 
 
 def test_message_cannot_disturb_the_terminal(file: Path) -> None:
-    (said,) = mistakes(file, '"a\\e[31m\\n": 1')
+    (said,) = problems(file, '"a\\e[31m\\n": 1')
     assert str(said).isprintable()
 
 
@@ -532,7 +532,7 @@ def test_any_data_is_taken_or_refused_with_mistakes(file: Path, where: list[int]
     data = with_one_changed(yaml.safe_load(SAMPLE.read_text()), where, value)
     file.write_text(json.dumps(data), encoding="utf-8")
     result = outcome(file)
-    assert isinstance(result, Config) or result.mistakes
+    assert isinstance(result, Config) or result.problems
     assert str(result).encode()
 
 
@@ -541,7 +541,7 @@ def test_any_data_is_taken_or_refused_with_mistakes(file: Path, where: list[int]
 def test_any_text_is_taken_or_refused_with_mistakes(file: Path, text: str | bytes) -> None:
     file.write_bytes(text if isinstance(text, bytes) else text.encode(errors="surrogatepass"))
     result = outcome(file)
-    assert isinstance(result, Config) or result.mistakes
+    assert isinstance(result, Config) or result.problems
 
 
 @given(st.integers(0, 10**12))

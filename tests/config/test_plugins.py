@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MODULE = """
 import numpy as np
-from qoemon.core.mapping import Qos, QosMapping
+from qoemon import Qos, QosMapping
 
 MY_GAME = QosMapping(
     name="my-game",
@@ -65,7 +65,7 @@ def test_an_entry_point_that_gives_none_is_a_mistake_with_its_line(package: Path
     file.write_text(CONFIG.format(name=name))
     with pytest.raises(ConfigError, match=words) as caught:
         load(file, {})
-    assert caught.value.mistakes[0].line == 1
+    assert caught.value.problems[0].line == 1
 
 
 def test_own_names_come_before_those_of_packages(package: Path) -> None:

@@ -11,14 +11,14 @@ import pytest
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.counting.counts import Event
 from qoemon.core.evaluation import Union
-from qoemon.core.pipeline import Pipeline, Ticked
-from qoemon.core.plan.fingerprint import StateError
+from qoemon.core.pipeline import Pipeline, Tick
+from qoemon.core.plan.fingerprint import IncompatibleStateError
 from qoemon.core.plan.plan import Plan
 from qoemon.core.sharding.shard_counts import ShardLine, Share
 from qoemon.core.sharding.sparse import Thickener, Thinner
-from qoemon.core.wire.partition import Splitter
+from qoemon.core.wire.partition import Partitioner
 from qoemon.outputs.snapshot_json import view
-from qoemon.state.frames import Kept
+from qoemon.state.frames import StoredMessage
 from tests.support.core import VIDEO, WEB, plan
 
 T0 = 1_700_000_100
@@ -26,7 +26,7 @@ SHARDS = 3
 PLAN = plan(VIDEO, WEB)
 
 
-def messages(begin_s: float, number: int, seed: int) -> list[Kept]:
+def messages(begin_s: float, number: int, seed: int) -> list[StoredMessage]:
     """Of sessions that go on, in some groups, over a minute."""
     rng = np.random.default_rng(seed)
     told = []
@@ -35,13 +35,15 @@ def messages(begin_s: float, number: int, seed: int) -> list[Kept]:
         seq = int((at_s - T0) * 1000)
         if rng.random() < 0.3:
             told.append(
-                Kept(f"qoe/v1/web/{group}", b'{"session":"p%d","response_s":%f}' % (seq, rng.exponential()), at_s)
+                StoredMessage(
+                    f"qoe/v1/web/{group}", b'{"session":"p%d","response_s":%f}' % (seq, rng.exponential()), at_s
+                )
             )
             continue
         stalls = (session % 5) * (seq // 20_000)
         report = b'{"session":"v%d","seq":%d,"stall_count":%d,"stall_s":%f,"play_s":%f}'
         payload = report % (session, seq, stalls, stalls * 0.7, seq / 1000)
-        told.append(Kept(f"qoe/v1/video/{group}", payload, at_s))
+        told.append(StoredMessage(f"qoe/v1/video/{group}", payload, at_s))
     return told
 
 
@@ -50,11 +52,11 @@ class Divided:
 
     def __init__(self, told: Plan = PLAN) -> None:
         self.union = Union(told, (), RegimeRules(min_sessions=5))
-        self._plan, self._splitter = told, Splitter(SHARDS, told)
+        self._plan, self._splitter = told, Partitioner(SHARDS, told)
         self.lines = [ShardLine(told) for _ in range(SHARDS)]
         self._ways = [(Thinner(), Thickener()) for _ in range(SHARDS)]
 
-    def apply(self, told: list[Kept]) -> None:
+    def apply(self, told: list[StoredMessage]) -> None:
         for message in told:
             for shard, payload in self._splitter.split(message.topic, message.payload):
                 self.lines[shard].apply([message._replace(payload=payload)])
@@ -94,7 +96,7 @@ def test_shards_say_what_the_whole_says_tick_by_tick() -> None:
             assert one[1] == pytest.approx(other[1], rel=1e-12)
 
 
-def said(ticked: Ticked) -> tuple[dict[str, Any], list[float]]:
+def said(ticked: Tick) -> tuple[dict[str, Any], list[float]]:
     """What is told, and apart from it the sums of shares of users, which have no exact order."""
     told, ratings = view(*ticked), []
     for service in told["services"]:
@@ -138,7 +140,7 @@ def test_all_shards_pool_the_same_groups_once_the_union_has_no_room() -> None:
         for number in range(240):
             region = regions[number % 12 if tick > 1 else number % 4]
             payload = b'{"session":"s%d-%d","response_s":1}' % (tick, number)
-            divided.apply([Kept(f"qoe/v1/web/{region}", payload, T0 + 10.0 * tick - 5)])
+            divided.apply([StoredMessage(f"qoe/v1/web/{region}", payload, T0 + 10.0 * tick - 5)])
         ticked = divided.union.tick(divided.shares(T0 + 10 * tick))
         for line in divided.lines:
             line.monitor.know_only(divided.union.full)
@@ -160,5 +162,5 @@ def test_what_was_dumped_is_loaded_and_groups_keep_their_numbers() -> None:
     again = other.union.tick(other.shares(T0 + 70))
     for before, after in zip(ticked.snapshot.services, again.snapshot.services, strict=True):
         assert before.tally.groups == after.tally.groups
-    with pytest.raises(StateError, match="labels"):
+    with pytest.raises(IncompatibleStateError, match="labels"):
         Union(replace(PLAN, labels=("zone",)), (), RegimeRules()).load(one.union.dump())

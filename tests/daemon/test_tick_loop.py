@@ -14,10 +14,10 @@ import pytest
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
 from qoemon.daemon.daemon import Daemon
-from qoemon.daemon.tick_loop import Evaluator
+from qoemon.daemon.tick_loop import TickLoop
 from qoemon.engine.local import Alone
 from qoemon.inputs.inbox import Message
-from qoemon.outputs.latest import Board
+from qoemon.outputs.latest import Latest
 from qoemon.outputs.publisher import Publisher
 from tests.support.parts import Nats, parsed
 
@@ -36,11 +36,11 @@ class Bench:
     def __init__(self) -> None:
         config = Config.model_validate({"sessions": SESSIONS, "windows": ["1m"]})
         self.now_s = T0 + 1.0
-        self.board, work = Board(), Alone(config, None)
+        self.board, work = Latest(), Alone(config, None)
         self.work, self.inbox, self.ingest = work, work.inbox, work.source
         self.steady_s = 0.0
         """What the clock that nobody can set is behind the wall clock by."""
-        self.evaluator = Evaluator(
+        self.evaluator = TickLoop(
             core_plan(config).timing,
             work,
             Publisher(10, self.board),

@@ -18,17 +18,17 @@ pytest.importorskip("grafana_foundation_sdk", reason="the boards are generated w
 from dashboards import generate
 from qoemon.config.config import Config, load
 from qoemon.config.plan import alert_rules, core_plan
-from qoemon.core.alerting.detector import Watch
+from qoemon.core.alerting.detector import Detector
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.wire.codec import Codec
 from qoemon.core.wire.report import Reject
 from qoemon.daemon.own import IDLE
-from qoemon.engine.stats import Intake, WorkerState
+from qoemon.engine.stats import Intake, WorkerStats
 from qoemon.inputs.inbox import Message
-from qoemon.inputs.stats import IngestState
+from qoemon.inputs.stats import MqttStats
 from qoemon.outputs.metrics.exporter import Exporter
-from qoemon.outputs.notify.receiver_stats import ReceiverState
+from qoemon.outputs.notify.receiver_stats import ReceiverStats
 from qoemon.tools.simulate.simulate import Phase, Population, Scenario
 from tests.support.parts import ROOT, Prometheus, get, parsed, program
 
@@ -115,7 +115,7 @@ def ticks() -> Iterator[tuple[int, str]]:
     plan = core_plan(CONFIG)
     plan = replace(plan, timing=replace(plan.timing, tick_s=TICK_S))
     codec, monitor, exporter = Codec(plan), Monitor(plan), Exporter()
-    watch = Watch(plan, alert_rules(CONFIG), RegimeRules())
+    watch = Detector(plan, alert_rules(CONFIG), RegimeRules())
     users = Population(POPULATED, sessions=1000, scenario=SCENARIO, seed=1, start_s=START_S, report_every_s=TICK_S)
     messages = 0
     for now_s in range(START_S + TICK_S, START_S + DAY_S + 1, TICK_S):
@@ -125,13 +125,13 @@ def ticks() -> Iterator[tuple[int, str]]:
         assert not decoded.sample
         monitor.apply(decoded.batch, now_s - 1)
         snapshot = monitor.snapshot(now_s)
-        receiver = ReceiverState("webhook", sent=messages // 999, failed=1, dropped=0, queue=2, last_error=None)
-        ingest = IngestState(connected=True, subscribed=True, messages_total=messages)
+        receiver = ReceiverStats("webhook", sent=messages // 999, failed=1, dropped=0, queue=2, last_error=None)
+        ingest = MqttStats(connected=True, subscribed=True, messages_total=messages)
         vitals = replace(IDLE, intake=Intake(ingest), receivers=(receiver,))
-        worker = WorkerState(up=True, restarts=1, cpu_s=messages * 1e-5, memory=2**27, reports=messages)
+        worker = WorkerStats(up=True, restarts=1, cpu_s=messages * 1e-5, memory=2**27, reports=messages)
         vitals = replace(vitals, workers=(worker, worker))
         vitals = replace(vitals, rejected={next(iter(Reject)): messages // 100})
-        yield now_s, exporter.publish(snapshot, watch.see(snapshot), vitals).metrics.decode()
+        yield now_s, exporter.publish(snapshot, watch.observe(snapshot), vitals).metrics.decode()
         exporter.observe_tick(0.1)
 
 

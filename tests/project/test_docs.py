@@ -21,7 +21,7 @@ from qoemon import cli
 from qoemon.config.config import Config, load
 from qoemon.config.plan import alert_rules, core_plan
 from qoemon.core.alerting.alerts import Alerts
-from qoemon.core.alerting.rule import QUIET, Reading, Rule, State, decide
+from qoemon.core.alerting.rule import QUIET, AlertState, Rule, Sample, decide
 from qoemon.core.alerting.rule import Reason as AlertReason
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Service
@@ -75,12 +75,12 @@ def rule_of(alert: str, tmp_path: Path) -> Rule:
     return alert_rules(recipe(alert, tmp_path))[0]
 
 
-def reading(shares_at_worst: float, users: int) -> Reading:
+def reading(shares_at_worst: float, users: int) -> Sample:
     """What a rule on PoW sees of users of whom this share is at the worst MOS, and the others at the best."""
     kernel = Service("video", VIDEO_STALL, 0.3, (0.1, 0.3)).kernel(mos=VIDEO_STALL.reach)
     bad = round(shares_at_worst * 1000)
     told = kernel.judge(np.array([[bad, 1000 - bad]]), np.array([users]))
-    return Reading(told.pow[0], told.pow_bounds[0, 0], tuple(told.band_pow[0]), users)
+    return Sample(told.pow[0], told.pow_bounds[0, 0], tuple(told.band_pow[0]), users)
 
 
 @pytest.mark.parametrize("text", RECIPES)
@@ -96,7 +96,7 @@ def test_a_few_unlucky_viewers_at_night_wake_nobody(tmp_path):
     few = reading(0.315, users=40)
     assert few.figure == pytest.approx(0.28, abs=0.002)
     assert decide(rule, QUIET, few, 0).reason is AlertReason.BOUND_NOT_PAST_THRESHOLD
-    assert decide(rule, QUIET, reading(0.6, users=40), 0).state is State.PENDING
+    assert decide(rule, QUIET, reading(0.6, users=40), 0).state is AlertState.PENDING
 
 
 def test_a_flapping_link_pages_once(tmp_path):
@@ -113,15 +113,15 @@ def _fires(rule: Rule, bad_shares: list[float]) -> int:
     begun, decision = 0, QUIET
     for minute, share in enumerate(bad_shares):
         before, decision = decision, decide(rule, decision, reading(share, users=500), minute * 60)
-        begun += decision.state is State.FIRING and before.state is not State.FIRING
+        begun += decision.state is AlertState.FIRING and before.state is not AlertState.FIRING
     return begun
 
 
 def test_theta_is_asked_for_all_of_its_band(tmp_path):
     rule = rule_of("ManyPoorWhateverTheta", tmp_path)
-    between = Reading(0.2, 0.18, (0.12, 0.2), 500)
+    between = Sample(0.2, 0.18, (0.12, 0.2), 500)
     assert decide(rule, QUIET, between, 0).reason is AlertReason.THETAS_DISAGREE
-    assert decide(rule, QUIET, reading(0.6, users=500), 0).state is State.PENDING
+    assert decide(rule, QUIET, reading(0.6, users=500), 0).state is AlertState.PENDING
 
 
 @pytest.mark.parametrize("alert", ["CdnDegraded", "ManyHang"])

@@ -17,9 +17,9 @@ from paho.mqtt.publish import single
 from qoemon.config.sections.state import Durability
 from qoemon.inputs.inbox import Message
 from qoemon.state.directory import StateError
-from qoemon.state.frames import Kept
+from qoemon.state.frames import StoredMessage
 from qoemon.state.store import VERSION, CorruptError, Store
-from qoemon.state.writer import Keeper
+from qoemon.state.writer import JournalWriter
 from tests.support.parts import Daemon as Process
 from tests.support.parts import Nats
 from tests.support.parts import until as eventually
@@ -36,8 +36,8 @@ def message(number: int, payload: bytes = b"{}") -> Message:
     return Message(f"qoe/v1/video/eu/{number}", payload, 1_700_000_000.0 + number, 1, number, 1)
 
 
-def kept(*numbers: int) -> list[Kept]:
-    return [Kept(*message(number)[:3]) for number in numbers]
+def kept(*numbers: int) -> list[StoredMessage]:
+    return [StoredMessage(*message(number)[:3]) for number in numbers]
 
 
 @contextlib.contextmanager
@@ -169,7 +169,7 @@ def test_a_journal_beyond_twice_its_limit_is_refused_until_a_checkpoint(tmp_path
 @contextlib.asynccontextmanager
 async def keeping(store: Store) -> Any:
     safe: list[Message] = []
-    keeper = Keeper(store, safe.extend)
+    keeper = JournalWriter(store, safe.extend)
     task = asyncio.create_task(keeper.run())
     try:
         yield keeper, safe
@@ -192,7 +192,7 @@ async def test_messages_are_safe_in_their_order_and_a_checkpoint_covers_those_be
         keeper.put([message(3)])
         await keeper.flush()
         assert [one.mid for one in safe] == [1, 2, 3]
-        assert not keeper.busy
+        assert not keeper.checkpoint_pending
     with opened(tmp_path) as store:
         assert list(store.journal()) == kept(3)
         assert store.state().keys() == STATE.keys()

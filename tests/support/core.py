@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from qoemon.core.counting.counts import Tally
+from qoemon.core.counting.counts import ServiceCounts
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Counters, Limits, Plan, Service, Timing
 from qoemon.core.plan.topic import TopicTemplate
@@ -65,13 +65,13 @@ def responses(
     return batch_of([told], [0], [at_s], [Route("web", (group,))])[0]
 
 
-def levels(tally: Tally, window_s: int) -> Counter[Level]:
+def levels(tally: ServiceCounts, window_s: int) -> Counter[Level]:
     """The counts of a window as the oracle writes them."""
     counts = tally.windows[window_s]
     return Counter({(tally.groups[g], int(level)): int(counts[g, level]) for g, level in np.argwhere(counts)})
 
 
-def cells(tally: Tally) -> Counter[Cell]:
+def cells(tally: ServiceCounts) -> Counter[Cell]:
     """The conditions of the base window as the oracle writes them."""
     counts = tally.qos.reshape(len(tally.groups), 21, 62)
     return Counter({(tally.groups[g], int(n), int(t)): int(counts[g, n, t]) for g, n, t in np.argwhere(counts)})
@@ -82,7 +82,7 @@ def base(monitor: Monitor, now_s: float) -> Counter[Cell]:
     return cells(monitor.tallies(now_s)[0])
 
 
-def same_tally(one: Tally, other: Tally) -> bool:
+def same_tally(one: ServiceCounts, other: ServiceCounts) -> bool:
     """Whether two tallies are equal bit for bit."""
     arrays = [_arrays(tally) for tally in (one, other)]
     return (one.service, one.groups) == (other.service, other.groups) and all(
@@ -91,7 +91,7 @@ def same_tally(one: Tally, other: Tally) -> bool:
     )
 
 
-def _arrays(tally: Tally) -> list[np.ndarray]:
+def _arrays(tally: ServiceCounts) -> list[np.ndarray]:
     return [
         *tally.windows.values(),
         *tally.users.values(),

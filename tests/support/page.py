@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from qoemon.core.alerting.change_point import DetectorRules
-from qoemon.core.alerting.detector import Watch
+from qoemon.core.alerting.detector import Detector
 from qoemon.core.alerting.regime import RegimeRules
-from qoemon.core.alerting.rule import Rule, What
+from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Counters
 from qoemon.daemon.own import IDLE
 from qoemon.outputs.history import History
 from qoemon.outputs.metrics.exporter import Exporter
-from qoemon.outputs.published import Published
+from qoemon.outputs.published import PublishedTick
 from tests.support.core import T0, VIDEO, WEB, batch, plan
 from tests.support.oracle import Said
 
@@ -22,7 +22,7 @@ DELTAS = replace(VIDEO, counters=Counters.DELTA, theta_band=(0.1, 0.4))
 RULE = Rule(
     name="ManyPoor",
     service="video",
-    what=What.POW,
+    what=AlertMetric.POW,
     window_s=60,
     enter=0.3,
     leave=0.2,
@@ -38,11 +38,11 @@ class Scene:
     def __init__(self) -> None:
         self._plan = plan(DELTAS, WEB)
         self._monitor = Monitor(self._plan)
-        self._watch = Watch(self._plan, (RULE,), RegimeRules(dwell=1, detector=DetectorRules(learning=1)))
+        self._watch = Detector(self._plan, (RULE,), RegimeRules(dwell=1, detector=DetectorRules(learning=1)))
         self._history, self._exporter = History(TICK_S), Exporter()
         self.at_s = T0
 
-    def tick(self, **crowds: tuple[int, int]) -> Published:
+    def tick(self, **crowds: tuple[int, int]) -> PublishedTick:
         """By region, how many sessions play well and how many badly in the 10 s before the tick."""
         said = [
             self._said(f"{region} {number}", region, bad=number >= good)
@@ -52,10 +52,10 @@ class Scene:
         self._monitor.apply(batch(said), self.at_s)
         self.at_s += TICK_S
         snapshot = self._monitor.snapshot(self.at_s)
-        watched = self._watch.see(snapshot)
+        watched = self._watch.observe(snapshot)
         return self._exporter.publish(snapshot, watched, IDLE, self._history.see(snapshot, watched))
 
-    def ticks(self, number: int, **crowds: tuple[int, int]) -> list[Published]:
+    def ticks(self, number: int, **crowds: tuple[int, int]) -> list[PublishedTick]:
         return [self.tick(**crowds) for _ in range(number)]
 
     def _said(self, session: str, region: str, *, bad: bool) -> Said:

@@ -22,7 +22,7 @@ from qoemon.config.plan import new_pipeline
 from qoemon.core.pipeline import Pipeline
 from qoemon.core.wire.partition import shard_of
 from qoemon.outputs.snapshot_json import view
-from qoemon.state.frames import Kept
+from qoemon.state.frames import StoredMessage
 from tests.support.parts import Daemon, Mosquitto, unused_port
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Stream:
         """Where topics have a level for them."""
         self._port, self._rng = port, random.Random(7)
         self._counters = [[0, 0.0, 0.0, 0] for _ in range(SESSIONS)]
-        self.sent: list[Kept] = []
+        self.sent: list[StoredMessage] = []
         self.reports = 0
         self.stopped = False
 
@@ -123,7 +123,7 @@ class Stream:
     async def _say(self, topic: str, told: list[dict[str, Any]]) -> None:
         payload = json.dumps(told).encode()
         self.reports += len(told)
-        self.sent.append(Kept(topic, payload, told[-1]["ts"]))
+        self.sent.append(StoredMessage(topic, payload, told[-1]["ts"]))
         while True:
             try:
                 await self._connection().publish(topic, payload, qos=1, timeout=5)

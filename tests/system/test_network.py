@@ -20,7 +20,7 @@ from qoemon.config.config import Config
 from qoemon.core.counting.counts import Event
 from qoemon.daemon.daemon import Daemon
 from qoemon.inputs.inbox import Inbox
-from qoemon.inputs.mqtt.consumer import Ingest
+from qoemon.inputs.mqtt.consumer import MqttConsumer
 from tests.support.parts import Mosquitto, broker_at
 from tests.support.proxy import Proxy
 
@@ -214,7 +214,7 @@ async def test_a_session_that_expired_at_the_broker_is_told_and_begun_anew(
     async with Proxy(mosquitto.port).running() as proxy:
         # Away for eight seconds: mosquitto looks for expired sessions every five.
         broker = broker_at(proxy.port, host="127.0.0.1", session_expiry_s=1, reconnect_min_s=8, reconnect_max_s=8)
-        ingest = Ingest(broker, Inbox(100, 10**6))
+        ingest = MqttConsumer(broker, Inbox(100, 10**6))
         task = asyncio.create_task(ingest.run())
         await until(lambda: ingest.state.subscribed, lambda: ingest.state)
         proxy.drop()

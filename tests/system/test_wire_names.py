@@ -18,18 +18,18 @@ from qoemon.common.logs import MOST, PrintableFormatter
 from qoemon.common.text import printable
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
-from qoemon.core.alerting.detector import Watched
+from qoemon.core.alerting.detector import Detections
 from qoemon.core.alerting.rule import Reason
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.wire.codec import Codec
-from qoemon.core.wire.escape import visible
+from qoemon.core.wire.escape import escape_label
 from qoemon.core.wire.report import Reject
 from qoemon.daemon.own import IDLE
 from qoemon.inputs.inbox import Message
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.notify.mqtt import topic_of
 from qoemon.outputs.notify.notice import Notice, document
-from qoemon.outputs.published import Published
+from qoemon.outputs.published import PublishedTick
 from qoemon.outputs.snapshot_json import view
 from qoemon.tools.table import groups_table
 from tests.support.parts import Mosquitto, Prometheus, parsed, program, until
@@ -61,7 +61,7 @@ T0 = 1_000_000_000
 NAMES = pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
 
 
-def published(*names: str) -> Published:
+def published(*names: str) -> PublishedTick:
     """A tick with a group for each of the names, by a label of the payload and by a level of the topic."""
     plan = core_plan(Config.model_validate({"labels": ["isp"]}))
     codec, monitor = Codec(plan), Monitor(plan)
@@ -78,13 +78,13 @@ def published(*names: str) -> Published:
         decoded = codec.decode([Message(topic, payload, T0 + 1.0, 0, 0, 0)])
         assert not decoded.rejected, decoded.sample
         monitor.apply(decoded.batch, T0 + 1.0)
-    return Exporter().publish(monitor.snapshot(T0 + 60), Watched((), {}, {}), IDLE)
+    return Exporter().publish(monitor.snapshot(T0 + 60), Detections((), {}, {}), IDLE)
 
 
 @NAMES
 def test_exposition_and_json_hold_one_visible_name(name: str) -> None:
     tick = published(name)
-    expected = {"isp": visible(name), "region": visible(name.replace("/", "|"))}
+    expected = {"isp": escape_label(name), "region": escape_label(name.replace("/", "|"))}
     told = [dict(labels) for metric, labels in parsed(tick.metrics.decode()) if metric == "qoemon_active_sessions"]
     assert [{label: group[label] for label in expected} for group in told] == [expected]
     [group] = json.loads(tick.json)["services"][0]["groups"]
@@ -116,8 +116,8 @@ def test_a_long_name_is_rejected_and_half_a_character_is_no_json() -> None:
 @example("\x1b", "\\x1b")
 @example("\\", "\\\\")
 def test_names_become_visible_and_no_two_become_one(one: str, other: str) -> None:
-    assert visible(one).isprintable()
-    assert (visible(one) == visible(other)) == (one == other)
+    assert escape_label(one).isprintable()
+    assert (escape_label(one) == escape_label(other)) == (one == other)
 
 
 @given(st.text(st.characters()), st.integers(1, 50))
@@ -159,16 +159,16 @@ def test_the_table_shows_the_name_as_text(name: str) -> None:
     console.print(groups_table(view(tick.snapshot, tick.watched), "1m", "title"))
     printed = stream.getvalue()
     assert all(line.isprintable() for line in printed.replace("\x1b[1m", "").replace("\x1b[0m", "").split("\n"))
-    assert visible(name).strip() in printed
+    assert escape_label(name).strip() in printed
 
 
 @NAMES
 def test_notices_are_json_and_topics_that_a_broker_takes(name: str) -> None:
     notice = Notice(
-        alert="A", service="video", severity="page", groups={"isp": visible(name)}, labels={}, annotations={},
+        alert="A", service="video", severity="page", groups={"isp": escape_label(name)}, labels={}, annotations={},
         starts_s=T0, ends_s=None, reason=next(iter(Reason)), figures={},
     )  # fmt: skip
-    assert json.loads(json.dumps(document(notice, "http://x", T0)))["groups"]["isp"] == visible(name)
+    assert json.loads(json.dumps(document(notice, "http://x", T0)))["groups"]["isp"] == escape_label(name)
     topic = topic_of("alerts/{alert}/{service}/{groups}", notice)
     assert topic.count("/") == 3
     assert not set(topic) & set("+# \0\n\r\x1b")
@@ -195,7 +195,7 @@ async def test_hostile_names_reach_prometheus_through_a_real_daemon(
                 await client.publish("qoe/v1/video/eu/a", json.dumps(told), 1)
         for bad in (b"\x1b[31m{\n\r", json.dumps({"session": HOSTILE["bidi"], "stall_s": -1}, ensure_ascii=False)):
             await client.publish("qoe/v1/video/\u202e/a", bad, 1)
-    expected = {visible(name) for name in HOSTILE.values()}
+    expected = {escape_label(name) for name in HOSTILE.values()}
     with Prometheus(tmp_path, {"qoemon": daemon.port}) as prometheus:
 
         def stored() -> set[str]:

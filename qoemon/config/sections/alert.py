@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, Field
 
 from qoemon.common.template import template_fault
 from qoemon.config.sections.types import Count, Label, Pause, Real, ServiceName, Share, WholeSeconds
-from qoemon.config.yaml.section import Broken, Section, key
-from qoemon.core.alerting.rule import Rule, What
+from qoemon.config.yaml.section import Section, Violation, key
+from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.distribution import Distribution
 from qoemon.core.qoe.mapping import RatingModel
@@ -28,7 +28,7 @@ class Alert(Section):
     name: AlertName = key("Its name, as receivers see it.")
     service: ServiceName | None = key("Which service; null is every one.", None)
     groups: Mapping[Label, Values] = key("Label values that a group must have; labels not named may have any.", {})
-    what: What = key("The figure: mos, gob, pow, quantile, or open_stall_share.", "pow")
+    what: AlertMetric = key("The figure: mos, gob, pow, quantile, or open_stall_share.", "pow")
     quantile: Share | None = key("Which of the quantiles, if what is quantile.", None)
     window_s: WholeSeconds | None = key("In which window; null is the base window.", None)
     enter: Real = key("The alert begins when the figure is at or past this.")
@@ -65,24 +65,28 @@ class Alert(Section):
             annotations=self.annotations,
         )
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """Leave is the better threshold; a quantile is named where one is meant."""
         if self.what.high_is_bad and not self.leave <= self.enter:
-            yield Broken(("leave",), f"at most enter ({self.enter:g}), as a high {self.what} is bad", (("enter",),))
+            yield Violation(
+                ("leave",), f"at most enter ({self.enter:g}), as a high {self.what} is bad", (("enter",),)
+            )
         if not self.what.high_is_bad and not self.leave >= self.enter:
-            yield Broken(("leave",), f"at least enter ({self.enter:g}), as a low {self.what} is bad", (("enter",),))
-        if (self.what is What.QUANTILE) != (self.quantile is not None):
-            yield Broken(("quantile",), "a quantile with what: quantile, and with nothing else", (("what",),))
+            yield Violation(
+                ("leave",), f"at least enter ({self.enter:g}), as a low {self.what} is bad", (("enter",),)
+            )
+        if (self.what is AlertMetric.QUANTILE) != (self.quantile is not None):
+            yield Violation(("quantile",), "a quantile with what: quantile, and with nothing else", (("what",),))
 
-    def text_rules(self, labels: Sequence[str]) -> Iterator[Broken]:
+    def text_rules(self, labels: Sequence[str]) -> Iterator[Violation]:
         """Annotations name only what there is to fill in."""
         examples: dict[str, object] = {"users": 100, **dict.fromkeys(FIGURES, 0.5)}
         examples |= dict.fromkeys((*labels, "alert", "service", "severity", "window"), "text")
         for name, text in self.annotations.items():
             if fault := template_fault(text, examples):
-                yield Broken(("annotations", name), fault)
+                yield Violation(("annotations", name), fault)
 
-    def reach_rules(self, service: Service) -> Iterator[Broken]:
+    def reach_rules(self, service: Service) -> Iterator[Violation]:
         """Thresholds that no input of the service can reach can't work: they never fire, or never end."""
         thetas = (service.theta, *(service.theta_band if self.theta == "all" else ()))
         for theta in dict.fromkeys(thetas):
@@ -91,16 +95,16 @@ class Alert(Section):
             where = f"{service.name} can reach with {service.mapping.name} at theta {theta:g}"
             if self.enter > worst if high else self.enter < worst:
                 bound = "at most" if high else "at least"
-                yield Broken(("enter",), f"{bound} {worst:.4f}, the worst that {where}", (("what",),))
+                yield Violation(("enter",), f"{bound} {worst:.4f}, the worst that {where}", (("what",),))
                 return
             if self.leave < best if high else self.leave > best:
                 bound = "at least" if high else "at most"
-                yield Broken(("leave",), f"{bound} {best:.4f}, the best that {where}", (("what",),))
+                yield Violation(("leave",), f"{bound} {best:.4f}, the best that {where}", (("what",),))
                 return
 
     def _reach(self, service: Service, theta: float) -> tuple[float, float]:
         """The worst and the best figure that the service can come to."""
-        if self.what is What.OPEN_STALLS:
+        if self.what is AlertMetric.OPEN_STALLS:
             return 1.0, 0.0
         quantiles = (self.quantile,) if self.quantile else ()
         model = service.model if theta == service.theta else RatingModel.BETA
@@ -109,5 +113,5 @@ class Alert(Section):
         return float(column[0]), float(column[1])
 
 
-def _figure(judged: Distribution, what: What) -> np.ndarray:
-    return judged.quantiles[:, 0] if what is What.QUANTILE else getattr(judged, str(what))
+def _figure(judged: Distribution, what: AlertMetric) -> np.ndarray:
+    return judged.quantiles[:, 0] if what is AlertMetric.QUANTILE else getattr(judged, str(what))

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, SecretStr, Strict
 from qoemon.common import duration
 from qoemon.config.sections import names as naming
 from qoemon.config.sections.types import File, Host, Port, Seconds, SecretFile, ServiceName, WholeSeconds, number
-from qoemon.config.yaml.section import Broken, Section, key
+from qoemon.config.yaml.section import Section, Violation, key
 from qoemon.core.plan.topic import TopicTemplate
 
 if TYPE_CHECKING:
@@ -33,16 +33,18 @@ class Tls(Section):
         """The password of the private key, wherever it was given."""
         return _told(self.key_password, self.key_password_file)
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """A certificate needs its key, and one password."""
         if (self.cert_file is None) != (self.key_file is None):
             given, lacking = ("cert_file", "key_file") if self.cert_file else ("key_file", "cert_file")
-            yield Broken((lacking,), f"the name of a file, as {given} is given: both or neither", ((given,),))
+            yield Violation((lacking,), f"the name of a file, as {given} is given: both or neither", ((given,),))
         if self.key_password and self.key_password_file:
-            yield Broken(("key_password",), "either key_password or key_password_file", (("key_password_file",),))
+            yield Violation(
+                ("key_password",), "either key_password or key_password_file", (("key_password_file",),)
+            )
         if self.secret is not None and self.key_file is None and self.cert_file is None:
             where = "key_password" if self.key_password else "key_password_file"
-            yield Broken((where,), "a key_file that it opens", (("key_file",),))
+            yield Violation((where,), "a key_file that it opens", (("key_file",),))
 
 
 class Reconnect(Section):
@@ -51,10 +53,10 @@ class Reconnect(Section):
     min_s: Seconds = key("The limit after the first failure.", "1s")
     max_s: Seconds = key("The limit that no wait exceeds.", "60s")
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """Min does not exceed max."""
         if self.min_s > self.max_s:
-            yield Broken(("min",), f"at most max ({duration.text(self.max_s)})", (("max",),))
+            yield Violation(("min",), f"at most max ({duration.text(self.max_s)})", (("max",),))
 
 
 class Topic(Section):
@@ -68,16 +70,16 @@ class Topic(Section):
         """The template, ready to match topics."""
         return TopicTemplate(self.template, self.service)
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """The template is one, and it is clear which service is meant."""
         if fault := naming.topic_fault(self.template):
-            yield Broken(("template",), fault)
+            yield Violation(("template",), fault)
             return
         named = "{service}" in self.template.split("/")
         if not named and self.service is None:
-            yield Broken(("template",), "a level {service}, or the key service beside template", (("service",),))
+            yield Violation(("template",), "a level {service}, or the key service beside template", (("service",),))
         if named and self.service is not None:
-            yield Broken(("service",), "no service, as the template has {service}", (("template",),))
+            yield Violation(("service",), "no service, as the template has {service}", (("template",),))
 
 
 def _told(*secrets: SecretStr | None) -> str | None:
@@ -133,16 +135,16 @@ class Mqtt(Section):
         """The password at the broker, wherever it was given."""
         return _told(self.password, self.password_file)
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """One password, with its user; times that MQTT can carry; no topic for two templates; shards for all."""
         without = [index for index, topic in enumerate(self.topics) if not topic.parsed.sharded]
         if 0 < len(without) < len(self.topics):
             expected = "a template with a level {shard}, as others have one: a session must stay whole"
-            yield Broken(("topics", without[0], "template"), expected, (("topics",),))
+            yield Violation(("topics", without[0], "template"), expected, (("topics",),))
         if self.password and self.password_file:
-            yield Broken(("password",), "either password or password_file", (("password_file",),))
+            yield Violation(("password",), "either password or password_file", (("password_file",),))
         if self.secret is not None and self.username is None:
-            yield Broken(
+            yield Violation(
                 ("username",),
                 "the user name that the password belongs to",
                 (("password",), ("password_file",)),
@@ -152,11 +154,11 @@ class Mqtt(Section):
             ("session_expiry", self.session_expiry_s, 2**32 - 2),
         ):
             if length_s > most_s:
-                yield Broken((name,), f"at most {duration.text(most_s)}")
+                yield Violation((name,), f"at most {duration.text(most_s)}")
         for (first, one), (index, other) in combinations(enumerate(self.topics), 2):
             if naming.overlap(one.template, other.template):
                 expected = f"a template without any topic that fits topics.{first} too"
-                yield Broken(("topics", index), expected)
+                yield Violation(("topics", index), expected)
 
 
 MAX_PACKET_BYTES = 2**24

@@ -10,16 +10,16 @@ from qoemon.common import duration
 from qoemon.config.sections import names as naming
 from qoemon.config.sections.types import File, Seconds, SecretFile
 from qoemon.config.sections.url import BaseUrl, Url
-from qoemon.config.yaml.section import Broken, Section, key, unlike
+from qoemon.config.yaml.section import Section, Violation, expecting, key
 
 
 def _template(value: str) -> str:
     if fault := naming.topic_fault(value):
-        raise unlike(fault)
+        raise expecting(fault)
     named = sorted(level[1:-1] for level in value.split("/") if level[0] == "{")
     if named != sorted(NAMES):
         names = ", ".join(f"{{{name}}}" for name in NAMES)
-        raise unlike(f"a topic with the levels {names} and no other names, so that each alert has its own")
+        raise expecting(f"a topic with the levels {names} and no other names, so that each alert has its own")
     return value
 
 
@@ -33,10 +33,10 @@ class Receiver(Section):
     url: Url
     ca_file: File | None = key("PEM file of the authorities to trust instead of the system's.", None)
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """Authorities are for TLS."""
         if self.ca_file is not None and urlsplit(self.url).scheme != "https":
-            yield Broken(("url",), "an https URL, as there is a ca_file", (("ca_file",),))
+            yield Violation(("url",), "an https URL, as there is a ca_file", (("ca_file",),))
 
 
 class Alertmanager(Receiver):
@@ -52,14 +52,14 @@ class Alertmanager(Receiver):
         """The password, wherever it was given."""
         return _told(self.password, self.password_file)
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """One password, with its user."""
         yield from super().rules()
         if self.password is not None and self.password_file is not None:
-            yield Broken(("password",), "either password or password_file", (("password_file",),))
+            yield Violation(("password",), "either password or password_file", (("password_file",),))
         if self.secret is not None and self.username is None:
             others = (("password",), ("password_file",))
-            yield Broken(("username",), "the user name that the password belongs to", others)
+            yield Violation(("username",), "the user name that the password belongs to", others)
 
 
 class Webhook(Receiver):
@@ -74,11 +74,11 @@ class Webhook(Receiver):
         """The secret, wherever it was given."""
         return _told(self.secret, self.secret_file)
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """One secret."""
         yield from super().rules()
         if self.secret is not None and self.secret_file is not None:
-            yield Broken(("secret",), "either secret or secret_file", (("secret_file",),))
+            yield Violation(("secret",), "either secret or secret_file", (("secret_file",),))
 
 
 class AlertTopic(Section):
@@ -102,16 +102,16 @@ class Notify(Section):
     webhooks: tuple[Webhook, ...] = key("URLs that every transition is posted to.", [])
     mqtt: AlertTopic | None = key("Retained messages at the broker; {} for the default topic, null for none.", None)
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """One resend may get lost; nobody is told twice."""
         if self.expire_s < 2 * self.resend_s:
             expected = f"at least twice resend ({duration.text(self.resend_s)}), as one message may get lost"
-            yield Broken(("expire",), expected, (("resend",),))
+            yield Violation(("expire",), expected, (("resend",),))
         for name in ("alertmanagers", "webhooks"):
             urls = [receiver.url for receiver in getattr(self, name)]
             for place, url in enumerate(urls):
                 if url in urls[:place]:
-                    yield Broken((name, place, "url"), "each URL once")
+                    yield Violation((name, place, "url"), "each URL once")
 
 
 def _told(*secrets: SecretStr | None) -> str | None:

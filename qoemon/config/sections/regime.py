@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field, Strict
 
 from qoemon.config.sections.types import Count, Share
-from qoemon.config.yaml.section import Broken, Section, key
+from qoemon.config.yaml.section import Section, Violation, key
 from qoemon.core.alerting.regime import RegimeRules, Threshold
 from qoemon.core.plan.plan import Service
 
@@ -18,10 +18,10 @@ class Level(Section):
     enter: Share = key("It begins when the level of PoW is at or above this.")
     leave: Share = key("It ends when the level is back below this.")
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """Without a gap the regime would flap."""
         if not self.leave < self.enter:
-            yield Broken(
+            yield Violation(
                 ("leave",), f"less than enter ({self.enter:g}): without a gap it would flap", (("enter",),)
             )
 
@@ -36,21 +36,21 @@ class Regimes(Section):
     )
     min_sessions: Count = key("A rating interval with fewer distinct sessions says nothing.", 30)
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """Bad lies above degraded."""
         for name in ("enter", "leave"):
             lower = getattr(self.degraded, name)
             if not lower < getattr(self.bad, name):
-                yield Broken(("bad", name), f"more than that of degraded ({lower:g})", (("degraded", name),))
+                yield Violation(("bad", name), f"more than that of degraded ({lower:g})", (("degraded", name),))
 
-    def reach_rules(self, service: Service) -> Iterator[Broken]:
+    def reach_rules(self, service: Service) -> Iterator[Violation]:
         """Regimes that no input of the service can reach."""
         worst = float(service.kernel((), service.mapping.reach).judge(np.eye(2, dtype=np.int64)).pow.max())
         for name in ("degraded", "bad"):
             if getattr(self, name).enter > worst:
                 mapping = f"{service.mapping.name} at theta {service.theta:g}"
                 expected = f"at most {worst:.4f}, the worst that {service.name} can reach with {mapping}"
-                yield Broken((name, "enter"), expected)
+                yield Violation((name, "enter"), expected)
 
     @property
     def core(self) -> RegimeRules:

@@ -13,9 +13,9 @@ from qoemon.common.text import did_you_mean
 from qoemon.config import plugins
 from qoemon.config.sections.types import File, Label, Real, ServiceName, Share, number
 from qoemon.config.studies import study
-from qoemon.config.yaml.section import Broken, Section, key, unlike
+from qoemon.config.yaml.section import Section, Violation, expecting, key
 from qoemon.core.plan.plan import Counters
-from qoemon.core.plan.plan import Service as Judged
+from qoemon.core.plan.plan import Service as BaseWindow
 from qoemon.core.qoe.distribution import binomial_theta
 from qoemon.core.qoe.empirical import EmpiricalRatings
 from qoemon.core.qoe.mapping import QosMapping, RatingModel
@@ -32,26 +32,26 @@ class RatingScale(Section):
     good: ScalePoint = key("This rating and better ones count as good.", 4)
     poor: ScalePoint = key("This rating and worse ones count as poor.", 2)
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """Poor lies below good, both on the scale."""
         if not self.low <= self.poor < self.good <= self.high:
             others = (("low",), ("high",), ("good",))
-            yield Broken(("poor",), "low <= poor < good <= high", others)
+            yield Violation(("poor",), "low <= poor < good <= high", others)
 
 
 def _mapping(name: str) -> str:
     if name not in plugins.names():
-        raise unlike(" or ".join(plugins.names()), did_you_mean(name, plugins.names()))
+        raise expecting(" or ".join(plugins.names()), did_you_mean(name, plugins.names()))
     try:
         plugins.find(name)
     except plugins.PluginError as error:
-        raise unlike("a mapping that its package provides", str(error)) from None
+        raise expecting("a mapping that its package provides", str(error)) from None
     return name
 
 
 def _ascending(band: tuple[float, float]) -> tuple[float, float]:
     if not band[0] < band[1]:
-        raise unlike("two different numbers, the lower first")
+        raise expecting("two different numbers, the lower first")
     return band
 
 
@@ -64,7 +64,7 @@ def _rated(path: Path) -> Path:
         with opened(str(path)) as file:
             study.read_ratings(file)
     except (AnalyzeError, UnreadableError) as error:
-        raise unlike("a study with the columns condition and rating", str(error)) from None
+        raise expecting("a study with the columns condition and rating", str(error)) from None
     return path
 
 
@@ -116,10 +116,10 @@ class Service(Section):
             mapping = mapping.with_points(self.points)
         return mapping.with_parameters(self.parameters)
 
-    def judged(self, name: str) -> Judged:
+    def judged(self, name: str) -> BaseWindow:
         """How the core is to judge it."""
         scale = Scale(**self.scale.model_dump())
-        return Judged(
+        return BaseWindow(
             name=name,
             mapping=self.judged_by,
             theta=self.theta,
@@ -130,35 +130,35 @@ class Service(Section):
             scale=scale,
         )
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """The mapping can have these inputs, constants, ratings and scale; the band encloses theta."""
         yield from self._mapping_rules()
         mapping = plugins.find(self.mapping)
         if self.ratings not in mapping.models:
             expected = f"{' or '.join(mapping.models)}, as the mapping is {self.mapping}"
-            yield Broken(("ratings",), expected, (("mapping",),))
+            yield Violation(("ratings",), expected, (("mapping",),))
         elif self.ratings is RatingModel.BINOMIAL and self.theta != (fixed := binomial_theta(mapping.scale)):
-            yield Broken(("theta",), f"{fixed:g}, which binomial ratings have by nature", (("ratings",),))
+            yield Violation(("theta",), f"{fixed:g}, which binomial ratings have by nature", (("ratings",),))
         ends = {"low": mapping.scale.low, "high": mapping.scale.high}
         for name in (name for name, end in ends.items() if getattr(self.scale, name) != end):
-            yield Broken(("scale", name), f"{ends[name]}, as in the scale of {self.mapping}", (("mapping",),))
+            yield Violation(("scale", name), f"{ends[name]}, as in the scale of {self.mapping}", (("mapping",),))
         if self.theta_band and not self.theta_band[0] <= self.theta <= self.theta_band[1]:
-            yield Broken(("theta_band",), "a band around theta", (("theta",),))
+            yield Violation(("theta_band",), "a band around theta", (("theta",),))
         if (self.ratings is RatingModel.EMPIRICAL) != (self.study is not None):
-            yield Broken(("study",), "a study with ratings: empirical, and with nothing else", (("ratings",),))
+            yield Violation(("study",), "a study with ratings: empirical, and with nothing else", (("ratings",),))
 
-    def _mapping_rules(self) -> Iterator[Broken]:
+    def _mapping_rules(self) -> Iterator[Violation]:
         known = list(plugins.find(self.mapping).parameters) + list(self.inputs)
         unknown = [name for name in self.parameters if name not in known]
         for name in unknown:
             expected = f"one of {', '.join(known) or 'none'}, the constants of {self.mapping}"
-            yield Broken(("parameters", name), expected, (("mapping",),), did_you_mean(name, known))
+            yield Violation(("parameters", name), expected, (("mapping",),), did_you_mean(name, known))
         if not unknown:
             try:
                 _ = self.judged_by
             except ValueError as error:
                 others = (("inputs",), ("points",))
-                yield Broken(("mapping",), "inputs and points that fit the mapping", others, str(error))
+                yield Violation(("mapping",), "inputs and points that fit the mapping", others, str(error))
 
 
 Services = Annotated[

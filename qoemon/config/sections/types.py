@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 from qoemon.common import duration, size
 from qoemon.config.sections import names as naming
 from qoemon.config.yaml.document import FromEnv, plain, read_text
-from qoemon.config.yaml.section import unlike
+from qoemon.config.yaml.section import expecting
 
 
 def number(value: object) -> object:
@@ -35,13 +35,13 @@ def _seconds(value: object) -> float:
     expected = f"a duration with its unit, such as {duration.EXAMPLES}"
     if not isinstance(value, str):
         number = isinstance(value, int) and not isinstance(value, bool)
-        raise unlike(expected, f'did you mean "{value}s"?' if number else "")
+        raise expecting(expected, f'did you mean "{value}s"?' if number else "")
     try:
         length_s = duration.seconds(value)
     except ValueError:
-        raise unlike(expected) from None
+        raise expecting(expected) from None
     if length_s <= 0:
-        raise unlike("a duration above 0")
+        raise expecting("a duration above 0")
     return length_s
 
 
@@ -53,7 +53,7 @@ def _pause(value: object) -> float:
 def _whole_seconds(value: object) -> int:
     length_s = _seconds(value)
     if length_s != int(length_s):
-        raise unlike("a duration of whole seconds")
+        raise expecting("a duration of whole seconds")
     return int(length_s)
 
 
@@ -80,31 +80,31 @@ def _placed(value: Path, info: ValidationInfo) -> Path:
 
 def _unreadable(reason: str, folder: Path) -> PydanticCustomError:
     """Without the path: what stands for it may be a secret in the wrong place."""
-    return unlike("a file that can be read", f"{reason}; relative names start at {folder.absolute()}")
+    return expecting("a file that can be read", f"{reason}; relative names start at {folder.absolute()}")
 
 
 def _content(value: object, info: ValidationInfo) -> SecretStr:
     if not isinstance(value, str | Path):
-        raise unlike("the name of a file")
+        raise expecting("the name of a file")
     path = _file(Path(value), info)
     try:
         text = read_text(path).removesuffix("\n").removesuffix("\r")
     except ValueError as error:
         raise _unreadable(str(error), path.parent) from None
     if not text:
-        raise unlike("a file with the secret in it, not an empty one")
+        raise expecting("a file with the secret in it, not an empty one")
     return SecretStr(text)
 
 
 def _host(value: str) -> str:
     if not value or any(char.isspace() or char in "/@" for char in value):
-        raise unlike("a host name or an IP address alone", "the port has its own key, a scheme is not needed")
+        raise expecting("a host name or an IP address alone", "the port has its own key, a scheme is not needed")
     return value
 
 
 def _label(value: str) -> str:
     if fault := naming.label_fault(value):
-        raise unlike(fault)
+        raise expecting(fault)
     return value
 
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, WithJsonSchema
 
-from qoemon.config.yaml.section import unlike
+from qoemon.config.yaml.section import expecting
 
 
 def _url(value: str) -> str:
@@ -18,15 +18,15 @@ def _url(value: str) -> str:
     except ValueError:
         good = False
     if not good or not value.isprintable() or " " in value:
-        raise unlike(expected)
+        raise expecting(expected)
     if parts.username is not None or parts.fragment:
-        raise unlike("a URL without user or #fragment")
+        raise expecting("a URL without user or #fragment")
     return value
 
 
 def _base_url(value: str) -> str:
     if urlsplit(_url(value)).query:
-        raise unlike("the URL that its pages are under, without a query")
+        raise expecting("the URL that its pages are under, without a query")
     return value.rstrip("/")
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, SecretStr
 
 from qoemon.config.sections.types import File
-from qoemon.config.yaml.section import Broken, Section, key, unlike
+from qoemon.config.yaml.section import Section, Violation, expecting, key
 
 Version = Literal["TLS12", "TLS13"]
 
@@ -35,16 +35,16 @@ _BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 
 def _cipher(value: str) -> str:
     if value not in CIPHERS:
-        raise unlike(f"one of {', '.join(CIPHERS)}", "those of TLS 1.3 are always on, older ones never")
+        raise expecting(f"one of {', '.join(CIPHERS)}", "those of TLS 1.3 are always on, older ones never")
     return value
 
 
 def _client_auth(value: str) -> str:
     known = ("NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
     if value in {"RequestClientCert", "RequireAnyClientCert"}:
-        raise unlike(f"one of {', '.join(known)}", "a certificate that nobody verifies proves nothing")
+        raise expecting(f"one of {', '.join(known)}", "a certificate that nobody verifies proves nothing")
     if value not in known:
-        raise unlike(f"one of {', '.join(known)}")
+        raise expecting(f"one of {', '.join(known)}")
     return value
 
 
@@ -52,15 +52,15 @@ def _hash(value: SecretStr) -> SecretStr:
     expected = "the bcrypt hash of a password, such as `htpasswd -nBC 10 NAME` prints after the colon"
     match = _BCRYPT.fullmatch(value.get_secret_value())
     if match is None:
-        raise unlike(expected)
+        raise expecting(expected)
     if not 4 <= int(match[1]) <= COSTLIEST:
-        raise unlike(f"{expected}, with a cost from 4 to {COSTLIEST}", f"its cost is {match[1]}")
+        raise expecting(f"{expected}, with a cost from 4 to {COSTLIEST}", f"its cost is {match[1]}")
     return value
 
 
 def _header(value: str) -> str:
     if not (value.isascii() and value.isprintable()):
-        raise unlike("the value of a header: ASCII in one line")
+        raise expecting("the value of a header: ASCII in one line")
     return value
 
 
@@ -82,17 +82,17 @@ class TlsServer(Section):
     cipher_suites: tuple[Cipher, ...] = key("The only ones for TLS 1.2; none for all that are known as good.", [])
     prefer_server_cipher_suites: bool = key("Whether our order of them counts, and not the client's.", True)
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """The key belongs to the certificate; clients are verified by named authorities; versions in order."""
         wants = self.client_auth_type != "NoClientCert"
         if wants and self.client_ca_file is None:
             expected = f"the name of a file, as client_auth_type is {self.client_auth_type}"
-            yield Broken(("client_ca_file",), expected, (("client_auth_type",),))
+            yield Violation(("client_ca_file",), expected, (("client_auth_type",),))
         if self.client_ca_file is not None and not wants:
             expected = "VerifyClientCertIfGiven or RequireAndVerifyClientCert, as there is a client_ca_file"
-            yield Broken(("client_auth_type",), expected, (("client_ca_file",),))
+            yield Violation(("client_auth_type",), expected, (("client_ca_file",),))
         if self.min_version > self.max_version:
-            yield Broken(("min_version",), f"at most max_version ({self.max_version})", (("max_version",),))
+            yield Violation(("min_version",), f"at most max_version ({self.max_version})", (("max_version",),))
         yield from self._pem_rules()
 
     def context(self) -> ssl.SSLContext:
@@ -110,15 +110,15 @@ class TlsServer(Section):
             context.verify_mode = _VERIFY[self.client_auth_type]
         return context
 
-    def _pem_rules(self) -> Iterator[Broken]:
+    def _pem_rules(self) -> Iterator[Violation]:
         """The files hold what their keys say."""
         if self.client_ca_file is not None and (fault := _ca_fault(self.client_ca_file)):
-            yield Broken(("client_ca_file",), "a PEM file with certificates", advice=fault)
+            yield Violation(("client_ca_file",), "a PEM file with certificates", advice=fault)
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.cert_file, self.key_file, "")
         except OSError as error:
             expected = "the key of the certificate in cert_file, both PEM and the key without a password"
-            yield Broken(("key_file",), expected, (("cert_file",),), _words(error))
+            yield Violation(("key_file",), expected, (("cert_file",),), _words(error))
 
 
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
@@ -163,8 +163,8 @@ class WebFile(Section):
     http_server_config: HttpServer = key("How HTTP is spoken.", {})
     basic_auth_users: dict[str, Hash] = key("The bcrypt hash of each user's password; none lets everyone in.", {})
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """HTTP can't carry every user name."""
         for name in self.basic_auth_users:
             if not name or ":" in name or not name.isprintable():
-                yield Broken(("basic_auth_users", name), "a user name without colon or control characters")
+                yield Violation(("basic_auth_users", name), "a user name without colon or control characters")

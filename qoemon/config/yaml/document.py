@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
-from qoemon.config.yaml.errors import ConfigError, Mistake, Where, dotted
+from qoemon.config.yaml.errors import ConfigError, ConfigProblem, KeyPath, dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,19 +50,19 @@ class Document:
 
     file: str
     data: Any = None
-    lines: dict[Where, int] = field(default_factory=dict)
-    flaws: list[Mistake] = field(default_factory=list)
-    unusable: list[Where] = field(default_factory=list)
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+    flaws: list[ConfigProblem] = field(default_factory=list)
+    unusable: list[KeyPath] = field(default_factory=list)
 
-    def line(self, where: Where) -> int:
+    def line(self, where: KeyPath) -> int:
         """The line of a value, or of the nearest thing around it that is there."""
         while where and where not in self.lines:
             where = where[:-1]
         return self.lines.get(where, 1)
 
-    def mistake(self, where: Where, found: str, expected: str, advice: str = "") -> Mistake:
+    def mistake(self, where: KeyPath, found: str, expected: str, advice: str = "") -> ConfigProblem:
         """A mistake at that place."""
-        return Mistake(self.file, self.line(where), dotted(where), found, expected, advice)
+        return ConfigProblem(self.file, self.line(where), dotted(where), found, expected, advice)
 
 
 def read_text(path: Path) -> str:
@@ -86,14 +86,14 @@ def read(path: Path, env: Mapping[str, str]) -> Document:
     try:
         text = read_text(path)
     except ValueError as error:
-        raise ConfigError([Mistake(str(path), None, "", str(error), "a YAML file in UTF-8")]) from None
+        raise ConfigError([ConfigProblem(str(path), None, "", str(error), "a YAML file in UTF-8")]) from None
     reader = _Reader(Document(str(path)), text, env)
     try:
         return reader.document()
     except yaml.YAMLError as error:
         line, found = _syntax(error, text)
         advice = "look for a colon, a quote or an indent amiss, here or just above"
-        mistake = Mistake(str(path), line, "", f"what is not YAML ({found})", "YAML", advice)
+        mistake = ConfigProblem(str(path), line, "", f"what is not YAML ({found})", "YAML", advice)
         raise ConfigError([*reader.read.flaws, mistake]) from None
 
 
@@ -142,15 +142,15 @@ class _Reader:
         self.read.data = {} if self.read.data is None else self.read.data
         return self.read
 
-    def _flaw(self, where: Where, line: int, found: str, expected: str) -> None:
-        self.read.flaws.append(Mistake(self.read.file, line, dotted(where), found, expected))
+    def _flaw(self, where: KeyPath, line: int, found: str, expected: str) -> None:
+        self.read.flaws.append(ConfigProblem(self.read.file, line, dotted(where), found, expected))
 
-    def _spoilt(self, where: Where, found: str, expected: str, advice: str = "") -> None:
+    def _spoilt(self, where: KeyPath, found: str, expected: str, advice: str = "") -> None:
         """A flaw that leaves no value."""
         self.read.flaws.append(self.read.mistake(where, found, expected, advice))
         self.read.unusable.append(where)
 
-    def _value(self, event: yaml.Event, where: Where) -> object:
+    def _value(self, event: yaml.Event, where: KeyPath) -> object:
         self.read.lines.setdefault(where, _line(event))
         if getattr(event, "tag", None) is not None:
             self._spoilt(where, "a YAML tag", "a value without a tag", "put text that begins with ! in quotes")
@@ -163,13 +163,13 @@ class _Reader:
             raise _TooDeep(_line(event))
         return self._list(where) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(where)
 
-    def _list(self, where: Where) -> list[object]:
+    def _list(self, where: KeyPath) -> list[object]:
         items: list[object] = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
             items.append(self._value(event, (*where, len(items))))
         return items
 
-    def _mapping(self, where: Where) -> dict[str, object]:
+    def _mapping(self, where: KeyPath) -> dict[str, object]:
         values: dict[str, object] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             line = _line(event)
@@ -186,7 +186,7 @@ class _Reader:
             self._value(next(self._events), (*where, f"line {line}"))
         return values
 
-    def _scalar(self, event: yaml.ScalarEvent, where: Where) -> object:
+    def _scalar(self, event: yaml.ScalarEvent, where: KeyPath) -> object:
         written: str = event.value
         text = _VARIABLE.sub(lambda match: self._variable(match, where), written)
         if _NO_TEXT.search(text):
@@ -196,7 +196,7 @@ class _Reader:
             return FromEnv(text, written)
         return plain(text) if event.style is None else text
 
-    def _variable(self, match: re.Match[str], where: Where) -> str:
+    def _variable(self, match: re.Match[str], where: KeyPath) -> str:
         if match[0].startswith("$$"):
             return match[0][1:]
         name, closed = match.groups()

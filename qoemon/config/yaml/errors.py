@@ -10,12 +10,12 @@ from qoemon.common.text import printable, shortened
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Where = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """The way to a value: keys and list positions (from 0), from the top."""
 
 
 @dataclass(frozen=True)
-class Mistake:
+class ConfigProblem:
     """One thing to mend. `line` is None and `key` empty where the file as a whole is meant."""
 
     file: str
@@ -34,11 +34,11 @@ class Mistake:
 class ConfigError(Exception):
     """The configuration cannot be used; `mistakes` are all that was found, in the order of the lines."""
 
-    def __init__(self, mistakes: Iterable[Mistake]) -> None:
-        self.mistakes = tuple(sorted(mistakes, key=lambda mistake: mistake.line or 0))
-        super().__init__("\n".join(map(str, self.mistakes)))
+    def __init__(self, problems: Iterable[ConfigProblem]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda mistake: mistake.line or 0))
+        super().__init__("\n".join(map(str, self.problems)))
 
 
-def dotted(where: Where) -> str:
+def dotted(where: KeyPath) -> str:
     """`services.video.theta`."""
     return shortened(".".join(map(str, where)))

@@ -14,7 +14,7 @@ from qoemon.common.text import did_you_mean, shortened
 from qoemon.config.yaml.document import Document, FromEnv, plain
 
 if TYPE_CHECKING:
-    from qoemon.config.yaml.errors import Mistake, Where
+    from qoemon.config.yaml.errors import ConfigProblem, KeyPath
 
 Schema = dict[str, Any]
 
@@ -28,13 +28,13 @@ class Fault:
     """What is wrong at a place. `kind` is pydantic's; a rule brings its words and the `others` it looks at."""
 
     kind: str
-    where: Where
-    others: tuple[Where, ...] = ()
+    where: KeyPath
+    others: tuple[KeyPath, ...] = ()
     expected: str = ""
     advice: str = ""
 
 
-def lookup(data: Any, where: Where) -> object:
+def lookup(data: Any, where: KeyPath) -> object:
     """The value there, or ABSENT."""
     for part in where:
         try:
@@ -49,14 +49,14 @@ def kind_of(value: object) -> str:
     return _KINDS.get(type(value), "a value")
 
 
-class Words:
+class Messages:
     """Tells the faults of one document."""
 
     def __init__(self, document: Document, schema: Schema) -> None:
         self._document = document
         self._schema = schema
 
-    def mistake(self, fault: Fault) -> Mistake:
+    def mistake(self, fault: Fault) -> ConfigProblem:
         """The fault with its line, what was found and what was expected."""
         if fault.kind == "extra_forbidden":
             return self._unknown(fault.where)
@@ -74,12 +74,12 @@ class Words:
         given = (place for place in (where, *fault.others) if place in self._document.lines)
         return replace(mistake, line=self._document.line(next(given, where)))
 
-    def _unknown(self, where: Where) -> Mistake:
+    def _unknown(self, where: KeyPath) -> ConfigProblem:
         known = [name for choice in _choices(self._part(where[:-1])) for name in choice.get("properties", ())]
         expected, advice = f"one of {', '.join(known)}", did_you_mean(str(where[-1]), known)
         return self._document.mistake(where, "an unknown key", expected, advice)
 
-    def _part(self, where: Where) -> Schema:
+    def _part(self, where: KeyPath) -> Schema:
         """The schema of what stands there, {} if unknown."""
         part = self._resolved(self._schema)
         for step in where:

@@ -12,16 +12,16 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from qoemon.config.yaml.errors import Where
+from qoemon.config.yaml.errors import KeyPath
 
 
 @dataclass(frozen=True)
-class Broken:
+class Violation:
     """A rule that does not hold, at `where` within its section; `others` are keys it looks at too."""
 
-    where: Where
+    where: KeyPath
     expected: str
-    others: tuple[Where, ...] = ()
+    others: tuple[KeyPath, ...] = ()
     advice: str = ""
 
 
@@ -30,7 +30,7 @@ def key(description: str, default: Any = ..., **bounds: Any) -> Any:
     return Field(default, description=description, **bounds)
 
 
-def unlike(expected: str, advice: str = "") -> PydanticCustomError:
+def expecting(expected: str, advice: str = "") -> PydanticCustomError:
     """The error of a value that is not what is expected."""
     return PydanticCustomError("unlike", "expected {expected}", {"expected": expected, "advice": advice})
 
@@ -48,7 +48,7 @@ class Section(BaseModel):
         field_title_generator=lambda name, _: name.removesuffix("_s"),
     )
 
-    def rules(self) -> Iterator[Broken]:
+    def rules(self) -> Iterator[Violation]:
         """The rules between keys that do not hold."""
         yield from ()
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from qoemon.config.yaml.errors import ConfigError
-from qoemon.config.yaml.messages import ABSENT, Fault, Schema, Words, kind_of, lookup
+from qoemon.config.yaml.messages import ABSENT, Fault, Messages, Schema, kind_of, lookup
 from qoemon.config.yaml.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qoemon.config.yaml.document import Document
-    from qoemon.config.yaml.errors import Where
+    from qoemon.config.yaml.errors import KeyPath
 
 S = TypeVar("S", bound=Section)
 
@@ -29,18 +29,18 @@ def validated(document: Document, model: type[S]) -> S:
     """The document as that model; ConfigError with all the mistakes in it."""
     if not isinstance(document.data, dict):
         raise ConfigError([document.mistake((), kind_of(document.data), "a mapping, the sections by name")])
-    mistakes, replaced = list(document.flaws), [_key_of(where) for where in document.unusable]
+    problems, replaced = list(document.flaws), [_key_of(where) for where in document.unusable]
     data = _without(document.data, replaced)
     while isinstance(result := _attempt(data, model, Path(document.file).parent), list):
-        words = Words(document, model.model_json_schema())
-        mistakes += [words.mistake(fault) for fault in result if not _touches(fault, replaced)]
+        words = Messages(document, model.model_json_schema())
+        problems += [words.mistake(fault) for fault in result if not _touches(fault, replaced)]
         wrong = [place for fault in result for place in _places(fault, data)]
         replaced += wrong
         before, data = data, _without(data, wrong)
         if data == before:
             break
-    if mistakes or isinstance(result, list):
-        raise ConfigError(mistakes)
+    if problems or isinstance(result, list):
+        raise ConfigError(problems)
     return result
 
 
@@ -67,16 +67,16 @@ def _faults(error: ValidationError) -> Iterator[Fault]:
             yield Fault(kind, (*where, *rule.where), others, rule.expected, rule.advice)
 
 
-def _below(where: Where, other: Where) -> bool:
+def _below(where: KeyPath, other: KeyPath) -> bool:
     return len(other) > len(where) and other[: len(where)] == where
 
 
-def _key_of(where: Where) -> Where:
+def _key_of(where: KeyPath) -> KeyPath:
     """Up to the first list: positions would shift if an item were left out, so a list goes as a whole."""
     return next((where[:depth] for depth, part in enumerate(where) if isinstance(part, int)), where)
 
 
-def _places(fault: Fault, data: Schema) -> list[Where]:
+def _places(fault: Fault, data: Schema) -> list[KeyPath]:
     """The keys to replace: those a rule looks at, as far as they are given; else the one nearest to the fault."""
     if fault.kind == "rules":
         keys = map(_key_of, (fault.where, *fault.others))
@@ -87,13 +87,13 @@ def _places(fault: Fault, data: Schema) -> list[Where]:
     return [_key_of(where)]
 
 
-def _touches(fault: Fault, replaced: list[Where]) -> bool:
+def _touches(fault: Fault, replaced: list[KeyPath]) -> bool:
     """Whether the fault has to do with a key that was replaced, or with something around or in one."""
     places = (fault.where, *fault.others)
     return any(ours[: len(key)] == key[: len(ours)] for ours in places for key in replaced)
 
 
-def _without(data: Schema, places: list[Where]) -> Schema:
+def _without(data: Schema, places: list[KeyPath]) -> Schema:
     """A copy that lacks those keys."""
     kept = {name: value for name, value in data.items() if (name,) not in places}
     for name, value in kept.items():

@@ -9,7 +9,18 @@ import msgspec
 import numpy as np
 
 from qoemon.core.alerting.figures import figures
-from qoemon.core.alerting.rule import QUIET, Decision, Figures, Reading, Rule, Seen, State, What, decide, forget
+from qoemon.core.alerting.rule import (
+    QUIET,
+    AlertMetric,
+    AlertState,
+    Decision,
+    Figures,
+    Rule,
+    Sample,
+    Seen,
+    decide,
+    forget,
+)
 from qoemon.core.arrays import Floats
 from qoemon.core.counting.groups import Labels
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
@@ -30,7 +41,7 @@ class Alert:
     group: Labels
     decision: Decision
     before: Decision
-    reading: Reading | None
+    reading: Sample | None
     figures: Figures
 
     @property
@@ -41,12 +52,12 @@ class Alert:
     @property
     def firing(self) -> bool:
         """Whether it fires."""
-        return self.decision.state is State.FIRING
+        return self.decision.state is AlertState.FIRING
 
     @property
     def ended(self) -> bool:
         """Whether it fired at the last tick, and does no more."""
-        return self.before.state is State.FIRING and not self.firing
+        return self.before.state is AlertState.FIRING and not self.firing
 
     @property
     def changed(self) -> bool:
@@ -96,21 +107,21 @@ class Alerts:
 
 
 def _alert(
-    rule: Rule, before: Decision, reading: Reading | None, service: ServiceSnapshot, number: int, now_s: float
+    rule: Rule, before: Decision, reading: Sample | None, service: ServiceSnapshot, number: int, now_s: float
 ) -> Alert:
     """The rule on the group with this number."""
     group, decision = service.tally.groups[number], decide(rule, before, reading, now_s)
-    if State.FIRING not in {decision.state, before.state}:
+    if AlertState.FIRING not in {decision.state, before.state}:
         return Alert(rule, group, decision, before, reading, {})
     told = {} if reading is None else figures(rule, reading, service, number)
-    if decision.state is State.FIRING:
+    if decision.state is AlertState.FIRING:
         # As a group falls silent, its last figures are those of one session or two.
         enough = reading is not None and reading.users >= rule.min_sessions
         decision = replace(decision, seen=Seen(now_s, told) if enough else before.seen)
     return Alert(rule, group, decision, before, reading, told)
 
 
-def _readings(rule: Rule, service: ServiceSnapshot, snapshot: Snapshot) -> Iterator[tuple[int, Reading | None]]:
+def _readings(rule: Rule, service: ServiceSnapshot, snapshot: Snapshot) -> Iterator[tuple[int, Sample | None]]:
     """The number of every shown group that the rule selects, and what the rule sees of it."""
     columns = _Columns.of(rule, service, snapshot)
     for number in np.flatnonzero(service.shown).tolist():
@@ -128,24 +139,24 @@ class _Columns:
     """What a rule sees of all groups, (G,); by_theta (G, T)."""
 
     figure: Floats
-    surest: Floats
+    confident_value: Floats
     by_theta: Floats
     users: np.ndarray
 
     @classmethod
     def of(cls, rule: Rule, service: ServiceSnapshot, snapshot: Snapshot) -> _Columns:
-        if rule.what is What.OPEN_STALLS:
+        if rule.what is AlertMetric.OPEN_STALLS:
             return cls._open_stalls(service)
         judged = service.distributions[rule.window_s]
         nowhere = np.empty((len(judged.observations), 0))
         users = service.tally.users[rule.window_s]
-        if rule.what is What.QUANTILE:
+        if rule.what is AlertMetric.QUANTILE:
             figure = judged.quantiles[:, snapshot.quantiles.index(rule.quantile or 0)]
             return cls(figure, figure, nowhere, users)
         bounds, by_theta = {
-            What.MOS: (judged.mos_bounds, nowhere),
-            What.GOB: (judged.gob_bounds, judged.band_gob),
-            What.POW: (judged.pow_bounds, judged.band_pow),
+            AlertMetric.MOS: (judged.mos_bounds, nowhere),
+            AlertMetric.GOB: (judged.gob_bounds, judged.band_gob),
+            AlertMetric.POW: (judged.pow_bounds, judged.band_pow),
         }[rule.what]
         # Of a high figure that is bad, the lower bound is nearest to good.
         return cls(getattr(judged, rule.what), bounds[:, 0 if rule.what.high_is_bad else 1], by_theta, users)
@@ -156,13 +167,13 @@ class _Columns:
         share = np.divide(service.tally.open_stalls, active, out=np.full(len(active), np.nan), where=active > 0)
         return cls(share, share, np.empty((len(active), 0)), active)
 
-    def reading(self, number: int) -> Reading | None:
+    def reading(self, number: int) -> Sample | None:
         """What is seen of one group; None if nothing is."""
         if np.isnan(self.figure[number]):
             return None
-        return Reading(
+        return Sample(
             figure=float(self.figure[number]),
-            surest=float(self.surest[number]),
+            confident_value=float(self.confident_value[number]),
             by_theta=tuple(self.by_theta[number].tolist()),
             users=int(self.users[number]),
         )

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from qoemon.core.alerting.alerts import Alert, Alerts
 from qoemon.core.alerting.change_point import Interval
 from qoemon.core.alerting.regime import RegimeMonitor, RegimeRules, Regimes
-from qoemon.core.alerting.rule import Reason, Rule, State
+from qoemon.core.alerting.rule import AlertState, Reason, Rule
 from qoemon.core.plan.plan import Plan
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 
 
 @dataclass(frozen=True)
-class Watched:
+class Detections:
     """What is thought of a snapshot.
 
     alerts       of all groups that rules select, and those that have gone at this tick
@@ -28,23 +28,23 @@ class Watched:
     """
 
     alerts: tuple[Alert, ...]
-    transitions: Mapping[tuple[str, str, State, Reason], int]
+    transitions: Mapping[tuple[str, str, AlertState, Reason], int]
     regimes: Mapping[str, Regimes]
 
 
-class Watch:
+class Detector:
     """Remembers what was thought. Shown each snapshot once, in order."""
 
     def __init__(self, plan: Plan, rules: Sequence[Rule], regimes: RegimeRules) -> None:
         self._interval_s = plan.timing.interval_s
         self._alerts = Alerts(rules)
-        self._transitions: Counter[tuple[str, str, State, Reason]] = Counter()
+        self._transitions: Counter[tuple[str, str, AlertState, Reason]] = Counter()
         self._monitors = {service.name: RegimeMonitor(regimes) for service in plan.services}
         self._regimes: dict[str, Regimes] = {}
         self._newest: int | None = None
         """The rating interval that the last snapshot was in."""
 
-    def see(self, snapshot: Snapshot) -> Watched:
+    def observe(self, snapshot: Snapshot) -> Detections:
         """What is thought of it, given what came before."""
         # At a multiple of the rating interval the base window is exactly one closed interval. If that tick was
         # left out, the next one's is nearly that, and better than none.
@@ -60,7 +60,7 @@ class Watch:
                 self._transitions[
                     alert.rule.name, alert.rule.service, alert.decision.state, alert.decision.reason
                 ] += 1
-        return Watched(alerts, dict(self._transitions), dict(self._regimes))
+        return Detections(alerts, dict(self._transitions), dict(self._regimes))
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """What a restart needs so as neither to forget nor to tell again."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qoemon.core.alerting.rule import Figures, Reading, Rule, What
+from qoemon.core.alerting.rule import AlertMetric, Figures, Rule, Sample
 from qoemon.core.snapshot.snapshot import ServiceSnapshot
 
 NAMES = ("value", "lower", "upper", "mos", "gob", "pow", "users")
 
 
-def figures(rule: Rule, reading: Reading, service: ServiceSnapshot, number: int) -> Figures:
+def figures(rule: Rule, reading: Sample, service: ServiceSnapshot, number: int) -> Figures:
     """What there is to tell of the group with this number: some of NAMES; lower and upper bound the value."""
     return dict(_figures(rule, reading, service, number))
 
 
-def _figures(rule: Rule, reading: Reading, service: ServiceSnapshot, number: int) -> Iterator[tuple[str, float]]:
+def _figures(rule: Rule, reading: Sample, service: ServiceSnapshot, number: int) -> Iterator[tuple[str, float]]:
     yield "value", reading.figure
     yield "users", reading.users
     judged = service.distributions[rule.window_s]
@@ -23,6 +23,10 @@ def _figures(rule: Rule, reading: Reading, service: ServiceSnapshot, number: int
         return
     for name in ("mos", "gob", "pow"):
         yield name, float(getattr(judged, name)[number])
-    if rule.what in {What.MOS, What.GOB, What.POW}:
-        bounds = {What.MOS: judged.mos_bounds, What.GOB: judged.gob_bounds, What.POW: judged.pow_bounds}[rule.what]
+    if rule.what in {AlertMetric.MOS, AlertMetric.GOB, AlertMetric.POW}:
+        bounds = {
+            AlertMetric.MOS: judged.mos_bounds,
+            AlertMetric.GOB: judged.gob_bounds,
+            AlertMetric.POW: judged.pow_bounds,
+        }[rule.what]
         yield from zip(("lower", "upper"), bounds[number].tolist(), strict=True)

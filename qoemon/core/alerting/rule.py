@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 
 
-class What(StrEnum):
+class AlertMetric(StrEnum):
     """What a rule looks at."""
 
     MOS = "mos"
@@ -23,10 +23,10 @@ class What(StrEnum):
     @property
     def high_is_bad(self) -> bool:
         """Whether a rule on it enters from below."""
-        return self in {What.POW, What.OPEN_STALLS}
+        return self in {AlertMetric.POW, AlertMetric.OPEN_STALLS}
 
 
-class State(IntEnum):
+class AlertState(IntEnum):
     """Where an alert is; the numbers are those of qoemon_alert_state."""
 
     INACTIVE = 0
@@ -67,7 +67,7 @@ class Rule:
 
     name: str
     service: str
-    what: What
+    what: AlertMetric
     window_s: int
     enter: float
     leave: float
@@ -87,14 +87,14 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Sample:
     """What a rule sees of one group at a tick. surest is the end of the interval that is nearest to good.
 
     by_theta  the figure for each theta of the service's band
     """
 
     figure: float
-    surest: float
+    confident_value: float
     by_theta: tuple[float, ...]
     users: int
 
@@ -120,56 +120,56 @@ class Decision:
     seen     what was last seen of enough sessions, while it fires: all there is to tell once data ends
     """
 
-    state: State
+    state: AlertState
     reason: Reason
     since_s: float
-    past_s: float | None = None
+    breach_since_s: float | None = None
     seen: Seen | None = None
 
     def shifted(self, by_s: float) -> Decision:
         """The same, so many seconds later."""
-        past_s = None if self.past_s is None else self.past_s + by_s
+        breach_since_s = None if self.breach_since_s is None else self.breach_since_s + by_s
         seen = None if self.seen is None else replace(self.seen, time_s=self.seen.time_s + by_s)
-        return replace(self, since_s=self.since_s + by_s, past_s=past_s, seen=seen)
+        return replace(self, since_s=self.since_s + by_s, breach_since_s=breach_since_s, seen=seen)
 
 
-QUIET = Decision(State.INACTIVE, Reason.NO_DATA, 0.0)
+QUIET = Decision(AlertState.INACTIVE, Reason.NO_DATA, 0.0)
 """Before anything was seen."""
 
 
-def decide(rule: Rule, before: Decision, reading: Reading | None, now_s: float) -> Decision:
+def decide(rule: Rule, before: Decision, reading: Sample | None, now_s: float) -> Decision:
     """The decision at now_s, given what is seen of the group; None where there is nothing to see."""
-    if before.state is State.FIRING:
+    if before.state is AlertState.FIRING:
         return _stay_or_leave(rule, before, reading, now_s)
     doubt = _doubt(rule, reading)
     if doubt is None:
-        past_s = now_s if before.past_s is None else before.past_s
-        if now_s - past_s >= rule.for_s:
-            return _moved(before, State.FIRING, Reason.PAST_THRESHOLD, now_s, past_s)
-        return _moved(before, State.PENDING, Reason.NOT_LONG_ENOUGH, now_s, past_s)
+        breach_since_s = now_s if before.breach_since_s is None else before.breach_since_s
+        if now_s - breach_since_s >= rule.for_s:
+            return _moved(before, AlertState.FIRING, Reason.PAST_THRESHOLD, now_s, breach_since_s)
+        return _moved(before, AlertState.PENDING, Reason.NOT_LONG_ENOUGH, now_s, breach_since_s)
     uncertain = doubt in {Reason.BOUND_NOT_PAST_THRESHOLD, Reason.THETAS_DISAGREE}
-    return _moved(before, State.UNCERTAIN if uncertain else State.INACTIVE, doubt, now_s)
+    return _moved(before, AlertState.UNCERTAIN if uncertain else AlertState.INACTIVE, doubt, now_s)
 
 
 def forget(before: Decision, now_s: float) -> Decision:
     """The decision when the group is gone: nobody is left who could suffer."""
-    return _moved(before, State.INACTIVE, Reason.GONE, now_s)
+    return _moved(before, AlertState.INACTIVE, Reason.GONE, now_s)
 
 
-def _stay_or_leave(rule: Rule, before: Decision, reading: Reading | None, now_s: float) -> Decision:
+def _stay_or_leave(rule: Rule, before: Decision, reading: Sample | None, now_s: float) -> Decision:
     if reading is None:
-        return _moved(before, State.FIRING, Reason.NO_DATA, now_s, before.past_s)
+        return _moved(before, AlertState.FIRING, Reason.NO_DATA, now_s, before.breach_since_s)
     if reading.users < rule.min_sessions:
-        return _moved(before, State.FIRING, Reason.TOO_FEW_SESSIONS, now_s, before.past_s)
+        return _moved(before, AlertState.FIRING, Reason.TOO_FEW_SESSIONS, now_s, before.breach_since_s)
     if rule.past(reading.figure, rule.enter):
-        return _moved(before, State.FIRING, Reason.PAST_THRESHOLD, now_s, before.past_s)
+        return _moved(before, AlertState.FIRING, Reason.PAST_THRESHOLD, now_s, before.breach_since_s)
     # On the threshold to leave counts as left, as on the one to enter counts as entered.
     if rule.past(reading.figure, rule.leave) and reading.figure != rule.leave:
-        return _moved(before, State.FIRING, Reason.NOT_YET_RECOVERED, now_s, before.past_s)
-    return _moved(before, State.INACTIVE, Reason.RECOVERED, now_s)
+        return _moved(before, AlertState.FIRING, Reason.NOT_YET_RECOVERED, now_s, before.breach_since_s)
+    return _moved(before, AlertState.INACTIVE, Reason.RECOVERED, now_s)
 
 
-def _doubt(rule: Rule, reading: Reading | None) -> Reason | None:
+def _doubt(rule: Rule, reading: Sample | None) -> Reason | None:
     """Why not to alarm on this reading; None if nothing speaks against it."""
     if reading is None:
         return Reason.NO_DATA
@@ -177,13 +177,15 @@ def _doubt(rule: Rule, reading: Reading | None) -> Reason | None:
         return Reason.TOO_FEW_SESSIONS
     if not rule.past(reading.figure, rule.enter):
         return Reason.NOT_PAST_THRESHOLD
-    if rule.confident and not rule.past(reading.surest, rule.enter):
+    if rule.confident and not rule.past(reading.confident_value, rule.enter):
         return Reason.BOUND_NOT_PAST_THRESHOLD
     if rule.all_thetas and not all(rule.past(figure, rule.enter) for figure in reading.by_theta):
         return Reason.THETAS_DISAGREE
     return None
 
 
-def _moved(before: Decision, state: State, reason: Reason, now_s: float, past_s: float | None = None) -> Decision:
+def _moved(
+    before: Decision, state: AlertState, reason: Reason, now_s: float, breach_since_s: float | None = None
+) -> Decision:
     since_s = before.since_s if state is before.state and before is not QUIET else now_s
-    return Decision(state, reason, since_s, past_s)
+    return Decision(state, reason, since_s, breach_since_s)

@@ -11,10 +11,10 @@ from qoemon.core.counting.session_table import Admitted
 from qoemon.core.wire.batch import Placed
 
 
-class Judged(NamedTuple):
+class BaseWindow(NamedTuple):
     """A base window. G groups, M bins to judge in, B bins to read.
 
-    levels  (G, M) the conditions in the service's judged_at bins
+    levels  (G, M) the conditions in the service's rated_at bins
     qos     (G, B) the same in the service's bins
     users   (G,) how many sessions they are of
     rows, groups  the sessions that they are of, ascending, and where each was judged, every pair once
@@ -33,7 +33,7 @@ class Conditions(Protocol):
     def apply(self, admitted: Admitted, placed: Placed) -> int:
         """Take in the reports of a batch; how many told a counter that fell."""
 
-    def judge(self, at_s: float, groups: int) -> Judged:
+    def judge(self, at_s: float, groups: int) -> BaseWindow:
         """The rating interval that ends at at_s."""
 
     def open_stalls(self) -> tuple[Ints, Floats]:

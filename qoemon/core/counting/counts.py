@@ -32,11 +32,11 @@ class Event(StrEnum):
 
 
 @dataclass(frozen=True)
-class Tally:
+class ServiceCounts:
     """Counts of G groups. Sessions must be whole on one shard; then shards add up exactly.
 
     groups          label values, one tuple a group
-    windows         (G, M) what is judged, in the service's judged_at bins, by the window's length in seconds
+    windows         (G, M) what is judged, in the service's rated_at bins, by the window's length in seconds
     users           (G,) distinct sessions behind each window, by its length in seconds
     qos             (G, B) the same conditions in the bins that people read, base window only
     active_sessions (G,) heard in the base window or in an open stall

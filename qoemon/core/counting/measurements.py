@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.arrays import Counts, Floats, Ints, grow_rows
-from qoemon.core.counting.conditions import Judged
+from qoemon.core.counting.conditions import BaseWindow
 from qoemon.core.counting.session_table import Admitted, SessionTable
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.bins import mos_level, response_bin
@@ -26,12 +26,12 @@ PLACES = 2**31
 """More than there can be groups: a session's row and a group make one number."""
 
 
-class EventSlices:
+class MeasurementSlices:
     """The events of the last rating interval, tick by tick, in the bins in which they are judged."""
 
     def __init__(self, sessions: SessionTable, service: Service, slices: int) -> None:
         self._sessions, self._service = sessions, service
-        self._size = len(service.judged_at)
+        self._size = len(service.rated_at)
         self._tick = 0
         self._cells: deque[list[Ints]] = deque([[] for _ in range(slices)], maxlen=slices)
         self._counts: Counts = np.zeros((0, self._size), np.int64)
@@ -51,14 +51,14 @@ class EventSlices:
             self._add(cell[here], pair[here], age)
         return 0
 
-    def judge(self, at_s: float, groups: int) -> Judged:
+    def judge(self, at_s: float, groups: int) -> BaseWindow:
         """The events of the rating interval that ends with this tick."""
         self._counts = grow_rows(self._counts, groups)
         counts = self._counts.copy()
         shown = counts if self._service.mapping.qos is Qos.RESPONSES else np.zeros((groups, 1), np.int64)
         pairs = np.unique(_joined(chain.from_iterable(self._pairs)))
         rows, found = pairs // PLACES, pairs % PLACES
-        return Judged(counts, shown, np.bincount(found, minlength=groups), rows, found)
+        return BaseWindow(counts, shown, np.bincount(found, minlength=groups), rows, found)
 
     def open_stalls(self) -> tuple[Ints, Floats]:
         """None: rows and times without an element."""

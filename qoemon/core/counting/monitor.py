@@ -16,12 +16,12 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from qoemon.core.arrays import Arrays
-from qoemon.core.counting.counts import Event, Tally
+from qoemon.core.counting.counts import Event, ServiceCounts
 from qoemon.core.counting.groups import Labels
 from qoemon.core.counting.service_monitor import ServiceMonitor
 from qoemon.core.plan.fingerprint import STATE_VERSION, begin_anew, fingerprint
 from qoemon.core.plan.plan import Plan
-from qoemon.core.snapshot.builder import Judge
+from qoemon.core.snapshot.builder import SnapshotBuilder
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.batch import Batch
 
@@ -30,7 +30,7 @@ class Monitor:
     """Judges the sessions of all services of a plan."""
 
     def __init__(self, plan: Plan) -> None:
-        self._plan, self._judge = plan, Judge(plan)
+        self._plan, self._judge = plan, SnapshotBuilder(plan)
         self._services = [ServiceMonitor(s, plan, self._judge.kernels[s.name]) for s in plan.services]
         self._number = {s.name: index for index, s in enumerate(plan.services)}
         self._events: Counter[Event] = Counter()
@@ -65,7 +65,7 @@ class Monitor:
             if monitor.service.name in groups:
                 monitor.groups.know_only(groups[monitor.service.name])
 
-    def tallies(self, now_s: float) -> tuple[Tally, ...]:
+    def tallies(self, now_s: float) -> tuple[ServiceCounts, ...]:
         """The counts of each service at the newest tick that is not after now_s."""
         at_s = self._advance(now_s) * self._plan.timing.tick_s
         return tuple(monitor.tally(at_s) for monitor in self._services)

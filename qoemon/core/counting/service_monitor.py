@@ -1,4 +1,4 @@
-"""One service's sessions, tick by tick: reports in, a Tally out."""
+"""One service's sessions, tick by tick: reports in, a ServiceCounts out."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.arrays import Arrays, Floats, Ints, grow_rows
-from qoemon.core.counting.conditions import Conditions, Judged
-from qoemon.core.counting.counts import Event, Tally
+from qoemon.core.counting.conditions import BaseWindow, Conditions
+from qoemon.core.counting.counts import Event, ServiceCounts
 from qoemon.core.counting.groups import Groups, Labels
-from qoemon.core.counting.measurements import EventSlices
+from qoemon.core.counting.measurements import MeasurementSlices
 from qoemon.core.counting.session_table import NO_GROUP, Admitted, SessionTable
 from qoemon.core.counting.stalls import StallCounters
-from qoemon.core.counting.unique_sessions import Users
+from qoemon.core.counting.unique_sessions import UniqueSessions
 from qoemon.core.counting.window import Window
 from qoemon.core.plan.plan import Clock, Plan, Service
-from qoemon.core.qoe.distribution import Kernel
+from qoemon.core.qoe.distribution import RatingKernel
 from qoemon.core.qoe.mapping import Qos
 from qoemon.core.wire.batch import Batch, Placed
 from qoemon.core.wire.report import ABSENT_FLOAT
@@ -28,19 +28,19 @@ NOBODY: Ints = np.zeros(0, np.int64)
 class ServiceMonitor:
     """Sessions, groups and windows of one service. Time moves by enter(), one tick after the other."""
 
-    def __init__(self, service: Service, plan: Plan, kernel: Kernel) -> None:
+    def __init__(self, service: Service, plan: Plan, kernel: RatingKernel) -> None:
         self.service, self._timing, self._kernel = service, plan.timing, kernel
         self.groups = Groups(len(plan.labels), plan.limits.groups)
         self.sessions = SessionTable(plan.limits.sessions)
         self._conditions: Conditions = (
             StallCounters(self.sessions, service, plan.timing)
             if service.mapping.qos is Qos.STALLS
-            else EventSlices(self.sessions, service, plan.timing.slices)
+            else MeasurementSlices(self.sessions, service, plan.timing.slices)
         )
-        self._users = Users(self.sessions, max(plan.timing.windows_s) // plan.timing.interval_s)
-        judged, bins = len(service.judged_at), service.bins
+        self._users = UniqueSessions(self.sessions, max(plan.timing.windows_s) // plan.timing.interval_s)
+        judged, bins = len(service.rated_at), service.bins
         empty = np.zeros((0, judged), np.int64), np.zeros((0, bins.size), np.int64)
-        self._base = Judged(*empty, NOBODY, NOBODY, NOBODY)
+        self._base = BaseWindow(*empty, NOBODY, NOBODY, NOBODY)
         self._longer = {
             length: Window(length // plan.timing.interval_s, judged)
             for length in plan.timing.windows_s
@@ -96,7 +96,7 @@ class ServiceMonitor:
         self._conditions.enter(tick)
         return Counter({Event.EXPIRED: silent})
 
-    def tally(self, at_s: float) -> Tally:
+    def tally(self, at_s: float) -> ServiceCounts:
         """All counts as of the tick at at_s, the last that was entered."""
         size = len(self.groups)
         for window in self._longer.values():
@@ -111,8 +111,8 @@ class ServiceMonitor:
         open_stalls, oldest_s = self._open_stalls(stalling, at_s - since_s, size)
         windows = {self._timing.interval_s: base.levels}
         windows |= {length: window.counts for length, window in self._longer.items()}
-        users = {length: self._users.behind(length // self._timing.interval_s, size) for length in self._longer}
-        return Tally(
+        users = {length: self._users.in_window(length // self._timing.interval_s, size) for length in self._longer}
+        return ServiceCounts(
             service=self.service.name,
             groups=self.groups.all,
             windows=windows,
@@ -154,7 +154,7 @@ class ServiceMonitor:
         self._expected = totals["expected"]
         self._marginals = tuple(totals[str(i)] for i in range(len(self._marginals)))
         base = part("base")
-        self._base = Judged(base["levels"], base["qos"], base["users"], NOBODY, NOBODY)
+        self._base = BaseWindow(base["levels"], base["qos"], base["users"], NOBODY, NOBODY)
 
     def begin(self, tick: int) -> None:
         """Begin at this tick, with nothing held."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.arrays import Counts, Flags, Floats, Ints, SmallInts, grow_columns
-from qoemon.core.counting.conditions import Judged
+from qoemon.core.counting.conditions import BaseWindow
 from qoemon.core.counting.session_table import Admitted, SessionTable
 from qoemon.core.counting.window import count
 from qoemon.core.plan.plan import Counters, Service, Timing
@@ -81,10 +81,10 @@ class StallCounters:
         self._follow_open_stalls(admitted, told)
         return resets
 
-    def judge(self, at_s: float, groups: int) -> Judged:
+    def judge(self, at_s: float, groups: int) -> BaseWindow:
         """The sessions that were active in the rating interval that ends at at_s."""
         self._grow()
-        levels = np.zeros((groups, len(self._service.judged_at)), np.int64)
+        levels = np.zeros((groups, len(self._service.rated_at)), np.int64)
         qos = np.zeros((groups, STALL_BINS.size), np.int64)
         everyone, groups_of = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
         for part in self._sessions.parts:
@@ -100,7 +100,7 @@ class StallCounters:
         found = np.concatenate(groups_of)
         users = np.bincount(found, minlength=groups)
         self._count_calm(levels, qos, users - levels.sum(axis=1))
-        return Judged(levels, qos, users, np.concatenate(everyone), found)
+        return BaseWindow(levels, qos, users, np.concatenate(everyone), found)
 
     def _sums(self, part: slice, at_s: float) -> tuple[Ints, Ints, Ints]:
         """Stalls, stall_ms and play_ms of a part of the rows, over the rating interval that ends at at_s."""

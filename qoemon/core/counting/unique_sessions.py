@@ -18,7 +18,7 @@ from qoemon.core.arrays import Ints, SmallInts, grow_columns, grow_rows
 from qoemon.core.counting.session_table import NO_GROUP, ROWS_AT_ONCE, SessionTable
 
 
-class Users:
+class UniqueSessions:
     """Distinct sessions of the last `intervals` rating intervals, by group."""
 
     def __init__(self, sessions: SessionTable, intervals: int) -> None:
@@ -45,7 +45,7 @@ class Users:
             self._move(rows[part], group[part], int(rows[begin - 1]) if begin else -1)
         self._newest.append(users.copy())  # those who are judged again will be taken off
 
-    def behind(self, intervals: int, groups: int) -> Ints:
+    def in_window(self, intervals: int, groups: int) -> Ints:
         """(groups,) distinct sessions that were judged in the last so many intervals."""
         total = np.zeros(groups, np.int64)
         for counts in list(self._newest)[-intervals:]:

@@ -11,7 +11,7 @@ from qoemon.core.plan.plan import Plan, Service
 STATE_VERSION = 1
 
 
-class StateError(ValueError):
+class IncompatibleStateError(ValueError):
     """A dumped state that cannot be taken over; says why."""
 
 
@@ -34,10 +34,14 @@ def begin_anew(meta: Mapping[str, Any], plan: Plan) -> tuple[str, ...]:
     raises  StateError if nothing at all can be taken over
     """
     if meta["version"] != STATE_VERSION:
-        raise StateError(f"the state has version {meta['version']}, this qoemon reads version {STATE_VERSION}")
+        raise IncompatibleStateError(
+            f"the state has version {meta['version']}, this qoemon reads version {STATE_VERSION}"
+        )
     was, now = meta["plan"], fingerprint(plan)
     if differ := [key for key in ("labels", "timing") if was.get(key) != now[key]]:
-        raise StateError(f"the state was dumped under another configuration: {' and '.join(differ)} differ")
+        raise IncompatibleStateError(
+            f"the state was dumped under another configuration: {' and '.join(differ)} differ"
+        )
     return tuple(name for name, judging in now["services"].items() if was["services"].get(name, judging) != judging)
 
 
@@ -45,4 +49,4 @@ def _judging(service: Service) -> list[Any]:
     """What the counts of a service depend on."""
     mapping, scale = service.mapping, service.scale
     formula = [mapping.name, list(mapping.inputs), dict(mapping.parameters)]
-    return [*formula, service.counters, scale.low, scale.high, len(service.judged_at), service.bins.size]
+    return [*formula, service.counters, scale.low, scale.high, len(service.rated_at), service.bins.size]

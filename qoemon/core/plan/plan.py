@@ -8,7 +8,7 @@ from enum import StrEnum
 from qoemon.core.arrays import Floats
 from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.qoe.bins import Bins, bins_of, mos_levels
-from qoemon.core.qoe.distribution import Kernel
+from qoemon.core.qoe.distribution import RatingKernel
 from qoemon.core.qoe.empirical import EmpiricalRatings
 from qoemon.core.qoe.mapping import Qos, QosMapping, RatingModel
 from qoemon.core.qoe.scale import ACR5, Scale
@@ -47,7 +47,7 @@ class Service:
         return bins_of(self.mapping.qos)
 
     @property
-    def judged_at(self) -> Floats:
+    def rated_at(self) -> Floats:
         """(B,) the MOS of each bin in which its users are judged, scale points.
 
         Response times are judged in their own bins, 1.94 % wide. Stalls and measures have more dimensions, whose
@@ -59,10 +59,10 @@ class Service:
 
     def kernel(
         self, quantiles: tuple[float, ...] = (), mos: Floats | None = None, confidence: float = 0.95
-    ) -> Kernel:
+    ) -> RatingKernel:
         """The distribution of ratings in each of its bins, or at the MOS given instead, (B,) scale points."""
-        return Kernel(
-            self.judged_at if mos is None else mos,
+        return RatingKernel(
+            self.rated_at if mos is None else mos,
             self.theta,
             scale=self.scale,
             model=self.model,

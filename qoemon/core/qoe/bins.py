@@ -22,7 +22,7 @@ STALL_SLOTS = 62
 """t = 0 exactly, slots of 1 s with their upper end up to 60 s, and above."""
 
 MOS_STEP = 0.005
-"""Width of a MOS level, scale points. Judged at its middle it is off by .0025 at most, and GoB by .001."""
+"""Width of a MOS level, scale points. Rated at its middle it is off by .0025 at most, and GoB by .001."""
 
 RESPONSE_FROM_S, RESPONSE_TO_S = 0.001, 300.0
 RESPONSE_BINS_A_DECADE = 120

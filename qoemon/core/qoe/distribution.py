@@ -100,7 +100,7 @@ class Distribution:
     band_pow: Floats
 
 
-class Kernel:
+class RatingKernel:
     """The distribution of ratings in each QoS bin of a service, ready to be summed over a histogram.
 
     mos        (B,) MOS of each bin, scale points

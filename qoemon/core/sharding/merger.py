@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from qoemon.core.arrays import Counts, Floats, Ints, grow_rows
-from qoemon.core.counting.counts import Tally
+from qoemon.core.counting.counts import ServiceCounts
 from qoemon.core.counting.groups import Groups
 
 
@@ -24,14 +24,14 @@ class Merger:
         self._windows: dict[int, tuple[list[Counts], Counts]] = {}
         self._counted: dict[str, np.ndarray] = {}
 
-    def merge(self, tallies: Sequence[Tally]) -> Tally:
+    def merge(self, tallies: Sequence[ServiceCounts]) -> ServiceCounts:
         """The whole, with at least one group for each that any of them has."""
         total = _Total([self._places(tally) for tally in tallies], len(self.groups))
 
-        def whole(of: Callable[[Tally], Counts]) -> Counts:
+        def whole(of: Callable[[ServiceCounts], Counts]) -> Counts:
             return total([of(tally) for tally in tallies])
 
-        return Tally(
+        return ServiceCounts(
             service=tallies[0].service,
             groups=self.groups.all,
             windows={length: self._window(tallies, length, total) for length in tallies[0].windows},
@@ -47,7 +47,7 @@ class Merger:
             ),
         )
 
-    def _places(self, tally: Tally) -> Ints:
+    def _places(self, tally: ServiceCounts) -> Ints:
         """(G,) where each of its groups is in the whole."""
         return np.array([self.groups.number(labels)[0] for labels in tally.groups], np.int64)
 
@@ -63,7 +63,7 @@ class Merger:
         self._counted[name] = counted
         return counted
 
-    def _window(self, tallies: Sequence[Tally], length: int, total: _Total) -> Counts:
+    def _window(self, tallies: Sequence[ServiceCounts], length: int, total: _Total) -> Counts:
         parts = [tally.windows[length] for tally in tallies]
         before, merged = self._windows.get(length, ((), None))
         same = len(before) == len(parts) and all(one is other for one, other in zip(before, parts, strict=True))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from qoemon.core.counting.counts import Event, Tally
+from qoemon.core.counting.counts import Event, ServiceCounts
 from qoemon.core.counting.groups import Groups
 from qoemon.core.sharding.merger import Merger
 from qoemon.core.sharding.shard_pipeline import Line
@@ -29,7 +29,7 @@ class Share:
     """
 
     time_s: int
-    tallies: tuple[Tally, ...]
+    tallies: tuple[ServiceCounts, ...]
     events: Mapping[Event, int]
     rejected: Mapping[Reject, int]
     sessions: int
@@ -52,7 +52,7 @@ def both(one: Share, other: Share) -> Share:
     )
 
 
-def _counted(tally: Tally) -> Tally:
+def _counted(tally: ServiceCounts) -> ServiceCounts:
     return replace(
         tally,
         windows={length: np.zeros_like(counts) for length, counts in tally.windows.items()},

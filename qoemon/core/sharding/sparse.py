@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qoemon.core.arrays import Counts, Ints
-from qoemon.core.counting.counts import Tally
+from qoemon.core.counting.counts import ServiceCounts
 
 
 class Cells(NamedTuple):
@@ -28,7 +28,7 @@ class Cells(NamedTuple):
 class ThinTally:
     """A tally without its large arrays, and those: None is what it was before."""
 
-    rest: Tally
+    rest: ServiceCounts
     windows: Mapping[int, Cells | None]
     qos: Cells | None
     marginals: tuple[Cells | None, ...]
@@ -40,11 +40,11 @@ class Thinner:
     def __init__(self) -> None:
         self._sent: dict[tuple[str, str], Counts] = {}
 
-    def thin(self, tallies: Sequence[Tally]) -> tuple[ThinTally, ...]:
+    def thin(self, tallies: Sequence[ServiceCounts]) -> tuple[ThinTally, ...]:
         """What the other end needs to know."""
         return tuple(map(self._thin, tallies))
 
-    def _thin(self, tally: Tally) -> ThinTally:
+    def _thin(self, tally: ServiceCounts) -> ThinTally:
         nothing = np.zeros((0, 0), np.int64)
         return ThinTally(
             rest=replace(tally, windows={}, qos=nothing, marginals=()),
@@ -53,7 +53,7 @@ class Thinner:
             marginals=tuple(self._news(tally, f"axis {n}", axis) for n, axis in enumerate(tally.marginals)),
         )
 
-    def _news(self, tally: Tally, name: str, counts: Counts) -> Cells | None:
+    def _news(self, tally: ServiceCounts, name: str, counts: Counts) -> Cells | None:
         if self._sent.get((tally.service, name)) is counts:
             return None
         self._sent[tally.service, name] = counts
@@ -72,14 +72,14 @@ class Thickener:
         """What has come; to be made whole when it is time."""
         self._come.append(tallies)
 
-    def newest(self) -> tuple[Tally, ...]:
+    def newest(self) -> tuple[ServiceCounts, ...]:
         """What the other end had when it sent the last; an array that has not changed is the same as before."""
-        whole: tuple[Tally, ...] = ()
+        whole: tuple[ServiceCounts, ...] = ()
         while self._come:
             whole = tuple(map(self._thick, self._come.popleft()))
         return whole
 
-    def _thick(self, thin: ThinTally) -> Tally:
+    def _thick(self, thin: ThinTally) -> ServiceCounts:
         service = thin.rest.service
         return replace(
             thin.rest,

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from qoemon.core.arrays import Counts
-from qoemon.core.counting.counts import Event, Tally
+from qoemon.core.counting.counts import Event, ServiceCounts
 from qoemon.core.plan.plan import Plan, Service
-from qoemon.core.qoe.distribution import Distribution, Kernel
+from qoemon.core.qoe.distribution import Distribution, RatingKernel
 from qoemon.core.snapshot.attribution import Attribution
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 
 
-class Judge:
+class SnapshotBuilder:
     """Turns tallies, of one Monitor or merged from several, into a Snapshot.
 
     The longer windows change only as rating intervals close: what was said of the same counts is said again.
@@ -22,7 +22,7 @@ class Judge:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self.kernels: Mapping[str, Kernel] = {
+        self.kernels: Mapping[str, RatingKernel] = {
             s.name: s.kernel(plan.quantiles, confidence=plan.confidence) for s in plan.services
         }
         self._attributions = {s.name: Attribution(s) for s in plan.services}
@@ -30,7 +30,7 @@ class Judge:
         self._said: dict[tuple[str, int], tuple[Counts, Distribution]] = {}
 
     def snapshot(
-        self, tallies: Sequence[Tally], *, time_s: int, events: Mapping[Event, int], sessions: int
+        self, tallies: Sequence[ServiceCounts], *, time_s: int, events: Mapping[Event, int], sessions: int
     ) -> Snapshot:
         """The snapshot of tick time_s; tallies in the order of the plan's services."""
         return Snapshot(
@@ -42,7 +42,7 @@ class Judge:
             sessions=sessions,
         )
 
-    def _service(self, service: Service, tally: Tally) -> ServiceSnapshot:
+    def _service(self, service: Service, tally: ServiceCounts) -> ServiceSnapshot:
         distributions = {length: self._judge(tally, length) for length in tally.windows}
         base = distributions[self._plan.timing.interval_s]
         attribution = self._attributions[service.name]
@@ -55,7 +55,7 @@ class Judge:
             excess_poor=(base.pow - self._always_poor[service.name]) * base.observations,
         )
 
-    def _judge(self, tally: Tally, length: int) -> Distribution:
+    def _judge(self, tally: ServiceCounts, length: int) -> Distribution:
         counts = tally.windows[length]
         before, said = self._said.get((tally.service, length), (None, None))
         if said is None or before is not counts:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from qoemon.core.arrays import Flags, Floats
-from qoemon.core.counting.counts import Event, Tally
+from qoemon.core.counting.counts import Event, ServiceCounts
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.distribution import Distribution
 
@@ -24,7 +24,7 @@ class ServiceSnapshot:
     """
 
     service: Service
-    tally: Tally
+    tally: ServiceCounts
     distributions: Mapping[int, Distribution]
     factors: tuple[str, ...]
     contributions: Floats

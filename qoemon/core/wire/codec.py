@@ -18,7 +18,7 @@ from qoemon.core.plan.plan import Plan
 from qoemon.core.plan.topic import SERVICE
 from qoemon.core.qoe.mapping import Qos
 from qoemon.core.wire.batch import Batch, batch_of, floats, ints, joined
-from qoemon.core.wire.escape import visible
+from qoemon.core.wire.escape import escape_label
 from qoemon.core.wire.report import Reject, Report, Route
 
 TOPICS_REMEMBERED = 65_536
@@ -119,7 +119,7 @@ class Codec:
         length, limit = len(value), self._limits.label_length
         if length > limit:
             raise _RejectedError(Reject.TOO_LARGE, f"a label has {length} characters, at most {limit} are taken")
-        return visible(value)
+        return escape_label(value)
 
     def _reports(self, payload: bytes, gather: _Gather) -> list[Report]:
         if len(payload) > self._limits.message_bytes:

@@ -13,7 +13,7 @@ import re
 _LIKE_A_CODE = re.compile(r"\\[\\nrtuUx]")
 
 
-def visible(text: str) -> str:
+def escape_label(text: str) -> str:
     """The text itself if it is printed as itself, as nearly all are; else with codes, backslashes doubled."""
     if text.isprintable() and not _LIKE_A_CODE.search(text):
         return text

@@ -17,7 +17,7 @@ from qoemon.core.plan.plan import Plan
 from qoemon.core.wire.codec import Codec
 
 
-class Part(NamedTuple):
+class Partition(NamedTuple):
     """What of a payload one shard has to take in."""
 
     shard: int
@@ -50,13 +50,13 @@ def shard_of(session: str, shards: int) -> int:
     return crc32(session.encode()) % shards
 
 
-class Splitter:
+class Partitioner:
     """Splits payloads for so many shards of a plan; one that would be rejected as a whole stays whole."""
 
     def __init__(self, shards: int, plan: Plan) -> None:
         self._shards, self._limits, self._codec = shards, plan.limits, Codec(plan)
 
-    def split(self, topic: str, payload: bytes) -> Sequence[Part]:
+    def split(self, topic: str, payload: bytes) -> Sequence[Partition]:
         """The parts, at most one a shard, the reports of each in their order."""
         encoding = _MSGPACK if payload[:1] > b"\x7f" else _JSON
         if len(payload) > self._limits.message_bytes or not self._codec.takes(topic):
@@ -66,12 +66,12 @@ class Splitter:
         except _MALFORMED:
             return [self._whole(payload)]
         if isinstance(found, _Who):
-            return [Part(shard_of(found.session, self._shards), payload)]
+            return [Partition(shard_of(found.session, self._shards), payload)]
         if not 0 < len(found) <= self._limits.reports_per_message:
             return [self._whole(payload)]
         return self._parts(found, encoding)
 
-    def _parts(self, reports: list[msgspec.Raw], encoding: _Encoding) -> list[Part]:
+    def _parts(self, reports: list[msgspec.Raw], encoding: _Encoding) -> list[Partition]:
         of: list[list[msgspec.Raw]] = [[] for _ in range(self._shards)]
         for report in reports:
             try:
@@ -79,7 +79,7 @@ class Splitter:
             except _MALFORMED:
                 session = bytes(report)
             of[crc32(session) % self._shards].append(report)
-        return [Part(shard, encoding.array.encode(some)) for shard, some in enumerate(of) if some]
+        return [Partition(shard, encoding.array.encode(some)) for shard, some in enumerate(of) if some]
 
-    def _whole(self, payload: bytes) -> Part:
-        return Part(crc32(payload) % self._shards, payload)
+    def _whole(self, payload: bytes) -> Partition:
+        return Partition(crc32(payload) % self._shards, payload)

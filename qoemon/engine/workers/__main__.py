@@ -21,7 +21,7 @@ def main() -> int:
     """Work until told to leave; 1 if that cannot be."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # Whoever sends them to all of us means the parent.
-    process.settle()
+    process.tune()
     return asyncio.run(_work(socket.socket(fileno=int(sys.argv[1]))))
 
 

@@ -25,9 +25,20 @@ from qoemon.core.counting.counts import Event
 from qoemon.core.counting.groups import Labels
 from qoemon.core.sharding.shard_counts import Share
 from qoemon.core.sharding.sparse import Thickener
-from qoemon.engine.stats import Intake, WorkerState, gone, together
+from qoemon.engine.stats import Intake, WorkerStats, gone, together
 from qoemon.engine.workers.channel import Channel, ChannelError, opened
-from qoemon.engine.workers.messages import Begin, Fare, KnowOnly, Leave, Ready, Recovering, Reload, Safe, Tick, Told
+from qoemon.engine.workers.messages import (
+    Begin,
+    FreezeGroups,
+    Heartbeat,
+    Leave,
+    Ready,
+    RecoveryProgress,
+    Reload,
+    Safe,
+    TickRequest,
+    Told,
+)
 
 LOG = logging.getLogger("qoemon.engine.workers")
 
@@ -89,7 +100,7 @@ class Hand:
         self._heard_s = 0.0
         """When it last said something."""
         self._thickener = Thickener()
-        self._fare, self._before = Fare(Intake(), 0.0, 0), Fare(gone(Intake()), 0.0, 0)
+        self._fare, self._before = Heartbeat(Intake(), 0.0, 0), Heartbeat(gone(Intake()), 0.0, 0)
         """How it fares, and what its earlier lives add to that."""
         self._restarts = self._failures = self._reports = 0
         self._leaving = False
@@ -103,10 +114,10 @@ class Hand:
         return together([here, self._before.intake])
 
     @property
-    def state(self) -> WorkerState:
+    def state(self) -> WorkerStats:
         """How it fares."""
         fare, before = self._fare, self._before
-        return WorkerState(
+        return WorkerStats(
             self.problem is None, self._restarts, before.cpu_s + fare.cpu_s, fare.memory, self._reports
         )
 
@@ -162,9 +173,9 @@ class Hand:
         if groups.keys() != self._only.keys():
             self._only = groups
             if self.up:
-                self.say(KnowOnly(groups))
+                self.say(FreezeGroups(groups))
 
-    def ask(self, tick: Tick) -> asyncio.Future[Answer | None]:
+    def ask(self, tick: TickRequest) -> asyncio.Future[Answer | None]:
         """What it has to say at a tick; None if it ends before it could."""
         self._answer, self._tick_s = asyncio.get_running_loop().create_future(), tick.tick_s
         if not self.up:
@@ -222,7 +233,7 @@ class Hand:
     def _hear(self, word: Any, channel: Channel) -> None:
         self._heard_s = time.monotonic()
         match word:
-            case Fare():
+            case Heartbeat():
                 self._fare = word
             case Safe(number):
                 while self._unsafe and self._unsafe[0][0] <= number:
@@ -231,7 +242,7 @@ class Hand:
             case Told(share, tallies):
                 self._thickener.put(tallies)
                 self._answered(share)
-            case Recovering(done):
+            case RecoveryProgress(done):
                 self._doing = f"runs its journal again, {done:.0%} done"
             case Ready(anew):
                 if anew:
@@ -241,7 +252,7 @@ class Hand:
     def _begin_work(self, channel: Channel) -> None:
         self.up = True
         LOG.info("worker %d takes in reports, process %d", self._number, self._process.pid if self._process else 0)
-        for word in [*self._later, *([KnowOnly(self._only)] if self._only else [])]:
+        for word in [*self._later, *([FreezeGroups(self._only)] if self._only else [])]:
             channel.send(word)
         for _, take in self._unsafe:
             channel.send_packed(take)
@@ -257,8 +268,8 @@ class Hand:
         self.up, self._channel, self._doing = False, None, "has ended and is being started anew"
         self._later = []
         fare, before = self._fare, self._before
-        self._before = Fare(together([gone(fare.intake), before.intake]), before.cpu_s + fare.cpu_s, 0)
-        self._fare = Fare(Intake(), 0.0, 0)
+        self._before = Heartbeat(together([gone(fare.intake), before.intake]), before.cpu_s + fare.cpu_s, 0)
+        self._fare = Heartbeat(Intake(), 0.0, 0)
         self.give_up()
 
     def _kill(self) -> None:

@@ -39,7 +39,7 @@ class Take:
 
 
 @dataclass(frozen=True)
-class Tick:
+class TickRequest:
     """Say what is to be said at tick_s, seconds since the epoch."""
 
     tick_s: int
@@ -55,7 +55,7 @@ class Shift:
 
 
 @dataclass(frozen=True)
-class KnowOnly:
+class FreezeGroups:
     """There is room for no more groups of these services: pool what is beyond."""
 
     groups: Mapping[str, tuple[Labels, ...]]
@@ -74,7 +74,7 @@ class Leave:
 
 
 @dataclass(frozen=True)
-class Recovering:
+class RecoveryProgress:
     """The worker runs its journal again and has done this share of it."""
 
     done: float
@@ -95,7 +95,7 @@ class Safe:
 
 
 @dataclass(frozen=True)
-class Fare:
+class Heartbeat:
     """How the worker fares; said about once a second."""
 
     intake: Intake

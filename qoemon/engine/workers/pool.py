@@ -21,26 +21,26 @@ from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_union, sharded
 from qoemon.core.arrays import Arrays
 from qoemon.core.evaluation import Union
-from qoemon.core.pipeline import Ticked
-from qoemon.core.plan.fingerprint import StateError
-from qoemon.core.wire.partition import Splitter
+from qoemon.core.pipeline import Tick
+from qoemon.core.plan.fingerprint import IncompatibleStateError
+from qoemon.core.wire.partition import Partitioner
 from qoemon.core.wire.report import Reject
-from qoemon.engine.stats import Intake, WorkerState, intake_of, together
+from qoemon.engine.stats import Intake, WorkerStats, intake_of, together
 from qoemon.engine.storage import layout_name, open_store, state_directory
 from qoemon.engine.workers.handle import Answer, Hand
-from qoemon.engine.workers.messages import Begin, Shift, Tick
+from qoemon.engine.workers.messages import Begin, Shift, TickRequest
 from qoemon.engine.workers.router import Router
 from qoemon.inputs.inbox import Inbox, Message
-from qoemon.inputs.mqtt.consumer import Ingest
+from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.inputs.mqtt.options import broker_options
 from qoemon.state.directory import locked
 from qoemon.state.layout import SHARDS, divide
-from qoemon.state.writer import Keeper
+from qoemon.state.writer import JournalWriter
 
 LOG = logging.getLogger("qoemon.engine.workers")
 
 
-class Crew:
+class WorkerPool:
     """As many workers as configured, with what they need of the parent.
 
     Where state is kept, the parent has its own (alerts, regimes, what is not told yet), and each worker.
@@ -56,15 +56,15 @@ class Crew:
         before = None if directory is None else divide(directory, layout_name(config))
         own = None if directory is None else directory / layout_name(config) / "parent"
         self._store = None if own is None else open_store(config, own)
-        self._keeper = None if self._store is None else Keeper(self._store, lambda _: None)
+        self._keeper = None if self._store is None else JournalWriter(self._store, lambda _: None)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="crew")
         self._inbox = Inbox(config.limits.inbox_messages, config.limits.inbox_bytes)
         self._routed = not sharded(config)
         self._forget = set(range(config.workers)) if before else set()
         """Workers for which the broker keeps what another division has taken in meanwhile."""
         forget = before is not None and before.endswith(SHARDS)
-        self._ingest = Ingest(broker_options(config), self._inbox, forget=forget) if self._routed else None
-        self._router = Router(Splitter(config.workers, core_plan(config)), self._safe)
+        self._ingest = MqttConsumer(broker_options(config), self._inbox, forget=forget) if self._routed else None
+        self._router = Router(Partitioner(config.workers, core_plan(config)), self._safe)
         self._hands = [
             Hand(number, lambda number=number: self._begin(number), self._router.safe_with, self._anew)  # type: ignore[misc]
             for number in range(config.workers)
@@ -88,7 +88,7 @@ class Crew:
         return self._union.rejected
 
     @property
-    def workers(self) -> tuple[WorkerState, ...]:
+    def workers(self) -> tuple[WorkerStats, ...]:
         """How each fares."""
         return tuple(hand.state for hand in self._hands)
 
@@ -107,7 +107,7 @@ class Crew:
             parts["state.keeper"] = self._keeper.run()
         return parts
 
-    async def recover(self, seen: Callable[[Ticked], object]) -> Arrays:
+    async def recover(self, seen: Callable[[Tick], object]) -> Arrays:
         """What the parent had; the workers see to their own. No tick is run again here: they have the messages."""
         if self._store is None:
             return {}
@@ -120,7 +120,7 @@ class Crew:
         """Go on with a changed configuration, the parent and all workers at once: between two ticks."""
         union = await self._in_thread(_taken_over, config, self._union)
         self._config, self._union = config, union
-        self._router.splitter = Splitter(config.workers, core_plan(config))
+        self._router.splitter = Partitioner(config.workers, core_plan(config))
         for hand in self._hands:
             hand.reload(config)
 
@@ -128,10 +128,10 @@ class Crew:
         """Hand out what has arrived; workers with connections of their own look themselves."""
         await self._hand_out(self._inbox.take())
 
-    async def tick(self, tick_s: int) -> Ticked | None:
+    async def tick(self, tick_s: int) -> Tick | None:
         """What all workers come to; None if one is away, or slower than a tick is long."""
         await self._hand_out(self._inbox.take(before_s=tick_s))
-        asked = [hand.ask(Tick(tick_s, self._offset_s)) for hand in self._hands]
+        asked = [hand.ask(TickRequest(tick_s, self._offset_s)) for hand in self._hands]
         await asyncio.wait(asked, timeout=self._config.sessions.tick_s)
         answers = [each.result() if each.done() else None for each in asked]
         whole = [answer for answer in answers if answer is not None]
@@ -140,7 +140,7 @@ class Crew:
             if slow:
                 LOG.warning("no figures of this tick: worker %s has not answered in time", " and ".join(slow))
             return None
-        ticked: Ticked = await self._in_thread(self._judged, whole)
+        ticked: Tick = await self._in_thread(self._judged, whole)
         for hand in self._hands:
             hand.know_only(self._union.full)
         await self._checkpoint()
@@ -204,12 +204,12 @@ class Crew:
             routed = await self._in_thread(self._router.split, messages)
             self._router.hand_out(routed, lambda worker, number, take: self._hands[worker].take(number, take))
 
-    def _judged(self, answers: Sequence[Answer]) -> Ticked:
+    def _judged(self, answers: Sequence[Answer]) -> Tick:
         """In the thread."""
         return self._union.tick([answer.whole() for answer in answers])
 
     async def _checkpoint(self) -> None:
-        if self._keeper is not None and not self._keeper.busy:
+        if self._keeper is not None and not self._keeper.checkpoint_pending:
             also = self.also()
             self._keeper.checkpoint({**await self._in_thread(self._union.dump), **also})
 
@@ -222,7 +222,7 @@ def _loaded(config: Config, state: Arrays) -> Union:
     union = new_union(config)
     try:
         anew = union.load(state)
-    except (StateError, KeyError, ValueError, msgspec.MsgspecError) as error:
+    except (IncompatibleStateError, KeyError, ValueError, msgspec.MsgspecError) as error:
         LOG.warning("alerts and regimes begin anew: %s", error)
         return new_union(config)
     if anew:

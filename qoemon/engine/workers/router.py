@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from qoemon.core.wire.partition import Splitter
+from qoemon.core.wire.partition import Partitioner
 from qoemon.engine.workers.channel import packed
 from qoemon.engine.workers.messages import Take
 from qoemon.inputs.inbox import Message
-from qoemon.state.frames import Kept, framed
+from qoemon.state.frames import StoredMessage, encode
 
 
 class Routed(NamedTuple):
@@ -33,19 +33,19 @@ class _Frame:
 class Router:
     """safe  told of messages once they may be acknowledged, in the order in which they came."""
 
-    def __init__(self, splitter: Splitter, safe: Callable[[Sequence[Message]], object]) -> None:
+    def __init__(self, splitter: Partitioner, safe: Callable[[Sequence[Message]], object]) -> None:
         self.splitter, self._safe = splitter, safe
         self._number = 0
         self._frames: deque[_Frame] = deque()
 
     def split(self, messages: Sequence[Message]) -> Routed:
         """What each worker gets of them; also in a thread, one after the other."""
-        parts: dict[int, list[Kept]] = {}
+        parts: dict[int, list[StoredMessage]] = {}
         for message in messages:
             for shard, payload in self.splitter.split(message.topic, message.payload):
-                parts.setdefault(shard, []).append(Kept(message.topic, payload, message.arrival_s))
+                parts.setdefault(shard, []).append(StoredMessage(message.topic, payload, message.arrival_s))
         self._number += 1
-        takes = {worker: packed(Take(self._number, framed(some))) for worker, some in parts.items()}
+        takes = {worker: packed(Take(self._number, encode(some))) for worker, some in parts.items()}
         return Routed(self._number, messages, takes)
 
     def hand_out(self, routed: Routed, take: Callable[[int, int, bytes], object]) -> None:

@@ -21,30 +21,30 @@ from qoemon.config.config import Config
 from qoemon.config.plan import shard_plan
 from qoemon.core.sharding.shard_counts import ShardLine, Share
 from qoemon.core.sharding.sparse import Thinner
-from qoemon.daemon.tick_loop import LOOK_S
+from qoemon.daemon.tick_loop import POLL_S
 from qoemon.engine.shard import Shard
 from qoemon.engine.storage import layout_name, state_directory
 from qoemon.engine.workers.channel import Channel, ChannelError, packed
 from qoemon.engine.workers.messages import (
     Begin,
-    Fare,
-    KnowOnly,
+    FreezeGroups,
+    Heartbeat,
     Leave,
     Ready,
-    Recovering,
+    RecoveryProgress,
     Reload,
     Safe,
     Shift,
     Take,
-    Tick,
+    TickRequest,
     Told,
 )
 from qoemon.inputs.inbox import Inbox, Message
-from qoemon.inputs.mqtt.consumer import Ingest
+from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.inputs.mqtt.options import worker_broker_options
 from qoemon.inputs.source import Source
-from qoemon.inputs.stats import IngestState
-from qoemon.state.frames import unframed
+from qoemon.inputs.stats import MqttStats
+from qoemon.state.frames import decode
 from qoemon.state.store import Store
 
 LOG = logging.getLogger("qoemon.engine.workers")
@@ -56,7 +56,7 @@ class Routed:
     """A source that has nothing to do: what it acknowledges came from the parent, which is told."""
 
     def __init__(self, channel: Channel) -> None:
-        self.state = IngestState(connected=True, subscribed=True)
+        self.state = MqttStats(connected=True, subscribed=True)
         self._channel = channel
 
     async def run(self) -> NoReturn:
@@ -89,7 +89,7 @@ class Worker:
         else:
             size_b = max(limits.inbox_bytes // begin.workers, limits.message_bytes)
             self._inbox = Inbox(math.ceil(limits.inbox_messages / begin.workers), size_b)
-            source = Ingest(
+            source = MqttConsumer(
                 worker_broker_options(begin.config, begin.number), self._inbox, self._now, forget=begin.forget
             )
         self._shard: Shard[Share] = Shard(
@@ -107,7 +107,7 @@ class Worker:
                 await self._shard.recover(lambda _: None, self._recovering)
                 self._channel.send(Ready(anew=self._shard.line.monitor.tick is None))
                 parts += [group.create_task(part, name=name) for name, part in self._shard.parts().items()]
-                parts += [group.create_task(self._look())]
+                parts += [group.create_task(self._poll())]
                 await self._obey()
                 for part in parts:
                     part.cancel()
@@ -116,7 +116,7 @@ class Worker:
 
     def _recovering(self, done: float) -> None:
         """In the shard's thread."""
-        self._loop.call_soon_threadsafe(self._channel.send, Recovering(done))
+        self._loop.call_soon_threadsafe(self._channel.send, RecoveryProgress(done))
 
     async def _obey(self) -> None:
         """Do what the parent says, one word after the other."""
@@ -134,17 +134,17 @@ class Worker:
     async def _do(self, word: Any) -> None:
         match word:
             case Take(number, frame):
-                for topic, payload, arrival_s in unframed(frame):
+                for topic, payload, arrival_s in decode(frame):
                     self._inbox.put(Message(topic, payload, arrival_s, 1, number, 0))
                 await self._shard.take_in()
-            case Tick(tick_s, offset_s):
+            case TickRequest(tick_s, offset_s):
                 self._offset_s = offset_s
                 share = await self._shard.tick(tick_s)
                 self._channel.send_packed(await asyncio.to_thread(self._answer, share))
             case Shift(by_s, offset_s):
                 self._offset_s = offset_s
                 await self._shard.shift(by_s, self._now())
-            case KnowOnly(groups):
+            case FreezeGroups(groups):
                 self._shard.line.monitor.know_only(groups)
             case Reload(config):
                 await self._shard.replace(self._fresh(config))
@@ -157,9 +157,9 @@ class Worker:
             await self._shard.finish()
         await self._channel.drain()
 
-    async def _look(self) -> NoReturn:
+    async def _poll(self) -> NoReturn:
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
             async with self._turn:
                 await self._shard.take_in()
                 await self._shard.checkpoint_if_due()
@@ -170,7 +170,7 @@ class Worker:
             used = resource.getrusage(resource.RUSAGE_SELF)
             pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
             memory = pages * resource.getpagesize()
-            self._channel.send(Fare(self._shard.intake, used.ru_utime + used.ru_stime, memory))
+            self._channel.send(Heartbeat(self._shard.intake, used.ru_utime + used.ru_stime, memory))
             await asyncio.sleep(FARE_S)
 
     def _answer(self, share: Share) -> bytes:

@@ -27,11 +27,11 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from qoemon.common.backoff import Repeats, backoff_s
 from qoemon.inputs.inbox import Inbox, Message
-from qoemon.inputs.stats import IngestState
+from qoemon.inputs.stats import MqttStats
 from qoemon.net.mqtt.bulk_reader import DUP, QOS, RETAIN, BulkReader, send_acks
 from qoemon.net.mqtt.client import Broker, new_client
-from qoemon.net.mqtt.connection import Link, hang_up, paho_client, raise_if_cancelled
-from qoemon.net.mqtt.errors import LinkError, explain
+from qoemon.net.mqtt.connection import Connection, hang_up, paho_client, raise_if_cancelled
+from qoemon.net.mqtt.errors import MqttConnectionError, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -53,7 +53,7 @@ NO_FILTER = "qoemon/no/such/filter"
 """What nobody subscribed to, to be unsubscribed from."""
 
 
-class Ingest:
+class MqttConsumer:
     """One connection to the broker, made again whenever it ends.
 
     `run` for as long as messages are wanted. Whoever takes messages from the inbox hands each batch to `ack`
@@ -66,7 +66,7 @@ class Ingest:
         self.broker = broker
         self._forget = forget
         """Whether the broker is to throw away what it keeps for us, before the first connection."""
-        self.state = IngestState()
+        self.state = MqttStats()
         self._inbox = inbox
         self._clock = clock
         self._paho: Paho | None = None
@@ -128,7 +128,7 @@ class Ingest:
         self._connected_s = None
         client = await new_client(self.broker, forget=self._forget)
         paho, reader = self._begin(client)
-        link = Link(client)
+        link = Connection(client)
         try:
             # Not `async with`: its end waits up to ANSWER_S for a broker that may be gone, then raises what
             # hides that we were cancelled.
@@ -182,7 +182,7 @@ class Ingest:
         """Judge what the broker granted for each filter: a QoS, or a refusal."""
         if len(grants) != len(self.broker.filters):
             asked = len(self.broker.filters)
-            raise LinkError(
+            raise MqttConnectionError(
                 f"the broker answers {len(grants)} subscriptions where we asked for {asked}: it is broken"
             )
         self._had_session = True
@@ -206,14 +206,14 @@ class Ingest:
         """Record how the connection ended, or that there was none; returns the pause before the next, s."""
         if self._connected_s is None:
             self.state.connect_failures_total += 1
-            return self._failed(f"cannot connect to {self.broker}", explain(error), lived_s=0.0)
+            return self._failed(f"cannot connect to {self.broker}", describe_error(error), lived_s=0.0)
         self.state.disconnects_total += 1
         lived_s = time.monotonic() - self._connected_s
         if self._resuming:
             # No faster than the shortest pause, also when the inbox is too small for what comes.
             return max(0.0, self.broker.reconnect_min_s - lived_s)
         lost = f"lost the connection to {self.broker} after {lived_s:.0f} s"
-        return self._failed(lost, explain(error), lived_s)
+        return self._failed(lost, describe_error(error), lived_s)
 
     def _failed(self, event: str, reason: str, lived_s: float) -> float:
         """Say what failed; returns the pause before the next attempt, s."""
@@ -246,10 +246,10 @@ class Ingest:
     def _check_identifier(self, mid: int) -> None:
         """Refuse what would make acknowledgements ambiguous; say when the broker sends more than we allowed.
 
-        raises   LinkError
+        raises   MqttConnectionError
         """
         if mid in self._in_flight:
-            raise LinkError(
+            raise MqttConnectionError(
                 f"the broker uses packet identifier {mid} again before we acknowledged it: it is broken"
             )
         self._in_flight.add(mid)

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from qoemon.net.http.connections import HEADERS, Connection
+from qoemon.net.http.connections import HEADERS, HttpConnection
 from qoemon.net.http.passwords import BusyError, Passwords
-from qoemon.net.http.stats import HttpState, Refused
+from qoemon.net.http.stats import HttpStats, Refused
 from qoemon.net.http.web_config import WebConfig
 
 METHODS = ("GET", "HEAD")
@@ -18,14 +18,14 @@ METHODS = ("GET", "HEAD")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Gate:
+class Authenticator:
     """Belongs to one application.
 
     config  its users and headers
     state   where refusals are counted
     """
 
-    def __init__(self, config: WebConfig, state: HttpState) -> None:
+    def __init__(self, config: WebConfig, state: HttpStats) -> None:
         self._config, self._state, self._passwords = config, state, Passwords()
 
     def guard(self, app: web.Application) -> None:
@@ -40,7 +40,7 @@ class Gate:
 
     async def _pass(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         connection = request.protocol
-        assert isinstance(connection, Connection)  # noqa: S101 - for the type checker
+        assert isinstance(connection, HttpConnection)  # noqa: S101 - for the type checker
         connection.begin_answer()
         await self._check_user(request)
         if request.method not in METHODS:

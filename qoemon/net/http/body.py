@@ -23,7 +23,7 @@ LEVEL = 1
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-class Demand:
+class CompressionDemand:
     """When somebody wanted it compressed last. Noted by the event loop, looked at by the evaluating thread."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Demand:
 class Body:
     """The content of an answer. Made in the evaluating thread, which compresses it if that was asked for lately."""
 
-    def __init__(self, pieces: Iterable[bytes], demand: Demand) -> None:
+    def __init__(self, pieces: Iterable[bytes], demand: CompressionDemand) -> None:
         self.pieces = tuple(_gathered(pieces))
         self._demand, self._lock = demand, threading.Lock()
         self._packed: tuple[bytes, ...] | None = None

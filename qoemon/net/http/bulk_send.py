@@ -39,7 +39,7 @@ _SO_BUF_LOCK = 72
 """Linux 5.14: 0 lets the kernel choose the queue's length again, for those who are far away."""
 
 
-class Pourer:
+class BulkSender:
     """Belongs to one application."""
 
     def __init__(self) -> None:

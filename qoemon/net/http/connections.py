@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from qoemon.net.http.stats import Ended, HttpState, Refused
+from qoemon.net.http.stats import Ended, HttpStats, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,10 +36,10 @@ MOST_REQUEST = 64 * 1024
 """Bytes: a request line, a header, all of a request."""
 
 
-class Connection(web.RequestHandler):
+class HttpConnection(web.RequestHandler):
     """One connection as aiohttp handles it, which knows since when it waits for what."""
 
-    def __init__(self, guard: Guard, server: web.Server) -> None:
+    def __init__(self, guard: ConnectionLimits, server: web.Server) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -153,16 +153,16 @@ HEADERS = {"Server": "qoemon", "X-Content-Type-Options": "nosniff"}
 """Of every answer; no version, that is nobody's business."""
 
 
-class Guard:
+class ConnectionLimits:
     """All connections there are.
 
     most   of them at a time
     state  where they are counted
     """
 
-    def __init__(self, most: int, state: HttpState) -> None:
+    def __init__(self, most: int, state: HttpStats) -> None:
         self._most, self.state = min(most, _affordable()), state
-        self._connections: dict[Connection, asyncio.Task[None] | None] = {}
+        self._connections: dict[HttpConnection, asyncio.Task[None] | None] = {}
         self._loop = asyncio.get_running_loop()
         self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
 
@@ -170,7 +170,7 @@ class Guard:
         """The time that all of this goes by."""
         return self._loop.time()
 
-    def make_room(self) -> bool:
+    def evict_idle(self) -> bool:
         """Have a place for one more; whether there is one."""
         if len(self._connections) < self._most:
             return True
@@ -178,20 +178,20 @@ class Guard:
         if given_up is None:
             self.state.ended[Ended.FULL] += 1
             return False
-        self.end(given_up, Ended.CROWDED)
+        self.end(given_up, Ended.EVICTED)
         return True
 
-    def add(self, connection: Connection, handshake: asyncio.Task[None] | None) -> None:
+    def add(self, connection: HttpConnection, handshake: asyncio.Task[None] | None) -> None:
         """Count a connection that begins with that handshake."""
         self._connections[connection] = handshake
         self.state.connections = len(self._connections)
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: HttpConnection) -> None:
         """It is gone."""
         self._connections.pop(connection, None)
         self.state.connections = len(self._connections)
 
-    def end(self, connection: Connection, reason: Ended) -> None:
+    def end(self, connection: HttpConnection, reason: Ended) -> None:
         """Cut it."""
         self.state.ended[reason] += 1
         handshake = self._connections.get(connection)
@@ -213,7 +213,7 @@ class Guard:
             self.end(connection, Ended.SLOW)
         self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
 
-    def _dispensable(self) -> Iterator[Connection]:
+    def _dispensable(self) -> Iterator[HttpConnection]:
         return (connection for connection in self._connections if connection.can_go)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from qoemon.net.http.connections import CLOSE_S, REQUEST_S, Connection, Guard
+from qoemon.net.http.connections import CLOSE_S, REQUEST_S, ConnectionLimits, HttpConnection
 from qoemon.net.http.stats import Ended
 from qoemon.net.http.web_config import WebConfig
 
@@ -35,7 +35,7 @@ class Listener:
     """Accepts on some sockets until it is closed."""
 
     def __init__(
-        self, sockets: Sequence[socket.socket], guard: Guard, server: web.Server, config: WebConfig
+        self, sockets: Sequence[socket.socket], guard: ConnectionLimits, server: web.Server, config: WebConfig
     ) -> None:
         self._sockets, self._guard, self._server, self._config = tuple(sockets), guard, server, config
         self._loop = asyncio.get_running_loop()
@@ -68,15 +68,15 @@ class Listener:
             self._welcome(wire)
 
     def _welcome(self, wire: socket.socket) -> None:
-        if not self._guard.make_room():
+        if not self._guard.evict_idle():
             wire.close()
             return
         wire.setblocking(False)
-        connection = Connection(self._guard, self._server)
+        connection = HttpConnection(self._guard, self._server)
         begun = self._begin(connection, wire)
         self._guard.add(connection, self._loop.create_task(begun, name="qoemon.net.http.begin"))
 
-    async def _begin(self, connection: Connection, wire: socket.socket) -> None:
+    async def _begin(self, connection: HttpConnection, wire: socket.socket) -> None:
         """Up to the first byte of HTTP, which may come after a TLS handshake."""
         tls = self._config.now().tls
         times = {} if tls is None else {"ssl_handshake_timeout": REQUEST_S, "ssl_shutdown_timeout": CLOSE_S}

@@ -6,10 +6,10 @@ import logging
 
 from aiohttp import web
 
-from qoemon.net.http.auth import Gate
-from qoemon.net.http.connections import Guard
+from qoemon.net.http.auth import Authenticator
+from qoemon.net.http.connections import ConnectionLimits
 from qoemon.net.http.listener import Listener, beyond_loopback, bound
-from qoemon.net.http.stats import HttpState
+from qoemon.net.http.stats import HttpStats
 from qoemon.net.http.web_config import Web, WebConfig
 
 LOG = logging.getLogger("qoemon.net.http")
@@ -25,7 +25,7 @@ _LAST_ANSWERS_S = 5.0
 class Serving:
     """The HTTP side as long as it is up."""
 
-    def __init__(self, runner: web.AppRunner, listener: Listener, guard: Guard) -> None:
+    def __init__(self, runner: web.AppRunner, listener: Listener, guard: ConnectionLimits) -> None:
         self._runner, self._listener, self._guard = runner, listener, guard
 
     async def cleanup(self) -> None:
@@ -40,7 +40,7 @@ async def serve(
     host: str,
     port: int,
     config: WebConfig | None = None,
-    state: HttpState | None = None,
+    state: HttpStats | None = None,
     most: int = MOST_CONNECTIONS,
 ) -> tuple[Serving, int]:
     """Start to listen; what is up, for its cleanup(), and the port that it got. OSError if that fails.
@@ -49,14 +49,14 @@ async def serve(
     state   where connections and refusals are counted
     most    connections at a time
     """
-    state = state or HttpState()
+    state = state or HttpStats()
     config = config or WebConfig(None, state)
     sockets = await bound(host, port)
-    Gate(config, state).guard(app)
+    Authenticator(config, state).guard(app)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_LAST_ANSWERS_S)
     await runner.setup()
     assert runner.server is not None, "it was set up"  # noqa: S101 - for the type checker
-    guard = Guard(most, state)
+    guard = ConnectionLimits(most, state)
     _warn_if_open(beyond_loopback(sockets), config.now())
     return Serving(runner, Listener(sockets, guard, runner.server, config), guard), sockets[0].getsockname()[1]
 

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 class Ended(StrEnum):
     """Why we ended a connection, or did not begin it."""
 
-    CROWDED = "crowded"
+    EVICTED = "crowded"
     """Idle for longest when a new one needed its place."""
     FULL = "full"
     """Not let in: every place was taken by one that is being answered."""
@@ -42,7 +42,7 @@ class Refused(StrEnum):
 
 
 @dataclass
-class HttpState:
+class HttpStats:
     """Counts of the HTTP side."""
 
     connections: int = 0
@@ -53,7 +53,7 @@ class HttpState:
     """Whether the web configuration file as it is now is in force."""
 
 
-def http_families(state: HttpState) -> Iterator[Metric]:
+def http_metrics(state: HttpStats) -> Iterator[Metric]:
     """The same as metrics; every reason is there from the start."""
     yield GaugeMetricFamily("qoemon_http_connections", "Connections to the HTTP port.", value=state.connections)
     yield _by_reason("qoemon_http_connections_ended", "HTTP connections that were cut.", Ended, state.ended)

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from qoemon.config.sections.web import WebFile
 from qoemon.config.yaml import document as yamlfile
-from qoemon.config.yaml.errors import ConfigError, Mistake
+from qoemon.config.yaml.errors import ConfigError, ConfigProblem
 from qoemon.config.yaml.validation import validated
-from qoemon.net.http.stats import HttpState
+from qoemon.net.http.stats import HttpStats
 
 LOG = logging.getLogger("qoemon.net.http")
 
@@ -67,7 +67,7 @@ class WebConfig:
     raises   ConfigError at once if the file cannot be used; later that is only told
     """
 
-    def __init__(self, path: Path | None, state: HttpState, env: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, path: Path | None, state: HttpStats, env: Mapping[str, str] = os.environ) -> None:
         self._path, self._state, self._env = path, state, env
         self._now, self._files = (Web(), ()) if path is None else self._read(path)
         self._seen = _seen(self._files)
@@ -87,10 +87,10 @@ class WebConfig:
                     f"no {', '.join(lost)} any more",
                     "what protects the daemon; restart it to open it",
                 )
-                raise ConfigError([Mistake(str(path), None, "", found, expected)])
+                raise ConfigError([ConfigProblem(str(path), None, "", found, expected)])
         except ConfigError as error:
             self._state.web_config_good = False
-            for mistake in error.mistakes:
+            for mistake in error.problems:
                 LOG.error("the web configuration stays as it was: %s", mistake)
             return
         self._now, self._state.web_config_good = later, True
@@ -107,7 +107,9 @@ class WebConfig:
             tls = None if server is None else server.context()
         except OSError as error:
             found = f"files that changed while they were read ({error.strerror or error})"
-            raise ConfigError([Mistake(str(path), None, "tls_server_config", found, "files that fit")]) from None
+            raise ConfigError(
+                [ConfigProblem(str(path), None, "tls_server_config", found, "files that fit")]
+            ) from None
         web = Web(
             tls=tls,
             verified=server is not None and server.client_auth_type == "RequireAndVerifyClientCert",

@@ -20,7 +20,7 @@ from paho.mqtt.enums import MQTTErrorCode
 
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
 from qoemon.net.mqtt.connection import NOT_MQTT
-from qoemon.net.mqtt.errors import LinkError
+from qoemon.net.mqtt.errors import MqttConnectionError
 
 READ_BYTES = 2**17
 """What one system call brings at most: some 700 messages and 3 ms of work, before others have their turn."""
@@ -71,7 +71,7 @@ class BulkReader:
         """Read once, and see to all packets that are whole now.
 
         returns  what paho's loop_read does
-        raises   LinkError if the broker breaks the rules; what `deliver` raises
+        raises   MqttConnectionError if the broker breaks the rules; what `deliver` raises
         """
         if self._paho.socket() is None:
             return MQTTErrorCode.MQTT_ERR_NO_CONN
@@ -114,11 +114,11 @@ class BulkReader:
     def _publish(self, flags: int, data: bytes, begin: int, beyond: int) -> None:
         """Deliver the message that stands there: topic, packet identifier, properties, payload."""
         if beyond - begin < 2:
-            raise LinkError(NOT_MQTT)
+            raise MqttConnectionError(NOT_MQTT)
         topic_end = begin + 2 + (data[begin] << 8 | data[begin + 1])
         body = topic_end + (flags & QOS)
         if body + self._properties > beyond:
-            raise LinkError(NOT_MQTT)
+            raise MqttConnectionError(NOT_MQTT)
         mid = data[topic_end] << 8 | data[topic_end + 1] if flags & QOS else 0
         if self._properties:
             body = past_properties(data, body, beyond)
@@ -140,7 +140,7 @@ class BulkReader:
 def extent(data: bytes, at: int) -> tuple[int, int]:
     """Where the packet that begins there has its body, and where it ends: beyond the data, if it is not whole.
 
-    raises   LinkError if its length breaks the rules, or passes MAX_PACKET_BYTES
+    raises   MqttConnectionError if its length breaks the rules, or passes MAX_PACKET_BYTES
     """
     length, begin = data[at + 1], at + 2
     if length < 128:
@@ -150,7 +150,7 @@ def extent(data: bytes, at: int) -> tuple[int, int]:
     except IndexError:
         return begin, len(data) + 1
     if length > MAX_PACKET_BYTES:
-        raise LinkError(
+        raise MqttConnectionError(
             f"the broker sends a packet of {length} bytes, at most {MAX_PACKET_BYTES} are taken: limit the "
             "size of messages at the broker, or check that the port is a broker's"
         )
@@ -160,23 +160,23 @@ def extent(data: bytes, at: int) -> tuple[int, int]:
 def past_properties(data: bytes, at: int, beyond: int) -> int:
     """Where the properties that begin there end, in a packet that ends at `beyond`: what they say is nothing to us.
 
-    raises   LinkError if they pass the end
+    raises   MqttConnectionError if they pass the end
     """
     if data[at] == 0:
         return at + 1
     try:
         size, begin = number(data, at)
     except IndexError:
-        raise LinkError(NOT_MQTT) from None
+        raise MqttConnectionError(NOT_MQTT) from None
     if begin + size > beyond:
-        raise LinkError(NOT_MQTT)
+        raise MqttConnectionError(NOT_MQTT)
     return begin + size
 
 
 def number(data: bytes, at: int) -> tuple[int, int]:
     """The number that stands there, seven bits a byte and the lowest first, and where it ends.
 
-    raises   IndexError if it is not all there, LinkError if it has more than four bytes
+    raises   IndexError if it is not all there, MqttConnectionError if it has more than four bytes
     """
     value = 0
     for place in range(4):
@@ -184,7 +184,7 @@ def number(data: bytes, at: int) -> tuple[int, int]:
         value |= (digit & 127) << 7 * place
         if digit < 128:
             return value, at + place + 1
-    raise LinkError(NOT_MQTT)
+    raise MqttConnectionError(NOT_MQTT)
 
 
 def send_acks(paho: Paho, mids: Sequence[int]) -> None:

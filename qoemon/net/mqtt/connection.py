@@ -13,7 +13,7 @@ from paho.mqtt.client import ConnectFlags, DisconnectFlags
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
-from qoemon.net.mqtt.errors import LinkError
+from qoemon.net.mqtt.errors import MqttConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -61,7 +61,7 @@ def _come_too_late(_paho: Paho, _userdata: Any, _socket: Any) -> NoReturn:
     raise ConnectionAbortedError("connected after the attempt had been given up")
 
 
-class Link:
+class Connection:
     """The end of a connection, with its reason, from the first byte on.
 
     aiomqtt looks for the end only after the CONNACK. And where paho stumbles over what it reads, it stumbles again
@@ -128,7 +128,7 @@ class Link:
             except (OSError, aiomqtt.MqttError) as error:
                 self.end(error)
             except Exception as error:  # noqa: BLE001 - whatever paho stumbles over in a malformed packet
-                self.end(LinkError(f"{NOT_MQTT} ({type(error).__name__}: {error})"))
+                self.end(MqttConnectionError(f"{NOT_MQTT} ({type(error).__name__}: {error})"))
             else:
                 return code
             return MQTTErrorCode.MQTT_ERR_CONN_LOST
@@ -137,7 +137,7 @@ class Link:
 
     def _check_qos(self) -> None:
         if self._paho._in_messages:  # paho would keep them until the broker says the word.
-            raise LinkError("the broker sends a message with QoS 2, which we never ask for: it is broken")
+            raise MqttConnectionError("the broker sends a message with QoS 2, which we never ask for: it is broken")
 
     def _on_connect(self, paho: Paho, userdata: Any, flags: ConnectFlags, reason: ReasonCode, more: Any) -> None:
         self._answered = True
@@ -152,9 +152,9 @@ class Link:
     ) -> None:
         told = flags.is_disconnect_packet_from_server
         if not told and reason.value == PROTOCOL_ERROR:
-            self.end(LinkError(NOT_MQTT))
+            self.end(MqttConnectionError(NOT_MQTT))
         elif reason.value == UNSPECIFIED and not (told or self._answered):
-            self.end(LinkError(HUNG_UP))
+            self.end(MqttConnectionError(HUNG_UP))
         else:
             self.end(aiomqtt.MqttCodeError(reason) if reason.is_failure else aiomqtt.MqttError())
 

@@ -13,20 +13,20 @@ ANSWER_S = 10.0
 """How long the broker may take to answer a connect or a subscribe."""
 
 
-class LinkError(aiomqtt.MqttError):
+class MqttConnectionError(aiomqtt.MqttError):
     """A connection that ended for a reason that only we saw; says which."""
 
 
-def explain(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Why a connection failed or ended, in words for the person who can do something about it."""
     match error:
-        case LinkError():
+        case MqttConnectionError():
             return str(error)
         case aiomqtt.MqttCodeError():
             return _explain_code(error.rc)
         case aiomqtt.MqttError():  # aiomqtt wraps what happened, or has nothing to say.
             cause = error.__cause__ or error.__context__
-            return "the broker ended the connection" if cause is None else explain(cause)
+            return "the broker ended the connection" if cause is None else describe_error(cause)
         case ssl.SSLCertVerificationError():
             return f"TLS: {_explain_certificate(error)} ({error.verify_message})"
         case ssl.SSLError():

@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qoemon.net.mqtt.errors import LinkError, explain
+from qoemon.net.mqtt.errors import MqttConnectionError, describe_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ class _TellingSocket(ssl.SSLSocket):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
-            raise LinkError(explain(error)) from error
+            raise MqttConnectionError(describe_error(error)) from error
 
     def do_handshake(self, block: bool = False) -> None:
         try:

@@ -8,14 +8,14 @@ from itertools import groupby
 import numpy as np
 from prometheus_client.core import CounterMetricFamily, Metric
 
-from qoemon.core.alerting.detector import Watched
+from qoemon.core.alerting.detector import Detections
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.outputs.metrics.qoe import group_rows
 from qoemon.outputs.metrics.text_format import Family, LabelTexts, by_label
 
 
-def watch_families(
-    snapshot: Snapshot, watched: Watched, texts: LabelTexts | None = None
+def detection_families(
+    snapshot: Snapshot, watched: Detections, texts: LabelTexts | None = None
 ) -> Iterator[Family | Metric]:
     """What is thought of a snapshot; texts as of families()."""
     texts = texts or LabelTexts()
@@ -23,7 +23,7 @@ def watch_families(
     yield from _regimes(snapshot, watched, texts)
 
 
-def _alerts(snapshot: Snapshot, watched: Watched, texts: LabelTexts) -> Iterator[Family | Metric]:
+def _alerts(snapshot: Snapshot, watched: Detections, texts: LabelTexts) -> Iterator[Family | Metric]:
     state = Family(
         "qoemon_alert_state",
         "0 inactive, 1 uncertain, 2 pending, 3 firing; the snapshot says why.",
@@ -46,7 +46,7 @@ def _alerts(snapshot: Snapshot, watched: Watched, texts: LabelTexts) -> Iterator
     yield from (state, transitions)
 
 
-def _regimes(snapshot: Snapshot, watched: Watched, texts: LabelTexts) -> Iterator[Family]:
+def _regimes(snapshot: Snapshot, watched: Detections, texts: LabelTexts) -> Iterator[Family]:
     names = ("service", *snapshot.labels)
     regime = Family("qoemon_pow_regime", "0 good, 1 degraded, 2 bad.", "gauge", names)
     changes = Family(

@@ -8,15 +8,15 @@ import prometheus_client
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from qoemon.core.alerting.detector import Watched
+from qoemon.core.alerting.detector import Detections
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.daemon.own import Vitals, own_families
-from qoemon.net.http.body import Body, Demand
+from qoemon.net.http.body import Body, CompressionDemand
 from qoemon.outputs.history import NO_PAST, Past
-from qoemon.outputs.metrics.alerts import watch_families
+from qoemon.outputs.metrics.alerts import detection_families
 from qoemon.outputs.metrics.qoe import families
 from qoemon.outputs.metrics.text_format import Family, LabelTexts, exposition
-from qoemon.outputs.published import Published
+from qoemon.outputs.published import PublishedTick
 from qoemon.outputs.snapshot_json import view_json
 
 _TICK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -29,7 +29,7 @@ class Exporter:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._texts = LabelTexts()
-        self._metrics_wanted, self._view_wanted = Demand(), Demand()
+        self._metrics_wanted, self._view_wanted = CompressionDemand(), CompressionDemand()
         self._now = _Collected()
         self._registry.register(self._now)
         prometheus_client.ProcessCollector(registry=self._registry)
@@ -44,9 +44,11 @@ class Exporter:
         """Note how long a whole tick took; shown from the next one on."""
         self._tick_s.observe(took_s)
 
-    def publish(self, snapshot: Snapshot, watched: Watched, vitals: Vitals, past: Past = NO_PAST) -> Published:
+    def publish(
+        self, snapshot: Snapshot, watched: Detections, vitals: Vitals, past: Past = NO_PAST
+    ) -> PublishedTick:
         """The tick as readers will get it; past is what came before it."""
-        return Published(
+        return PublishedTick(
             snapshot=snapshot,
             watched=watched,
             past=past,
@@ -54,11 +56,11 @@ class Exporter:
             view=Body(view_json(snapshot, watched), self._view_wanted),
         )
 
-    def _metrics(self, snapshot: Snapshot, watched: Watched, vitals: Vitals) -> Iterator[bytes]:
+    def _metrics(self, snapshot: Snapshot, watched: Detections, vitals: Vitals) -> Iterator[bytes]:
         """The families by group in our own way, the few others by prometheus-client."""
         by_group: list[Family] = []
         self._now.families = list(own_families(vitals))
-        for family in (*families(snapshot, self._texts), *watch_families(snapshot, watched, self._texts)):
+        for family in (*families(snapshot, self._texts), *detection_families(snapshot, watched, self._texts)):
             if isinstance(family, Family):
                 by_group.append(family)
             else:

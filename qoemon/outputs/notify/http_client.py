@@ -52,7 +52,7 @@ class Poster:
             await self._post(body, headers or {})
         except (aiohttp.ClientError, OSError, UnicodeError) as error:  # UnicodeError: no possible host.
             await self.close()  # The next attempt starts anew, with what the CA file says then.
-            raise DeliveryError(explain(error)) from error
+            raise DeliveryError(describe_error(error)) from error
 
     async def close(self) -> None:
         """Let go of the connection."""
@@ -98,7 +98,7 @@ def refusal(status: int, reason: str, said: str) -> str:
     return "; ".join(filter(None, (f"it answers {status} {reason}".rstrip(), words, advice)))
 
 
-def explain(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Why no answer came, without the URL: that may hold a secret."""
     match error:
         case aiohttp.ClientConnectorCertificateError():

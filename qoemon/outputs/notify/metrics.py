@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from qoemon.outputs.notify.receiver_stats import ReceiverState
+from qoemon.outputs.notify.receiver_stats import ReceiverStats
 
 
-def receiver_families(receivers: Sequence[ReceiverState]) -> Iterator[Metric]:
+def receiver_metrics(receivers: Sequence[ReceiverStats]) -> Iterator[Metric]:
     """How it goes with those who are told."""
     told = CounterMetricFamily("qoemon_notifications", "Notifications that were taken.", labels=("receiver",))
     failed = CounterMetricFamily(

@@ -22,7 +22,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from qoemon.net.mqtt.client import Broker, new_client
 from qoemon.net.mqtt.connection import hang_up, paho_client, raise_if_cancelled
-from qoemon.net.mqtt.errors import explain
+from qoemon.net.mqtt.errors import describe_error
 from qoemon.outputs.notify.notice import Notice, document
 from qoemon.outputs.notify.notifier import DeliveryError
 
@@ -60,7 +60,7 @@ class AlertTopic:
             await self._connect_and_publish(notices)
         except (aiomqtt.MqttError, OSError, UnicodeError) as error:  # UnicodeError: no possible host.
             raise_if_cancelled()
-            raise DeliveryError(explain(error)) from error
+            raise DeliveryError(describe_error(error)) from error
         raise_if_cancelled()
 
     async def close(self) -> None:

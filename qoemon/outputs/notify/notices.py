@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from qoemon.common import duration
 from qoemon.common.template import placeholders, render
 from qoemon.core.alerting.alerts import Alert
-from qoemon.core.alerting.detector import Watched
+from qoemon.core.alerting.detector import Detections
 from qoemon.core.alerting.figures import NAMES
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.outputs.notify.notice import Notice
 
 
-def notices(snapshot: Snapshot, watched: Watched) -> tuple[list[Notice], list[Notice]]:
+def notices(snapshot: Snapshot, watched: Detections) -> tuple[list[Notice], list[Notice]]:
     """All alerts that fire, and those of them that began or ended to with this snapshot."""
     firing, changed = [], []
     for alert in watched.alerts:

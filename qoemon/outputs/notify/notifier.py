@@ -15,7 +15,7 @@ from typing import NoReturn, Protocol
 
 from qoemon.outputs.notify.notice import Notice
 from qoemon.outputs.notify.outbox import Outbox
-from qoemon.outputs.notify.receiver_stats import ReceiverState
+from qoemon.outputs.notify.receiver_stats import ReceiverStats
 
 LOG = logging.getLogger("qoemon.outputs.notify")
 
@@ -61,9 +61,9 @@ class Receiver:
         self._last_error: str | None = None
 
     @property
-    def state(self) -> ReceiverState:
+    def state(self) -> ReceiverStats:
         """How it goes."""
-        return ReceiverState(
+        return ReceiverStats(
             name=self._sender.name,
             sent=self._sent,
             failed=self._failed,
@@ -138,7 +138,7 @@ class Notifier:
         self._receivers = tuple(receivers)
 
     @property
-    def states(self) -> tuple[ReceiverState, ...]:
+    def states(self) -> tuple[ReceiverStats, ...]:
         """How it goes with each."""
         return tuple(receiver.state for receiver in self._receivers)
 

@@ -36,7 +36,7 @@ class Outbox(Protocol):
         """Again what take() gave and could not be delivered."""
 
 
-class Transitions:
+class TransitionQueue:
     """Every change, those of one alert in their order.
 
     What could not be delivered goes behind the other alerts, so one that a receiver chokes on does not hold up
@@ -99,7 +99,7 @@ class Transitions:
         return notice
 
 
-class Standing:
+class RepeatingQueue:
     """How each alert stands: told when it changes, and again every resend_s for as long as it fires.
 
     A resolve is told again too, for again_s: the first may have met a receiver that was about to restart, or

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class ReceiverState:
+class ReceiverStats:
     """How it goes with one receiver. Totals are notices since the start.
 
     sent        accepted, repetitions included

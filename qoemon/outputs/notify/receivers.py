@@ -12,7 +12,7 @@ from qoemon.outputs.notify.alertmanager import PATH, Alertmanager
 from qoemon.outputs.notify.http_client import Address, basic
 from qoemon.outputs.notify.mqtt import AlertTopic
 from qoemon.outputs.notify.notifier import Receiver
-from qoemon.outputs.notify.outbox import Standing, Transitions
+from qoemon.outputs.notify.outbox import RepeatingQueue, TransitionQueue
 from qoemon.outputs.notify.webhook import Webhook
 
 
@@ -30,14 +30,14 @@ def _receivers(section: notifyconfig.Notify, broker: Broker, url: str) -> Iterat
     for webhook in section.webhooks:
         address = Address(webhook.url, webhook.ca_file)
         posting = Webhook(names.unique("webhook", webhook.url), address, webhook.signing, url)
-        yield Receiver(posting, Transitions())
+        yield Receiver(posting, TransitionQueue())
     if section.mqtt is not None:
         yield Receiver(AlertTopic(broker, section.mqtt.topic, section.expire_s, url), _standing(section))
 
 
-def _standing(section: notifyconfig.Notify) -> Standing:
+def _standing(section: notifyconfig.Notify) -> RepeatingQueue:
     # After expire, whoever missed the resolve has come to it alone.
-    return Standing(section.resend_s, again_s=section.expire_s)
+    return RepeatingQueue(section.resend_s, again_s=section.expire_s)
 
 
 def _alertmanager_address(section: notifyconfig.Alertmanager) -> Address:

@@ -67,7 +67,7 @@ def _opinions(service: Service) -> Floats:
 def _kernel(service: Service) -> Floats:
     """(T, B, E) the CDF in each bin, the main theta first; only the Beta has a theta to change."""
     models = [(service.theta, service.model), *((theta, RatingModel.BETA) for theta in service.theta_band)]
-    mos, opinions = service.judged_at, _opinions(service)
+    mos, opinions = service.rated_at, _opinions(service)
     return np.stack(
         [rating_cdf(mos, theta, opinions, model, service.scale, service.study) for theta, model in models]
     )

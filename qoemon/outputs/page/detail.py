@@ -13,11 +13,11 @@ from qoemon.outputs.history import COLUMNS, Change, Past
 from qoemon.outputs.page.conditions import conditions
 from qoemon.outputs.page.curves import Curves
 from qoemon.outputs.page.query import Query
-from qoemon.outputs.published import Published
+from qoemon.outputs.published import PublishedTick
 from qoemon.outputs.snapshot_json import alert_view, group_view
 
 
-def detail(newest: Published, name: str, group: Labels, query: Query, curves: Curves) -> dict[str, Any] | None:
+def detail(newest: PublishedTick, name: str, group: Labels, query: Query, curves: Curves) -> dict[str, Any] | None:
     """The group of these label values, of the service of this name; None if there is none such."""
     snapshot, window_s = newest.snapshot, query.window_of(newest.snapshot)
     service = next(each for each in snapshot.services if each.service.name == name)

@@ -15,13 +15,13 @@ import numpy as np
 from qoemon.common import duration
 from qoemon.core.alerting.alerts import Alert
 from qoemon.core.alerting.regime import Regime
-from qoemon.core.alerting.rule import State
+from qoemon.core.alerting.rule import AlertState
 from qoemon.core.arrays import Flags, Floats, Ints
 from qoemon.core.counting.groups import Labels
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 from qoemon.outputs.notify.notices import notices
 from qoemon.outputs.page.query import Query, Sort
-from qoemon.outputs.published import Published
+from qoemon.outputs.published import PublishedTick
 from qoemon.outputs.snapshot_json import alert_view, group_view, regime_view
 
 MOST_HIT = 5
@@ -29,7 +29,7 @@ MOST_HIT = 5
 
 MOST_ALERTS = 50
 
-_ALERT_ORDER = (State.FIRING, State.PENDING, State.UNCERTAIN)
+_ALERT_ORDER = (AlertState.FIRING, AlertState.PENDING, AlertState.UNCERTAIN)
 
 UNKNOWN = -1
 """In place of a regime."""
@@ -77,7 +77,7 @@ class _Columns:
         return [(self.service(row).service.name, *self.group(row)) for row in rows.tolist()]
 
 
-def overview(newest: Published, query: Query, problems: list[str]) -> dict[str, Any]:
+def overview(newest: PublishedTick, query: Query, problems: list[str]) -> dict[str, Any]:
     """The table and the summary. problems: why the numbers should not be relied on, in words."""
     snapshot = newest.snapshot
     window = duration.text(query.window_of(snapshot))
@@ -102,7 +102,7 @@ def overview(newest: Published, query: Query, problems: list[str]) -> dict[str, 
     }
 
 
-def _columns(newest: Published, window_s: int) -> _Columns:
+def _columns(newest: PublishedTick, window_s: int) -> _Columns:
     snapshot, parts = newest.snapshot, []
     firing = _firing(newest)
     for place, service in enumerate(snapshot.services):
@@ -122,7 +122,7 @@ def _columns(newest: Published, window_s: int) -> _Columns:
     return _Columns(snapshot, *(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _regimes(newest: Published, service: ServiceSnapshot) -> Ints:
+def _regimes(newest: PublishedTick, service: ServiceSnapshot) -> Ints:
     """(G,) the regime of each group, UNKNOWN of those that have none yet."""
     out = np.full(len(service.tally.groups), UNKNOWN)
     told = newest.watched.regimes.get(service.service.name)
@@ -131,7 +131,7 @@ def _regimes(newest: Published, service: ServiceSnapshot) -> Ints:
     return out
 
 
-def _firing(newest: Published) -> dict[str, dict[Labels, int]]:
+def _firing(newest: PublishedTick) -> dict[str, dict[Labels, int]]:
     """How many alerts fire, by service and group."""
     out: dict[str, dict[Labels, int]] = {}
     for alert in newest.watched.alerts:
@@ -176,12 +176,12 @@ def _sorted(columns: _Columns, rows: Ints, query: Query) -> Ints:
     return rows[np.lexsort((rank, -columns.poor_users[rows], -key if query.order == "desc" else key))]
 
 
-def _rows(newest: Published, columns: _Columns, rows: Ints, window: str) -> list[dict[str, Any]]:
+def _rows(newest: PublishedTick, columns: _Columns, rows: Ints, window: str) -> list[dict[str, Any]]:
     trends = zip(rows.tolist(), _trends(newest, columns, rows), strict=True)
     return [_row(newest, columns, row, window) | {"pow_trend": trend} for row, trend in trends]
 
 
-def _row(newest: Published, columns: _Columns, row: int, window: str) -> dict[str, Any]:
+def _row(newest: PublishedTick, columns: _Columns, row: int, window: str) -> dict[str, Any]:
     service, number = columns.service(row), int(columns.number[row])
     told = group_view(service, number, newest.snapshot, newest.watched.regimes.get(service.service.name))
     return {
@@ -193,7 +193,7 @@ def _row(newest: Published, columns: _Columns, row: int, window: str) -> dict[st
     }
 
 
-def _trends(newest: Published, columns: _Columns, rows: Ints) -> list[list[float]]:
+def _trends(newest: PublishedTick, columns: _Columns, rows: Ints) -> list[list[float]]:
     """(N, T) PoW over the last hour, as frames hold it; by service, since a frame holds services apart."""
     out = np.full((len(rows), len(newest.past.frames)), np.nan)
     for place, service in enumerate(newest.snapshot.services):
@@ -203,7 +203,7 @@ def _trends(newest: Published, columns: _Columns, rows: Ints) -> list[list[float
     return trends
 
 
-def _summary(newest: Published, columns: _Columns) -> dict[str, Any]:
+def _summary(newest: PublishedTick, columns: _Columns) -> dict[str, Any]:
     hit = np.flatnonzero(columns.hit)
     worst = hit[np.lexsort((-np.nan_to_num(columns.poor_users[hit]), -np.minimum(columns.firing[hit], 1)))]
     return {
@@ -238,7 +238,7 @@ def _shared(columns: _Columns) -> dict[str, str]:
     return {name: value for name, value in zip(names, common, strict=True) if value is not None}
 
 
-def _hit(newest: Published, columns: _Columns, row: int) -> dict[str, Any]:
+def _hit(newest: PublishedTick, columns: _Columns, row: int) -> dict[str, Any]:
     """A group that is hit, with what its alerts say, and since when it is."""
     service, number, group = columns.service(row), int(columns.number[row]), columns.group(row)
     name = service.service.name
@@ -262,9 +262,9 @@ def _hit(newest: Published, columns: _Columns, row: int) -> dict[str, Any]:
     }
 
 
-def _since(newest: Published, service: ServiceSnapshot, number: int, firing: tuple[Alert, ...]) -> float | None:
+def _since(newest: PublishedTick, service: ServiceSnapshot, number: int, firing: tuple[Alert, ...]) -> float | None:
     """When it began, as far back as anyone says: an alert, the regime, or the change that led to the regime."""
-    told = [since for alert in firing if (since := alert.decision.past_s or alert.decision.since_s)]
+    told = [since for alert in firing if (since := alert.decision.breach_since_s or alert.decision.since_s)]
     regime = regime_view(newest.watched.regimes.get(service.service.name), number)
     if regime and regime["regime"] not in {None, "good"} and regime["since_s"] is not None:
         told.append(regime["since_s"])
@@ -275,7 +275,7 @@ def _since(newest: Published, service: ServiceSnapshot, number: int, firing: tup
     return min(told, default=None)
 
 
-def _alerts(newest: Published) -> Iterator[dict[str, Any]]:
+def _alerts(newest: PublishedTick) -> Iterator[dict[str, Any]]:
     """Those that fire, or are about to, or would if there were more sessions; those that fire come first."""
     told = [alert for alert in newest.watched.alerts if alert.decision.state in _ALERT_ORDER]
     told.sort(key=lambda alert: (_ALERT_ORDER.index(alert.decision.state), alert.decision.since_s))

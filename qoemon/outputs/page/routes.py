@@ -19,7 +19,7 @@ from qoemon.outputs.page.curves import Curves
 from qoemon.outputs.page.detail import detail
 from qoemon.outputs.page.overview import overview
 from qoemon.outputs.page.query import Query, QueryError, group_asked
-from qoemon.outputs.published import Published
+from qoemon.outputs.published import PublishedTick
 
 MOST_STREAMS = 100
 """Open pages that are told of ticks; each costs a connection and a task."""
@@ -62,7 +62,7 @@ class Page:
     """
 
     def __init__(
-        self, newest: Callable[[], Published | None], ready: Callable[[], list[str]], ticked: asyncio.Condition
+        self, newest: Callable[[], PublishedTick | None], ready: Callable[[], list[str]], ticked: asyncio.Condition
     ) -> None:
         self._newest, self._ready, self._ticked = newest, ready, ticked
         self._streams: set[asyncio.Task[None]] = set()
@@ -153,7 +153,7 @@ class Page:
     async def _tell(self, response: web.StreamResponse) -> None:
         """Until the browser goes away, or the daemon."""
         await _write(response, f"retry: {RETRY_MS}\n\n")
-        told: Published | None = None
+        told: PublishedTick | None = None
         while True:
             newest = self._newest()
             if newest is not None and newest is not told:
@@ -163,7 +163,7 @@ class Page:
                 await _write(response, ": still here\n\n")
             await self._next_tick(told)
 
-    async def _next_tick(self, told: Published | None) -> None:
+    async def _next_tick(self, told: PublishedTick | None) -> None:
         """Wait until there is another tick than this, but not longer than a heartbeat."""
         async with self._ticked:
             with contextlib.suppress(TimeoutError):
@@ -176,7 +176,7 @@ class Page:
             stream.cancel()
         await asyncio.gather(*streams, return_exceptions=True)
 
-    def _there(self) -> Published:
+    def _there(self) -> PublishedTick:
         newest = self._newest()
         if newest is None:
             raise web.HTTPServiceUnavailable(text="no tick has passed yet: try again in some seconds\n")
@@ -231,7 +231,7 @@ def _file(path: Path) -> web.FileResponse:
     return web.FileResponse(path, headers=headers)
 
 
-def _event(newest: Published) -> str:
+def _event(newest: PublishedTick) -> str:
     # The daemon's clock goes along: the age of data is not a matter of the browser's clock.
     told = {"time_s": newest.snapshot.time_s, "tick_s": newest.past.tick_s, "now_s": time.time()}
     return f"id: {newest.snapshot.time_s}\nevent: tick\ndata: {msgspec.json.encode(told).decode()}\n\n"

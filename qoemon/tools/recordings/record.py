@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 from qoemon.common.signals import cancelled_by_signals
 from qoemon.inputs.inbox import Inbox
-from qoemon.inputs.mqtt.consumer import Ingest
+from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.net.mqtt.client import Broker
 from qoemon.tools.recordings.recording import Header, Writer
 
-LOOK_S = 0.2
+POLL_S = 0.2
 """How often what has arrived is written."""
 
 FLUSH_S = 1.0
@@ -54,7 +54,7 @@ class _Taking:
     """Messages from the inbox to the file."""
 
     inbox: Inbox
-    ingest: Ingest
+    ingest: MqttConsumer
     writer: Writer
     began_s: float
     messages: int = 0
@@ -96,7 +96,7 @@ async def record(
     raises   UnreadableError if the file cannot be made, RecordingError if it cannot be written, RecordError if
              the broker could never be subscribed to
     """
-    ingest = Ingest(own(broker), inbox)
+    ingest = MqttConsumer(own(broker), inbox)
     with Writer(path, Header(started_s=time.time(), source=str(broker))) as writer:
         taking = _Taking(inbox, ingest, writer, time.monotonic())
         with cancelled_by_signals(), contextlib.suppress(TimeoutError):
@@ -118,7 +118,7 @@ async def record(
 
 async def _take(taking: _Taking, on_progress: Callable[[Recorded], None]) -> None:
     while True:
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
         look = asyncio.create_task(taking.look(), name="qoemon.record.look")
         try:
             # Not to be broken off between taking and writing.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from qoemon.config.config import Config
 from qoemon.config.plan import alert_rules, core_plan
-from qoemon.core.pipeline import Pipeline, Ticked
+from qoemon.core.pipeline import Pipeline, Tick
 from qoemon.core.wire.codec import Decoded
 from qoemon.tools.recordings.recording import Recorded, Recording
 
@@ -23,7 +23,7 @@ def ticks(
     config: Config,
     progress: Progress,
     on_decoded: Callable[[Decoded], object] | None = None,
-) -> Iterator[Ticked]:
+) -> Iterator[Tick]:
     """Every tick that the daemon would have made, up to the end of the recording."""
     pipeline = Pipeline(core_plan(config), alert_rules(config), config.regimes.core)
     yield from pipeline.run(_followed(recording, progress), on_decoded)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from qoemon.common import duration
 from qoemon.core.plan.plan import Clock, Timing
 from qoemon.core.wire.report import Reject
-from qoemon.tools.report.feed_quality import REMEMBERED_TIMEOUTS, Doctor, Feed
+from qoemon.tools.report.feed_quality import REMEMBERED_TIMEOUTS, Feed, FeedQuality
 from qoemon.tools.report.tables import Table
 
 SKEW_S = 2.0
@@ -36,12 +36,12 @@ REJECTS = {
 }
 
 
-def findings(doctor: Doctor, timing: Timing) -> list[Finding]:
+def findings(doctor: FeedQuality, timing: Timing) -> list[Finding]:
     """All that was looked at, also where all is well."""
     return [*(line for feed in doctor.feeds() for line in _of_feed(feed, timing)), *_of_rejects(doctor)]
 
 
-def table(doctor: Doctor, timing: Timing) -> Table:
+def table(doctor: FeedQuality, timing: Timing) -> Table:
     """The findings as a table."""
     rows: list[tuple[str, ...]] = [
         ("look" if one.trouble else "well", one.service, one.what, one.found, one.meaning, one.advice)
@@ -145,7 +145,7 @@ def _clocks(feed: Feed, timing: Timing) -> Finding:
     )
 
 
-def _of_rejects(doctor: Doctor) -> Iterator[Finding]:
+def _of_rejects(doctor: FeedQuality) -> Iterator[Finding]:
     for reason in Reject:
         if number := doctor.rejected[reason]:
             sample = doctor.sample.get(reason, "")[:300]

@@ -11,7 +11,7 @@ import numpy as np
 
 from qoemon.core.alerting.alerts import Alert
 from qoemon.core.alerting.regime import Regime, Regimes
-from qoemon.core.alerting.rule import State
+from qoemon.core.alerting.rule import AlertState
 from qoemon.core.counting.groups import Labels
 
 MOST_SPANS = 20_000
@@ -100,7 +100,7 @@ class AlertLog:
         for alert in alerts:
             if alert.changed:
                 state = alert.decision.state
-                self.spans.set(alert.key, None if state is State.INACTIVE else int(state), now_s)
+                self.spans.set(alert.key, None if state is AlertState.INACTIVE else int(state), now_s)
             if alert.ended and alert.key in self._firing:
                 self._firing.pop(alert.key).to_s = now_s
             elif alert.firing:

@@ -58,7 +58,7 @@ class Feed:
     returned: int
 
 
-class Doctor:
+class FeedQuality:
     """Looks at all that is decoded, batch by batch, in the order of arrival."""
 
     def __init__(self, plan: Plan) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from qoemon.core.arrays import Counts, Floats, Ints, grow_rows
 from qoemon.core.counting.groups import Labels
-from qoemon.core.pipeline import Ticked
+from qoemon.core.pipeline import Tick
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.qoe.distribution import Distribution
 from qoemon.core.snapshot.snapshot import ServiceSnapshot
@@ -21,7 +21,7 @@ from qoemon.tools.report.series import Series
 class Totals:
     """All conditions of a service's G groups in all closed rating intervals.
 
-    levels  (G, M) in the service's judged_at bins
+    levels  (G, M) in the service's rated_at bins
     users   (G,) most distinct sessions in any longest window: at least so many there were in all
     qos     (B,) all groups, in the bins that people read
     excess  (G,) ratings poor or worse beyond those who always would
@@ -149,7 +149,7 @@ class Period:
         """By name."""
         return {service.name: ServicePeriod(service, self.plan) for service in self.plan.services}
 
-    def see(self, ticked: Ticked) -> None:
+    def see(self, ticked: Tick) -> None:
         """Take in a tick; in order."""
         snapshot, watched = ticked
         timing, now_s = self.plan.timing, snapshot.time_s

@@ -8,7 +8,7 @@ from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
 from qoemon.tools.recordings.recording import Recording
 from qoemon.tools.recordings.replay import Progress, ticks
-from qoemon.tools.report.feed_quality import Doctor
+from qoemon.tools.report.feed_quality import FeedQuality
 from qoemon.tools.report.period import Period
 
 
@@ -18,13 +18,13 @@ class Replayed:
 
     config: Config
     period: Period
-    doctor: Doctor
+    doctor: FeedQuality
 
 
 def replay(recording: Recording, config: Config, progress: Progress) -> Replayed:
     """The whole recording."""
     plan = core_plan(config)
-    period, doctor = Period(plan), Doctor(plan)
+    period, doctor = Period(plan), FeedQuality(plan)
     for ticked in ticks(recording, config, progress, doctor.see):
         period.see(ticked)
     return Replayed(config, period, doctor)

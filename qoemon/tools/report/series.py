@@ -66,7 +66,7 @@ class Series:
     """One service's points. Told of each closed rating interval once, in order."""
 
     def __init__(self, service: Service, interval_s: int, confidence: float) -> None:
-        each = service.kernel().judge(np.eye(len(service.judged_at), dtype=np.int64))
+        each = service.kernel().judge(np.eye(len(service.rated_at), dtype=np.int64))
         judged = np.column_stack([each.mos, each.gob, each.pow])
         ones = np.ones((len(judged), 1))
         self._matrix: Floats = np.hstack([ones, judged, judged**2, each.ratings])

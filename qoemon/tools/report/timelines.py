@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from qoemon.core.alerting.regime import Regime
-from qoemon.core.alerting.rule import State
+from qoemon.core.alerting.rule import AlertState
 from qoemon.tools.report.charts import DAY_S, time_axis
 from qoemon.tools.report.episodes import Span
 from qoemon.tools.report.figure import AMBER, GREY, ORANGE, SKY, Chart, fitted, legend, name_of, place
@@ -31,9 +31,9 @@ REGIME_LOOKS = {
     Regime.BAD: _Look("bad", ORANGE, "xxxx"),
 }
 ALERT_LOOKS = {
-    State.UNCERTAIN: _Look("past the threshold, not for sure", GREY, ""),
-    State.PENDING: _Look("pending", AMBER, "////"),
-    State.FIRING: _Look("firing", ORANGE, "xxxx"),
+    AlertState.UNCERTAIN: _Look("past the threshold, not for sure", GREY, ""),
+    AlertState.PENDING: _Look("pending", AMBER, "////"),
+    AlertState.FIRING: _Look("firing", ORANGE, "xxxx"),
 }
 
 
@@ -62,7 +62,7 @@ def alert_chart(period: Period) -> Chart | None:
 
     def weight(key: tuple[str, str, tuple[str, ...]]) -> tuple[int, ...]:
         seconds = spans.seconds(key, end_s)
-        return tuple(-seconds[state] for state in (State.FIRING, State.PENDING, State.UNCERTAIN))
+        return tuple(-seconds[state] for state in (AlertState.FIRING, AlertState.PENDING, AlertState.UNCERTAIN))
 
     keys = sorted(spans.keys(), key=weight)[:MOST_ROWS]
     rows = [(_alert_name(*key), spans.of(key, end_s)) for key in keys]
@@ -95,7 +95,7 @@ def _height(rows: int) -> float:
 def _bars(
     figure: Figure,
     rows: Sequence[tuple[str, Sequence[Span]]],
-    looks: dict[Regime, _Look] | dict[State, _Look],
+    looks: dict[Regime, _Look] | dict[AlertState, _Look],
     period: Period,
 ) -> None:
     from matplotlib.patches import Patch  # noqa: PLC0415

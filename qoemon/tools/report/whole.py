@@ -65,7 +65,7 @@ def cdf(figure: Figure, period: ServicePeriod, worst: Sequence[int]) -> None:
     figure.subplots_adjust(**place(figure, legend=True))
     service, scale = period.service, period.service.scale
     opinions = np.linspace(scale.low, scale.high, 201)
-    each = rating_cdf(service.judged_at, service.theta, opinions, service.model, scale, service.study)
+    each = rating_cdf(service.rated_at, service.theta, opinions, service.model, scale, service.study)
     keys = []
     several = worst if len(period.worst_first()) > 1 else []
     for group, (colour, line) in zip([None, *several], _LINES, strict=False):
@@ -164,7 +164,7 @@ def _opinions(figure: Figure, period: ServicePeriod) -> None:
     scale = period.service.scale
     edges = np.linspace(scale.low, scale.high, 41)
     levels = _levels(period)[0]
-    shares, _ = np.histogram(period.service.judged_at, edges, weights=100 * levels / levels.sum())
+    shares, _ = np.histogram(period.service.rated_at, edges, weights=100 * levels / levels.sum())
     axes.stairs(shares, edges, fill=True, color=BLUE, linewidth=0)
     axes.set_xlim(scale.low, scale.high)
     axes.set_ylim(0, 1.1 * shares.max())

@@ -12,7 +12,7 @@ from math import ceil
 
 from qoemon.common import duration
 from qoemon.common.template import render
-from qoemon.core.alerting.rule import QUIET, Reading, State, What, decide, forget
+from qoemon.core.alerting.rule import QUIET, AlertMetric, AlertState, Sample, decide, forget
 from qoemon.core.qoe.scale import Scale
 from qoemon.tools.rules.alertrule import WARM_S, PromRule, constants
 from qoemon.tools.rules.rulefile import INSTANCE, JOB, STEP_S, Case, Check, Told, selector, steps
@@ -36,7 +36,7 @@ class Scene:
 
     name: str
     steps: int
-    reading: Reading | None = None
+    reading: Sample | None = None
     there: bool = True
     heard: bool = True
     decides: bool = True
@@ -84,7 +84,7 @@ def _scenes(prom: PromRule, scale: Scale) -> Iterator[Scene]:
         yield Scene("no data in between", 1)
     yield Scene("past the threshold", hold, bad)
     yield Scene("between the thresholds on the way out", 2, between)
-    yield Scene("past the threshold, but no longer for sure", 2, replace(bad, surest=good.figure))
+    yield Scene("past the threshold, but no longer for sure", 2, replace(bad, confident_value=good.figure))
     if rule.min_sessions:
         yield Scene("well, but too few sessions", 2, replace(good, users=few))
     yield Scene("no data", 2)
@@ -97,20 +97,20 @@ def _scenes(prom: PromRule, scale: Scale) -> Iterator[Scene]:
     yield Scene("the group is gone", 2, there=False)
 
 
-def _doubtful(prom: PromRule, bad: Reading, good: Reading, few: int) -> Iterator[tuple[str, Reading]]:
+def _doubtful(prom: PromRule, bad: Sample, good: Sample, few: int) -> Iterator[tuple[str, Sample]]:
     if prom.bound:
-        yield "past the threshold, but not for sure", replace(bad, surest=good.figure)
+        yield "past the threshold, but not for sure", replace(bad, confident_value=good.figure)
     if prom.by_theta:
         yield "past the threshold, but not at each theta", replace(bad, by_theta=(*bad.by_theta[1:], good.figure))
     if prom.rule.min_sessions:
         yield "past the threshold, but too few sessions", replace(bad, users=few)
 
 
-def _bad(prom: PromRule, scale: Scale) -> Reading:
+def _bad(prom: PromRule, scale: Scale) -> Sample:
     return sure(prom, _middle(prom.rule.enter, _ends(prom.rule.what, scale)[1]))
 
 
-def _good(prom: PromRule, scale: Scale) -> Reading:
+def _good(prom: PromRule, scale: Scale) -> Sample:
     return sure(prom, _middle(prom.rule.leave, _ends(prom.rule.what, scale)[0]))
 
 
@@ -119,18 +119,18 @@ def _middle(one: float, other: float) -> float:
     return float(f"{(one + other) / 2:.6g}")
 
 
-def _ends(what: What, scale: Scale) -> tuple[float, float]:
+def _ends(what: AlertMetric, scale: Scale) -> tuple[float, float]:
     """The best and the worst that a figure can be."""
-    low, high = (scale.low, scale.high) if what in {What.MOS, What.QUANTILE} else (0.0, 1.0)
+    low, high = (scale.low, scale.high) if what in {AlertMetric.MOS, AlertMetric.QUANTILE} else (0.0, 1.0)
     return (low, high) if what.high_is_bad else (high, low)
 
 
-def sure(prom: PromRule, figure: float) -> Reading:
+def sure(prom: PromRule, figure: float) -> Sample:
     """A reading of enough sessions, all whose figures are the same."""
     sessions = _SESSIONS
     while sessions < prom.rule.min_sessions:
         sessions *= 2
-    return Reading(figure, figure, (figure,) * len(prom.band) if prom.by_theta else (), sessions)
+    return Sample(figure, figure, (figure,) * len(prom.band) if prom.by_theta else (), sessions)
 
 
 def _bystanders(prom: PromRule, labels: Mapping[str, str]) -> Iterator[dict[str, str]]:
@@ -139,7 +139,7 @@ def _bystanders(prom: PromRule, labels: Mapping[str, str]) -> Iterator[dict[str,
     yield {**labels, "service": "another", "window": window}
     for name in prom.rule.groups:
         yield {**labels, name: f"another-{name}", "window": window}
-    if prom.rule.what is not What.OPEN_STALLS:
+    if prom.rule.what is not AlertMetric.OPEN_STALLS:
         yield {**labels, "window": "99d"}
 
 
@@ -147,7 +147,7 @@ def _series(prom: PromRule, labels: Mapping[str, str], scenes: Sequence[Scene]) 
     """All that is told of a group: labels are its own and the window."""
     of_group = {name: value for name, value in labels.items() if name != "window"}
 
-    def told(of: Callable[[Reading], float], without: float | None = None) -> str:
+    def told(of: Callable[[Sample], float], without: float | None = None) -> str:
         values: list[float | None] = []
         for scene in scenes:
             there = scene.there and scene.heard
@@ -157,15 +157,15 @@ def _series(prom: PromRule, labels: Mapping[str, str], scenes: Sequence[Scene]) 
 
     rule = prom.rule
     series = {selector("qoemon_active_sessions", of_group): told(lambda reading: reading.users, 0)}
-    if rule.what is What.OPEN_STALLS:
+    if rule.what is AlertMetric.OPEN_STALLS:
         stalls = told(lambda reading: reading.figure * reading.users, 0)
         return {**series, selector("qoemon_open_stalls", of_group): stalls}
     quantile = {"quantile": f"{rule.quantile:g}"} if rule.quantile else {}
     series[selector(prom.metric, {**labels, **quantile})] = told(lambda reading: reading.figure)
     series[selector("qoemon_window_users", labels)] = told(lambda reading: reading.users)
     if prom.bound:
-        bound = {**labels, "bound": prom.surest}
-        series[selector(prom.bound, bound)] = told(lambda reading: reading.surest)
+        bound = {**labels, "bound": prom.confident_value}
+        series[selector(prom.bound, bound)] = told(lambda reading: reading.confident_value)
     for place, theta in enumerate(prom.band if prom.by_theta else ()):
         at_theta = {**labels, "theta": f"{theta:g}"}
         series[selector(f"{prom.by_theta}", at_theta)] = told(lambda reading, at=place: reading.by_theta[at])  # type: ignore[misc]
@@ -193,7 +193,7 @@ def _checks(prom: PromRule, labels: Mapping[str, str], scenes: Sequence[Scene]) 
                 now_s = step * STEP_S
                 decision = decide(rule, decision, scene.reading, now_s) if scene.there else forget(decision, now_s)
         told = Told(on_alert, _annotations(prom, labels, scene))
-        yield Check(step, rule.name, (told,) if decision.state is State.FIRING else (), scene.name)
+        yield Check(step, rule.name, (told,) if decision.state is AlertState.FIRING else (), scene.name)
 
 
 def _annotations(prom: PromRule, labels: Mapping[str, str], scene: Scene) -> dict[str, str]:
@@ -206,9 +206,9 @@ def _annotations(prom: PromRule, labels: Mapping[str, str], scene: Scene) -> dic
 def _figures(prom: PromRule, scene: Scene) -> dict[str, float | None]:
     reading, figures = scene.reading, dict.fromkeys(prom.figures())
     if reading is None:
-        empty = prom.rule.what is What.OPEN_STALLS and scene.there and scene.heard
+        empty = prom.rule.what is AlertMetric.OPEN_STALLS and scene.there and scene.heard
         return {**figures, "users": 0 if empty else None}
     # Go writes 1 where Python writes 1.0.
     figure = int(reading.figure) if float(reading.figure).is_integer() else reading.figure
     told = {"value": figure, str(prom.rule.what): figure, "users": reading.users}
-    return {**figures, **told, **({prom.surest: reading.surest} if prom.bound else {})}
+    return {**figures, **told, **({prom.confident_value: reading.confident_value} if prom.bound else {})}

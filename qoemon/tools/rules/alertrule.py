@@ -20,7 +20,7 @@ from string import Formatter
 
 from qoemon.common import duration
 from qoemon.common.template import ABSENT
-from qoemon.core.alerting.rule import Rule, What
+from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.plan.plan import Plan
 from qoemon.tools.rules.rulefile import INSTANCE, JOB, Alerting, literal, number, quoted, selector
 
@@ -30,12 +30,12 @@ MUTE = "1h"
 WARM_S = 120
 """How long after its start a daemon may not have heard of a group that is there."""
 
-_RATIOS = (What.GOB, What.POW)
+_RATIOS = (AlertMetric.GOB, AlertMetric.POW)
 _METRICS = {
-    What.MOS: "qoemon_mos",
-    What.GOB: "qoemon_gob_ratio",
-    What.POW: "qoemon_pow_ratio",
-    What.QUANTILE: "qoemon_rating_quantile",
+    AlertMetric.MOS: "qoemon_mos",
+    AlertMetric.GOB: "qoemon_gob_ratio",
+    AlertMetric.POW: "qoemon_pow_ratio",
+    AlertMetric.QUANTILE: "qoemon_rating_quantile",
 }
 
 
@@ -84,7 +84,7 @@ class PromRule:
     @property
     def bound(self) -> str | None:
         """The metric of the figure's confidence interval; None where there is none to ask for."""
-        exported = self.rule.what in {What.MOS, *_RATIOS}
+        exported = self.rule.what in {AlertMetric.MOS, *_RATIOS}
         return f"{self.metric}_bound" if exported and self.rule.confident else None
 
     @property
@@ -94,7 +94,7 @@ class PromRule:
         return f"{self.metric}_theta" if asked else None
 
     @property
-    def surest(self) -> str:
+    def confident_value(self) -> str:
         """The end of the confidence interval that is nearest to good."""
         return "lower" if self.rule.what.high_is_bad else "upper"
 
@@ -107,7 +107,7 @@ class PromRule:
         nearest = "min" if rule.what.high_is_bad else "max"
         begins = [f"{self._figure} {worse}= {enter}"]
         if self.bound:
-            begins.append(f"{self._one(self.bound, bound=self.surest)} {worse}= {enter}")
+            begins.append(f"{self._one(self.bound, bound=self.confident_value)} {worse}= {enter}")
         if self.by_theta:
             begins.append(f"{nearest} without (window, theta) ({self._of(self.by_theta)}) {worse}= {enter}")
         # On the threshold to leave counts as left, but on the one to enter as entered.
@@ -135,18 +135,18 @@ class PromRule:
     @property
     def _figure(self) -> str:
         what = self.rule.what
-        if what is What.OPEN_STALLS:
+        if what is AlertMetric.OPEN_STALLS:
             stalls, active = (
                 selector(f"qoemon_{name}", self._group) for name in ("open_stalls", "active_sessions")
             )
             return f"{stalls} / ({active} > 0)"
-        if what is What.QUANTILE:
+        if what is AlertMetric.QUANTILE:
             return self._one(self.metric, quantile=f"{self.rule.quantile:g}")
         return self._one(self.metric)
 
     @property
     def _users(self) -> str:
-        if self.rule.what is What.OPEN_STALLS:
+        if self.rule.what is AlertMetric.OPEN_STALLS:
             return selector("qoemon_active_sessions", self._group)
         return self._one("qoemon_window_users")
 
@@ -184,15 +184,15 @@ class PromRule:
         """The figures that annotations may name: a metric, or a ratio of two, each with its further matchers."""
         window = f'window="{duration.text(self.rule.window_s)}"'
         what = self.rule.what
-        figures = {str(each): f"{_METRICS[each]}{{{window},%s}}" for each in (What.MOS, *_RATIOS)}
+        figures = {str(each): f"{_METRICS[each]}{{{window},%s}}" for each in (AlertMetric.MOS, *_RATIOS)}
         users = f"qoemon_window_users{{{window},%s}}"
-        if what is What.OPEN_STALLS:
+        if what is AlertMetric.OPEN_STALLS:
             figures[what] = "qoemon_open_stalls{%s} / (qoemon_active_sessions{%s} > 0)"
             users = "qoemon_active_sessions{%s}"
-        if what is What.QUANTILE:
+        if what is AlertMetric.QUANTILE:
             figures[what] = f'qoemon_rating_quantile{{{window},quantile="{self.rule.quantile:g}",%s}}'
         figures |= {"value": figures[what], "users": users}
-        if what in {What.MOS, *_RATIOS}:
+        if what in {AlertMetric.MOS, *_RATIOS}:
             ends = ("lower", "upper")
             figures |= {end: f'{self.metric}_bound{{{window},bound="{end}",%s}}' for end in ends}
         return figures

@@ -14,7 +14,7 @@ Growth = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Watch:
+class Detector:
     """A rule, and series with which it fires and with which it does not.
 
     bad, well  series by selector, without job and instance: the first value, and by how much it grows a step
@@ -51,9 +51,9 @@ class Watch:
         yield Case(f"{self.alert} does not fire", series(self.well, job, step), (Check(step, self.alert, ()),))
 
 
-def rising(alert: str, counter: str, what: str, description: str, for_s: float = 0) -> Watch:
+def rising(alert: str, counter: str, what: str, description: str, for_s: float = 0) -> Detector:
     """A rule on a counter that should stand still."""
-    return Watch(
+    return Detector(
         alert=alert,
         severity="warning",
         for_s=for_s,

@@ -7,7 +7,7 @@ from math import ceil
 
 from qoemon.common import duration
 from qoemon.core.plan.plan import Plan
-from qoemon.tools.rules.daemonrule import Growth, Watch, rising, series
+from qoemon.tools.rules.daemonrule import Detector, Growth, rising, series
 from qoemon.tools.rules.rulefile import INSTANCE, JOB, Case, Recording, RuleGroup, Value, selector
 
 GROUPS = "job_instance_service:qoemon_groups:count"
@@ -17,7 +17,7 @@ NEAR = 0.9
 """This share of a limit is near it."""
 
 
-def watches(plan: Plan, job: str) -> Iterator[Watch]:
+def watches(plan: Plan, job: str) -> Iterator[Detector]:
     """All rules on the daemon."""
     yield from _reached(job)
     yield from _connected(plan)
@@ -47,9 +47,9 @@ def cases(plan: Plan, job: str) -> Iterator[Case]:
     yield Case("groups are counted by service", series(ratings, job, 5), counts)
 
 
-def _reached(job: str) -> Iterator[Watch]:
+def _reached(job: str) -> Iterator[Detector]:
     up = selector("up", {JOB: job})
-    yield Watch(
+    yield Detector(
         alert="QoemonDown",
         severity="critical",
         for_s=120,
@@ -60,7 +60,7 @@ def _reached(job: str) -> Iterator[Watch]:
         bad={"up": (0, 0)},
         well={"up": (1, 0)},
     )
-    yield Watch(
+    yield Detector(
         alert="QoemonAbsent",
         severity="critical",
         for_s=120,
@@ -73,8 +73,8 @@ def _reached(job: str) -> Iterator[Watch]:
     )
 
 
-def _connected(plan: Plan) -> Iterator[Watch]:
-    yield Watch(
+def _connected(plan: Plan) -> Iterator[Detector]:
+    yield Detector(
         alert="QoemonNotConnected",
         severity="critical",
         for_s=120,
@@ -85,7 +85,7 @@ def _connected(plan: Plan) -> Iterator[Watch]:
         bad={"qoemon_mqtt_connected": (0, 0)},
         well={"qoemon_mqtt_connected": (1, 0)},
     )
-    yield Watch(
+    yield Detector(
         alert="QoemonNotSubscribed",
         severity="critical",
         for_s=120,
@@ -96,7 +96,7 @@ def _connected(plan: Plan) -> Iterator[Watch]:
         well={"qoemon_mqtt_connected": (0, 0), "qoemon_mqtt_subscribed": (0, 0)},
     )
     silent_s = plan.timing.session_timeout_s
-    yield Watch(
+    yield Detector(
         alert="QoemonNoMessages",
         severity="warning",
         for_s=silent_s,
@@ -115,10 +115,10 @@ def _connected(plan: Plan) -> Iterator[Watch]:
     )
 
 
-def _on_time(plan: Plan) -> Iterator[Watch]:
+def _on_time(plan: Plan) -> Iterator[Detector]:
     tick_s = plan.timing.tick_s
     took = {"qoemon_tick_seconds_count": (0, 1)}
-    yield Watch(
+    yield Detector(
         alert="QoemonTicksSlow",
         severity="warning",
         for_s=300,
@@ -138,7 +138,7 @@ def _on_time(plan: Plan) -> Iterator[Watch]:
         "has left out ticks",
         "Figures are older than they seem. A longer sessions.tick, fewer groups, or more CPU.",
     )
-    yield Watch(
+    yield Detector(
         alert="QoemonWorkerDown",
         severity="critical",
         for_s=60,
@@ -157,7 +157,7 @@ def _on_time(plan: Plan) -> Iterator[Watch]:
         "Nothing that was acknowledged is lost. The log says how it ended: for want of memory, perhaps?",
     )
     stale_s = max(6 * tick_s, 60)
-    yield Watch(
+    yield Detector(
         alert="QoemonSnapshotStale",
         severity="critical",
         for_s=60,
@@ -171,13 +171,13 @@ def _on_time(plan: Plan) -> Iterator[Watch]:
     )
 
 
-def _whole() -> Iterator[Watch]:
+def _whole() -> Iterator[Detector]:
     taken = "rate(qoemon_reports_total[5m])"
     rejected = "sum without (reason) (rate(qoemon_reports_rejected_total[5m]))"
     reports: dict[str, Growth] = {"qoemon_reports_total": (0, 960)}
     schema = 'qoemon_reports_rejected_total{reason="schema"}'
     range_ = 'qoemon_reports_rejected_total{reason="out_of_range"}'
-    yield Watch(
+    yield Detector(
         alert="QoemonReportsRejected",
         severity="warning",
         for_s=600,
@@ -204,8 +204,8 @@ def _whole() -> Iterator[Watch]:
     )
 
 
-def _stored() -> Iterator[Watch]:
-    yield Watch(
+def _stored() -> Iterator[Detector]:
+    yield Detector(
         alert="QoemonStateNotWritable",
         severity="critical",
         for_s=60,
@@ -226,7 +226,7 @@ def _stored() -> Iterator[Watch]:
         ("QoemonReloadRefused", "qoemon_config_last_reload_successful", "its configuration"),
         ("QoemonWebConfigBroken", "qoemon_web_config_last_reload_successful", "http.web_config_file"),
     ):
-        yield Watch(
+        yield Detector(
             alert=alert,
             severity="warning",
             for_s=0,
@@ -238,11 +238,11 @@ def _stored() -> Iterator[Watch]:
         )
 
 
-def _limits(plan: Plan) -> Iterator[Watch]:
+def _limits(plan: Plan) -> Iterator[Detector]:
     limits, near = plan.limits, ceil(NEAR * plan.limits.groups)
     service = plan.services[0].name
     known = selector(GROUPS, {"service": service})
-    yield Watch(
+    yield Detector(
         alert="QoemonGroupsNearLimit",
         severity="warning",
         for_s=300,
@@ -262,7 +262,7 @@ def _limits(plan: Plan) -> Iterator[Watch]:
         "Raise limits.groups, or take a label out: one with a value for each client does not belong here.",
     )
     near = ceil(NEAR * limits.sessions)
-    yield Watch(
+    yield Detector(
         alert="QoemonSessionsNearLimit",
         severity="warning",
         for_s=300,

@@ -23,7 +23,7 @@ import aiomqtt
 import msgspec
 
 from qoemon.core.wire.partition import shard_of
-from qoemon.net.mqtt.errors import explain
+from qoemon.net.mqtt.errors import describe_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -268,7 +268,7 @@ async def _connected(target: Target) -> AsyncIterator[aiomqtt.Client]:
             yield client
     except aiomqtt.MqttError as error:
         failure = "Lost the connection to" if connected else "Cannot connect to"
-        raise LoadError(f"{failure} {target}: {explain(error)}") from error
+        raise LoadError(f"{failure} {target}: {describe_error(error)}") from error
 
 
 def _client(target: Target) -> aiomqtt.Client:

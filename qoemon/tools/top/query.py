@@ -71,7 +71,7 @@ class Query:
         ]
         return sorted(told, key=lambda alert: (alert.state != "firing", alert.since_s))
 
-    def mistakes(self, snapshot: Snapshot) -> list[str]:
+    def problems(self, snapshot: Snapshot) -> list[str]:
         """What was asked for that the snapshot does not have, in words."""
         services = [service.service for service in snapshot.services]
         asked = [("service", self.service, services)]

@@ -104,7 +104,7 @@ class Screen:
             yield _notice("what stands below is old")
         elif self._age_s() > 3 * self._step_s + 10:
             yield _notice("it answers, but with old data: no tick has come for long; see its log and /healthz")
-        for mistake in self._query.mistakes(self._answer.snapshot):
+        for mistake in self._query.problems(self._answer.snapshot):
             yield _notice(mistake)
 
     def _body(self, answer: Answer, width: int, height: int | None) -> list[Text]:

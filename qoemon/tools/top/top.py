@@ -45,9 +45,9 @@ async def top(console: Console, url: str, query: Query, *, once: bool = False, a
 
 
 def _show_once(console: Console, address: URL, query: Query, answer: Answer, *, as_json: bool) -> None:
-    mistakes = query.mistakes(answer.snapshot)
-    if mistakes:
-        raise QueryError("\n".join(mistakes))
+    problems = query.problems(answer.snapshot)
+    if problems:
+        raise QueryError("\n".join(problems))
     if as_json:
         # Every character beyond ASCII is escaped: safe on a terminal, too.
         console.file.write(json.dumps(_as_dict(query, answer), indent=2) + "\n")

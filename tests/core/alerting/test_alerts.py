@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qoemon.core.alerting.alerts import Alert, Alerts
-from qoemon.core.alerting.rule import Reason, Rule, State, What
+from qoemon.core.alerting.rule import AlertMetric, AlertState, Reason, Rule
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Counters
 from qoemon.core.snapshot.snapshot import Snapshot
@@ -18,7 +18,14 @@ from tests.support.oracle import Said
 
 DELTAS = replace(VIDEO, counters=Counters.DELTA, theta_band=(0.1, 0.4))
 RULE = Rule(
-    name="ManyPoor", service="video", what=What.POW, window_s=60, enter=0.3, leave=0.2, groups={}, min_sessions=20
+    name="ManyPoor",
+    service="video",
+    what=AlertMetric.POW,
+    window_s=60,
+    enter=0.3,
+    leave=0.2,
+    groups={},
+    min_sessions=20,
 )
 EU, US, ASIA = ("eu",), ("us",), ("asia",)
 
@@ -53,7 +60,7 @@ def by_group(alerts: Iterable[Alert]) -> Mapping[tuple[str, ...], Alert]:
     return {alert.group: alert for alert in alerts}
 
 
-def standing(alerts: Iterable[Alert]) -> dict[tuple[str, ...], tuple[State, Reason]]:
+def standing(alerts: Iterable[Alert]) -> dict[tuple[str, ...], tuple[AlertState, Reason]]:
     return {alert.group: (alert.decision.state, alert.decision.reason) for alert in alerts}
 
 
@@ -61,9 +68,9 @@ def test_a_few_who_suffer_are_too_few_and_many_fire() -> None:
     scene, alerts = Scene(), Alerts([RULE])
     told = alerts.decide(scene.tick(eu=(20, 40), us=(0, 8), asia=(60, 0)))
     assert standing(told) == {
-        EU: (State.FIRING, Reason.PAST_THRESHOLD),
-        US: (State.INACTIVE, Reason.TOO_FEW_SESSIONS),
-        ASIA: (State.INACTIVE, Reason.NOT_PAST_THRESHOLD),
+        EU: (AlertState.FIRING, Reason.PAST_THRESHOLD),
+        US: (AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS),
+        ASIA: (AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD),
     }
     assert {alert.key for alert in told} == {("ManyPoor", "video", group) for group in (EU, US, ASIA)}
 
@@ -73,20 +80,20 @@ def test_sessions_that_count_again_and_again_are_not_many() -> None:
     scene, alerts = Scene(), Alerts([replace(RULE, window_s=300)])
     snapshot = scene.ticks(30, us=(0, 8))[-1]
     assert snapshot.services[0].distributions[300].observations.tolist() == [40]
-    assert standing(alerts.decide(snapshot)) == {US: (State.INACTIVE, Reason.TOO_FEW_SESSIONS)}
+    assert standing(alerts.decide(snapshot)) == {US: (AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS)}
 
 
 # The figure, its end nearest to good, and the figure under other thetas, by their names in a Distribution.
 READ = {
-    What.POW: ("pow", "pow_bounds", 0, "band_pow"),
-    What.GOB: ("gob", "gob_bounds", 1, "band_gob"),
-    What.MOS: ("mos", "mos_bounds", 1, None),
+    AlertMetric.POW: ("pow", "pow_bounds", 0, "band_pow"),
+    AlertMetric.GOB: ("gob", "gob_bounds", 1, "band_gob"),
+    AlertMetric.MOS: ("mos", "mos_bounds", 1, None),
 }
 
 
 @pytest.mark.parametrize("window_s", [60, 300])
 @pytest.mark.parametrize("what", READ)
-def test_a_rule_reads_its_figure_in_its_window(what: What, window_s: int) -> None:
+def test_a_rule_reads_its_figure_in_its_window(what: AlertMetric, window_s: int) -> None:
     figure, bounds, end, band = READ[what]
     scene = Scene()
     scene.ticks(6, eu=(35, 5), us=(30, 0))
@@ -98,29 +105,29 @@ def test_a_rule_reads_its_figure_in_its_window(what: What, window_s: int) -> Non
         reading = alerts[group].reading
         assert reading is not None
         assert reading.figure == getattr(told, figure)[number]
-        assert reading.surest == getattr(told, bounds)[number, end]
+        assert reading.confident_value == getattr(told, bounds)[number, end]
         assert list(reading.by_theta) == (getattr(told, band)[number].tolist() if band else [])
         assert reading.users == users[number] == (40, 30)[number]
     worst, best = (max, min) if what.high_is_bad else (min, max)
     eu = alerts[EU].reading
     assert eu is not None
-    assert worst(eu.figure, eu.surest) == eu.figure
-    assert best(eu.figure, eu.surest) == eu.surest != eu.figure
+    assert worst(eu.figure, eu.confident_value) == eu.figure
+    assert best(eu.figure, eu.confident_value) == eu.confident_value != eu.figure
 
 
 def test_a_rule_reads_its_quantile() -> None:
     """The quantiles of the plan are .05, .1, .5 and .9."""
     snapshot = Scene().tick(eu=(25, 15))
     told = snapshot.services[0].distributions[60].quantiles[0].tolist()
-    rules = [replace(RULE, name=f"q{q}", what=What.QUANTILE, quantile=q) for q in snapshot.quantiles]
+    rules = [replace(RULE, name=f"q{q}", what=AlertMetric.QUANTILE, quantile=q) for q in snapshot.quantiles]
     read = [alert.reading.figure for alert in Alerts(rules).decide(snapshot) if alert.reading]
     assert read == told == sorted(set(told))
 
 
 def test_a_rule_reads_the_share_of_open_stalls() -> None:
-    (alert,) = Alerts([replace(RULE, what=What.OPEN_STALLS, enter=0.25)]).decide(Scene().tick(eu=(30, 10)))
+    (alert,) = Alerts([replace(RULE, what=AlertMetric.OPEN_STALLS, enter=0.25)]).decide(Scene().tick(eu=(30, 10)))
     assert alert.reading is not None
-    assert (alert.reading.figure, alert.reading.surest, alert.reading.users) == (0.25, 0.25, 40)
+    assert (alert.reading.figure, alert.reading.confident_value, alert.reading.users) == (0.25, 0.25, 40)
     assert alert.decision.reason is Reason.PAST_THRESHOLD
 
 
@@ -171,7 +178,7 @@ def test_an_alert_of_a_silent_group_fires_until_the_group_is_gone() -> None:
     there = [alert for alert in told if alert is not None]
     assert told[: len(there)] == there
     *firing, last = there
-    assert {alert.decision.state for alert in firing} == {State.FIRING}
+    assert {alert.decision.state for alert in firing} == {AlertState.FIRING}
     assert [alert.decision.reason for alert in firing][-1] is Reason.NO_DATA
     assert (last.decision.reason, last.ended, last.reading) == (Reason.GONE, True, None)
     began_s, gone_s = there[0].decision.since_s, last.decision.since_s
@@ -192,9 +199,9 @@ def test_a_restart_at_any_tick_changes_no_decision() -> None:
     whole = Alerts(rules)
     expected = [whole.decide(snapshot) for snapshot in snapshots]
     assert {alert.decision.state for told in expected for alert in told} >= {
-        State.INACTIVE,
-        State.PENDING,
-        State.FIRING,
+        AlertState.INACTIVE,
+        AlertState.PENDING,
+        AlertState.FIRING,
     }
     for at in range(len(snapshots)):
         first, second = Alerts(rules), Alerts(rules)

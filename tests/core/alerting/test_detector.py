@@ -9,10 +9,10 @@ from dataclasses import astuple, replace
 
 import numpy as np
 
-from qoemon.core.alerting.detector import Watch, Watched
+from qoemon.core.alerting.detector import Detections, Detector
 from qoemon.core.alerting.regime import Reason as RegimeReason
 from qoemon.core.alerting.regime import Regime, RegimeRules, Regimes
-from qoemon.core.alerting.rule import Reason, Rule, State, What
+from qoemon.core.alerting.rule import AlertMetric, AlertState, Reason, Rule
 from qoemon.core.plan.plan import Plan
 from qoemon.core.snapshot.snapshot import Snapshot
 from tests.core.alerting.test_alerts import DELTAS, RULE, Scene
@@ -22,13 +22,13 @@ PLAN: Plan = plan(DELTAS, WEB)
 REGIMES = RegimeRules(dwell=2, min_sessions=20)
 RULES: list[Rule] = [
     RULE,
-    replace(RULE, name="FewGood", what=What.GOB, enter=0.5, leave=0.7, for_s=20),
+    replace(RULE, name="FewGood", what=AlertMetric.GOB, enter=0.5, leave=0.7, for_s=20),
     replace(RULE, service="web"),
 ]
 
 
-def watch() -> Watch:
-    return Watch(PLAN, RULES, REGIMES)
+def watch() -> Detector:
+    return Detector(PLAN, RULES, REGIMES)
 
 
 def evening() -> list[Snapshot]:
@@ -43,7 +43,7 @@ def evening() -> list[Snapshot]:
     ]
 
 
-def saved(state: Watch) -> dict[str, np.ndarray]:
+def saved(state: Detector) -> dict[str, np.ndarray]:
     """Its state, through a file without pickle."""
     file = io.BytesIO()
     np.savez(file, allow_pickle=False, **state.dump())
@@ -61,7 +61,7 @@ def same(one: Regimes, other: Regimes) -> bool:
 
 def test_transitions_count_every_change_of_state_by_where_it_led() -> None:
     watching = watch()
-    seen = [watching.see(snapshot) for snapshot in evening()]
+    seen = [watching.observe(snapshot) for snapshot in evening()]
     counted = Counter(
         (alert.rule.name, alert.rule.service, alert.decision.state, alert.decision.reason)
         for watched in seen
@@ -70,19 +70,19 @@ def test_transitions_count_every_change_of_state_by_where_it_led() -> None:
     )
     assert seen[-1].transitions == counted
     poor = ("ManyPoor", "video")
-    assert counted[*poor, State.FIRING, Reason.PAST_THRESHOLD] == 2
-    assert counted[*poor, State.INACTIVE, Reason.RECOVERED] == 1
-    assert counted["FewGood", "video", State.PENDING, Reason.NOT_LONG_ENOUGH] == 2
+    assert counted[*poor, AlertState.FIRING, Reason.PAST_THRESHOLD] == 2
+    assert counted[*poor, AlertState.INACTIVE, Reason.RECOVERED] == 1
+    assert counted["FewGood", "video", AlertState.PENDING, Reason.NOT_LONG_ENOUGH] == 2
     assert not any(service == "web" for _, service, *_ in counted)
 
 
 def test_what_was_told_of_a_tick_stays_as_it_was() -> None:
     """Readers keep it while the next ticks are made."""
     watching, snapshots = watch(), evening()
-    told = [watching.see(snapshot) for snapshot in snapshots[:66]][-1]
+    told = [watching.observe(snapshot) for snapshot in snapshots[:66]][-1]
     copy = deepcopy(told)
     for snapshot in snapshots[66:]:
-        last = watching.see(snapshot)
+        last = watching.observe(snapshot)
     assert (told.alerts, told.transitions) == (copy.alerts, copy.transitions)
     assert same(told.regimes["video"], copy.regimes["video"])
     assert last.transitions != told.transitions
@@ -92,7 +92,7 @@ def test_what_was_told_of_a_tick_stays_as_it_was() -> None:
 def test_regimes_move_with_the_intervals_that_close() -> None:
     """At other ticks they are those of the interval before: the base window is no closed one then."""
     watching = watch()
-    told = [watching.see(snapshot).regimes.get("video") for snapshot in evening()]
+    told = [watching.observe(snapshot).regimes.get("video") for snapshot in evening()]
     assert told[:5] == [None] * 5
     closed = told[5::6]
     for at, regimes in enumerate(told[5:]):
@@ -108,7 +108,7 @@ def test_regimes_move_with_the_intervals_that_close() -> None:
 def test_a_group_of_few_has_no_regime() -> None:
     watching, scene = watch(), Scene()
     for snapshot in scene.ticks(36, us=(0, 8)):
-        watched = watching.see(snapshot)
+        watched = watching.observe(snapshot)
     assert not watched.regimes["video"].known[0]
     assert watched.regimes["video"].reason[0] is RegimeReason.TOO_FEW_SESSIONS
 
@@ -116,18 +116,18 @@ def test_a_group_of_few_has_no_regime() -> None:
 def test_a_restart_at_any_tick_neither_forgets_nor_tells_again() -> None:
     snapshots = evening()
     whole = watch()
-    expected = [whole.see(snapshot) for snapshot in snapshots]
+    expected = [whole.observe(snapshot) for snapshot in snapshots]
     for at in range(0, len(snapshots), 7):
         first, second = watch(), watch()
         for snapshot in snapshots[:at]:
-            first.see(snapshot)
+            first.observe(snapshot)
         second.load(saved(first))
-        resumed = [second.see(snapshot) for snapshot in snapshots[at:]]
+        resumed = [second.observe(snapshot) for snapshot in snapshots[at:]]
         assert [each.alerts for each in resumed] == [each.alerts for each in expected[at:]]
         _same_regimes(resumed, expected[at:])
 
 
-def _same_regimes(resumed: list[Watched], expected: list[Watched]) -> None:
+def _same_regimes(resumed: list[Detections], expected: list[Detections]) -> None:
     for mine, theirs in zip(resumed, expected, strict=True):
         for service, regimes in mine.regimes.items():
             assert same(regimes, theirs.regimes[service])

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qoemon.core.alerting.rule import QUIET, Decision, Reading, Reason, Rule, State, What, decide, forget
+from qoemon.core.alerting.rule import QUIET, AlertMetric, AlertState, Decision, Reason, Rule, Sample, decide, forget
 
 RULE = Rule(
     name="ManyPoor",
     service="video",
-    what=What.POW,
+    what=AlertMetric.POW,
     window_s=60,
     enter=0.2,
     leave=0.1,
@@ -26,63 +26,65 @@ RULE = Rule(
 SLOW = replace(RULE, for_s=30)
 MANY = settings(max_examples=300, deadline=None, derandomize=True)
 
-CALM = Decision(State.INACTIVE, Reason.NOT_PAST_THRESHOLD, 10.0)
-WAITING = Decision(State.PENDING, Reason.NOT_LONG_ENOUGH, 70.0, 70.0)
-ALARMED = Decision(State.FIRING, Reason.PAST_THRESHOLD, 50.0, 20.0)
+CALM = Decision(AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD, 10.0)
+WAITING = Decision(AlertState.PENDING, Reason.NOT_LONG_ENOUGH, 70.0, 70.0)
+ALARMED = Decision(AlertState.FIRING, Reason.PAST_THRESHOLD, 50.0, 20.0)
 
-Story = list[tuple[float, Reading | None]]
+Story = list[tuple[float, Sample | None]]
 """What was seen, tick by tick, with the time."""
 
 
-def seen(figure: float, surest: float | None = None, thetas: tuple[float, ...] = (), users: int = 100) -> Reading:
+def seen(
+    figure: float, confident_value: float | None = None, thetas: tuple[float, ...] = (), users: int = 100
+) -> Sample:
     """The figure; the bound and the thetas say the same unless told otherwise."""
-    return Reading(figure, figure if surest is None else surest, thetas, users)
+    return Sample(figure, figure if confident_value is None else confident_value, thetas, users)
 
 
 BAD, FINE = seen(0.3), seen(0.05)
 TABLE = [
     # Nothing before: as good as calm.
-    (RULE, QUIET, BAD, State.FIRING, Reason.PAST_THRESHOLD),
-    (RULE, QUIET, None, State.INACTIVE, Reason.NO_DATA),
+    (RULE, QUIET, BAD, AlertState.FIRING, Reason.PAST_THRESHOLD),
+    (RULE, QUIET, None, AlertState.INACTIVE, Reason.NO_DATA),
     # Calm.
-    (RULE, CALM, None, State.INACTIVE, Reason.NO_DATA),
-    (RULE, CALM, seen(0.3, users=8), State.INACTIVE, Reason.TOO_FEW_SESSIONS),
-    (RULE, CALM, seen(0.3, users=20), State.FIRING, Reason.PAST_THRESHOLD),
-    (RULE, CALM, seen(0.199), State.INACTIVE, Reason.NOT_PAST_THRESHOLD),
-    (RULE, CALM, seen(0.15), State.INACTIVE, Reason.NOT_PAST_THRESHOLD),
-    (RULE, CALM, seen(0.2), State.FIRING, Reason.PAST_THRESHOLD),
-    (RULE, CALM, seen(0.3, 0.19), State.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
-    (RULE, CALM, seen(0.3, thetas=(0.25, 0.19)), State.UNCERTAIN, Reason.THETAS_DISAGREE),
-    (RULE, CALM, seen(0.3, 0.2, (0.25, 0.2)), State.FIRING, Reason.PAST_THRESHOLD),
+    (RULE, CALM, None, AlertState.INACTIVE, Reason.NO_DATA),
+    (RULE, CALM, seen(0.3, users=8), AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS),
+    (RULE, CALM, seen(0.3, users=20), AlertState.FIRING, Reason.PAST_THRESHOLD),
+    (RULE, CALM, seen(0.199), AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD),
+    (RULE, CALM, seen(0.15), AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD),
+    (RULE, CALM, seen(0.2), AlertState.FIRING, Reason.PAST_THRESHOLD),
+    (RULE, CALM, seen(0.3, 0.19), AlertState.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
+    (RULE, CALM, seen(0.3, thetas=(0.25, 0.19)), AlertState.UNCERTAIN, Reason.THETAS_DISAGREE),
+    (RULE, CALM, seen(0.3, 0.2, (0.25, 0.2)), AlertState.FIRING, Reason.PAST_THRESHOLD),
     # Of several doubts the first that matters is told.
-    (RULE, CALM, seen(0.1, 0.05, (0.01,), users=3), State.INACTIVE, Reason.TOO_FEW_SESSIONS),
-    (RULE, CALM, seen(0.3, 0.05, (0.01,)), State.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
+    (RULE, CALM, seen(0.1, 0.05, (0.01,), users=3), AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS),
+    (RULE, CALM, seen(0.3, 0.05, (0.01,)), AlertState.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
     # A rule that does not ask does not doubt.
-    (replace(RULE, confident=False), CALM, seen(0.3, 0.01), State.FIRING, Reason.PAST_THRESHOLD),
-    (replace(RULE, all_thetas=False), CALM, seen(0.3, thetas=(0.01,)), State.FIRING, Reason.PAST_THRESHOLD),
-    (replace(RULE, min_sessions=0), CALM, seen(0.3, users=0), State.FIRING, Reason.PAST_THRESHOLD),
+    (replace(RULE, confident=False), CALM, seen(0.3, 0.01), AlertState.FIRING, Reason.PAST_THRESHOLD),
+    (replace(RULE, all_thetas=False), CALM, seen(0.3, thetas=(0.01,)), AlertState.FIRING, Reason.PAST_THRESHOLD),
+    (replace(RULE, min_sessions=0), CALM, seen(0.3, users=0), AlertState.FIRING, Reason.PAST_THRESHOLD),
     # Not for long enough: at 100, past since 70.
-    (SLOW, CALM, BAD, State.PENDING, Reason.NOT_LONG_ENOUGH),
-    (SLOW, WAITING, BAD, State.FIRING, Reason.PAST_THRESHOLD),
-    (replace(SLOW, for_s=30.5), WAITING, BAD, State.PENDING, Reason.NOT_LONG_ENOUGH),
-    (SLOW, WAITING, None, State.INACTIVE, Reason.NO_DATA),
-    (SLOW, WAITING, seen(0.3, 0.1), State.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
-    (SLOW, WAITING, seen(0.15), State.INACTIVE, Reason.NOT_PAST_THRESHOLD),
+    (SLOW, CALM, BAD, AlertState.PENDING, Reason.NOT_LONG_ENOUGH),
+    (SLOW, WAITING, BAD, AlertState.FIRING, Reason.PAST_THRESHOLD),
+    (replace(SLOW, for_s=30.5), WAITING, BAD, AlertState.PENDING, Reason.NOT_LONG_ENOUGH),
+    (SLOW, WAITING, None, AlertState.INACTIVE, Reason.NO_DATA),
+    (SLOW, WAITING, seen(0.3, 0.1), AlertState.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
+    (SLOW, WAITING, seen(0.15), AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD),
     # Firing: the figure alone decides when it is over.
-    (RULE, ALARMED, BAD, State.FIRING, Reason.PAST_THRESHOLD),
-    (RULE, ALARMED, seen(0.3, 0.01, (0.01,)), State.FIRING, Reason.PAST_THRESHOLD),
-    (RULE, ALARMED, seen(0.15), State.FIRING, Reason.NOT_YET_RECOVERED),
-    (RULE, ALARMED, seen(0.101), State.FIRING, Reason.NOT_YET_RECOVERED),
-    (RULE, ALARMED, seen(0.1), State.INACTIVE, Reason.RECOVERED),
-    (RULE, ALARMED, FINE, State.INACTIVE, Reason.RECOVERED),
-    (RULE, ALARMED, None, State.FIRING, Reason.NO_DATA),
-    (RULE, ALARMED, seen(0.0, users=19), State.FIRING, Reason.TOO_FEW_SESSIONS),
+    (RULE, ALARMED, BAD, AlertState.FIRING, Reason.PAST_THRESHOLD),
+    (RULE, ALARMED, seen(0.3, 0.01, (0.01,)), AlertState.FIRING, Reason.PAST_THRESHOLD),
+    (RULE, ALARMED, seen(0.15), AlertState.FIRING, Reason.NOT_YET_RECOVERED),
+    (RULE, ALARMED, seen(0.101), AlertState.FIRING, Reason.NOT_YET_RECOVERED),
+    (RULE, ALARMED, seen(0.1), AlertState.INACTIVE, Reason.RECOVERED),
+    (RULE, ALARMED, FINE, AlertState.INACTIVE, Reason.RECOVERED),
+    (RULE, ALARMED, None, AlertState.FIRING, Reason.NO_DATA),
+    (RULE, ALARMED, seen(0.0, users=19), AlertState.FIRING, Reason.TOO_FEW_SESSIONS),
 ]
 
 
 @pytest.mark.parametrize(("rule", "before", "reading", "state", "reason"), TABLE)
 def test_each_reading_has_its_decision_and_reason(
-    rule: Rule, before: Decision, reading: Reading | None, state: State, reason: Reason
+    rule: Rule, before: Decision, reading: Sample | None, state: AlertState, reason: Reason
 ) -> None:
     decision = decide(rule, before, reading, 100.0)
     assert (decision.state, decision.reason) == (state, reason)
@@ -90,17 +92,17 @@ def test_each_reading_has_its_decision_and_reason(
 
 def test_the_table_has_every_reason_but_that_of_groups_that_are_gone() -> None:
     assert {reason for *_, reason in TABLE} == set(Reason) - {Reason.GONE}
-    assert {state for *_, state, _ in TABLE} == set(State)
+    assert {state for *_, state, _ in TABLE} == set(AlertState)
 
 
 @pytest.mark.parametrize("before", [CALM, WAITING, ALARMED])
 def test_an_alert_of_a_group_that_is_gone_is_over(before: Decision) -> None:
     gone = forget(before, 100.0)
-    assert (gone.state, gone.reason, gone.past_s) == (State.INACTIVE, Reason.GONE, None)
+    assert (gone.state, gone.reason, gone.breach_since_s) == (AlertState.INACTIVE, Reason.GONE, None)
 
 
-@pytest.mark.parametrize("what", [What.MOS, What.GOB, What.QUANTILE])
-def test_a_rule_on_what_is_good_when_high_is_entered_from_above(what: What) -> None:
+@pytest.mark.parametrize("what", [AlertMetric.MOS, AlertMetric.GOB, AlertMetric.QUANTILE])
+def test_a_rule_on_what_is_good_when_high_is_entered_from_above(what: AlertMetric) -> None:
     low = replace(RULE, what=what, enter=3.0, leave=3.5)
     told = [decide(low, before, seen(figure), 100.0).reason for before in (CALM, ALARMED) for figure in (2, 3.2, 4)]
     assert told == [
@@ -114,11 +116,11 @@ def test_a_state_began_when_it_was_first_decided() -> None:
     story: Story = [(10, FINE), (20, None), (30, BAD), (40, BAD), (60, BAD), (70, None), (80, FINE), (90, FINE)]
     told = decisions(SLOW, story)
     assert [d.since_s for d in told] == [10, 10, 30, 30, 60, 60, 80, 80]
-    assert [d.past_s for d in told] == [None, None, 30, 30, 30, 30, None, None]
+    assert [d.breach_since_s for d in told] == [None, None, 30, 30, 30, 30, None, None]
 
 
 # Figures from good to bad; leave is the second, enter the fourth.
-FIGURES = {What.POW: (0.05, 0.1, 0.15, 0.2, 0.3), What.MOS: (4.5, 4.0, 3.5, 3.0, 2.0)}
+FIGURES = {AlertMetric.POW: (0.05, 0.1, 0.15, 0.2, 0.3), AlertMetric.MOS: (4.5, 4.0, 3.5, 3.0, 2.0)}
 
 
 @st.composite
@@ -138,7 +140,7 @@ def rules(draw: st.DrawFn) -> Rule:
 
 
 @st.composite
-def stories(draw: st.DrawFn, what: What) -> Story:
+def stories(draw: st.DrawFn, what: AlertMetric) -> Story:
     """Ticks of 1 to 3 s, with more trouble and certainty than life has, so that much happens."""
     figures = FIGURES[what]
     times = accumulate(draw(st.lists(st.integers(1, 3), min_size=1, max_size=25)))
@@ -146,7 +148,7 @@ def stories(draw: st.DrawFn, what: What) -> Story:
 
 
 @st.composite
-def _readings(draw: st.DrawFn, figures: Sequence[float]) -> Reading | None:
+def _readings(draw: st.DrawFn, figures: Sequence[float]) -> Sample | None:
     kind = draw(st.sampled_from(["bad", "bad", "bad", "fine", "any", "any", "none"]))
     if kind == "none":
         return None
@@ -155,9 +157,9 @@ def _readings(draw: st.DrawFn, figures: Sequence[float]) -> Reading | None:
     if kind == "fine":
         return seen(draw(st.sampled_from(figures[:2])), figures[0], (figures[0],), 2)
     number = draw(st.integers(0, 4))
-    surest = figures[draw(st.integers(0, number))]
+    confident_value = figures[draw(st.integers(0, number))]
     thetas = draw(st.lists(st.sampled_from(figures), max_size=2))
-    return Reading(figures[number], surest, tuple(thetas), draw(st.integers(0, 3)))
+    return Sample(figures[number], confident_value, tuple(thetas), draw(st.integers(0, 3)))
 
 
 @st.composite
@@ -175,17 +177,21 @@ def decisions(rule: Rule, story: Story) -> list[Decision]:
 
 def worse(rule: Rule, figure: float, threshold: float) -> bool:
     """Strictly."""
-    return figure > threshold if rule.what is What.POW else figure < threshold
+    return figure > threshold if rule.what is AlertMetric.POW else figure < threshold
 
 
-def surely_past(rule: Rule, reading: Reading | None) -> bool:
+def surely_past(rule: Rule, reading: Sample | None) -> bool:
     if reading is None or reading.users < rule.min_sessions:
         return False
-    asked = [reading.figure, *[reading.surest] * rule.confident, *(reading.by_theta if rule.all_thetas else ())]
+    asked = [
+        reading.figure,
+        *[reading.confident_value] * rule.confident,
+        *(reading.by_theta if rule.all_thetas else ()),
+    ]
     return all(figure == rule.enter or worse(rule, figure, rule.enter) for figure in asked)
 
 
-def recovered(rule: Rule, reading: Reading | None) -> bool:
+def recovered(rule: Rule, reading: Sample | None) -> bool:
     if reading is None or reading.users < rule.min_sessions or reading.figure == rule.enter:
         return False
     return not worse(rule, reading.figure, rule.enter) and not worse(rule, reading.figure, rule.leave)
@@ -197,7 +203,7 @@ def test_nothing_fires_that_was_not_surely_past_for_long_enough(case: tuple[Rule
     rule, story = case
     told = decisions(rule, story)
     for at, (before, now) in enumerate(pairwise([QUIET, *told])):
-        if now.state is not State.FIRING or before.state is State.FIRING:
+        if now.state is not AlertState.FIRING or before.state is AlertState.FIRING:
             continue
         run = at
         while run and surely_past(rule, story[run - 1][1]):
@@ -213,32 +219,32 @@ def test_what_fires_ends_only_when_it_is_seen_to_be_over(case: tuple[Rule, Story
     rule, story = case
     told = decisions(rule, story)
     for (_, reading), (before, now) in zip(story[1:], pairwise(told), strict=True):
-        if before.state is State.FIRING:
-            assert (now.state is State.FIRING) != recovered(rule, reading)
+        if before.state is AlertState.FIRING:
+            assert (now.state is AlertState.FIRING) != recovered(rule, reading)
 
 
-def twin(rule: Rule, story: Story) -> tuple[State, Reason, float | None]:
+def twin(rule: Rule, story: Story) -> tuple[AlertState, Reason, float | None]:
     """State, reason and since when surely past, from the whole story: nothing is remembered."""
     if (began := _firing_for(rule, story)) is not None:
-        return State.FIRING, _why_firing(rule, story[-1][1]), began
+        return AlertState.FIRING, _why_firing(rule, story[-1][1]), began
     if _firing_for(rule, story[:-1]) is not None:
-        return State.INACTIVE, Reason.RECOVERED, None
+        return AlertState.INACTIVE, Reason.RECOVERED, None
     reading = story[-1][1]
     if surely_past(rule, reading):
-        return State.PENDING, Reason.NOT_LONG_ENOUGH, _past_since(rule, story)
+        return AlertState.PENDING, Reason.NOT_LONG_ENOUGH, _past_since(rule, story)
     return *_why_not(rule, reading), None
 
 
-def _why_not(rule: Rule, reading: Reading | None) -> tuple[State, Reason]:
+def _why_not(rule: Rule, reading: Sample | None) -> tuple[AlertState, Reason]:
     if reading is None:
-        return State.INACTIVE, Reason.NO_DATA
+        return AlertState.INACTIVE, Reason.NO_DATA
     if reading.users < rule.min_sessions:
-        return State.INACTIVE, Reason.TOO_FEW_SESSIONS
+        return AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS
     if not surely_past(replace(rule, confident=False, all_thetas=False), reading):
-        return State.INACTIVE, Reason.NOT_PAST_THRESHOLD
+        return AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD
     if not surely_past(replace(rule, all_thetas=False), reading):
-        return State.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD
-    return State.UNCERTAIN, Reason.THETAS_DISAGREE
+        return AlertState.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD
+    return AlertState.UNCERTAIN, Reason.THETAS_DISAGREE
 
 
 def _past_since(rule: Rule, story: Story) -> float:
@@ -257,7 +263,7 @@ def _firing_for(rule: Rule, story: Story) -> float | None:
     return None
 
 
-def _why_firing(rule: Rule, reading: Reading | None) -> Reason:
+def _why_firing(rule: Rule, reading: Sample | None) -> Reason:
     if reading is None:
         return Reason.NO_DATA
     if reading.users < rule.min_sessions:
@@ -272,7 +278,7 @@ def test_decisions_are_those_of_a_twin_that_looks_at_the_whole_past(case: tuple[
     rule, story = case
     told = decisions(rule, story)
     expected = [twin(rule, story[: at + 1]) for at in range(len(story))]
-    assert [(d.state, d.reason, d.past_s) for d in told] == expected
+    assert [(d.state, d.reason, d.breach_since_s) for d in told] == expected
     states = [state for state, *_ in expected]
     for at, decision in enumerate(told):
         run = next(first for first in range(at + 1) if set(states[first : at + 1]) == {states[at]})

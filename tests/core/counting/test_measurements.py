@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoemon.core.counting.counts import Event, Tally
+from qoemon.core.counting.counts import Event, ServiceCounts
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.qoe.bins import RESPONSE_BINS
@@ -104,7 +104,7 @@ class Calls:
         self.rejected += decoded.rejected
         self.monitor.apply(decoded.batch, at_s)
 
-    def tally(self, at_s: float, service: str = "game") -> Tally:
+    def tally(self, at_s: float, service: str = "game") -> ServiceCounts:
         return next(tally for tally in self.monitor.tallies(at_s) if tally.service == service)
 
     def judged(self, at_s: float, service: str = "game") -> int:

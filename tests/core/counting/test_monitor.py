@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.monitor import Monitor
-from qoemon.core.plan.fingerprint import StateError
+from qoemon.core.plan.fingerprint import IncompatibleStateError
 from qoemon.core.plan.plan import Clock, Counters, Plan, Service, Timing
 from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.qoe.distribution import Distribution
@@ -379,7 +379,7 @@ def test_a_state_of_another_plan_is_refused_with_words(what: str) -> None:
     monitor = Monitor(plan())
     audience(monitor, 2, 130)
     other = Monitor(change(plan()))
-    with pytest.raises(StateError, match=rf"another configuration: {differ} differ"):
+    with pytest.raises(IncompatibleStateError, match=rf"another configuration: {differ} differ"):
         other.load(saved(monitor))
 
 
@@ -442,7 +442,7 @@ def test_a_state_of_another_version_is_refused_with_words() -> None:
     meta: dict[str, Any] = json.loads(state["meta"].tobytes())
     meta["version"] = 99
     state["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-    with pytest.raises(StateError, match=r"version 99, this qoemon reads version \d+"):
+    with pytest.raises(IncompatibleStateError, match=r"version 99, this qoemon reads version \d+"):
         Monitor(plan()).load(state)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.counting.session_table import SessionTable
-from qoemon.core.counting.unique_sessions import Users
+from qoemon.core.counting.unique_sessions import UniqueSessions
 from qoemon.core.wire.report import ABSENT_INT
 from tests.support.core import T0, VIDEO, WEB, WINDOWS_S, batch, plan, responses
 from tests.support.oracle import Said
@@ -35,7 +35,7 @@ class Audience:
     judged: list[set[tuple[int, str, int]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.users = Users(self.table, INTERVALS)
+        self.users = UniqueSessions(self.table, INTERVALS)
 
     def close(self, present: dict[str, int]) -> None:
         """An interval is over in which these sessions were judged, by the group that each is in."""
@@ -60,7 +60,7 @@ class Audience:
         sessions, users = self.table.dump(), self.users.dump()
         self.table = SessionTable(100)
         rows = self.table.load(sessions)
-        self.users = Users(self.table, INTERVALS)
+        self.users = UniqueSessions(self.table, INTERVALS)
         self.users.load(users, rows)
 
     def recount(self, intervals: int) -> list[int]:
@@ -91,20 +91,20 @@ def test_every_session_is_one_user_of_each_group_it_was_in(moves: list[Move]) ->
         if restart:
             audience.restart()
         for intervals in range(1, INTERVALS + 1):
-            assert audience.users.behind(intervals, GROUPS).tolist() == audience.recount(intervals)
+            assert audience.users.in_window(intervals, GROUPS).tolist() == audience.recount(intervals)
 
 
 def test_a_session_that_goes_to_and_fro_is_one_user_of_each_group() -> None:
     audience = Audience()
     for at in range(INTERVALS):
         audience.close({"a": at % 2})
-    assert audience.users.behind(INTERVALS, GROUPS).tolist() == audience.recount(INTERVALS) == [1, 1, 0, 0]
+    assert audience.users.in_window(INTERVALS, GROUPS).tolist() == audience.recount(INTERVALS) == [1, 1, 0, 0]
 
 
 def test_groups_that_come_later_have_no_users_of_before() -> None:
     audience = Audience()
     audience.close({"a": 0})
-    assert audience.users.behind(INTERVALS, 9).tolist() == [1, *[0] * 8]
+    assert audience.users.in_window(INTERVALS, 9).tolist() == [1, *[0] * 8]
 
 
 def heard(at_s: int, sessions: int) -> list[Said]:

@@ -13,7 +13,7 @@ from qoemon.core.arrays import Counts, Floats, Ints
 from qoemon.core.counting.stalls import stall_condition
 from qoemon.core.counting.window import Window
 from qoemon.core.qoe.bins import RESPONSE_BINS, STALL_BINS, mos_level, mos_levels, response_bin, stall_bin
-from qoemon.core.qoe.distribution import Kernel, rating_cdf
+from qoemon.core.qoe.distribution import RatingKernel, rating_cdf
 from qoemon.core.qoe.mapping import VIDEO_STALL, WEB_IQX, RatingModel
 from qoemon.core.qoe.scale import ACR5, Scale
 from tests.support.oracle import bin_of
@@ -88,8 +88,8 @@ def video_mos(n: Ints, t_ms: Ints, p_ms: Ints) -> Floats:
     return np.where(p_ms > 0, VIDEO_STALL(n * 60_000 / p, t_ms * 60 / p), 1.5)
 
 
-def check(counts: Counts, kernel: Kernel, mos: Floats, theta: float) -> None:
-    """Judged through the histogram, users say what they say when each is judged exactly."""
+def check(counts: Counts, kernel: RatingKernel, mos: Floats, theta: float) -> None:
+    """Rated through the histogram, users say what they say when each is judged exactly."""
     told = kernel.judge(counts[None])
     exact = rating_cdf(mos, theta, np.array([2.5, 3.5]), RatingModel.BETA, ACR5).mean(axis=0)
     assert told.mos[0] == pytest.approx(mos.mean(), abs=0.005)
@@ -104,7 +104,7 @@ def test_levels_of_mos_cost_at_most_005_mos_and_002_gob(shape: str, theta: float
     level = mos_level(VIDEO_STALL(*stall_condition(n, t_ms, p_ms)), ACR5)
     at = mos_levels(ACR5)
     counts = np.bincount(level, minlength=len(at))
-    check(counts, Kernel(at, theta, scale=ACR5), video_mos(n, t_ms, p_ms), theta)
+    check(counts, RatingKernel(at, theta, scale=ACR5), video_mos(n, t_ms, p_ms), theta)
 
 
 @pytest.mark.parametrize("theta", [0.1, 0.3])
@@ -130,7 +130,7 @@ def test_ratings_are_levels(scale: Scale) -> None:
 def test_binning_responses_costs_at_most_005_mos_and_002_gob(shape: str) -> None:
     x = WAITS[shape](np.random.default_rng(6))
     counts = np.bincount(response_bin(x), minlength=RESPONSE_BINS.size)
-    check(counts, Kernel(WEB_IQX(*RESPONSE_BINS.conditions), 0.25, scale=ACR5), WEB_IQX(x), 0.25)
+    check(counts, RatingKernel(WEB_IQX(*RESPONSE_BINS.conditions), 0.25, scale=ACR5), WEB_IQX(x), 0.25)
 
 
 @FEW

@@ -9,7 +9,7 @@ from scipy.integrate import quad
 
 from qoemon.core.arrays import Floats
 from qoemon.core.qoe.bins import RESPONSE_BINS, STALL_BINS, response_bin
-from qoemon.core.qoe.distribution import Distribution, Kernel, rating_cdf
+from qoemon.core.qoe.distribution import Distribution, RatingKernel, rating_cdf
 from qoemon.core.qoe.mapping import VIDEO_STALL, WEB_IQX, RatingModel
 from qoemon.core.qoe.scale import ACR5, Scale
 from tests.support.oracle import Mixture, Waiting, web_mos
@@ -36,12 +36,12 @@ def at_nodes(std_s: float) -> tuple[Floats, Floats]:
     return WEB_IQX(x[good]), weights[good] / weights[good].sum()
 
 
-def web_kernel(model: RatingModel, **more: object) -> Kernel:
-    return Kernel(WEB_IQX(*RESPONSE_BINS.conditions), 0.25, scale=ACR5, model=model, **more)
+def web_kernel(model: RatingModel, **more: object) -> RatingKernel:
+    return RatingKernel(WEB_IQX(*RESPONSE_BINS.conditions), 0.25, scale=ACR5, model=model, **more)
 
 
 def one_bin(mos: float, theta: float, **more: object) -> Distribution:
-    return Kernel(np.array([mos]), theta, scale=ACR5, **more).judge(np.array([[1]]))
+    return RatingKernel(np.array([mos]), theta, scale=ACR5, **more).judge(np.array([[1]]))
 
 
 @pytest.mark.parametrize(("std_s", "model", "mos", "gob", "pow_"), FIGURE_3)
@@ -128,7 +128,7 @@ def test_the_cdf_has_the_mean_and_variance_it_claims(mos: float) -> None:
 @pytest.mark.parametrize("theta", [0.05, 0.1, 0.3, 0.7])
 def test_good_and_poor_mirror_each_other(theta: float) -> None:
     mos = np.linspace(1, 5, 81)
-    kernel = Kernel(mos, theta, scale=ACR5)
+    kernel = RatingKernel(mos, theta, scale=ACR5)
     told, mirrored = kernel.judge(np.eye(81, dtype=np.int64)), kernel.judge(np.eye(81, dtype=np.int64)[::-1])
     assert told.gob == pytest.approx(mirrored.pow, abs=1e-12)
 
@@ -140,7 +140,7 @@ def test_the_floor_of_video_stall_bounds_poor_or_worse(theta: float, most: float
 
 @pytest.mark.parametrize("theta", [0.1, 0.3])
 def test_more_stalls_and_longer_ones_never_please(theta: float) -> None:
-    kernel = Kernel(VIDEO_STALL(*STALL_BINS.conditions), theta, scale=ACR5)
+    kernel = RatingKernel(VIDEO_STALL(*STALL_BINS.conditions), theta, scale=ACR5)
     told = kernel.judge(np.eye(STALL_BINS.size, dtype=np.int64))
     for axis in (0, 1):
         assert (np.diff(told.gob.reshape(21, 62), axis=axis) < 0).all()
@@ -175,7 +175,7 @@ def test_a_mixture_is_what_the_oracle_says(seed: int) -> None:
     counts[0, -1] = 1
     theta = rng.choice([0.1, 0.2, 0.3])
     wanted = (0.05, 0.1, 0.5, 0.9)
-    told = Kernel(mos, theta, scale=ACR5, band=(0.15, 0.4), quantiles=wanted).judge(counts)
+    told = RatingKernel(mos, theta, scale=ACR5, band=(0.15, 0.4), quantiles=wanted).judge(counts)
     twin = Mixture(list(zip(mos.tolist(), counts[0].tolist(), strict=True)), theta)
     assert (told.mos[0], told.sos[0]) == pytest.approx((twin.mos, twin.sos), abs=1e-9)
     assert (told.gob[0], told.pow[0]) == pytest.approx((twin.gob, twin.pow), abs=1e-9)
@@ -192,7 +192,7 @@ def test_quantiles_of_binomial_ratings_are_ratings() -> None:
     wanted = (0.05, 0.1, 0.5, 0.9)
     for x in (0.5, 2.0, 4.0, 9.0):
         mos = np.array([web_mos(x)])
-        told = Kernel(mos, 0.25, scale=ACR5, model=BINOMIAL, quantiles=wanted).judge(np.array([[3]]))
+        told = RatingKernel(mos, 0.25, scale=ACR5, model=BINOMIAL, quantiles=wanted).judge(np.array([[3]]))
         assert told.quantiles[0].tolist() == (1 + stats.binom.ppf(wanted, 4, np.exp(-0.25 * x))).tolist()
 
 
@@ -229,7 +229,7 @@ def test_binomial_ratings_take_no_other_theta() -> None:
 def test_other_scales_work_alike() -> None:
     """ACR on 1..5, moved and stretched to 0..8, says the same of the same share of the scale."""
     wide = Scale(low=0, high=8, good=6, poor=2)
-    told = Kernel(np.array([3.0]), 0.3, scale=wide).judge(np.array([[1]]))
+    told = RatingKernel(np.array([3.0]), 0.3, scale=wide).judge(np.array([[1]]))
     a, b = 7 / 3 * 3 / 8, 7 / 3 * 5 / 8
     assert told.ratings.shape == (1, 9)
     assert told.gob[0] == pytest.approx(stats.beta.sf(5.5 / 8, a, b), abs=1e-12)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoemon.core.arrays import Counts
-from qoemon.core.qoe.distribution import Distribution, Kernel
+from qoemon.core.qoe.distribution import Distribution, RatingKernel
 from qoemon.core.qoe.empirical import EmpiricalRatings
 from qoemon.core.qoe.mapping import RatingModel
 from qoemon.core.qoe.scale import ACR5, Scale
@@ -26,7 +26,7 @@ def counts_of(scale: Scale) -> st.SearchStrategy[Counts]:
 
 def judged(mos: list[float], counts: list[int], **more: object) -> Distribution:
     study = EmpiricalRatings.of(STUDY, ACR5)
-    kernel = Kernel(np.array(mos), 0.3, scale=ACR5, model=RatingModel.EMPIRICAL, study=study, **more)
+    kernel = RatingKernel(np.array(mos), 0.3, scale=ACR5, model=RatingModel.EMPIRICAL, study=study, **more)
     return kernel.judge(np.array([counts]))
 
 
@@ -83,7 +83,7 @@ def test_gob_pow_and_ratings_are_those_of_the_study() -> None:
 
 def test_the_band_around_a_study_asks_what_a_beta_would_say() -> None:
     told = judged([2.8], [1], band=(0.3,))
-    beta = Kernel(np.array([2.8]), 0.3, scale=ACR5).judge(np.array([[1]]))
+    beta = RatingKernel(np.array([2.8]), 0.3, scale=ACR5).judge(np.array([[1]]))
     assert (told.band_gob[0, 0], told.band_pow[0, 0]) == (pytest.approx(beta.gob[0]), pytest.approx(beta.pow[0]))
     assert told.pow[0] == pytest.approx(0.4)
 
@@ -109,4 +109,4 @@ def test_a_study_without_ratings_is_refused(counts: Counts) -> None:
 
 def test_empirical_ratings_without_a_study_are_refused() -> None:
     with pytest.raises(ValueError, match="empirical ratings need a study"):
-        Kernel(np.array([3.0]), 0.3, scale=ACR5, model=RatingModel.EMPIRICAL)
+        RatingKernel(np.array([3.0]), 0.3, scale=ACR5, model=RatingModel.EMPIRICAL)

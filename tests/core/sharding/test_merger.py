@@ -10,23 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoemon.core.counting.counts import Tally
+from qoemon.core.counting.counts import ServiceCounts
 from qoemon.core.counting.groups import Groups
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.qoe.distribution import Distribution
 from qoemon.core.sharding.merger import Merger
-from qoemon.core.snapshot.builder import Judge
+from qoemon.core.snapshot.builder import SnapshotBuilder
 from tests.support.core import VIDEO, WEB, WINDOWS_S, batch, plan, responses, same_tally
 from tests.support.streams import FEWER, Step, streams
 
 PLAN = plan(VIDEO, WEB)
 
 
-def merge(tallies: Sequence[Tally], limit: int = 100) -> Tally:
+def merge(tallies: Sequence[ServiceCounts], limit: int = 100) -> ServiceCounts:
     return Merger(Groups(1, limit)).merge(tallies)
 
 
-def by_group(tally: Tally, column: np.ndarray) -> dict[tuple[str, ...], list[float]]:
+def by_group(tally: ServiceCounts, column: np.ndarray) -> dict[tuple[str, ...], list[float]]:
     """Shards may meet the groups in another order."""
     return dict(zip(tally.groups, column.tolist(), strict=True))
 
@@ -65,7 +65,7 @@ def test_shards_merged_equal_the_whole(steps: list[Step], shard_of: list[int]) -
             assert by_group(one, mine) == by_group(other, theirs)
         order = [other.groups.index(group) for group in one.groups]
         assert one.expected_ratings == pytest.approx(other.expected_ratings[order], abs=1e-9)
-    judge = Judge(PLAN)
+    judge = SnapshotBuilder(PLAN)
     told = [judge.snapshot(each, time_s=0, events={}, sessions=0) for each in (wholes, merged)]
     for one, other in zip(told[0].services, told[1].services, strict=True):
         order = [other.tally.groups.index(group) for group in one.tally.groups]

@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from qoemon.core.alerting.detector import Watch, Watched
+from qoemon.core.alerting.detector import Detections, Detector
 from qoemon.core.alerting.regime import RegimeRules
-from qoemon.core.alerting.rule import Rule, State, What
+from qoemon.core.alerting.rule import AlertMetric, AlertState, Rule
 from qoemon.core.counting.monitor import Monitor
-from qoemon.core.pipeline import Pipeline, Ticked
+from qoemon.core.pipeline import Pipeline, Tick
 from qoemon.core.plan.plan import Plan
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.codec import Codec, Decoded
@@ -21,8 +21,8 @@ from tests.support.core import T0, plan, same_tally
 
 DAY_S = 86_400
 RULES = (
-    Rule("Poor", "video", What.POW, 60, enter=0.15, leave=0.1, groups={}, for_s=20, confident=False),
-    Rule("Stuck", "video", What.OPEN_STALLS, 60, enter=0.5, leave=0.4, groups={}),
+    Rule("Poor", "video", AlertMetric.POW, 60, enter=0.15, leave=0.1, groups={}, for_s=20, confident=False),
+    Rule("Stuck", "video", AlertMetric.OPEN_STALLS, 60, enter=0.5, leave=0.4, groups={}),
 )
 
 
@@ -50,10 +50,10 @@ def simulated(from_s: float, length_s: float, *, scenario: str = "outage", seed:
 
 def lived(
     told: Plan, messages: list[Message], until_s: float, *, look_s: float = 2.5
-) -> dict[int, tuple[Snapshot, Watched]]:
+) -> dict[int, tuple[Snapshot, Detections]]:
     """What a daemon says at each tick: it looks at its inbox a few times a tick, and ticks on in silence."""
     codec, monitor = Codec(told), Monitor(told)
-    watch = Watch(told, RULES, RegimeRules(min_sessions=5))
+    watch = Detector(told, RULES, RegimeRules(min_sessions=5))
     said, waiting, tick_s = {}, list(reversed(messages)), told.timing.tick_s
     tick = int(messages[0].arrival_s // tick_s)
     while (tick + 1) * tick_s <= until_s:
@@ -65,16 +65,16 @@ def lived(
                 monitor.apply(codec.decode(taken).batch, taken[-1].arrival_s)
         tick += 1
         snapshot = monitor.snapshot(tick * tick_s)
-        said[tick * tick_s] = snapshot, watch.see(snapshot)
+        said[tick * tick_s] = snapshot, watch.observe(snapshot)
     return said
 
 
-def replayed(told: Plan, messages: list[Message], until_s: float) -> list[Ticked]:
+def replayed(told: Plan, messages: list[Message], until_s: float) -> list[Tick]:
     pipeline = Pipeline(told, RULES, RegimeRules(min_sessions=5))
     return [*pipeline.run(messages), *pipeline.until(until_s)]
 
 
-def same(one: tuple[Snapshot, Watched], other: tuple[Snapshot, Watched]) -> bool:
+def same(one: tuple[Snapshot, Detections], other: tuple[Snapshot, Detections]) -> bool:
     """To the last integer, alert and regime. Groups may come in another order, as a batch's do."""
     tallies = all(same_tally(a.tally, b.tally) for a, b in zip(one[0].services, other[0].services, strict=True))
     alerts = [[(each.key, each.decision) for each in watched.alerts] for _, watched in (one, other)]
@@ -117,7 +117,7 @@ def test_ticks_go_on_when_nothing_arrives_any_more():
     after = list(pipeline.until(T0 + 125))
     assert [ticked.snapshot.time_s for ticked in after] == list(range(T0 + 30, T0 + 121, 10))
     assert after[-1].snapshot.services[0].tally.open_stalls.tolist() == [1]
-    assert {alert.decision.state for alert in after[-1].watched.alerts} == {State.FIRING}
+    assert {alert.decision.state for alert in after[-1].watched.alerts} == {AlertState.FIRING}
 
 
 def test_nothing_is_made_of_nothing():

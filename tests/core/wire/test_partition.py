@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from qoemon.core.plan.plan import Limits
 from qoemon.core.wire.codec import Codec
-from qoemon.core.wire.partition import Splitter, shard_of
+from qoemon.core.wire.partition import Partitioner, shard_of
 from qoemon.core.wire.report import Reject
 from tests.support.core import VIDEO, plan
 
@@ -49,7 +49,7 @@ def decoded(payloads: list[bytes]) -> tuple[list[tuple[Any, ...]], dict[Reject, 
 @given(said=st.one_of(REPORT, RUBBISH, st.lists(st.one_of(REPORT, RUBBISH), max_size=12)), shards=st.integers(1, 5))
 def test_the_parts_hold_what_the_whole_held(encode: Any, said: Any, shards: int) -> None:
     payload = encode(said)
-    parts = Splitter(shards, PLAN).split(TOPIC, payload)
+    parts = Partitioner(shards, PLAN).split(TOPIC, payload)
     assert len({part.shard for part in parts}) == len(parts) <= shards
     rows, rejected = decoded([payload])
     told = [decoded([part.payload]) for part in parts]
@@ -65,14 +65,14 @@ def test_the_parts_hold_what_the_whole_held(encode: Any, said: Any, shards: int)
     [b"", b"{", b"[{}", b"\xff", b"\x92\x81", b"\x00", "[\ud800]".encode(errors="surrogatepass"), b"[" * 2000],
 )
 def test_what_cannot_be_read_is_rejected_once(payload: bytes) -> None:
-    parts = Splitter(3, PLAN).split(TOPIC, payload)
+    parts = Partitioner(3, PLAN).split(TOPIC, payload)
     assert [part.payload for part in parts] == [payload]
 
 
 @pytest.mark.parametrize("limits", [Limits(reports_per_message=3), Limits(message_bytes=20)])
 def test_what_is_too_large_as_a_whole_is_not_cut_into_pieces_that_fit(limits: Limits) -> None:
     payload = json.dumps([{"session": f"s{i}"} for i in range(4)]).encode()
-    parts = Splitter(2, replace(PLAN, limits=limits)).split(TOPIC, payload)
+    parts = Partitioner(2, replace(PLAN, limits=limits)).split(TOPIC, payload)
     assert [part.payload for part in parts] == [payload]
 
 
@@ -91,4 +91,4 @@ def test_sessions_are_spread_evenly() -> None:
 @pytest.mark.parametrize("topic", ["qoe/v1/radio/eu", "other/eu", f"qoe/v1/video/{'x' * 200}"])
 def test_what_its_topic_rejects_is_rejected_once(topic: str) -> None:
     payload = json.dumps([{"session": f"s{i}"} for i in range(10)]).encode()
-    assert [part.payload for part in Splitter(2, PLAN).split(topic, payload)] == [payload]
+    assert [part.payload for part in Partitioner(2, PLAN).split(topic, payload)] == [payload]

@@ -15,11 +15,11 @@ import pytest
 
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
-from qoemon.daemon.tick_loop import Evaluator
-from qoemon.engine.workers.pool import Crew
+from qoemon.daemon.tick_loop import TickLoop
+from qoemon.engine.workers.pool import WorkerPool
 from qoemon.inputs.inbox import Message
-from qoemon.inputs.mqtt.consumer import Ingest
-from qoemon.outputs.latest import Board
+from qoemon.inputs.mqtt.consumer import MqttConsumer
+from qoemon.outputs.latest import Latest
 from qoemon.outputs.publisher import Publisher
 from tests.support.parts import children, parsed
 
@@ -45,19 +45,19 @@ class Bench:
         self.settings = SETTINGS | more | ({"state": {"dir": str(directory)}} if directory else {})
         config = Config.model_validate(self.settings)
         self.now_s, self.steady_s = T0 + 1.0, 0.0
-        self.board = Board()
-        self.crew = Crew(config, lambda: self.now_s)
+        self.board = Latest()
+        self.crew = WorkerPool(config, lambda: self.now_s)
         self.publisher = Publisher(10, self.board)
         timing = core_plan(config).timing
-        self.evaluator = Evaluator(
+        self.evaluator = TickLoop(
             timing, self.crew, self.publisher, lambda: self.now_s, lambda: self.now_s - self.steady_s
         )
         self._arrived = 0
 
     @property
-    def ingest(self) -> Ingest:
+    def ingest(self) -> MqttConsumer:
         ingest = vars(self.crew)["_ingest"]
-        assert isinstance(ingest, Ingest)
+        assert isinstance(ingest, MqttConsumer)
         return ingest
 
     @property

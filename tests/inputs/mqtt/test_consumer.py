@@ -18,10 +18,10 @@ from paho.mqtt.client import Client as Paho
 
 from qoemon.common.backoff import Repeats, backoff_s
 from qoemon.inputs.inbox import Inbox, Message
-from qoemon.inputs.mqtt.consumer import Ingest
+from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.net.mqtt.client import Broker, new_client
 from qoemon.net.mqtt.connection import paho_client
-from qoemon.net.mqtt.errors import explain
+from qoemon.net.mqtt.errors import describe_error
 from qoemon.net.mqtt.tls import Tls
 from tests.support.parts import Certificates, Mosquitto, Nats, broker_at, certificates, emptied
 
@@ -49,7 +49,7 @@ on_each_broker = pytest.mark.parametrize(
 
 
 @contextlib.asynccontextmanager
-async def running(ingest: Ingest) -> AsyncIterator[Ingest]:
+async def running(ingest: MqttConsumer) -> AsyncIterator[MqttConsumer]:
     task = asyncio.create_task(ingest.run())
     try:
         yield ingest
@@ -60,10 +60,10 @@ async def running(ingest: Ingest) -> AsyncIterator[Ingest]:
 
 
 @contextlib.asynccontextmanager
-async def subscribed(broker: Broker, inbox: Inbox | None = None) -> AsyncIterator[tuple[Ingest, Inbox]]:
+async def subscribed(broker: Broker, inbox: Inbox | None = None) -> AsyncIterator[tuple[MqttConsumer, Inbox]]:
     """An Ingest that has subscribed, and its inbox."""
     inbox = inbox or Inbox(100_000, 100_000_000)
-    async with running(Ingest(broker, inbox)) as ingest:
+    async with running(MqttConsumer(broker, inbox)) as ingest:
         await until(lambda: ingest.state.subscribed, lambda: f"no subscription: {ingest.state}")
         yield ingest, inbox
 
@@ -117,7 +117,7 @@ async def receive(inbox: Inbox, count: int) -> list[Message]:
 @pytest.mark.parametrize("qos", [0, 1])
 async def test_messages_arrive_in_order_with_topic_payload_and_time(broker: Broker, qos: int) -> None:
     inbox = Inbox(1000, 100_000)
-    async with running(Ingest(broker, inbox, clock=lambda: 1234.5)) as ingest:
+    async with running(MqttConsumer(broker, inbox, clock=lambda: 1234.5)) as ingest:
         await until(lambda: ingest.state.subscribed, lambda: str(ingest.state))
         await publish(broker, [b"first", b"", b"\x00\xff"], qos=qos)
         messages = await receive(inbox, 3)
@@ -279,7 +279,7 @@ async def test_a_wrong_password_is_explained_once_and_tried_again(
 ) -> None:
     with Mosquitto(tmp_path, users={"reader": "right-1"}) as mosquitto:
         broker = broker_at(mosquitto.port, version=version, username="reader", password="wrong-2")  # noqa: S106
-        async with running(Ingest(broker, Inbox(10, 1000))) as ingest:
+        async with running(MqttConsumer(broker, Inbox(10, 1000))) as ingest:
             await until(lambda: ingest.state.connect_failures_total >= 3, lambda: str(ingest.state))
         assert "check username" in str(ingest.state.last_error)
         failures = [record.getMessage() for record in caplog.records if record.name == "qoemon.inputs.mqtt"]
@@ -309,7 +309,7 @@ async def test_a_refused_filter_is_named_and_the_others_are_received(tmp_path: P
         broker = broker_at(nats.port, version="3.1.1", username="reader", password="secret-1")  # noqa: S106
         broker = replace(broker, filters=("qoe/v1/+/+/+", "private/#"))
         inbox = Inbox(10, 1000)
-        async with running(Ingest(broker, inbox)) as ingest:
+        async with running(MqttConsumer(broker, inbox)) as ingest:
             await until(lambda: ingest.state.last_error, lambda: str(ingest.state))
             await publish(broker, [b"x"])
             await receive(inbox, 1)
@@ -340,7 +340,7 @@ async def test_messages_arrive_over_tls_from_a_ca_that_we_trust(tmp_path: Path, 
 
 async def failure(broker: Broker) -> str:
     """Why the first attempt to connect fails."""
-    async with running(Ingest(broker, Inbox(10, 1000))) as ingest:
+    async with running(MqttConsumer(broker, Inbox(10, 1000))) as ingest:
         await until(lambda: ingest.state.last_error, lambda: str(ingest.state))
         assert ingest.state.connects_total == 0
         return str(ingest.state.last_error)
@@ -495,7 +495,7 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
 
 @on_each_broker
 async def test_cancelling_disconnects_at_once_and_leaves_no_task(broker: Broker) -> None:
-    ingest = Ingest(broker, Inbox(10, 1000))
+    ingest = MqttConsumer(broker, Inbox(10, 1000))
     task = asyncio.create_task(ingest.run())
     await until(lambda: ingest.state.subscribed, lambda: str(ingest.state))
     await cancelled(task)
@@ -506,7 +506,7 @@ async def test_cancelling_disconnects_at_once_and_leaves_no_task(broker: Broker)
 async def test_cancelling_before_the_broker_answers_leaves_nothing_either() -> None:
     """The server accepts, and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        ingest = Ingest(broker_at(server.getsockname()[1]), Inbox(10, 1000))
+        ingest = MqttConsumer(broker_at(server.getsockname()[1]), Inbox(10, 1000))
         task = asyncio.create_task(ingest.run())
         server.setblocking(False)
         connection, _ = await asyncio.get_running_loop().sock_accept(server)
@@ -520,7 +520,7 @@ async def test_cancelling_before_the_broker_answers_leaves_nothing_either() -> N
 
 
 async def test_cancelling_between_attempts_ends_at_once(unused_port: int) -> None:
-    ingest = Ingest(broker_at(unused_port, reconnect_min_s=60.0, reconnect_max_s=60.0), Inbox(10, 1000))
+    ingest = MqttConsumer(broker_at(unused_port, reconnect_min_s=60.0, reconnect_max_s=60.0), Inbox(10, 1000))
     task = asyncio.create_task(ingest.run())
     await until(lambda: ingest.state.connect_failures_total, lambda: str(ingest.state))
     await cancelled(task)
@@ -545,7 +545,7 @@ async def test_aiomqtt_still_keeps_its_paho_client_where_we_look() -> None:
     ],
 )
 def test_errors_are_explained(error: Exception, words: str) -> None:
-    assert words in explain(error)
+    assert words in describe_error(error)
 
 
 def test_pauses_grow_to_the_longest_and_are_spread() -> None:

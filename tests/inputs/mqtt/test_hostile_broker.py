@@ -19,8 +19,8 @@ from qoemon.config.config import Config
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
 from qoemon.daemon.daemon import Daemon
 from qoemon.inputs.inbox import Inbox
-from qoemon.inputs.mqtt.consumer import Ingest
-from qoemon.inputs.stats import IngestState
+from qoemon.inputs.mqtt.consumer import MqttConsumer
+from qoemon.inputs.stats import MqttStats
 from tests.support import hostile
 from tests.support.hostile import Conversation, HostileBroker, Script, packet
 from tests.support.parts import Mosquitto, Nats, broker_at, emptied, parsed
@@ -45,13 +45,15 @@ async def until(condition: Callable[[], object], failure: Callable[[], object], 
 
 
 @contextlib.asynccontextmanager
-async def meeting(broker: HostileBroker, version: str = "5", **changes: Any) -> AsyncIterator[tuple[Ingest, Inbox]]:
+async def meeting(
+    broker: HostileBroker, version: str = "5", **changes: Any
+) -> AsyncIterator[tuple[MqttConsumer, Inbox]]:
     """An Ingest that meets this broker; when the block ends it must leave within a second, and leave nothing."""
     before = asyncio.all_tasks()
     settings = {"version": version, "keepalive_s": 1, "reconnect_min_s": 0.2, "reconnect_max_s": 0.4, **changes}
     async with broker.running():
         inbox = Inbox(50_000, 64 * MB)
-        ingest = Ingest(broker_at(broker.port, **settings), inbox)
+        ingest = MqttConsumer(broker_at(broker.port, **settings), inbox)
         task = asyncio.create_task(ingest.run())
         try:
             yield ingest, inbox
@@ -65,7 +67,7 @@ async def meeting(broker: HostileBroker, version: str = "5", **changes: Any) -> 
     assert task.cancelled()
 
 
-async def comes_back(ingest: Ingest, inbox: Inbox, connections: int = 2) -> None:
+async def comes_back(ingest: MqttConsumer, inbox: Inbox, connections: int = 2) -> None:
     """The good message of a connection after the bad ones has arrived, and it says that all is well."""
     await until(lambda: ingest.state.subscribed and inbox.messages, lambda: ingest.state)
     assert emptied(inbox)[-1].payload == b"good"
@@ -354,7 +356,7 @@ async def test_a_payload_of_200_mb_is_not_taken_in() -> None:
 async def test_a_good_broker_keeps_what_is_too_large_from_us(mosquitto: Mosquitto) -> None:
     """MQTT 5: it was told on connecting, so it drops the message, and goes on with the next."""
     inbox = Inbox(100, 64 * MB)
-    ingest = Ingest(broker_at(mosquitto.port), inbox)
+    ingest = MqttConsumer(broker_at(mosquitto.port), inbox)
     task = asyncio.create_task(ingest.run())
     await until(lambda: ingest.state.subscribed, lambda: ingest.state)
     async with hostile_publisher(mosquitto.port) as publish:
@@ -406,7 +408,7 @@ async def test_delivering_again_on_the_same_connection_is_no_reuse(tmp_path: Pat
     """NATS does after ack_wait; it marks it as a duplicate."""
     with Nats(tmp_path) as nats:
         inbox = Inbox(100, MB)
-        ingest = Ingest(broker_at(nats.port, version="3.1.1"), inbox)
+        ingest = MqttConsumer(broker_at(nats.port, version="3.1.1"), inbox)
         task = asyncio.create_task(ingest.run())
         await until(lambda: ingest.state.subscribed, lambda: ingest.state)
         reader, writer = await asyncio.open_connection("127.0.0.1", nats.port)
@@ -533,7 +535,7 @@ async def test_bad_topics_and_late_acknowledgements_are_exported() -> None:
         daemon = Daemon(Config.model_validate(settings))
         async with daemon.running():
 
-            def state() -> IngestState:
+            def state() -> MqttStats:
                 return daemon.work.intake.ingest
 
             await until(lambda: state().bad_topics_total and state().stale_acks_total, state)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from qoemon.inputs.inbox import Inbox
-from qoemon.inputs.mqtt.consumer import Ingest
+from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.net.mqtt.client import Broker
 from qoemon.net.mqtt.tls import Tls, tls_context
 from tests.inputs.mqtt.test_consumer import failure, running, until
@@ -49,7 +49,7 @@ def broker(port: int, tls: Tls | None) -> Broker:
 
 
 async def connects(broker: Broker) -> None:
-    async with running(Ingest(broker, Inbox(10, 1000))) as ingest:
+    async with running(MqttConsumer(broker, Inbox(10, 1000))) as ingest:
         await until(lambda: ingest.state.subscribed, lambda: str(ingest.state))
 
 
@@ -79,7 +79,7 @@ async def test_a_renewed_certificate_is_used_with_the_next_connection(
     """Ours has expired; it is renewed in place; nobody restarts anything."""
     mine = certificates(tmp_path / "mine")
     ours = replace(showing(issued, issued), cert_file=mine.client, key_file=mine.client_key)
-    async with running(Ingest(broker(demanding.port, ours), Inbox(10, 1000))) as ingest:
+    async with running(MqttConsumer(broker(demanding.port, ours), Inbox(10, 1000))) as ingest:
         await until(lambda: ingest.state.last_error, lambda: str(ingest.state))
         assert "does not accept our certificate" in str(ingest.state.last_error)
         mine.client_key.write_bytes(issued.client_key.read_bytes())
@@ -126,7 +126,7 @@ class Listener:
 async def test_with_tls_configured_nothing_is_ever_sent_in_the_clear(issued: Certificates) -> None:
     with Listener() as plain:
         secret = replace(broker(plain.port, showing(issued, None)), username="user", password="sesame")  # noqa: S106
-        async with running(Ingest(secret, Inbox(10, 1000))) as ingest:
+        async with running(MqttConsumer(secret, Inbox(10, 1000))) as ingest:
             await until(lambda: len(plain.heard) >= 3, lambda: str(ingest.state))
         told = str(ingest.state.last_error)
     client_hello = b"\x16\x03"

@@ -16,17 +16,17 @@ import aiohttp
 import pytest
 import trustme
 
-from qoemon.core.alerting.detector import Watch
+from qoemon.core.alerting.detector import Detector
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.counting.monitor import Monitor
 from qoemon.daemon.own import IDLE
 from qoemon.net.http import bulk_send as pour
 from qoemon.net.http import connections as guard
-from qoemon.net.http.body import PIECE, Body, Demand
+from qoemon.net.http.body import PIECE, Body, CompressionDemand
 from qoemon.net.http.server import serve
-from qoemon.net.http.stats import Ended, HttpState
+from qoemon.net.http.stats import Ended, HttpStats
 from qoemon.net.http.web_config import WebConfig
-from qoemon.outputs.latest import Board
+from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.routes import application
 from tests.outputs.metrics.test_text_format import PLAN
@@ -60,14 +60,16 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @contextlib.asynccontextmanager
 async def serving(
-    config: Callable[[HttpState], WebConfig] = lambda state: WebConfig(None, state),
+    config: Callable[[HttpStats], WebConfig] = lambda state: WebConfig(None, state),
     pieces: Sequence[bytes] = LARGE,
-) -> AsyncIterator[tuple[int, HttpState]]:
+) -> AsyncIterator[tuple[int, HttpStats]]:
     """A daemon's HTTP side with these metrics; its port and counts."""
     snapshot = Monitor(PLAN).snapshot(1_700_000_100)
-    watched = Watch(PLAN, (), RegimeRules()).see(snapshot)
-    board, state = Board(), HttpState()
-    board.newest = replace(Exporter().publish(snapshot, watched, IDLE), exposition=Body(pieces, Demand()))
+    watched = Detector(PLAN, (), RegimeRules()).observe(snapshot)
+    board, state = Latest(), HttpStats()
+    board.newest = replace(
+        Exporter().publish(snapshot, watched, IDLE), exposition=Body(pieces, CompressionDemand())
+    )
     app = application(board, list, list, asyncio.Condition())
     server, port = await serve(app, "127.0.0.1", 0, config(state), state)
     try:

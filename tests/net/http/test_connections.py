@@ -19,7 +19,7 @@ from aiohttp import web
 from qoemon.net.http import connections as guard
 from qoemon.net.http import listener as listen
 from qoemon.net.http.server import serve
-from qoemon.net.http.stats import Ended, HttpState, Refused
+from qoemon.net.http.stats import Ended, HttpStats, Refused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -28,7 +28,7 @@ BIG = b"x" * (8 * 2**20)
 
 
 @contextlib.asynccontextmanager
-async def serving(most: int = 512) -> AsyncIterator[tuple[int, HttpState]]:
+async def serving(most: int = 512) -> AsyncIterator[tuple[int, HttpStats]]:
     """A server with a small page, a large one, one that breaks and one that never ends; its port and counts."""
 
     async def page(_: web.Request) -> web.Response:
@@ -53,7 +53,7 @@ async def serving(most: int = 512) -> AsyncIterator[tuple[int, HttpState]]:
     app.add_routes(
         [web.get("/", page), web.get("/big", big), web.get("/broken", broken), web.get("/stream", stream)]
     )
-    state = HttpState()
+    state = HttpStats()
     server, port = await serve(app, "127.0.0.1", 0, state=state, most=most)
     try:
         yield port, state
@@ -128,7 +128,7 @@ async def test_scrapes_go_on_among_2000_idle_connections_which_are_bounded_in_nu
         async with wires(port, 2000):
             assert await scrape(port, 20) == [200] * 20
             assert state.connections <= 512
-            assert state.ended[Ended.CROWDED] >= 2000 - 512
+            assert state.ended[Ended.EVICTED] >= 2000 - 512
             # Both ends, 2,000 of ours included.
             assert resident_bytes() - before < 200 * 2**20
 
@@ -172,7 +172,7 @@ async def test_one_that_reads_no_answer_gives_way_when_all_places_are_taken() ->
     async with serving(most=4) as (port, state), wires(port, 4, b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n"):
         await until(lambda: state.connections == 4)
         async with asyncio.timeout(30):
-            while not state.ended[Ended.CROWDED]:  # As soon as their buffers are full.
+            while not state.ended[Ended.EVICTED]:  # As soon as their buffers are full.
                 with contextlib.suppress(aiohttp.ClientError):
                     assert await scrape(port, 1) == [200]
 

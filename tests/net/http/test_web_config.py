@@ -26,7 +26,7 @@ from qoemon.config.yaml.errors import ConfigError
 from qoemon.net.http import passwords
 from qoemon.net.http import web_config as webconfig
 from qoemon.net.http.server import serve
-from qoemon.net.http.stats import Ended, HttpState, Refused
+from qoemon.net.http.stats import Ended, HttpStats, Refused
 from qoemon.net.http.web_config import WebConfig
 from qoemon.tools.rules.scrape import prometheus_files
 from tests.support.parts import ROOT, Prometheus, program, until
@@ -57,10 +57,10 @@ def issue(folder: Path, authority: trustme.CA, name: str = "server") -> dict[str
     return {"cert_file": f"{name}.pem", "key_file": f"{name}.key"}
 
 
-def mistakes(folder: Path, content: dict[str, Any]) -> list[str]:
+def problems(folder: Path, content: dict[str, Any]) -> list[str]:
     with pytest.raises(ConfigError) as error:
         webconfig.read(write(folder, content))
-    return [f"{mistake.key}: {mistake}" for mistake in error.value.mistakes]
+    return [f"{mistake.key}: {mistake}" for mistake in error.value.problems]
 
 
 def test_an_empty_file_is_plain_http_for_all(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_what_prometheus_takes_is_taken(tmp_path: Path, authority: trustme.CA) -
         "basic_auth_users": {"alice": HASH, "bob": HASH.replace("$2b$", "$2y$")},
     }
     file = write(tmp_path, content)
-    in_force = WebConfig(file, HttpState()).now()
+    in_force = WebConfig(file, HttpStats()).now()
     assert in_force.headers == headers
     assert set(in_force.users) == {"alice", "bob"}
     assert in_force.tls is not None
@@ -126,7 +126,7 @@ def test_tls_that_cannot_be_had_is_refused_in_words(
 ) -> None:
     issue(tmp_path, authority, "other")
     whole = issue(tmp_path, authority) | server
-    [told] = mistakes(tmp_path, {"tls_server_config": whole})
+    [told] = problems(tmp_path, {"tls_server_config": whole})
     assert told.startswith(f"tls_server_config.{key}: {tmp_path / 'web.yml'}:1: ")
     assert words in told
 
@@ -145,7 +145,7 @@ def test_tls_that_cannot_be_had_is_refused_in_words(
     ],
 )
 def test_impossible_values_are_refused_in_words(tmp_path: Path, content: dict[str, Any], words: str) -> None:
-    told = mistakes(tmp_path, content)
+    told = problems(tmp_path, content)
     assert words in told[0]
     assert "open sesame" not in "".join(told)
 
@@ -171,7 +171,7 @@ def test_the_example_in_the_documentation_is_one(
     (tmp_path / "web.yml").write_text(web_file)
     (tmp_path / "qoemon.yaml").write_text(main + mqtt)
     config = load(tmp_path / "qoemon.yaml")
-    in_force = WebConfig(config.http.web_config_file, HttpState()).now()
+    in_force = WebConfig(config.http.web_config_file, HttpStats()).now()
     assert in_force.verified
     assert list(in_force.users) == ["prometheus"]
     assert config.mqtt.tls is not None
@@ -198,7 +198,7 @@ def test_the_example_of_a_scrape_configuration_gets_in(tmp_path: Path, authority
 
 
 @contextlib.asynccontextmanager
-async def serving(file: Path) -> AsyncIterator[tuple[str, HttpState]]:
+async def serving(file: Path) -> AsyncIterator[tuple[str, HttpStats]]:
     """A server with that file; its address without scheme, and its counts."""
 
     async def page(_: web.Request) -> web.Response:
@@ -206,7 +206,7 @@ async def serving(file: Path) -> AsyncIterator[tuple[str, HttpState]]:
 
     app = web.Application()
     app.add_routes([web.get("/healthz", page), web.get("/metrics", page)])
-    state = HttpState()
+    state = HttpStats()
     server, port = await serve(app, "127.0.0.1", 0, WebConfig(file, state), state)
     try:
         yield f"localhost:{port}", state
@@ -409,7 +409,7 @@ async def test_whoever_serves_beyond_loopback_to_all_is_warned(
         ("0.0.0.0", {"basic_auth_users": {"alice": HASH}}, "passwords are sent to 0.0.0.0 for all"),  # noqa: S104
     ):
         caplog.clear()
-        server, _ = await serve(web.Application(), host, 0, WebConfig(write(tmp_path, content), HttpState()))
+        server, _ = await serve(web.Application(), host, 0, WebConfig(write(tmp_path, content), HttpStats()))
         await server.cleanup()
         assert [record.levelname for record in logged(caplog)] == ["WARNING"] * bool(words)
         assert (words or "") in caplog.text

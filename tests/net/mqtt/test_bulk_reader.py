@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
 from qoemon.net.mqtt.bulk_reader import BulkReader, send_acks
-from qoemon.net.mqtt.errors import LinkError
+from qoemon.net.mqtt.errors import MqttConnectionError
 from tests.support.hostile import length, packet
 
 PINGREQ, PINGRESP = 0xC0, 0xD0
@@ -129,7 +129,7 @@ def test_nothing_is_delivered_once_nobody_wants_it(wire: Wire) -> None:
     ],
 )
 def test_a_packet_that_breaks_the_rules_ends_it(wire: Wire, sent: bytes, words: str) -> None:
-    with pytest.raises(LinkError, match=words):
+    with pytest.raises(MqttConnectionError, match=words):
         wire.feed(sent + message(random.Random(4), MQTTProtocolVersion.MQTTv311))
     assert wire.got == []
 
@@ -137,7 +137,7 @@ def test_a_packet_that_breaks_the_rules_ends_it(wire: Wire, sent: bytes, words: 
 @pytest.mark.parametrize("properties", [b"\x02", b"\xff\xff\xff\x01", b"\xff"])
 @pytest.mark.parametrize("more", [0, 4])
 def test_properties_that_pass_the_end_of_their_packet_end_it(properties: bytes, more: int) -> None:
-    with connected(MQTTProtocolVersion.MQTTv5) as wire, pytest.raises(LinkError, match="rules of MQTT"):
+    with connected(MQTTProtocolVersion.MQTTv5) as wire, pytest.raises(MqttConnectionError, match="rules of MQTT"):
         wire.feed(packet(0x30, b"\x00\x01t" + properties) + more * packet(PINGREQ))
 
 

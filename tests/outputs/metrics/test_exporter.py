@@ -13,16 +13,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
-from qoemon.core.alerting.detector import Watch
+from qoemon.core.alerting.detector import Detector
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.wire.codec import Codec
-from qoemon.core.wire.escape import visible
+from qoemon.core.wire.escape import escape_label
 from qoemon.daemon.own import IDLE
 from qoemon.inputs.inbox import Message
 from qoemon.outputs.metrics.exporter import Exporter
-from qoemon.outputs.published import Published
+from qoemon.outputs.published import PublishedTick
 from tests.support.parts import parsed, program
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Line:
     def __init__(self) -> None:
         plan = core_plan(Config.model_validate(SETTINGS))
         self._codec, self._monitor, self._exporter = Codec(plan), Monitor(plan), Exporter()
-        self._watch = Watch(plan, (), RegimeRules())
+        self._watch = Detector(plan, (), RegimeRules())
 
     def say(self, topic: str, reports: list[dict[str, Any]], at_s: float) -> None:
         assert not self._say(topic, reports, at_s)
@@ -94,9 +94,9 @@ class Line:
             self._monitor.apply(decoded.batch, at_s)
         return decoded.sample
 
-    def tick(self, at_s: float) -> Published:
+    def tick(self, at_s: float) -> PublishedTick:
         snapshot = self._monitor.snapshot(at_s)
-        published = self._exporter.publish(snapshot, self._watch.see(snapshot), IDLE)
+        published = self._exporter.publish(snapshot, self._watch.observe(snapshot), IDLE)
         self._exporter.observe_tick(0.1)
         return published
 
@@ -125,20 +125,22 @@ def busy_line() -> Line:
 
 
 @pytest.fixture(scope="module")
-def busy_tick() -> Published:
+def busy_tick() -> PublishedTick:
     return busy_line().tick(T0 + 60)
 
 
-def families(published: Published) -> dict[str, Metric]:
+def families(published: PublishedTick) -> dict[str, Metric]:
     return {family.name: family for family in text_string_to_metric_families(published.metrics.decode())}
 
 
-def names(published: Published) -> set[str]:
+def names(published: PublishedTick) -> set[str]:
     return {name for name, _ in parsed(published.metrics.decode())}
 
 
 @pytest.mark.parametrize("name", CONTRACT)
-def test_every_metric_of_the_contract_is_exported_with_its_type_and_labels(busy_tick: Published, name: str) -> None:
+def test_every_metric_of_the_contract_is_exported_with_its_type_and_labels(
+    busy_tick: PublishedTick, name: str
+) -> None:
     kind, labels = CONTRACT[name]
     family = families(busy_tick)[name]
     assert family.type == kind
@@ -261,10 +263,10 @@ def test_odd_label_values_survive_exposition_and_json_as_what_is_visible_of_them
     line.say(f"qoe/v1/video/{in_topic}/a", [viewer("t", labels={"isp": "x"})], T0)
     published = line.tick(T0 + 60)
     told = [dict(labels) for name, labels in parsed(published.metrics.decode()) if name == "qoemon_active_sessions"]
-    assert {label["isp"] for label in told} == {visible(odd), "x"}
-    assert {label["region"] for label in told} == {"eu", visible(in_topic)}
+    assert {label["isp"] for label in told} == {escape_label(odd), "x"}
+    assert {label["region"] for label in told} == {"eu", escape_label(in_topic)}
     groups = json.loads(published.json)["services"][0]["groups"]
-    assert {group["labels"]["isp"] for group in groups} == {visible(odd), "x"}
+    assert {group["labels"]["isp"] for group in groups} == {escape_label(odd), "x"}
 
 
 def test_snapshot_json_says_the_same_as_the_metrics(busy: Line) -> None:
@@ -350,7 +352,7 @@ def test_a_published_tick_stays_as_it_was(busy: Line) -> None:
     assert repr(summary(published)) == before  # NaN, which is not equal to itself, is the same as before
 
 
-def summary(published: Published) -> Sequence[object]:
+def summary(published: PublishedTick) -> Sequence[object]:
     return [
         (service.tally.expected_ratings.tolist(), [d.mos.tolist() for d in service.distributions.values()])
         for service in published.snapshot.services

@@ -16,9 +16,9 @@ import pytest
 from prometheus_client.registry import Collector
 
 from qoemon.common import duration
-from qoemon.core.alerting.detector import Watch, Watched
+from qoemon.core.alerting.detector import Detections, Detector
 from qoemon.core.alerting.regime import RegimeRules
-from qoemon.core.alerting.rule import Rule, What
+from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Plan, Service, Timing
 from qoemon.core.plan.topic import TopicTemplate
@@ -26,10 +26,10 @@ from qoemon.core.qoe.mapping import VIDEO_STALL, WEB_IQX
 from qoemon.core.wire.batch import batch_of
 from qoemon.core.wire.report import Report, Route
 from qoemon.daemon.own import IDLE
-from qoemon.net.http.body import PIECE, Body, Demand
+from qoemon.net.http.body import PIECE, Body, CompressionDemand
 from qoemon.net.http.server import serve
-from qoemon.outputs.latest import Board
-from qoemon.outputs.metrics.alerts import watch_families
+from qoemon.outputs.latest import Latest
+from qoemon.outputs.metrics.alerts import detection_families
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.metrics.qoe import families
 from qoemon.outputs.metrics.text_format import Column, Family, LabelTexts, exposition, number_texts
@@ -61,14 +61,14 @@ PLAN = Plan(
     labels=("region", "cdn"),
     timing=Timing(windows_s=(60, 180)),
 )
-RULE = Rule('odd "name"', "video", What.POW, 60, 0.2, 0.1, {}, min_sessions=1)
+RULE = Rule('odd "name"', "video", AlertMetric.POW, 60, 0.2, 0.1, {}, min_sessions=1)
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-def random_tick(seed: int, minutes: int = 7) -> tuple[Snapshot, Watched]:
+def random_tick(seed: int, minutes: int = 7) -> tuple[Snapshot, Detections]:
     """Many groups, more than are written at once as JSON; some stall, some leave, some never play."""
     rng = np.random.default_rng(seed)
-    monitor, watch = Monitor(PLAN), Watch(PLAN, (RULE,), RegimeRules(min_sessions=1))
+    monitor, watch = Monitor(PLAN), Detector(PLAN, (RULE,), RegimeRules(min_sessions=1))
     groups = [(value, f"cdn-{n}") for value in HOSTILE for n in range(2 * AT_ONCE // len(HOSTILE))]
     for minute in range(minutes):
         now_s = T0 + 60 * minute
@@ -78,7 +78,7 @@ def random_tick(seed: int, minutes: int = 7) -> tuple[Snapshot, Watched]:
             reports = [_report(rng, service, minute, number) for number in range(300)]
             monitor.apply(batch_of(reports, route, [now_s + 5.0] * 300, routes)[0], now_s + 5)
         snapshot = monitor.snapshot(now_s + 60)
-        watched = watch.see(snapshot)
+        watched = watch.observe(snapshot)
     return snapshot, watched
 
 
@@ -92,12 +92,12 @@ def _report(rng: np.random.Generator, service: str, minute: int, number: int) ->
 
 
 @pytest.fixture(scope="module", params=[1, 2])
-def tick(request: pytest.FixtureRequest) -> tuple[Snapshot, Watched]:
+def tick(request: pytest.FixtureRequest) -> tuple[Snapshot, Detections]:
     return random_tick(request.param)
 
 
-def by_group(snapshot: Snapshot, watched: Watched) -> list[Family]:
-    told = (*families(snapshot), *watch_families(snapshot, watched))
+def by_group(snapshot: Snapshot, watched: Detections) -> list[Family]:
+    told = (*families(snapshot), *detection_families(snapshot, watched))
     return [family for family in told if isinstance(family, Family)]
 
 
@@ -109,7 +109,7 @@ class _Families(Collector):
         return self._told
 
 
-def test_it_reads_as_what_prometheus_client_writes_of_the_same_families(tick: tuple[Snapshot, Watched]) -> None:
+def test_it_reads_as_what_prometheus_client_writes_of_the_same_families(tick: tuple[Snapshot, Detections]) -> None:
     told: Any = by_group(*tick)
     ours = b"".join(exposition(told)).decode()
     theirs = prometheus_client.generate_latest(_Families(told)).decode()
@@ -121,7 +121,7 @@ def test_it_reads_as_what_prometheus_client_writes_of_the_same_families(tick: tu
     assert ours.count("\n") == theirs.count("\n")
 
 
-def test_it_says_of_each_group_what_the_snapshot_says(tick: tuple[Snapshot, Watched]) -> None:
+def test_it_says_of_each_group_what_the_snapshot_says(tick: tuple[Snapshot, Detections]) -> None:
     snapshot, watched = tick
     ours = parsed(b"".join(exposition(by_group(snapshot, watched))).decode())
     told = {name for name, _ in ours}
@@ -131,7 +131,9 @@ def test_it_says_of_each_group_what_the_snapshot_says(tick: tuple[Snapshot, Watc
     assert len(histograms) == 9
 
 
-def twin(snapshot: Snapshot, watched: Watched) -> Iterator[tuple[tuple[str, tuple[tuple[str, str], ...]], float]]:
+def twin(
+    snapshot: Snapshot, watched: Detections
+) -> Iterator[tuple[tuple[str, tuple[tuple[str, str], ...]], float]]:
     """Every sample that tells of a group, histograms left out, one after the other."""
 
     def sample(name: str, value: Any, **labels: str) -> tuple[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -198,7 +200,7 @@ def _of_windows(
 
 
 @pytest.mark.prometheus
-def test_promtool_finds_nothing_to_say(tick: tuple[Snapshot, Watched]) -> None:
+def test_promtool_finds_nothing_to_say(tick: tuple[Snapshot, Detections]) -> None:
     check = [program("promtool", "Debian package prometheus"), "check", "metrics"]
     text = b"".join(exposition(by_group(*tick)))
     said = subprocess.run(check, input=text, capture_output=True, check=False)
@@ -223,14 +225,14 @@ def test_a_family_without_samples_is_still_described() -> None:
     assert b"".join(exposition([family])) == b"# HELP x_total help\n# TYPE x_total counter\n"
 
 
-def test_json_in_pieces_is_the_view_encoded_at_once(tick: tuple[Snapshot, Watched]) -> None:
+def test_json_in_pieces_is_the_view_encoded_at_once(tick: tuple[Snapshot, Detections]) -> None:
     in_pieces = b"".join(view_json(*tick))
     assert in_pieces == msgspec.json.encode(view(*tick))
     assert all(len(service["groups"]) > AT_ONCE for service in json.loads(in_pieces)["services"])
 
 
 def test_what_is_compressed_is_the_same_and_made_ahead_once_somebody_has_asked() -> None:
-    pieces, demand = [b"", b"a" * PIECE, b"b", b"c" * 3], Demand()
+    pieces, demand = [b"", b"a" * PIECE, b"b", b"c" * 3], CompressionDemand()
     first = Body(pieces, demand)
     assert first.whole == b"".join(pieces)
     assert first.ready is None
@@ -261,7 +263,7 @@ def test_gzip_is_sent_only_to_who_takes_it(accepted: str, takes: bool) -> None:
 
 async def test_a_scrape_gets_the_same_compressed_or_not_and_its_length_before_it() -> None:
     snapshot, watched = random_tick(3, minutes=2)
-    board = Board()
+    board = Latest()
     board.newest = Exporter().publish(snapshot, watched, IDLE)
     assert len(board.newest.exposition.pieces) > 1
     app = application(board, list, list, asyncio.Condition())

@@ -10,7 +10,7 @@ import pytest
 
 from qoemon.config.config import DEFAULT
 from qoemon.core.alerting.alerts import Alerts
-from qoemon.core.alerting.detector import Watched
+from qoemon.core.alerting.detector import Detections
 from qoemon.core.alerting.rule import Reason
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.outputs.notify.notice import Notice
@@ -28,7 +28,7 @@ TOLD = replace(RULE, annotations={"summary": SUMMARY, "advice": ADVICE})
 def told(alerts: Alerts, snapshots: Iterable[Snapshot]) -> Iterator[tuple[Snapshot, Notice]]:
     """The one notice of each snapshot that has any: of what fires, or has just ended."""
     for snapshot in snapshots:
-        firing, changed = notices(snapshot, Watched(alerts.decide(snapshot), {}, {}))
+        firing, changed = notices(snapshot, Detections(alerts.decide(snapshot), {}, {}))
         for notice in {id(each): each for each in (*firing, *changed)}.values():
             yield snapshot, notice
 

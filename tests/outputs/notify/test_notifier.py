@@ -34,7 +34,7 @@ from qoemon.outputs.notify.alertmanager import alert
 from qoemon.outputs.notify.mqtt import topic_of
 from qoemon.outputs.notify.notice import Notice, document, timestamp
 from qoemon.outputs.notify.notifier import Notifier
-from qoemon.outputs.notify.outbox import BATCH, Standing, Transitions
+from qoemon.outputs.notify.outbox import BATCH, RepeatingQueue, TransitionQueue
 from qoemon.outputs.notify.receivers import receivers
 from tests.support.parts import Alertmanager, Mosquitto, broker_at, certificates
 
@@ -151,7 +151,7 @@ def test_times_are_never_later_than_they_were() -> None:
 )
 def test_transitions_keep_the_order_and_the_newest_of_each_alert(steps: list[tuple[int, str]], most: int) -> None:
     """Whatever fails, of each alert a part of what was told arrives, in its order and up to the last."""
-    box = Transitions(most)
+    box = TransitionQueue(most)
     told: defaultdict[str, list[float]] = defaultdict(list)
     arrived: defaultdict[str, list[float]] = defaultdict(list)
     for number, (region, step) in enumerate(steps):
@@ -174,13 +174,13 @@ def test_transitions_keep_the_order_and_the_newest_of_each_alert(steps: list[tup
 
 
 def test_more_alerts_than_room_cost_the_oldest() -> None:
-    box = Transitions(2)
+    box = TransitionQueue(2)
     box.tell([], [notice(region) for region in "abc"], 0)
     assert ([one.groups["region"] for one in box], box.dropped) == (["b", "c"], 1)
 
 
 def test_one_that_fails_does_not_hold_up_the_others() -> None:
-    box = Transitions()
+    box = TransitionQueue()
     first, second = notice("a"), notice("b")
     box.tell([], [first, ended(first, 1010.0), second], 0)
     box.put_back(box.take())
@@ -188,7 +188,7 @@ def test_one_that_fails_does_not_hold_up_the_others() -> None:
 
 
 def test_standing_tells_changes_at_once_and_what_fires_again() -> None:
-    box = Standing(resend_s=60, again_s=600)
+    box = RepeatingQueue(resend_s=60, again_s=600)
     a, b = notice("a"), notice("b")
     told = []
     for now_s in range(0, 200, 10):
@@ -204,7 +204,7 @@ def test_standing_tells_changes_at_once_and_what_fires_again() -> None:
 
 
 def test_standing_tells_a_resolve_again_for_a_while() -> None:
-    box = Standing(resend_s=60, again_s=130)
+    box = RepeatingQueue(resend_s=60, again_s=130)
     told = []
     for now_s in range(1000, 1400, 10):
         box.tell([], [ended(notice(), now_s)] if now_s == 1010 else [], now_s)
@@ -214,7 +214,7 @@ def test_standing_tells_a_resolve_again_for_a_while() -> None:
 
 def test_standing_coalesces_what_waits() -> None:
     """A state that could not be told gives way to a newer one, and never replaces it."""
-    box = Standing(resend_s=1, again_s=60)
+    box = RepeatingQueue(resend_s=1, again_s=60)
     one = notice()
     box.tell([one], [one], 0)
     under_way = box.take()
@@ -228,7 +228,7 @@ def test_standing_coalesces_what_waits() -> None:
 
 
 def test_standing_is_bounded_and_a_clock_set_back_does_not_silence_it() -> None:
-    box = Standing(resend_s=60, again_s=60, most=2)
+    box = RepeatingQueue(resend_s=60, again_s=60, most=2)
     box.tell([notice(region) for region in "abc"], [], 1000)
     assert ([one.groups["region"] for one in box.take()], box.dropped) == (["b", "c"], 1)
     box.tell([notice("d")], [], 500)
@@ -813,7 +813,7 @@ def test_mistake_is_told_where_it_is(tmp_path: Path, text: str, key: str, words:
     (tmp_path / "file").write_text(WORD)
     with pytest.raises(ConfigError) as raised:
         section(tmp_path / "notifier.yaml", text.replace("FILE", "file"))
-    (mistake,) = raised.value.mistakes
+    (mistake,) = raised.value.problems
     assert mistake.key == key
     assert re.search(words, mistake.expected), mistake
     assert WORD not in str(mistake)

@@ -21,7 +21,7 @@ SERVICES = [
 
 
 def counts(service: Service) -> np.ndarray:
-    return np.random.default_rng(7).poisson(0.3, len(service.judged_at)).astype(np.int64)
+    return np.random.default_rng(7).poisson(0.3, len(service.rated_at)).astype(np.int64)
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=["band", "no band", "binomial", "eleven ratings"])

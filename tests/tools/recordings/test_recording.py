@@ -82,7 +82,7 @@ def test_wherever_the_file_breaks_off_what_was_before_is_read(tmp_path):
 def test_what_was_flushed_survives_the_end_of_the_process(tmp_path):
     path = tmp_path / "r.gz"
     code = (
-        "import os, pathlib, sys\nfrom qoemon.recording import *\n"
+        "import os, pathlib, sys\nfrom qoemon.tools.recordings.recording import *\n"
         "writer = Writer(pathlib.Path(sys.argv[1]), Header(started_s=1.0))\n"
         "writer.write([Recorded('t', b'kept', 2.0)])\nwriter.flush()\n"
         "writer.write([Recorded('t', b'lost', 3.0)])\nos._exit(9)"

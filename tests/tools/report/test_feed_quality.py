@@ -13,7 +13,7 @@ import pytest
 
 from qoemon.core.wire.codec import Codec
 from qoemon.core.wire.report import Reject
-from qoemon.tools.report.feed_quality import Doctor, Feed
+from qoemon.tools.report.feed_quality import Feed, FeedQuality
 from tests.support.core import DELTAS, T0, VIDEO, WEB, plan
 
 INTERVAL_S, TIMEOUT_S = 60, 300
@@ -29,9 +29,9 @@ def message(at_s: float, *, service: str = "video", **report: Any) -> Message:
     return Message(f"qoe/v1/{service}/eu", msgspec.json.encode({"session": "s", **report}), T0 + at_s)
 
 
-def examined(messages: list[Message], *, at_once: int = 7, services: tuple[Any, ...] = (VIDEO, WEB)) -> Doctor:
+def examined(messages: list[Message], *, at_once: int = 7, services: tuple[Any, ...] = (VIDEO, WEB)) -> FeedQuality:
     told = plan(*services)
-    doctor, codec = Doctor(told), Codec(told)
+    doctor, codec = FeedQuality(told), Codec(told)
     for start in range(0, len(messages), at_once):
         doctor.see(codec.decode(messages[start : start + at_once]))
     return doctor
@@ -162,7 +162,7 @@ def test_a_session_that_was_long_gone_counts_as_another_and_its_row_is_clean():
 
 def test_memory_is_bounded_by_the_limit_of_sessions():
     told = plan(sessions=3)
-    doctor, codec = Doctor(told), Codec(told)
+    doctor, codec = FeedQuality(told), Codec(told)
     doctor.see(codec.decode([message(i, session=f"s{i}", seq=1) for i in range(10)]))
     found = doctor.feeds()[0]
     assert (found.sessions, found.reports, found.refused) == (3, 3, 7)

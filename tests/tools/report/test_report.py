@@ -19,8 +19,8 @@ from matplotlib.text import Text
 from qoemon.config.config import Config, load
 from qoemon.config.plan import core_plan
 from qoemon.core.alerting.regime import Regime
-from qoemon.core.alerting.rule import State
-from qoemon.core.pipeline import Ticked
+from qoemon.core.alerting.rule import AlertState
+from qoemon.core.pipeline import Tick
 from qoemon.tools.recordings.recording import Header, Recorded, Recording, Writer
 from qoemon.tools.recordings.replay import ticks
 from qoemon.tools.report import advice, compare, series
@@ -136,11 +136,11 @@ def told(recording: Recording, mine: Path) -> Replayed:
 
 
 @pytest.fixture(scope="module")
-def every_tick(recording: Recording, mine: Path) -> list[Ticked]:
+def every_tick(recording: Recording, mine: Path) -> list[Tick]:
     return list(ticks(recording, load(mine), lambda _: None))
 
 
-def of_service(ticked: Ticked, name: str) -> Any:
+def of_service(ticked: Tick, name: str) -> Any:
     return next(each for each in ticked.snapshot.services if each.service.name == name)
 
 
@@ -239,7 +239,7 @@ def test_alerts_are_told_from_their_first_tick_to_their_last(told, every_tick):
         counted += len(at)
         spans = told.period.alerts.spans.of((fired.rule, fired.service, fired.group), told.period.end_s)
         assert (fired.from_s, fired.to_s or told.period.end_s) in [
-            (span.from_s, span.to_s) for span in spans if span.state == State.FIRING
+            (span.from_s, span.to_s) for span in spans if span.state == AlertState.FIRING
         ]
     assert counted == len(firing)
 

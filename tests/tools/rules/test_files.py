@@ -14,9 +14,9 @@ import yaml
 
 from qoemon.config.config import Config, load
 from qoemon.config.plan import core_plan
-from qoemon.core.alerting.detector import Watch
+from qoemon.core.alerting.detector import Detector
 from qoemon.core.alerting.regime import RegimeRules
-from qoemon.core.alerting.rule import Reading, Rule, What
+from qoemon.core.alerting.rule import AlertMetric, Rule, Sample
 from qoemon.core.counting.monitor import Monitor
 from qoemon.daemon.own import IDLE
 from qoemon.outputs.metrics.exporter import Exporter
@@ -33,7 +33,7 @@ PLAN = core_plan(Config())
 NASTY = 'a"b\\c.*|{{é}}\nü'
 
 
-def _rule(name="Poor", what=What.POW, enter=0.1, leave=0.05, **more) -> Rule:
+def _rule(name="Poor", what=AlertMetric.POW, enter=0.1, leave=0.05, **more) -> Rule:
     more = {"service": "video", "window_s": 300, "groups": {}, "min_sessions": 50, "for_s": 120, **more}
     return Rule(name=name, what=what, enter=enter, leave=leave, **more)
 
@@ -53,11 +53,11 @@ ALL = _rule(
 EVERY = (
     ALL,
     _rule("Plain", confident=False, min_sessions=0, for_s=0, leave=0.1),
-    _rule("Gob", What.GOB, 0.6, 0.75, all_thetas=True, window_s=60, for_s=90),
-    _rule("Mos", What.MOS, 3, 3.5, all_thetas=True, annotations={"s": "{value:.2f} {upper:.2f} {mos}"}),
-    _rule("Quantile", What.QUANTILE, 2.0, 2.5, quantile=0.05, annotations={"s": "{quantile:.1f}"}),
-    _rule("Open", What.OPEN_STALLS, 0.3, 0.2, window_s=60, annotations={"s": "{value:.0%} of {users}"}),
-    _rule("OpenAny", What.OPEN_STALLS, 0.3, 0.2, window_s=60, min_sessions=0),
+    _rule("Gob", AlertMetric.GOB, 0.6, 0.75, all_thetas=True, window_s=60, for_s=90),
+    _rule("Mos", AlertMetric.MOS, 3, 3.5, all_thetas=True, annotations={"s": "{value:.2f} {upper:.2f} {mos}"}),
+    _rule("Quantile", AlertMetric.QUANTILE, 2.0, 2.5, quantile=0.05, annotations={"s": "{quantile:.1f}"}),
+    _rule("Open", AlertMetric.OPEN_STALLS, 0.3, 0.2, window_s=60, annotations={"s": "{value:.0%} of {users}"}),
+    _rule("OpenAny", AlertMetric.OPEN_STALLS, 0.3, 0.2, window_s=60, min_sessions=0),
     _rule(
         "Nasty", groups={"region": [NASTY, 'x"y'], "cdn": [NASTY]}, annotations={"s": "{region} {cdn} {pow:.3g}"}
     ),
@@ -148,7 +148,7 @@ def _random_scenes(prom: PromRule, draw: random.Random) -> list[Scene]:
         else:
             one = draw.choice(figures)
             sure = draw.random() < 0.7
-            doubted = Reading(
+            doubted = Sample(
                 one,
                 one if sure or not prom.bound else draw.choice(figures),
                 tuple(one if sure else draw.choice(figures) for _ in prom.band if prom.by_theta),
@@ -256,7 +256,7 @@ def test_longer_rating_intervals_get_longer_windows(tmp_path):
 
 def test_rules_use_only_metrics_that_the_daemon_exports():
     snapshot = Monitor(PLAN).snapshot(0)
-    watched = Watch(PLAN, (), RegimeRules()).see(snapshot)
+    watched = Detector(PLAN, (), RegimeRules()).observe(snapshot)
     exported = Exporter().publish(snapshot, watched, IDLE).metrics.decode()
     known = set(re.findall(r"^# TYPE (\S+)", exported, re.MULTILINE))
     known |= {f"{name}_{part}" for name in known for part in ("sum", "count")}
