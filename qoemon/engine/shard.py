@@ -93,7 +93,7 @@ class Shard(Generic[Said]):
 
     async def take_in(self, before_s: float = math.inf) -> None:
         """What has arrived before that time, into the line and to the keeper."""
-        messages = self.inbox.take(before_s)
+        messages = self.inbox.drain(before_s)
         if messages:
             await self._in_thread(self._apply, messages)
             if self._keeper is None:

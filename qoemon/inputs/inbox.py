@@ -53,27 +53,27 @@ class Inbox:
 
     @property
     def full(self) -> bool:
-        """Whether the next message would be refused."""
+        """Whether the next message would be rejected."""
         return self.messages >= self.max_messages or self.bytes >= self.max_bytes
 
     def put(self, message: Message) -> bool:
-        """Store the message, or count it as refused and return False."""
+        """Store the message, or count it as rejected and return False."""
         if self.full:
-            self.refuse(message.qos)
+            self.reject(message.qos)
             return False
         self._waiting.append(message)
         self.messages += 1
         self.bytes += len(message.topic) + len(message.payload)
         return True
 
-    def refuse(self, qos: int) -> None:
+    def reject(self, qos: int) -> None:
         """Count a message that was not stored, by what that means for it."""
         if qos == 0:
             self.dropped += 1
         else:
             self.withheld += 1
 
-    def take(self, before_s: float = math.inf) -> list[Message]:
+    def drain(self, before_s: float = math.inf) -> list[Message]:
         """What waits and arrived before that time, in the order of arrival; it takes its room until released."""
         cut = bisect_left(self._waiting, before_s, key=lambda message: message.arrival_s)
         taken, self._waiting = self._waiting[:cut], self._waiting[cut:]

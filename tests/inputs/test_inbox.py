@@ -18,8 +18,8 @@ def test_take_gives_everything_in_order_and_leaves_nothing() -> None:
     sent = [message(b"%d" % number) for number in range(5)]
     assert all(inbox.put(one) for one in sent)
     assert (inbox.messages, inbox.bytes) == (5, 5)
-    assert inbox.take() == sent
-    assert (inbox.messages, inbox.bytes, inbox.take()) == (5, 5, [])
+    assert inbox.drain() == sent
+    assert (inbox.messages, inbox.bytes, inbox.drain()) == (5, 5, [])
     inbox.release(sent[:2])
     assert (inbox.messages, inbox.bytes) == (3, 3)
     inbox.release(sent[2:])
@@ -29,7 +29,7 @@ def test_take_gives_everything_in_order_and_leaves_nothing() -> None:
 def test_a_taken_batch_does_not_grow_any_more() -> None:
     inbox = Inbox(max_messages=10, max_bytes=100)
     inbox.put(message())
-    batch = inbox.take()
+    batch = inbox.drain()
     inbox.put(message())
     assert len(batch) == 1
 
@@ -48,7 +48,7 @@ def test_an_empty_inbox_takes_a_message_of_any_size() -> None:
     assert inbox.put(message(b"larger than four bytes"))
     assert inbox.full
     assert not inbox.put(message(b""))
-    inbox.release(inbox.take())
+    inbox.release(inbox.drain())
     assert inbox.put(message(b"larger than four bytes"))
 
 
@@ -64,7 +64,7 @@ def test_nothing_is_both_stored_and_refused_and_the_bounds_hold(
     inbox, taken = Inbox(max_messages, max_bytes), 0
     for size in sizes:
         if size is None:
-            gone = inbox.take()
+            gone = inbox.drain()
             inbox.release(gone)
             taken += len(gone)
         else:
@@ -86,5 +86,5 @@ def test_topics_take_room_too() -> None:
     long = Message("t" * 4096, b"", arrival_s=0.0, qos=1, mid=1, connection=1)
     assert inbox.put(long)
     assert (inbox.bytes, inbox.full) == (4096, True)
-    inbox.release(inbox.take())
+    inbox.release(inbox.drain())
     assert (inbox.bytes, inbox.full) == (0, False)

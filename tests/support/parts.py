@@ -488,6 +488,6 @@ def until(condition: Callable[[], object], failure: Callable[[], str], timeout_s
 
 def emptied(inbox: Inbox) -> list[Message]:
     """What was in it, as if all of it were safe at once."""
-    taken = inbox.take()
+    taken = inbox.drain()
     inbox.release(taken)
     return taken

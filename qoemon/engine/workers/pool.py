@@ -126,11 +126,11 @@ class WorkerPool:
 
     async def take_in(self) -> None:
         """Hand out what has arrived; workers with connections of their own look themselves."""
-        await self._hand_out(self._inbox.take())
+        await self._hand_out(self._inbox.drain())
 
     async def tick(self, tick_s: int) -> Tick | None:
         """What all workers come to; None if one is away, or slower than a tick is long."""
-        await self._hand_out(self._inbox.take(before_s=tick_s))
+        await self._hand_out(self._inbox.drain(before_s=tick_s))
         asked = [hand.ask(TickRequest(tick_s, self._offset_s)) for hand in self._hands]
         await asyncio.wait(asked, timeout=self._config.sessions.tick_s)
         answers = [each.result() if each.done() else None for each in asked]

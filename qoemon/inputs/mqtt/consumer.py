@@ -277,7 +277,7 @@ class MqttConsumer:
         if self._leaving:
             return
         if self._withholding and message.qos > 0:
-            self._inbox.refuse(message.qos)
+            self._inbox.reject(message.qos)
         elif self._inbox.put(message):
             self._unacknowledged += message.qos > 0
         elif message.qos > 0:

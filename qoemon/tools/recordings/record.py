@@ -62,7 +62,7 @@ class _Taking:
 
     async def look(self) -> None:
         """Write what has arrived; the broker may forget it then."""
-        messages = self.inbox.take()
+        messages = self.inbox.drain()
         await asyncio.to_thread(self.writer.write, messages)
         self.inbox.release(messages)
         self.ingest.ack(messages)
