@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from qoemon.config.config import Config
 from qoemon.core.alerting.rule import Rule
-from qoemon.core.evaluation import Union
-from qoemon.core.pipeline import Pipeline
+from qoemon.core.evaluation import Evaluation
 from qoemon.core.plan.plan import Limits, Plan, Timing
 
 
@@ -50,14 +49,9 @@ def alert_rules(config: Config) -> tuple[Rule, ...]:
     )
 
 
-def new_pipeline(config: Config) -> Pipeline:
-    """The line from bytes to what is thought of them, at its beginning."""
-    return Pipeline(core_plan(config), alert_rules(config), config.regimes.core)
-
-
-def new_union(config: Config) -> Union:
-    """What is thought of all shards together, at its beginning."""
-    return Union(core_plan(config), alert_rules(config), config.regimes.core)
+def new_evaluation(config: Config) -> Evaluation:
+    """The evaluation of all shards, at its beginning."""
+    return Evaluation(core_plan(config), alert_rules(config), config.regimes.core)
 
 
 def shard_plan(config: Config) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,3 +51,43 @@ def part(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
 def named(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
     """The arrays named with the prefix: the inverse of part()."""
     return {f"{prefix}{name}": array for name, array in arrays.items()}
+
+
+class Sparse(NamedTuple):
+    """Counts as the cells that are not 0: of 1,000 groups a histogram has millions of cells, nearly all 0.
+
+    shape   of the whole array
+    cells   (N,) flat indexes, ascending
+    counts  (N,) what the cells hold
+    """
+
+    shape: tuple[int, ...]
+    cells: NDArray[Any]
+    counts: NDArray[Any]
+
+
+Histogram = Counts | Sparse
+"""(G, B) how often each of B bins occurs in each of G groups."""
+
+
+def to_sparse(histogram: Histogram) -> Sparse:
+    """The histogram as its cells, in 32 bits where they fit."""
+    if isinstance(histogram, Sparse):
+        return histogram
+    flat = histogram.ravel()
+    cells = np.flatnonzero(flat)
+    return Sparse(histogram.shape, _narrow(cells), _narrow(flat[cells]))
+
+
+def to_dense(histogram: Histogram) -> Counts:
+    """The histogram as an array; the array itself if it is one."""
+    if not isinstance(histogram, Sparse):
+        return histogram
+    counts = np.zeros(histogram.shape, np.int64)
+    counts.ravel()[histogram.cells] = histogram.counts
+    return counts
+
+
+def _narrow(numbers: Ints) -> NDArray[Any]:
+    fits = not len(numbers) or (numbers.min() >= 0 and numbers.max() < 2**32)
+    return numbers.astype(np.uint32) if fits else numbers

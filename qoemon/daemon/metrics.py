@@ -1,44 +1,74 @@
-"""How the daemon itself fares, gathered from its parts at a tick."""
+"""Metrics of the daemon itself, and all its own metrics together."""
 
 from __future__ import annotations
 
-from copy import deepcopy
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from qoemon.daemon.own import Vitals
-from qoemon.engine.engine import Work
-from qoemon.net.http.stats import HttpStats
-from qoemon.outputs.publisher import Publisher
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+import qoemon
+from qoemon.engine.metrics import engine_metrics
+from qoemon.engine.stats import EngineStats
+from qoemon.net.http.stats import HttpStats, http_metrics
+from qoemon.outputs.notify.metrics import receiver_metrics
 
 
 @dataclass
-class Watchers:
-    """The parts whose state is exported, and what the evaluation notes about itself."""
+class LoopStats:
+    """What the tick loop notes about itself. Totals count since the start.
 
-    publisher: Publisher
-    http: HttpStats = field(default_factory=HttpStats)
-    reloaded: bool = True
-    """Whether the last reload of the configuration succeeded."""
+    loop_lag_s  longest delay of the event loop since the last tick
+    tick_lag_s  how late after its time the last tick began
+    """
+
     loop_lag_s: float = 0.0
     tick_lag_s: float = 0.0
     ticks_skipped: int = 0
     clock_steps: int = 0
 
 
-def vitals(watchers: Watchers, work: Work, now_s: float) -> Vitals:
-    """A copy of all of it that will not change."""
-    intake = work.intake
-    last_s = intake.ingest.last_message_s
-    return Vitals(
-        intake=intake,
-        last_message_age_s=None if last_s is None else max(0.0, now_s - last_s),
-        rejected=dict(work.rejected),
-        loop_lag_s=watchers.loop_lag_s,
-        tick_lag_s=watchers.tick_lag_s,
-        ticks_skipped=watchers.ticks_skipped,
-        clock_steps=watchers.clock_steps,
-        reloaded=watchers.reloaded,
-        workers=work.workers,
-        receivers=watchers.publisher.notifier.states,
-        http=deepcopy(watchers.http),
+def loop_metrics(stats: LoopStats) -> Iterator[Metric]:
+    """The tick loop."""
+    yield GaugeMetricFamily(
+        "qoemon_event_loop_lag_seconds",
+        "Longest delay of the event loop since the last tick.",
+        value=stats.loop_lag_s,
     )
+    yield GaugeMetricFamily(
+        "qoemon_tick_lag_seconds", "How late after its time this tick began.", value=stats.tick_lag_s
+    )
+    yield CounterMetricFamily(
+        "qoemon_clock_steps", "Times that the wall clock was set by a tick or more.", value=stats.clock_steps
+    )
+    yield CounterMetricFamily(
+        "qoemon_tick_skipped",
+        "Ticks that were left out because one before took too long.",
+        value=stats.ticks_skipped,
+    )
+
+
+def reload_metrics(*, successful: bool) -> Iterator[Metric]:
+    """The reload of the configuration."""
+    yield GaugeMetricFamily(
+        "qoemon_config_last_reload_successful", "Whether the last reload succeeded.", value=float(successful)
+    )
+
+
+def build_metrics() -> Iterator[Metric]:
+    """The version."""
+    build = GaugeMetricFamily("qoemon_build_info", "1, with the version that runs.", labels=("version",))
+    build.add_metric((qoemon.__version__,), 1)
+    yield build
+
+
+def initial_metrics() -> list[Metric]:
+    """Own metrics of a daemon that has just been started: all families, for documentation and tests."""
+    return [
+        *build_metrics(),
+        *loop_metrics(LoopStats()),
+        *reload_metrics(successful=True),
+        *engine_metrics(EngineStats(), {}, (), 0.0),
+        *http_metrics(HttpStats()),
+        *receiver_metrics(()),
+    ]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
+
+from prometheus_client.core import Metric
 
 from qoemon.config import config as configuration
 from qoemon.config.config import Config
 from qoemon.config.yaml.errors import ConfigError
 from qoemon.core.plan.fingerprint import IncompatibleStateError
+from qoemon.daemon.metrics import reload_metrics
 from qoemon.daemon.tick_loop import TickLoop
-from qoemon.engine.engine import Work
+from qoemon.engine.engine import Engine
 
 LOG = logging.getLogger("qoemon.daemon")
 
@@ -18,26 +22,34 @@ LIVE = {"services", "alerts", "regimes", "quantiles", "confidence"}
 """Sections that can change while the daemon runs; the others need a restart."""
 
 
-async def reload(path: Path, running: Config, work: Work, evaluator: TickLoop) -> Config:
-    """The configuration that runs afterwards: the file's, or the one from before if that cannot be."""
-    try:
-        wanted = configuration.load(path)
-    except ConfigError as error:
-        return _refused(running, evaluator, "; ".join(str(error).splitlines()))
-    changed = [name for name in Config.model_fields if getattr(wanted, name) != getattr(running, name)]
-    if fixed := [name.removesuffix("_s") for name in changed if name not in LIVE]:
-        return _refused(running, evaluator, f"{', '.join(fixed)} cannot change while qoemon runs: restart it")
+class Reloader:
+    """Holds the configuration in force, and replaces it."""
 
-    try:
-        await evaluator.between_ticks(work.change(wanted))
-    except (IncompatibleStateError, ValueError, KeyError) as error:
-        return _refused(running, evaluator, str(error))
-    evaluator.watchers.reloaded = True
-    LOG.info("configuration %s reloaded; changed: %s", path, ", ".join(changed) or "nothing")
-    return wanted
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._successful = True
 
+    def metrics(self) -> Iterator[Metric]:
+        """Whether the last reload succeeded."""
+        return reload_metrics(successful=self._successful)
 
-def _refused(running: Config, evaluator: TickLoop, why: str) -> Config:
-    evaluator.watchers.reloaded = False
-    LOG.error("the configuration is not reloaded, and the one from before goes on: %s", why)
-    return running
+    async def reload(self, path: Path, engine: Engine, tick_loop: TickLoop) -> None:
+        """Have the engine continue with the file's configuration; if that cannot be, with the running one."""
+        try:
+            wanted = configuration.load(path)
+        except ConfigError as error:
+            return self._fail("; ".join(str(error).splitlines()))
+        changed = [name for name in Config.model_fields if getattr(wanted, name) != getattr(self._config, name)]
+        if fixed := [name.removesuffix("_s") for name in changed if name not in LIVE]:
+            return self._fail(f"{', '.join(fixed)} cannot change while qoemon runs: restart it")
+        try:
+            await tick_loop.between_ticks(engine.change(wanted))
+        except (IncompatibleStateError, ValueError, KeyError) as error:
+            return self._fail(str(error))
+        self._config, self._successful = wanted, True
+        LOG.info("configuration %s reloaded; changed: %s", path, ", ".join(changed) or "nothing")
+        return None
+
+    def _fail(self, why: str) -> None:
+        self._successful = False
+        LOG.error("reload failed, keeping the running configuration: %s", why)

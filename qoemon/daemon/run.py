@@ -1,4 +1,4 @@
-"""The daemon as a process: from the command line to its signals."""
+"""The daemon as a process, with its signals."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ from typing import NoReturn
 
 from qoemon.common.signals import cancelled_by_signals
 from qoemon.config.config import Config
-from qoemon.daemon.daemon import Daemon
-from qoemon.engine import interpreter as process
+from qoemon.daemon.daemon import Daemon, running
+from qoemon.engine import interpreter
 
 LOG = logging.getLogger("qoemon.daemon")
 
 
 async def run(config: Config, path: Path | None = None) -> None:
-    """Be a daemon until SIGTERM or SIGINT; on SIGHUP take over what has changed in the file at path."""
-    process.tune()
+    """Run the daemon until SIGTERM or SIGINT; on SIGHUP reload the configuration file at path."""
+    interpreter.tune()
     with cancelled_by_signals():
-        daemon = Daemon(config)
-        async with daemon.running():
-            await _reload_when_asked(daemon, path)
+        async with running(config) as daemon:
+            await _reload_on_signal(daemon, path)
 
 
-async def _reload_when_asked(daemon: Daemon, path: Path | None) -> NoReturn:
-    asked, loop = asyncio.Event(), asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, asked.set)
+async def _reload_on_signal(daemon: Daemon, path: Path | None) -> NoReturn:
+    hangup, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
     try:
         while True:
-            await asked.wait()
-            asked.clear()
+            await hangup.wait()
+            hangup.clear()
             if path is None:
                 LOG.warning("SIGHUP: there is no configuration file to reload; start qoemon with -c")
             else:

@@ -1,64 +1,67 @@
-"""What the daemon's loop drives: it takes in messages, and says what they come to."""
+"""The interface of an engine: it runs the shards of the core, and evaluates their counts at each tick."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Protocol
+
+from prometheus_client.core import Metric
 
 from qoemon.config.config import Config
 from qoemon.core.arrays import Arrays
-from qoemon.core.pipeline import Tick
-from qoemon.core.wire.report import Reject
-from qoemon.engine.stats import Intake, WorkerStats
+from qoemon.core.evaluation import Tick
+from qoemon.engine.stats import EngineStats
+
+POLL_S = 0.1
+"""How often the inbox is drained: messages wait that long before they are committed, at most."""
+
+OnTick = Callable[[Tick], object]
+ExtraState = Callable[[], Arrays]
+"""Gives what else is to be stored with a checkpoint."""
 
 
-class Work(Protocol):
-    """What takes in messages and says what they come to: a Shard in this process, or a crew of workers."""
-
-    also: Callable[[], Arrays]
-    """What else is to be stored with a checkpoint."""
-
-    @property
-    def intake(self) -> Intake:
-        """How it goes."""
-
-    @property
-    def rejected(self) -> Mapping[Reject, int]:
-        """Reports that could not be taken, since the beginning."""
+class Engine(Protocol):
+    """Accepts messages and evaluates them: in this process, or in several."""
 
     @property
-    def workers(self) -> tuple[WorkerStats, ...]:
-        """How its workers fare, if it has some."""
+    def stats(self) -> EngineStats:
+        """Its statistics, as a copy."""
+
+    def metrics(self, now_s: float) -> Iterator[Metric]:
+        """Its metrics at now_s, seconds since the epoch."""
 
     def problems(self) -> list[str]:
-        """Why what it says should not be relied on, if so."""
+        """Why its figures should not be relied on, if so."""
 
     def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What has to run all the time, by name."""
 
-    async def recover(self, seen: Callable[[Tick], object]) -> Arrays:
-        """Begin where the last one stood; the checkpoint that it left. seen: shown each tick that is run again."""
+    async def recover(self, on_tick: OnTick) -> Arrays:
+        """Begin in the state that the last process left; on_tick is called with each tick that is replayed.
+
+        returns  the checkpoint, with what ExtraState gave
+        """
 
     async def change(self, config: Config) -> None:
-        """Go on with a changed configuration, taking over what can be; StateError if that is nothing."""
+        """Continue with a changed configuration; IncompatibleStateError if nothing of the state fits it."""
 
-    async def take_in(self) -> None:
-        """Everything that has arrived."""
+    async def process_pending(self) -> None:
+        """Accept everything that has arrived."""
 
     async def tick(self, tick_s: int) -> Tick | None:
-        """What is to be said at this tick, of all that arrived before it; None if that cannot be said now."""
+        """The tick at tick_s, seconds since the epoch, of all that arrived before; None if there is none now."""
 
     async def shift(self, by_s: int, now_s: float) -> None:
-        """The clock was set, and it is now_s by it: move what is held by whole rating intervals, in seconds."""
+        """The clock was set and now shows now_s: move what is held by whole rating intervals, in seconds."""
 
     async def checkpoint_if_due(self) -> None:
         """Have all that is held stored, if it is time."""
 
-    def leave(self) -> None:
-        """Take no more messages, but go on acknowledging."""
+    def stop_receiving(self) -> None:
+        """Accept no more messages from the broker, but continue to acknowledge."""
 
     async def finish(self) -> None:
-        """Store all that is held, once everything has been taken in."""
+        """Store all that is held, once everything has been accepted."""
 
     def close(self) -> None:
-        """Let go of everything, once nothing of parts() runs any more."""
+        """Release everything, once nothing of parts() runs any more."""

@@ -1,49 +1,132 @@
-"""All sessions in this process: what the daemon's loop drives where there are no workers."""
+"""The engine without workers: all sessions in this process, one shard and its evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+from prometheus_client.core import Metric
 
 from qoemon.common import systemd
 from qoemon.config.config import Config
-from qoemon.config.plan import new_pipeline
+from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.arrays import Arrays
-from qoemon.core.pipeline import Tick
-from qoemon.engine.shard import Shard
-from qoemon.engine.stats import WorkerStats
+from qoemon.core.evaluation import Evaluation, Tick
+from qoemon.core.sharding.shard_counts import ShardCounts
+from qoemon.core.sharding.shard_pipeline import ShardPipeline
+from qoemon.engine.engine import ExtraState, OnTick
+from qoemon.engine.metrics import engine_metrics
+from qoemon.engine.shard import Shard, nothing
+from qoemon.engine.stats import EngineStats
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.inputs.mqtt.options import broker_options
+from qoemon.state.recovery import Recovery
 from qoemon.state.store import Store
 
 
-class Alone(Shard[Tick]):
-    """A shard of all sessions, with the one connection to the broker.
+class LocalEngine:
+    """A shard of all sessions, with the one connection to the broker, and the evaluation of its counts.
 
-    forget  whether what the broker keeps for us is out of date
+    extra_state  what else is stored with a checkpoint
+    forget       whether the broker's stored session is out of date
     """
 
-    def __init__(self, config: Config, store: Store | None, *, forget: bool = False) -> None:
+    def __init__(
+        self, config: Config, store: Store | None, extra_state: ExtraState = nothing, *, forget: bool = False
+    ) -> None:
+        self._config, self._extra_state = config, extra_state
         inbox = Inbox(config.limits.inbox_messages, config.limits.inbox_bytes)
         source = MqttConsumer(broker_options(config), inbox, forget=forget)
-        super().__init__(lambda: new_pipeline(config), inbox, source, store, config.state.checkpoint_s)
+        self._evaluation = new_evaluation(config)
+        plan = core_plan(config)
+        self._shard = Shard(lambda: ShardPipeline(plan), inbox, source, store, config.state.checkpoint_s)
 
     @property
-    def workers(self) -> tuple[WorkerStats, ...]:
-        """None."""
-        return ()
+    def stats(self) -> EngineStats:
+        """As Engine.stats."""
+        return self._shard.stats
 
-    async def recover(
-        self, seen: Callable[[Tick], object], progress: Callable[[float], object] | None = None
-    ) -> Arrays:
-        """As Shard.recover; systemd is told of the progress too."""
-        return await super().recover(seen, progress or _tell_systemd)
+    @property
+    def shard(self) -> Shard:
+        """The shard of all sessions."""
+        return self._shard
+
+    def metrics(self, now_s: float) -> Iterator[Metric]:
+        """As Engine.metrics."""
+        return engine_metrics(self.stats, self._shard.pipeline.rejected, (), now_s)
+
+    def problems(self) -> list[str]:
+        """As Engine.problems."""
+        return self._shard.problems()
+
+    def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """As Engine.parts."""
+        return self._shard.parts()
+
+    async def recover(self, on_tick: OnTick) -> Arrays:
+        """As Engine.recover; systemd is told of the progress too."""
+
+        def evaluate(counts: ShardCounts) -> None:
+            on_tick(self._evaluation.tick([counts]))
+
+        return await self._shard.recover(Recovery(self._restore, evaluate, _tell_systemd))
 
     async def change(self, config: Config) -> None:
-        """As Work.change."""
-        await self.replace(lambda: new_pipeline(config))
+        """As Engine.change."""
+        evaluation = await self._shard.in_thread(_successor, config, self._evaluation)
+        plan = core_plan(config)
+        await self._shard.replace(lambda: ShardPipeline(plan))
+        self._config, self._evaluation = config, evaluation
+
+    async def process_pending(self) -> None:
+        """As Engine.process_pending."""
+        await self._shard.process_pending()
+
+    async def tick(self, tick_s: int) -> Tick | None:
+        """As Engine.tick; there is always one."""
+        counts = await self._shard.tick(tick_s)
+        return await self._shard.in_thread(self._evaluation.tick, [counts])
+
+    async def shift(self, by_s: int, now_s: float) -> None:
+        """As Engine.shift."""
+        await self._shard.shift(by_s, now_s)
+        await self._shard.in_thread(self._evaluation.shift, by_s)
+
+    async def checkpoint_if_due(self) -> None:
+        """As Engine.checkpoint_if_due."""
+        if self._shard.checkpoint_due:
+            await self._checkpoint()
+
+    def stop_receiving(self) -> None:
+        """As Engine.stop_receiving."""
+        self._shard.stop_receiving()
+
+    async def finish(self) -> None:
+        """As Engine.finish."""
+        await self._checkpoint()
+        await self._shard.flush()
+
+    def close(self) -> None:
+        """As Engine.close."""
+        self._shard.close()
+
+    async def _checkpoint(self) -> None:
+        await self._shard.checkpoint(self._evaluation.dump, self._extra_state())
+
+    def _restore(self, state: Arrays) -> None:
+        """Runs in the shard's thread."""
+        self._evaluation = new_evaluation(self._config)
+        if state:
+            self._evaluation.load(state)
+
+
+def _successor(config: Config, before: Evaluation) -> Evaluation:
+    """The evaluation after this one; IncompatibleStateError if nothing fits. Runs in the shard's thread."""
+    evaluation = new_evaluation(config)
+    evaluation.load(before.dump())
+    return evaluation
 
 
 def _tell_systemd(done: float) -> None:
-    status = f"running the journal again: {done:.0%} done"
-    systemd.notify(STATUS=status, EXTEND_TIMEOUT_USEC=60_000_000)
+    systemd.notify(STATUS=f"replaying the journal: {done:.0%} done", EXTEND_TIMEOUT_USEC=60_000_000)

@@ -1,12 +1,31 @@
-"""How the workers fare, and the same as Prometheus metric families."""
+"""Metrics of an engine: its inputs, inbox and store, rejected reports, and its workers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from qoemon.engine.stats import WorkerStats
+from qoemon.core.wire.report import Reject
+from qoemon.engine.stats import EngineStats, WorkerStats
+from qoemon.inputs.metrics import inbox_metrics, mqtt_metrics
+from qoemon.state.metrics import writer_metrics
+
+
+def engine_metrics(
+    stats: EngineStats, rejected: Mapping[Reject, int], workers: Sequence[WorkerStats], now_s: float
+) -> Iterator[Metric]:
+    """All of them at now_s, seconds since the epoch; every reason of a reject is there from the beginning."""
+    family = CounterMetricFamily(
+        "qoemon_reports_rejected", "Reports that could not be accepted.", labels=("reason",)
+    )
+    for reason in Reject:
+        family.add_metric((reason,), rejected.get(reason, 0))
+    yield family
+    yield from mqtt_metrics(stats.mqtt, now_s)
+    yield from inbox_metrics(stats.inbox_messages, stats.inbox_bytes, stats.dropped, stats.withheld)
+    yield from writer_metrics(stats.writer)
+    yield from worker_metrics(workers)
 
 
 def worker_metrics(workers: Sequence[WorkerStats]) -> Iterator[Metric]:
@@ -19,9 +38,7 @@ def worker_metrics(workers: Sequence[WorkerStats]) -> Iterator[Metric]:
         "qoemon_worker_restarts", "How often the worker ended and was started again.", labels=("worker",)
     )
     cpu = CounterMetricFamily("qoemon_worker_cpu_seconds", "CPU time of the worker.", labels=("worker",))
-    reports = CounterMetricFamily(
-        "qoemon_worker_reports", "Reports that the worker has taken in.", labels=("worker",)
-    )
+    reports = CounterMetricFamily("qoemon_worker_reports", "Reports that the worker accepted.", labels=("worker",))
     for number, worker in enumerate(workers):
         of = (str(number),)
         up.add_metric(of, worker.up)

@@ -1,8 +1,8 @@
-"""One shard of the sessions at work: messages out of the inbox, into the line, onto the disk, acknowledged.
+"""One shard of the sessions at work: messages from the inbox to the pipeline, to the journal, acknowledged.
 
-A daemon without workers has one, with all sessions; each worker has one. Everything that computes runs in one
-thread, one piece after the other, so the event loop only moves bytes. What was taken in is handed to the keeper, if
-there is one, who says when it may be acknowledged.
+A process without workers has one, with all sessions; each worker has one. Everything that computes runs in one
+thread, one piece after the other, so the event loop only moves bytes. Accepted messages go to the journal writer,
+if there is one, which reports when they may be acknowledged.
 """
 
 from __future__ import annotations
@@ -11,169 +11,168 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Generic
+from typing import Any, TypeVar
 
 from qoemon.core.arrays import Arrays
-from qoemon.core.sharding.shard_pipeline import Line
+from qoemon.core.sharding.shard_counts import ShardCounts
+from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.wire.report import Reject
-from qoemon.engine.stats import Intake, intake_of
+from qoemon.engine.stats import EngineStats
 from qoemon.inputs.inbox import Inbox, Message
 from qoemon.inputs.source import Source
-from qoemon.state.recovery import Fresh, Recovered, Said, recover
+from qoemon.state.recovery import RESET, New, Recovery, recover
 from qoemon.state.store import Store
 from qoemon.state.writer import JournalWriter, WriterStats
 
 LOG = logging.getLogger("qoemon.engine")
 
 SAMPLE_S = 60.0
-"""For each reason, one rejected report is shown in the log in this time."""
+"""For each reason, one rejected report is logged in this time."""
+
+T = TypeVar("T")
 
 
-class Shard(Generic[Said]):
-    """The sessions of a line, and what keeps them.
+def nothing() -> Arrays:
+    """No arrays."""
+    return {}
 
-    fresh         makes its line
-    store         where it is kept, if it is
-    checkpoint_s  how often all that is held is stored
+
+class Shard:
+    """The sessions of a pipeline, with its input and its store.
+
+    new           makes its pipeline
+    store         where it is stored, if it is
+    checkpoint_s  how often all that is held is stored, seconds
     """
 
-    def __init__(
-        self, fresh: Fresh[Said], inbox: Inbox, source: Source, store: Store | None, checkpoint_s: float = 60.0
-    ) -> None:
-        self._fresh, self._line = fresh, fresh()
+    def __init__(self, new: New, inbox: Inbox, source: Source, store: Store | None, checkpoint_s: float) -> None:
+        self._new, self._pipeline = new, new()
         self.inbox, self.source, self._store = inbox, source, store
-        self._keeper = None if store is None else JournalWriter(store, self._safe)
+        self._writer = None if store is None else JournalWriter(store, self._committed)
         self._checkpoint_s, self._checkpoint_due_s = checkpoint_s, 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="shard")
-        self._shown_s: dict[Reject, float] = {}
+        self._sampled_s: dict[Reject, float] = {}
         self._recovering = False
-        self.also: Callable[[], Arrays] = dict
-        """What else is stored with a checkpoint."""
 
     @property
-    def intake(self) -> Intake:
-        """How it goes; a copy."""
-        return intake_of(self.source.state, self._keeper.state if self._keeper else WriterStats(), self.inbox)
+    def stats(self) -> EngineStats:
+        """Its statistics, as a copy."""
+        writer = self._writer.stats if self._writer else WriterStats()
+        return EngineStats.of(self.source.stats, writer, self.inbox)
 
     @property
-    def rejected(self) -> Mapping[Reject, int]:
-        """Reports that could not be taken, since the beginning."""
-        return self._line.rejected
-
-    @property
-    def line(self) -> Line[Said]:
-        """The line, for whoever calls it while nothing else does."""
-        return self._line
+    def pipeline(self) -> ShardPipeline:
+        """The pipeline; to be called only while nothing else does, or in the thread."""
+        return self._pipeline
 
     def problems(self) -> list[str]:
-        """Why what it says should not be relied on, if so."""
+        """Why its counts should not be relied on, if so."""
         if self._recovering:
-            return ["running the journal of the last daemon again: see the log for how far it is"]
+            return ["replaying the journal of the last daemon: see the log for progress"]
         return []
 
-    async def recover(
-        self, seen: Callable[[Said], object], progress: Callable[[float], object] = lambda _: None
-    ) -> Arrays:
-        """Begin where the last one stood; the checkpoint that it left."""
+    async def recover(self, recovery: Recovery) -> Arrays:
+        """Begin in the state that the last process left; returns the checkpoint."""
         if self._store is None:
             return {}
         self._recovering = True
-        recovered: Recovered[Said] = await self._in_thread(recover, self._store, self._fresh, seen, progress)
-        self._line, self._recovering = recovered.line, False
-        # What has been recovered needs not be run again a second time.
+        self._pipeline, state = await self.in_thread(recover, self._store, self._new, recovery)
+        self._recovering = False
+        # What has been replayed needs not be replayed a second time.
         self._checkpoint_due_s = time.monotonic()
-        return recovered.state
+        return state
 
     def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What has to run all the time, by name."""
-        parts: dict[str, Coroutine[Any, Any, None]] = {"ingest": self.source.run()}
-        return parts | ({"state.keeper": self._keeper.run()} if self._keeper else {})
+        parts: dict[str, Coroutine[Any, Any, None]] = {"source": self.source.run()}
+        return parts | ({"state.writer": self._writer.run()} if self._writer else {})
 
-    async def take_in(self, before_s: float = math.inf) -> None:
-        """What has arrived before that time, into the line and to the keeper."""
+    async def process_pending(self, before_s: float = math.inf) -> None:
+        """Apply what has arrived before that time, and have it stored."""
         messages = self.inbox.drain(before_s)
         if messages:
-            await self._in_thread(self._apply, messages)
-            if self._keeper is None:
-                self._safe(messages)
+            await self.in_thread(self._apply, messages)
+            if self._writer is None:
+                self._committed(messages)
             else:
-                self._keeper.put(messages)
+                self._writer.put(messages)
 
-    async def tick(self, tick_s: int) -> Said:
-        """What is to be said at this tick, of all that arrived before it."""
-        await self.take_in(before_s=tick_s)
-        said: Said = await self._in_thread(self._line.tick, tick_s)
-        return said
+    async def tick(self, tick_s: int) -> ShardCounts:
+        """The counts at this tick, of all that arrived before it."""
+        await self.process_pending(before_s=tick_s)
+        return await self.in_thread(self._pipeline.tick, tick_s)
 
-    async def checkpoint_if_due(self) -> None:
-        """Have all that is held stored, if it is time."""
-        if self._keeper and (time.monotonic() >= self._checkpoint_due_s or self._keeper.checkpoint_due):
-            await self.checkpoint()
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether it is time to store all that is held."""
+        if self._writer is None:
+            return False
+        return time.monotonic() >= self._checkpoint_due_s or self._writer.checkpoint_due
 
-    async def checkpoint(self) -> None:
-        """Have the keeper store what there is."""
-        if self._keeper is None or self._keeper.checkpoint_pending:
+    async def checkpoint(self, dump: Callable[[], Arrays] = nothing, extra: Arrays | None = None) -> None:
+        """Have all that is held stored; with what dump() gives, in the thread, and extra."""
+        if self._writer is None or self._writer.checkpoint_pending:
             return
-        also = self.also()
-        self._keeper.checkpoint({**await self._in_thread(self._line.dump), **also})
+        mine = await self.in_thread(lambda: {**self._pipeline.dump(), **dump()})
+        self._writer.checkpoint({**mine, **(extra or {})})
         self._checkpoint_due_s = time.monotonic() + self._checkpoint_s
 
     async def shift(self, by_s: int, now_s: float) -> None:
-        """The clock was set, and it is now_s by it: move what is held by whole rating intervals, in seconds."""
+        """The clock was set and now shows now_s: move what is held by whole rating intervals, in seconds."""
         self.inbox.restamp(now_s)
-        await self._in_thread(self._line.shift, by_s)
+        await self.in_thread(self._pipeline.shift, by_s)
         self._checkpoint_due_s = time.monotonic()
 
-    async def replace(self, fresh: Fresh[Said]) -> None:
-        """Go on with another kind of line, which takes over what it can; StateError if that is nothing."""
-        self._line = await self._in_thread(self._taken_over, fresh)
-        self._fresh = fresh
+    async def replace(self, new: New) -> None:
+        """Continue with another pipeline and what fits of the state; IncompatibleStateError if nothing does."""
+        self._pipeline = await self.in_thread(self._successor, new)
+        self._new = new
         self._checkpoint_due_s = time.monotonic()
 
-    def leave(self) -> None:
-        """Take no more messages, but go on acknowledging."""
+    def stop_receiving(self) -> None:
+        """Accept no more messages from the broker, but continue to acknowledge."""
         self.source.leave()
 
-    async def finish(self) -> None:
-        """Store all that is held, once everything has been taken in."""
-        await self.checkpoint()
-        if self._keeper is not None:
-            await self._keeper.flush()
+    async def flush(self) -> None:
+        """Wait until everything is stored."""
+        if self._writer is not None:
+            await self._writer.flush()
 
     def close(self) -> None:
-        """Let threads and the store go, once nothing of parts() runs any more."""
+        """Release threads and store, once nothing of parts() runs any more."""
         self._thread.shutdown()
-        if self._keeper is not None:
-            self._keeper.close()
+        if self._writer is not None:
+            self._writer.close()
 
-    async def _in_thread(self, work: Callable[..., Any], *of: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *of)
+    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run it in the thread in which this shard computes."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
-    def _safe(self, messages: Sequence[Message]) -> None:
+    def _committed(self, messages: Sequence[Message]) -> None:
         self.inbox.release(messages)
         self.source.ack(messages)
 
     def _apply(self, messages: Sequence[Message]) -> None:
-        """In the thread: bytes into the Monitor."""
-        for reason, sample in self._line.apply(messages).sample.items():
-            self._show(reason, sample)
+        """Runs in the thread."""
+        for reason, sample in self._pipeline.apply(messages).sample.items():
+            self._log_sample(reason, sample)
 
-    def _taken_over(self, fresh: Fresh[Said]) -> Line[Said]:
-        """In the thread: the line after this one."""
-        line = fresh()
-        if anew := line.load(self._line.dump()):
-            LOG.warning("judged otherwise than before, so windows and sessions begin anew: %s", ", ".join(anew))
-        return line
+    def _successor(self, new: New) -> ShardPipeline:
+        """The pipeline after this one. Runs in the thread."""
+        pipeline = new()
+        if reset := pipeline.load(self._pipeline.dump()):
+            LOG.warning(RESET, ", ".join(reset))
+        return pipeline
 
-    def _show(self, reason: Reject, sample: str) -> None:
+    def _log_sample(self, reason: Reject, sample: str) -> None:
         now_s = time.monotonic()
-        if now_s - self._shown_s.get(reason, -SAMPLE_S) >= SAMPLE_S:
-            self._shown_s[reason] = now_s
+        if now_s - self._sampled_s.get(reason, -SAMPLE_S) >= SAMPLE_S:
+            self._sampled_s[reason] = now_s
             LOG.warning(
                 "rejected reports, reason %s, %d so far; one of them: %.300s",
                 reason,
-                self._line.rejected[reason],
+                self._pipeline.rejected[reason],
                 sample,
             )

@@ -1,4 +1,4 @@
-"""Where the state of a configuration is kept."""
+"""Where a configuration has its state stored."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from pathlib import Path
 from qoemon.config.config import Config
 from qoemon.config.plan import sharded
 from qoemon.config.sections.state import Durability
-from qoemon.state.layout import ALONE, SHARDS
+from qoemon.state.layout import SHARDS, SINGLE
 from qoemon.state.store import Store
+
+PARENT = "parent"
+"""Directory of the parent's own state, beside those of the workers, which are numbers."""
 
 
 def state_directory(config: Config) -> Path | None:
-    """Where state is kept: state.dir, or what systemd gives; None if nothing is kept."""
+    """The directory of the state: state.dir, or what systemd provides; None if nothing is stored."""
     systemds = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     directory = config.state.dir or (Path(systemds) if systemds else None)
     return None if config.state.durability is Durability.NONE else directory
@@ -24,8 +27,17 @@ def open_store(config: Config, directory: Path) -> Store:
     return Store(directory, config.state.durability, config.state.journal_bytes)
 
 
+def open_worker_store(config: Config, worker: int) -> Store | None:
+    """The store of one worker, with its part of the journal's size; None if nothing is stored."""
+    directory, state = state_directory(config), config.state
+    if directory is None:
+        return None
+    journal_bytes = max(state.journal_bytes // config.workers, 1)
+    return Store(directory / layout_name(config) / str(worker), state.durability, journal_bytes)
+
+
 def layout_name(config: Config) -> str:
-    """How sessions are divided, in words for a file name; divided otherwise, each worker would have others."""
+    """The name of the layout, for a file name."""
     if config.workers == 1:
-        return ALONE
+        return SINGLE
     return f"workers-{config.workers}" + (f"-of-{config.mqtt.shards}{SHARDS}" if sharded(config) else "")

@@ -10,15 +10,15 @@ from qoemon.inputs.stats import MqttStats
 
 
 class Source(Protocol):
-    """Puts messages into an inbox, and is told which of them are safe."""
+    """Puts messages into an inbox, and acknowledges those that are committed."""
 
-    state: MqttStats
+    stats: MqttStats
 
     async def run(self) -> NoReturn:
-        """Until cancelled."""
+        """Receive until cancelled."""
 
     def ack(self, messages: Sequence[Message]) -> None:
-        """These need not be delivered again."""
+        """Acknowledge these: they need not be delivered again."""
 
     def leave(self) -> None:
-        """Take no more."""
+        """Accept no more messages, but continue to acknowledge."""

@@ -1,22 +1,22 @@
-"""Statistics of an input."""
+"""Statistics of the MQTT input."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass
 class MqttStats:
-    """How it goes, for whoever exports it. Totals count since the start."""
+    """State and totals of a connection to the broker. Totals count since the process began."""
 
     connected: bool = False
     subscribed: bool = False
-    """The broker granted every filter, if some at a lower QoS than asked."""
+    """The broker granted every filter, if some at a lower QoS than requested."""
     connects_total: int = 0
     connect_failures_total: int = 0
     disconnects_total: int = 0
     messages_total: int = 0
-    """All that arrived, also what was ignored or refused."""
+    """All that arrived, also what was ignored or rejected."""
     message_bytes_total: int = 0
     """Their payloads."""
     retained_ignored_total: int = 0
@@ -28,4 +28,27 @@ class MqttStats:
     last_message_s: float | None = None
     """When the newest message arrived, seconds since the epoch; a retained one does not count."""
     last_error: str | None = None
-    """Why we are not receiving, in words; None while all is well."""
+    """Why nothing is received; None if there is no problem."""
+
+    def __add__(self, other: MqttStats) -> MqttStats:
+        """Two connections as one: it is up if both are."""
+        arrivals_s = [each for each in (self.last_message_s, other.last_message_s) if each is not None]
+        return MqttStats(
+            connected=self.connected and other.connected,
+            subscribed=self.subscribed and other.subscribed,
+            connects_total=self.connects_total + other.connects_total,
+            connect_failures_total=self.connect_failures_total + other.connect_failures_total,
+            disconnects_total=self.disconnects_total + other.disconnects_total,
+            messages_total=self.messages_total + other.messages_total,
+            message_bytes_total=self.message_bytes_total + other.message_bytes_total,
+            retained_ignored_total=self.retained_ignored_total + other.retained_ignored_total,
+            bad_topics_total=self.bad_topics_total + other.bad_topics_total,
+            acks_total=self.acks_total + other.acks_total,
+            stale_acks_total=self.stale_acks_total + other.stale_acks_total,
+            last_message_s=max(arrivals_s, default=None),
+            last_error=other.last_error if self.last_error is None else self.last_error,
+        )
+
+    def totals(self) -> MqttStats:
+        """The totals of a process that has ended, to be added to those of others."""
+        return replace(self, connected=True, subscribed=True, last_error=None)

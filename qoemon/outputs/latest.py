@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from qoemon.outputs.published import PublishedTick
 
 
 class Latest:
-    """Where the newest Published hangs: written by the daemon, read by everyone."""
+    """Holds the newest published tick: the publisher puts it, everyone reads it, on one event loop."""
 
     def __init__(self) -> None:
-        self.newest: PublishedTick | None = None
+        self._value: PublishedTick | None = None
+        self._changed = asyncio.Condition()
+
+    @property
+    def value(self) -> PublishedTick | None:
+        """The newest tick; None before the first."""
+        return self._value
+
+    async def put(self, published: PublishedTick) -> None:
+        """Replace it, and wake those who wait for a newer one."""
+        self._value = published
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def newer_than(self, seen: PublishedTick | None) -> PublishedTick:
+        """Wait until there is another one than `seen`."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._value is not None and self._value is not seen)
+        assert self._value is not None, "waited for"  # noqa: S101 - for the type checker
+        return self._value

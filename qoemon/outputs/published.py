@@ -12,22 +12,15 @@ from qoemon.outputs.history import Past
 
 @dataclass(frozen=True)
 class PublishedTick:
-    """Everything that is served about one tick."""
+    """Everything that is served about one tick.
+
+    past     the ticks before it, for the page
+    metrics  for Prometheus, as text
+    json     the snapshot
+    """
 
     snapshot: Snapshot
-    watched: Detections
+    detections: Detections
     past: Past
-    exposition: Body
-    """for Prometheus"""
-    view: Body
-    """as JSON"""
-
-    @property
-    def metrics(self) -> bytes:
-        """The exposition in one piece."""
-        return self.exposition.whole
-
-    @property
-    def json(self) -> bytes:
-        """The view in one piece."""
-        return self.view.whole
+    metrics: Body
+    json: Body

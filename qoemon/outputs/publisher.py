@@ -1,79 +1,87 @@
-"""What is done with a tick: rendered, hung on the board, and those told who want to know of alerts."""
+"""Publishes a tick: rendered in a thread, put where readers find it, and its alerts handed to the notifier."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import msgspec
 import numpy as np
+from prometheus_client.core import Metric
 
 from qoemon.core.arrays import Arrays
-from qoemon.core.pipeline import Tick
-from qoemon.daemon.own import Vitals
+from qoemon.core.evaluation import Tick
 from qoemon.outputs.history import History, Past
 from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.notify.notice import Notice
 from qoemon.outputs.notify.notices import notices
 from qoemon.outputs.notify.notifier import Notifier
+from qoemon.outputs.published import PublishedTick
 
 UNSENT = "unsent"
-"""Where a checkpoint has the notices that some receiver had not got."""
+"""The array of a checkpoint with the notices that some receiver had not got."""
+
+T = TypeVar("T")
 
 
 class Publisher:
-    """Shown each tick once, in order. What says "in the thread" computes, and is called from one at a time."""
+    """publish() is called with each tick once, in order."""
 
-    def __init__(self, tick_s: int, board: Latest) -> None:
-        self._tick_s, self._board = tick_s, board
+    def __init__(self, tick_s: int, latest: Latest, notifier: Notifier) -> None:
+        self._tick_s, self._latest, self._notifier = tick_s, latest, notifier
         self._exporter, self._history = Exporter(), History(tick_s)
-        self._told: list[Notice] = []
-        """Notices of the time before a restart: those who got them know them by their id."""
-        self._last: tuple[Tick, Past] | None = None
-        self.notifier = Notifier(())
-        self.ticked = asyncio.Condition()
-        """Notified after each tick."""
+        self._undelivered: list[Notice] = []
+        """Notices of the time before a restart: receivers that got them know them by their id."""
+        self._newest: tuple[Tick, Past] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="publisher")
 
     def restore(self, state: Arrays) -> None:
-        """Take over what dump() gave, if it is in there."""
+        """Restore what dump() gave, if the state has it."""
         if UNSENT in state:
             before = msgspec.json.decode(state[UNSENT].tobytes(), type=list[Notice])
-            self._told = [*before, *self._told]
+            self._undelivered = [*before, *self._undelivered]
 
     def dump(self) -> Arrays:
-        """What was not delivered yet."""
-        return {UNSENT: np.frombuffer(msgspec.json.encode(self.notifier.unsent()), np.uint8)}
+        """The notices that are not delivered yet."""
+        return {UNSENT: np.frombuffer(msgspec.json.encode(self._notifier.unsent()), np.uint8)}
 
-    def remember(self, ticked: Tick) -> None:
-        """In the thread: a tick of before a restart, which is run again."""
-        self._history.see(*ticked)
-        self._told += notices(*ticked)[1]
+    def add_past(self, tick: Tick) -> None:
+        """Add a tick of before a restart, which is replayed; while nothing else uses this."""
+        self._history.see(*tick)
+        self._undelivered += notices(*tick)[1]
 
-    def forget(self) -> None:
-        """The clock was set: what came before cannot stand beside what comes now."""
-        self._history, self._last = History(self._tick_s), None
+    def forget_past(self) -> None:
+        """The clock was set: ticks from before cannot stand beside those from now on."""
+        self._history, self._newest = History(self._tick_s), None
 
-    def render(self, ticked: Tick, vitals: Vitals) -> tuple[list[Notice], list[Notice]]:
-        """In the thread: from counts to bytes; the alerts that fire, and those that have changed."""
-        past = self._history.see(*ticked)
-        self._last = ticked, past
-        self._board.newest = self._exporter.publish(*ticked, vitals, past)
-        return notices(*ticked)
+    async def publish(self, tick: Tick, own: Iterable[Metric], began_s: float) -> None:
+        """Publish a tick, with the daemon's own metrics; began_s: when the tick began, by time.perf_counter()."""
+        published, firing, changed = await self._in_thread(lambda: self._render(tick, own))
+        # Exported from the next tick on.
+        self._exporter.observe_tick(time.perf_counter() - began_s)
+        changed, self._undelivered = [*self._undelivered, *changed], []
+        self._notifier.tell(firing, changed, tick.snapshot.time_s)
+        await self._latest.put(published)
 
-    def render_vitals(self, vitals: Vitals) -> None:
-        """In the thread: the tick before once more, as there is none; how the daemon fares is new."""
-        if self._last is not None:
-            ticked, past = self._last
-            self._board.newest = self._exporter.publish(*ticked, vitals, past)
+    async def publish_again(self, own: Iterable[Metric]) -> None:
+        """Publish the tick before once more, as there is none now, with the daemon's own metrics of now."""
+        if self._newest is not None:
+            tick, past = self._newest
+            await self._latest.put(await self._in_thread(lambda: self._exporter.render(*tick, own, past)))
 
-    def observe_tick(self, took_s: float) -> None:
-        """Note how long a whole tick took; shown from the next one on."""
-        self._exporter.observe_tick(took_s)
+    def close(self) -> None:
+        """Release the thread, once nothing is being published."""
+        self._thread.shutdown()
 
-    async def tell(self, told: tuple[list[Notice], list[Notice]], tick_s: int) -> None:
-        """Have what render() gave told to those who want to know."""
-        firing, changed = told
-        changed, self._told = [*self._told, *changed], []
-        self.notifier.tell(firing, changed, tick_s)
-        async with self.ticked:
-            self.ticked.notify_all()
+    def _render(self, tick: Tick, own: Iterable[Metric]) -> tuple[PublishedTick, list[Notice], list[Notice]]:
+        """From counts to bytes; the alerts that fire, and those that have changed. Runs in the thread."""
+        past = self._history.see(*tick)
+        self._newest = tick, past
+        return self._exporter.render(*tick, own, past), *notices(*tick)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

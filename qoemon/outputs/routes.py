@@ -1,4 +1,4 @@
-"""The HTTP side: what was published last, from memory, and whether the daemon is well."""
+"""The routes of the HTTP server: the newest tick, from memory, and the health of the daemon."""
 
 from __future__ import annotations
 
@@ -19,23 +19,22 @@ LOG = logging.getLogger("qoemon.outputs")
 
 
 Problems = Callable[[], list[str]]
-"""Reasons why not, in words; none when all is well."""
+"""Problems in words; none if there are none."""
 
 
-def application(board: Latest, alive: Problems, ready: Problems, ticked: asyncio.Condition) -> web.Application:
+def application(latest: Latest, alive: Problems, ready: Problems) -> web.Application:
     """The routes, those of the page included.
 
-    alive   what is wrong with the process
-    ready   why its numbers should not be relied on yet
-    ticked  notified after each tick
+    alive  problems of the process
+    ready  why its figures should not be relied on yet
     """
     pourer = BulkSender()
 
     async def metrics(request: web.Request) -> web.StreamResponse:
-        return await _send(pourer, request, _newest(board).exposition, CONTENT_TYPE_LATEST)
+        return await _send(pourer, request, _newest(latest).metrics, CONTENT_TYPE_LATEST)
 
     async def snapshot(request: web.Request) -> web.StreamResponse:
-        return await _send(pourer, request, _newest(board).view, "application/json")
+        return await _send(pourer, request, _newest(latest).json, "application/json")
 
     async def healthz(_: web.Request) -> web.Response:
         return _verdict(alive())
@@ -52,14 +51,14 @@ def application(board: Latest, alive: Problems, ready: Problems, ticked: asyncio
             web.get("/readyz", readyz),
         ]
     )
-    Page(lambda: board.newest, ready, ticked).add_to(app)
+    Page(latest, ready).add_to(app)
     return app
 
 
-def _newest(board: Latest) -> PublishedTick:
-    if board.newest is None:
+def _newest(latest: Latest) -> PublishedTick:
+    if latest.value is None:
         raise web.HTTPServiceUnavailable(text="no tick has passed yet: try again in some seconds\n")
-    return board.newest
+    return latest.value
 
 
 async def _send(pourer: BulkSender, request: web.Request, body: Body, content_type: str) -> web.StreamResponse:

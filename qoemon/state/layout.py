@@ -1,4 +1,7 @@
-"""How sessions are divided among processes: what was stored under another division says nothing to this one."""
+"""The layout of a state directory: how sessions are shared out among processes.
+
+What was stored under another layout is of no use to this one, since each process would have other sessions.
+"""
 
 from __future__ import annotations
 
@@ -8,35 +11,35 @@ from pathlib import Path
 
 LOG = logging.getLogger("qoemon.state")
 
-ALONE = "alone"
-"""All in one process."""
+SINGLE = "alone"
+"""The layout of one process that has all sessions."""
 
 SHARDS = "-shards"
-"""What the name of a division ends with whose workers have connections, and names at the broker, of their own."""
+"""Suffix of layouts whose workers have connections, and names at the broker, of their own."""
 
 _FILE = "divided"
 
 
-def divide(directory: Path, division: str) -> str | None:
-    """Note that sessions are divided like this from now on; how they were before, if that was otherwise.
+def enter_layout(directory: Path, layout: str) -> str | None:
+    """Note the layout of the directory from now on; returns the one before, if that was another.
 
-    What an earlier time of this same division has left there is out of date then, and put aside. The directory must
-    be ours alone.
+    What an earlier time of the same layout has left there is out of date then, and set aside. The directory must be
+    locked by the caller.
     """
     file = directory / _FILE
     before = _before(directory, file)
-    file.write_text(f"{division}\n", encoding="ascii")
-    if before in {None, division}:
+    file.write_text(f"{layout}\n", encoding="ascii")
+    if before in {None, layout}:
         return None
-    names = ["qoemon.db", "qoemon.db-wal", "qoemon.db-shm"] if division == ALONE else [division]
+    names = ["qoemon.db", "qoemon.db-wal", "qoemon.db-shm"] if layout == SINGLE else [layout]
     for old in (directory / name for name in names):
         if old.exists():
             old.rename(old.with_name(f"{old.name}.old-{int(time.time())}"))
     LOG.warning(
-        "sessions were divided otherwise before (%s, now %s): they, windows and counters begin anew, and windows "
-        "fill within their length; delete what else is in %s when you are sure",
+        "sessions were shared out otherwise before (%s, now %s): sessions, windows and counters are reset, and "
+        "windows fill within their length; delete what else is in %s when you are sure",
         before,
-        division,
+        layout,
         directory,
     )
     return before
@@ -45,4 +48,4 @@ def divide(directory: Path, division: str) -> str | None:
 def _before(directory: Path, file: Path) -> str | None:
     if file.exists():
         return file.read_text(encoding="ascii").strip()
-    return ALONE if (directory / "qoemon.db").exists() else None
+    return SINGLE if (directory / "qoemon.db").exists() else None

@@ -1,109 +1,114 @@
-"""From what was stored to a Line that stands where the last one stood."""
+"""From the store to a pipeline in the state that the last process left."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from dataclasses import dataclass
 
 import msgspec
 
 from qoemon.core.arrays import Arrays
 from qoemon.core.plan.fingerprint import IncompatibleStateError
-from qoemon.core.sharding.shard_pipeline import Line
+from qoemon.core.sharding.shard_counts import ShardCounts
+from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.state.frames import StoredMessage
 from qoemon.state.store import CorruptError, Store
+from qoemon.state.upgrade import upgrade
 
 LOG = logging.getLogger("qoemon.state")
 
 PROGRESS_S = 5.0
 
-Said = TypeVar("Said")
-Fresh = Callable[[], Line[Said]]
-"""Makes a Line that has seen nothing yet."""
+New = Callable[[], ShardPipeline]
+"""Makes an empty pipeline."""
+
+RESET = "rated otherwise than before, so windows and sessions are reset: %s"
 
 
 @dataclass
-class Recovered(Generic[Said]):
-    """A Line as it was.
+class Recovery:
+    """What else has a part in a recovery.
 
-    state     the checkpoint it began with, whatever else is in it
-    messages  of the journal that were run again
+    restore      called with the checkpoint before the journal is replayed, for what else is in it; with nothing
+                 where that begins from scratch. Raises as ShardPipeline.load
+    on_tick      called with the counts of each tick that is replayed
+    on_progress  called now and then with the share of the journal that has been replayed
     """
 
-    line: Line[Said]
-    state: Arrays = field(default_factory=dict)
-    messages: int = 0
+    restore: Callable[[Arrays], object] = lambda _: None
+    on_tick: Callable[[ShardCounts], object] = lambda _: None
+    on_progress: Callable[[float], object] = lambda _: None
 
 
-def recover(
-    store: Store,
-    fresh: Fresh[Said],
-    seen: Callable[[Said], object],
-    progress: Callable[[float], object] = lambda _: None,
-) -> Recovered[Said]:
-    """Load the checkpoint and run the journal; what cannot be read is put aside, and all begins anew.
+def recover(store: Store, new: New, recovery: Recovery) -> tuple[ShardPipeline, Arrays]:
+    """Load the checkpoint and replay the journal; what cannot be read is set aside, and all begins from scratch.
 
-    seen      shown what is said at each tick that is run again
-    progress  told now and then which share of the journal has been run
+    new      makes an empty pipeline
+    returns  the pipeline, and the checkpoint with whatever else is in it
     """
     began_s = time.monotonic()
     try:
-        recovered = _restored(store, fresh, seen, progress)
+        state = upgrade(store.state())
+        pipeline = _loaded(state, new, recovery)
+        replayed = _replay(store, pipeline, recovery)
     except CorruptError as error:
         store.quarantine(str(error))
-        return Recovered(fresh())
-    if recovered.line.monitor.tick is not None:
+        recovery.restore({})
+        return new(), {}
+    if pipeline.begun:
         LOG.info(
-            "state of %s restored in %.1f s: %d sessions, %d messages of the journal run again",
+            "state of %s restored in %.1f s: %d sessions, %d messages of the journal replayed",
             store.directory,
             time.monotonic() - began_s,
-            recovered.line.monitor.sessions,
-            recovered.messages,
+            pipeline.sessions,
+            replayed,
         )
-    return recovered
+    return pipeline, state
 
 
-def _restored(
-    store: Store, fresh: Fresh[Said], seen: Callable[[Said], object], progress: Callable[[float], object]
-) -> Recovered[Said]:
-    state = store.state()
-    recovered = Recovered(_loaded(state, fresh), state)
-    for said in recovered.line.run(_counted(store, recovered, progress)):
-        seen(said)
-    return recovered
-
-
-def _loaded(state: Arrays, fresh: Fresh[Said]) -> Line[Said]:
-    line = fresh()
+def _loaded(state: Arrays, new: New, recovery: Recovery) -> ShardPipeline:
+    pipeline = new()
     if not state:
-        return line
+        return pipeline
     try:
-        anew = line.load(state)
+        reset = pipeline.load(state)
+        recovery.restore(state)
     except IncompatibleStateError as error:
-        LOG.warning("%s: windows, sessions and counters begin anew", error)
-        return fresh()
+        LOG.warning("%s: windows, sessions and counters are reset", error)
+        recovery.restore({})
+        return new()
     except (KeyError, ValueError, msgspec.MsgspecError) as error:
         raise CorruptError(f"the checkpoint is not whole: {error!r}") from None
-    if anew:
-        LOG.warning("judged otherwise than before, so windows and sessions begin anew: %s", ", ".join(anew))
-    return line
+    if reset:
+        LOG.warning(RESET, ", ".join(reset))
+    return pipeline
 
 
-def _counted(
-    store: Store, recovered: Recovered[Said], progress: Callable[[float], object]
-) -> Iterator[StoredMessage]:
-    """The journal, with progress told while it is run."""
-    due_s = time.monotonic() + PROGRESS_S
-    done = 0
-    for message in store.journal():
-        yield message
-        recovered.messages += 1
-        done += len(message.payload)
-        if recovered.messages % 1000 == 0 and time.monotonic() >= due_s:
-            due_s = time.monotonic() + PROGRESS_S
-            share = done / max(store.journal_bytes, 1)
-            LOG.info("running the journal again: %.0f %% done", 100 * share)
-            progress(share)
+def _replay(store: Store, pipeline: ShardPipeline, recovery: Recovery) -> int:
+    """Replay the journal; returns the number of its messages."""
+    messages = _Progress(store, recovery.on_progress)
+    for counts in pipeline.run(messages):
+        recovery.on_tick(counts)
+    return messages.done
+
+
+class _Progress:
+    """The messages of the journal, with progress logged while they are replayed."""
+
+    def __init__(self, store: Store, on_progress: Callable[[float], object]) -> None:
+        self._store, self._on_progress = store, on_progress
+        self.done = 0
+
+    def __iter__(self) -> Iterator[StoredMessage]:
+        due_s, done_bytes = time.monotonic() + PROGRESS_S, 0
+        for message in self._store.journal():
+            yield message
+            self.done += 1
+            done_bytes += len(message.payload)
+            if self.done % 1000 == 0 and time.monotonic() >= due_s:
+                due_s = time.monotonic() + PROGRESS_S
+                share = done_bytes / max(self._store.journal_bytes, 1)
+                LOG.info("replaying the journal: %.0f %% done", 100 * share)
+                self._on_progress(share)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from qoemon.config.sections.state import Durability
 from qoemon.core.arrays import Arrays
-from qoemon.inputs.inbox import Message
+from qoemon.core.wire.codec import Arrived
 from qoemon.state.directory import StateError, locked
 from qoemon.state.frames import StoredMessage, decode, encode
 
@@ -69,7 +69,7 @@ class Store:
             self._lock.close()
             raise
 
-    def append(self, messages: Sequence[Message]) -> None:
+    def append(self, messages: Sequence[Arrived]) -> None:
         """Commit messages to the journal; OSError if they could not be."""
         frame = encode(messages)
         if self.journal_bytes + len(frame) > 2 * self.journal_limit:

@@ -15,6 +15,7 @@ from qoemon.core.alerting.rule import (
     AlertState,
     Decision,
     Figures,
+    Reason,
     Rule,
     Sample,
     Seen,
@@ -86,28 +87,53 @@ class Alerts:
         return (*alerts, *self._forget(gone, snapshot.time_s))
 
     def dump(self) -> bytes:
-        """What was decided."""
-        return msgspec.json.encode(list(self._decided.items()))
+        """The decisions, as JSON."""
+        return msgspec.json.encode([(key, _Stored.of(decision)) for key, decision in self._decided.items()])
 
     def shift(self, by_s: int) -> None:
         """Move all times by so many seconds, as the clock was set."""
         self._decided = {key: decision.shifted(by_s) for key, decision in self._decided.items()}
 
-    def load(self, state: bytes, anew: Collection[str] = ()) -> None:
-        """Take over what dump() gave, for the rules that are still there and services that do not begin anew."""
-        names = {(rule.name, rule.service) for rule in self._rules if rule.service not in anew}
-        decided = msgspec.json.decode(state, type=list[tuple[AlertKey, Decision]])
-        self._decided = {key: decision for key, decision in decided if key[:2] in names}
+    def load(self, state: bytes, reset: Collection[str] = ()) -> None:
+        """Restore what dump() gave, for the rules that still exist and services that are not reset."""
+        names = {(rule.name, rule.service) for rule in self._rules if rule.service not in reset}
+        decided = msgspec.json.decode(state, type=list[tuple[AlertKey, _Stored]])
+        self._decided = {key: stored.decision() for key, stored in decided if key[:2] in names}
 
-    def _forget(self, gone: Mapping[AlertKey, Decision], now_s: float) -> Iterator[Alert]:
+    def _forget(self, gone: Mapping[AlertKey, Decision], now_s: int) -> Iterator[Alert]:
         rules = {(rule.name, rule.service): rule for rule in self._rules}
         for key, before in gone.items():
             del self._decided[key]
             yield Alert(rules[key[:2]], key[2], forget(before, now_s), before, None, {})
 
 
+class _StoredSeen(msgspec.Struct, frozen=True):
+    time_s: float
+    figures: Figures
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    """A Decision under its names on disk. Version 1 wrote times as floats after a restart."""
+
+    state: AlertState
+    reason: Reason
+    since_s: float
+    past_s: float | None = None
+    seen: _StoredSeen | None = None
+
+    @classmethod
+    def of(cls, decision: Decision) -> _Stored:
+        seen = None if decision.seen is None else _StoredSeen(decision.seen.time_s, decision.seen.figures)
+        return cls(decision.state, decision.reason, decision.since_s, decision.breach_since_s, seen)
+
+    def decision(self) -> Decision:
+        breach_since_s = None if self.past_s is None else int(self.past_s)
+        seen = None if self.seen is None else Seen(int(self.seen.time_s), self.seen.figures)
+        return Decision(self.state, self.reason, int(self.since_s), breach_since_s, seen)
+
+
 def _alert(
-    rule: Rule, before: Decision, reading: Sample | None, service: ServiceSnapshot, number: int, now_s: float
+    rule: Rule, before: Decision, reading: Sample | None, service: ServiceSnapshot, number: int, now_s: int
 ) -> Alert:
     """The rule on the group with this number."""
     group, decision = service.tally.groups[number], decide(rule, before, reading, now_s)

@@ -1,4 +1,4 @@
-"""Who is not well served, tick by tick: alerts and regimes, from snapshots."""
+"""Alerts and regimes, tick by tick, from snapshots."""
 
 from __future__ import annotations
 
@@ -7,23 +7,27 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.alerting.alerts import Alert, Alerts
 from qoemon.core.alerting.change_point import Interval
-from qoemon.core.alerting.regime import RegimeMonitor, RegimeRules, Regimes
+from qoemon.core.alerting.regime import RegimeMonitor, RegimeRules, Regimes, dump_last, load_last
 from qoemon.core.alerting.rule import AlertState, Reason, Rule
+from qoemon.core.arrays import Arrays, named, part
 from qoemon.core.plan.plan import Plan
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
+
+_Transition = tuple[str, str, AlertState, Reason, int]
 
 
 @dataclass(frozen=True)
 class Detections:
-    """What is thought of a snapshot.
+    """Alerts and regimes at a tick.
 
     alerts       of all groups that rules select, and those that have gone at this tick
-    transitions  how often an alert of (rule, service) came to (state, reason), since the start
+    transitions  how often an alert of (rule, service) changed to (state, reason), since the beginning
     regimes      by service; groups that appeared since the last rating interval are not in them yet
     """
 
@@ -33,7 +37,7 @@ class Detections:
 
 
 class Detector:
-    """Remembers what was thought. Shown each snapshot once, in order."""
+    """Holds alerts and regimes from tick to tick. observe() is called once with each snapshot, in order."""
 
     def __init__(self, plan: Plan, rules: Sequence[Rule], regimes: RegimeRules) -> None:
         self._interval_s = plan.timing.interval_s
@@ -45,7 +49,7 @@ class Detector:
         """The rating interval that the last snapshot was in."""
 
     def observe(self, snapshot: Snapshot) -> Detections:
-        """What is thought of it, given what came before."""
+        """The alerts and regimes at this snapshot, given those before."""
         # At a multiple of the rating interval the base window is exactly one closed interval. If that tick was
         # left out, the next one's is nearly that, and better than none.
         interval, late_s = divmod(snapshot.time_s, self._interval_s)
@@ -62,20 +66,37 @@ class Detector:
                 ] += 1
         return Detections(alerts, dict(self._transitions), dict(self._regimes))
 
-    def dump(self) -> dict[str, NDArray[Any]]:
-        """What a restart needs so as neither to forget nor to tell again."""
-        state = {"alerts": np.frombuffer(self._alerts.dump(), np.uint8)}
+    def dump(self) -> Arrays:
+        """All that is held, as arrays by name: after a restart alerts, regimes and counters are as before."""
+        transitions = [(*key, number) for key, number in self._transitions.items()]
+        state: Arrays = {
+            "alerts": np.frombuffer(self._alerts.dump(), np.uint8),
+            "transitions": np.frombuffer(msgspec.json.encode(transitions), np.uint8),
+            "newest": np.array(-1 if self._newest is None else self._newest),
+        }
         for name, monitor in self._monitors.items():
-            state |= {f"{name}/{column}": array for column, array in monitor.dump().items()}
+            state |= named(f"{name}/", monitor.dump())
+            if name in self._regimes:
+                state |= named(f"{name}/last/", dump_last(self._regimes[name]))
         return state
 
-    def load(self, state: Mapping[str, NDArray[Any]], anew: Collection[str] = ()) -> None:
-        """Take over what dump() gave; anew: services of which nothing is to be taken over."""
-        self._alerts.load(state["alerts"].tobytes(), anew)
+    def load(self, state: Mapping[str, NDArray[Any]], reset: Collection[str] = ()) -> None:
+        """Restore what dump() gave; reset: services of which nothing is restored.
+
+        Dumps of version 1 have no transitions, no newest interval, and not why regimes are what they are.
+        """
+        self._alerts.load(state["alerts"].tobytes(), reset)
+        if "transitions" in state:
+            transitions = msgspec.json.decode(state["transitions"].tobytes(), type=list[_Transition])
+            self._transitions = Counter(
+                {(rule, service, at, why): number for rule, service, at, why, number in transitions}
+            )
+            self._newest = int(state["newest"]) if state["newest"] >= 0 else None
         for name, monitor in self._monitors.items():
-            mine = {key.removeprefix(f"{name}/"): a for key, a in state.items() if key.startswith(f"{name}/")}
-            if mine and name not in anew:
+            mine = part(f"{name}/", state)
+            if mine and name not in reset:
                 monitor.load(mine)
+                self._regimes[name] = load_last(monitor.current(), part("last/", mine))
 
     def shift(self, by_s: int) -> None:
         """Move all times, as the clock was set: by whole rating intervals, in seconds."""
@@ -83,7 +104,7 @@ class Detector:
         for name, monitor in self._monitors.items():
             monitor.shift(by_s)
             if name in self._regimes:
-                self._regimes[name] = monitor.told()
+                self._regimes[name] = load_last(monitor.current(), dump_last(self._regimes[name]))
         if self._newest is not None:
             self._newest += by_s // self._interval_s
 

@@ -11,7 +11,7 @@ happened at a moment that could be named.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.alerting.change_point import Change, ChangeDetector, DetectorRules, Interval
-from qoemon.core.arrays import Flags, Floats, Ints
+from qoemon.core.arrays import Arrays, Flags, Floats, Ints
 
 
 class Regime(IntEnum):
@@ -172,14 +172,14 @@ class RegimeMonitor:
         moved, direction = np.zeros(len(users), np.bool_), np.zeros(len(users), np.int64)
         judged = Interval(interval.pow[rows], interval.square[rows], users[rows], interval.end_s)
         why[rows], moved[rows], direction[rows] = self._judge(rows, judged)
-        return self._told(moved, direction, why)
+        return self._regimes(moved, direction, why)
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """All that a restart needs, as arrays by name."""
         return {"groups": self._groups.copy(), "detector": self._detector.state.copy()}
 
     def load(self, state: dict[str, NDArray[Any]]) -> None:
-        """Take over what dump() gave. ValueError if it is that of another version."""
+        """Restore what dump() gave. ValueError if it is that of another version."""
         if state["groups"].dtype != COLUMNS:
             raise ValueError(f"the dumped regimes have columns {state['groups'].dtype}, expected {COLUMNS}")
         self._detector.load(state["detector"])
@@ -191,10 +191,10 @@ class RegimeMonitor:
             self._groups[column] += by_s
         self._detector.shift(by_s)
 
-    def told(self) -> Regimes:
-        """What is known, with nothing new."""
+    def current(self) -> Regimes:
+        """The regimes as of the last interval, with no change."""
         nothing = np.zeros(len(self._groups), np.int64)
-        return self._told(nothing.astype(np.bool_), nothing, np.full(len(nothing), _code(Reason.STEADY)))
+        return self._regimes(nothing.astype(np.bool_), nothing, np.full(len(nothing), _code(Reason.STEADY)))
 
     def _grow(self, groups: int) -> None:
         if groups < len(self._groups):
@@ -224,7 +224,7 @@ class RegimeMonitor:
             self._groups[column][rows] = 0
         self._groups["since_s"][rows] = np.nan
 
-    def _told(self, moved: Flags, direction: Ints, why: Ints) -> Regimes:
+    def _regimes(self, moved: Flags, direction: Ints, why: Ints) -> Regimes:
         group, track = self._groups.copy(), self._detector.state
         return Regimes(
             regime=group["regime"].astype(np.int64),
@@ -237,6 +237,19 @@ class RegimeMonitor:
             level=np.where(track["age"] > 0, track["level"], np.nan),
             reason=REASONS[why],
         )
+
+
+def dump_last(regimes: Regimes) -> Arrays:
+    """What Regimes has beside the state of its RegimeMonitor: what the last interval changed, and why."""
+    why = np.array([_code(reason) for reason in regimes.reason], np.int64)
+    return {"moved": regimes.moved, "direction": regimes.direction, "reason": why}
+
+
+def load_last(current: Regimes, last: Arrays) -> Regimes:
+    """The regimes with what dump_last() gave; as they are if that is nothing."""
+    if not last:
+        return current
+    return replace(current, moved=last["moved"], direction=last["direction"], reason=REASONS[last["reason"]])
 
 
 def _wanted(level: Floats, regime: Ints, rules: RegimeRules) -> Ints:

@@ -107,7 +107,7 @@ Figures = Mapping[str, int | float]
 class Seen:
     """The figures of a group at a time, seconds since the epoch."""
 
-    time_s: float
+    time_s: int
     figures: Figures
 
 
@@ -122,22 +122,22 @@ class Decision:
 
     state: AlertState
     reason: Reason
-    since_s: float
-    breach_since_s: float | None = None
+    since_s: int
+    breach_since_s: int | None = None
     seen: Seen | None = None
 
-    def shifted(self, by_s: float) -> Decision:
+    def shifted(self, by_s: int) -> Decision:
         """The same, so many seconds later."""
         breach_since_s = None if self.breach_since_s is None else self.breach_since_s + by_s
         seen = None if self.seen is None else replace(self.seen, time_s=self.seen.time_s + by_s)
         return replace(self, since_s=self.since_s + by_s, breach_since_s=breach_since_s, seen=seen)
 
 
-QUIET = Decision(AlertState.INACTIVE, Reason.NO_DATA, 0.0)
+QUIET = Decision(AlertState.INACTIVE, Reason.NO_DATA, 0)
 """Before anything was seen."""
 
 
-def decide(rule: Rule, before: Decision, reading: Sample | None, now_s: float) -> Decision:
+def decide(rule: Rule, before: Decision, reading: Sample | None, now_s: int) -> Decision:
     """The decision at now_s, given what is seen of the group; None where there is nothing to see."""
     if before.state is AlertState.FIRING:
         return _stay_or_leave(rule, before, reading, now_s)
@@ -151,12 +151,12 @@ def decide(rule: Rule, before: Decision, reading: Sample | None, now_s: float) -
     return _moved(before, AlertState.UNCERTAIN if uncertain else AlertState.INACTIVE, doubt, now_s)
 
 
-def forget(before: Decision, now_s: float) -> Decision:
+def forget(before: Decision, now_s: int) -> Decision:
     """The decision when the group is gone: nobody is left who could suffer."""
     return _moved(before, AlertState.INACTIVE, Reason.GONE, now_s)
 
 
-def _stay_or_leave(rule: Rule, before: Decision, reading: Sample | None, now_s: float) -> Decision:
+def _stay_or_leave(rule: Rule, before: Decision, reading: Sample | None, now_s: int) -> Decision:
     if reading is None:
         return _moved(before, AlertState.FIRING, Reason.NO_DATA, now_s, before.breach_since_s)
     if reading.users < rule.min_sessions:
@@ -185,7 +185,7 @@ def _doubt(rule: Rule, reading: Sample | None) -> Reason | None:
 
 
 def _moved(
-    before: Decision, state: AlertState, reason: Reason, now_s: float, breach_since_s: float | None = None
+    before: Decision, state: AlertState, reason: Reason, now_s: int, breach_since_s: int | None = None
 ) -> Decision:
     since_s = before.since_s if state is before.state and before is not QUIET else now_s
     return Decision(state, reason, since_s, breach_since_s)

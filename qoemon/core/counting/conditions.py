@@ -1,23 +1,21 @@
-"""What turns the reports of a service into the histogram of its base window: one way for each kind of QoS."""
+"""From the reports of a service to the histogram of its base window: one implementation for each kind of QoS."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from numpy.typing import NDArray
-
-from qoemon.core.arrays import Counts, Floats, Ints, SmallInts
+from qoemon.core.arrays import Arrays, Counts, Floats, Ints, SmallInts
 from qoemon.core.counting.session_table import Admitted
 from qoemon.core.wire.batch import Placed
 
 
 class BaseWindow(NamedTuple):
-    """A base window. G groups, M bins to judge in, B bins to read.
+    """A base window. G groups, M bins to rate in, B bins to read.
 
     levels  (G, M) the conditions in the service's rated_at bins
     qos     (G, B) the same in the service's bins
     users   (G,) how many sessions they are of
-    rows, groups  the sessions that they are of, ascending, and where each was judged, every pair once
+    rows, groups  the sessions that they are of, ascending, and the group of each, every pair once
     """
 
     levels: Counts
@@ -31,9 +29,9 @@ class Conditions(Protocol):
     """Columns beside a SessionTable, row for row. Time moves by enter()."""
 
     def apply(self, admitted: Admitted, placed: Placed) -> int:
-        """Take in the reports of a batch; how many told a counter that fell."""
+        """Count the reports of a batch; returns how many reported a counter that fell."""
 
-    def judge(self, at_s: float, groups: int) -> BaseWindow:
+    def base_window(self, at_s: float, groups: int) -> BaseWindow:
         """The rating interval that ends at at_s."""
 
     def open_stalls(self) -> tuple[Ints, Floats]:
@@ -48,8 +46,8 @@ class Conditions(Protocol):
     def remove(self, rows: Ints) -> None:
         """Forget these sessions."""
 
-    def dump(self) -> dict[str, NDArray[Any]]:
-        """All that is held, of the sessions in the order of SessionTable.there."""
+    def dump(self) -> Arrays:
+        """All that is held, of the sessions in the order of SessionTable.occupied."""
 
-    def load(self, state: dict[str, NDArray[Any]], rows: Ints) -> None:
-        """Take over what dump() gave, for the rows that the session table gave out."""
+    def load(self, state: Arrays, rows: Ints) -> None:
+        """Restore what dump() gave, for the rows that the session table gave out."""

@@ -51,7 +51,7 @@ class MeasurementSlices:
             self._add(cell[here], pair[here], age)
         return 0
 
-    def judge(self, at_s: float, groups: int) -> BaseWindow:
+    def base_window(self, at_s: float, groups: int) -> BaseWindow:
         """The events of the rating interval that ends with this tick."""
         self._counts = grow_rows(self._counts, groups)
         counts = self._counts.copy()
@@ -83,7 +83,7 @@ class MeasurementSlices:
     def dump(self) -> dict[str, NDArray[Any]]:
         """What each slice holds, oldest first; sessions by their place among those that are there."""
         place = np.full(self._sessions.rows, -1)
-        place[self._sessions.there] = np.arange(len(self._sessions))
+        place[self._sessions.occupied] = np.arange(len(self._sessions))
         cells = [_joined(each) for each in self._cells]
         pairs = [_joined(each) for each in self._pairs]
         pair = _joined(pairs)
@@ -95,7 +95,7 @@ class MeasurementSlices:
         }
 
     def load(self, state: dict[str, NDArray[Any]], rows: Ints) -> None:
-        """Take over what dump() gave, for the rows that the session table gave out."""
+        """Restore what dump() gave, for the rows that the session table gave out."""
         pair = rows[state["pairs"] // PLACES] * PLACES + state["pairs"] % PLACES
         cells = np.split(state["cells"], np.cumsum(state["sizes"])[:-1])
         pairs = np.split(pair, np.cumsum(state["pair_sizes"])[:-1])

@@ -1,10 +1,9 @@
-"""The daemon minus its I/O: batches in, snapshots out, time as an argument.
+"""The sessions of all services in one shard: batches in, counts out, time as an argument.
 
-    batch ─▶ sessions ─▶ base histogram (G,B) ─▶ longer windows ─▶ @ kernel ─▶ Snapshot
+    batch ─▶ sessions ─▶ base window (G, B) ─▶ counts of the tick, counts of each rating interval that closes
 
-A Monitor holds one shard of the sessions. Time only moves forward, tick by tick: whatever is asked of it, first
-the ticks that have passed are entered, so that a base window is complete before anything of the next tick is
-taken in.
+Time only moves forward, tick by tick: whatever is called, first the ticks that have passed are entered, so that a
+base window is complete before anything of the next tick is counted.
 """
 
 from __future__ import annotations
@@ -15,25 +14,24 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from qoemon.core.arrays import Arrays
-from qoemon.core.counting.counts import Event, ServiceCounts
+from qoemon.core.arrays import Arrays, named, part
+from qoemon.core.counting.counts import BaseCounts, ClosedInterval, Event
 from qoemon.core.counting.groups import Labels
 from qoemon.core.counting.service_monitor import ServiceMonitor
-from qoemon.core.plan.fingerprint import STATE_VERSION, begin_anew, fingerprint
+from qoemon.core.plan.fingerprint import STATE_VERSION, fingerprint, reset_services
 from qoemon.core.plan.plan import Plan
-from qoemon.core.snapshot.builder import SnapshotBuilder
-from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.batch import Batch
 
 
 class Monitor:
-    """Judges the sessions of all services of a plan."""
+    """Counts the sessions of all services of a plan."""
 
     def __init__(self, plan: Plan) -> None:
-        self._plan, self._judge = plan, SnapshotBuilder(plan)
-        self._services = [ServiceMonitor(s, plan, self._judge.kernels[s.name]) for s in plan.services]
-        self._number = {s.name: index for index, s in enumerate(plan.services)}
+        self._plan = plan
+        self._services = [ServiceMonitor(service, plan) for service in plan.services]
+        self._number = {service.name: index for index, service in enumerate(plan.services)}
         self._events: Counter[Event] = Counter()
+        self._closed: list[ClosedInterval] = []
         self._tick: int | None = None
 
     @property
@@ -46,38 +44,37 @@ class Monitor:
         """How many sessions are held."""
         return sum(len(monitor.sessions) for monitor in self._services)
 
+    @property
+    def events(self) -> Mapping[Event, int]:
+        """The events since the beginning, as a copy."""
+        return self._events.copy()
+
     def apply(self, batch: Batch, now_s: float) -> None:
-        """Take in reports at now_s, seconds since the epoch."""
+        """Count reports at now_s, seconds since the epoch."""
         tick = self._advance(now_s)
         of_route = np.array([self._number[route.service] for route in batch.routes], np.int64)
         for number in np.unique(of_route).tolist():
             mine = batch.take(np.flatnonzero(of_route[batch.route] == number))
             self._events.update(self._services[number].apply(mine, tick))
 
-    @property
-    def events(self) -> Mapping[Event, int]:
-        """What was counted since the beginning; a copy."""
-        return self._events.copy()
-
-    def know_only(self, groups: Mapping[str, Iterable[Labels]]) -> None:
-        """From now on take every other label set of these services as one too many: so all shards pool the same."""
+    def freeze_groups(self, groups: Mapping[str, Iterable[Labels]]) -> None:
+        """Pool every other label set of these services from now on, so that all shards pool the same."""
         for monitor in self._services:
             if monitor.service.name in groups:
-                monitor.groups.know_only(groups[monitor.service.name])
+                monitor.groups.freeze(groups[monitor.service.name])
 
-    def tallies(self, now_s: float) -> tuple[ServiceCounts, ...]:
+    def counts(self, now_s: float) -> tuple[BaseCounts, ...]:
         """The counts of each service at the newest tick that is not after now_s."""
         at_s = self._advance(now_s) * self._plan.timing.tick_s
-        return tuple(monitor.tally(at_s) for monitor in self._services)
+        return tuple(monitor.counts(at_s) for monitor in self._services)
 
-    def snapshot(self, now_s: float) -> Snapshot:
-        """What all users answer, as of the newest tick that is not after now_s."""
-        tallies = self.tallies(now_s)
-        time_s = self._advance(now_s) * self._plan.timing.tick_s
-        return self._judge.snapshot(tallies, time_s=time_s, events=self._events, sessions=self.sessions)
+    def drain_closed(self) -> list[ClosedInterval]:
+        """The rating intervals that closed since the last call, oldest first."""
+        closed, self._closed = self._closed, []
+        return closed
 
     def dump(self) -> Arrays:
-        """Everything held, as arrays by name: what a restart, a replay or another shard needs."""
+        """All that is held but the closed intervals, as arrays by name: what a restart or another shard needs."""
         meta = {
             "version": STATE_VERSION,
             "plan": fingerprint(self._plan),
@@ -87,28 +84,27 @@ class Monitor:
         }
         state: Arrays = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
         for monitor in self._services:
-            state |= {f"{monitor.service.name}/{name}": array for name, array in monitor.dump().items()}
+            state |= named(f"{monitor.service.name}/", monitor.dump())
         return state
 
     def load(self, state: Arrays) -> tuple[str, ...]:
-        """Take over what dump() gave, into a Monitor that has seen nothing yet.
+        """Restore what dump() gave, into a Monitor without sessions.
 
-        returns  the services that begin anew, as they are judged otherwise than when the state was dumped
-        raises   StateError if nothing of it fits
+        returns  the services that are reset, as they are rated otherwise than when the state was dumped
+        raises   IncompatibleStateError if nothing of it fits
         """
         meta = json.loads(state["meta"].tobytes())
-        anew = begin_anew(meta, self._plan)
+        reset = reset_services(meta, self._plan)
         self._events = Counter({Event(name): number for name, number in meta["events"].items()})
         self._tick = meta["tick"]
         for monitor in self._services:
             name = monitor.service.name
-            if name in anew or name not in meta["groups"]:
+            if name in reset or name not in meta["groups"]:
                 monitor.begin(self._tick or 0)
                 continue
             groups = tuple(tuple(labels) for labels in meta["groups"][name])
-            mine = {key.removeprefix(f"{name}/"): a for key, a in state.items() if key.startswith(f"{name}/")}
-            monitor.load(mine, groups, self._tick or 0)
-        return anew
+            monitor.load(part(f"{name}/", state), groups, self._tick or 0)
+        return reset
 
     def shift(self, by_s: int) -> None:
         """Move everything held in time, as the clock was set: by whole rating intervals, in seconds."""
@@ -124,17 +120,25 @@ class Monitor:
             monitor.shift(by_s, self._tick)
 
     def _advance(self, now_s: float) -> int:
-        """Enter every tick up to now_s; the present one. A clock that was set back stands still here."""
+        """Enter every tick up to now_s; returns the present one. A clock that was set back stands still here."""
         tick = int(now_s // self._plan.timing.tick_s)
         if self._tick is None:
             self._tick = tick
-            for monitor in self._services:
-                self._events.update(monitor.enter(tick, evaluate=True))
+            self._enter(tick, base_wanted=True)
         for passed in self._ticks_between(self._tick, tick):
-            for monitor in self._services:
-                self._events.update(monitor.enter(passed, evaluate=passed == tick))
+            self._enter(passed, base_wanted=passed == tick)
         self._tick = max(self._tick, tick)
         return self._tick
+
+    def _enter(self, tick: int, *, base_wanted: bool) -> None:
+        closed = []
+        for monitor in self._services:
+            events, interval = monitor.enter(tick, base_wanted=base_wanted)
+            self._events.update(events)
+            if interval is not None:
+                closed.append(interval)
+        if closed:
+            self._closed.append(ClosedInterval(tick * self._plan.timing.tick_s, tuple(closed)))
 
     def _ticks_between(self, old: int, new: int) -> Iterable[int]:
         """The ticks to enter. After a very long gap, a year say, those in which nothing can happen are left out:

@@ -1,35 +1,32 @@
-"""One service's sessions, tick by tick: reports in, a ServiceCounts out."""
+"""One service's sessions in one shard, tick by tick: reports in, counts out."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qoemon.core.arrays import Arrays, Floats, Ints, grow_rows
+from qoemon.core.arrays import Arrays, Flags, Floats, Ints, grow_rows, named, part
 from qoemon.core.counting.conditions import BaseWindow, Conditions
-from qoemon.core.counting.counts import Event, ServiceCounts
+from qoemon.core.counting.counts import BaseCounts, Event, IntervalCounts
 from qoemon.core.counting.groups import Groups, Labels
 from qoemon.core.counting.measurements import MeasurementSlices
 from qoemon.core.counting.session_table import NO_GROUP, Admitted, SessionTable
 from qoemon.core.counting.stalls import StallCounters
 from qoemon.core.counting.unique_sessions import UniqueSessions
-from qoemon.core.counting.window import Window
 from qoemon.core.plan.plan import Clock, Plan, Service
-from qoemon.core.qoe.distribution import RatingKernel
 from qoemon.core.qoe.mapping import Qos
 from qoemon.core.wire.batch import Batch, Placed
 from qoemon.core.wire.report import ABSENT_FLOAT
 
-NOBODY: Ints = np.zeros(0, np.int64)
+NO_ROWS: Ints = np.zeros(0, np.int64)
 
 
 class ServiceMonitor:
-    """Sessions, groups and windows of one service. Time moves by enter(), one tick after the other."""
+    """Sessions and groups of one service. Time moves by enter(), one tick after the other."""
 
-    def __init__(self, service: Service, plan: Plan, kernel: RatingKernel) -> None:
-        self.service, self._timing, self._kernel = service, plan.timing, kernel
+    def __init__(self, service: Service, plan: Plan) -> None:
+        self.service, self._timing = service, plan.timing
         self.groups = Groups(len(plan.labels), plan.limits.groups)
         self.sessions = SessionTable(plan.limits.sessions)
         self._conditions: Conditions = (
@@ -37,20 +34,12 @@ class ServiceMonitor:
             if service.mapping.qos is Qos.STALLS
             else MeasurementSlices(self.sessions, service, plan.timing.slices)
         )
-        self._users = UniqueSessions(self.sessions, max(plan.timing.windows_s) // plan.timing.interval_s)
-        judged, bins = len(service.rated_at), service.bins
-        empty = np.zeros((0, judged), np.int64), np.zeros((0, bins.size), np.int64)
-        self._base = BaseWindow(*empty, NOBODY, NOBODY, NOBODY)
-        self._longer = {
-            length: Window(length // plan.timing.interval_s, judged)
-            for length in plan.timing.windows_s
-            if length != plan.timing.interval_s
-        }
-        self._expected: Floats = np.zeros((0, len(service.scale.ratings)))
-        self._marginals = tuple(np.zeros((0, len(axis.values)), np.int64) for axis in bins.axes)
+        self._unique = UniqueSessions(self.sessions, max(plan.timing.windows_s) // plan.timing.interval_s)
+        empty = np.zeros((0, len(service.rated_at)), np.int64), np.zeros((0, service.bins.size), np.int64)
+        self._base = BaseWindow(*empty, NO_ROWS, NO_ROWS, NO_ROWS)
 
     def apply(self, batch: Batch, tick: int) -> Counter[Event]:
-        """Take in reports, all of this service, during a tick."""
+        """Count reports, all of this service, during a tick."""
         at_s, ahead = self._time_of(batch)
         # The same as at_s // tick_s, of which numpy is slow to make whole numbers.
         at_tick = np.floor(at_s).astype(np.int64) // self._timing.tick_s
@@ -60,7 +49,7 @@ class ServiceMonitor:
             at_s[late], at_tick[late], late = tick * self._timing.tick_s, tick, np.zeros_like(late)
         admitted = self.sessions.admit(batch.session, batch.seq, at_s, batch.end)
         group, pooled = self._group_of(batch, admitted)
-        self.sessions.join(admitted, group)
+        self.sessions.assign_group(admitted, group)
         resets = self._conditions.apply(admitted, Placed(batch, group, at_s, np.minimum(at_tick, tick)))
         counted = admitted.position
         return Counter(
@@ -75,86 +64,67 @@ class ServiceMonitor:
             }
         )
 
-    def enter(self, tick: int, *, evaluate: bool) -> Counter[Event]:
+    def enter(self, tick: int, *, base_wanted: bool) -> tuple[Counter[Event], IntervalCounts | None]:
         """End the tick before and begin this one.
 
-        evaluate  whether anyone will look at the base window; where a rating interval closes it is needed anyway
+        base_wanted  whether counts() follows; where a rating interval closes, the base window is made anyway
+        returns      events, and what the rating interval that closed now adds, if one did
         """
         at_s = tick * self._timing.tick_s
         closes = at_s % self._timing.interval_s == 0
-        if evaluate or closes:
-            self._base = self._conditions.judge(at_s, len(self.groups))
-        if closes:
-            self._close()
-        # Who they are is needed only where an interval closes.
-        self._base = self._base._replace(rows=NOBODY, groups=NOBODY)
-        over = self.sessions.over(at_s, self._timing.session_timeout_s, self._timing.interval_s)
-        silent = int(np.count_nonzero(~self.sessions.ended[over]))
-        self.sessions.remove(over)
-        self._conditions.remove(over)
-        self._users.remove(over)
+        if base_wanted or closes:
+            self._base = self._conditions.base_window(at_s, len(self.groups))
+        closed = self._close(at_s) if closes else None
+        # Which sessions they are is needed only where an interval closes.
+        self._base = self._base._replace(rows=NO_ROWS, groups=NO_ROWS)
+        expired = self.sessions.expired(at_s, self._timing.session_timeout_s, self._timing.interval_s)
+        silent = int(np.count_nonzero(~self.sessions.ended[expired]))
+        self.sessions.remove(expired)
+        self._conditions.remove(expired)
+        self._unique.remove(expired)
         self._conditions.enter(tick)
-        return Counter({Event.EXPIRED: silent})
+        return Counter({Event.EXPIRED: silent}), closed
 
-    def tally(self, at_s: float) -> ServiceCounts:
-        """All counts as of the tick at at_s, the last that was entered."""
+    def counts(self, at_s: float) -> BaseCounts:
+        """The counts as of the tick at at_s, the last that was entered."""
         size = len(self.groups)
-        for window in self._longer.values():
-            window.counts = grow_rows(window.counts, size)
         base = self._base = self._base._replace(
             levels=grow_rows(self._base.levels, size),
             qos=grow_rows(self._base.qos, size),
             users=grow_rows(self._base.users, size),
         )
-        self._grow_totals()
         stalling, since_s = self._conditions.open_stalls()
         open_stalls, oldest_s = self._open_stalls(stalling, at_s - since_s, size)
-        windows = {self._timing.interval_s: base.levels}
-        windows |= {length: window.counts for length, window in self._longer.items()}
-        users = {length: self._users.in_window(length // self._timing.interval_s, size) for length in self._longer}
-        return ServiceCounts(
+        return BaseCounts(
             service=self.service.name,
             groups=self.groups.all,
-            windows=windows,
-            users={self._timing.interval_s: base.users} | users,
+            since_s=self.groups.since_s,
+            levels=base.levels,
             qos=base.qos,
+            users=base.users,
             active_sessions=self._active(at_s, stalling, size),
             open_stalls=open_stalls,
             oldest_stall_s=oldest_s,
-            expected_ratings=self._expected,
-            marginals=self._marginals,
         )
 
     def dump(self) -> Arrays:
         """All that a restart needs, as arrays by name."""
-        parts: dict[str, Arrays] = {
-            "sessions": self.sessions.dump(),
-            "conditions": self._conditions.dump(),
-            "totals": {"expected": self._expected, **{str(i): m for i, m in enumerate(self._marginals)}},
-            "base": {"levels": self._base.levels, "qos": self._base.qos, "users": self._base.users},
-            "users": self._users.dump(),
+        return {
+            **named("sessions/", self.sessions.dump()),
+            **named("conditions/", self._conditions.dump()),
+            **named("base/", {"levels": self._base.levels, "qos": self._base.qos, "users": self._base.users}),
+            **named("users/", self._unique.dump()),
         }
-        parts |= {f"window-{length}": window.dump() for length, window in self._longer.items()}
-        return {f"{part}/{name}": array for part, state in parts.items() for name, array in state.items()}
 
     def load(self, state: Arrays, groups: tuple[Labels, ...], tick: int) -> None:
-        """Take over what dump() gave, into a monitor that has seen nothing yet."""
-
-        def part(name: str) -> Arrays:
-            return {key.split("/", 1)[1]: array for key, array in state.items() if key.startswith(f"{name}/")}
-
+        """Restore what dump() gave, into a monitor without sessions."""
         self.groups.load(groups)
         self._conditions.enter(tick)
-        rows = self.sessions.load(part("sessions"))
-        self._conditions.load(part("conditions"), rows)
-        self._users.load(part("users"), rows)
-        for length, window in self._longer.items():
-            window.load(part(f"window-{length}"), len(groups))
-        totals = part("totals")
-        self._expected = totals["expected"]
-        self._marginals = tuple(totals[str(i)] for i in range(len(self._marginals)))
-        base = part("base")
-        self._base = BaseWindow(base["levels"], base["qos"], base["users"], NOBODY, NOBODY)
+        rows = self.sessions.load(part("sessions/", state))
+        self._conditions.load(part("conditions/", state), rows)
+        self._unique.load(part("users/", state), rows)
+        base = part("base/", state)
+        self._base = BaseWindow(base["levels"], base["qos"], base["users"], NO_ROWS, NO_ROWS)
 
     def begin(self, tick: int) -> None:
         """Begin at this tick, with nothing held."""
@@ -165,46 +135,46 @@ class ServiceMonitor:
         self.sessions.last_s += by_s
         self._conditions.shift(by_s, tick)
 
-    def _time_of(self, batch: Batch) -> tuple[Floats, NDArray[np.bool_]]:
+    def _time_of(self, batch: Batch) -> tuple[Floats, Flags]:
         """(R,) the time that places each report, and whether it claimed to come from the future."""
         if self._timing.clock is Clock.ARRIVAL:
             return batch.arrival_s.copy(), np.zeros(len(batch), np.bool_)
-        said = np.where(batch.ts_s == ABSENT_FLOAT, batch.arrival_s, batch.ts_s)
-        return np.minimum(said, batch.arrival_s), said > batch.arrival_s
+        reported = np.where(batch.ts_s == ABSENT_FLOAT, batch.arrival_s, batch.ts_s)
+        return np.minimum(reported, batch.arrival_s), reported > batch.arrival_s
 
-    def _group_of(self, batch: Batch, admitted: Admitted) -> tuple[Ints, NDArray[np.bool_]]:
+    def _group_of(self, batch: Batch, admitted: Admitted) -> tuple[Ints, Flags]:
         """(R,) the group of each report, and whether it was pooled; reports that do not count make no group."""
         numbers = np.full(len(batch.routes), NO_GROUP, np.int64)
         pooled = np.zeros(len(batch.routes), np.bool_)
-        for route in np.flatnonzero(np.bincount(batch.route[admitted.position])).tolist():
-            numbers[route], pooled[route] = self.groups.number(batch.routes[route].labels)
+        route_of = batch.route[admitted.position]
+        for route in np.flatnonzero(np.bincount(route_of)).tolist():
+            labels = batch.routes[route].labels
+            known = labels in self.groups
+            since_s = 0.0 if known else float(batch.arrival_s[admitted.position][route_of == route].min())
+            numbers[route], pooled[route] = self.groups.number(labels, since_s)
         return numbers[batch.route], pooled[batch.route]
 
-    def _close(self) -> None:
-        """A rating interval is over: the base window is exactly that interval."""
-        for window in self._longer.values():
-            window.append(self._base.levels)
-        self._users.close(self._base.rows, self._base.groups, self._base.users)
-        self._grow_totals()
-        # New arrays: snapshots hold on to the former ones.
-        self._expected = self._expected + self._kernel.expected_ratings(self._base.levels)
-        fresh = self.service.bins.marginals(self._base.qos)
-        self._marginals = tuple(old + new for old, new in zip(self._marginals, fresh, strict=True))
-
-    def _grow_totals(self) -> None:
-        self._expected = grow_rows(self._expected, len(self.groups))
-        self._marginals = tuple(grow_rows(m, len(self.groups)) for m in self._marginals)
+    def _close(self, end_s: int) -> IntervalCounts:
+        """The rating interval that ends at end_s: the base window is exactly that interval."""
+        base, interval_s = self._base, self._timing.interval_s
+        recounted = self._unique.close(base.rows, base.groups, len(base.users))
+        return IntervalCounts(
+            levels=base.levels,
+            qos=base.qos,
+            users=base.users,
+            recounted={end_s - ago * interval_s: sessions for ago, sessions in recounted.items()},
+        )
 
     def _active(self, at_s: float, stalling: Ints, size: int) -> Ints:
         """(size,) sessions heard in the base window, or in an open stall."""
         sessions, counts = self.sessions, np.zeros(size, np.int64)
         active = np.zeros(sessions.rows, np.bool_)
-        for part in sessions.parts:
-            active[part] = (sessions.last_s[part] >= at_s - self._timing.interval_s) & ~sessions.ended[part]
+        for rows in sessions.parts:
+            active[rows] = (sessions.last_s[rows] >= at_s - self._timing.interval_s) & ~sessions.ended[rows]
         active[stalling] = True
-        for part in sessions.parts:
-            group = sessions.group[part]
-            counts += np.bincount(group[active[part] & (group != NO_GROUP)], minlength=size)
+        for rows in sessions.parts:
+            group = sessions.group[rows]
+            counts += np.bincount(group[active[rows] & (group != NO_GROUP)], minlength=size)
         return counts
 
     def _open_stalls(self, rows: Ints, ran_s: Floats, size: int) -> tuple[Ints, Floats]:

@@ -1,4 +1,4 @@
-"""Who is there: session ids as rows of a table, duplicates, and when a session is over.
+"""The sessions of one service: ids as rows of a table, duplicates, and when a session is over.
 
 Reports of a batch are put in the order of their sessions and, within one, of their `seq`; a repeated or older
 `seq` is a duplicate. Everything after that works on whole columns.
@@ -7,7 +7,7 @@ Reports of a batch are put in the order of their sessions and, within one, of th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import repeat
 from typing import Any
@@ -27,7 +27,7 @@ _GROWTH, _GROWTH_OF_MANY = 2, 16
 """Room is cheap, see grow_columns(); moving is not, and what many sessions leave behind is hardly given back."""
 
 ROWS_AT_ONCE = 16_384
-"""So many rows are worked on at a time: what is computed stays in the cache, and others get their turn between."""
+"""Rows that are processed at a time: what is computed stays in the cache, and other threads can run between."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Admitted:
     row       (R,) its session's row, ascending
     first     (R,) whether it is its session's first in this batch
     before_s  (R,) when the same session was last heard before it, seconds since the epoch; NaN if never
-    duplicates, refused  how many reports are left out, as repeated and for want of room
+    duplicates, refused  how many reports are left out: repeated ones, and those of sessions beyond the limit
     """
 
     position: Ints
@@ -58,13 +58,15 @@ class Admitted:
         """Which are not their session's first: the one before each is of the same session."""
         return np.flatnonzero(~self.first)
 
-    def before(self, known: Column, told: Column) -> Column:
-        """(R,) what was told before each report: known (R,) of its session, or told (R,) by the one before.
+    def previous(self, known: Column, reported: Column) -> Column:
+        """(R,) the value before each report: that of the report before it in this batch, else the known one.
 
-        It is written over `known`.
+        known     (R,) what the report's session had before this batch
+        reported  (R,) what each report says
         """
-        known[self.again] = told[self.again - 1]
-        return known
+        before = known.copy()
+        before[self.again] = reported[self.again - 1]
+        return before
 
 
 class SessionTable:
@@ -106,14 +108,14 @@ class SessionTable:
             yield slice(begin, min(begin + ROWS_AT_ONCE, self.rows))
 
     @property
-    def there(self) -> Ints:
+    def occupied(self) -> Ints:
         """The rows that hold a session, ascending."""
         return np.flatnonzero(self.group[: self.rows] != NO_GROUP)
 
     def admit(self, session: Sequence[str], seq: Ints, at_s: Floats, end: Flags) -> Admitted:
         """Enter a batch of R reports: find or make their sessions, and tell which reports count.
 
-        New sessions have no group before they join() one.
+        New sessions have no group before assign_group().
         """
         rows = self._find_or_make(session)
         order, row = _by_row(rows, seq)
@@ -124,22 +126,22 @@ class SessionTable:
             position=order,
             row=row,
             first=np.diff(row, prepend=-1) != 0,
-            before_s=self.last_s[row],
+            before_s=at_s,  # set below, once it is known which reports follow one another
             duplicates=int(np.count_nonzero(~fresh)),
             refused=int(np.count_nonzero(rows < 0)),
         )
         at_s = at_s[order]
-        admitted.before(admitted.before_s, at_s)
+        admitted = replace(admitted, before_s=admitted.previous(self.last_s[row], at_s))
         self._remember(admitted, seq, at_s, end)
         return admitted
 
-    def join(self, admitted: Admitted, group: Ints) -> None:
-        """Sessions belong to the group of their newest report; group (R,) of each in the batch, admitted or not."""
+    def assign_group(self, admitted: Admitted, group: Ints) -> None:
+        """Put sessions into the group of their newest report; group (R,) of each in the batch, admitted or not."""
         last = admitted.last
         self.group[admitted.row[last]] = group[admitted.position[last]]
 
-    def over(self, at_s: float, timeout_s: float, interval_s: float) -> Ints:
-        """Rows of the sessions that are to leave: silent for the timeout, or ended and out of every slice."""
+    def expired(self, at_s: float, timeout_s: float, interval_s: float) -> Ints:
+        """Rows of the sessions that are over: silent for the timeout, or ended and out of every slice."""
         # Nearly all were heard a moment ago: only the others need a look.
         quiet = np.flatnonzero(self.last_s[: self.rows] <= at_s - min(timeout_s, interval_s) + 1)
         leave = np.where(self.ended[quiet], interval_s, timeout_s)
@@ -154,21 +156,21 @@ class SessionTable:
         self._free.extend(rows.tolist())
 
     def dump(self) -> dict[str, NDArray[Any]]:
-        """The sessions that are there, row by row, as arrays."""
-        there = self.there
-        texts = [self._ids[row].encode() for row in there.tolist()]
+        """The sessions, row by row, as arrays."""
+        occupied = self.occupied
+        texts = [self._ids[row].encode() for row in occupied.tolist()]
         return {
-            "row": there,
+            "row": occupied,
             "id": np.frombuffer(b"".join(texts), np.uint8),
             "id_length": np.array([len(text) for text in texts], np.int64),
-            "group": self.group[there],
-            "seq": self.seq[there],
-            "last_s": self.last_s[there],
-            "ended": self.ended[there],
+            "group": self.group[occupied],
+            "seq": self.seq[occupied],
+            "last_s": self.last_s[occupied],
+            "ended": self.ended[occupied],
         }
 
     def load(self, state: dict[str, NDArray[Any]]) -> Ints:
-        """Take over what dump() gave, into an empty table; the new rows, in the order of the state."""
+        """Restore what dump() gave, into an empty table; returns the new rows, in the order of the state."""
         ends = np.cumsum(state["id_length"]).tolist()
         text = state["id"].tobytes()
         ids = [
@@ -238,7 +240,7 @@ def _by_row(rows: Ints, seq: Ints) -> tuple[Ints, Ints]:
     key = np.sort(rows << bits | np.arange(len(rows)))
     key = key[np.searchsorted(key, 0) :]
     order, row = key & ((1 << bits) - 1), key >> bits
-    told = seq[order]
-    if np.any((told[1:] < told[:-1]) & (row[1:] == row[:-1])):
-        order = order[np.lexsort((told, row))]
+    seq = seq[order]
+    if np.any((seq[1:] < seq[:-1]) & (row[1:] == row[:-1])):
+        order = order[np.lexsort((seq, row))]
     return order, row

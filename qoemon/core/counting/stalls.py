@@ -1,9 +1,22 @@
-"""What stalls did to each session: counters become differences, differences fall into slices of a tick.
+"""The stalls of each session: counters become differences, and differences are added to slices of one tick each.
 
-A session's condition is the sum of its slices over the rating interval, and of the stall that is still open. In a
-total outage nobody reports the end of a stall, so an open one counts as it runs, whether its client speaks or not.
-What ran is provisional; when the client is heard again its difference is laid back over the time in which it ran,
-so that each second of stalling counts once, in the interval in which it happened.
+A session's condition is the sum of its slices over the rating interval, plus the stall that is still open. In a
+total outage nobody reports the end of a stall, so an open stall counts as it runs, also while its client is silent.
+What ran is provisional: at the next report the difference of the counter replaces it, and is placed over the time
+in which the stall ran. So each second of stalling counts once, in the interval in which it happened.
+
+Example, with ticks of 10 s. A session reports at 12 s, 35 s and 41 s, with the stall open from the first to the
+third:
+
+    report at                       12 s   35 s   41 s
+    stall_s as reported              1 s   23 s   28 s
+    difference                       1 s   22 s    5 s
+
+    stall seconds in the slice from     10 s   20 s   30 s   40 s
+    after the report at 12 s             1 s
+    at the tick at 30 s                  1 s                        and 18 s provisional, running since 12 s
+    after the report at 35 s             9 s   10 s    4 s          22 s from 12 s on: 8 s, 10 s and 4 s
+    after the report at 41 s             9 s   10 s    9 s          5 s from 35 s on
 """
 
 from __future__ import annotations
@@ -29,7 +42,7 @@ MOST = 2**30
 
 
 def stall_condition(stalls: Ints, stall_ms: Ints, play_ms: Ints) -> tuple[Floats, Floats]:
-    """Stalls n and stall seconds t per MEDIA_S of media, (N,) each, of sums over the time that is judged.
+    """Stalls n and stall seconds t per MEDIA_S of media, (N,) each, of sums over the time that is rated.
 
     As good as infinitely many of both where something stalled and nothing was played: nothing is worse.
     """
@@ -40,8 +53,8 @@ def stall_condition(stalls: Ints, stall_ms: Ints, play_ms: Ints) -> tuple[Floats
     return n, t
 
 
-class _Told(NamedTuple):
-    """What R admitted reports tell, in their order, (R,) each: three counters, and the others."""
+class _Reported(NamedTuple):
+    """What R admitted reports say, in their order, (R,) each: three counters, and the others."""
 
     counters: list[Ints]
     stalled: Flags
@@ -52,7 +65,7 @@ class _Told(NamedTuple):
 class StallCounters:
     """The stall columns beside a SessionTable, row for row.
 
-    counters  (3, rows) stalls, stall_ms, play_ms as last told
+    counters  (3, rows) stalls, stall_ms, play_ms as last reported
     known     (rows,) whether a report has set them
     slices    (3, ticks in a rating interval, rows) their differences
     since_s   (rows,) when the open stall was first heard of, NaN without one
@@ -67,21 +80,21 @@ class StallCounters:
         self.since_s = np.zeros(0)
 
     def apply(self, admitted: Admitted, placed: Placed) -> int:
-        """Take in the reports of a batch; how many told a counter that fell, which is a reset."""
+        """Count the reports of a batch; returns how many reported a counter that fell, which is a reset."""
         self._grow()
-        told = _told(admitted, placed)
+        reported = _reported(admitted, placed)
         if self._service.counters is Counters.CUMULATIVE:
-            differences, resets = self._differences(admitted, told.counters)
+            differences, resets = self._differences(admitted, reported.counters)
         else:
-            differences, resets = [np.maximum(column, 0) for column in told.counters], 0
+            differences, resets = [np.maximum(column, 0) for column in reported.counters], 0
         # Stalls and played media are placed with the report, stall seconds where they ran.
-        self._place(0, admitted.row, told.tick, differences[0])
-        self._place(2, admitted.row, told.tick, differences[2])
-        self._place_stall_time(admitted, told, differences[1])
-        self._follow_open_stalls(admitted, told)
+        self._place(0, admitted.row, reported.tick, differences[0])
+        self._place(2, admitted.row, reported.tick, differences[2])
+        self._place_stall_time(admitted, reported, differences[1])
+        self._follow_open_stalls(admitted, reported)
         return resets
 
-    def judge(self, at_s: float, groups: int) -> BaseWindow:
+    def base_window(self, at_s: float, groups: int) -> BaseWindow:
         """The sessions that were active in the rating interval that ends at at_s."""
         self._grow()
         levels = np.zeros((groups, len(self._service.rated_at)), np.int64)
@@ -90,11 +103,11 @@ class StallCounters:
         for part in self._sessions.parts:
             sums = self._sums(part, at_s)
             stalls, stall_ms, play_ms = sums
-            judged = stall_ms + play_ms >= max(self._timing.min_active_s * 1000, 1)
+            rated = stall_ms + play_ms >= max(self._timing.min_active_s * 1000, 1)
             group = self._sessions.group[part]
-            stalled = np.flatnonzero(judged & ((stalls | stall_ms) != 0))
+            stalled = np.flatnonzero(rated & ((stalls | stall_ms) != 0))
             self._count(levels, qos, group[stalled], [column[stalled] for column in sums])
-            rows = np.flatnonzero(judged)
+            rows = np.flatnonzero(rated)
             everyone.append((part.start + rows).astype(np.int32))  # there may be a million
             groups_of.append(group[rows])
         found = np.concatenate(groups_of)
@@ -147,7 +160,7 @@ class StallCounters:
     def dump(self) -> dict[str, NDArray[Any]]:
         """The columns of all rows that are or were in use."""
         self._grow()
-        rows = self._sessions.there
+        rows = self._sessions.occupied
         return {
             "counters": self.counters[:, rows],
             "known": self.known[rows],
@@ -156,7 +169,7 @@ class StallCounters:
         }
 
     def load(self, state: dict[str, NDArray[Any]], rows: Ints) -> None:
-        """Take over what dump() gave, for the rows that the session table gave out."""
+        """Restore what dump() gave, for the rows that the session table gave out."""
         self._grow()
         self.counters[:, rows] = state["counters"]
         self.known[rows] = state["known"]
@@ -179,14 +192,14 @@ class StallCounters:
         self._used = self._sessions.rows
         self.since_s[used : self._used] = np.nan
 
-    def _differences(self, admitted: Admitted, told: list[Ints]) -> tuple[list[Ints], int]:
+    def _differences(self, admitted: Admitted, reported: list[Ints]) -> tuple[list[Ints], int]:
         """Cumulative counters to what is new in each report, (R,) each, and the number of resets."""
         row, last = admitted.row, admitted.last
         known = [column[row] for column in self.counters]
-        now = [_carried(*columns, admitted.first) for columns in zip(told, known, strict=True)]
+        now = [_carried(*columns, admitted.first) for columns in zip(reported, known, strict=True)]
         for column, newest in zip(self.counters, now, strict=True):
             column[row[last]] = newest[last]
-        new = [newest - admitted.before(was, newest) for newest, was in zip(now, known, strict=True)]
+        new = [newest - admitted.previous(was, newest) for newest, was in zip(now, known, strict=True)]
         fell = np.logical_or.reduce([column < 0 for column in new])
         if fell.any():
             new = [np.where(column < 0, newest, column) for column, newest in zip(new, now, strict=True)]
@@ -198,13 +211,13 @@ class StallCounters:
             self.known[row] = True
         return new, int(np.count_nonzero(fell))
 
-    def _place_stall_time(self, admitted: Admitted, told: _Told, stall_ms: Ints) -> None:
-        ran_on = self._was_open(admitted, told.stalled) & (stall_ms > 0)
+    def _place_stall_time(self, admitted: Admitted, reported: _Reported, stall_ms: Ints) -> None:
+        ran_on = self._was_open(admitted, reported.stalled) & (stall_ms > 0)
         if not ran_on.any():
-            self._place(1, admitted.row, told.tick, stall_ms)
+            self._place(1, admitted.row, reported.tick, stall_ms)
             return
-        self._place(1, admitted.row, told.tick, np.where(ran_on, 0, stall_ms))
-        row, tick, at_s = admitted.row[ran_on], told.tick[ran_on], told.at_s[ran_on]
+        self._place(1, admitted.row, reported.tick, np.where(ran_on, 0, stall_ms))
+        row, tick, at_s = admitted.row[ran_on], reported.tick[ran_on], reported.at_s[ran_on]
         began_s, total = admitted.before_s[ran_on], stall_ms[ran_on]
         # The open stall ran from the last report on, for as long as there is time for it.
         ran = np.minimum(total, np.rint(np.maximum(at_s - began_s, 0) * 1000).astype(np.int64))
@@ -217,7 +230,7 @@ class StallCounters:
 
     def _was_open(self, admitted: Admitted, stalled: Flags) -> Flags:
         """Whether a stall was open when the session was last heard before each report."""
-        return admitted.before(~np.isnan(self.since_s[admitted.row]), stalled)
+        return admitted.previous(~np.isnan(self.since_s[admitted.row]), stalled)
 
     def _place(self, counter: int, row: Ints, tick: Ints, amount: Ints) -> None:
         """Add amounts to the slices of their ticks, those too old for any slice left out.
@@ -238,16 +251,16 @@ class StallCounters:
         flat = slices.reshape(-1)
         flat[cell] = np.minimum(flat[cell] + amount, MOST)
 
-    def _follow_open_stalls(self, admitted: Admitted, told: _Told) -> None:
+    def _follow_open_stalls(self, admitted: Admitted, reported: _Reported) -> None:
         last = admitted.last
-        row, opened = admitted.row[last], told.stalled[last]
+        row, opened = admitted.row[last], reported.stalled[last]
         changed = np.flatnonzero(opened == np.isnan(self.since_s[row]))
-        self.since_s[row[changed]] = np.where(opened[changed], told.at_s[last][changed], np.nan)
+        self.since_s[row[changed]] = np.where(opened[changed], reported.at_s[last][changed], np.nan)
 
 
-def _told(admitted: Admitted, placed: Placed) -> _Told:
+def _reported(admitted: Admitted, placed: Placed) -> _Reported:
     batch, position = placed.batch, admitted.position
-    return _Told(
+    return _Reported(
         counters=[column[position] for column in (batch.stalls, batch.stall_ms, batch.play_ms)],
         stalled=batch.stalled[position] & ~batch.end[position],
         at_s=placed.at_s[position],
@@ -262,11 +275,11 @@ def _total(slices: NDArray[np.int32]) -> Ints:
     return np.asarray(slices.sum(axis=0, dtype=np.int32 if narrow else np.int64), np.int64)
 
 
-def _carried(told: Ints, known: Ints, first: Flags) -> Ints:
-    """Counters with those left out filled by what was told before: (R,) by session, then seq."""
-    if (told != ABSENT_INT).all():
-        return told
-    index = np.arange(len(told))
+def _carried(reported: Ints, known: Ints, first: Flags) -> Ints:
+    """Counters with those left out filled by what was reported before: (R,) by session, then seq."""
+    if (reported != ABSENT_INT).all():
+        return reported
+    index = np.arange(len(reported))
     begin = np.maximum.accumulate(np.where(first, index, 0))
-    newest = np.maximum.accumulate(np.where(told != ABSENT_INT, index, -1))
-    return np.where(newest >= begin, told[newest], known)
+    newest = np.maximum.accumulate(np.where(reported != ABSENT_INT, index, -1))
+    return np.where(newest >= begin, reported[newest], known)

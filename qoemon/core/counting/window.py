@@ -1,13 +1,16 @@
-"""Rolling windows: how counts age."""
+"""Windows: sums over the last rating intervals, and how they age.
+
+Counts are integers, so what was added is forgotten exactly: an emptied window equals a fresh one bit for bit.
+"""
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qoemon.core.arrays import Counts, Ints, grow_rows
+from qoemon.core.arrays import Arrays, Counts, Histogram, Ints, SmallInts, Sparse, grow_rows, to_sparse
 
 
 def histogram(group: Ints, bins: Ints, groups: int, size: int) -> Counts:
@@ -15,48 +18,114 @@ def histogram(group: Ints, bins: Ints, groups: int, size: int) -> Counts:
     return np.bincount(group * size + bins, minlength=groups * size).reshape(groups, size)
 
 
-def count(counts: Counts, group: Ints | NDArray[np.int32], bins: Ints) -> None:
+def count(counts: Counts, group: SmallInts, bins: Ints) -> None:
     """Add to counts (G, B) how often each bin occurs in each group."""
     cells = np.multiply(group, counts.shape[1], dtype=np.int64) + bins
     np.add.at(counts.reshape(-1), cells, 1)
 
 
-class Window:
-    """The sum of the last `length` histograms, one appended at a time.
+@dataclass
+class _Interval:
+    """A closed rating interval that a window may still cover."""
 
-    Only the sum is dense; what will have to be taken off again is kept as the cells that are not zero.
+    levels: Sparse
+    users: Ints
+
+
+class Windows:
+    """Histograms and distinct sessions of one service's windows, summed over closed rating intervals.
+
+    Only the sums are dense; what will have to be subtracted again is kept sparse, once for all windows.
+
+    lengths_s  of the windows, multiples of the rating interval, in seconds
+    bins       of a histogram
     """
 
-    def __init__(self, length: int, bins: int) -> None:
-        self._length, self._bins = length, bins
-        self._parts: deque[tuple[Ints, Ints]] = deque()
-        self.counts: Counts = np.zeros((0, bins), dtype=np.int64)
+    def __init__(self, lengths_s: Sequence[int], bins: int) -> None:
+        self._bins = bins
+        self._longest_s = max(lengths_s, default=0)
+        self._intervals: dict[int, _Interval] = {}
+        """By their end, ascending."""
+        self._newest_s = 0
+        self.counts: Mapping[int, Counts] = {length: np.zeros((0, bins), np.int64) for length in lengths_s}
+        """(G, B) by the window's length. An array that has not changed is the same object as before."""
+        self.users: Mapping[int, Ints] = {length: np.zeros(0, np.int64) for length in lengths_s}
+        """(G,) distinct sessions, likewise."""
 
-    def append(self, counts: Counts) -> None:
-        """Take in the newest histogram, (G, B), and forget the one that is now too old. G may have grow_rows."""
-        # A new array: snapshots hold on to the former one.
-        self.counts = grow_rows(self.counts, len(counts)) + counts
-        flat = counts.ravel()
-        cells = np.flatnonzero(flat)
-        self._parts.append((cells, flat[cells]))
-        while len(self._parts) > self._length:
-            old_cells, old_counts = self._parts.popleft()
-            self.counts.ravel()[old_cells] -= old_counts
+    def close(self, end_s: int, levels: Histogram, users: Ints, recounted: Mapping[int, Ints]) -> None:
+        """Add the rating interval that ends at end_s, the newest so far, and forget those that are too old.
 
-    def dump(self) -> dict[str, Ints]:
-        """The parts, oldest first, as flat arrays."""
-        cells, counts = zip(*self._parts, strict=True) if self._parts else ((), ())
+        levels, users, recounted  as in IntervalCounts; G may have grown since the last
+        """
+        for earlier_s, sessions in recounted.items():
+            if interval := self._intervals.get(earlier_s):
+                interval.users = grow_rows(interval.users, len(sessions))
+                interval.users[: len(sessions)] -= sessions
+        self._intervals[end_s] = _Interval(to_sparse(levels), users.copy())
+        # New arrays: snapshots hold on to the former ones.
+        self.counts = {length: self._moved(counts, length, end_s, levels) for length, counts in self.counts.items()}
+        self._newest_s = end_s
+        for old_s in [old_s for old_s in self._intervals if old_s <= end_s - self._longest_s]:
+            del self._intervals[old_s]
+        self.users = {length: self._users(length, len(users)) for length in self.users}
+
+    def grow(self, groups: int) -> None:
+        """Make room for so many groups, at least."""
+        if any(len(counts) < groups for counts in self.counts.values()):
+            self.counts = {length: grow_rows(counts, groups) for length, counts in self.counts.items()}
+            self.users = {length: grow_rows(users, groups) for length, users in self.users.items()}
+
+    def shift(self, by_s: int) -> None:
+        """Move all intervals by so many seconds, as the clock was set."""
+        self._newest_s += by_s
+        self._intervals = {end_s + by_s: interval for end_s, interval in self._intervals.items()}
+
+    def dump(self) -> Arrays:
+        """The intervals, oldest first, as flat arrays."""
+        intervals = list(self._intervals.values())
+        groups = max((len(each.users) for each in intervals), default=0)
+        users = [grow_rows(each.users, groups) for each in intervals]
         return {
-            "sizes": np.array([len(part) for part in cells], dtype=np.int64),
-            "cells": np.concatenate([*cells, np.zeros(0, np.int64)]),
-            "counts": np.concatenate([*counts, np.zeros(0, np.int64)]),
+            "end_s": np.array(list(self._intervals), np.int64),
+            "sizes": np.array([len(each.levels.cells) for each in intervals], np.int64),
+            "cells": np.concatenate([*(each.levels.cells for each in intervals), np.zeros(0, np.uint32)]),
+            "counts": np.concatenate([*(each.levels.counts for each in intervals), np.zeros(0, np.uint32)]),
+            "users": np.array(users, np.int64).reshape(len(users), groups),
         }
 
-    def load(self, state: dict[str, Ints], groups: int) -> None:
-        """Take over what dump() gave."""
-        ends = np.cumsum(state["sizes"])[:-1]
-        parts = zip(np.split(state["cells"], ends), np.split(state["counts"], ends), strict=True)
-        for cells, counts in parts:
-            histogram = np.zeros((groups, self._bins), dtype=np.int64)
-            histogram.ravel()[cells] = counts
-            self.append(histogram)
+    def load(self, state: Arrays, groups: int) -> None:
+        """Restore what dump() gave, into Windows without an interval; the sums are made once."""
+        splits = np.cumsum(state["sizes"])[:-1]
+        parts = zip(np.split(state["cells"], splits), np.split(state["counts"], splits), strict=True)
+        for end_s, users, (cells, counts) in zip(state["end_s"].tolist(), state["users"], parts, strict=False):
+            levels = Sparse((groups, self._bins), cells, counts)
+            self._intervals[end_s] = _Interval(levels, grow_rows(users.astype(np.int64), groups))
+        self._newest_s = max(self._intervals, default=0)
+        self.counts = {length: self._summed(length, groups) for length in self.counts}
+        self.users = {length: self._users(length, groups) for length in self.users}
+
+    def _moved(self, counts: Counts, length_s: int, end_s: int, levels: Histogram) -> Counts:
+        """A window's sum as it moves to end_s: with the newest interval, without those that it covers no more."""
+        if isinstance(levels, Sparse):
+            total = grow_rows(counts, levels.shape[0]).copy()
+            total.ravel()[levels.cells] += levels.counts
+        else:
+            total = grow_rows(counts, len(levels)) + levels
+        for old_s, interval in self._intervals.items():
+            if self._newest_s - length_s < old_s <= end_s - length_s:
+                total.ravel()[interval.levels.cells] -= interval.levels.counts
+        return total
+
+    def _summed(self, length_s: int, groups: int) -> Counts:
+        total = np.zeros((groups, self._bins), np.int64)
+        for old_s, interval in self._intervals.items():
+            if old_s > self._newest_s - length_s:
+                total.ravel()[interval.levels.cells] += interval.levels.counts
+        return total
+
+    def _users(self, length_s: int, groups: int) -> Ints:
+        total = np.zeros(groups, np.int64)
+        for old_s, interval in self._intervals.items():
+            if old_s > self._newest_s - length_s:
+                total[: len(interval.users)] += interval.users
+        return total

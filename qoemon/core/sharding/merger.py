@@ -1,4 +1,4 @@
-"""Adds up the tallies of one service over all shards that hold some of its sessions."""
+"""The counts of one service over all shards and over time: sums, as sessions are whole on one shard."""
 
 from __future__ import annotations
 
@@ -6,93 +6,157 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from qoemon.core.arrays import Counts, Floats, Ints, grow_rows
-from qoemon.core.counting.counts import ServiceCounts
-from qoemon.core.counting.groups import Groups
+from qoemon.core.arrays import Arrays, Counts, Floats, Histogram, Ints, Sparse, grow_rows, named, part, to_dense
+from qoemon.core.counting.counts import BaseCounts, IntervalCounts, ServiceCounts
+from qoemon.core.counting.groups import Groups, Labels
+from qoemon.core.counting.window import Windows
+from qoemon.core.plan.plan import Plan, Service
+from qoemon.core.qoe.distribution import RatingKernel
 
 
 class Merger:
-    """Sessions must be whole on one shard; then the sum is what one Monitor of all sessions would have counted.
+    """Adds up what shards hand on, and keeps what adds up over rating intervals: windows and totals.
 
-    Where no shard has changed a window, the merged one is the same array as before: Judge says again what it said.
+    A single shard's arrays are handed through as they are. Of several, new groups get their numbers in the order in
+    which they were first heard of, as in one shard of all sessions; so sums of floats are the same, too.
 
-    groups  those that have numbers in the merged tally; it takes in new ones. What it pools is added up as `other`
+    kernel  of the service, for the expected ratings
     """
 
-    def __init__(self, groups: Groups) -> None:
-        self.groups = groups
-        self._windows: dict[int, tuple[list[Counts], Counts]] = {}
-        self._counted: dict[str, np.ndarray] = {}
+    def __init__(self, service: Service, plan: Plan, kernel: RatingKernel) -> None:
+        self._service, self._kernel = service, kernel
+        self._interval_s = plan.timing.interval_s
+        longer_s = [length for length in plan.timing.windows_s if length != plan.timing.interval_s]
+        self._windows = Windows(longer_s, len(service.rated_at))
+        self.groups = Groups(len(plan.labels), plan.limits.groups)
+        self._expected: Floats = np.zeros((0, len(service.scale.ratings)))
+        self._marginals = tuple(np.zeros((0, len(axis.values)), np.int64) for axis in service.bins.axes)
 
-    def merge(self, tallies: Sequence[ServiceCounts]) -> ServiceCounts:
-        """The whole, with at least one group for each that any of them has."""
-        total = _Total([self._places(tally) for tally in tallies], len(self.groups))
+    def number_groups(self, shards: Sequence[BaseCounts]) -> list[Ints]:
+        """For each shard, the numbers (G,) that its groups have here; new ones get theirs."""
+        if len(shards) > 1:
+            new = [
+                (since_s, labels)
+                for counts in shards
+                for since_s, labels in zip(counts.since_s.tolist(), counts.groups, strict=True)
+                if labels not in self.groups
+            ]
+            for _, labels in sorted(new):
+                self.groups.number(labels)
+        return [self._numbers(counts.groups) for counts in shards]
 
-        def whole(of: Callable[[ServiceCounts], Counts]) -> Counts:
-            return total([of(tally) for tally in tallies])
+    def close(self, end_s: int, parts: Sequence[tuple[Ints, IntervalCounts]]) -> None:
+        """Add a closed rating interval, the newest so far.
 
-        return ServiceCounts(
-            service=tallies[0].service,
-            groups=self.groups.all,
-            windows={length: self._window(tallies, length, total) for length in tallies[0].windows},
-            users={length: whole(lambda t, length=length: t.users[length]) for length in tallies[0].users},  # type: ignore[misc]
-            qos=whole(lambda t: t.qos),
-            active_sessions=whole(lambda t: t.active_sessions),
-            open_stalls=whole(lambda t: t.open_stalls),
-            oldest_stall_s=total.most([tally.oldest_stall_s for tally in tallies]),
-            expected_ratings=self._not_less("expected", total([tally.expected_ratings for tally in tallies])),
-            marginals=tuple(
-                self._not_less(f"axis {number}", total(list(axis)))
-                for number, axis in enumerate(zip(*(t.marginals for t in tallies), strict=True))
-            ),
+        parts  of each shard the numbers of its groups, and its counts
+        """
+        numbers = [rows[: len(counts.users)] for rows, counts in parts]
+        size = max((int(rows.max()) + 1 for rows in numbers if len(rows)), default=0)
+        whole = _Sum(numbers, size)
+        levels = whole([counts.levels for _, counts in parts])
+        qos = whole([counts.qos for _, counts in parts])
+        users = whole.of([counts.users for _, counts in parts])
+        earlier_s = {earlier for _, counts in parts for earlier in counts.recounted}
+        recounted = {
+            earlier: whole.of([counts.recounted.get(earlier, np.zeros_like(counts.users)) for _, counts in parts])
+            for earlier in sorted(earlier_s)
+        }
+        self._windows.close(end_s, levels, users, recounted)
+        self._grow(len(levels))
+        # New arrays: snapshots hold on to the former ones.
+        self._expected = self._expected + grow_rows(self._kernel.expected_ratings(levels), len(self._expected))
+        fresh = self._service.bins.marginals(qos)
+        self._marginals = tuple(
+            old + grow_rows(new, len(old)) for old, new in zip(self._marginals, fresh, strict=True)
         )
 
-    def _places(self, tally: ServiceCounts) -> Ints:
-        """(G,) where each of its groups is in the whole."""
-        return np.array([self.groups.number(labels)[0] for labels in tally.groups], np.int64)
+    def merge(self, shards: Sequence[BaseCounts], numbers: Sequence[Ints]) -> ServiceCounts:
+        """The counts of the tick of all shards; numbers as number_groups() gave them."""
+        size = len(self.groups)
+        self._grow(size)
+        total = _Sum(numbers, size)
 
-    def _not_less(self, name: str, counted: np.ndarray) -> np.ndarray:
-        """The same, but where it was more before: that stands until it is reached again.
+        def whole(of: Callable[[BaseCounts], Ints]) -> Ints:
+            return total.of([of(counts) for counts in shards])
 
-        A counter that falls looks like a restart to Prometheus, if only by a last digit, as sums of other parts
-        may. And a shard that has just come back has still to be told again what it had not acknowledged.
-        """
-        before = self._counted.get(name)
-        if before is not None:
-            counted = np.maximum(counted, grow_rows(before, len(counted)))
-        self._counted[name] = counted
-        return counted
+        base = total([counts.levels for counts in shards])
+        return ServiceCounts(
+            service=self._service.name,
+            groups=self.groups.all,
+            windows={self._interval_s: base, **self._windows.counts},
+            users={self._interval_s: whole(lambda counts: counts.users), **self._windows.users},
+            qos=total([counts.qos for counts in shards]),
+            active_sessions=whole(lambda counts: counts.active_sessions),
+            open_stalls=whole(lambda counts: counts.open_stalls),
+            oldest_stall_s=total.greatest([counts.oldest_stall_s for counts in shards]),
+            expected_ratings=self._expected,
+            marginals=self._marginals,
+        )
 
-    def _window(self, tallies: Sequence[ServiceCounts], length: int, total: _Total) -> Counts:
-        parts = [tally.windows[length] for tally in tallies]
-        before, merged = self._windows.get(length, ((), None))
-        same = len(before) == len(parts) and all(one is other for one, other in zip(before, parts, strict=True))
-        if merged is None or not same or len(merged) != total.size:
-            merged = total(parts)
-            self._windows[length] = parts, merged
-        return merged
+    def dump(self) -> Arrays:
+        """Windows and totals, as arrays by name; the groups are apart, in `groups`."""
+        totals = {"expected": self._expected, **{str(axis): counts for axis, counts in enumerate(self._marginals)}}
+        return named("windows/", self._windows.dump()) | named("totals/", totals)
+
+    def load(self, state: Arrays, groups: tuple[Labels, ...]) -> None:
+        """Restore what dump() gave, into a Merger that has merged nothing yet."""
+        self.groups.load(groups)
+        self._windows.load(part("windows/", state), len(groups))
+        totals = part("totals/", state)
+        self._expected = totals["expected"]
+        self._marginals = tuple(totals[str(axis)] for axis in range(len(self._marginals)))
+
+    def shift(self, by_s: int) -> None:
+        """Move everything held in time, as the clock was set: by whole rating intervals, in seconds."""
+        self._windows.shift(by_s)
+
+    def _numbers(self, groups: Sequence[Labels]) -> Ints:
+        return np.array([self.groups.number(labels)[0] for labels in groups], np.int64)
+
+    def _grow(self, groups: int) -> None:
+        self._windows.grow(groups)
+        self._expected = grow_rows(self._expected, groups)
+        self._marginals = tuple(grow_rows(counts, groups) for counts in self._marginals)
 
 
-class _Total:
-    """Adds up columns by group: places (G,) of each shard's groups, size of the whole."""
+class _Sum:
+    """Adds up arrays by group: numbers (G,) of each shard's groups in the whole, and how many groups that has."""
 
-    def __init__(self, places: Sequence[Ints], size: int) -> None:
-        self.size, self._places = size, places
-        # Pooled groups share a place, for which adding by index would count only the last.
-        self._apart = [len(np.unique(place)) == len(place) for place in places]
+    def __init__(self, numbers: Sequence[Ints], size: int) -> None:
+        self._numbers, self._size = numbers, size
+        self._single = len(numbers) == 1 and np.array_equal(numbers[0], np.arange(size))
+        # Pooled groups share a number, for which adding by index would count only the last.
+        self._distinct = [len(np.unique(rows)) == len(rows) for rows in numbers]
 
-    def __call__(self, columns: Sequence[Counts | Floats]) -> np.ndarray:
-        out = np.zeros((self.size, *columns[0].shape[1:]), columns[0].dtype)
-        for place, apart, column in zip(self._places, self._apart, columns, strict=True):
-            if apart:
-                out[place] += column
+    def __call__(self, histograms: Sequence[Histogram]) -> Counts:
+        """(size, B) the sum; that of a single shard with the same groups is its array itself."""
+        if self._single:
+            return to_dense(histograms[0])
+        out = np.zeros((self._size, histograms[0].shape[1]), np.int64)
+        for rows, distinct, histogram in zip(self._numbers, self._distinct, histograms, strict=True):
+            if isinstance(histogram, Sparse):
+                group, bins = np.divmod(histogram.cells.astype(np.int64), histogram.shape[1])
+                np.add.at(out.reshape(-1), rows[group] * out.shape[1] + bins, histogram.counts)
+            elif distinct:
+                out[rows] += histogram
             else:
-                np.add.at(out, place, column)
+                np.add.at(out, rows, histogram)
         return out
 
-    def most(self, columns: Sequence[Floats]) -> Floats:
-        """(G,) the greatest, 0 if none is greater."""
-        out = np.zeros(self.size)
-        for place, column in zip(self._places, columns, strict=True):
-            np.maximum.at(out, place, column)
+    def of(self, columns: Sequence[Ints]) -> Ints:
+        """(size,) the sum of columns."""
+        if self._single:
+            return columns[0]
+        out = np.zeros(self._size, np.int64)
+        for rows, column in zip(self._numbers, columns, strict=True):
+            np.add.at(out, rows, column)
+        return out
+
+    def greatest(self, columns: Sequence[Floats]) -> Floats:
+        """(size,) the greatest of columns, 0 if none is greater."""
+        if self._single:
+            return columns[0]
+        out = np.zeros(self._size)
+        for rows, column in zip(self._numbers, columns, strict=True):
+            np.maximum.at(out, rows, column)
         return out

@@ -1,103 +1,152 @@
-"""The straight line from bytes to counts: decode, apply; what is said of them at a tick is for its kinds.
+"""One shard of the sessions, from bytes to counts: decode, count, hand on the counts of each tick.
 
 The daemon runs it as messages arrive; a restart and a replay run it again over the same messages, with the times
-that were recorded, and come to the same state.
+that were recorded, and get the same counts.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.arrays import Arrays, part
+from qoemon.core.arrays import Arrays, named, part
+from qoemon.core.counting.counts import ClosedInterval
+from qoemon.core.counting.groups import Labels
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Plan
+from qoemon.core.sharding.shard_counts import ShardCounts
+from qoemon.core.sharding.sparse import dump_intervals, load_intervals, sparse_interval
 from qoemon.core.wire.codec import Arrived, Codec, Decoded
 from qoemon.core.wire.report import Reject
 
-MOST_AT_ONCE = 10_000
-"""Messages that a recorded stream is taken in by: enough to work on columns, few enough for memory."""
-
-Said = TypeVar("Said")
+MESSAGES_AT_ONCE = 10_000
+"""Messages of a recorded stream that are decoded at once: enough to work on columns, few enough for memory."""
 
 
-class Line(ABC, Generic[Said]):
-    """A plan at work. Called from one thread at a time, with time moving forward."""
+class ShardPipeline:
+    """A plan at work on the sessions of one shard. Called from one thread at a time, with time moving forward.
 
-    def __init__(self, plan: Plan) -> None:
+    retain  whether closed intervals are held, and handed on at each tick, until forget_closed(): for an evaluation
+            in another process, which may end before it has stored what it was handed. Otherwise each is handed on
+            once.
+    """
+
+    def __init__(self, plan: Plan, *, retain: bool = False) -> None:
         timing = plan.timing
+        self._retain = retain
+        self._services = plan.services
         self._tick_s = timing.tick_s
         self._memory = int(timing.session_timeout_s + max(timing.windows_s)) // timing.tick_s + 2
         """Ticks after which nothing is left of what was reported."""
-        self.codec, self.monitor = Codec(plan), Monitor(plan)
-        self.rejected: Counter[Reject] = Counter()
-        """Reports that could not be taken, since the beginning."""
+        self._codec, self._monitor = Codec(plan), Monitor(plan)
+        self._rejected: Counter[Reject] = Counter()
+        self._closed: list[ClosedInterval] = []
 
-    @abstractmethod
-    def tick(self, tick_s: int) -> Said:
-        """What is to be said at this tick, seconds since the epoch; every message before it has been applied."""
+    @property
+    def begun(self) -> bool:
+        """Whether it has seen a tick or a report, by itself or before a restart."""
+        return self._monitor.tick is not None
 
-    def dump(self) -> Arrays:
-        """All that a restart needs, as arrays by name."""
-        rejected = msgspec.json.encode(self.rejected)
-        counts = {f"monitor/{name}": array for name, array in self.monitor.dump().items()}
-        return counts | {"rejected": np.frombuffer(rejected, np.uint8)}
+    @property
+    def sessions(self) -> int:
+        """How many sessions are held."""
+        return self._monitor.sessions
 
-    def load(self, state: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
-        """Take over what dump() gave, into a Line that has seen nothing yet.
-
-        returns  the services that begin anew, as they are judged otherwise than when the state was dumped
-        raises   StateError if nothing of it fits
-        """
-        anew = self.monitor.load(part("monitor/", state))
-        self.rejected = Counter(msgspec.json.decode(state["rejected"].tobytes(), type=dict[Reject, int]))
-        return anew
-
-    def shift(self, by_s: int) -> None:
-        """Move everything held in time, as the clock was set: by whole rating intervals, in seconds."""
-        self.monitor.shift(by_s)
+    @property
+    def rejected(self) -> Mapping[Reject, int]:
+        """Reports that could not be accepted, since the beginning."""
+        return self._rejected
 
     def apply(self, messages: Sequence[Arrived]) -> Decoded:
-        """Take in messages, in the order of their arrival; what they held."""
-        decoded = self.codec.decode(messages)
-        self.rejected.update(decoded.rejected)
+        """Count the reports of messages, in the order of their arrival; returns what was decoded."""
+        decoded = self._codec.decode(messages)
+        self._rejected.update(decoded.rejected)
         if len(decoded.batch):
-            self.monitor.apply(decoded.batch, messages[-1].arrival_s)
+            self._monitor.apply(decoded.batch, messages[-1].arrival_s)
         return decoded
+
+    def tick(self, tick_s: int) -> ShardCounts:
+        """The counts at this tick, seconds since the epoch; every message before it has been applied."""
+        services = self._monitor.counts(tick_s)
+        closed = self._monitor.drain_closed()
+        if self._retain:
+            self._closed += map(sparse_interval, closed)
+            closed = self._closed
+        return ShardCounts(
+            time_s=tick_s,
+            services=services,
+            closed=tuple(closed),
+            events=self._monitor.events,
+            rejected=self._rejected.copy(),
+            sessions=self.sessions,
+        )
+
+    def forget_closed(self, until_s: int) -> None:
+        """Drop the closed intervals that end at until_s or before: whoever they were handed to has stored them."""
+        self._closed = [interval for interval in self._closed if interval.end_s > until_s]
+
+    def freeze_groups(self, groups: Mapping[str, Iterable[Labels]]) -> None:
+        """Pool every other label set of these services from now on, so that all shards pool the same."""
+        self._monitor.freeze_groups(groups)
 
     def run(
         self, messages: Iterable[Arrived], on_decoded: Callable[[Decoded], object] | None = None
-    ) -> Iterator[Said]:
-        """Take in a recorded stream, making each tick that has passed when the next message arrives.
+    ) -> Iterator[ShardCounts]:
+        """Apply a recorded stream, and yield each tick that has passed when the next message arrives.
 
-        It goes on from the newest tick so far, and ends with the last message: the tick of that one is not over.
+        It continues from the newest tick so far, and ends with the last message, whose tick is not over.
 
-        on_decoded  told what each batch of messages held, for whoever judges the feed itself
+        on_decoded  called with what was decoded of each batch of messages
         """
-        newest = self.monitor.tick
+        newest = self._monitor.tick
         for tick, arrived in groupby(messages, lambda message: int(message.arrival_s // self._tick_s)):
             newest = tick if newest is None else newest
             for passed in self._eventful(newest, tick):
                 yield self.tick(passed * self._tick_s)
             newest = max(newest, tick)
-            for some in _slices(arrived, MOST_AT_ONCE):
+            for some in _slices(arrived, MESSAGES_AT_ONCE):
                 decoded = self.apply(some)
                 if on_decoded is not None:
                     on_decoded(decoded)
 
-    def until(self, now_s: float) -> Iterator[Said]:
-        """The ticks up to now_s when nothing more arrives: after run(), for silence at the end is news too."""
-        newest = self.monitor.tick
+    def until(self, now_s: float) -> Iterator[ShardCounts]:
+        """The ticks up to now_s when nothing more arrives: after run(), as silence at the end matters too."""
+        newest = self._monitor.tick
         if newest is not None:
             for passed in self._eventful(newest, int(now_s // self._tick_s)):
                 yield self.tick(passed * self._tick_s)
+
+    def dump(self) -> Arrays:
+        """All that a restart needs, as arrays by name."""
+        return {
+            **named("monitor/", self._monitor.dump()),
+            **named("closed/", dump_intervals(self._closed, self._services)),
+            "rejected": np.frombuffer(msgspec.json.encode(self._rejected), np.uint8),
+        }
+
+    def load(self, state: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
+        """Restore what dump() gave, into a pipeline that has seen nothing yet.
+
+        returns  the services that are reset, as they are rated otherwise than when the state was dumped
+        raises   IncompatibleStateError if nothing of it fits
+        """
+        reset = self._monitor.load(part("monitor/", state))
+        self._rejected = Counter(msgspec.json.decode(state["rejected"].tobytes(), type=dict[Reject, int]))
+        if closed := part("closed/", state):
+            kept = {name: array for name, array in closed.items() if not _is_of(name, reset)}
+            self._closed = load_intervals(kept, self._services)
+        return reset
+
+    def shift(self, by_s: int) -> None:
+        """Move everything held in time, as the clock was set: by whole rating intervals, in seconds."""
+        self._monitor.shift(by_s)
+        self._closed = [interval.shifted(by_s) for interval in self._closed]
 
     def _eventful(self, old: int, new: int) -> Iterator[int]:
         """The ticks after old up to new; of a very long pause the beginning, until all is empty, and the last."""
@@ -105,6 +154,12 @@ class Line(ABC, Generic[Said]):
         yield from range(old + 1, min(settled, new) + 1)
         if new > settled:
             yield new
+
+
+def _is_of(name: str, services: Iterable[str]) -> bool:
+    """Whether an array's name, such as 3/video/users, is of one of the services."""
+    _, _, rest = name.partition("/")
+    return rest.partition("/")[0] in services
 
 
 def _slices(messages: Iterable[Arrived], size: int) -> Iterator[list[Arrived]]:

@@ -18,9 +18,9 @@ LOG = logging.getLogger("qoemon.engine.workers")
 
 
 def main() -> int:
-    """Work until told to leave; 1 if that cannot be."""
+    """Run the worker until the parent stops it; 1 if it cannot."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # Whoever sends them to all of us means the parent.
+        signal.signal(number, signal.SIG_IGN)  # Whoever sends them to all processes means the parent.
     process.tune()
     return asyncio.run(_work(socket.socket(fileno=int(sys.argv[1]))))
 
@@ -28,14 +28,14 @@ def main() -> int:
 async def _work(end: socket.socket) -> int:
     channel = await opened(end)
     try:
-        begin = await channel.receive()
+        start = await channel.receive()
     except ChannelError:
         return 1
-    log = begin.config.log
+    log = start.config.log
     log_to_stderr(log.level.upper(), log.format, dated=True)
-    _name_in_log(begin.number)
+    _name_in_log(start.number)
     try:
-        await Worker(channel, begin).run()
+        await Worker(channel, start).run()
     except StateError as error:
         LOG.error("%s", error)
         return 1

@@ -1,4 +1,4 @@
-"""One worker as the parent sees it: its process, started again whenever it ends, and what it owes an answer to."""
+"""One worker as the parent sees it: its process, supervised, and the requests that it has not answered yet."""
 
 from __future__ import annotations
 
@@ -13,193 +13,252 @@ import sys
 import time
 from asyncio.subprocess import Process
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import qoemon
 from qoemon.common.backoff import backoff_s
 from qoemon.config.config import Config
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.groups import Labels
-from qoemon.core.sharding.shard_counts import Share
-from qoemon.core.sharding.sparse import Thickener
-from qoemon.engine.stats import Intake, WorkerStats, gone, together
+from qoemon.core.sharding.shard_counts import ShardCounts
+from qoemon.engine.stats import NOTHING_YET, EngineStats, WorkerStats
 from qoemon.engine.workers.channel import Channel, ChannelError, opened
 from qoemon.engine.workers.messages import (
-    Begin,
+    Committed,
     FreezeGroups,
     Heartbeat,
-    Leave,
     Ready,
     RecoveryProgress,
     Reload,
-    Safe,
+    Start,
+    Stop,
     TickRequest,
-    Told,
+    TickResult,
 )
 
 LOG = logging.getLogger("qoemon.engine.workers")
 
 STEADY_S = 30.0
-"""A worker that lived this long was a good one: the next pause starts from the shortest again."""
+"""A worker that lived this long was stable: the next pause starts from the shortest again."""
 
 SHORTEST_S, LONGEST_S = 0.1, 10.0
-"""Pauses before it is started again are drawn from SHORTEST_S to a limit that doubles up to LONGEST_S."""
+"""Pauses before a restart are drawn from SHORTEST_S to a limit that doubles up to LONGEST_S."""
 
 SILENT_S, HANGS_S = 5.0, 60.0
-"""A worker says how it fares every second. One that has said nothing for SILENT_S is not well, after HANGS_S it is
-ended."""
+"""A worker sends a heartbeat every second. After SILENT_S without a message there is a problem, after HANGS_S it is
+killed."""
 
-ITS_OWN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-"""What systemd says to the parent only."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A share whose tallies are still to be made whole."""
-
-    share: Share
-    thickener: Thickener
-
-    def whole(self) -> Share:
-        """The share; to be asked before another one comes."""
-        return replace(self.share, tallies=self.thickener.newest())
+NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+"""What systemd sets for the parent only."""
 
 
-class Hand:
-    """A worker, again and again.
+class WorkerEvents(Protocol):
+    """What the workers report to their pool."""
 
-    begin  what it is told first, each time
-    safe   told when the takes up to a number are safe
-    anew   told when it has begun without what the one before it held
-    """
+    def start_message(self, worker: int) -> Start:
+        """The first message for a process of this worker that has just been started."""
 
-    def __init__(
-        self,
-        number: int,
-        begin: Callable[[], Begin],
-        safe: Callable[[int, int], object],
-        anew: Callable[[int], object],
-    ) -> None:
-        self._number, self._begin, self._safe, self._anew = number, begin, safe, anew
+    def committed(self, worker: int, number: int) -> None:
+        """It has committed the batches up to this number."""
+
+    def emptied(self, worker: int) -> None:
+        """It has begun without the sessions that the process before it held."""
+
+
+class WorkerHandle:
+    """Sends a worker its messages, and holds what it has not confirmed, over all its processes."""
+
+    def __init__(self, number: int, events: WorkerEvents) -> None:
+        self._number, self._events = number, events
+        self._process = ProcessSupervisor(number, self)
         self._channel: Channel | None = None
-        self._process: Process | None = None
-        self._doing = "is being started"
-        self.up = False
-        """It has all its sessions, and takes in."""
-        self._unsafe: deque[tuple[int, bytes]] = deque()
-        """Takes that it has not called safe, to be told again if it ends."""
-        self._later: list[object] = []
-        """What was said while it ran its journal."""
-        self._only: Mapping[str, tuple[Labels, ...]] = {}
-        self._answer: asyncio.Future[Answer | None] | None = None
-        self._tick_s = 0
-        """For which tick it is asked."""
+        self._activity = "is being started"
+        self._up = False
         self._heard_s = 0.0
-        """When it last said something."""
-        self._thickener = Thickener()
-        self._fare, self._before = Heartbeat(Intake(), 0.0, 0), Heartbeat(gone(Intake()), 0.0, 0)
-        """How it fares, and what its earlier lives add to that."""
-        self._restarts = self._failures = self._reports = 0
-        self._leaving = False
-        self.ended = asyncio.Event()
-        """It was told to leave, and has."""
+        """When its last message came."""
+        self._uncommitted: deque[tuple[int, bytes]] = deque()
+        """Batches that it has not committed, to be sent again if it ends."""
+        self._deferred: list[object] = []
+        """Messages for when it has recovered."""
+        self._frozen: Mapping[str, tuple[Labels, ...]] = {}
+        self._answer: asyncio.Future[ShardCounts | None] | None = None
+        self._tick_s = 0
+        """The tick that it is asked for."""
+        self._stats = _StatsOfLives()
 
     @property
-    def intake(self) -> Intake:
-        """How it goes, with the totals of all its lives."""
-        here = self._fare.intake if self._channel else Intake()
-        return together([here, self._before.intake])
+    def up(self) -> bool:
+        """Whether it has all its sessions, and accepts reports."""
+        return self._up
 
     @property
-    def state(self) -> WorkerStats:
-        """How it fares."""
-        fare, before = self._fare, self._before
-        return WorkerStats(
-            self.problem is None, self._restarts, before.cpu_s + fare.cpu_s, fare.memory, self._reports
-        )
+    def process(self) -> ProcessSupervisor:
+        """The supervisor of its process."""
+        return self._process
+
+    @property
+    def stats(self) -> EngineStats:
+        """Its statistics, with the totals of all its processes."""
+        return self._stats.engine(alive=self._channel is not None)
+
+    @property
+    def worker_stats(self) -> WorkerStats:
+        """Statistics of the worker itself."""
+        return self._stats.worker(up=self.problem is None, restarts=self._process.restarts)
 
     @property
     def problem(self) -> str | None:
-        """Why there are no figures, if it is its fault."""
+        """Why there are no figures, if it is the reason."""
         silent_s = time.monotonic() - self._heard_s
-        if self.up and silent_s > SILENT_S:
-            return f"worker {self._number} has said nothing for {silent_s:.0f} s; it is ended after {HANGS_S:.0f} s"
-        return None if self.up else f"worker {self._number} {self._doing}: see the log"
+        if self._up and silent_s > SILENT_S:
+            return (
+                f"worker {self._number} has sent nothing for {silent_s:.0f} s; it is killed after {HANGS_S:.0f} s"
+            )
+        return None if self._up else f"worker {self._number} {self._activity}: see the log"
+
+    def send_batch(self, number: int, batch: bytes) -> None:
+        """Send a packed IngestBatch, and again to each process after this one until it is committed."""
+        self._uncommitted.append((number, batch))
+        if self._up and self._channel:
+            self._channel.send_packed(batch)
+
+    def send(self, message: object) -> None:
+        """Send a message once it is up; a process that is not even started learns it from Start."""
+        if self._up and self._channel:
+            self._channel.send(message)
+        elif self._channel:
+            self._deferred.append(message)
+
+    def reload(self, config: Config) -> None:
+        """Have it continue with this configuration; which groups are frozen is to be sent again."""
+        self.send(Reload(config))
+        self._frozen = {}
+
+    def freeze_groups(self, groups: Mapping[str, tuple[Labels, ...]]) -> None:
+        """Have it, and the processes after it, pool what is beyond these groups."""
+        if groups.keys() != self._frozen.keys():
+            self._frozen = groups
+            if self._up:
+                self.send(FreezeGroups(groups))
+
+    def request_tick(self, request: TickRequest) -> asyncio.Future[ShardCounts | None]:
+        """Its counts at a tick; None if it ends before it has answered."""
+        self._answer, self._tick_s = asyncio.get_running_loop().create_future(), request.tick_s
+        if not self._up:
+            self._answer.set_result(None)
+        self.send(request)
+        return self._answer
+
+    def give_up(self) -> None:
+        """Wait no longer for its counts."""
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(None)
+
+    def stop(self) -> None:
+        """Have it store what it has, and exit."""
+        self._process.stop_restarting()
+        if self._up:
+            self.send(Stop())
+        else:
+            self._process.kill()
+
+    def connected(self, channel: Channel) -> None:
+        """A process has been started."""
+        self._channel, self._heard_s = channel, time.monotonic()
+        channel.send(self._events.start_message(self._number))
+
+    def received(self, message: Any) -> None:
+        """The process has sent a message."""
+        self._heard_s = time.monotonic()
+        match message:
+            case Heartbeat():
+                self._stats.heartbeat = message
+            case Committed(number):
+                while self._uncommitted and self._uncommitted[0][0] <= number:
+                    self._uncommitted.popleft()
+                self._events.committed(self._number, number)
+            case TickResult(counts):
+                self._stats.reports = counts.events.get(Event.REPORT, 0)
+                # What comes after its time shows only that it came.
+                if self._answer is not None and not self._answer.done() and counts.time_s == self._tick_s:
+                    self._answer.set_result(counts)
+            case RecoveryProgress(done):
+                self._activity = f"is replaying its journal, {done:.0%} done"
+            case Ready(empty):
+                if empty:
+                    self._events.emptied(self._number)
+                self._begin()
+
+    def disconnected(self) -> None:
+        """The process has ended, or has to."""
+        self._up, self._channel, self._activity = False, None, "has ended and is being restarted"
+        self._deferred = []
+        self._stats.end_life()
+        self.give_up()
+
+    def _begin(self) -> None:
+        self._up = True
+        LOG.info("worker %d accepts reports, process %d", self._number, self._process.pid)
+        for message in [*self._deferred, *([FreezeGroups(self._frozen)] if self._frozen else [])]:
+            self.send(message)
+        self._deferred = []
+        for _, batch in self._uncommitted:
+            if self._channel:
+                self._channel.send_packed(batch)
+
+
+class ProcessSupervisor:
+    """Keeps the process of one worker alive: restarts it whenever it ends or hangs, after pauses that grow."""
+
+    def __init__(self, number: int, handle: WorkerHandle) -> None:
+        self._number, self._handle = number, handle
+        self._process: Process | None = None
+        self._failures = 0
+        """In a row."""
+        self._stopping = False
+        self.restarts = 0
+        self.ended = asyncio.Event()
+        """Set when it has ended and is not restarted."""
+
+    @property
+    def pid(self) -> int:
+        """The process id; 0 if there is no process."""
+        return self._process.pid if self._process else 0
 
     async def run(self) -> NoReturn:
-        """Keep it alive until cancelled; after leave() let it end."""
-        while not self._leaving:
+        """Keep it alive until cancelled, or until it ends after stop_restarting()."""
+        while not self._stopping:
             began_s = time.monotonic()
-            said = await self._live()
-            if self._leaving:
+            end = await self._live()
+            if self._stopping:
                 break
             self._failures = 0 if time.monotonic() - began_s >= STEADY_S else self._failures + 1
-            self._restarts += 1
+            self.restarts += 1
             pause_s = backoff_s(self._failures, SHORTEST_S, LONGEST_S)
             LOG.error(
-                "worker %d %s: no figures until it stands again; it is started anew in %.1f s",
-                self._number,
-                said,
-                pause_s,
+                "worker %d %s: no figures until it is up again; restart in %.1f s", self._number, end, pause_s
             )
             await asyncio.sleep(pause_s)
         self.ended.set()
         while True:
             await asyncio.sleep(math.inf)
 
-    def take(self, number: int, take: bytes) -> None:
-        """Have it take in a packed Take; it is told again and again until it says that this is safe."""
-        self._unsafe.append((number, take))
-        if self.up and self._channel:
-            self._channel.send_packed(take)
-
-    def say(self, word: object) -> None:
-        """Tell it, once it is up; one that is not even begun will learn it from Begin."""
-        if self.up and self._channel:
-            self._channel.send(word)
-        elif self._channel:
-            self._later.append(word)
-
-    def reload(self, config: Config) -> None:
-        """Have it go on with this configuration; what it knows only is to be said anew."""
-        self.say(Reload(config))
-        self._only = {}
-
-    def know_only(self, groups: Mapping[str, tuple[Labels, ...]]) -> None:
-        """Have it, and those after it, pool what is beyond these groups."""
-        if groups.keys() != self._only.keys():
-            self._only = groups
-            if self.up:
-                self.say(FreezeGroups(groups))
-
-    def ask(self, tick: TickRequest) -> asyncio.Future[Answer | None]:
-        """What it has to say at a tick; None if it ends before it could."""
-        self._answer, self._tick_s = asyncio.get_running_loop().create_future(), tick.tick_s
-        if not self.up:
-            self._answer.set_result(None)
-        self.say(tick)
-        return self._answer
-
-    def give_up(self) -> None:
-        """Wait no longer for its answer."""
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(None)
-
-    def leave(self) -> None:
-        """Let it store what it has, and end."""
-        self._leaving = True
-        if self.up:
-            self.say(Leave())
-        else:
-            self._kill()
+    def stop_restarting(self) -> None:
+        """Let the process end."""
+        self._stopping = True
         if self._process is None:
             self.ended.set()
 
+    def kill(self) -> None:
+        """Kill the process, if there is one."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
     async def _live(self) -> str:
-        """One life, from its start to its end; how it ended."""
+        """One process, from its start to its end; returns how it ended, as the end of a sentence."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -207,83 +266,66 @@ class Hand:
         except OSError as error:
             ours.close()
             return f"could not be started ({error.strerror or error})"
-        channel = self._channel = await opened(ours)
-        self._thickener, self._heard_s = Thickener(), time.monotonic()
+        channel = await opened(ours)
+        self._handle.connected(channel)
         try:
-            channel.send(self._begin())
+            await self._receive(channel)
+        finally:
+            self._handle.disconnected()
+            channel.close()
+            code = await self._end(process)
+        return f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}"
+
+    async def _receive(self, channel: Channel) -> None:
+        """Pass on its messages until the channel ends, or nothing comes for HANGS_S."""
+        try:
             with contextlib.suppress(ChannelError):
                 while True:
                     async with asyncio.timeout(HANGS_S):
-                        word = await channel.receive()
-                    self._hear(word, channel)
+                        message = await channel.receive()
+                    self._handle.received(message)
         except TimeoutError:
-            LOG.error("worker %d has said nothing for %.0f s: it is ended", self._number, HANGS_S)
-        finally:
-            self._end()
-            channel.close()
-            # It has nobody to talk to any more. If it ends by itself, let it say why. No timeout(): where we are
-            # being cancelled, Python 3.11's first versions take its end for that.
-            ending = asyncio.ensure_future(process.wait())
-            await asyncio.wait({ending}, timeout=1)
-            self._kill()
-            code = await ending
-            self._process = None
-        return f"was killed ({signal.Signals(-code).name})" if code < 0 else f"has ended with code {code}"
+            LOG.error("worker %d has sent nothing for %.0f s: it is killed", self._number, HANGS_S)
 
-    def _hear(self, word: Any, channel: Channel) -> None:
-        self._heard_s = time.monotonic()
-        match word:
-            case Heartbeat():
-                self._fare = word
-            case Safe(number):
-                while self._unsafe and self._unsafe[0][0] <= number:
-                    self._unsafe.popleft()
-                self._safe(self._number, number)
-            case Told(share, tallies):
-                self._thickener.put(tallies)
-                self._answered(share)
-            case RecoveryProgress(done):
-                self._doing = f"runs its journal again, {done:.0%} done"
-            case Ready(anew):
-                if anew:
-                    self._anew(self._number)
-                self._begin_work(channel)
+    async def _end(self, process: Process) -> int:
+        """Wait a moment for the process to end by itself, so that it can log why, then kill it; its exit code."""
+        # No timeout(): where we are being cancelled, Python 3.11's first versions take its end for that.
+        ending = asyncio.ensure_future(process.wait())
+        await asyncio.wait({ending}, timeout=1)
+        self.kill()
+        code = await ending
+        self._process = None
+        return code
 
-    def _begin_work(self, channel: Channel) -> None:
-        self.up = True
-        LOG.info("worker %d takes in reports, process %d", self._number, self._process.pid if self._process else 0)
-        for word in [*self._later, *([FreezeGroups(self._only)] if self._only else [])]:
-            channel.send(word)
-        for _, take in self._unsafe:
-            channel.send_packed(take)
 
-    def _answered(self, share: Share) -> None:
-        self._reports = share.events.get(Event.REPORT, 0)
-        # What comes after its time is of no use, but that it came.
-        if self._answer is not None and not self._answer.done() and share.time_s == self._tick_s:
-            self._answer.set_result(Answer(share, self._thickener))
+class _StatsOfLives:
+    """Statistics of a worker over all its processes."""
 
-    def _end(self) -> None:
-        """It has gone: what it told of its totals stays."""
-        self.up, self._channel, self._doing = False, None, "has ended and is being started anew"
-        self._later = []
-        fare, before = self._fare, self._before
-        self._before = Heartbeat(together([gone(fare.intake), before.intake]), before.cpu_s + fare.cpu_s, 0)
-        self._fare = Heartbeat(Intake(), 0.0, 0)
-        self.give_up()
+    def __init__(self) -> None:
+        self.heartbeat = self._none = Heartbeat(EngineStats(), 0.0, 0)
+        self.reports = 0
+        self._ended, self._ended_cpu_s = NOTHING_YET, 0.0
 
-    def _kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+    def engine(self, *, alive: bool) -> EngineStats:
+        return (self.heartbeat.stats if alive else EngineStats()) + self._ended
+
+    def worker(self, *, up: bool, restarts: int) -> WorkerStats:
+        cpu_s = self._ended_cpu_s + self.heartbeat.cpu_s
+        return WorkerStats(up, restarts, cpu_s, self.heartbeat.memory, self.reports)
+
+    def end_life(self) -> None:
+        """Keep the totals of the process that has ended."""
+        self._ended += self.heartbeat.stats.totals()
+        self._ended_cpu_s += self.heartbeat.cpu_s
+        self.heartbeat = self._none
 
 
 async def _started(end: int) -> Process:
     """The process, with that descriptor as its end of the channel."""
-    env = {name: value for name, value in os.environ.items() if name not in ITS_OWN}
+    env = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     home = str(Path(qoemon.__file__).parents[1])
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [home, env.get("PYTHONPATH", "")]))
-    # -P: what lies in the directory that we happen to be in is not ours. Its own group: Ctrl-C is for the parent.
+    # -P: nothing is imported from the working directory. A process group of its own: Ctrl-C is for the parent.
     return await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "qoemon.engine.workers", str(end), pass_fds=(end,), env=env, process_group=0
     )

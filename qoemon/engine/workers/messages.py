@@ -1,4 +1,4 @@
-"""What the parent says to a worker, and a worker to the parent."""
+"""The messages between the parent and a worker."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from dataclasses import dataclass
 
 from qoemon.config.config import Config
 from qoemon.core.counting.groups import Labels
-from qoemon.core.sharding.shard_counts import Share
-from qoemon.core.sharding.sparse import ThinTally
-from qoemon.engine.stats import Intake
+from qoemon.core.sharding.shard_counts import ShardCounts
+from qoemon.engine.stats import EngineStats
 
 
 @dataclass(frozen=True)
-class Begin:
-    """The first word: what to do, as which of how many, and by what clock.
+class Start:
+    """First message of the parent: what to do, as which worker of how many, and by what clock.
 
     routed    whether reports come from the parent, rather than from a connection to the broker
-    forget    whether what the broker keeps for this worker is out of date
-    offset_s  what the wall clock is ahead of the time since boot: a worker never looks at the wall clock itself, so
-              that all see it set at the same moment
+    forget    whether the broker's stored session of this worker is out of date
+    offset_s  wall clock minus time since boot, seconds: a worker never reads the wall clock itself, so that all see
+              it set at the same moment
     """
 
     config: Config
@@ -31,8 +30,8 @@ class Begin:
 
 
 @dataclass(frozen=True)
-class Take:
-    """Messages, or the parts of them that are this worker's, framed; number grows, and comes back in Safe."""
+class IngestBatch:
+    """Messages, or the parts of them that are this worker's, encoded; number grows, and comes back in Committed."""
 
     number: int
     frame: bytes
@@ -40,14 +39,18 @@ class Take:
 
 @dataclass(frozen=True)
 class TickRequest:
-    """Say what is to be said at tick_s, seconds since the epoch."""
+    """Asks for the counts at tick_s, seconds since the epoch.
+
+    stored_s  closed intervals up to this end are stored by the parent, and need not be handed on again
+    """
 
     tick_s: int
     offset_s: float
+    stored_s: int | None
 
 
 @dataclass(frozen=True)
-class Shift:
+class ClockStep:
     """The wall clock was set: move what is held by whole rating intervals, in seconds."""
 
     by_s: int
@@ -63,49 +66,48 @@ class FreezeGroups:
 
 @dataclass(frozen=True)
 class Reload:
-    """Go on with this configuration."""
+    """Continue with this configuration."""
 
     config: Config
 
 
 @dataclass(frozen=True)
-class Leave:
-    """Take no more from the broker, store all that is held, and end."""
+class Stop:
+    """Receive no more from the broker, store all that is held, and exit."""
 
 
 @dataclass(frozen=True)
 class RecoveryProgress:
-    """The worker runs its journal again and has done this share of it."""
+    """The worker has replayed this share of its journal."""
 
     done: float
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The worker stands where the last one stood; or it begins anew, as there was nothing to be read."""
+    """The worker accepts reports. empty: it has no sessions from before, as there was nothing to be read."""
 
-    anew: bool
+    empty: bool
 
 
 @dataclass(frozen=True)
-class Safe:
-    """What was taken up to this number is safe."""
+class Committed:
+    """Batches up to this number are committed."""
 
     number: int
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """How the worker fares; said about once a second."""
+    """Statistics of the worker, sent about once a second; memory in bytes."""
 
-    intake: Intake
+    stats: EngineStats
     cpu_s: float
     memory: int
 
 
 @dataclass(frozen=True)
-class Told:
-    """The answer to Tick: a share, its tallies apart."""
+class TickResult:
+    """The answer to TickRequest; with sparse histograms."""
 
-    share: Share
-    tallies: tuple[ThinTally, ...]
+    counts: ShardCounts

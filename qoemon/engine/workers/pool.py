@@ -1,7 +1,7 @@
-"""The workers together, as the daemon's loop drives them: what they take in, and what all of them come to.
+"""The engine with workers: distributes what arrives, and evaluates the counts of all workers at each tick.
 
-A figure of some of the users would pass for one of all. So while a worker is away there is no tick: the figures of
-the last stay, and their age is told.
+Figures of some of the users would be taken for those of all. So while a worker is away there is no tick: the
+figures of the last one stay, and their age is exported.
 """
 
 from __future__ import annotations
@@ -9,229 +9,285 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from functools import reduce
+from operator import add
+from typing import Any, TypeVar
 
 import msgspec
+from prometheus_client.core import Metric
 
 from qoemon.common.clock import since_boot
 from qoemon.config.config import Config
-from qoemon.config.plan import core_plan, new_union, sharded
+from qoemon.config.plan import core_plan, new_evaluation, sharded
 from qoemon.core.arrays import Arrays
-from qoemon.core.evaluation import Union
-from qoemon.core.pipeline import Tick
+from qoemon.core.evaluation import Evaluation, Tick
 from qoemon.core.plan.fingerprint import IncompatibleStateError
+from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.wire.partition import Partitioner
-from qoemon.core.wire.report import Reject
-from qoemon.engine.stats import Intake, WorkerStats, intake_of, together
-from qoemon.engine.storage import layout_name, open_store, state_directory
-from qoemon.engine.workers.handle import Answer, Hand
-from qoemon.engine.workers.messages import Begin, Shift, TickRequest
+from qoemon.engine.engine import ExtraState, OnTick
+from qoemon.engine.metrics import engine_metrics
+from qoemon.engine.shard import nothing
+from qoemon.engine.stats import NOTHING_YET, EngineStats
+from qoemon.engine.storage import PARENT, layout_name, open_store, open_worker_store, state_directory
+from qoemon.engine.workers.handle import WorkerHandle
+from qoemon.engine.workers.messages import ClockStep, Start, TickRequest
 from qoemon.engine.workers.router import Router
 from qoemon.inputs.inbox import Inbox, Message
 from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.inputs.mqtt.options import broker_options
 from qoemon.state.directory import locked
-from qoemon.state.layout import SHARDS, divide
+from qoemon.state.layout import SHARDS, enter_layout
+from qoemon.state.store import CorruptError, Store
+from qoemon.state.upgrade import evaluation_state
 from qoemon.state.writer import JournalWriter
 
 LOG = logging.getLogger("qoemon.engine.workers")
+
+T = TypeVar("T")
 
 
 class WorkerPool:
     """As many workers as configured, with what they need of the parent.
 
-    Where state is kept, the parent has its own (alerts, regimes, what is not told yet), and each worker.
+    Where state is stored, the parent has its own (windows, totals, alerts, regimes, notifications), and each
+    worker.
 
-    raises   StateError if that place cannot be used
+    extra_state  what else is stored with the parent's checkpoints
+    raises       StateError if the directory cannot be used
     """
 
-    def __init__(self, config: Config, clock: Callable[[], float] = time.time) -> None:
-        self._config, self._clock = config, clock
+    def __init__(
+        self, config: Config, extra_state: ExtraState = nothing, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._config, self._extra_state, self._clock = config, extra_state, clock
+        self._evaluation = new_evaluation(config)
         directory = state_directory(config)
-        self._union = new_union(config)
         self._lock = None if directory is None else locked(directory)
-        before = None if directory is None else divide(directory, layout_name(config))
-        own = None if directory is None else directory / layout_name(config) / "parent"
+        before = None if directory is None else enter_layout(directory, layout_name(config))
+        own = None if directory is None else directory / layout_name(config) / PARENT
         self._store = None if own is None else open_store(config, own)
-        self._keeper = None if self._store is None else JournalWriter(self._store, lambda _: None)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="crew")
+        self._writer = None if self._store is None else JournalWriter(self._store)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="pool")
         self._inbox = Inbox(config.limits.inbox_messages, config.limits.inbox_bytes)
         self._routed = not sharded(config)
         self._forget = set(range(config.workers)) if before else set()
-        """Workers for which the broker keeps what another division has taken in meanwhile."""
+        """Workers whose session at the broker holds what another layout has accepted meanwhile."""
         forget = before is not None and before.endswith(SHARDS)
-        self._ingest = MqttConsumer(broker_options(config), self._inbox, forget=forget) if self._routed else None
-        self._router = Router(Partitioner(config.workers, core_plan(config)), self._safe)
-        self._hands = [
-            Hand(number, lambda number=number: self._begin(number), self._router.safe_with, self._anew)  # type: ignore[misc]
-            for number in range(config.workers)
-        ]
-        self.also: Callable[[], Arrays] = dict
-        """What else is stored with a checkpoint."""
+        self._consumer = MqttConsumer(broker_options(config), self._inbox, forget=forget) if self._routed else None
+        self._router = Router(Partitioner(config.workers, core_plan(config)), self._acknowledge)
+        self._workers = [WorkerHandle(number, self) for number in range(config.workers)]
+        self._emptied: set[int] = set()
+        """Workers that have lost their sessions since the last tick."""
+        self._dumped_s: Mapping[int, int] = {}
+        """By worker, the end of the newest closed interval in the checkpoint that was written last."""
+        self._stored_s: Mapping[int, int] = {}
+        """Likewise, of the last checkpoint that is committed."""
 
     @property
-    def intake(self) -> Intake:
-        """How it goes."""
-        whole = together([hand.intake for hand in self._hands])
-        # The parent's checkpoints, one a tick, are no news.
-        kept = together([whole.kept, replace(self._keeper.state, checkpoints=0)]) if self._keeper else whole.kept
-        if self._ingest is None:
-            return replace(whole, kept=kept)
-        return intake_of(self._ingest.state, kept, self._inbox)
+    def stats(self) -> EngineStats:
+        """As Engine.stats."""
+        whole = reduce(add, (worker.stats for worker in self._workers), NOTHING_YET)
+        if self._writer is None:
+            return self._with_parent(whole)
+        # The parent's checkpoints, one a tick, would hide those of the workers.
+        writer = whole.writer + replace(self._writer.stats, checkpoints=0)
+        return self._with_parent(replace(whole, writer=writer))
 
-    @property
-    def rejected(self) -> Mapping[Reject, int]:
-        """Reports that could not be taken, since the beginning."""
-        return self._union.rejected
-
-    @property
-    def workers(self) -> tuple[WorkerStats, ...]:
-        """How each fares."""
-        return tuple(hand.state for hand in self._hands)
+    def metrics(self, now_s: float) -> Iterator[Metric]:
+        """As Engine.metrics."""
+        workers = [worker.worker_stats for worker in self._workers]
+        return engine_metrics(self.stats, self._evaluation.rejected, workers, now_s)
 
     def problems(self) -> list[str]:
-        """Which workers are away."""
-        return [hand.problem for hand in self._hands if hand.problem]
+        """As Engine.problems: which workers are away."""
+        return [worker.problem for worker in self._workers if worker.problem]
 
     def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
-        """What has to run all the time, by name."""
+        """As Engine.parts."""
         parts: dict[str, Coroutine[Any, Any, None]] = {
-            f"worker.{number}": hand.run() for number, hand in enumerate(self._hands)
+            f"worker.{number}": worker.process.run() for number, worker in enumerate(self._workers)
         }
-        if self._ingest is not None:
-            parts["ingest"] = self._ingest.run()
-        if self._keeper is not None:
-            parts["state.keeper"] = self._keeper.run()
+        if self._consumer is not None:
+            parts["source"] = self._consumer.run()
+        if self._writer is not None:
+            parts["state.writer"] = self._writer.run()
         return parts
 
-    async def recover(self, seen: Callable[[Tick], object]) -> Arrays:
-        """What the parent had; the workers see to their own. No tick is run again here: they have the messages."""
+    async def recover(self, on_tick: OnTick) -> Arrays:
+        """As Engine.recover, the parent's part; no tick is replayed here, as the workers have the messages."""
         if self._store is None:
             return {}
-        state = await self._in_thread(self._store.state)
+        state = await self._in_thread(self._stored)
         if state:
-            self._union = await self._in_thread(_loaded, self._config, state)
-        return dict(state)
+            self._evaluation = await self._in_thread(_restored, self._config, state)
+        return state
 
     async def change(self, config: Config) -> None:
-        """Go on with a changed configuration, the parent and all workers at once: between two ticks."""
-        union = await self._in_thread(_taken_over, config, self._union)
-        self._config, self._union = config, union
-        self._router.splitter = Partitioner(config.workers, core_plan(config))
-        for hand in self._hands:
-            hand.reload(config)
+        """As Engine.change: the parent and all workers at once, between two ticks."""
+        evaluation = await self._in_thread(_successor, config, self._evaluation)
+        self._config, self._evaluation = config, evaluation
+        self._router.partitioner = Partitioner(config.workers, core_plan(config))
+        for worker in self._workers:
+            worker.reload(config)
 
-    async def take_in(self) -> None:
-        """Hand out what has arrived; workers with connections of their own look themselves."""
-        await self._hand_out(self._inbox.drain())
+    async def process_pending(self) -> None:
+        """As Engine.process_pending: distribute it; workers with connections of their own poll themselves."""
+        await self._distribute(self._inbox.drain())
 
     async def tick(self, tick_s: int) -> Tick | None:
-        """What all workers come to; None if one is away, or slower than a tick is long."""
-        await self._hand_out(self._inbox.drain(before_s=tick_s))
-        asked = [hand.ask(TickRequest(tick_s, self._offset_s)) for hand in self._hands]
+        """As Engine.tick; None if a worker is away, or slower than a tick is long."""
+        await self._distribute(self._inbox.drain(before_s=tick_s))
+        stored_s = self._stored_s if self._writer else self._evaluation.closed_s
+        asked = [
+            worker.request_tick(TickRequest(tick_s, self._offset_s, stored_s.get(number)))
+            for number, worker in enumerate(self._workers)
+        ]
         await asyncio.wait(asked, timeout=self._config.sessions.tick_s)
         answers = [each.result() if each.done() else None for each in asked]
-        whole = [answer for answer in answers if answer is not None]
-        if len(whole) < len(answers):
-            slow = [str(n) for n, each in enumerate(asked) if not each.done()]
+        shards = [answer for answer in answers if answer is not None]
+        if len(shards) < len(answers):
+            slow = [str(number) for number, each in enumerate(asked) if not each.done()]
             if slow:
                 LOG.warning("no figures of this tick: worker %s has not answered in time", " and ".join(slow))
             return None
-        ticked: Tick = await self._in_thread(self._judged, whole)
-        for hand in self._hands:
-            hand.know_only(self._union.full)
+        tick = await self._in_thread(self._evaluate, shards)
+        for worker in self._workers:
+            worker.freeze_groups(self._evaluation.full)
         await self._checkpoint()
-        return ticked
+        return tick
 
     async def shift(self, by_s: int, now_s: float) -> None:
-        """The clock was set, and it is now_s by it."""
+        """As Engine.shift."""
         self._inbox.restamp(now_s)
-        await self._in_thread(self._union.shift, by_s)
-        for hand in self._hands:
-            hand.say(Shift(by_s, self._offset_s))
+        await self._in_thread(self._evaluation.shift, by_s)
+        self._dumped_s, self._stored_s = {}, {}
+        for worker in self._workers:
+            worker.send(ClockStep(by_s, self._offset_s))
 
     async def checkpoint_if_due(self) -> None:
-        """Nothing: workers see to theirs, and the parent has one with each tick."""
+        """Nothing: workers store theirs, and the parent does with each tick."""
 
-    def leave(self) -> None:
-        """Take no more messages, but go on acknowledging."""
-        if self._ingest is not None:
-            self._ingest.leave()
-        for hand in self._hands:
-            hand.give_up()
+    def stop_receiving(self) -> None:
+        """As Engine.stop_receiving."""
+        if self._consumer is not None:
+            self._consumer.leave()
+        for worker in self._workers:
+            worker.give_up()
 
     async def finish(self) -> None:
-        """Have all workers store what they hold, and end."""
-        for hand in self._hands:
-            hand.leave()
-        for hand in self._hands:
-            await hand.ended.wait()
+        """As Engine.finish: the workers store what they hold, and exit."""
+        for worker in self._workers:
+            worker.stop()
+        for worker in self._workers:
+            await worker.process.ended.wait()
         await self._checkpoint()
-        if self._keeper is not None:
-            await self._keeper.flush()
+        if self._writer is not None:
+            await self._writer.flush()
 
     def close(self) -> None:
-        """Let thread and store go, once nothing of parts() runs any more."""
+        """As Engine.close."""
         self._thread.shutdown()
-        if self._keeper is not None:
-            self._keeper.close()
+        if self._writer is not None:
+            self._writer.close()
         if self._lock is not None:
             self._lock.close()
+
+    def start_message(self, worker: int) -> Start:
+        """As WorkerEvents.start_message."""
+        forget = worker in self._forget
+        self._forget.discard(worker)
+        return Start(self._config, worker, len(self._workers), self._routed, forget, self._offset_s)
+
+    def committed(self, worker: int, number: int) -> None:
+        """As WorkerEvents.committed."""
+        self._router.committed(worker, number)
+
+    def emptied(self, worker: int) -> None:
+        """As WorkerEvents.emptied. What was counted must not fall; the evaluation is told in its thread."""
+        self._emptied.add(worker)
 
     @property
     def _offset_s(self) -> float:
         return self._clock() - since_boot()
 
-    def _anew(self, number: int) -> None:
-        """Without a store, or with a broken one, a worker begins with nothing; what was counted must not fall."""
-        self._union.lose(number)
+    def _with_parent(self, whole: EngineStats) -> EngineStats:
+        """The statistics with those of the parent's connection and inbox, where it has them."""
+        if self._consumer is None:
+            return whole
+        return EngineStats.of(self._consumer.stats, whole.writer, self._inbox)
 
-    def _begin(self, number: int) -> Begin:
-        forget = number in self._forget
-        self._forget.discard(number)
-        return Begin(self._config, number, len(self._hands), self._routed, forget, self._offset_s)
-
-    def _safe(self, messages: Sequence[Message]) -> None:
+    def _acknowledge(self, messages: Sequence[Message]) -> None:
         self._inbox.release(messages)
-        if self._ingest is not None:
-            self._ingest.ack(messages)
+        if self._consumer is not None:
+            self._consumer.ack(messages)
 
-    async def _hand_out(self, messages: Sequence[Message]) -> None:
+    async def _distribute(self, messages: Sequence[Message]) -> None:
         if messages:
-            routed = await self._in_thread(self._router.split, messages)
-            self._router.hand_out(routed, lambda worker, number, take: self._hands[worker].take(number, take))
+            routed = await self._in_thread(self._router.route, messages)
+            self._router.dispatch(
+                routed, lambda worker, number, batch: self._workers[worker].send_batch(number, batch)
+            )
 
-    def _judged(self, answers: Sequence[Answer]) -> Tick:
-        """In the thread."""
-        return self._union.tick([answer.whole() for answer in answers])
+    def _evaluate(self, shards: Sequence[ShardCounts]) -> Tick:
+        """Runs in the thread."""
+        while self._emptied:
+            self._evaluation.lose(self._emptied.pop())
+        return self._evaluation.tick(shards)
 
     async def _checkpoint(self) -> None:
-        if self._keeper is not None and not self._keeper.checkpoint_pending:
-            also = self.also()
-            self._keeper.checkpoint({**await self._in_thread(self._union.dump), **also})
+        if self._writer is None or self._writer.checkpoint_pending:
+            return
+        self._stored_s, self._dumped_s = self._dumped_s, self._evaluation.closed_s
+        extra = self._extra_state()
+        self._writer.checkpoint({**await self._in_thread(self._evaluation.dump), **extra})
 
-    async def _in_thread(self, work: Callable[..., Any], *of: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *of)
+    def _stored(self) -> Arrays:
+        """The parent's checkpoint; of version 1, with what the workers' checkpoints held. Runs in the thread."""
+        assert self._store is not None, "asked for where there is one"  # noqa: S101 - for the type checker
+        try:
+            state = dict(self._store.state())
+            if not state or "evaluation/meta" in state:
+                return state
+            groups = msgspec.json.decode(state["meta"].tobytes())["groups"]
+            shards = [shard for number in range(self._config.workers) if (shard := self._worker_state(number))]
+            return state | (evaluation_state(shards, groups) if shards else {})
+        except CorruptError as error:
+            self._store.quarantine(str(error))
+            return {}
+
+    def _worker_state(self, worker: int) -> Arrays:
+        store: Store | None = open_worker_store(self._config, worker)
+        if store is None:
+            return {}
+        try:
+            return dict(store.state())
+        except CorruptError:
+            return {}  # The worker sets it aside, and logs it.
+        finally:
+            store.close()
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
 
-def _loaded(config: Config, state: Arrays) -> Union:
-    """In the thread: a Union that begins with what was stored, as far as that fits."""
-    union = new_union(config)
+def _restored(config: Config, state: Arrays) -> Evaluation:
+    """An evaluation with what was stored, as far as that fits. Runs in the thread."""
+    evaluation = new_evaluation(config)
     try:
-        anew = union.load(state)
+        reset = evaluation.load(state)
     except (IncompatibleStateError, KeyError, ValueError, msgspec.MsgspecError) as error:
-        LOG.warning("alerts and regimes begin anew: %s", error)
-        return new_union(config)
-    if anew:
-        LOG.warning("judged otherwise than before, so alerts and regimes begin anew: %s", ", ".join(anew))
-    return union
+        LOG.warning("windows, counters, alerts and regimes are reset: %s", error)
+        return new_evaluation(config)
+    if reset:
+        LOG.warning("rated otherwise than before, so windows, alerts and regimes are reset: %s", ", ".join(reset))
+    return evaluation
 
 
-def _taken_over(config: Config, before: Union) -> Union:
-    """In the thread: the Union after this one; StateError if it can take over nothing."""
-    union = new_union(config)
-    union.inherit(before)
-    return union
+def _successor(config: Config, before: Evaluation) -> Evaluation:
+    """The evaluation after this one; IncompatibleStateError if nothing fits. Runs in the thread."""
+    evaluation = new_evaluation(config)
+    evaluation.load(before.dump())
+    return evaluation

@@ -1,4 +1,4 @@
-"""Hands each report to the worker that has its session, and says which messages are safe with all of them."""
+"""Routes each report to the worker that has its session, and tracks which messages are committed."""
 
 from __future__ import annotations
 
@@ -9,56 +9,56 @@ from typing import NamedTuple
 
 from qoemon.core.wire.partition import Partitioner
 from qoemon.engine.workers.channel import packed
-from qoemon.engine.workers.messages import Take
+from qoemon.engine.workers.messages import IngestBatch
 from qoemon.inputs.inbox import Message
 from qoemon.state.frames import StoredMessage, encode
 
 
-class Routed(NamedTuple):
-    """Messages, and what each worker gets of them: a packed Take of this number."""
+class RoutedBatch(NamedTuple):
+    """Messages, and what each worker gets of them: a packed IngestBatch of this number."""
 
     number: int
     messages: Sequence[Message]
-    takes: dict[int, bytes]
+    batches: dict[int, bytes]
 
 
 @dataclass
-class _Frame:
+class _Uncommitted:
     number: int
     messages: Sequence[Message]
     waits_for: set[int]
-    """The workers with which they are not safe yet."""
+    """The workers that have not committed their part."""
 
 
 class Router:
-    """safe  told of messages once they may be acknowledged, in the order in which they came."""
+    """on_committed is called with messages once they may be acknowledged, in the order in which they came."""
 
-    def __init__(self, splitter: Partitioner, safe: Callable[[Sequence[Message]], object]) -> None:
-        self.splitter, self._safe = splitter, safe
+    def __init__(self, partitioner: Partitioner, on_committed: Callable[[Sequence[Message]], object]) -> None:
+        self.partitioner, self._on_committed = partitioner, on_committed
         self._number = 0
-        self._frames: deque[_Frame] = deque()
+        self._uncommitted: deque[_Uncommitted] = deque()
 
-    def split(self, messages: Sequence[Message]) -> Routed:
-        """What each worker gets of them; also in a thread, one after the other."""
+    def route(self, messages: Sequence[Message]) -> RoutedBatch:
+        """What each worker gets of them; also in a thread, one call after the other."""
         parts: dict[int, list[StoredMessage]] = {}
         for message in messages:
-            for shard, payload in self.splitter.split(message.topic, message.payload):
+            for shard, payload in self.partitioner.split(message.topic, message.payload):
                 parts.setdefault(shard, []).append(StoredMessage(message.topic, payload, message.arrival_s))
         self._number += 1
-        takes = {worker: packed(Take(self._number, encode(some))) for worker, some in parts.items()}
-        return Routed(self._number, messages, takes)
+        batches = {worker: packed(IngestBatch(self._number, encode(some))) for worker, some in parts.items()}
+        return RoutedBatch(self._number, messages, batches)
 
-    def hand_out(self, routed: Routed, take: Callable[[int, int, bytes], object]) -> None:
-        """Have each worker take its part: take(worker, number, packed Take)."""
-        self._frames.append(_Frame(routed.number, routed.messages, set(routed.takes)))
-        for worker, packed_take in routed.takes.items():
-            take(worker, routed.number, packed_take)
+    def dispatch(self, routed: RoutedBatch, send: Callable[[int, int, bytes], object]) -> None:
+        """Send each worker its part: send(worker, number, packed batch)."""
+        self._uncommitted.append(_Uncommitted(routed.number, routed.messages, set(routed.batches)))
+        for worker, batch in routed.batches.items():
+            send(worker, routed.number, batch)
 
-    def safe_with(self, worker: int, number: int) -> None:
-        """Everything up to this number is safe with this worker."""
-        for frame in self._frames:
-            if frame.number > number:
+    def committed(self, worker: int, number: int) -> None:
+        """A worker has committed everything up to this number."""
+        for each in self._uncommitted:
+            if each.number > number:
                 break
-            frame.waits_for.discard(worker)
-        while self._frames and not self._frames[0].waits_for:
-            self._safe(self._frames.popleft().messages)
+            each.waits_for.discard(worker)
+        while self._uncommitted and not self._uncommitted[0].waits_for:
+            self._on_committed(self._uncommitted.popleft().messages)

@@ -1,6 +1,6 @@
-"""A worker: one shard of the sessions in a process of its own, which does what the parent says.
+"""A worker: one shard of the sessions in a process of its own, on behalf of the parent.
 
-It keeps no wall clock: what time it is follows from the time since boot and what the parent says they differ by. So
+It has no wall clock: the time follows from the time since boot and from the difference that the parent sends. So
 all workers see the clock set at the same moment, between two ticks.
 """
 
@@ -11,33 +11,33 @@ import logging
 import math
 import resource
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from qoemon.common.clock import since_boot
 from qoemon.config.config import Config
 from qoemon.config.plan import shard_plan
-from qoemon.core.sharding.shard_counts import ShardLine, Share
-from qoemon.core.sharding.sparse import Thinner
-from qoemon.daemon.tick_loop import POLL_S
+from qoemon.core.sharding.shard_counts import ShardCounts
+from qoemon.core.sharding.shard_pipeline import ShardPipeline
+from qoemon.core.sharding.sparse import sparse_counts
+from qoemon.engine.engine import POLL_S
 from qoemon.engine.shard import Shard
-from qoemon.engine.storage import layout_name, state_directory
+from qoemon.engine.storage import open_worker_store
 from qoemon.engine.workers.channel import Channel, ChannelError, packed
 from qoemon.engine.workers.messages import (
-    Begin,
+    ClockStep,
+    Committed,
     FreezeGroups,
     Heartbeat,
-    Leave,
+    IngestBatch,
     Ready,
     RecoveryProgress,
     Reload,
-    Safe,
-    Shift,
-    Take,
+    Start,
+    Stop,
     TickRequest,
-    Told,
+    TickResult,
 )
 from qoemon.inputs.inbox import Inbox, Message
 from qoemon.inputs.mqtt.consumer import MqttConsumer
@@ -45,149 +45,143 @@ from qoemon.inputs.mqtt.options import worker_broker_options
 from qoemon.inputs.source import Source
 from qoemon.inputs.stats import MqttStats
 from qoemon.state.frames import decode
-from qoemon.state.store import Store
+from qoemon.state.recovery import New, Recovery
 
 LOG = logging.getLogger("qoemon.engine.workers")
 
-FARE_S = 1.0
+HEARTBEAT_S = 1.0
 
 
-class Routed:
-    """A source that has nothing to do: what it acknowledges came from the parent, which is told."""
+class ParentSource:
+    """The source of a worker whose messages come from the parent, which it reports commits to."""
 
     def __init__(self, channel: Channel) -> None:
-        self.state = MqttStats(connected=True, subscribed=True)
+        self.stats = MqttStats(connected=True, subscribed=True)
         self._channel = channel
 
     async def run(self) -> NoReturn:
-        """Until cancelled."""
+        """Nothing to be done, until cancelled."""
         while True:
             await asyncio.sleep(math.inf)
 
     def ack(self, messages: Sequence[Message]) -> None:
-        """Tell the parent. What is safe is whole takes, since each is taken in at once."""
-        self._channel.send(Safe(messages[-1].mid))
+        """Report to the parent. What is committed is whole batches, since each is processed at once."""
+        self._channel.send(Committed(messages[-1].mid))
 
     def leave(self) -> None:
-        """The parent does."""
+        """Nothing to be done: the parent stops sending."""
 
 
 class Worker:
-    """Made when the parent has said Begin.
+    """Made when the parent has sent Start.
 
     raises   StateError if its directory cannot be used
     """
 
-    def __init__(self, channel: Channel, begin: Begin) -> None:
-        self._channel, self._offset_s = channel, begin.offset_s
+    def __init__(self, channel: Channel, start: Start) -> None:
+        self._channel, self._offset_s = channel, start.offset_s
         self._loop = asyncio.get_running_loop()
-        limits = begin.config.limits
-        if begin.routed:
-            # The parent's inbox is the bound: what it has handed out counts there until we say it is safe.
-            self._inbox = Inbox(sys.maxsize, sys.maxsize)
-            source: Source = Routed(channel)
-        else:
-            size_b = max(limits.inbox_bytes // begin.workers, limits.message_bytes)
-            self._inbox = Inbox(math.ceil(limits.inbox_messages / begin.workers), size_b)
-            source = MqttConsumer(
-                worker_broker_options(begin.config, begin.number), self._inbox, self._now, forget=begin.forget
-            )
-        self._shard: Shard[Share] = Shard(
-            self._fresh(begin.config), self._inbox, source, _store(begin), begin.config.state.checkpoint_s
-        )
-        self._thinner = Thinner()
+        self._inbox, source = self._input(start)
+        store = open_worker_store(start.config, start.number)
+        self._shard = Shard(_new(start.config), self._inbox, source, store, start.config.state.checkpoint_s)
         self._turn = asyncio.Lock()
-        """Who holds it is the only one to work with the shard."""
+        """Whoever holds it is the only one to work with the shard."""
 
     async def run(self) -> None:
-        """Until the parent says Leave, or has gone."""
+        """Work until the parent sends Stop, or has gone."""
         try:
             async with asyncio.TaskGroup() as group:
-                parts: list[asyncio.Task[None]] = [group.create_task(self._tell())]
-                await self._shard.recover(lambda _: None, self._recovering)
-                self._channel.send(Ready(anew=self._shard.line.monitor.tick is None))
+                parts: list[asyncio.Task[None]] = [group.create_task(self._send_heartbeats())]
+                await self._shard.recover(Recovery(on_progress=self._send_progress))
+                self._channel.send(Ready(empty=not self._shard.pipeline.begun))
                 parts += [group.create_task(part, name=name) for name, part in self._shard.parts().items()]
                 parts += [group.create_task(self._poll())]
-                await self._obey()
+                await self._follow_parent()
                 for part in parts:
                     part.cancel()
         finally:
             self._shard.close()
 
-    def _recovering(self, done: float) -> None:
-        """In the shard's thread."""
+    def _input(self, start: Start) -> tuple[Inbox, Source]:
+        limits = start.config.limits
+        if start.routed:
+            # The parent's inbox is the bound: what it has distributed counts there until it is committed here.
+            return Inbox(sys.maxsize, sys.maxsize), ParentSource(self._channel)
+        size = max(limits.inbox_bytes // start.workers, limits.message_bytes)
+        inbox = Inbox(math.ceil(limits.inbox_messages / start.workers), size)
+        options = worker_broker_options(start.config, start.number)
+        return inbox, MqttConsumer(options, inbox, self._now, forget=start.forget)
+
+    def _send_progress(self, done: float) -> None:
+        """Runs in the shard's thread."""
         self._loop.call_soon_threadsafe(self._channel.send, RecoveryProgress(done))
 
-    async def _obey(self) -> None:
-        """Do what the parent says, one word after the other."""
+    async def _follow_parent(self) -> None:
+        """Handle the parent's messages, one after the other."""
         while True:
             try:
-                word = await self._channel.receive()
+                message = await self._channel.receive()
             except ChannelError:
                 LOG.warning("the parent has gone: ending")
                 return None
-            if isinstance(word, Leave):
-                return await self._leave()
+            if isinstance(message, Stop):
+                return await self._stop()
             async with self._turn:
-                await self._do(word)
+                await self._handle(message)
 
-    async def _do(self, word: Any) -> None:
-        match word:
-            case Take(number, frame):
+    async def _handle(self, message: Any) -> None:
+        match message:
+            case IngestBatch(number, frame):
                 for topic, payload, arrival_s in decode(frame):
                     self._inbox.put(Message(topic, payload, arrival_s, 1, number, 0))
-                await self._shard.take_in()
-            case TickRequest(tick_s, offset_s):
+                await self._shard.process_pending()
+            case TickRequest(tick_s, offset_s, stored_s):
                 self._offset_s = offset_s
-                share = await self._shard.tick(tick_s)
-                self._channel.send_packed(await asyncio.to_thread(self._answer, share))
-            case Shift(by_s, offset_s):
+                if stored_s is not None:
+                    await self._shard.in_thread(self._shard.pipeline.forget_closed, stored_s)
+                counts = await self._shard.tick(tick_s)
+                self._channel.send_packed(await asyncio.to_thread(_packed, counts))
+            case ClockStep(by_s, offset_s):
                 self._offset_s = offset_s
                 await self._shard.shift(by_s, self._now())
             case FreezeGroups(groups):
-                self._shard.line.monitor.know_only(groups)
+                self._shard.pipeline.freeze_groups(groups)
             case Reload(config):
-                await self._shard.replace(self._fresh(config))
-                self._thinner = Thinner()
+                await self._shard.replace(_new(config))
 
-    async def _leave(self) -> None:
-        self._shard.leave()
+    async def _stop(self) -> None:
+        self._shard.stop_receiving()
         async with self._turn:
-            await self._shard.take_in()
-            await self._shard.finish()
+            await self._shard.process_pending()
+            await self._shard.checkpoint()
+            await self._shard.flush()
         await self._channel.drain()
 
     async def _poll(self) -> NoReturn:
         while True:
             await asyncio.sleep(POLL_S)
             async with self._turn:
-                await self._shard.take_in()
-                await self._shard.checkpoint_if_due()
+                await self._shard.process_pending()
+                if self._shard.checkpoint_due:
+                    await self._shard.checkpoint()
 
-    async def _tell(self) -> NoReturn:
-        """How it fares."""
+    async def _send_heartbeats(self) -> NoReturn:
         while True:
             used = resource.getrusage(resource.RUSAGE_SELF)
             pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
             memory = pages * resource.getpagesize()
-            self._channel.send(Heartbeat(self._shard.intake, used.ru_utime + used.ru_stime, memory))
-            await asyncio.sleep(FARE_S)
-
-    def _answer(self, share: Share) -> bytes:
-        return packed(Told(replace(share, tallies=()), self._thinner.thin(share.tallies)))
+            self._channel.send(Heartbeat(self._shard.stats, used.ru_utime + used.ru_stime, memory))
+            await asyncio.sleep(HEARTBEAT_S)
 
     def _now(self) -> float:
-        """The wall clock, as the parent sees it."""
+        """The wall clock as the parent sees it, seconds since the epoch."""
         return since_boot() + self._offset_s
 
-    def _fresh(self, config: Config) -> Callable[[], ShardLine]:
-        plan = shard_plan(config)
-        return lambda: ShardLine(plan)
+
+def _packed(counts: ShardCounts) -> bytes:
+    return packed(TickResult(sparse_counts(counts)))
 
 
-def _store(begin: Begin) -> Store | None:
-    directory, state = state_directory(begin.config), begin.config.state
-    if directory is None:
-        return None
-    own = directory / layout_name(begin.config) / str(begin.number)
-    return Store(own, state.durability, max(state.journal_bytes // begin.workers, 1))
+def _new(config: Config) -> New:
+    plan = shard_plan(config)
+    return lambda: ShardPipeline(plan, retain=True)

@@ -66,7 +66,7 @@ class MqttConsumer:
         self.broker = broker
         self._forget = forget
         """Whether the broker is to throw away what it keeps for us, before the first connection."""
-        self.state = MqttStats()
+        self.stats = MqttStats()
         self._inbox = inbox
         self._clock = clock
         self._paho: Paho | None = None
@@ -107,11 +107,11 @@ class MqttConsumer:
         """
         asked = [message for message in messages if message.qos]
         here = [] if self._paho is None else [each.mid for each in asked if each.connection == self._connection]
-        self.state.stale_acks_total += len(asked) - len(here)
+        self.stats.stale_acks_total += len(asked) - len(here)
         if self._paho is not None and here:
             send_acks(self._paho, here)
             self._in_flight.difference_update(here)
-            self.state.acks_total += len(here)
+            self.stats.acks_total += len(here)
             self._unacknowledged -= len(here)
         if self._withholding and self._unacknowledged == 0 and not (self._resuming or self._leaving):
             self._resume()
@@ -141,7 +141,7 @@ class MqttConsumer:
         finally:
             self._paho = None
             reader.deliver = None
-            self.state.connected = self.state.subscribed = False
+            self.stats.connected = self.stats.subscribed = False
             hang_up(paho)
 
     def _begin(self, client: aiomqtt.Client) -> tuple[Paho, BulkReader]:
@@ -160,8 +160,8 @@ class MqttConsumer:
     def _connected(self, *, kept: bool) -> None:
         self._connected_s = time.monotonic()
         self._forget = False
-        self.state.connected = True
-        self.state.connects_total += 1
+        self.stats.connected = True
+        self.stats.connects_total += 1
         broker, session = self.broker, "our stored session" if kept else "a new session"
         LOG.log(
             self._log_level,
@@ -189,12 +189,12 @@ class MqttConsumer:
         granted = list(zip(self.broker.filters, grants, strict=True))
         refused = [name for name, grant in granted if grant >= REFUSED]
         lower = [name for name, grant in granted if grant < self.broker.qos]
-        self.state.subscribed = not refused
-        self.state.last_error = refusal(self.broker, refused) if refused else None
+        self.stats.subscribed = not refused
+        self.stats.last_error = refusal(self.broker, refused) if refused else None
         granted_texts = [f"{name} (QoS {grant})" for name, grant in granted if grant < REFUSED]
         LOG.log(self._log_level, "subscribed to %s", ", ".join(granted_texts) or "nothing")
         if refused:
-            LOG.error("%s", self.state.last_error)
+            LOG.error("%s", self.stats.last_error)
         if lower:
             LOG.warning(
                 "%s grants only QoS 0 for %s, asked for 1: messages can be lost; raise the broker's maximum",
@@ -205,9 +205,9 @@ class MqttConsumer:
     def _ended(self, error: Exception) -> float:
         """Record how the connection ended, or that there was none; returns the pause before the next, s."""
         if self._connected_s is None:
-            self.state.connect_failures_total += 1
+            self.stats.connect_failures_total += 1
             return self._failed(f"cannot connect to {self.broker}", describe_error(error), lived_s=0.0)
-        self.state.disconnects_total += 1
+        self.stats.disconnects_total += 1
         lived_s = time.monotonic() - self._connected_s
         if self._resuming:
             # No faster than the shortest pause, also when the inbox is too small for what comes.
@@ -217,7 +217,7 @@ class MqttConsumer:
 
     def _failed(self, event: str, reason: str, lived_s: float) -> float:
         """Say what failed; returns the pause before the next attempt, s."""
-        self.state.last_error = f"{event}: {reason}"
+        self.stats.last_error = f"{event}: {reason}"
         self._failures = 0 if lived_s >= STEADY_S else self._failures + 1
         pause_s = backoff_s(self._failures, self.broker.reconnect_min_s, self.broker.reconnect_max_s)
         if self._repeats.is_news(f"{event}: {reason}", time.monotonic()):
@@ -226,9 +226,9 @@ class MqttConsumer:
 
     def _arrived(self, flags: int, name: bytes, mid: int, payload: bytes) -> None:
         """The reader's work, once per message, so as little as possible."""
-        state, arrival_s = self.state, self._clock()
-        state.messages_total += 1
-        state.message_bytes_total += len(payload)
+        stats, arrival_s = self.stats, self._clock()
+        stats.messages_total += 1
+        stats.message_bytes_total += len(payload)
         topic = self._topic(flags, name)
         if topic is None:
             self._pass_over(flags, mid)
@@ -236,7 +236,7 @@ class MqttConsumer:
         qos = 1 if flags & QOS else 0
         if qos and not flags & DUP:  # Some brokers deliver again on the same connection.
             self._check_identifier(mid)
-        state.last_message_s = arrival_s
+        stats.last_message_s = arrival_s
         self._store(Message(topic, payload, arrival_s, qos, mid, self._connection))
 
     def _pass_over(self, flags: int, mid: int) -> None:
@@ -262,7 +262,7 @@ class MqttConsumer:
     def _topic(self, flags: int, name: bytes) -> str | None:
         """The message's topic; None, and counted, if the message is to be ignored."""
         if flags & RETAIN:  # Set only on what the broker had in store when we subscribed: old news.
-            self.state.retained_ignored_total += 1
+            self.stats.retained_ignored_total += 1
             return None
         try:
             topic = name.decode()
@@ -270,7 +270,7 @@ class MqttConsumer:
             topic = ""
         if 0 < len(topic) <= MAX_TOPIC:
             return topic
-        self.state.bad_topics_total += 1
+        self.stats.bad_topics_total += 1
         return None
 
     def _store(self, message: Message) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import socket
+from collections.abc import Sequence
 
 from aiohttp import web
 
 from qoemon.net.http.auth import Authenticator
 from qoemon.net.http.connections import ConnectionLimits
-from qoemon.net.http.listener import Listener, beyond_loopback, bound
+from qoemon.net.http.listener import Listener, beyond_loopback
 from qoemon.net.http.stats import HttpStats
 from qoemon.net.http.web_config import Web, WebConfig
 
@@ -37,28 +39,24 @@ class Serving:
 
 async def serve(
     app: web.Application,
-    host: str,
-    port: int,
-    config: WebConfig | None = None,
-    state: HttpStats | None = None,
+    sockets: Sequence[socket.socket],
+    config: WebConfig,
+    stats: HttpStats,
     most: int = MOST_CONNECTIONS,
-) -> tuple[Serving, int]:
-    """Start to listen; what is up, for its cleanup(), and the port that it got. OSError if that fails.
+) -> Serving:
+    """Serve an application on sockets that listen, which it closes in the end.
 
-    config  TLS, users and headers; None is none of them
-    state   where connections and refusals are counted
+    config  TLS, users and headers
+    stats   where connections and refusals are counted
     most    connections at a time
     """
-    state = state or HttpStats()
-    config = config or WebConfig(None, state)
-    sockets = await bound(host, port)
-    Authenticator(config, state).guard(app)
+    Authenticator(config, stats).guard(app)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_LAST_ANSWERS_S)
     await runner.setup()
     assert runner.server is not None, "it was set up"  # noqa: S101 - for the type checker
-    guard = ConnectionLimits(most, state)
+    guard = ConnectionLimits(most, stats)
     _warn_if_open(beyond_loopback(sockets), config.now())
-    return Serving(runner, Listener(sockets, guard, runner.server, config), guard), sockets[0].getsockname()[1]
+    return Serving(runner, Listener(sockets, guard, runner.server, config), guard)
 
 
 def _warn_if_open(addresses: list[str], web: Web) -> None:

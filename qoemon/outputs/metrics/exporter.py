@@ -1,4 +1,4 @@
-"""What readers get: rendered once per tick, off the event loop, then served from memory."""
+"""Renders a tick once, for all its readers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from qoemon.core.alerting.detector import Detections
 from qoemon.core.snapshot.snapshot import Snapshot
-from qoemon.daemon.own import Vitals, own_families
 from qoemon.net.http.body import Body, CompressionDemand
 from qoemon.outputs.history import NO_PAST, Past
 from qoemon.outputs.metrics.alerts import detection_families
@@ -23,15 +22,15 @@ _TICK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 class Exporter:
-    """Renders snapshots with the daemon's own metrics. Called from one thread."""
+    """Renders snapshots, with the daemon's own metrics. Called from one thread at a time."""
 
     def __init__(self) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._texts = LabelTexts()
-        self._metrics_wanted, self._view_wanted = CompressionDemand(), CompressionDemand()
-        self._now = _Collected()
-        self._registry.register(self._now)
+        self._metrics_demand, self._json_demand = CompressionDemand(), CompressionDemand()
+        self._collected = _Collected()
+        self._registry.register(self._collected)
         prometheus_client.ProcessCollector(registry=self._registry)
         self._tick_s = prometheus_client.Histogram(
             "qoemon_tick_seconds",
@@ -41,30 +40,30 @@ class Exporter:
         )
 
     def observe_tick(self, took_s: float) -> None:
-        """Note how long a whole tick took; shown from the next one on."""
+        """Note how long a whole tick took; exported from the next one on."""
         self._tick_s.observe(took_s)
 
-    def publish(
-        self, snapshot: Snapshot, watched: Detections, vitals: Vitals, past: Past = NO_PAST
+    def render(
+        self, snapshot: Snapshot, detections: Detections, own: Iterable[Metric], past: Past = NO_PAST
     ) -> PublishedTick:
-        """The tick as readers will get it; past is what came before it."""
+        """The tick as readers get it; own: the daemon's own metrics, past: the ticks before it."""
         return PublishedTick(
             snapshot=snapshot,
-            watched=watched,
+            detections=detections,
             past=past,
-            exposition=Body(self._metrics(snapshot, watched, vitals), self._metrics_wanted),
-            view=Body(view_json(snapshot, watched), self._view_wanted),
+            metrics=Body(self._metrics(snapshot, detections, own), self._metrics_demand),
+            json=Body(view_json(snapshot, detections), self._json_demand),
         )
 
-    def _metrics(self, snapshot: Snapshot, watched: Detections, vitals: Vitals) -> Iterator[bytes]:
-        """The families by group in our own way, the few others by prometheus-client."""
+    def _metrics(self, snapshot: Snapshot, detections: Detections, own: Iterable[Metric]) -> Iterator[bytes]:
+        """The families by group in a format of our own, the few others by prometheus-client."""
         by_group: list[Family] = []
-        self._now.families = list(own_families(vitals))
-        for family in (*families(snapshot, self._texts), *detection_families(snapshot, watched, self._texts)):
+        self._collected.families = list(own)
+        for family in (*families(snapshot, self._texts), *detection_families(snapshot, detections, self._texts)):
             if isinstance(family, Family):
                 by_group.append(family)
             else:
-                self._now.families.append(family)
+                self._collected.families.append(family)
         yield from exposition(by_group)
         yield prometheus_client.generate_latest(self._registry)
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn, Protocol
 
+from prometheus_client.core import Metric
+
+from qoemon.outputs.notify.metrics import receiver_metrics
 from qoemon.outputs.notify.notice import Notice
 from qoemon.outputs.notify.outbox import Outbox
 from qoemon.outputs.notify.receiver_stats import ReceiverStats
@@ -146,6 +149,10 @@ class Notifier:
         """Once a tick, returns at once: all that fires now, and what has begun or ceased to since the last tick."""
         for receiver in self._receivers:
             receiver.tell(firing, changed, now_s)
+
+    def metrics(self) -> Iterator[Metric]:
+        """Metrics of all receivers."""
+        return receiver_metrics(self.states)
 
     def unsent(self) -> tuple[Notice, ...]:
         """What some receiver has not got, oldest first.

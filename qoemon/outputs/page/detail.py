@@ -37,13 +37,13 @@ def detail(newest: PublishedTick, name: str, group: Labels, query: Query, curves
         "windows": query.windows(snapshot),
         "window": duration.text(window_s),
         "base_window": duration.text(query.lengths(snapshot)[0]),
-        "group": group_view(service, number, snapshot, newest.watched.regimes.get(name)),
+        "group": group_view(service, number, snapshot, newest.detections.regimes.get(name)),
         "ratings": _ratings(service, number, window_s, curves),
         "conditions": _conditions(service, number),
         "past": _past(newest.past, name, number),
         "alerts": [
             alert_view(alert, snapshot) | {"what": str(alert.rule.what)}
-            for alert in newest.watched.alerts
+            for alert in newest.detections.alerts
             if alert.rule.service == name and alert.group == group
         ],
         "changes": [

@@ -125,7 +125,7 @@ def _columns(newest: PublishedTick, window_s: int) -> _Columns:
 def _regimes(newest: PublishedTick, service: ServiceSnapshot) -> Ints:
     """(G,) the regime of each group, UNKNOWN of those that have none yet."""
     out = np.full(len(service.tally.groups), UNKNOWN)
-    told = newest.watched.regimes.get(service.service.name)
+    told = newest.detections.regimes.get(service.service.name)
     if told is not None:
         out[: len(told.regime)] = np.where(told.known, told.regime, UNKNOWN)
     return out
@@ -134,7 +134,7 @@ def _regimes(newest: PublishedTick, service: ServiceSnapshot) -> Ints:
 def _firing(newest: PublishedTick) -> dict[str, dict[Labels, int]]:
     """How many alerts fire, by service and group."""
     out: dict[str, dict[Labels, int]] = {}
-    for alert in newest.watched.alerts:
+    for alert in newest.detections.alerts:
         if alert.firing:
             of_service = out.setdefault(alert.rule.service, {})
             of_service[alert.group] = of_service.get(alert.group, 0) + 1
@@ -183,7 +183,7 @@ def _rows(newest: PublishedTick, columns: _Columns, rows: Ints, window: str) -> 
 
 def _row(newest: PublishedTick, columns: _Columns, row: int, window: str) -> dict[str, Any]:
     service, number = columns.service(row), int(columns.number[row])
-    told = group_view(service, number, newest.snapshot, newest.watched.regimes.get(service.service.name))
+    told = group_view(service, number, newest.snapshot, newest.detections.regimes.get(service.service.name))
     return {
         "service": service.service.name,
         "poor_users": float(columns.poor_users[row]),
@@ -242,13 +242,13 @@ def _hit(newest: PublishedTick, columns: _Columns, row: int) -> dict[str, Any]:
     """A group that is hit, with what its alerts say, and since when it is."""
     service, number, group = columns.service(row), int(columns.number[row]), columns.group(row)
     name = service.service.name
-    told = group_view(service, number, newest.snapshot, newest.watched.regimes.get(name))
+    told = group_view(service, number, newest.snapshot, newest.detections.regimes.get(name))
     firing = tuple(
         alert
-        for alert in newest.watched.alerts
+        for alert in newest.detections.alerts
         if alert.firing and alert.rule.service == name and alert.group == group
     )
-    notes = notices(newest.snapshot, replace(newest.watched, alerts=firing))[0]
+    notes = notices(newest.snapshot, replace(newest.detections, alerts=firing))[0]
     return {
         "service": name,
         "poor_users": float(columns.poor_users[row]),
@@ -265,7 +265,7 @@ def _hit(newest: PublishedTick, columns: _Columns, row: int) -> dict[str, Any]:
 def _since(newest: PublishedTick, service: ServiceSnapshot, number: int, firing: tuple[Alert, ...]) -> float | None:
     """When it began, as far back as anyone says: an alert, the regime, or the change that led to the regime."""
     told = [since for alert in firing if (since := alert.decision.breach_since_s or alert.decision.since_s)]
-    regime = regime_view(newest.watched.regimes.get(service.service.name), number)
+    regime = regime_view(newest.detections.regimes.get(service.service.name), number)
     if regime and regime["regime"] not in {None, "good"} and regime["since_s"] is not None:
         told.append(regime["since_s"])
         began_s = regime["changed_s"]
@@ -277,7 +277,7 @@ def _since(newest: PublishedTick, service: ServiceSnapshot, number: int, firing:
 
 def _alerts(newest: PublishedTick) -> Iterator[dict[str, Any]]:
     """Those that fire, or are about to, or would if there were more sessions; those that fire come first."""
-    told = [alert for alert in newest.watched.alerts if alert.decision.state in _ALERT_ORDER]
+    told = [alert for alert in newest.detections.alerts if alert.decision.state in _ALERT_ORDER]
     told.sort(key=lambda alert: (_ALERT_ORDER.index(alert.decision.state), alert.decision.since_s))
     for alert in told[:MOST_ALERTS]:
         yield alert_view(alert, newest.snapshot) | {"what": str(alert.rule.what)}

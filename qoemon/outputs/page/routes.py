@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 from aiohttp import ETag, web
 
+from qoemon.outputs.latest import Latest
 from qoemon.outputs.page.curves import Curves
 from qoemon.outputs.page.detail import detail
 from qoemon.outputs.page.overview import overview
@@ -56,15 +57,12 @@ NO_PLOTLY = "the charts need plotly: pip install 'qoemon[ui]'\n"
 class Page:
     """The handlers.
 
-    newest   the newest tick, or None
-    ready    what is wrong with the numbers, in words
-    ticked   notified after each tick
+    latest  the newest tick
+    ready   problems of the figures, in words
     """
 
-    def __init__(
-        self, newest: Callable[[], PublishedTick | None], ready: Callable[[], list[str]], ticked: asyncio.Condition
-    ) -> None:
-        self._newest, self._ready, self._ticked = newest, ready, ticked
+    def __init__(self, latest: Latest, ready: Callable[[], list[str]]) -> None:
+        self._latest, self._ready = latest, ready
         self._streams: set[asyncio.Task[None]] = set()
         self._curves, self._plotly = Curves(), _Plotly()
         self._files = {file.name: file for file in STATIC.iterdir() if file.suffix in _TYPES}
@@ -155,7 +153,7 @@ class Page:
         await _write(response, f"retry: {RETRY_MS}\n\n")
         told: PublishedTick | None = None
         while True:
-            newest = self._newest()
+            newest = self._latest.value
             if newest is not None and newest is not told:
                 await _write(response, _event(newest))
                 told = newest
@@ -165,10 +163,9 @@ class Page:
 
     async def _next_tick(self, told: PublishedTick | None) -> None:
         """Wait until there is another tick than this, but not longer than a heartbeat."""
-        async with self._ticked:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT_S):
-                    await self._ticked.wait_for(lambda: self._newest() is not told)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HEARTBEAT_S):
+                await self._latest.newer_than(told)
 
     async def _end_streams(self, _: web.Application) -> None:
         streams = tuple(self._streams)
@@ -177,7 +174,7 @@ class Page:
         await asyncio.gather(*streams, return_exceptions=True)
 
     def _there(self) -> PublishedTick:
-        newest = self._newest()
+        newest = self._latest.value
         if newest is None:
             raise web.HTTPServiceUnavailable(text="no tick has passed yet: try again in some seconds\n")
         return newest

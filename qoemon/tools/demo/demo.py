@@ -15,7 +15,7 @@ from rich.text import Text
 
 from qoemon.common.signals import cancelled_by_signals
 from qoemon.config.config import Config
-from qoemon.daemon.daemon import Daemon
+from qoemon.daemon.daemon import Daemon, running
 from qoemon.outputs.snapshot_json import view
 from qoemon.tools.demo import broker as embedded
 from qoemon.tools.simulate.load import Target, publish
@@ -49,22 +49,20 @@ _ALERT = {
 async def demo(console: Console, *, for_s: float | None, sessions: int, seed: int, http_port: int) -> None:
     """Run until for_s has passed, or a signal comes; LoadError, BrokerError, ListenError if a part fails."""
     with cancelled_by_signals():
-        async with embedded.broker() as port:
-            daemon = Daemon(_config(port, http_port))
-            async with daemon.running():
-                await _subscribed(daemon)
-                scenario = _STORY.lasting(for_s) if for_s else _ENDLESS
-                population = _population(scenario, sessions, seed)
-                console.print(_opening(daemon, scenario, population, port), soft_wrap=True)
-                async with asyncio.TaskGroup() as parts:
-                    target = Target(host="127.0.0.1", port=port, version="3.1.1")
-                    load = parts.create_task(publish(target, population, qos=1, batch=20))
-                    show = parts.create_task(_show(console, daemon, population))
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(for_s):
-                            await asyncio.Future()
-                    load.cancel()
-                    show.cancel()
+        async with embedded.broker() as port, running(_config(port, http_port)) as daemon:
+            await _subscribed(daemon)
+            scenario = _STORY.lasting(for_s) if for_s else _ENDLESS
+            population = _population(scenario, sessions, seed)
+            console.print(_opening(daemon, scenario, population, port), soft_wrap=True)
+            async with asyncio.TaskGroup() as parts:
+                target = Target(host="127.0.0.1", port=port, version="3.1.1")
+                load = parts.create_task(publish(target, population, qos=1, batch=20))
+                show = parts.create_task(_show(console, daemon, population))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(for_s):
+                        await asyncio.Future()
+                load.cancel()
+                show.cancel()
 
 
 def _population(scenario: Scenario, sessions: int, seed: int) -> Population:
@@ -95,7 +93,7 @@ def _config(port: int, http_port: int) -> Config:
 
 async def _subscribed(daemon: Daemon) -> None:
     async with asyncio.timeout(embedded.START_S):
-        while not daemon.work.intake.ingest.subscribed:
+        while not daemon.engine.stats.mqtt.subscribed:
             await asyncio.sleep(0.02)
 
 
@@ -121,16 +119,14 @@ def _phases(scenario: Scenario, start_s: float) -> Iterator[str]:
 
 async def _show(console: Console, daemon: Daemon, population: Population) -> None:
     """A table a tick: drawn over the last on a terminal, one below the other in a file."""
-    worst = _Worst()
+    worst, newest = _Worst(), None
     try:
         with Live(console=console, auto_refresh=False) if console.is_terminal else _Plain(console) as screen:
             while True:
-                async with daemon.publisher.ticked:
-                    await daemon.publisher.ticked.wait()
-                if daemon.board.newest:
-                    told = view(daemon.board.newest.snapshot, daemon.board.newest.watched)
-                    worst.see(told)
-                    screen.update(_screen(told, population), refresh=True)
+                newest = await daemon.latest.newer_than(newest)
+                told = view(newest.snapshot, newest.detections)
+                worst.see(told)
+                screen.update(_screen(told, population), refresh=True)
     finally:
         console.print(worst.told(), style="bold", soft_wrap=True, markup=False)
 

@@ -79,7 +79,7 @@ class _Taking:
             written=self.writer.written,
             size=self.writer.size,
             lost=self.inbox.dropped,
-            trouble=self.ingest.state.last_error,
+            trouble=self.ingest.stats.last_error,
         )
 
 
@@ -110,7 +110,7 @@ async def record(
         writer.silence(time.time())
         writer.flush()
         done = taking.told()
-    if ingest.state.connects_total == 0 or (done.messages == 0 and done.trouble):
+    if ingest.stats.connects_total == 0 or (done.messages == 0 and done.trouble):
         path.unlink()  # so that the next attempt may have the name
         raise RecordError(f"{path}: nothing was recorded: {done.trouble or f'no answer from {broker} yet'}")
     return done

@@ -112,7 +112,7 @@ class _Clients:
         admitted = self._table.admit(batch.session, batch.seq, batch.arrival_s, batch.end)
         self._grow()
         # A session without a group would not count as one that is there.
-        self._table.join(admitted, np.zeros(len(batch), np.int64))
+        self._table.assign_group(admitted, np.zeros(len(batch), np.int64))
         row, position, first = admitted.row, admitted.position, admitted.first
         self._count["sessions"] += len(self._table) - known
         self._count["reports"] += len(position)
@@ -128,7 +128,7 @@ class _Clients:
 
     def told(self) -> Feed:
         """What has been found so far."""
-        judged, seldom, returned = self._settled(self._table.there)
+        judged, seldom, returned = self._settled(self._table.occupied)
         count = self._count
         return Feed(
             service=self._service.name,
@@ -198,7 +198,7 @@ class _Clients:
     def _forget(self, now_s: float) -> None:
         """Let the sessions go that have been silent for long; what was found of them stays counted."""
         silent_s = REMEMBERED_TIMEOUTS * self._timing.session_timeout_s
-        over = self._table.over(now_s, silent_s, silent_s)
+        over = self._table.expired(now_s, silent_s, silent_s)
         if not len(over):
             return
         judged, seldom, returned = self._settled(over)

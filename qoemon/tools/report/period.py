@@ -9,7 +9,7 @@ import numpy as np
 
 from qoemon.core.arrays import Counts, Floats, Ints, grow_rows
 from qoemon.core.counting.groups import Labels
-from qoemon.core.pipeline import Tick
+from qoemon.core.evaluation import Tick
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.qoe.distribution import Distribution
 from qoemon.core.snapshot.snapshot import ServiceSnapshot

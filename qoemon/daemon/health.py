@@ -1,0 +1,42 @@
+"""Health of the daemon, as /healthz and /readyz report it."""
+
+from __future__ import annotations
+
+from qoemon.daemon.tick_loop import TickLoop
+from qoemon.engine.engine import Engine
+from qoemon.outputs.latest import Latest
+
+
+class Health:
+    """What is wrong, if something is, in words; broker: as messages name it."""
+
+    def __init__(self, tick_s: int, engine: Engine, tick_loop: TickLoop, latest: Latest, broker: str) -> None:
+        self._tick_s, self._broker = tick_s, broker
+        self._engine, self._tick_loop, self._latest = engine, tick_loop, latest
+        self._draining = False
+
+    def drain(self) -> None:
+        """From now on the daemon is shutting down."""
+        self._draining = True
+
+    def alive(self) -> list[str]:
+        """Problems of the process: none as long as ticks come."""
+        silent_s = self._tick_loop.silent_s
+        if self._latest.value is not None and silent_s > 3 * self._tick_s + 10:
+            return [f"no tick for {silent_s:.0f} s, expected one every {self._tick_s} s: see the log"]
+        return []
+
+    def ready(self) -> list[str]:
+        """Why the figures should not be relied on, if so."""
+        stats, problems = self._engine.stats, self.alive()
+        if self._draining:
+            problems.append("shutting down")
+        if away := self._engine.problems():
+            return [*problems, *away]
+        if stats.writer.problem is not None:
+            problems.append(f"{stats.writer.problem}: messages wait at the broker")
+        if not stats.mqtt.subscribed:
+            problems.append(stats.mqtt.last_error or f"not subscribed yet at {self._broker}")
+        if self._latest.value is None:
+            problems.append("no tick has passed yet")
+        return problems

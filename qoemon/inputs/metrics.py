@@ -1,0 +1,56 @@
+"""Metrics of the inputs and of the inbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from qoemon.inputs.stats import MqttStats
+
+
+def mqtt_metrics(stats: MqttStats, now_s: float) -> Iterator[Metric]:
+    """The MQTT input at now_s, seconds since the epoch."""
+    yield GaugeMetricFamily(
+        "qoemon_mqtt_connected", "Whether the broker is connected.", value=float(stats.connected)
+    )
+    yield GaugeMetricFamily(
+        "qoemon_mqtt_subscribed", "Whether the broker granted every subscription.", value=float(stats.subscribed)
+    )
+    if stats.last_message_s is not None:
+        age_s = max(0.0, now_s - stats.last_message_s)
+        yield GaugeMetricFamily("qoemon_last_message_age_seconds", "Time since the newest message.", value=age_s)
+    counters = [
+        ("qoemon_messages", "MQTT messages that arrived.", stats.messages_total),
+        ("qoemon_message_bytes", "Payload bytes that arrived.", stats.message_bytes_total),
+        ("qoemon_messages_retained", "Retained messages, ignored as outdated.", stats.retained_ignored_total),
+        (
+            "qoemon_messages_bad_topic",
+            "Messages ignored because their topic is no text or too long.",
+            stats.bad_topics_total,
+        ),
+        (
+            "qoemon_acks_stale",
+            "Messages accepted whose connection ended before they could be acknowledged.",
+            stats.stale_acks_total,
+        ),
+        ("qoemon_mqtt_connects", "Connections made to the broker.", stats.connects_total),
+        ("qoemon_mqtt_connect_failures", "Attempts to connect that failed.", stats.connect_failures_total),
+        ("qoemon_mqtt_disconnects", "Connections that ended.", stats.disconnects_total),
+    ]
+    for name, text, value in counters:
+        yield CounterMetricFamily(name, text, value=value)
+
+
+def inbox_metrics(messages: int, size: int, dropped: int, withheld: int) -> Iterator[Metric]:
+    """The inbox: messages and bytes in it, and QoS 0 and QoS 1 messages that it had no room for."""
+    yield GaugeMetricFamily("qoemon_inbox_messages", "Messages waiting to be evaluated and stored.", value=messages)
+    yield GaugeMetricFamily(
+        "qoemon_inbox_bytes", "Bytes of messages waiting to be evaluated and stored.", value=size
+    )
+    yield CounterMetricFamily(
+        "qoemon_messages_dropped", "QoS 0 messages lost because the inbox was full.", value=dropped
+    )
+    yield CounterMetricFamily(
+        "qoemon_messages_withheld", "QoS 1 messages left with the broker as the inbox was full.", value=withheld
+    )
