@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -28,6 +28,9 @@ from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.snapshot.builder import SnapshotBuilder
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.report import Reject
+
+
+T = TypeVar("T")
 
 
 class Tick(NamedTuple):
@@ -166,9 +169,13 @@ class Evaluation:
         for counts in shards:
             events.update(counts.events)
             rejected.update(counts.rejected)
-        self._events |= events
-        self._rejected |= rejected
+        self._events, self._rejected = _monotonic(self._events, events), _monotonic(self._rejected, rejected)
         return self._events
+
+
+def _monotonic(before: Counter[T], now: Counter[T]) -> Counter[T]:
+    """Counts that have not fallen; zeros stay."""
+    return Counter({name: max(before[name], now[name]) for name in before.keys() | now.keys()})
 
 
 def _shifted(totals: Totals, by_s: int) -> Totals:

@@ -18,9 +18,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from qoemon.config.config import load
-from qoemon.daemon.daemon import Daemon as InProcess
-from qoemon.engine.local import Alone
+from qoemon.engine.local import LocalEngine
 from qoemon.inputs.mqtt.options import broker_options
+from qoemon.net.http.stats import HttpStats
+from qoemon.net.http.web_config import WebConfig
 from qoemon.outputs.notify.receivers import receivers
 from tests.support.parts import ROOT, START_S, Certificates, Mosquitto, certificates, until, unused_port
 
@@ -227,9 +228,9 @@ def test_no_representation_of_what_is_made_of_it_has_one(
     broker = broker_options(config)
     assert broker.password == SECRETS["mqtt"], "it is there to be found"
     told = receivers(config.notify, broker, "http://x")
-    daemon = InProcess(config)
     shown = [config, broker, told, [one.state for one in told]]
-    work = Alone(config, None)
-    shown += [vars(daemon)["_web"].now(), work.intake, vars(work)]
-    work.close()
+    engine = LocalEngine(config, None)
+    shown += [WebConfig(config.http.web_config_file, HttpStats(), environment()).now(), engine.stats, vars(engine)]
+    shown += [vars(engine.shard), vars(engine.shard.source)]
+    engine.close()
     assert not leaks("".join(map(repr, shown)))

@@ -1,4 +1,4 @@
-"""Shares of all shards are judged as one Monitor of all sessions would be, whatever happens to a shard."""
+"""Counts of all shards are evaluated as those of one shard would be, whatever happens to a shard."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from qoemon.core.alerting.regime import RegimeRules
+from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.counting.counts import Event
-from qoemon.core.evaluation import Union
-from qoemon.core.pipeline import Pipeline, Tick
+from qoemon.core.evaluation import Evaluation, Tick
 from qoemon.core.plan.fingerprint import IncompatibleStateError
 from qoemon.core.plan.plan import Plan
-from qoemon.core.sharding.shard_counts import ShardLine, Share
-from qoemon.core.sharding.sparse import Thickener, Thinner
+from qoemon.core.sharding.shard_counts import ShardCounts
+from qoemon.core.sharding.shard_pipeline import ShardPipeline
+from qoemon.core.sharding.sparse import sparse_counts
 from qoemon.core.wire.partition import Partitioner
 from qoemon.outputs.snapshot_json import view
 from qoemon.state.frames import StoredMessage
@@ -24,6 +25,8 @@ from tests.support.core import VIDEO, WEB, plan
 T0 = 1_700_000_100
 SHARDS = 3
 PLAN = plan(VIDEO, WEB)
+RULES = (Rule("Poor", "video", AlertMetric.POW, 60, enter=0.02, leave=0.01, groups={}, confident=False),)
+REGIMES = RegimeRules(min_sessions=5, dwell=1)
 
 
 def messages(begin_s: float, number: int, seed: int) -> list[StoredMessage]:
@@ -31,14 +34,11 @@ def messages(begin_s: float, number: int, seed: int) -> list[StoredMessage]:
     rng = np.random.default_rng(seed)
     told = []
     for at_s in np.sort(rng.uniform(begin_s, begin_s + 60, number)).tolist():
-        session, group = int(rng.integers(200)), "eu" if rng.random() < 0.5 else "us"
+        session, group = int(rng.integers(200)), ("us", "eu", "asia")[int(rng.integers(3))]
         seq = int((at_s - T0) * 1000)
         if rng.random() < 0.3:
-            told.append(
-                StoredMessage(
-                    f"qoe/v1/web/{group}", b'{"session":"p%d","response_s":%f}' % (seq, rng.exponential()), at_s
-                )
-            )
+            payload = b'{"session":"p%d","response_s":%f}' % (seq, rng.exponential())
+            told.append(StoredMessage(f"qoe/v1/web/{group}", payload, at_s))
             continue
         stalls = (session % 5) * (seq // 20_000)
         report = b'{"session":"v%d","seq":%d,"stall_count":%d,"stall_s":%f,"play_s":%f}'
@@ -48,66 +48,127 @@ def messages(begin_s: float, number: int, seed: int) -> list[StoredMessage]:
 
 
 class Divided:
-    """Shards in this process, their tallies sent as to a parent."""
+    """Shards in this process, their counts sent as to a parent that stores what it is sent."""
 
-    def __init__(self, told: Plan = PLAN) -> None:
-        self.union = Union(told, (), RegimeRules(min_sessions=5))
-        self._plan, self._splitter = told, Partitioner(SHARDS, told)
-        self.lines = [ShardLine(told) for _ in range(SHARDS)]
-        self._ways = [(Thinner(), Thickener()) for _ in range(SHARDS)]
+    def __init__(self, told: Plan = PLAN, wide: Plan | None = None) -> None:
+        rules = [rule for rule in RULES if rule.service in {service.name for service in told.services}]
+        self.evaluation = Evaluation(told, rules, REGIMES)
+        self._plan, self._partitioner = wide or told, Partitioner(SHARDS, told)
+        self.shards = [self._shard() for _ in range(SHARDS)]
+
+    def _shard(self) -> ShardPipeline:
+        return ShardPipeline(self._plan, retain=True)
 
     def apply(self, told: list[StoredMessage]) -> None:
         for message in told:
-            for shard, payload in self._splitter.split(message.topic, message.payload):
-                self.lines[shard].apply([message._replace(payload=payload)])
+            for shard, payload in self._partitioner.split(message.topic, message.payload):
+                self.shards[shard].apply([message._replace(payload=payload)])
 
-    def shares(self, tick_s: int) -> list[Share]:
-        return [self._sent(shard, line.tick(tick_s)) for shard, line in enumerate(self.lines)]
+    def counts(self, tick_s: int) -> list[ShardCounts]:
+        return [sparse_counts(shard.tick(tick_s)) for shard in self.shards]
+
+    def tick(self, tick_s: int, *, stored: bool = True) -> Tick:
+        tick = self.evaluation.tick(self.counts(tick_s))
+        if stored:
+            for number, shard in enumerate(self.shards):
+                shard.forget_closed(self.evaluation.closed_s.get(number, 0))
+        return tick
 
     def lose(self, shard: int) -> None:
         """It ends without a store."""
-        self.lines[shard], self._ways[shard] = ShardLine(self._plan), (Thinner(), Thickener())
-        self.union.lose(shard)
+        self.shards[shard] = self._shard()
+        self.evaluation.lose(shard)
 
-    def _sent(self, shard: int, share: Share) -> Share:
-        thinner, thickener = self._ways[shard]
-        thickener.put(thinner.thin(share.tallies))
-        whole = thickener.newest()
-        for one, other in zip(share.tallies, whole, strict=True):
-            assert np.array_equal(one.qos, other.qos)
-            assert all(np.array_equal(one.windows[w], other.windows[w]) for w in one.windows)
-            assert all(map(np.array_equal, one.marginals, other.marginals))
-        return Share(share.time_s, whole, share.events, share.rejected, share.sessions)
+    def restart(self, shard: int) -> None:
+        """It ends, and begins with what it stored."""
+        state, self.shards[shard] = self.shards[shard].dump(), self._shard()
+        self.shards[shard].load(state)
+
+    def restart_evaluation(self) -> None:
+        state = {name: array.copy() for name, array in self.evaluation.dump().items()}
+        self.evaluation = Evaluation(PLAN, RULES, REGIMES)
+        assert self.evaluation.load(state) == ()
 
 
-def test_shards_say_what_the_whole_says_tick_by_tick() -> None:
-    """Figures and regimes are the same to the last digit, groups in any order."""
-    whole, divided = Pipeline(PLAN, (), RegimeRules(min_sessions=5)), Divided()
-    for minute in range(8):
+class Whole:
+    """One shard, evaluated alone."""
+
+    def __init__(self) -> None:
+        self.shard, self.evaluation = ShardPipeline(PLAN), Evaluation(PLAN, RULES, REGIMES)
+
+    def tick(self, tick_s: int) -> Tick:
+        return self.evaluation.tick([self.shard.tick(tick_s)])
+
+
+def minutes(number: int) -> list[tuple[int, list[StoredMessage]]]:
+    """Ticks of so many minutes, with the messages before each."""
+    steps = []
+    for minute in range(number):
         told = messages(T0 + 60 * minute, 400, minute)
         for tick_s in range(T0 + 60 * minute + 10, T0 + 60 * minute + 61, 10):
-            some = [message for message in told if tick_s - 10 <= message.arrival_s < tick_s]
-            whole.apply(some)
+            steps.append((tick_s, [message for message in told if tick_s - 10 <= message.arrival_s < tick_s]))
+    return steps
+
+
+def figures(tick: Tick) -> tuple[dict[str, Any], dict[Any, int]]:
+    """All that is served of it, and the counters of alerts."""
+    return view(*tick), dict(tick.detections.transitions)
+
+
+def test_shards_give_what_the_whole_gives_tick_by_tick_to_the_last_digit() -> None:
+    whole, divided = Whole(), Divided()
+    for tick_s, some in minutes(8):
+        whole.shard.apply(some)
+        divided.apply(some)
+        assert figures(whole.tick(tick_s)) == figures(divided.tick(tick_s))
+    assert any(alert.firing for alert in whole.tick(T0 + 490).detections.alerts)
+
+
+def test_restarts_of_shards_and_of_the_evaluation_change_no_digit() -> None:
+    """Nor do closed intervals that are handed on again, since whoever had them ended before it stored them."""
+    whole, divided = Whole(), Divided()
+    for number, (tick_s, some) in enumerate(minutes(8)):
+        whole.shard.apply(some)
+        divided.apply(some)
+        if number % 7 == 3:
+            divided.restart(number % SHARDS)
+        if number % 5 == 2:
+            divided.restart_evaluation()
+        assert figures(whole.tick(tick_s)) == figures(divided.tick(tick_s, stored=number % 9 == 0))
+
+
+def test_an_evaluation_that_ends_before_it_has_stored_a_tick_gets_the_intervals_again() -> None:
+    whole, divided = Whole(), Divided()
+    for number, (tick_s, some) in enumerate(minutes(4)):
+        whole.shard.apply(some)
+        divided.apply(some)
+        stored = divided.evaluation.dump() if number == 10 else None
+        one, other = whole.tick(tick_s), divided.tick(tick_s, stored=False)
+        if stored is not None:  # It is tick 11, at the end of an interval, of which nothing was stored.
+            divided.evaluation = Evaluation(PLAN, RULES, REGIMES)
+            divided.evaluation.load(stored)
+        assert number == 10 or figures(one)[0]["services"] == figures(other)[0]["services"]
+
+
+def test_alerts_regimes_and_their_counters_are_as_before_after_a_restart() -> None:
+    one, other = Divided(), Divided()
+    for tick_s, some in minutes(10):
+        for divided in (one, other):
             divided.apply(some)
-            one, other = (
-                said(ticked) for ticked in (whole.tick(tick_s), divided.union.tick(divided.shares(tick_s)))
-            )
-            assert one[0] == other[0]
-            assert one[1] == pytest.approx(other[1], rel=1e-12)
+            tick = divided.tick(tick_s)
+    assert sum(tick.detections.transitions.values()) > 0
+    assert any(regimes.known.any() for regimes in tick.detections.regimes.values())
+    other.restart_evaluation()
+    before, after = one.tick(T0 + 610), other.tick(T0 + 610)
+    assert figures(before) == figures(after)
+    assert [type(a.decision.since_s) for a in after.detections.alerts] == [int] * len(after.detections.alerts)
+    for name, regimes in before.detections.regimes.items():
+        assert regimes.reason.tolist() == after.detections.regimes[name].reason.tolist()
+        assert regimes.moved.tolist() == after.detections.regimes[name].moved.tolist()
 
 
-def said(ticked: Tick) -> tuple[dict[str, Any], list[float]]:
-    """What is told, and apart from it the sums of shares of users, which have no exact order."""
-    told, ratings = view(*ticked), []
-    for service in told["services"]:
-        service["groups"].sort(key=lambda group: group["labels"]["region"])
-        for group in service["groups"]:
-            ratings += group.pop("expected_ratings").values()
-    return told, ratings
-
-
-def test_counters_go_on_when_a_shard_has_lost_its_sessions() -> None:
-    """Prometheus takes a counter that falls for one that began anew, and adds all of it once more."""
+def test_counters_do_not_fall_when_a_shard_has_lost_its_sessions() -> None:
+    """Prometheus takes a counter that falls for one that was reset, and adds all of it once more."""
     divided = Divided()
     totals: dict[str, np.ndarray] = {}
     events: list[int] = []
@@ -118,49 +179,76 @@ def test_counters_go_on_when_a_shard_has_lost_its_sessions() -> None:
         if minute == 3:
             divided.lose(1)  # Twice between two ticks.
             divided.lose(2)
-        ticked = divided.union.tick(divided.shares(T0 + 60 * minute + 60))
-        for service in ticked.snapshot.services:
+        if minute == 4:
+            divided.restart_evaluation()
+        tick = divided.tick(T0 + 60 * minute + 60)
+        for service in tick.snapshot.services:
             before, now = totals.get(service.service.name), service.tally.expected_ratings
             assert before is None or np.all(now[: len(before)] >= before)
             totals[service.service.name] = now
-        events.append(ticked.snapshot.events[Event.REPORT])
-        assert sum(s.tally.users[60].sum() for s in ticked.snapshot.services) <= 400
+        events.append(tick.snapshot.events[Event.REPORT])
+        assert sum(s.tally.users[60].sum() for s in tick.snapshot.services) <= 400
     assert events == sorted(events)
     assert events[-1] < 6 * 400  # What was lost between two ticks was not counted anywhere.
 
 
-def test_all_shards_pool_the_same_groups_once_the_union_has_no_room() -> None:
+def test_a_shard_that_loses_its_sessions_takes_no_history_along() -> None:
+    whole, divided = Whole(), Divided()
+    for tick_s, some in minutes(3):
+        whole.shard.apply(some)
+        divided.apply(some)
+        before, _ = whole.tick(tick_s), divided.tick(tick_s)
+    divided.lose(0)
+    after = divided.tick(T0 + 190)
+    for one, other in zip(before.snapshot.services, after.snapshot.services, strict=True):
+        assert np.array_equal(one.tally.windows[300], other.tally.windows[300])
+        assert np.array_equal(one.tally.users[300], other.tally.users[300])
+        assert np.array_equal(one.tally.expected_ratings, other.tally.expected_ratings)
+
+
+def test_all_shards_pool_the_same_groups_once_there_is_no_room() -> None:
     """Whatever they met first: each group holds all of its users or none."""
-    told = plan(WEB, groups=3)
-    wide = plan(WEB, groups=6)
-    divided = Divided(told)
-    divided.lines = [ShardLine(wide) for _ in range(SHARDS)]
+    divided = Divided(plan(WEB, groups=3), wide=plan(WEB, groups=6))
     regions = [f"r{number}" for number in range(12)]
     for tick in range(1, 5):
         for number in range(240):
             region = regions[number % 12 if tick > 1 else number % 4]
             payload = b'{"session":"s%d-%d","response_s":1}' % (tick, number)
             divided.apply([StoredMessage(f"qoe/v1/web/{region}", payload, T0 + 10.0 * tick - 5)])
-        ticked = divided.union.tick(divided.shares(T0 + 10 * tick))
-        for line in divided.lines:
-            line.monitor.know_only(divided.union.full)
+        ticked = divided.tick(T0 + 10 * tick)
+        for shard in divided.shards:
+            shard.freeze_groups(divided.evaluation.full)
     (service,) = ticked.snapshot.services
     counts = dict(zip(service.tally.groups, service.tally.windows[60].sum(axis=1).tolist(), strict=True))
     assert counts.pop(("other",)) == 600
     assert list(counts.values()) == [120, 120, 120]
     assert counts.keys() < {(f"r{number}",) for number in range(4)}
-    # Those of the first tick were taken in before anybody could know.
+    # Those of the first tick were counted before anybody could know.
     assert ticked.snapshot.events[Event.POOLED] == 540
 
 
-def test_what_was_dumped_is_loaded_and_groups_keep_their_numbers() -> None:
-    one, other = Divided(), Divided()
-    one.apply(messages(T0, 300, 1))
-    ticked = one.union.tick(one.shares(T0 + 60))
-    other.lines = one.lines
-    assert other.union.load(one.union.dump()) == ()
-    again = other.union.tick(other.shares(T0 + 70))
-    for before, after in zip(ticked.snapshot.services, again.snapshot.services, strict=True):
-        assert before.tally.groups == after.tally.groups
+def test_a_state_of_other_labels_is_refused() -> None:
+    divided = Divided()
+    divided.apply(messages(T0, 300, 1))
+    divided.tick(T0 + 60)
     with pytest.raises(IncompatibleStateError, match="labels"):
-        Union(replace(PLAN, labels=("zone",)), (), RegimeRules()).load(one.union.dump())
+        Evaluation(replace(PLAN, labels=("zone",)), (), RegimeRules()).load(divided.evaluation.dump())
+
+
+def test_time_moves_with_the_clock_in_all_that_is_held() -> None:
+    """By whole rating intervals, forward and back, in shards, their closed intervals and the evaluation."""
+    still, moved, by_s = Divided(), Divided(), 0
+    for number, (tick_s, some) in enumerate(minutes(6)):
+        still.apply(some)
+        moved.apply([message._replace(arrival_s=message.arrival_s + by_s) for message in some])
+        one, other = still.tick(tick_s), moved.tick(tick_s + by_s, stored=number % 4 == 0)
+        for a, b in zip(one.snapshot.services, other.snapshot.services, strict=True):
+            assert all(np.array_equal(a.tally.windows[w], b.tally.windows[w]) for w in a.tally.windows)
+            assert all(np.array_equal(a.tally.users[w], b.tally.users[w]) for w in a.tally.users)
+            assert np.array_equal(a.tally.expected_ratings, b.tally.expected_ratings)
+        if number in {8, 20}:
+            step_s = 7200 if number == 8 else -3600
+            by_s += step_s
+            moved.evaluation.shift(step_s)
+            for shard in moved.shards:
+                shard.shift(step_s)

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from qoemon.config.config import Config
-from qoemon.daemon.daemon import Daemon
+from qoemon.daemon.daemon import public_url
 
 NAME = socket.gethostname()
 ALL = "0.0.0.0"  # noqa: S104 - nothing is bound
@@ -27,6 +27,4 @@ ALL = "0.0.0.0"  # noqa: S104 - nothing is bound
     ],
 )
 def test_notices_link_to_where_others_reach_the_daemon(http: dict[str, str], public: str) -> None:
-    daemon = Daemon(Config.model_validate({"http": http}))
-    daemon.port = 9877
-    assert daemon.public_url == public
+    assert public_url(Config.model_validate({"http": http}).http, "http", 9877) == public

@@ -13,11 +13,12 @@ import pytest
 
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
-from qoemon.daemon.daemon import Daemon
+from qoemon.daemon.daemon import running
 from qoemon.daemon.tick_loop import TickLoop
-from qoemon.engine.local import Alone
+from qoemon.engine.local import LocalEngine
 from qoemon.inputs.inbox import Message
 from qoemon.outputs.latest import Latest
+from qoemon.outputs.notify.notifier import Notifier
 from qoemon.outputs.publisher import Publisher
 from tests.support.parts import Nats, parsed
 
@@ -36,14 +37,16 @@ class Bench:
     def __init__(self) -> None:
         config = Config.model_validate({"sessions": SESSIONS, "windows": ["1m"]})
         self.now_s = T0 + 1.0
-        self.board, work = Latest(), Alone(config, None)
-        self.work, self.inbox, self.ingest = work, work.inbox, work.source
+        self.latest, self.work = Latest(), LocalEngine(config, None)
+        self.inbox, self.ingest = self.work.shard.inbox, self.work.shard.source
         self.steady_s = 0.0
         """What the clock that nobody can set is behind the wall clock by."""
-        self.evaluator = TickLoop(
+        self.publisher = Publisher(10, self.latest, Notifier(()))
+        self.tick_loop = TickLoop(
             core_plan(config).timing,
-            work,
-            Publisher(10, self.board),
+            self.work,
+            self.publisher,
+            (),
             lambda: self.now_s,
             lambda: self.now_s - self.steady_s,
         )
@@ -51,7 +54,7 @@ class Bench:
     @property
     def acknowledged(self) -> int:
         """Messages that were handed over to be acknowledged; without a connection they only count."""
-        return self.ingest.state.stale_acks_total
+        return self.ingest.stats.stale_acks_total
 
     def arrive(self, payload: bytes, at_s: float, topic: str = "qoe/v1/video/eu/a") -> None:
         assert self.inbox.put(Message(topic, payload, at_s, 1, 1, 1))
@@ -62,19 +65,19 @@ class Bench:
         self.now_s = at_s
 
     def metric(self, name: str, **labels: str) -> float:
-        assert self.board.newest is not None
-        return parsed(self.board.newest.metrics.decode())[name, tuple(sorted(labels.items()))]
+        assert self.latest.value is not None
+        return parsed(self.latest.value.metrics.whole.decode())[name, tuple(sorted(labels.items()))]
 
 
 @contextlib.asynccontextmanager
 async def running(bench: Bench) -> AsyncIterator[Bench]:
-    task = asyncio.create_task(bench.evaluator.run())
+    task = asyncio.create_task(bench.tick_loop.run())
     try:
         yield bench
     finally:
-        bench.evaluator.stop()
+        bench.tick_loop.stop()
         await task
-        bench.evaluator.close()
+        bench.publisher.close()
         bench.work.close()
 
 
@@ -87,7 +90,7 @@ async def until(condition: Callable[[], object]) -> None:
 async def tick(bench: Bench, at_s: float) -> None:
     """Let the clock come to this time and wait for the tick that is due there."""
     bench.now_s = at_s
-    await until(lambda: bench.board.newest and bench.board.newest.snapshot.time_s == at_s // 10 * 10)
+    await until(lambda: bench.latest.value and bench.latest.value.snapshot.time_s == at_s // 10 * 10)
 
 
 def watched(session: str, **more: Any) -> bytes:
@@ -111,7 +114,7 @@ async def test_messages_are_acknowledged_once_taken_in_the_bad_ones_too() -> Non
         for payload in (watched("s"), b"rubbish", b"[1, 2]"):
             bench.arrive(payload, bench.now_s)
         await until(lambda: bench.acknowledged == 3)
-        assert bench.board.newest is None  # That takes no tick.
+        assert bench.latest.value is None  # That takes no tick.
 
 
 async def test_what_waits_at_the_stop_is_still_taken_in() -> None:
@@ -184,38 +187,38 @@ async def test_a_clock_that_is_set_moves_the_windows_with_it(by_s: int, caplog: 
 
 def seen(bench: Bench, reported_s: float) -> bool:
     """Whether the newest base window has what was reported then."""
-    assert bench.board.newest is not None
-    end_s = bench.board.newest.snapshot.time_s
+    assert bench.latest.value is not None
+    end_s = bench.latest.value.snapshot.time_s
     return end_s - 60 <= reported_s < end_s
 
 
 def parsed_or_zero(bench: Bench, name: str, **labels: str) -> float:
     """Of a group that may have gone."""
-    assert bench.board.newest is not None
-    return parsed(bench.board.newest.metrics.decode()).get((name, tuple(sorted(labels.items()))), 0.0)
+    assert bench.latest.value is not None
+    return parsed(bench.latest.value.metrics.whole.decode()).get((name, tuple(sorted(labels.items()))), 0.0)
 
 
 async def test_what_a_stopped_daemon_took_and_what_the_next_takes_is_everything_once(tmp_path: Path) -> None:
     """Stopped in the middle of a stream, acknowledgements and all."""
     total = 600
     with Nats(tmp_path) as broker:
-        first, second = daemon_at(broker.port), daemon_at(broker.port)
-        async with first.running():
-            await until(lambda: first.work.intake.ingest.subscribed)
+        config = config_at(broker.port)
+        async with running(config) as first:
+            await until(lambda: first.engine.stats.mqtt.subscribed)
             sending = asyncio.create_task(send(broker.port, total))
-            await until(lambda: first.work.intake.ingest.acks_total > 50)
-        taken = first.work.intake.ingest.acks_total
+            await until(lambda: first.engine.stats.mqtt.acks_total > 50)
+        taken = first.engine.stats.mqtt.acks_total
         await sending
         assert 50 < taken < total
-        async with second.running():
-            await until(lambda: second.work.intake.ingest.acks_total >= total - taken)
+        async with running(config) as second:
+            await until(lambda: second.engine.stats.mqtt.acks_total >= total - taken)
             await asyncio.sleep(1.5)  # NATS would send again what it misses an acknowledgement of.
-        assert taken + second.work.intake.ingest.acks_total == total
+        assert taken + second.engine.stats.mqtt.acks_total == total
 
 
-def daemon_at(port: int) -> Daemon:
+def config_at(port: int) -> Config:
     mqtt = {"host": "127.0.0.1", "port": port, "version": "3.1.1"}
-    return Daemon(Config.model_validate({"mqtt": mqtt, "http": {"port": 0}}))
+    return Config.model_validate({"mqtt": mqtt, "http": {"port": 0}})
 
 
 async def send(port: int, messages: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,7 +37,7 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.02)
 
 
-def daemon_at(port: int, http: dict[str, Any] | None = None) -> Daemon:
+def config_at(port: int, http: dict[str, Any] | None = None) -> Config:
     settings = {
         "mqtt": {
             "host": "127.0.0.1",
@@ -48,27 +49,26 @@ def daemon_at(port: int, http: dict[str, Any] | None = None) -> Daemon:
         "windows": ["5s"],
         "http": {"port": 0, **(http or {})},
     }
-    return Daemon(Config.model_validate(settings))
+    return Config.model_validate(settings)
 
 
 async def test_ready_only_while_subscribed_and_ticked_and_not_draining(tmp_path: Path) -> None:
     broker = Nats(tmp_path)
-    daemon = daemon_at(broker.port)
-    async with daemon.running():
+    async with running(config_at(broker.port)) as daemon:
         early = [await get(daemon, path) for path in ("/readyz", "/metrics", "/api/v1/snapshot", "/healthz")]
-        if daemon.board.newest is None:  # Unless a tick came in between.
+        if daemon.latest.value is None:  # Unless a tick came in between.
             assert [answer.status for answer in early] == [503, 503, 503, 200]
             assert "no tick has passed yet" in early[0].body
             assert "no tick has passed yet" in early[1].body
-        await until(lambda: daemon.board.newest)
-        await until(lambda: daemon.work.intake.ingest.last_error)
+        await until(lambda: daemon.latest.value)
+        await until(lambda: daemon.engine.stats.mqtt.last_error)
         without_broker = await get(daemon, "/readyz")
         assert without_broker.status == 503
         assert f"cannot connect to 127.0.0.1:{broker.port}" in without_broker.body
         assert (await get(daemon, "/metrics")).status == 200
         assert (await get(daemon, "/healthz")) == Answer(200, "text/plain; charset=utf-8", "ok\n")
         with broker:
-            await until(lambda: daemon.work.intake.ingest.subscribed)
+            await until(lambda: daemon.engine.stats.mqtt.subscribed)
             assert await get(daemon, "/readyz") == Answer(200, "text/plain; charset=utf-8", "ok\n")
             watcher = Watcher(f"{daemon.url}/readyz")
             draining = asyncio.create_task(watcher.run())
@@ -99,9 +99,8 @@ class Watcher:
 
 
 async def test_each_page_has_its_content_type_and_others_are_not_found(unused_port: int) -> None:
-    daemon = daemon_at(unused_port)
-    async with daemon.running():
-        await until(lambda: daemon.board.newest)
+    async with running(config_at(unused_port)) as daemon:
+        await until(lambda: daemon.latest.value)
         metrics = await get(daemon, "/metrics")
         assert metrics.content_type.startswith("text/plain; version=")
         assert "qoemon_build_info" in metrics.body
@@ -113,12 +112,11 @@ async def test_each_page_has_its_content_type_and_others_are_not_found(unused_po
 
 
 async def test_unwell_once_ticks_stop_coming(unused_port: int) -> None:
-    daemon = daemon_at(unused_port)
-    async with daemon.running():
-        await until(lambda: daemon.board.newest)
-        daemon.evaluator.stop()
+    async with running(config_at(unused_port)) as daemon:
+        await until(lambda: daemon.latest.value)
+        daemon.tick_loop.stop()
         await asyncio.sleep(0.3)  # It looks ten times a second.
-        vars(daemon.evaluator)["_looked_s"] -= 60  # As if the last tick had been a minute ago.
+        vars(daemon.tick_loop)["_polled_s"] -= 60  # As if the last tick had been a minute ago.
         for path in ("/healthz", "/readyz"):
             answer = await get(daemon, path)
             assert answer.status == 503
@@ -128,15 +126,13 @@ async def test_unwell_once_ticks_stop_coming(unused_port: int) -> None:
 async def test_a_port_in_use_is_told_in_words_and_leaves_nothing_behind() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        daemon = daemon_at(1, {"port": port})
         with pytest.raises(ListenError, match=rf"127\.0\.0\.1:{port}.*in use"):
-            async with daemon.running():
+            async with running(config_at(1, {"port": port})):
                 pytest.fail("it runs without its port")
-    assert {task.get_name() for task in asyncio.all_tasks()}.isdisjoint({"qoemon.inputs.mqtt", "qoemon.daemon"})
+    assert {task.get_name() for task in asyncio.all_tasks()}.isdisjoint({"qoemon.source", "qoemon.tick_loop"})
 
 
 async def test_an_ipv6_host_is_served_and_written_in_brackets(unused_port: int) -> None:
-    daemon = daemon_at(unused_port, {"host": "::1"})
-    async with daemon.running():
-        assert daemon.url == f"http://[::1]:{daemon.port}"
+    async with running(config_at(unused_port, {"host": "::1"})) as daemon:
+        assert re.fullmatch(r"http://\[::1\]:\d+", daemon.url)
         assert (await get(daemon, "/healthz")).status == 200

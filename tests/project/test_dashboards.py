@@ -20,16 +20,19 @@ from qoemon.config.config import Config, load
 from qoemon.config.plan import alert_rules, core_plan
 from qoemon.core.alerting.detector import Detector
 from qoemon.core.alerting.regime import RegimeRules
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.wire.codec import Codec
 from qoemon.core.wire.report import Reject
-from qoemon.daemon.own import IDLE
-from qoemon.engine.stats import Intake, WorkerStats
+from qoemon.daemon.metrics import LoopStats, build_metrics, loop_metrics, reload_metrics
+from qoemon.engine.metrics import engine_metrics
+from qoemon.engine.stats import EngineStats, WorkerStats
+from qoemon.net.http.stats import HttpStats, http_metrics
+from qoemon.outputs.notify.metrics import receiver_metrics
 from qoemon.inputs.inbox import Message
 from qoemon.inputs.stats import MqttStats
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.notify.receiver_stats import ReceiverStats
 from qoemon.tools.simulate.simulate import Phase, Population, Scenario
+from tests.support.core import OneShard
 from tests.support.parts import ROOT, Prometheus, get, parsed, program
 
 if TYPE_CHECKING:
@@ -114,7 +117,7 @@ def ticks() -> Iterator[tuple[int, str]]:
     """What the daemon would have served: time, s, and exposition."""
     plan = core_plan(CONFIG)
     plan = replace(plan, timing=replace(plan.timing, tick_s=TICK_S))
-    codec, monitor, exporter = Codec(plan), Monitor(plan), Exporter()
+    codec, monitor, exporter = Codec(plan), OneShard(plan), Exporter()
     watch = Detector(plan, alert_rules(CONFIG), RegimeRules())
     users = Population(POPULATED, sessions=1000, scenario=SCENARIO, seed=1, start_s=START_S, report_every_s=TICK_S)
     messages = 0
@@ -127,11 +130,16 @@ def ticks() -> Iterator[tuple[int, str]]:
         snapshot = monitor.snapshot(now_s)
         receiver = ReceiverStats("webhook", sent=messages // 999, failed=1, dropped=0, queue=2, last_error=None)
         ingest = MqttStats(connected=True, subscribed=True, messages_total=messages)
-        vitals = replace(IDLE, intake=Intake(ingest), receivers=(receiver,))
         worker = WorkerStats(up=True, restarts=1, cpu_s=messages * 1e-5, memory=2**27, reports=messages)
-        vitals = replace(vitals, workers=(worker, worker))
-        vitals = replace(vitals, rejected={next(iter(Reject)): messages // 100})
-        yield now_s, exporter.publish(snapshot, watch.observe(snapshot), vitals).metrics.decode()
+        own = [
+            *build_metrics(),
+            *loop_metrics(LoopStats()),
+            *reload_metrics(successful=True),
+            *engine_metrics(EngineStats(ingest), {next(iter(Reject)): messages // 100}, (worker, worker), now_s),
+            *http_metrics(HttpStats()),
+            *receiver_metrics((receiver,)),
+        ]
+        yield now_s, exporter.render(snapshot, watch.observe(snapshot), own).metrics.whole.decode()
         exporter.observe_tick(0.1)
 
 

@@ -23,12 +23,12 @@ from qoemon.config.plan import alert_rules, core_plan
 from qoemon.core.alerting.alerts import Alerts
 from qoemon.core.alerting.rule import QUIET, AlertState, Rule, Sample, decide
 from qoemon.core.alerting.rule import Reason as AlertReason
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.mapping import MAPPINGS, VIDEO_STALL
 from qoemon.core.wire.codec import Codec
 from qoemon.core.wire.report import Reject, Report
 from qoemon.inputs.inbox import Message
+from tests.support.core import OneShard
 
 ROOT = Path(__file__).parents[2]
 
@@ -146,7 +146,7 @@ def test_a_canary_is_judged_by_its_own_reports(tmp_path):
     ]
     begin_s = 1_700_000_040
     message = Message("qoe/v1/video/eu/a", json.dumps(reports).encode(), begin_s + 5, 1, 1, 1)
-    monitor = Monitor(plan)
+    monitor = OneShard(plan)
     monitor.apply(Codec(plan).decode([message]).batch, begin_s + 5)
     told = Alerts(alert_rules(config)).decide(monitor.snapshot(begin_s + 300))
     assert [(alert.group, alert.decision.reason) for alert in told] == [

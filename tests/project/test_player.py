@@ -15,10 +15,10 @@ import pytest
 
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.qoe.mapping import VIDEO_STALL
 from qoemon.core.wire.codec import Codec
 from qoemon.inputs.inbox import Message
+from tests.support.core import OneShard
 from tests.support.parts import ROOT, Mosquitto, program, unused_port
 from tests.support.parts import START_S as PATIENCE_S
 
@@ -120,7 +120,7 @@ def messages(heard: Sequence[dict[str, Any]]) -> list[Message]:
 
 def test_the_daemon_judges_what_the_player_lived_through():
     plan = core_plan(Config())
-    codec, monitor = Codec(plan), Monitor(plan)
+    codec, monitor = Codec(plan), OneShard(plan)
     for message in messages(played(*VIEWING)):
         decoded = codec.decode([message])
         assert not decoded.rejected, decoded.sample

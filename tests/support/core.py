@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from qoemon.core.counting.counts import ServiceCounts
+from qoemon.core.alerting.regime import RegimeRules
+from qoemon.core.alerting.rule import Rule
+from qoemon.core.arrays import Arrays
+from qoemon.core.counting.counts import Event, ServiceCounts
 from qoemon.core.counting.monitor import Monitor
+from qoemon.core.evaluation import Evaluation, Tick
 from qoemon.core.plan.plan import Counters, Limits, Plan, Service, Timing
 from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.qoe.mapping import VIDEO_STALL, WEB_IQX
+from qoemon.core.sharding.shard_counts import ShardCounts
+from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.batch import Batch, batch_of
 from qoemon.core.wire.report import Report, Route
 from tests.support.oracle import Cell, Level, Said
@@ -65,6 +71,67 @@ def responses(
     return batch_of([told], [0], [at_s], [Route("web", (group,))])[0]
 
 
+class OneShard:
+    """A Monitor of all sessions with its evaluation, in the time that the tests say."""
+
+    def __init__(self, told: Plan, rules: Sequence[Rule] = (), regimes: RegimeRules | None = None) -> None:
+        self.monitor = Monitor(told)
+        self.evaluation = Evaluation(told, rules, regimes or RegimeRules())
+        self._tick_s = told.timing.tick_s
+
+    @property
+    def sessions(self) -> int:
+        return self.monitor.sessions
+
+    @property
+    def events(self) -> Mapping[Event, int]:
+        return self.monitor.events
+
+    @property
+    def tick(self) -> int | None:
+        return self.monitor.tick
+
+    def apply(self, batch: Batch, now_s: float) -> None:
+        self.monitor.apply(batch, now_s)
+
+    def evaluate(self, now_s: float) -> Tick:
+        return self.evaluation.tick([shard_counts(self.monitor, now_s, self._tick_s)])
+
+    def snapshot(self, now_s: float) -> Snapshot:
+        return self.evaluate(now_s).snapshot
+
+    def counts(self, now_s: float) -> tuple[ServiceCounts, ...]:
+        return tuple(service.tally for service in self.snapshot(now_s).services)
+
+    def dump(self) -> Arrays:
+        if self.tick is not None:  # The intervals that have closed are the evaluation's.
+            self.evaluate(self.tick * self._tick_s)
+        return {**self.monitor.dump(), **self.evaluation.dump()}
+
+    def load(self, state: Arrays) -> tuple[str, ...]:
+        reset = self.monitor.load(state)
+        assert self.evaluation.load(state) == reset
+        return reset
+
+    def shift(self, by_s: int) -> None:
+        self.monitor.shift(by_s)
+        self.evaluation.shift(by_s)
+
+
+def shard_counts(monitor: Monitor, now_s: float, tick_s: int) -> ShardCounts:
+    """What a monitor hands on at the newest tick that is not after now_s."""
+    services = monitor.counts(now_s)
+    assert monitor.tick is not None
+    return ShardCounts(
+        time_s=monitor.tick * tick_s,
+        services=services,
+        closed=tuple(monitor.drain_closed()),
+        events=monitor.events,
+        rejected={},
+        sessions=monitor.sessions,
+    )
+
+
 def levels(tally: ServiceCounts, window_s: int) -> Counter[Level]:
     """The counts of a window as the oracle writes them."""
     counts = tally.windows[window_s]
@@ -77,9 +144,9 @@ def cells(tally: ServiceCounts) -> Counter[Cell]:
     return Counter({(tally.groups[g], int(n), int(t)): int(counts[g, n, t]) for g, n, t in np.argwhere(counts)})
 
 
-def base(monitor: Monitor, now_s: float) -> Counter[Cell]:
+def base(monitor: OneShard, now_s: float) -> Counter[Cell]:
     """The conditions of the first service's base window."""
-    return cells(monitor.tallies(now_s)[0])
+    return cells(monitor.counts(now_s)[0])
 
 
 def same_tally(one: ServiceCounts, other: ServiceCounts) -> bool:

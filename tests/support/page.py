@@ -8,13 +8,12 @@ from qoemon.core.alerting.change_point import DetectorRules
 from qoemon.core.alerting.detector import Detector
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import AlertMetric, Rule
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Counters
-from qoemon.daemon.own import IDLE
+from qoemon.daemon.metrics import initial_metrics
 from qoemon.outputs.history import History
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.published import PublishedTick
-from tests.support.core import T0, VIDEO, WEB, batch, plan
+from tests.support.core import T0, VIDEO, WEB, OneShard, batch, plan
 from tests.support.oracle import Said
 
 TICK_S = 10
@@ -37,7 +36,7 @@ class Scene:
 
     def __init__(self) -> None:
         self._plan = plan(DELTAS, WEB)
-        self._monitor = Monitor(self._plan)
+        self._monitor = OneShard(self._plan)
         self._watch = Detector(self._plan, (RULE,), RegimeRules(dwell=1, detector=DetectorRules(learning=1)))
         self._history, self._exporter = History(TICK_S), Exporter()
         self.at_s = T0
@@ -53,7 +52,7 @@ class Scene:
         self.at_s += TICK_S
         snapshot = self._monitor.snapshot(self.at_s)
         watched = self._watch.observe(snapshot)
-        return self._exporter.publish(snapshot, watched, IDLE, self._history.see(snapshot, watched))
+        return self._exporter.render(snapshot, watched, initial_metrics(), self._history.see(snapshot, watched))
 
     def ticks(self, number: int, **crowds: tuple[int, int]) -> list[PublishedTick]:
         return [self.tick(**crowds) for _ in range(number)]

@@ -18,8 +18,8 @@ import aiomqtt
 import pytest
 
 from qoemon.config.config import Config
-from qoemon.config.plan import new_pipeline
-from qoemon.core.pipeline import Pipeline
+from qoemon.config.plan import core_plan, new_evaluation
+from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.wire.partition import shard_of
 from qoemon.outputs.snapshot_json import view
 from qoemon.state.frames import StoredMessage
@@ -156,11 +156,11 @@ class Stream:
 
 def undisturbed(stream: Stream, config: Config) -> dict[str, Any]:
     """What the stream comes to, by service."""
-    pipeline: Pipeline = new_pipeline(config)
-    for _ in pipeline.run(stream.sent):
-        pass
-    ticked = pipeline.tick(int(time.time()) // 2 * 2 + 2)
-    return figures(view(*ticked))
+    pipeline, evaluation = ShardPipeline(core_plan(config)), new_evaluation(config)
+    for counts in pipeline.run(stream.sent):
+        evaluation.tick([counts])
+    tick = evaluation.tick([pipeline.tick(int(time.time()) // 2 * 2 + 2)])
+    return figures(view(*tick))
 
 
 def figures(told: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import pytest
 
 from qoemon.config.config import Config
 from qoemon.core.counting.counts import Event
-from qoemon.daemon.daemon import Daemon
+from qoemon.daemon.daemon import Daemon, running
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.consumer import MqttConsumer
 from tests.support.parts import Mosquitto, broker_at
@@ -31,7 +31,7 @@ GROUPS = ("eu/a", "us/b")
 PER_MESSAGE = 5
 
 
-def daemon_at(port: int, name: str, keepalive_s: int) -> Daemon:
+def config_at(port: int, name: str, keepalive_s: int) -> Config:
     settings = {
         "mqtt": {
             "host": "127.0.0.1",
@@ -45,7 +45,7 @@ def daemon_at(port: int, name: str, keepalive_s: int) -> Daemon:
         "windows": ["5s"],
         "http": {"port": 0},
     }
-    return Daemon(Config.model_validate(settings))
+    return Config.model_validate(settings)
 
 
 async def until(condition: Callable[[], object], failure: Callable[[], object], timeout_s: float = 60.0) -> None:
@@ -99,12 +99,13 @@ async def place(mosquitto: Mosquitto, keepalive_s: int = KEEPALIVE_S, **network:
         Proxy(mosquitto.port, **network).running() as proxy,
         aiomqtt.Client("127.0.0.1", mosquitto.port) as client,
     ):
-        disturbed = daemon_at(proxy.port, "disturbed", keepalive_s)
-        undisturbed = daemon_at(mosquitto.port, "undisturbed", keepalive_s)
-        async with disturbed.running(), undisturbed.running():
+        async with (
+            running(config_at(proxy.port, "disturbed", keepalive_s)) as disturbed,
+            running(config_at(mosquitto.port, "undisturbed", keepalive_s)) as undisturbed,
+        ):
             for daemon in (disturbed, undisturbed):
-                work = daemon.work
-                await until(lambda work=work: work.intake.ingest.subscribed, lambda work=work: work.intake)  # type: ignore[misc]
+                work = daemon.engine
+                await until(lambda work=work: work.stats.mqtt.subscribed, lambda work=work: work.stats)  # type: ignore[misc]
             yield Place(proxy, disturbed, undisturbed, Publisher(client))
     for _ in range(5):
         await asyncio.sleep(0)
@@ -113,8 +114,8 @@ async def place(mosquitto: Mosquitto, keepalive_s: int = KEEPALIVE_S, **network:
 
 def counted(daemon: Daemon) -> dict[str, Any]:
     """Its cumulative counters: qoemon_reports_total, and by service and group the ratings and the histograms."""
-    assert daemon.board.newest is not None
-    snapshot = daemon.board.newest.snapshot
+    assert daemon.latest.value is not None
+    snapshot = daemon.latest.value.snapshot
     told: dict[str, Any] = {"reports": snapshot.events.get(Event.REPORT, 0)}
     for service in snapshot.services:
         tally = service.tally
@@ -130,7 +131,7 @@ async def agree(here: Place) -> None:
     reports = here.publisher.reports
 
     def done() -> bool:
-        told = [counted(daemon) for daemon in (here.disturbed, here.undisturbed) if daemon.board.newest]
+        told = [counted(daemon) for daemon in (here.disturbed, here.undisturbed) if daemon.latest.value]
         return len(told) == 2 and told[0] == told[1] and judged(told[0]) == told[0]["reports"] == reports
 
     def failure() -> str:
@@ -155,12 +156,12 @@ async def test_cuts_inside_messages_lose_nothing_and_count_nothing_twice(mosquit
             here.proxy.cut_after(rng.randrange(1, 1500))
             made = here.proxy.made
             await here.publisher.publish(8)
-            await until(lambda made=made: here.proxy.made > made, lambda: here.disturbed.work.intake.ingest)  # type: ignore[misc]
+            await until(lambda made=made: here.proxy.made > made, lambda: here.disturbed.engine.stats.mqtt)  # type: ignore[misc]
             assert not here.proxy.cutting
         await agree(here)
-        ingest = here.disturbed.work.intake.ingest
+        ingest = here.disturbed.engine.stats.mqtt
         assert ingest.disconnects_total + ingest.connect_failures_total >= 12
-        assert here.undisturbed.work.intake.ingest.disconnects_total == 0
+        assert here.undisturbed.engine.stats.mqtt.disconnects_total == 0
 
 
 async def test_connections_dropped_in_a_stream_lose_nothing_and_count_nothing_twice(mosquitto: Mosquitto) -> None:
@@ -172,7 +173,7 @@ async def test_connections_dropped_in_a_stream_lose_nothing_and_count_nothing_tw
             here.proxy.drop()
         await publishing
         await agree(here)
-        assert here.disturbed.work.intake.ingest.connects_total > 3
+        assert here.disturbed.engine.stats.mqtt.connects_total > 3
 
 
 async def test_a_half_open_connection_is_found_by_the_keepalive_and_replaced(
@@ -185,7 +186,7 @@ async def test_a_half_open_connection_is_found_by_the_keepalive_and_replaced(
         began_s = asyncio.get_running_loop().time()
         await here.publisher.publish(20)
         work = here.disturbed.work
-        await until(lambda: work.intake.ingest.disconnects_total, lambda: work.intake)
+        await until(lambda: work.stats.mqtt.disconnects_total, lambda: work.stats)
         found_s = asyncio.get_running_loop().time() - began_s
         await agree(here)
     assert found_s < 2 * KEEPALIVE_S + 10  # It looks once a second; the rest is for a busy machine.
@@ -196,7 +197,7 @@ async def test_bytes_that_come_one_by_one_are_the_same_messages(mosquitto: Mosqu
     async with place(mosquitto, byte_by_byte=True) as here:
         await here.publisher.publish(40)
         await agree(here)
-        assert here.disturbed.work.intake.ingest.connects_total == 1
+        assert here.disturbed.engine.stats.mqtt.connects_total == 1
 
 
 async def test_a_second_each_way_changes_nothing(mosquitto: Mosquitto) -> None:
@@ -204,7 +205,7 @@ async def test_a_second_each_way_changes_nothing(mosquitto: Mosquitto) -> None:
     async with place(mosquitto, keepalive_s=10, delay_s=1.0) as here:
         await here.publisher.publish(200, pause_s=0.02)
         await agree(here)
-        assert here.disturbed.work.intake.ingest.connects_total == 1
+        assert here.disturbed.engine.stats.mqtt.connects_total == 1
 
 
 async def test_a_session_that_expired_at_the_broker_is_told_and_begun_anew(

@@ -20,11 +20,10 @@ from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
 from qoemon.core.alerting.detector import Detections
 from qoemon.core.alerting.rule import Reason
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.wire.codec import Codec
 from qoemon.core.wire.escape import escape_label
 from qoemon.core.wire.report import Reject
-from qoemon.daemon.own import IDLE
+from qoemon.daemon.metrics import initial_metrics
 from qoemon.inputs.inbox import Message
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.notify.mqtt import topic_of
@@ -32,6 +31,7 @@ from qoemon.outputs.notify.notice import Notice, document
 from qoemon.outputs.published import PublishedTick
 from qoemon.outputs.snapshot_json import view
 from qoemon.tools.table import groups_table
+from tests.support.core import OneShard
 from tests.support.parts import Mosquitto, Prometheus, parsed, program, until
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ NAMES = pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
 def published(*names: str) -> PublishedTick:
     """A tick with a group for each of the names, by a label of the payload and by a level of the topic."""
     plan = core_plan(Config.model_validate({"labels": ["isp"]}))
-    codec, monitor = Codec(plan), Monitor(plan)
+    codec, monitor = Codec(plan), OneShard(plan)
     for number, name in enumerate(names):
         report = {
             "session": name[:128] or "s",
@@ -78,18 +78,20 @@ def published(*names: str) -> PublishedTick:
         decoded = codec.decode([Message(topic, payload, T0 + 1.0, 0, 0, 0)])
         assert not decoded.rejected, decoded.sample
         monitor.apply(decoded.batch, T0 + 1.0)
-    return Exporter().publish(monitor.snapshot(T0 + 60), Detections((), {}, {}), IDLE)
+    return Exporter().render(monitor.snapshot(T0 + 60), Detections((), {}, {}), initial_metrics())
 
 
 @NAMES
 def test_exposition_and_json_hold_one_visible_name(name: str) -> None:
     tick = published(name)
     expected = {"isp": escape_label(name), "region": escape_label(name.replace("/", "|"))}
-    told = [dict(labels) for metric, labels in parsed(tick.metrics.decode()) if metric == "qoemon_active_sessions"]
+    told = [
+        dict(labels) for metric, labels in parsed(tick.metrics.whole.decode()) if metric == "qoemon_active_sessions"
+    ]
     assert [{label: group[label] for label in expected} for group in told] == [expected]
-    [group] = json.loads(tick.json)["services"][0]["groups"]
+    [group] = json.loads(tick.json.whole)["services"][0]["groups"]
     assert {label: group["labels"][label] for label in expected} == expected
-    assert all(map(str.isprintable, tick.metrics.decode().splitlines()))
+    assert all(map(str.isprintable, tick.metrics.whole.decode().splitlines()))
 
 
 @pytest.mark.prometheus
@@ -156,7 +158,7 @@ def test_the_table_shows_the_name_as_text(name: str) -> None:
     tick = published(name)
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=300, color_system=None, legacy_windows=False)
-    console.print(groups_table(view(tick.snapshot, tick.watched), "1m", "title"))
+    console.print(groups_table(view(tick.snapshot, tick.detections), "1m", "title"))
     printed = stream.getvalue()
     assert all(line.isprintable() for line in printed.replace("\x1b[1m", "").replace("\x1b[0m", "").split("\n"))
     assert escape_label(name).strip() in printed

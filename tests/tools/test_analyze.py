@@ -17,7 +17,6 @@ from scipy.stats import beta, binom
 
 from qoemon.common.csvfile import AnalyzeError, UnreadableError, opened
 from qoemon.config.studies.conditions import Conditions, read
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.qoe.confidence import interval
@@ -28,6 +27,7 @@ from qoemon.core.wire.batch import batch_of
 from qoemon.core.wire.report import Report, Route
 from qoemon.tools import analyze as module
 from qoemon.tools.analyze import Analysis, ThetaError, analyze, check_theta, table
+from tests.support.core import OneShard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -243,7 +243,7 @@ def test_bins_cost_little_against_row_by_row(conditions: Conditions, service: Se
 def test_binned_is_what_the_daemon_says_of_the_same_sessions() -> None:
     conditions = stalls(1, 3, np.random.default_rng(5).uniform(5, 50, 300).round(3))
     plan = Plan((VIDEO,), (TopicTemplate("qoe/{service}"),), (), quantiles=QUANTILES)
-    monitor = Monitor(plan)
+    monitor = OneShard(plan)
     monitor.snapshot(1200)
     reports = [
         Report(f"s{i}", stall_count=int(n), stall_s=t, play_s=p, end=True)
@@ -269,7 +269,7 @@ def test_binned_is_what_the_daemon_says_of_the_same_sessions() -> None:
 
 def test_binned_is_what_the_daemon_says_of_the_same_measures() -> None:
     conditions = calls(300)
-    monitor = Monitor(Plan((VOICE,), (TopicTemplate("qoe/{service}"),), (), quantiles=QUANTILES))
+    monitor = OneShard(Plan((VOICE,), (TopicTemplate("qoe/{service}"),), (), quantiles=QUANTILES))
     monitor.snapshot(1200)
     names = tuple(conditions.columns)
     reports = [

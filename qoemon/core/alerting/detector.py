@@ -96,7 +96,9 @@ class Detector:
             mine = part(f"{name}/", state)
             if mine and name not in reset:
                 monitor.load(mine)
-                self._regimes[name] = load_last(monitor.current(), part("last/", mine))
+                last = part("last/", mine)
+                if last or "transitions" not in state:
+                    self._regimes[name] = load_last(monitor.current(), last)
 
     def shift(self, by_s: int) -> None:
         """Move all times, as the clock was set: by whole rating intervals, in seconds."""

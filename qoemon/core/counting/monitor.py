@@ -116,6 +116,7 @@ class Monitor:
         if self._tick is None:
             return
         self._tick += by_s // timing.tick_s
+        self._closed = [interval.shifted(by_s) for interval in self._closed]
         for monitor in self._services:
             monitor.shift(by_s, self._tick)
 

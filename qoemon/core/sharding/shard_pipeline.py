@@ -74,14 +74,13 @@ class ShardPipeline:
     def tick(self, tick_s: int) -> ShardCounts:
         """The counts at this tick, seconds since the epoch; every message before it has been applied."""
         services = self._monitor.counts(tick_s)
-        closed = self._monitor.drain_closed()
-        if self._retain:
-            self._closed += map(sparse_interval, closed)
-            closed = self._closed
+        closed = tuple(self._collected())
+        if not self._retain:
+            self._closed = []
         return ShardCounts(
             time_s=tick_s,
             services=services,
-            closed=tuple(closed),
+            closed=closed,
             events=self._monitor.events,
             rejected=self._rejected.copy(),
             sessions=self.sessions,
@@ -126,7 +125,7 @@ class ShardPipeline:
         """All that a restart needs, as arrays by name."""
         return {
             **named("monitor/", self._monitor.dump()),
-            **named("closed/", dump_intervals(self._closed, self._services)),
+            **named("closed/", dump_intervals(self._collected(), self._services)),
             "rejected": np.frombuffer(msgspec.json.encode(self._rejected), np.uint8),
         }
 
@@ -147,6 +146,12 @@ class ShardPipeline:
         """Move everything held in time, as the clock was set: by whole rating intervals, in seconds."""
         self._monitor.shift(by_s)
         self._closed = [interval.shifted(by_s) for interval in self._closed]
+
+    def _collected(self) -> list[ClosedInterval]:
+        """All closed intervals that are held, the newest ones included."""
+        closed = self._monitor.drain_closed()
+        self._closed += map(sparse_interval, closed) if self._retain else closed
+        return self._closed
 
     def _eventful(self, old: int, new: int) -> Iterator[int]:
         """The ticks after old up to new; of a very long pause the beginning, until all is empty, and the last."""

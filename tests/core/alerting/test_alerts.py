@@ -10,10 +10,9 @@ import pytest
 
 from qoemon.core.alerting.alerts import Alert, Alerts
 from qoemon.core.alerting.rule import AlertMetric, AlertState, Reason, Rule
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Counters
 from qoemon.core.snapshot.snapshot import Snapshot
-from tests.support.core import T0, VIDEO, WEB, batch, plan
+from tests.support.core import T0, VIDEO, WEB, OneShard, batch, plan
 from tests.support.oracle import Said
 
 DELTAS = replace(VIDEO, counters=Counters.DELTA, theta_band=(0.1, 0.4))
@@ -34,7 +33,7 @@ class Scene:
     """Groups of sessions that play well or badly for 10 s at a time; each tick has its snapshot."""
 
     def __init__(self) -> None:
-        self._monitor = Monitor(plan(DELTAS, WEB))
+        self._monitor = OneShard(plan(DELTAS, WEB))
         self.at_s = T0
 
     def tick(self, **crowds: tuple[int, int]) -> Snapshot:
@@ -232,7 +231,7 @@ def test_groups_do_not_depend_on_one_another() -> None:
 
 def test_a_group_that_is_shown_but_not_judged_has_nothing_to_read() -> None:
     """Its sessions played too little as yet to be judged by."""
-    monitor = Monitor(plan(DELTAS, WEB))
+    monitor = OneShard(plan(DELTAS, WEB))
     monitor.apply(batch([Said("a", T0 * 1000, play_ms=1_000)]), T0)
     snapshot = monitor.snapshot(T0 + 10)
     assert np.isnan(snapshot.services[0].distributions[60].pow).all()

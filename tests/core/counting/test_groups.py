@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.groups import OTHER, Groups
-from qoemon.core.counting.monitor import Monitor
-from tests.support.core import T0, VIDEO, batch, plan
+from tests.support.core import T0, VIDEO, OneShard, batch, plan
 from tests.support.oracle import Said
 
 
@@ -44,11 +43,11 @@ def test_a_flood_of_label_sets_leaves_honest_groups_their_numbers() -> None:
         for i in range(20)
     ]
     flood = [Said(f"x{i}", T0 * 1000 + 6_000, (f"made-up-{i}",), 0, 1, 9_000, 20_000) for i in range(100)]
-    alone, flooded = Monitor(plan(VIDEO, groups=2)), Monitor(plan(VIDEO, groups=2))
+    alone, flooded = OneShard(plan(VIDEO, groups=2)), OneShard(plan(VIDEO, groups=2))
     alone.apply(batch(honest), T0 + 5)
     flooded.apply(batch(honest), T0 + 5)
     flooded.apply(batch(flood), T0 + 6)
-    (calm,), (tally,) = alone.tallies(T0 + 60), flooded.tallies(T0 + 60)
+    (calm,), (tally,) = alone.counts(T0 + 60), flooded.counts(T0 + 60)
     assert tally.groups == (("eu",), ("us",), (OTHER,))
     assert tally.windows[60][:2].tobytes() == calm.windows[60].tobytes()
     assert tally.windows[60][2].sum() == 100

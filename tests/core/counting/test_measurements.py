@@ -14,14 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoemon.core.counting.counts import Event, ServiceCounts
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.qoe.bins import RESPONSE_BINS
 from qoemon.core.qoe.mapping import LINEAR, VOICE_G107
 from qoemon.core.wire.codec import Codec
 from qoemon.core.wire.report import Reject
 from tests.core.wire.test_codec import Message
-from tests.support.core import T0, WEB, WINDOWS_S, plan, responses, same_tally
+from tests.support.core import T0, WEB, WINDOWS_S, OneShard, plan, responses, same_tally
 from tests.support.streams import FEW
 
 UPPER_S = RESPONSE_BINS.axes[0].upper
@@ -42,12 +41,12 @@ def recount(times_s: list[float]) -> list[int]:
 @given(st.lists(st.tuples(st.integers(0, 90), st.lists(st.floats(0, 500), max_size=4)), min_size=1, max_size=10))
 def test_windows_equal_a_recount(reported: list[tuple[int, list[float]]]) -> None:
     """The base window covers the last interval, the longer ones the intervals that have closed."""
-    monitor, history, now_s = Monitor(plan(WEB)), [], T0
+    monitor, history, now_s = OneShard(plan(WEB)), [], T0
     for seq, (pause_s, times_s) in enumerate(reported):
         now_s += pause_s
         monitor.apply(responses(now_s, times_s, seq=seq), now_s)
         history.append((now_s, times_s))
-        (tally,) = monitor.tallies(now_s + 10)
+        (tally,) = monitor.counts(now_s + 10)
         now_s += 10
         for length in WINDOWS_S:
             step = 10 if length == 60 else 60
@@ -57,43 +56,43 @@ def test_windows_equal_a_recount(reported: list[tuple[int, list[float]]]) -> Non
 
 
 def test_a_repeated_report_brings_no_responses() -> None:
-    monitor = Monitor(plan(WEB))
+    monitor = OneShard(plan(WEB))
     for _ in range(3):
         monitor.apply(responses(T0, [0.5, 0.7], seq=4), T0)
-    assert monitor.tallies(T0 + 10)[0].windows[60].sum() == 2
+    assert monitor.counts(T0 + 10)[0].windows[60].sum() == 2
     assert monitor.snapshot(T0 + 10).events[Event.DUPLICATE] == 2
 
 
 def test_a_refused_session_brings_no_responses() -> None:
-    monitor = Monitor(plan(WEB, sessions=1))
+    monitor = OneShard(plan(WEB, sessions=1))
     monitor.apply(responses(T0, [0.5], session="a"), T0)
     monitor.apply(responses(T0, [0.5] * 7, session="b"), T0)
-    assert monitor.tallies(T0 + 10)[0].windows[60].sum() == 1
+    assert monitor.counts(T0 + 10)[0].windows[60].sum() == 1
 
 
 def test_responses_count_in_the_group_that_reported_them() -> None:
     """A condition of its own each: unlike a session it does not move when a later report names another group."""
-    monitor = Monitor(plan(WEB))
+    monitor = OneShard(plan(WEB))
     monitor.apply(responses(T0, [0.5] * 3, group="eu", seq=1), T0)
     monitor.apply(responses(T0 + 1, [0.5] * 4, group="us", seq=2), T0 + 1)
-    assert monitor.tallies(T0 + 10)[0].windows[60].sum(axis=1).tolist() == [3, 4]
+    assert monitor.counts(T0 + 10)[0].windows[60].sum(axis=1).tolist() == [3, 4]
 
 
 def test_responses_are_gone_after_the_longest_window() -> None:
-    monitor = Monitor(plan(WEB))
+    monitor = OneShard(plan(WEB))
     monitor.apply(responses(T0 + 3, list(np.geomspace(0.001, 400, 50))), T0 + 3)
-    (tally,) = monitor.tallies(T0 + 60)
+    (tally,) = monitor.counts(T0 + 60)
     assert [tally.windows[length].sum() for length in WINDOWS_S] == [50, 50, 50]
-    (tally,) = monitor.tallies(T0 + 660)
+    (tally,) = monitor.counts(T0 + 660)
     assert not any(tally.windows[length].any() for length in WINDOWS_S)
     assert tally.marginals[0].sum() == 50
 
 
 class Calls:
-    """Measures on their way through the codec into a Monitor of two services that take them."""
+    """Measures on their way through the codec into a OneShard of two services that take them."""
 
     def __init__(self) -> None:
-        self.monitor = Monitor(BOTH)
+        self.monitor = OneShard(BOTH)
         self.rejected: Counter[Reject] = Counter()
         self._codec = Codec(BOTH)
 
@@ -105,7 +104,7 @@ class Calls:
         self.monitor.apply(decoded.batch, at_s)
 
     def tally(self, at_s: float, service: str = "game") -> ServiceCounts:
-        return next(tally for tally in self.monitor.tallies(at_s) if tally.service == service)
+        return next(tally for tally in self.monitor.counts(at_s) if tally.service == service)
 
     def judged(self, at_s: float, service: str = "game") -> int:
         """Conditions in the base window."""

@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoemon.core.counting.counts import Event
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.fingerprint import IncompatibleStateError
 from qoemon.core.plan.plan import Clock, Counters, Plan, Service, Timing
 from qoemon.core.plan.topic import TopicTemplate
@@ -25,7 +24,7 @@ from qoemon.core.qoe.distribution import Distribution
 from qoemon.core.qoe.mapping import VIDEO_STALL
 from qoemon.core.qoe.scale import Scale
 from qoemon.core.wire.batch import Batch
-from tests.support.core import T0, VIDEO, WEB, WINDOWS_S, base, batch, levels, plan, responses, same_tally
+from tests.support.core import T0, VIDEO, WEB, WINDOWS_S, OneShard, base, batch, levels, plan, responses, same_tally
 from tests.support.oracle import Said, bin_of
 from tests.support.streams import FEW, FEWER, Step, streams
 
@@ -38,7 +37,7 @@ def said(session: str, at_s: float, **counters: object) -> Said:
     return Said(**{"session": session, "at_ms": T0 * 1000 + round(at_s * 1000), **counters})
 
 
-def hear(monitor: Monitor, *reports: Said, arrival_s: float | None = None) -> None:
+def hear(monitor: OneShard, *reports: Said, arrival_s: float | None = None) -> None:
     """Apply them at their time; arrival_s after T0 where it differs from what they say."""
     columns = batch(reports)
     if arrival_s is not None:
@@ -50,15 +49,15 @@ def one(n: int, t_ms: int, p_ms: int) -> Counter:
     return Counter({(EU, *bin_of(n, t_ms, p_ms)): 1})
 
 
-def same_now(a: Monitor, b: Monitor, now_s: float) -> bool:
-    return all(same_tally(x, y) for x, y in zip(a.tallies(now_s), b.tallies(now_s), strict=True))
+def same_now(a: OneShard, b: OneShard, now_s: float) -> bool:
+    return all(same_tally(x, y) for x, y in zip(a.counts(now_s), b.counts(now_s), strict=True))
 
 
 def bits(distribution: Distribution) -> list[bytes]:
     return [getattr(distribution, field.name).tobytes() for field in fields(distribution)]
 
 
-def audience(monitor: Monitor, size: int, until_s: int) -> None:
+def audience(monitor: OneShard, size: int, until_s: int) -> None:
     """Viewers whose video runs without a stall, each heard every 10 s."""
     for at_s in range(1, until_s, 10):
         hear(monitor, *(said(f"v{i}", at_s, stalls=0, stall_ms=0, play_ms=at_s * 1000) for i in range(size)))
@@ -66,7 +65,7 @@ def audience(monitor: Monitor, size: int, until_s: int) -> None:
 
 def test_in_a_total_outage_poor_or_worse_rises_at_once_and_stays_until_the_timeout() -> None:
     """Every client falls silent inside a stall: nobody reports its end, and that is what matters most."""
-    monitor = Monitor(plan(VIDEO))
+    monitor = OneShard(plan(VIDEO))
     audience(monitor, 50, 121)
     before = monitor.snapshot(T0 + 120).services[0].distributions[60].pow[0]
     hear(monitor, *(said(f"v{i}", 123, stalls=1, stall_ms=0, play_ms=121_000, stalled=True) for i in range(50)))
@@ -84,7 +83,7 @@ def test_in_a_total_outage_poor_or_worse_rises_at_once_and_stays_until_the_timeo
 
 
 def test_silence_without_a_stall_just_leaves() -> None:
-    monitor = Monitor(plan(VIDEO))
+    monitor = OneShard(plan(VIDEO))
     audience(monitor, 5, 60)
     assert base(monitor, T0 + 60).total() == 5
     assert [base(monitor, T0 + at_s).total() for at_s in (70, 100, 110, 120)] == [5, 5, 5, 0]
@@ -92,7 +91,7 @@ def test_silence_without_a_stall_just_leaves() -> None:
 
 
 def test_a_snapshot_covers_what_was_reported_before_its_tick() -> None:
-    monitor = Monitor(plan(VIDEO))
+    monitor = OneShard(plan(VIDEO))
     hear(monitor, said("a", 9.999, play_ms=10_000), said("b", 9.999, play_ms=10_000))
     hear(monitor, said("c", 10, play_ms=10_000))
     assert base(monitor, T0 + 19.999).total() == 2
@@ -101,22 +100,22 @@ def test_a_snapshot_covers_what_was_reported_before_its_tick() -> None:
 
 
 def test_each_session_counts_once_per_interval_in_the_longer_windows() -> None:
-    monitor = Monitor(plan(VIDEO))
+    monitor = OneShard(plan(VIDEO))
     audience(monitor, 3, 300)
-    (tally,) = monitor.tallies(T0 + 300)
+    (tally,) = monitor.counts(T0 + 300)
     assert [tally.windows[length].sum() for length in WINDOWS_S] == [3, 15, 15]
-    (tally,) = monitor.tallies(T0 + 359)
+    (tally,) = monitor.counts(T0 + 359)
     assert [tally.windows[length].sum() for length in WINDOWS_S] == [3, 15, 15]
-    (tally,) = monitor.tallies(T0 + 360)
+    (tally,) = monitor.counts(T0 + 360)
     assert [tally.windows[length].sum() for length in WINDOWS_S] == [0, 12, 15]
 
 
 def test_expected_ratings_grow_by_every_session_at_each_close() -> None:
-    monitor = Monitor(plan(VIDEO))
+    monitor = OneShard(plan(VIDEO))
     audience(monitor, 3, 300)
-    (tally,) = monitor.tallies(T0 + 299)
+    (tally,) = monitor.counts(T0 + 299)
     assert tally.expected_ratings.sum() == pytest.approx(12, abs=1e-9)
-    (tally,) = monitor.tallies(T0 + 300)
+    (tally,) = monitor.counts(T0 + 300)
     assert tally.expected_ratings[0].tolist() == pytest.approx([0, 0, 0, 0, 15], abs=1e-9)
     assert [axis.sum() for axis in tally.marginals] == [15, 15]
 
@@ -124,7 +123,7 @@ def test_expected_ratings_grow_by_every_session_at_each_close() -> None:
 @FEWER
 @given(streams())
 def test_an_emptied_monitor_equals_a_fresh_one_bit_for_bit(steps: list[Step]) -> None:
-    monitor, fresh = Monitor(plan(VIDEO, WEB)), Monitor(plan(VIDEO, WEB))
+    monitor, fresh = OneShard(plan(VIDEO, WEB)), OneShard(plan(VIDEO, WEB))
     for now_ms, reports in steps:
         monitor.apply(batch(reports), now_ms / 1000)
         monitor.apply(responses(now_ms / 1000, [0.5], seq=now_ms), now_ms / 1000)
@@ -147,12 +146,12 @@ def test_an_emptied_monitor_equals_a_fresh_one_bit_for_bit(steps: list[Step]) ->
 
 
 def test_a_gap_of_a_year_is_passed_quickly_and_leaves_nothing() -> None:
-    monitor = Monitor(plan(VIDEO, WEB, timing={"windows_s": (60, 300, 86_400)}))
+    monitor = OneShard(plan(VIDEO, WEB, timing={"windows_s": (60, 300, 86_400)}))
     audience(monitor, 20, 300)
     hear(monitor, *(said(f"v{i}", 301, stalls=1, stall_ms=0, play_ms=300_000, stalled=True) for i in range(20)))
     monitor.apply(responses(T0 + 302, [1.0, 2.0]), T0 + 302)
     began = time.monotonic()
-    tallies = monitor.tallies(T0 + YEAR_S)
+    tallies = monitor.counts(T0 + YEAR_S)
     assert time.monotonic() - began < 20
     assert not any(counts.any() for tally in tallies for counts in (*tally.windows.values(), tally.qos))
     assert (monitor.sessions, tallies[0].open_stalls.tolist()) == (0, [0])
@@ -163,21 +162,21 @@ def test_a_gap_of_a_year_is_passed_quickly_and_leaves_nothing() -> None:
 @pytest.mark.parametrize("gap_s", [400, 430, 1_000, 1_200, 4_000])
 def test_a_gap_changes_what_steps_through_it_would(gap_s: int) -> None:
     """Ticks that are left out are those in which nothing can happen."""
-    stepped, leapt = Monitor(plan(VIDEO)), Monitor(plan(VIDEO))
+    stepped, leapt = OneShard(plan(VIDEO)), OneShard(plan(VIDEO))
     for monitor in (stepped, leapt):
         audience(monitor, 3, 130)
         hear(monitor, said("v0", 131, stalls=1, stall_ms=0, play_ms=130_000, stalled=True))
     for at_s in range(140, 140 + gap_s, 10):
-        stepped.tallies(T0 + at_s)
+        stepped.counts(T0 + at_s)
     for at_s in (140 + gap_s, 200 + gap_s, 800 + gap_s):
         assert same_now(stepped, leapt, T0 + at_s)
 
 
 def test_a_clock_set_back_an_hour_crashes_nothing_and_leaves_the_windows_working() -> None:
     """Time stands still until the clock has caught up; what is heard meanwhile counts, and later all is as ever."""
-    monitor = Monitor(plan(VIDEO))
+    monitor = OneShard(plan(VIDEO))
     audience(monitor, 4, 121)
-    monitor.tallies(T0 + 130)
+    monitor.counts(T0 + 130)
     for at_s in range(-3_480, 120, 10):
         hear(monitor, *(said(f"v{i}", at_s, play_ms=3_601_000 + at_s * 1000) for i in range(4)))
         snapshot = monitor.snapshot(T0 + at_s)
@@ -191,8 +190,8 @@ def test_a_clock_set_back_an_hour_crashes_nothing_and_leaves_the_windows_working
 
 
 def test_what_arrives_while_the_clock_stands_still_happens_now() -> None:
-    monitor = Monitor(plan(VIDEO))
-    monitor.tallies(T0 + 130)
+    monitor = OneShard(plan(VIDEO))
+    monitor.counts(T0 + 130)
     hear(monitor, said("a", -3_000, stalls=1, stall_ms=2_000, play_ms=10_000))
     assert base(monitor, T0 + 140) == one(1, 2_000, 10_000)
     assert monitor.snapshot(T0 + 140).events[Event.LATE] == 0
@@ -211,7 +210,7 @@ def test_no_order_of_clocks_crashes_or_invents_sessions(
     told: list[tuple[int, int, int, int, bool, bool]], clock: Clock
 ) -> None:
     """Whatever the daemon's clock, the arrivals and the clients' clocks do, forwards and backwards."""
-    monitor = Monitor(plan(VIDEO, timing={"clock": clock}))
+    monitor = OneShard(plan(VIDEO, timing={"clock": clock}))
     for seq, (now_s, arrival_s, ts, who, stalled, end) in enumerate(told):
         counters = {"stalls": seq, "stall_ms": seq * 2_000, "play_ms": seq * 7_000}
         columns = batch([said(f"s{who}", ts, stalled=stalled, end=end, seq=seq, **counters)])
@@ -224,11 +223,11 @@ def test_no_order_of_clocks_crashes_or_invents_sessions(
         assert snapshot.sessions <= 4
         assert np.all((tally.oldest_stall_s >= 0) & (tally.open_stalls <= tally.active_sessions))
     last_s = T0 + 5_000
-    assert monitor.tallies(last_s)[0].windows[600].sum() == 0
+    assert monitor.counts(last_s)[0].windows[600].sum() == 0
 
 
 def test_by_the_clock_of_reports_a_late_one_moves_the_baseline_only() -> None:
-    monitor = Monitor(plan(VIDEO, timing=REPORT_CLOCK))
+    monitor = OneShard(plan(VIDEO, timing=REPORT_CLOCK))
     hear(monitor, said("a", 1, seq=1, stalls=1, stall_ms=1_000, play_ms=10_000), arrival_s=1)
     hear(monitor, said("a", 100, seq=2, stalls=5, stall_ms=20_000, play_ms=80_000), arrival_s=200)
     assert base(monitor, T0 + 210) == Counter()
@@ -241,14 +240,14 @@ def test_by_the_clock_of_reports_a_late_one_moves_the_baseline_only() -> None:
 @pytest.mark.parametrize(("ts", "late", "counted"), [(150, 0, 1), (149.999, 1, 0), (-1e6, 1, 0)])
 def test_late_is_what_no_base_window_to_come_covers(ts: float, late: int, counted: int) -> None:
     """In tick 200..210 the next window to come is [150, 210); the ring still holds the tick of 150."""
-    monitor = Monitor(plan(VIDEO, timing=REPORT_CLOCK))
+    monitor = OneShard(plan(VIDEO, timing=REPORT_CLOCK))
     hear(monitor, said("a", ts, play_ms=10_000), arrival_s=205)
     assert base(monitor, T0 + 210).total() == counted
     assert monitor.snapshot(T0 + 210).events[Event.LATE] == late
 
 
 def test_a_report_from_the_future_is_taken_as_now_and_counted() -> None:
-    monitor = Monitor(plan(VIDEO, timing=REPORT_CLOCK))
+    monitor = OneShard(plan(VIDEO, timing=REPORT_CLOCK))
     hear(monitor, said("a", 9_999, stalls=1, stall_ms=2_000, play_ms=10_000, stalled=True), arrival_s=5)
     assert base(monitor, T0 + 10) == one(1, 7_000, 10_000)
     assert monitor.snapshot(T0 + 10).events[Event.AHEAD] == 1
@@ -256,7 +255,7 @@ def test_a_report_from_the_future_is_taken_as_now_and_counted() -> None:
 
 def test_a_report_of_long_ago_does_not_end_its_session() -> None:
     """It says when something was; that its session is there, we just heard."""
-    monitor = Monitor(plan(VIDEO, timing=REPORT_CLOCK))
+    monitor = OneShard(plan(VIDEO, timing=REPORT_CLOCK))
     hear(monitor, said("a", 200, seq=1, stalls=1, stall_ms=1_000, play_ms=10_000, stalled=True), arrival_s=200)
     hear(monitor, said("a", -150, seq=2, stalls=1, stall_ms=1_000, play_ms=10_000, stalled=True), arrival_s=201)
     assert base(monitor, T0 + 210) == one(1, 11_000, 10_000)
@@ -264,14 +263,14 @@ def test_a_report_of_long_ago_does_not_end_its_session() -> None:
 
 
 def test_by_the_clock_of_reports_ts_places_what_it_tells() -> None:
-    monitor = Monitor(plan(VIDEO, timing=REPORT_CLOCK))
+    monitor = OneShard(plan(VIDEO, timing=REPORT_CLOCK))
     hear(monitor, said("a", 12, play_ms=10_000), arrival_s=55)
     assert base(monitor, T0 + 70) == one(0, 0, 10_000)
     assert base(monitor, T0 + 80) == Counter()
 
 
 def test_by_the_clock_of_arrival_ts_means_nothing() -> None:
-    monitor = Monitor(plan(VIDEO))
+    monitor = OneShard(plan(VIDEO))
     hear(monitor, said("a", -1e6, play_ms=10_000), said("b", 1e6, play_ms=10_000), arrival_s=5)
     assert base(monitor, T0 + 10).total() == 2
     events = monitor.snapshot(T0 + 10).events
@@ -280,7 +279,7 @@ def test_by_the_clock_of_arrival_ts_means_nothing() -> None:
 
 def test_services_do_not_mix() -> None:
     """The same session id, in one batch, under two services."""
-    monitor = Monitor(plan(VIDEO, WEB))
+    monitor = OneShard(plan(VIDEO, WEB))
     video, web = batch([said("a", 5, play_ms=10_000)]), responses(T0 + 5, [1.0, 2.0], session="a")
     both = Batch(
         routes=video.routes + web.routes,
@@ -295,7 +294,7 @@ def test_services_do_not_mix() -> None:
         **{name: np.append(getattr(video, name), getattr(web, name)) for name in ("stalled", "end")},
     )
     monitor.apply(both, T0 + 5)
-    stalls, waits = monitor.tallies(T0 + 10)
+    stalls, waits = monitor.counts(T0 + 10)
     assert (stalls.windows[60].sum(), waits.windows[60].sum(), monitor.sessions) == (1, 2, 2)
     assert monitor.snapshot(T0 + 10).events[Event.REPORT] == 2
 
@@ -303,14 +302,14 @@ def test_services_do_not_mix() -> None:
 def test_a_constant_of_zero_means_that_its_axis_does_not_matter() -> None:
     """Also where nothing was played, and the condition is infinite."""
     deaf = replace(VIDEO, mapping=VIDEO_STALL.with_parameters({"count": 0}))
-    monitor = Monitor(plan(deaf))
+    monitor = OneShard(plan(deaf))
     hear(monitor, said("a", 5, stalls=3, stall_ms=8_000, play_ms=0))
     hear(monitor, said("b", 5, stalls=9, stall_ms=10_000, play_ms=20_000))
     played = round((0.5 + 3.5 * math.exp(-4.5 / 60 * 30)) / 0.005)
-    assert levels(monitor.tallies(T0 + 10)[0], 60) == Counter({(EU, 100): 1, (EU, played): 1})
+    assert levels(monitor.counts(T0 + 10)[0], 60) == Counter({(EU, 100): 1, (EU, played): 1})
 
 
-def saved(monitor: Monitor) -> dict[str, np.ndarray]:
+def saved(monitor: OneShard) -> dict[str, np.ndarray]:
     """Its state, through a file without pickle."""
     file = io.BytesIO()
     np.savez(file, allow_pickle=False, **monitor.dump())
@@ -322,11 +321,11 @@ def saved(monitor: Monitor) -> dict[str, np.ndarray]:
 @FEWER
 @given(streams(clients=5), st.integers(0, 14), st.sampled_from([VIDEO, replace(VIDEO, counters=Counters.DELTA)]))
 def test_a_restart_at_any_moment_changes_no_bit(steps: list[Step], at: int, service: Service) -> None:
-    whole = Monitor(plan(service, WEB))
-    resumed = Monitor(plan(service, WEB))
+    whole = OneShard(plan(service, WEB))
+    resumed = OneShard(plan(service, WEB))
     for step, (now_ms, reports) in enumerate([*steps, (steps[-1][0] + 60_000, []), (steps[-1][0] + 700_000, [])]):
         if step == min(at, len(steps)):
-            state, resumed = saved(resumed), Monitor(plan(service, WEB))
+            state, resumed = saved(resumed), OneShard(plan(service, WEB))
             resumed.load(state)
         now_s = now_ms / 1000
         for monitor in (whole, resumed):
@@ -341,19 +340,19 @@ def test_a_restart_at_any_moment_changes_no_bit(steps: list[Step], at: int, serv
 
 
 def test_a_monitor_that_has_seen_nothing_can_be_dumped_and_loaded() -> None:
-    loaded = Monitor(plan())
-    loaded.load(saved(Monitor(plan())))
+    loaded = OneShard(plan())
+    loaded.load(saved(OneShard(plan())))
     hear(loaded, said("a", 5, play_ms=10_000))
     assert base(loaded, T0 + 10) == one(0, 0, 10_000)
 
 
 def test_a_dump_does_not_change_with_the_monitor() -> None:
-    monitor = Monitor(plan())
+    monitor = OneShard(plan())
     audience(monitor, 3, 130)
     state = monitor.dump()
     copies = {name: array.copy() for name, array in state.items()}
     hear(monitor, *(said(f"v{i}", 135, stalls=2, stall_ms=5_000, play_ms=135_000, group=("us",)) for i in range(9)))
-    monitor.tallies(T0 + 300)
+    monitor.counts(T0 + 300)
     assert all(state[name].tobytes() == array.tobytes() for name, array in copies.items())
 
 
@@ -376,9 +375,9 @@ OTHER_SERVICES: dict[str, tuple[tuple[Service, ...], tuple[str, ...]]] = {
 @pytest.mark.parametrize("what", OTHER_PLANS)
 def test_a_state_of_another_plan_is_refused_with_words(what: str) -> None:
     change, differ = OTHER_PLANS[what]
-    monitor = Monitor(plan())
+    monitor = OneShard(plan())
     audience(monitor, 2, 130)
-    other = Monitor(change(plan()))
+    other = OneShard(change(plan()))
     with pytest.raises(IncompatibleStateError, match=rf"another configuration: {differ} differ"):
         other.load(saved(monitor))
 
@@ -386,12 +385,12 @@ def test_a_state_of_another_plan_is_refused_with_words(what: str) -> None:
 @pytest.mark.parametrize("what", OTHER_SERVICES)
 def test_services_that_are_judged_otherwise_begin_anew_and_the_others_go_on(what: str) -> None:
     services, anew = OTHER_SERVICES[what]
-    monitor = Monitor(plan())
+    monitor = OneShard(plan())
     audience(monitor, 2, 130)
-    other = Monitor(replace(plan(), services=services))
+    other = OneShard(replace(plan(), services=services))
     assert other.load(saved(monitor)) == anew
-    before = {tally.service: tally for tally in monitor.tallies(T0 + 130)}
-    for tally in other.tallies(T0 + 130):
+    before = {tally.service: tally for tally in monitor.counts(T0 + 130)}
+    for tally in other.counts(T0 + 130):
         if tally.service in anew or tally.service not in before:
             assert tally.groups == ()
         else:
@@ -402,13 +401,13 @@ def test_services_that_are_judged_otherwise_begin_anew_and_the_others_go_on(what
 
 @pytest.mark.parametrize("by_s", [-3600, -60, 60, 86_400])
 def test_moved_in_time_it_says_later_what_it_would_have_said(by_s: int) -> None:
-    """The same reports, so much later or earlier, to a Monitor that was moved in between."""
-    still, moved = Monitor(plan()), Monitor(plan())
+    """The same reports, so much later or earlier, to a OneShard that was moved in between."""
+    still, moved = OneShard(plan()), OneShard(plan())
     audience(still, 2, 130)
     audience(moved, 2, 130)
     moved.shift(by_s)
     for at_s in range(130, 400, 10):
-        here, there = still.tallies(T0 + at_s), moved.tallies(T0 + at_s + by_s)
+        here, there = still.counts(T0 + at_s), moved.counts(T0 + at_s + by_s)
         for one, other in zip(here, there, strict=True):
             assert np.array_equal(one.active_sessions, other.active_sessions)
             assert np.array_equal(one.oldest_stall_s, other.oldest_stall_s)
@@ -417,7 +416,7 @@ def test_moved_in_time_it_says_later_what_it_would_have_said(by_s: int) -> None:
 
 def test_only_whole_rating_intervals_can_be_moved() -> None:
     with pytest.raises(ValueError, match="multiple of the rating interval, 60 s"):
-        Monitor(plan()).shift(30)
+        OneShard(plan()).shift(30)
 
 
 @pytest.mark.parametrize(
@@ -430,20 +429,20 @@ def test_only_whole_rating_intervals_can_be_moved() -> None:
     ],
 )
 def test_a_state_survives_changes_that_leave_its_meaning(harmless: Callable[[Plan], Plan]) -> None:
-    monitor = Monitor(plan())
+    monitor = OneShard(plan())
     audience(monitor, 2, 130)
-    other = Monitor(harmless(plan()))
+    other = OneShard(harmless(plan()))
     other.load(saved(monitor))
     assert base(other, T0 + 140) == base(monitor, T0 + 140)
 
 
 def test_a_state_of_another_version_is_refused_with_words() -> None:
-    state = saved(Monitor(plan()))
+    state = saved(OneShard(plan()))
     meta: dict[str, Any] = json.loads(state["meta"].tobytes())
     meta["version"] = 99
     state["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     with pytest.raises(IncompatibleStateError, match=r"version 99, this qoemon reads version \d+"):
-        Monitor(plan()).load(state)
+        OneShard(plan()).load(state)
 
 
 def test_timing_defaults_are_those_of_the_design() -> None:

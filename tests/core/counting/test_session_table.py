@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from qoemon.core.counting.counts import Event
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.counting.session_table import Admitted, SessionTable
 from qoemon.core.wire.report import ABSENT_INT
-from tests.support.core import T0, VIDEO, base, batch, plan
+from tests.support.core import T0, VIDEO, OneShard, base, batch, plan
 from tests.support.oracle import Said, bin_of
 
 EU = ("eu",)
@@ -21,7 +20,7 @@ def admit(table: SessionTable, *reports: tuple[str, int], at_s: float = 0, end: 
     names, seq = zip(*reports, strict=True)
     size = len(reports)
     admitted = table.admit(names, np.array(seq), np.full(size, at_s), np.full(size, end))
-    table.join(admitted, np.zeros(size, np.int64))
+    table.assign_group(admitted, np.zeros(size, np.int64))
     return admitted
 
 
@@ -93,7 +92,7 @@ def test_rows_are_used_again_and_come_clean() -> None:
         admitted = admit(table, *((name, 9 - round_) for name in names), at_s=round_, end=True)
         assert np.isnan(admitted.before_s).all()
         assert admitted.duplicates == 0
-        table.remove(table.over(at_s=round_ + 60, timeout_s=300, interval_s=60))
+        table.remove(table.expired(at_s=round_ + 60, timeout_s=300, interval_s=60))
         assert len(table) == 0
     assert table.rows == 1_500
 
@@ -102,15 +101,15 @@ def test_rows_are_used_again_and_come_clean() -> None:
 def test_sessions_leave_after_the_timeout_or_an_interval_after_their_end(*, end: bool, leaves_s: int) -> None:
     table = SessionTable(10)
     admit(table, ("a", 1), at_s=10, end=end)
-    assert len(table.over(10 + leaves_s - 0.001, 300, 60)) == 0
-    assert len(table.over(10 + leaves_s, 300, 60)) == 1
+    assert len(table.expired(10 + leaves_s - 0.001, 300, 60)) == 0
+    assert len(table.expired(10 + leaves_s, 300, 60)) == 1
 
 
 def test_a_session_that_speaks_after_its_end_is_there_again() -> None:
     table = SessionTable(10)
     admit(table, ("a", 1), end=True)
     admit(table, ("a", 2))
-    assert len(table.over(100, 300, 60)) == 0
+    assert len(table.expired(100, 300, 60)) == 0
 
 
 def test_a_dump_gives_every_session_back() -> None:
@@ -125,7 +124,7 @@ def test_a_dump_gives_every_session_back() -> None:
 
 
 def test_more_sessions_than_the_limit_leave_the_others_their_windows() -> None:
-    monitor = Monitor(plan(VIDEO, sessions=3))
+    monitor = OneShard(plan(VIDEO, sessions=3))
     monitor.apply(batch([said(f"s{i}", 5, play_ms=10_000) for i in range(5)]), T0 + 5)
     assert base(monitor, T0 + 10) == Counter({(EU, 0, 0): 3})
     snapshot = monitor.snapshot(T0 + 10)
@@ -134,7 +133,7 @@ def test_more_sessions_than_the_limit_leave_the_others_their_windows() -> None:
 
 def test_a_session_that_left_makes_room_and_its_id_comes_back_as_a_new_one() -> None:
     """New: its seq may begin again, and its counters are not differences to what the old one told."""
-    monitor = Monitor(plan(VIDEO, sessions=1))
+    monitor = OneShard(plan(VIDEO, sessions=1))
     monitor.apply(batch([said("a", 5, seq=9, stalls=3, stall_ms=9_000, play_ms=40_000)]), T0 + 5)
     monitor.apply(batch([said("b", 304, play_ms=10_000)]), T0 + 304)
     assert monitor.snapshot(T0 + 304).events[Event.REFUSED] == 1
@@ -145,10 +144,10 @@ def test_a_session_that_left_makes_room_and_its_id_comes_back_as_a_new_one() -> 
 
 
 def test_an_ended_session_is_not_active_and_does_not_expire() -> None:
-    monitor = Monitor(plan(VIDEO))
+    monitor = OneShard(plan(VIDEO))
     monitor.apply(batch([said("a", 5, play_ms=10_000, stalled=True), said("b", 5, play_ms=10_000)]), T0 + 5)
     monitor.apply(batch([said("a", 6, play_ms=11_000, stalled=True, end=True)]), T0 + 6)
-    (tally,) = monitor.tallies(T0 + 10)
+    (tally,) = monitor.counts(T0 + 10)
     assert (tally.active_sessions.tolist(), tally.open_stalls.tolist()) == ([1], [0])
     assert tally.windows[60].sum() == 2
     assert monitor.snapshot(T0 + 70).sessions == 1

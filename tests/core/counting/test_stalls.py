@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoemon.core.counting.counts import Event
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.qoe.bins import STALL_BINS
-from tests.support.core import DELTAS, T0, VIDEO, WINDOWS_S, base, batch, cells, levels, plan
+from tests.support.core import DELTAS, T0, VIDEO, WINDOWS_S, OneShard, base, batch, cells, levels, plan
 from tests.support.oracle import Oracle, Said, bin_of, level_of
 from tests.support.streams import FEW, Step, streams
 
@@ -24,20 +23,20 @@ def one(n: int, t_ms: int, p_ms: int) -> Counter:
     return Counter({(EU, *bin_of(n, t_ms, p_ms)): 1})
 
 
-def heard(monitor: Monitor, at_s: float, **counters: object) -> None:
+def heard(monitor: OneShard, at_s: float, **counters: object) -> None:
     """One report of session a, at at_s after T0."""
     at_ms = T0 * 1000 + round(at_s * 1000)
     monitor.apply(batch([Said(**{"session": "a", "at_ms": at_ms, **counters})]), at_ms / 1000)
 
 
 def agree(steps: list[Step], *, cumulative: bool) -> None:
-    monitor = Monitor(plan(VIDEO if cumulative else DELTAS))
+    monitor = OneShard(plan(VIDEO if cumulative else DELTAS))
     oracle = Oracle(WINDOWS_S, cumulative=cumulative)
     for now_ms, said in [*steps, (steps[-1][0] + 60_000, [])]:
         oracle.apply(said, now_ms)
         if said:
             monitor.apply(batch(said), now_ms / 1000)
-        (tally,) = monitor.tallies(now_ms / 1000)
+        (tally,) = monitor.counts(now_ms / 1000)
         assert cells(tally) == oracle.qos
         for length in WINDOWS_S:
             assert levels(tally, length) == oracle.window(length)
@@ -63,11 +62,11 @@ def test_delta_counters_give_what_the_oracle_counts(steps: list[Step]) -> None:
 
 
 @pytest.fixture
-def monitor() -> Monitor:
-    return Monitor(plan(VIDEO))
+def monitor() -> OneShard:
+    return OneShard(plan(VIDEO))
 
 
-def test_a_long_session_does_not_dilute_its_stalls(monitor: Monitor) -> None:
+def test_a_long_session_does_not_dilute_its_stalls(monitor: OneShard) -> None:
     """Two hours of faultless play say nothing about the last minute's stalls."""
     for minute in range(120):
         heard(monitor, 60 * minute + 5, stalls=0, stall_ms=0, play_ms=60_000 * (minute + 1))
@@ -75,7 +74,7 @@ def test_a_long_session_does_not_dilute_its_stalls(monitor: Monitor) -> None:
     assert base(monitor, T0 + 7260) == one(4, 20_000, 40_000)
 
 
-def test_first_report_of_an_old_session_sets_only_the_baseline(monitor: Monitor) -> None:
+def test_first_report_of_an_old_session_sets_only_the_baseline(monitor: OneShard) -> None:
     heard(monitor, 5, stalls=50, stall_ms=500_000, play_ms=900_000)
     assert base(monitor, T0 + 10) == Counter()
     heard(monitor, 15, stalls=51, stall_ms=503_000, play_ms=907_000)
@@ -84,45 +83,45 @@ def test_first_report_of_an_old_session_sets_only_the_baseline(monitor: Monitor)
 
 @pytest.mark.parametrize(("play_ms", "counts"), [(59_000, True), (59_001, False)])
 def test_first_report_of_a_session_counts_up_to_an_age_of_one_interval(
-    monitor: Monitor, play_ms: int, *, counts: bool
+    monitor: OneShard, play_ms: int, *, counts: bool
 ) -> None:
     heard(monitor, 5, stalls=1, stall_ms=1_000, play_ms=play_ms)
     assert base(monitor, T0 + 10) == (one(1, 1_000, play_ms) if counts else Counter())
 
 
-def test_a_session_that_only_stalled_is_in_the_worst_bin(monitor: Monitor) -> None:
+def test_a_session_that_only_stalled_is_in_the_worst_bin(monitor: OneShard) -> None:
     heard(monitor, 5, stalls=1, stall_ms=5_000, play_ms=0)
-    (tally,) = monitor.tallies(T0 + 10)
+    (tally,) = monitor.counts(T0 + 10)
     assert tally.qos[0, STALL_BINS.size - 1] == 1
     assert levels(tally, 60) == Counter({(EU, 100): 1})
     assert monitor.snapshot(T0 + 10).services[0].distributions[60].mos[0] == pytest.approx(1.5, abs=1e-12)
 
 
 @pytest.mark.parametrize(("stall_ms", "judged"), [(2_999, 0), (3_000, 1)])
-def test_below_min_active_nothing_is_judged(monitor: Monitor, stall_ms: int, judged: int) -> None:
+def test_below_min_active_nothing_is_judged(monitor: OneShard, stall_ms: int, judged: int) -> None:
     heard(monitor, 5, stalls=1, stall_ms=stall_ms, play_ms=2_000)
     assert base(monitor, T0 + 10).total() == judged
 
 
-def test_an_open_stall_counts_as_it_runs(monitor: Monitor) -> None:
+def test_an_open_stall_counts_as_it_runs(monitor: OneShard) -> None:
     heard(monitor, 5, stalls=1, stall_ms=0, play_ms=40_000, stalled=True)
     for at_s in (10, 20, 30, 60):
         assert base(monitor, T0 + at_s) == one(1, (at_s - 5) * 1000, 40_000)
     assert base(monitor, T0 + 70) == one(0, 60_000, 0)
 
 
-def test_an_open_stall_is_not_counted_twice_across_closed_intervals(monitor: Monitor) -> None:
+def test_an_open_stall_is_not_counted_twice_across_closed_intervals(monitor: OneShard) -> None:
     """200 s of one stall, told at its start and at its end, are 200 s over the closed intervals."""
     heard(monitor, 30, stalls=1, stall_ms=0, play_ms=30_000, stalled=True)
     heard(monitor, 230, stalls=1, stall_ms=200_000, play_ms=30_000)
     heard(monitor, 240, stalls=1, stall_ms=200_000, play_ms=40_000)
     expected = Counter([(EU, level_of(1, 30_000, 30_000)), *[(EU, level_of(0, 60_000, 0))] * 3])
-    assert levels(monitor.tallies(T0 + 240)[0], 300) == expected
+    assert levels(monitor.counts(T0 + 240)[0], 300) == expected
     expected[EU, level_of(0, 0, 10_000)] += 1
-    assert levels(monitor.tallies(T0 + 300)[0], 300) == expected
+    assert levels(monitor.counts(T0 + 300)[0], 300) == expected
 
 
-def test_stall_time_told_at_the_end_of_a_stall_lies_where_it_ran(monitor: Monitor) -> None:
+def test_stall_time_told_at_the_end_of_a_stall_lies_where_it_ran(monitor: OneShard) -> None:
     """A stall ran from 5 s to 20 s; what was heard of it at 55 s must be gone once 20 s is out of the window."""
     heard(monitor, 5, stalls=1, stall_ms=0, play_ms=5_000, stalled=True)
     heard(monitor, 55, stalls=1, stall_ms=15_000, play_ms=40_000)
@@ -131,21 +130,21 @@ def test_stall_time_told_at_the_end_of_a_stall_lies_where_it_ran(monitor: Monito
     assert base(monitor, T0 + 80) == one(0, 0, 35_000)
 
 
-def test_oldest_open_stall_runs_from_when_it_was_first_heard_of(monitor: Monitor) -> None:
+def test_oldest_open_stall_runs_from_when_it_was_first_heard_of(monitor: OneShard) -> None:
     heard(monitor, 5, stalls=1, stall_ms=0, play_ms=5_000, stalled=True)
     heard(monitor, 25, stalls=1, stall_ms=20_000, play_ms=5_000, stalled=True)
-    assert monitor.tallies(T0 + 40)[0].oldest_stall_s.tolist() == [35]
+    assert monitor.counts(T0 + 40)[0].oldest_stall_s.tolist() == [35]
     heard(monitor, 45, stalls=1, stall_ms=40_000, play_ms=5_000)
-    assert monitor.tallies(T0 + 50)[0].oldest_stall_s.tolist() == [0]
+    assert monitor.counts(T0 + 50)[0].oldest_stall_s.tolist() == [0]
 
 
-def test_a_session_counts_in_the_group_of_its_last_report(monitor: Monitor) -> None:
+def test_a_session_counts_in_the_group_of_its_last_report(monitor: OneShard) -> None:
     heard(monitor, 5, play_ms=10_000)
     heard(monitor, 6, play_ms=11_000, group=("us",))
     assert base(monitor, T0 + 10) == Counter({(("us",), 0, 0): 1})
 
 
-def test_a_counter_that_falls_counts_from_zero_and_as_a_reset(monitor: Monitor) -> None:
+def test_a_counter_that_falls_counts_from_zero_and_as_a_reset(monitor: OneShard) -> None:
     heard(monitor, 1, stalls=2, stall_ms=8_000, play_ms=20_000)
     heard(monitor, 2, stalls=1, stall_ms=3_000, play_ms=10_000)
     assert base(monitor, T0 + 10) == one(3, 11_000, 30_000)
@@ -177,7 +176,7 @@ def test_lost_reports_leave_the_window_what_it_was(
     kept = [each for each in said[:-1] if data.draw(st.booleans())] + said[-1:]
     windows = []
     for sent in (said, kept):
-        monitor = Monitor(plan(VIDEO))
+        monitor = OneShard(plan(VIDEO))
         for each in sent:
             monitor.apply(batch([each]), each.at_ms / 1000)
         windows.append(base(monitor, T0 + 60))
@@ -191,7 +190,7 @@ def test_order_within_a_tick_does_not_matter(news: list[tuple[int, int, int, boo
     said = short_session(news, [5_000] * len(news))
     shuffled = data.draw(st.permutations(said))
     cut = data.draw(st.integers(0, len(said)))
-    whole, parts = Monitor(plan(VIDEO)), Monitor(plan(VIDEO))
+    whole, parts = OneShard(plan(VIDEO)), OneShard(plan(VIDEO))
     whole.apply(batch(said), T0 + 5)
     for part in (shuffled[:cut], shuffled[cut:]):
         parts.apply(batch(part), T0 + 5)
@@ -204,7 +203,7 @@ def test_order_within_a_tick_does_not_matter(news: list[tuple[int, int, int, boo
 def test_redelivered_reports_change_nothing_but_their_count(steps: list[Step], data: st.DataObject) -> None:
     """QoS 1 delivers at least once. What carries a seq and comes again, soon, leaves every window as it was."""
     steps = [(now_ms, [s for s in said if s.seq is not None]) for now_ms, said in steps]
-    once, again = Monitor(plan(VIDEO)), Monitor(plan(VIDEO))
+    once, again = OneShard(plan(VIDEO)), OneShard(plan(VIDEO))
     for (now_ms, said), (next_ms, _) in pairwise([*steps, (steps[-1][0] + 60_000, [])]):
         repeated = data.draw(st.permutations(said * 2)) if said else []
         for monitor, sent in ((once, said), (again, sorted(repeated, key=said.index))):
@@ -212,13 +211,13 @@ def test_redelivered_reports_change_nothing_but_their_count(steps: list[Step], d
         again.apply(batch(said), now_ms / 1000)
         assert base(once, next_ms / 1000) == base(again, next_ms / 1000)
         for length in WINDOWS_S:
-            one_of, other = (monitor.tallies(next_ms / 1000)[0].windows[length] for monitor in (once, again))
+            one_of, other = (monitor.counts(next_ms / 1000)[0].windows[length] for monitor in (once, again))
             assert one_of.tobytes() == other.tobytes()
 
 
 def test_absurd_deltas_stop_at_a_bound() -> None:
     """A billion stalls, seconds and more, thousands of times in one batch, are held at a bound."""
-    monitor = Monitor(plan(DELTAS))
+    monitor = OneShard(plan(DELTAS))
     most = 10**12
     said = [Said("a", T0 * 1000 + 5_000, EU, i, 10**9, most, most, stalled=i % 2 == 0) for i in range(3_000)]
     for start in (0, 1_000, 2_000):
@@ -227,7 +226,7 @@ def test_absurd_deltas_stop_at_a_bound() -> None:
     assert base(monitor, T0 + 500) == Counter()
 
 
-def test_absurd_cumulative_counters_are_differences_like_others(monitor: Monitor) -> None:
+def test_absurd_cumulative_counters_are_differences_like_others(monitor: OneShard) -> None:
     heard(monitor, 1, stalls=10**9, stall_ms=10**12, play_ms=10**12)
     heard(monitor, 2, stalls=0, stall_ms=0, play_ms=0)
     heard(monitor, 3, stalls=10**9, stall_ms=10**12, play_ms=10**12)
@@ -236,10 +235,10 @@ def test_absurd_cumulative_counters_are_differences_like_others(monitor: Monitor
 
 def test_slices_add_up_to_more_than_a_slice_may_hold() -> None:
     """A client that claims years a tick is cut to what a slice holds, in each slice; the sum is exact."""
-    monitor = Monitor(plan(DELTAS))
+    monitor = OneShard(plan(DELTAS))
     for tick in range(6):
         heard(monitor, 10 * tick + 5, play_ms=2**31, stalls=1, stall_ms=(2**30 - 7) // 6)
     most = 2**30  # see MOST
     assert base(monitor, T0 + 60) == one(6, 6 * ((2**30 - 7) // 6), 6 * most)
-    (tally,) = monitor.tallies(T0 + 60)
+    (tally,) = monitor.counts(T0 + 60)
     assert levels(tally, 60) == Counter({(EU, level_of(6, 6 * ((2**30 - 7) // 6), 6 * most)): 1})

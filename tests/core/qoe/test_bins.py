@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from qoemon.core.arrays import Counts, Floats, Ints
 from qoemon.core.counting.stalls import stall_condition
-from qoemon.core.counting.window import Window
 from qoemon.core.qoe.bins import RESPONSE_BINS, STALL_BINS, mos_level, mos_levels, response_bin, stall_bin
 from qoemon.core.qoe.distribution import RatingKernel, rating_cdf
 from qoemon.core.qoe.mapping import VIDEO_STALL, WEB_IQX, RatingModel
@@ -171,54 +170,3 @@ def test_marginals_are_the_sums_over_the_other_axis() -> None:
     numbers = np.arange(STALL_BINS.size)
     assert n[1].tolist() == np.bincount(numbers // 62, counts[1]).tolist()
     assert t[2].tolist() == np.bincount(numbers % 62, counts[2]).tolist()
-
-
-@FEW
-@given(st.lists(st.tuples(st.integers(0, 2), st.lists(st.integers(0, 9), max_size=5)), max_size=12))
-def test_a_window_equals_a_recount_of_its_span(parts: list[tuple[int, list[int]]]) -> None:
-    """Adding and forgetting, while groups come, gives what counting afresh would give."""
-    window, history, groups = Window(3, 10), [], 1
-    for more, where in parts:
-        groups += more
-        histogram = np.zeros((groups, 10), np.int64)
-        for cell in where:
-            histogram[cell % groups, cell] += 1
-        window.append(histogram)
-        history.append(histogram)
-        recount = np.zeros((groups, 10), np.int64)
-        for each in history[-3:]:
-            recount[: len(each)] += each
-        assert window.counts.tobytes() == recount.tobytes()
-
-
-def test_an_emptied_window_equals_a_fresh_one() -> None:
-    window, fresh = Window(2, 4), Window(2, 4)
-    for _ in range(5):
-        window.append(np.array([[1, 2, 3, 4], [10**15, 0, 1, 0]]))
-    for each in (window, fresh):
-        for _ in range(2):
-            each.append(np.zeros((2, 4), np.int64))
-    assert window.counts.tobytes() == fresh.counts.tobytes()
-
-
-def test_what_a_snapshot_holds_does_not_change_under_it() -> None:
-    window = Window(2, 2)
-    window.append(np.array([[1, 2]]))
-    held, copy = window.counts, window.counts.copy()
-    for _ in range(4):
-        window.append(np.array([[5, 5]]))
-    assert held.tobytes() == copy.tobytes()
-
-
-@pytest.mark.parametrize("appended", [0, 1, 2, 3, 5])
-def test_a_window_goes_on_from_its_dump(appended: int) -> None:
-    rng = np.random.default_rng(9)
-    window, loaded = Window(3, 6), Window(3, 6)
-    for _ in range(appended):
-        window.append(rng.integers(0, 3, (2, 6)))
-    loaded.load(window.dump(), groups=2)
-    for _ in range(5):
-        more = rng.integers(0, 3, (2, 6))
-        window.append(more)
-        loaded.append(more)
-        assert window.counts.tobytes() == loaded.counts.tobytes()

@@ -1,29 +1,37 @@
-"""Shards of a service add up to the whole."""
+"""Counts of several shards add up to those of one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoemon.core.counting.counts import ServiceCounts
-from qoemon.core.counting.groups import Groups
+from qoemon.core.arrays import Sparse
+from qoemon.core.counting.counts import BaseCounts, ServiceCounts
 from qoemon.core.counting.monitor import Monitor
-from qoemon.core.qoe.distribution import Distribution
 from qoemon.core.sharding.merger import Merger
-from qoemon.core.snapshot.builder import SnapshotBuilder
-from tests.support.core import VIDEO, WEB, WINDOWS_S, batch, plan, responses, same_tally
+from qoemon.core.sharding.sparse import sparse_counts
+from tests.support.core import VIDEO, WEB, WINDOWS_S, OneShard, batch, plan, responses, same_tally, shard_counts
 from tests.support.streams import FEWER, Step, streams
 
 PLAN = plan(VIDEO, WEB)
+T0 = 1_700_000_040
 
 
-def merge(tallies: Sequence[ServiceCounts], limit: int = 100) -> ServiceCounts:
-    return Merger(Groups(1, limit)).merge(tallies)
+def merger(limit: int = 100) -> Merger:
+    told = plan(VIDEO, WEB, groups=limit)
+    return Merger(WEB, told, WEB.kernel(told.quantiles))
+
+
+def merge(shards: Sequence[BaseCounts], into: Merger | None = None) -> ServiceCounts:
+    whole = into or merger()
+    return whole.merge(shards, whole.number_groups(shards))
+
+
+def web_of(monitor: Monitor, now_s: float) -> BaseCounts:
+    return monitor.counts(now_s)[1]
 
 
 def by_group(tally: ServiceCounts, column: np.ndarray) -> dict[tuple[str, ...], list[float]]:
@@ -31,16 +39,11 @@ def by_group(tally: ServiceCounts, column: np.ndarray) -> dict[tuple[str, ...], 
     return dict(zip(tally.groups, column.tolist(), strict=True))
 
 
-def same_distribution(one: Distribution, other: Distribution, order: list[int]) -> None:
-    for name in ("observations", "mos", "sos", "gob", "pow", "ratings", "quantiles", "band_gob", "band_pow"):
-        mine, theirs = getattr(one, name), getattr(other, name)[order]
-        assert mine == pytest.approx(theirs, abs=1e-9, nan_ok=True), name
-
-
 @FEWER
-@given(streams(clients=6), st.lists(st.integers(0, 2), min_size=6, max_size=6))
-def test_shards_merged_equal_the_whole(steps: list[Step], shard_of: list[int]) -> None:
-    whole, shards = Monitor(PLAN), [Monitor(PLAN) for _ in range(3)]
+@given(streams(clients=6), st.lists(st.integers(0, 2), min_size=6, max_size=6), st.booleans())
+def test_shards_merged_equal_the_whole(steps: list[Step], shard_of: list[int], packed: bool) -> None:
+    """Integers bit for bit, and so what is expected of them; also of counts that were sent sparse."""
+    whole, divided, shards = OneShard(PLAN), OneShard(PLAN), [Monitor(PLAN) for _ in range(3)]
     end_s = steps[-1][0] / 1000 + 60
     for now_ms, said in steps:
         for shard, monitor in enumerate(shards):
@@ -49,9 +52,10 @@ def test_shards_merged_equal_the_whole(steps: list[Step], shard_of: list[int]) -
             monitor.apply(responses(now_ms / 1000, [shard + 1.0], session=f"w{shard}", seq=now_ms), now_ms / 1000)
             whole.apply(batch(mine), now_ms / 1000)
             whole.apply(responses(now_ms / 1000, [shard + 1.0], session=f"w{shard}", seq=now_ms), now_ms / 1000)
-    wholes = whole.tallies(end_s)
-    merged = [merge(parts) for parts in zip(*(monitor.tallies(end_s) for monitor in shards), strict=True)]
-    for one, other in zip(wholes, merged, strict=True):
+    handed_on = [shard_counts(monitor, end_s, 10) for monitor in shards]
+    tick = divided.evaluation.tick([sparse_counts(counts) for counts in handed_on] if packed else handed_on)
+    for one, merged in zip(whole.counts(end_s), tick.snapshot.services, strict=True):
+        other = merged.tally
         assert one.service == other.service
         assert set(one.groups) == set(other.groups)
         for mine, theirs in [(one.windows[w], other.windows[w]) for w in WINDOWS_S] + [
@@ -59,81 +63,87 @@ def test_shards_merged_equal_the_whole(steps: list[Step], shard_of: list[int]) -
             (one.active_sessions, other.active_sessions),
             (one.open_stalls, other.open_stalls),
             (one.oldest_stall_s, other.oldest_stall_s),
+            (one.expected_ratings, other.expected_ratings),
             *((one.users[w], other.users[w]) for w in WINDOWS_S),
             *zip(one.marginals, other.marginals, strict=True),
         ]:
             assert by_group(one, mine) == by_group(other, theirs)
-        order = [other.groups.index(group) for group in one.groups]
-        assert one.expected_ratings == pytest.approx(other.expected_ratings[order], abs=1e-9)
-    judge = SnapshotBuilder(PLAN)
-    told = [judge.snapshot(each, time_s=0, events={}, sessions=0) for each in (wholes, merged)]
-    for one, other in zip(told[0].services, told[1].services, strict=True):
-        order = [other.tally.groups.index(group) for group in one.tally.groups]
-        for length in WINDOWS_S:
-            same_distribution(one.distributions[length], other.distributions[length], order)
 
 
-def test_a_tally_alone_is_its_own_merge() -> None:
+def test_a_single_shard_is_handed_through_without_a_copy() -> None:
     monitor = Monitor(PLAN)
-    monitor.apply(responses(1_700_000_040, [1.0, 2.0]), 1_700_000_040)
-    for tally in monitor.tallies(1_700_000_100):
-        assert same_tally(merge([tally]), tally)
+    monitor.apply(responses(T0, [1.0, 2.0]), T0)
+    counts = web_of(monitor, T0 + 60)
+    merged = merge([counts])
+    assert merged.windows[60] is counts.levels
+    assert merged.qos is counts.qos
+    assert merged.users[60] is counts.users
+
+
+def test_sparse_counts_are_whole_in_themselves_and_merge_to_the_same() -> None:
+    """However often they were packed before: nothing is left out as known already."""
+    shard = OneShard(PLAN)
+    shard.apply(responses(T0, [1.0, 2.0], group="us"), T0)
+    handed_on = shard_counts(shard.monitor, T0 + 60, 10)
+    first, second = sparse_counts(handed_on), sparse_counts(handed_on)
+    for one, other in zip(first.services, second.services, strict=True):
+        assert isinstance(one.levels, Sparse)
+        assert isinstance(other.levels, Sparse)
+        assert np.array_equal(one.levels.cells, other.levels.cells)
+    plain, packed = OneShard(PLAN), OneShard(PLAN)
+    ticks = plain.evaluation.tick([handed_on]), packed.evaluation.tick([first])
+    for a, b in zip(*(tick.snapshot.services for tick in ticks), strict=True):
+        assert same_tally(a.tally, b.tally)
 
 
 def test_groups_known_to_one_shard_only_are_kept_apart() -> None:
-    tallies = []
+    shards = []
     for group, times in (("eu", 2), ("us", 3)):
         monitor = Monitor(PLAN)
-        monitor.apply(responses(1_700_000_040, [1.0] * times, group=group), 1_700_000_040)
-        tallies.append(monitor.tallies(1_700_000_050)[1])
-    both = merge(tallies)
+        monitor.apply(responses(T0, [1.0] * times, group=group), T0)
+        shards.append(web_of(monitor, T0 + 10))
+    both = merge(shards)
     assert both.groups == (("eu",), ("us",))
     assert both.windows[60].sum(axis=1).tolist() == [2, 3]
 
 
+def test_new_groups_are_numbered_in_the_order_in_which_they_were_heard_of() -> None:
+    """As one shard of all sessions numbers them, so that sums of floats are the same to the last digit."""
+    shards = []
+    for group, at_s in (("us", T0 + 3), ("eu", T0 + 1), ("asia", T0 + 2)):
+        monitor = Monitor(PLAN)
+        monitor.apply(responses(at_s, [1.0], group=group), at_s)
+        shards.append(web_of(monitor, T0 + 10))
+    assert merge(shards).groups == (("eu",), ("asia",), ("us",))
+
+
 def test_groups_beyond_the_limit_are_added_up_as_other() -> None:
     """Also two of one shard, and its own `other`."""
-    tallies = []
+    shards = []
     for groups in (("eu",), ("us", "asia", "other")):
         monitor = Monitor(PLAN)
         for times, group in enumerate(groups, 1):
-            monitor.apply(responses(1_700_000_040, [1.0] * times, group=group, session=group), 1_700_000_040)
-        tallies.append(monitor.tallies(1_700_000_050)[1])
-    both = merge(tallies, limit=1)
+            monitor.apply(responses(T0 + times, [1.0] * times, group=group, session=group), T0 + times)
+        shards.append(web_of(monitor, T0 + 10))
+    both = merge(shards, merger(limit=1))
     assert both.groups == (("eu",), ("other",))
     assert both.windows[60].sum(axis=1).tolist() == [1, 6]
     assert both.users[60].tolist() == [1, 3]
 
 
 def test_a_group_keeps_its_number_whatever_shard_speaks_first() -> None:
-    merger, monitors = Merger(Groups(1, 9)), [Monitor(PLAN) for _ in range(2)]
-    monitors[0].apply(responses(1_700_000_040, [1.0], group="eu"), 1_700_000_040)
-    assert merger.merge([monitor.tallies(1_700_000_050)[1] for monitor in monitors]).groups == (("eu",),)
-    monitors[1].apply(responses(1_700_000_050, [1.0], group="us"), 1_700_000_050)
-    tallies = [monitor.tallies(1_700_000_060)[1] for monitor in monitors]
-    assert merger.merge(tallies[::-1]).groups == (("eu",), ("us",))
+    whole, monitors = merger(), [Monitor(PLAN) for _ in range(2)]
+    monitors[0].apply(responses(T0, [1.0], group="eu"), T0)
+    assert merge([web_of(monitor, T0 + 10) for monitor in monitors], whole).groups == (("eu",),)
+    monitors[1].apply(responses(T0 + 10, [1.0], group="us"), T0 + 10)
+    shards = [web_of(monitor, T0 + 20) for monitor in monitors]
+    assert merge(shards[::-1], whole).groups == (("eu",), ("us",))
 
 
-def test_a_window_that_no_shard_has_changed_is_the_same_array() -> None:
-    """So it is not judged again, though shards may be far away: only what has changed is new."""
-    merger, monitor = Merger(Groups(1, 9)), Monitor(PLAN)
-    monitor.apply(responses(1_700_000_040, [1.0]), 1_700_000_040)
-    first, second, third = (
-        merger.merge([monitor.tallies(at_s)[1]]) for at_s in (1700000110, 1700000120, 1700000160)
-    )
+def test_a_window_that_has_not_changed_is_the_same_array() -> None:
+    """So it is not rated again."""
+    shard = OneShard(PLAN)
+    shard.apply(responses(T0, [1.0]), T0)
+    first, second, third = (shard.counts(at_s)[1] for at_s in (T0 + 70, T0 + 80, T0 + 120))
     assert first.windows[300] is second.windows[300]
     assert second.windows[300] is not third.windows[300]
-
-
-def test_what_is_expected_does_not_fall_not_by_a_last_digit_nor_while_a_shard_comes_back() -> None:
-    monitor = Monitor(PLAN)
-    monitor.apply(responses(1_700_000_040, [1.0]), 1_700_000_040)
-    tally = monitor.tallies(1_700_000_100)[1]
-    parts = [replace(tally, expected_ratings=np.full((1, 5), share)) for share in (0.1, 0.2, 0.3)]
-    orders = [merge([parts[i] for i in order]).expected_ratings[0, 0] for order in ((0, 1, 2), (2, 1, 0))]
-    assert orders[0] > orders[1], "they differ by rounding"
-    merger = Merger(Groups(1, 9))
-    assert merger.merge(parts).expected_ratings[0, 0] == orders[0]
-    assert merger.merge(parts[::-1]).expected_ratings[0, 0] == orders[0]
-    fallen = [replace(part, expected_ratings=part.expected_ratings / 2) for part in parts]
-    assert merger.merge(fallen).expected_ratings[0, 0] == orders[0]

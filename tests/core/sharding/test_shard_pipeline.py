@@ -1,4 +1,4 @@
-"""A recorded stream run through the Pipeline comes to what a daemon came to that lived through it."""
+"""A recorded stream run through the pipeline gives what a daemon gave that lived through it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from qoemon.core.alerting.detector import Detections, Detector
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import AlertMetric, AlertState, Rule
-from qoemon.core.counting.monitor import Monitor
-from qoemon.core.pipeline import Pipeline, Tick
+from qoemon.core.evaluation import Evaluation, Tick
 from qoemon.core.plan.plan import Plan
+from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.codec import Codec, Decoded
 from qoemon.tools.simulate.simulate import SCENARIOS, Population
-from tests.support.core import T0, plan, same_tally
+from tests.support.core import T0, OneShard, plan, same_tally
 
 DAY_S = 86_400
 RULES = (
@@ -52,7 +52,7 @@ def lived(
     told: Plan, messages: list[Message], until_s: float, *, look_s: float = 2.5
 ) -> dict[int, tuple[Snapshot, Detections]]:
     """What a daemon says at each tick: it looks at its inbox a few times a tick, and ticks on in silence."""
-    codec, monitor = Codec(told), Monitor(told)
+    codec, monitor = Codec(told), OneShard(told)
     watch = Detector(told, RULES, RegimeRules(min_sessions=5))
     said, waiting, tick_s = {}, list(reversed(messages)), told.timing.tick_s
     tick = int(messages[0].arrival_s // tick_s)
@@ -70,8 +70,9 @@ def lived(
 
 
 def replayed(told: Plan, messages: list[Message], until_s: float) -> list[Tick]:
-    pipeline = Pipeline(told, RULES, RegimeRules(min_sessions=5))
-    return [*pipeline.run(messages), *pipeline.until(until_s)]
+    pipeline, evaluation = ShardPipeline(told), Evaluation(told, RULES, RegimeRules(min_sessions=5))
+    ran = [evaluation.tick([counts]) for counts in pipeline.run(messages)]
+    return [*ran, *(evaluation.tick([counts]) for counts in pipeline.until(until_s))]
 
 
 def same(one: tuple[Snapshot, Detections], other: tuple[Snapshot, Detections]) -> bool:
@@ -101,7 +102,7 @@ def test_a_replay_says_at_every_tick_what_was_said_live(pause_s, tick_s):
     left_out = live.keys() - {ticked.snapshot.time_s for ticked in replay}
     assert not any(service.shown.any() for at in left_out for service in live[at][0].services)
     assert bool(left_out) == (pause_s == DAY_S)
-    assert any(alert.firing for ticked in replay for alert in ticked.watched.alerts)
+    assert any(alert.firing for ticked in replay for alert in ticked.detections.alerts)
 
 
 def test_ticks_go_on_when_nothing_arrives_any_more():
@@ -112,16 +113,17 @@ def test_ticks_go_on_when_nothing_arrives_any_more():
     messages = [
         Message("qoe/v1/video/eu", msgspec.json.encode(report), T0 + at) for at, report in ((1, play), (25, stuck))
     ]
-    pipeline = Pipeline(told, RULES, RegimeRules())
-    assert [ticked.snapshot.time_s for ticked in pipeline.run(messages)] == [T0 + 10, T0 + 20]
-    after = list(pipeline.until(T0 + 125))
+    pipeline, evaluation = ShardPipeline(told), Evaluation(told, RULES, RegimeRules())
+    ran = [evaluation.tick([counts]) for counts in pipeline.run(messages)]
+    assert [ticked.snapshot.time_s for ticked in ran] == [T0 + 10, T0 + 20]
+    after = [evaluation.tick([counts]) for counts in pipeline.until(T0 + 125)]
     assert [ticked.snapshot.time_s for ticked in after] == list(range(T0 + 30, T0 + 121, 10))
     assert after[-1].snapshot.services[0].tally.open_stalls.tolist() == [1]
-    assert {alert.decision.state for alert in after[-1].watched.alerts} == {AlertState.FIRING}
+    assert {alert.decision.state for alert in after[-1].detections.alerts} == {AlertState.FIRING}
 
 
 def test_nothing_is_made_of_nothing():
-    pipeline = Pipeline(plan(), RULES, RegimeRules())
+    pipeline = ShardPipeline(plan())
     assert [*pipeline.run([]), *pipeline.until(T0)] == []
 
 
@@ -135,7 +137,7 @@ def test_a_clock_that_was_set_back_makes_no_tick_twice():
 def test_whoever_listens_is_told_of_every_report_and_reject():
     told, heard = plan(), list[Decoded]()
     messages = [*simulated(T0, 100), Message("qoe/v1/none/eu", b"{}", T0 + 101), Message("x", b"", T0 + 102)]
-    pipeline = Pipeline(told, (), RegimeRules())
+    pipeline = ShardPipeline(told)
     list(pipeline.run(messages, heard.append))
     assert sum(len(decoded.batch) for decoded in heard) == len(messages) - 2
-    assert sum(decoded.rejected.total() for decoded in heard) == 2 == pipeline.rejected.total()
+    assert sum(decoded.rejected.total() for decoded in heard) == 2 == sum(pipeline.rejected.values())

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from qoemon.core.arrays import Counts
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.bins import RESPONSE_BINS, STALL_BINS
 from qoemon.core.qoe.mapping import VOICE_G107, WEB_IQX, RatingModel
 from qoemon.core.snapshot.attribution import Attribution
-from tests.support.core import T0, VIDEO, WEB, batch, plan
+from tests.support.core import T0, VIDEO, WEB, OneShard, batch, plan
 from tests.support.oracle import Mixture, Said, video_mos, web_mos
 from tests.support.streams import FEW
 
@@ -125,7 +124,7 @@ def test_where_nobody_is_poor_there_is_nothing_to_mend() -> None:
 
 def test_a_snapshot_tells_what_to_mend() -> None:
     """Long stalls in one region, many short ones in the other; the base window's PoW is what they sum up to."""
-    monitor = Monitor(plan(VIDEO))
+    monitor = OneShard(plan(VIDEO))
     told = {"eu": {"stalls": 1, "stall_ms": 20_000}, "us": {"stalls": 18, "stall_ms": 1_000}}
     for region, stalled in told.items():
         said = [Said(f"{region} {i}", T0 * 1000, (region,), play_ms=30_000, **stalled) for i in range(9)]

@@ -14,13 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoemon.core.counting.counts import Event
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Plan
 from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.wire.batch import Batch
 from qoemon.core.wire.codec import Codec, Decoded
 from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Reject, Route
-from tests.support.core import T0, VIDEO, WEB, plan
+from tests.support.core import T0, VIDEO, WEB, OneShard, plan
 from tests.support.streams import FEW
 
 UNPARSEABLE, SCHEMA, OUT_OF_RANGE = Reject.UNPARSEABLE, Reject.SCHEMA, Reject.OUT_OF_RANGE
@@ -330,12 +329,12 @@ REJECTED = {
 @pytest.mark.parametrize("name", REJECTED)
 def test_what_is_rejected_leaves_no_trace_in_the_monitor(name: str) -> None:
     """No session, no event, and no group either: groups are bounded, and made-up ones would use them up."""
-    monitor = Monitor(plan())
+    monitor = OneShard(plan())
     good = decode(Message(TOPIC, payload(GOOD, "json")))
     bad = decode(Message("qoe/v1/video/made-up", REJECTED[name]), Message(TOPIC, payload(GOOD, "json")))
     assert len(bad.batch) == len(good.batch)
     monitor.apply(bad.batch, T0 + 5)
-    (tally, _) = monitor.tallies(T0 + 10)
+    (tally, _) = monitor.counts(T0 + 10)
     assert tally.groups == (("eu",),)
     assert (monitor.sessions, monitor.snapshot(T0 + 10).events[Event.REPORT]) == (1, 1)
 
@@ -466,12 +465,12 @@ def same_columns(one: Batch, other: Batch) -> bool:
 
 
 def apply_somewhere(decoded: Iterable[Decoded]) -> None:
-    """What was taken as good must be good for a Monitor, and for its state."""
-    monitor = Monitor(SMALL)
+    """What was taken as good must be good for a OneShard, and for its state."""
+    monitor = OneShard(SMALL)
     for each in decoded:
         monitor.apply(each.batch, T0 + 5)
-    monitor.tallies(T0 + 60)
-    Monitor(SMALL).load(monitor.dump())
+    monitor.counts(T0 + 60)
+    OneShard(SMALL).load(monitor.dump())
 
 
 SMALL = plan(VIDEO, WEB)

@@ -20,6 +20,7 @@ from qoemon.engine.workers.pool import WorkerPool
 from qoemon.inputs.inbox import Message
 from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.outputs.latest import Latest
+from qoemon.outputs.notify.notifier import Notifier
 from qoemon.outputs.publisher import Publisher
 from tests.support.parts import children, parsed
 
@@ -39,31 +40,31 @@ SETTINGS: dict[str, Any] = {
 
 
 class Bench:
-    """A crew whose broker is never there."""
+    """A pool whose broker is never there."""
 
     def __init__(self, directory: Path | None, **more: Any) -> None:
         self.settings = SETTINGS | more | ({"state": {"dir": str(directory)}} if directory else {})
         config = Config.model_validate(self.settings)
         self.now_s, self.steady_s = T0 + 1.0, 0.0
-        self.board = Latest()
-        self.crew = WorkerPool(config, lambda: self.now_s)
-        self.publisher = Publisher(10, self.board)
+        self.latest = Latest()
+        self.publisher = Publisher(10, self.latest, Notifier(()))
+        self.pool = WorkerPool(config, self.publisher.dump, lambda: self.now_s)
         timing = core_plan(config).timing
-        self.evaluator = TickLoop(
-            timing, self.crew, self.publisher, lambda: self.now_s, lambda: self.now_s - self.steady_s
+        self.tick_loop = TickLoop(
+            timing, self.pool, self.publisher, (), lambda: self.now_s, lambda: self.now_s - self.steady_s
         )
         self._arrived = 0
 
     @property
     def ingest(self) -> MqttConsumer:
-        ingest = vars(self.crew)["_ingest"]
+        ingest = vars(self.pool)["_consumer"]
         assert isinstance(ingest, MqttConsumer)
         return ingest
 
     @property
     def acknowledged(self) -> int:
         """Messages that were handed over to be acknowledged; without a connection they only count."""
-        return self.ingest.state.stale_acks_total
+        return self.ingest.stats.stale_acks_total
 
     def watch(self, *sessions: str, region: str = "eu") -> None:
         """A report of each, in a message each."""
@@ -71,17 +72,17 @@ class Bench:
             self._arrived += 1
             payload = json.dumps({"session": session, "play_s": 30.0, "stall_count": 1, "stall_s": 2.0}).encode()
             message = Message(f"qoe/v1/video/{region}/a", payload, self.now_s, 1, 1, 1)
-            assert vars(self.crew)["_inbox"].put(message)
+            assert vars(self.pool)["_inbox"].put(message)
 
     async def tick(self, at_s: float) -> None:
         """Let the clock come to this time, and wait for the tick that is due there."""
         self.now_s = at_s
-        await until(lambda: self.board.newest and self.board.newest.snapshot.time_s == at_s // 10 * 10)
+        await until(lambda: self.latest.value and self.latest.value.snapshot.time_s == at_s // 10 * 10)
 
     def metric(self, name: str, **labels: str) -> float:
         """A sample; 0 if there is none."""
-        assert self.board.newest is not None
-        return parsed(self.board.newest.metrics.decode()).get((name, tuple(sorted(labels.items()))), 0.0)
+        assert self.latest.value is not None
+        return parsed(self.latest.value.metrics.whole.decode()).get((name, tuple(sorted(labels.items()))), 0.0)
 
     def workers(self) -> list[int]:
         return sorted(pid for pid, command in children(os.getpid()).items() if "qoemon.engine.workers" in command)
@@ -90,23 +91,23 @@ class Bench:
 @contextlib.asynccontextmanager
 async def running(bench: Bench) -> AsyncIterator[Bench]:
     """From the start of all workers to their end."""
-    bench.publisher.restore(await bench.crew.recover(bench.publisher.remember))
-    parts = bench.crew.parts()
-    parts.pop("ingest").close()
+    bench.publisher.restore(await bench.pool.recover(bench.publisher.add_past))
+    parts = bench.pool.parts()
+    parts.pop("source").close()
     tasks = [asyncio.create_task(part) for part in parts.values()]
-    evaluate = asyncio.create_task(bench.evaluator.run())
+    evaluate = asyncio.create_task(bench.tick_loop.run())
     try:
-        await until(lambda: not bench.crew.problems())
+        await until(lambda: not bench.pool.problems())
         yield bench
     finally:
-        bench.evaluator.stop()
+        bench.tick_loop.stop()
         await evaluate
-        await bench.crew.finish()
+        await bench.pool.finish()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        bench.evaluator.close()
-        bench.crew.close()
+        bench.publisher.close()
+        bench.pool.close()
     assert not bench.workers()
 
 
@@ -154,7 +155,7 @@ async def test_a_clock_that_is_set_moves_the_windows_of_all_workers_with_it(by_s
         assert bench.metric("qoemon_observations", **GROUP) == 20
         bench.steady_s += by_s
         bench.now_s += by_s
-        await until(lambda: bench.evaluator.watchers.clock_steps)
+        await until(lambda: bench.tick_loop.stats.clock_steps)
         await bench.tick(bench.now_s + 10)
         # What is left over when whole rating intervals are moved is time that passes.
         end_s, reported_s = bench.now_s // 10 * 10, T0 + 1 + by_s // 60 * 60
@@ -172,15 +173,15 @@ async def test_while_a_worker_is_away_figures_stay_and_their_age_is_told(tmp_pat
         await bench.tick(T0 + 10.1)
         before = bench.workers()
         os.kill(before[0], signal.SIGKILL)
-        await until(bench.crew.problems)
-        (problem,) = bench.crew.problems()
+        await until(bench.pool.problems)
+        (problem,) = bench.pool.problems()
         assert "has ended and is being started anew" in problem
         bench.now_s = T0 + 20.1
         await until(lambda: sum(bench.metric("qoemon_worker_up", worker=str(number)) for number in range(2)) == 1)
         assert bench.metric("qoemon_observations", **GROUP) == 20
         assert bench.metric("qoemon_snapshot_timestamp_seconds") == T0 + 10
         bench.watch("meanwhile", "other")
-        await until(lambda: not bench.crew.problems())
+        await until(lambda: not bench.pool.problems())
         await bench.tick(T0 + 30.1)
         assert bench.metric("qoemon_observations", **GROUP) == 22
         restarts = [bench.metric("qoemon_worker_restarts_total", worker=str(number)) for number in range(2)]
@@ -198,8 +199,8 @@ async def test_without_state_counters_do_not_go_back_when_a_worker_ends() -> Non
         cpu_s = bench.metric("qoemon_worker_cpu_seconds_total", worker="0")
         assert before > 0
         os.kill(bench.workers()[0], signal.SIGKILL)
-        await until(bench.crew.problems)
-        await until(lambda: not bench.crew.problems())
+        await until(bench.pool.problems)
+        await until(lambda: not bench.pool.problems())
         await bench.tick(T0 + 70.1)
         assert bench.metric("qoemon_expected_ratings_total", **ratings) == before
         assert bench.metric("qoemon_reports_total") == 20
@@ -212,22 +213,22 @@ async def test_a_worker_that_hangs_is_told_of_and_ended_in_the_end(
     async with running(Bench(tmp_path / "state", sessions=SETTINGS["sessions"] | {"tick": "1s"})) as bench:
         bench.watch(*SESSIONS)
         bench.now_s = T0 + 2.1
-        await until(lambda: bench.board.newest)
+        await until(lambda: bench.latest.value)
         monkeypatch.setattr("qoemon.engine.workers.handle.HANGS_S", 12.0)
         await asyncio.sleep(2)  # It counts from the next word.
         os.kill(bench.workers()[0], signal.SIGSTOP)
-        await until(bench.crew.problems)
-        assert "has said nothing for" in bench.crew.problems()[0]
-        assert sum(worker.up for worker in bench.crew.workers) == 1
+        await until(bench.pool.problems)
+        assert "has said nothing for" in bench.pool.problems()[0]
+        assert sum(worker.up for worker in bench.pool.workers) == 1
         began_s = time.monotonic()
-        while not any(worker.restarts for worker in bench.crew.workers):
+        while not any(worker.restarts for worker in bench.pool.workers):
             assert time.monotonic() - began_s < 60
             bench.now_s += 1
             await asyncio.sleep(1)
         assert "no figures of this tick: worker 0 has not answered in time" in caplog.text
-        await until(lambda: not bench.crew.problems())
+        await until(lambda: not bench.pool.problems())
         bench.now_s += 1
-        await until(lambda: bench.board.newest and bench.board.newest.snapshot.time_s == bench.now_s // 1)
+        await until(lambda: bench.latest.value and bench.latest.value.snapshot.time_s == bench.now_s // 1)
         assert bench.metric("qoemon_observations", **GROUP) == 20
 
 
@@ -238,7 +239,7 @@ async def test_a_changed_configuration_reaches_all_workers_and_windows_stay() ->
         sos = bench.metric("qoemon_sos", **GROUP)
         changed = {"video": {"mapping": "video-stall", "theta": 0.3}, "web": {"mapping": "web-iqx", "theta": 0.25}}
         wanted = Config.model_validate(bench.settings | {"services": changed})
-        await bench.evaluator.between_ticks(bench.crew.change(wanted))
+        await bench.tick_loop.between_ticks(bench.pool.change(wanted))
         bench.watch("new")
         await bench.tick(T0 + 20.1)
         assert bench.metric("qoemon_observations", **GROUP) == 21
@@ -282,11 +283,11 @@ async def test_counters_do_not_fall_when_what_a_worker_has_stored_cannot_be_read
         bench.watch(*SESSIONS)
         await bench.tick(T0 + 60.1)
         before = bench.metric("qoemon_expected_ratings_total", service="video", region="eu", cdn="a", rating="1")
-        os.kill(vars(bench.crew)["_hands"][0]._process.pid, signal.SIGKILL)
+        os.kill(vars(bench.pool)["_workers"][0].process.pid, signal.SIGKILL)
         for file in (tmp_path / "state" / "workers-2" / "0").glob("qoemon.db*"):
             file.write_bytes(b"rubbish" * 10_000)
-        await until(bench.crew.problems)
-        await until(lambda: not bench.crew.problems())
+        await until(bench.pool.problems)
+        await until(lambda: not bench.pool.problems())
         await bench.tick(T0 + 70.1)
         assert bench.metric("qoemon_sessions") < 20
         assert bench.metric("qoemon_reports_total") == 20
@@ -300,14 +301,14 @@ async def test_a_worker_that_cannot_be_started_is_told_and_tried_again(
     python = sys.executable
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     bench = Bench(None)
-    task = asyncio.create_task(vars(bench.crew)["_hands"][0].run())
+    task = asyncio.create_task(vars(bench.pool)["_workers"][0].process.run())
     await until(lambda: "could not be started (No such file or directory)" in caplog.text)
-    assert "worker 0 is being started" in bench.crew.problems()[0]
+    assert "worker 0 is being started" in bench.pool.problems()[0]
     monkeypatch.setattr(sys, "executable", python)
-    await until(lambda: len(bench.crew.problems()) == 1)
+    await until(lambda: len(bench.pool.problems()) == 1)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    bench.crew.close()
+    bench.pool.close()
 
 
 async def test_beyond_the_limit_of_groups_all_workers_pool_the_same_also_after_a_reload() -> None:
@@ -320,7 +321,7 @@ async def test_beyond_the_limit_of_groups_all_workers_pool_the_same_also_after_a
             bench.watch(*(f"{region}-{number}" for number in range(10)), region=region)
         await bench.tick(T0 + 20.1)
         wanted = Config.model_validate(bench.settings | {"quantiles": [0.5]})
-        await bench.evaluator.between_ticks(bench.crew.change(wanted))
+        await bench.tick_loop.between_ticks(bench.pool.change(wanted))
         await bench.tick(T0 + 30.1)
         for region in ("second", "third", "fifth"):
             bench.watch(*(f"{region}-{number}-again" for number in range(10)), region=region)

@@ -64,7 +64,7 @@ async def subscribed(broker: Broker, inbox: Inbox | None = None) -> AsyncIterato
     """An Ingest that has subscribed, and its inbox."""
     inbox = inbox or Inbox(100_000, 100_000_000)
     async with running(MqttConsumer(broker, inbox)) as ingest:
-        await until(lambda: ingest.state.subscribed, lambda: f"no subscription: {ingest.state}")
+        await until(lambda: ingest.stats.subscribed, lambda: f"no subscription: {ingest.stats}")
         yield ingest, inbox
 
 
@@ -118,14 +118,14 @@ async def receive(inbox: Inbox, count: int) -> list[Message]:
 async def test_messages_arrive_in_order_with_topic_payload_and_time(broker: Broker, qos: int) -> None:
     inbox = Inbox(1000, 100_000)
     async with running(MqttConsumer(broker, inbox, clock=lambda: 1234.5)) as ingest:
-        await until(lambda: ingest.state.subscribed, lambda: str(ingest.state))
+        await until(lambda: ingest.stats.subscribed, lambda: str(ingest.stats))
         await publish(broker, [b"first", b"", b"\x00\xff"], qos=qos)
         messages = await receive(inbox, 3)
     assert payloads(messages) == [b"first", b"", b"\x00\xff"]
     assert {(m.topic, m.arrival_s, m.qos) for m in messages} == {("qoe/v1/video/eu/a", 1234.5, qos)}
-    assert (ingest.state.messages_total, ingest.state.message_bytes_total) == (3, 7)
-    assert ingest.state.last_message_s == 1234.5
-    assert ingest.state.last_error is None
+    assert (ingest.stats.messages_total, ingest.stats.message_bytes_total) == (3, 7)
+    assert ingest.stats.last_message_s == 1234.5
+    assert ingest.stats.last_error is None
 
 
 @on_each_broker
@@ -134,7 +134,7 @@ async def test_only_what_was_acknowledged_is_not_delivered_again(broker: Broker)
         await publish(broker, numbered(10))
         messages = await receive(inbox, 10)
         ingest.ack(messages[:4])
-        assert ingest.state.acks_total == 4
+        assert ingest.stats.acks_total == 4
     async with subscribed(broker) as (_, inbox):
         assert payloads(await receive(inbox, 6)) == numbered(6, start=4)
         await publish(broker, [b"last"])  # Whatever else would come again, would come before this.
@@ -164,13 +164,13 @@ async def test_a_full_inbox_withholds_qos_1_and_nothing_is_lost_or_out_of_order(
             ingest.ack(batch)
             return len(received) >= 15
 
-        await until(drained, lambda: f"received {received}, {ingest.state}")
+        await until(drained, lambda: f"received {received}, {ingest.stats}")
         await publish(broker, [b"last"])
         assert payloads(await receive(inbox, 1)) == [b"last"]
     assert received == numbered(15)
     assert inbox.dropped == 0
-    assert ingest.state.connects_total >= 2
-    assert ingest.state.last_error is None
+    assert ingest.stats.connects_total >= 2
+    assert ingest.stats.last_error is None
 
 
 @pytest.mark.mosquitto
@@ -190,7 +190,7 @@ async def test_an_inbox_that_is_full_again_and_again_still_works_off_a_stream(
             ingest.ack(batch)
         await publishing
     assert received == numbered(300)
-    assert ingest.state.connects_total >= 2
+    assert ingest.stats.connects_total >= 2
 
 
 @pytest.mark.mosquitto
@@ -198,12 +198,12 @@ async def test_a_full_inbox_drops_qos_0_and_counts_it(mosquitto: Mosquitto) -> N
     broker = broker_at(mosquitto.port)
     async with subscribed(broker, Inbox(max_messages=5, max_bytes=1000)) as (ingest, inbox):
         await publish(broker, numbered(20), qos=0)
-        await until(lambda: ingest.state.messages_total == 20, lambda: str(ingest.state))
+        await until(lambda: ingest.stats.messages_total == 20, lambda: str(ingest.stats))
         assert (inbox.dropped, inbox.withheld) == (15, 0)
         ingest.ack(emptied(inbox))
         await publish(broker, [b"next"], qos=0)
         assert payloads(await receive(inbox, 1)) == [b"next"]
-    assert ingest.state.connects_total == 1
+    assert ingest.stats.connects_total == 1
 
 
 @pytest.mark.mosquitto
@@ -224,21 +224,21 @@ async def test_a_broker_restart_in_the_middle_of_a_stream_loses_nothing(mosquitt
             ingest.ack(batch)
             return set(payloads(received)) == set(numbered(120))
 
-        await until(complete, lambda: f"received {len(set(payloads(received)))} of 120, {ingest.state}")
-    assert ingest.state.disconnects_total == 1
-    assert ingest.state.stale_acks_total == 20
+        await until(complete, lambda: f"received {len(set(payloads(received)))} of 120, {ingest.stats}")
+    assert ingest.stats.disconnects_total == 1
+    assert ingest.stats.stale_acks_total == 20
 
 
 async def test_a_killed_broker_is_noticed_at_once_and_found_again(nats: Nats) -> None:
     async with subscribed(broker_at(nats.port, version="3.1.1")) as (ingest, _):
         await asyncio.to_thread(nats.kill)
-        await until(lambda: ingest.state.connect_failures_total, lambda: str(ingest.state), timeout_s=5.0)
-        assert not ingest.state.connected
-        assert not ingest.state.subscribed
-        assert "connection refused" in str(ingest.state.last_error)
+        await until(lambda: ingest.stats.connect_failures_total, lambda: str(ingest.stats), timeout_s=5.0)
+        assert not ingest.stats.connected
+        assert not ingest.stats.subscribed
+        assert "connection refused" in str(ingest.stats.last_error)
         await asyncio.to_thread(nats.start)
-        await until(lambda: ingest.state.subscribed, lambda: str(ingest.state))
-    assert ingest.state.last_error is None
+        await until(lambda: ingest.stats.subscribed, lambda: str(ingest.stats))
+    assert ingest.stats.last_error is None
 
 
 @pytest.mark.mosquitto
@@ -269,7 +269,7 @@ async def test_a_retained_message_is_old_news(broker: Broker) -> None:
     async with subscribed(broker) as (ingest, inbox):
         await publish(broker, [b"new"])
         assert payloads(await receive(inbox, 1)) == [b"new"]
-    assert ingest.state.retained_ignored_total == 1
+    assert ingest.stats.retained_ignored_total == 1
 
 
 @pytest.mark.mosquitto
@@ -280,14 +280,14 @@ async def test_a_wrong_password_is_explained_once_and_tried_again(
     with Mosquitto(tmp_path, users={"reader": "right-1"}) as mosquitto:
         broker = broker_at(mosquitto.port, version=version, username="reader", password="wrong-2")  # noqa: S106
         async with running(MqttConsumer(broker, Inbox(10, 1000))) as ingest:
-            await until(lambda: ingest.state.connect_failures_total >= 3, lambda: str(ingest.state))
-        assert "check username" in str(ingest.state.last_error)
+            await until(lambda: ingest.stats.connect_failures_total >= 3, lambda: str(ingest.stats))
+        assert "check username" in str(ingest.stats.last_error)
         failures = [record.getMessage() for record in caplog.records if record.name == "qoemon.inputs.mqtt"]
         assert len(failures) == 1
         assert f"cannot connect to localhost:{mosquitto.port}" in failures[0]
         async with subscribed(replace(broker, password="right-1")):  # noqa: S106
             pass
-    assert "wrong-2" not in caplog.text + repr(broker) + str(ingest.state)
+    assert "wrong-2" not in caplog.text + repr(broker) + str(ingest.stats)
 
 
 @pytest.mark.mosquitto
@@ -300,7 +300,7 @@ async def test_a_lower_qos_than_asked_is_said_and_still_received(
             await publish(broker, [b"x"], qos=0)
             await receive(inbox, 1)
     assert "grants only QoS 0 for qoe/v1/+/+/+, asked for 1" in caplog.text
-    assert ingest.state.last_error is None
+    assert ingest.stats.last_error is None
 
 
 async def test_a_refused_filter_is_named_and_the_others_are_received(tmp_path: Path) -> None:
@@ -310,13 +310,13 @@ async def test_a_refused_filter_is_named_and_the_others_are_received(tmp_path: P
         broker = replace(broker, filters=("qoe/v1/+/+/+", "private/#"))
         inbox = Inbox(10, 1000)
         async with running(MqttConsumer(broker, inbox)) as ingest:
-            await until(lambda: ingest.state.last_error, lambda: str(ingest.state))
+            await until(lambda: ingest.stats.last_error, lambda: str(ingest.stats))
             await publish(broker, [b"x"])
             await receive(inbox, 1)
-            assert ingest.state.connected
-            assert not ingest.state.subscribed
-    assert f"localhost:{nats.port} refuses the subscription to private/#" in str(ingest.state.last_error)
-    assert "user reader" in str(ingest.state.last_error)
+            assert ingest.stats.connected
+            assert not ingest.stats.subscribed
+    assert f"localhost:{nats.port} refuses the subscription to private/#" in str(ingest.stats.last_error)
+    assert "user reader" in str(ingest.stats.last_error)
 
 
 def tls_trusting(ca_file: Path | None) -> Tls:
@@ -341,9 +341,9 @@ async def test_messages_arrive_over_tls_from_a_ca_that_we_trust(tmp_path: Path, 
 async def failure(broker: Broker) -> str:
     """Why the first attempt to connect fails."""
     async with running(MqttConsumer(broker, Inbox(10, 1000))) as ingest:
-        await until(lambda: ingest.state.last_error, lambda: str(ingest.state))
-        assert ingest.state.connects_total == 0
-        return str(ingest.state.last_error)
+        await until(lambda: ingest.stats.last_error, lambda: str(ingest.stats))
+        assert ingest.stats.connects_total == 0
+        return str(ingest.stats.last_error)
 
 
 @pytest.mark.mosquitto
@@ -431,9 +431,9 @@ async def test_another_client_with_our_client_id_is_named_as_the_reason(
     script, broker = scripted
     async with subscribed(broker) as (ingest, _):
         script.send(b"\xe0\x01\x8e")
-        await until(lambda: ingest.state.last_error, lambda: str(ingest.state))
-        assert "give each client a client_id of its own" in str(ingest.state.last_error)
-        await until(lambda: ingest.state.connects_total == 2, lambda: str(ingest.state))
+        await until(lambda: ingest.stats.last_error, lambda: str(ingest.stats))
+        assert "give each client a client_id of its own" in str(ingest.stats.last_error)
+        await until(lambda: ingest.stats.connects_total == 2, lambda: str(ingest.stats))
 
 
 async def test_a_topic_that_is_not_text_is_counted_and_does_not_come_again(
@@ -443,8 +443,8 @@ async def test_a_topic_that_is_not_text_is_counted_and_does_not_come_again(
     script, broker = scripted
     async with subscribed(broker) as (ingest, inbox):
         script.publish(mid=7, topic=b"qoe/v1/\xff\xfe/eu/a")
-        await until(lambda: b"\x40\x02\x00\x07" in script.received, lambda: str(ingest.state))
-        assert (ingest.state.bad_topics_total, inbox.messages) == (1, 0)
+        await until(lambda: b"\x40\x02\x00\x07" in script.received, lambda: str(ingest.stats))
+        assert (ingest.stats.bad_topics_total, inbox.messages) == (1, 0)
 
 
 async def test_what_is_read_after_withholding_began_overtakes_nothing(
@@ -454,11 +454,11 @@ async def test_what_is_read_after_withholding_began_overtakes_nothing(
     async with subscribed(broker, Inbox(max_messages=1, max_bytes=1000)) as (ingest, inbox):
         script.publish(mid=1)
         script.publish(mid=2)
-        await until(lambda: inbox.withheld == 1, lambda: str(ingest.state))
+        await until(lambda: inbox.withheld == 1, lambda: str(ingest.stats))
         script.publish(mid=3)  # There before our disconnect is written.
         batch = emptied(inbox)
         ingest.ack(batch)
-        await until(lambda: ingest.state.connects_total == 2, lambda: str(ingest.state))
+        await until(lambda: ingest.stats.connects_total == 2, lambda: str(ingest.stats))
         assert payloads(batch + emptied(inbox)) == [b"1"]
         assert inbox.withheld == 2
         assert b"\x40\x02\x00\x01" in script.received
@@ -473,13 +473,13 @@ async def test_a_batch_of_an_earlier_connection_is_not_acknowledged(
         script.publish(mid=5)
         batch = await receive(inbox, 1)
         script.send(b"\xe0\x01\x8b")
-        await until(lambda: ingest.state.connects_total == 2, lambda: str(ingest.state))
+        await until(lambda: ingest.stats.connects_total == 2, lambda: str(ingest.stats))
         ingest.ack(batch)
         script.publish(mid=6)
         ingest.ack(await receive(inbox, 1))
-        await until(lambda: b"\x40\x02\x00\x06" in script.received, lambda: str(ingest.state))
+        await until(lambda: b"\x40\x02\x00\x06" in script.received, lambda: str(ingest.stats))
     assert b"\x40\x02\x00\x05" not in script.received
-    assert (ingest.state.acks_total, ingest.state.stale_acks_total) == (1, 1)
+    assert (ingest.stats.acks_total, ingest.stats.stale_acks_total) == (1, 1)
 
 
 async def cancelled(task: asyncio.Task[Any]) -> None:
@@ -497,10 +497,10 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
 async def test_cancelling_disconnects_at_once_and_leaves_no_task(broker: Broker) -> None:
     ingest = MqttConsumer(broker, Inbox(10, 1000))
     task = asyncio.create_task(ingest.run())
-    await until(lambda: ingest.state.subscribed, lambda: str(ingest.state))
+    await until(lambda: ingest.stats.subscribed, lambda: str(ingest.stats))
     await cancelled(task)
-    assert not ingest.state.connected
-    assert not ingest.state.subscribed
+    assert not ingest.stats.connected
+    assert not ingest.stats.subscribed
 
 
 async def test_cancelling_before_the_broker_answers_leaves_nothing_either() -> None:
@@ -522,7 +522,7 @@ async def test_cancelling_before_the_broker_answers_leaves_nothing_either() -> N
 async def test_cancelling_between_attempts_ends_at_once(unused_port: int) -> None:
     ingest = MqttConsumer(broker_at(unused_port, reconnect_min_s=60.0, reconnect_max_s=60.0), Inbox(10, 1000))
     task = asyncio.create_task(ingest.run())
-    await until(lambda: ingest.state.connect_failures_total, lambda: str(ingest.state))
+    await until(lambda: ingest.stats.connect_failures_total, lambda: str(ingest.stats))
     await cancelled(task)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from qoemon.config.config import Config
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
-from qoemon.daemon.daemon import Daemon
+from qoemon.daemon.daemon import running
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.inputs.stats import MqttStats
@@ -69,10 +69,10 @@ async def meeting(
 
 async def comes_back(ingest: MqttConsumer, inbox: Inbox, connections: int = 2) -> None:
     """The good message of a connection after the bad ones has arrived, and it says that all is well."""
-    await until(lambda: ingest.state.subscribed and inbox.messages, lambda: ingest.state)
+    await until(lambda: ingest.stats.subscribed and inbox.messages, lambda: ingest.stats)
     assert emptied(inbox)[-1].payload == b"good"
-    assert ingest.state.last_error is None
-    assert ingest.state.connects_total + ingest.state.connect_failures_total == connections
+    assert ingest.stats.last_error is None
+    assert ingest.stats.connects_total + ingest.stats.connect_failures_total == connections
 
 
 # --- one evil a function ---
@@ -226,9 +226,9 @@ async def test_each_evil_is_named_and_the_next_connection_is_good(
 ) -> None:
     broker = HostileBroker(evil, version=version)
     async with meeting(broker, version) as (ingest, inbox):
-        await until(lambda: ingest.state.last_error, lambda: ingest.state)
-        assert re.search(words, str(ingest.state.last_error))  # What /readyz says.
-        assert not ingest.state.connected
+        await until(lambda: ingest.stats.last_error, lambda: ingest.stats)
+        assert re.search(words, str(ingest.stats.last_error))  # What /readyz says.
+        assert not ingest.stats.connected
         emptied(inbox)
         await comes_back(ingest, inbox)
     ours = [record for record in caplog.records if record.name == "qoemon.inputs.mqtt"]
@@ -239,7 +239,7 @@ async def test_each_evil_is_named_and_the_next_connection_is_good(
 async def test_who_hangs_up_before_answering_is_found_out_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qoemon.net.mqtt.client.ANSWER_S", 60.0)
     async with meeting(HostileBroker(hangs_up_at_once)) as (ingest, inbox):
-        await until(lambda: ingest.state.last_error, lambda: ingest.state, timeout_s=10.0)
+        await until(lambda: ingest.stats.last_error, lambda: ingest.stats, timeout_s=10.0)
         await comes_back(ingest, inbox)
 
 
@@ -268,8 +268,8 @@ async def test_a_broker_that_sends_us_away_is_quoted(code: int) -> None:
         await met.end()
 
     async with meeting(HostileBroker(sends_us_away)) as (ingest, inbox):
-        await until(lambda: ingest.state.last_error, lambda: ingest.state)
-        assert REASONS[code] in str(ingest.state.last_error).lower()
+        await until(lambda: ingest.stats.last_error, lambda: ingest.stats)
+        assert REASONS[code] in str(ingest.stats.last_error).lower()
         await comes_back(ingest, inbox)
 
 
@@ -286,8 +286,8 @@ async def test_a_broker_that_does_not_let_us_in_is_quoted(version: str) -> None:
         met.send(packet(hostile.CONNACK, bytes([0, code]) + (b"\x00" if version == "5" else b"")))
 
     async with meeting(HostileBroker(refuses, version=version), version) as (ingest, inbox):
-        await until(lambda: ingest.state.last_error, lambda: ingest.state)
-        assert words in str(ingest.state.last_error)
+        await until(lambda: ingest.stats.last_error, lambda: ingest.stats)
+        assert words in str(ingest.stats.last_error)
         await comes_back(ingest, inbox)
 
 
@@ -304,8 +304,8 @@ async def test_no_packet_of_any_type_does_harm(version: str) -> None:
 
     broker = HostileBroker(sends_one_of_them, version=version, times=36)
     async with meeting(broker, version, reconnect_min_s=0.01, reconnect_max_s=0.02) as (ingest, inbox):
-        await until(lambda: len(broker.conversations) > 36, lambda: ingest.state, timeout_s=60.0)
-        await until(lambda: ingest.state.subscribed and inbox.messages, lambda: ingest.state)
+        await until(lambda: len(broker.conversations) > 36, lambda: ingest.stats, timeout_s=60.0)
+        await until(lambda: ingest.stats.subscribed and inbox.messages, lambda: ingest.stats)
     assert next(packets, None) is None
 
 
@@ -322,8 +322,8 @@ async def test_no_noise_does_harm(version: str) -> None:
 
     broker = HostileBroker(makes_noise, version=version, times=40)
     async with meeting(broker, version, reconnect_min_s=0.01, reconnect_max_s=0.02) as (ingest, inbox):
-        await until(lambda: len(broker.conversations) > 40, lambda: ingest.state, timeout_s=60.0)
-        await until(lambda: ingest.state.subscribed and inbox.messages, lambda: ingest.state)
+        await until(lambda: len(broker.conversations) > 40, lambda: ingest.stats, timeout_s=60.0)
+        await until(lambda: ingest.stats.subscribed and inbox.messages, lambda: ingest.stats)
 
 
 def resident_bytes() -> int:
@@ -345,8 +345,8 @@ async def test_a_payload_of_200_mb_is_not_taken_in() -> None:
 
     async with meeting(HostileBroker(floods)) as (ingest, inbox):
         before = resident_bytes()
-        await until(lambda: ingest.state.last_error, lambda: ingest.state)
-        assert "a packet of 2000000" in str(ingest.state.last_error)
+        await until(lambda: ingest.stats.last_error, lambda: ingest.stats)
+        assert "a packet of 2000000" in str(ingest.stats.last_error)
         assert resident_bytes() - before < 50 * MB
         await comes_back(ingest, inbox)
     assert sent < 50 * MB
@@ -358,15 +358,15 @@ async def test_a_good_broker_keeps_what_is_too_large_from_us(mosquitto: Mosquitt
     inbox = Inbox(100, 64 * MB)
     ingest = MqttConsumer(broker_at(mosquitto.port), inbox)
     task = asyncio.create_task(ingest.run())
-    await until(lambda: ingest.state.subscribed, lambda: ingest.state)
+    await until(lambda: ingest.stats.subscribed, lambda: ingest.stats)
     async with hostile_publisher(mosquitto.port) as publish:
         await publish(bytes(MAX_PACKET_BYTES + 1))
         await publish(b"small")
-    await until(lambda: inbox.messages, lambda: ingest.state)
+    await until(lambda: inbox.messages, lambda: ingest.stats)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert [message.payload for message in emptied(inbox)] == [b"small"]
-    assert ingest.state.disconnects_total == 0
+    assert ingest.stats.disconnects_total == 0
 
 
 @contextlib.asynccontextmanager
@@ -398,9 +398,9 @@ async def test_more_than_receive_maximum_is_said_and_taken(caplog: pytest.LogCap
         await met.behave()
 
     async with meeting(HostileBroker(sends_too_much), receive_maximum=10) as (ingest, inbox):
-        await until(lambda: inbox.messages == 100, lambda: ingest.state)
+        await until(lambda: inbox.messages == 100, lambda: ingest.stats)
         ingest.ack(emptied(inbox))
-    assert ingest.state.acks_total == 100
+    assert ingest.stats.acks_total == 100
     assert caplog.text.count("sends more than receive_maximum 10 messages without acknowledgement") == 1
 
 
@@ -410,18 +410,18 @@ async def test_delivering_again_on_the_same_connection_is_no_reuse(tmp_path: Pat
         inbox = Inbox(100, MB)
         ingest = MqttConsumer(broker_at(nats.port, version="3.1.1"), inbox)
         task = asyncio.create_task(ingest.run())
-        await until(lambda: ingest.state.subscribed, lambda: ingest.state)
+        await until(lambda: ingest.stats.subscribed, lambda: ingest.stats)
         reader, writer = await asyncio.open_connection("127.0.0.1", nats.port)
         met = Conversation(reader, writer, "3.1.1")
         met.send(packet(hostile.CONNECT, b"\x00\x04MQTT\x04\x02\x00\x3c\x00\x01p"))
         await met.take()
         met.send(met.message(b"x", mid=1))
-        await until(lambda: inbox.messages >= 2, lambda: ingest.state)
+        await until(lambda: inbox.messages >= 2, lambda: ingest.stats)
         writer.close()
         await writer.wait_closed()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    assert ingest.state.disconnects_total == 0
+    assert ingest.stats.disconnects_total == 0
 
 
 async def test_a_forgotten_session_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -463,8 +463,8 @@ async def test_less_than_was_asked_for_is_told(
         await met.behave()
 
     async with meeting(HostileBroker(grants_less)) as (ingest, inbox):
-        await until(lambda: inbox.messages, lambda: ingest.state)
-        assert (ingest.state.connected, ingest.state.subscribed) == (True, subscribed)
+        await until(lambda: inbox.messages, lambda: ingest.stats)
+        assert (ingest.stats.connected, ingest.stats.subscribed) == (True, subscribed)
     assert words in caplog.text
 
 
@@ -478,8 +478,8 @@ async def test_a_flood_of_retained_messages_leaves_nothing_behind() -> None:
 
     broker = HostileBroker(floods)
     async with meeting(broker, keepalive_s=60) as (ingest, inbox):
-        await until(lambda: inbox.messages, lambda: ingest.state)
-        assert (inbox.messages, ingest.state.retained_ignored_total) == (1, 5000)
+        await until(lambda: inbox.messages, lambda: ingest.stats)
+        assert (inbox.messages, ingest.stats.retained_ignored_total) == (1, 5000)
         acks = broker.conversations[0].received
         await until(lambda: len(acks) == 2 + 5000, lambda: len(acks))
 
@@ -495,15 +495,15 @@ async def test_topics_of_64_kb_are_counted_and_leave_nothing_behind() -> None:
 
     async with meeting(HostileBroker(sends_long_topics), keepalive_s=60) as (ingest, inbox):
         before = resident_bytes()
-        await until(lambda: inbox.messages, lambda: ingest.state)
-        assert (inbox.messages, ingest.state.bad_topics_total) == (1, 1000)
+        await until(lambda: inbox.messages, lambda: ingest.stats)
+        assert (inbox.messages, ingest.stats.bad_topics_total) == (1, 1000)
         assert resident_bytes() - before < 30 * MB
 
 
 async def test_who_always_hangs_up_is_not_pressed() -> None:
     broker = HostileBroker(hangs_up_at_once, times=10**9)
     async with meeting(broker, reconnect_min_s=0.2, reconnect_max_s=60.0) as (ingest, _):
-        await until(lambda: ingest.state.connect_failures_total >= 4, lambda: ingest.state)
+        await until(lambda: ingest.stats.connect_failures_total >= 4, lambda: ingest.stats)
     pauses_s = [later - sooner for sooner, later in zip(broker.began_s, broker.began_s[1:], strict=False)]
     assert min(pauses_s) > 0.15
 
@@ -512,9 +512,9 @@ async def test_readyz_says_what_the_broker_does() -> None:
     async with HostileBroker(hangs_up_at_once, times=10**9).running() as broker:
         reconnect = {"min": "50ms", "max": "100ms"}
         mqtt = {"host": "127.0.0.1", "port": broker.port, "reconnect": reconnect}
-        daemon = Daemon(Config.model_validate({"mqtt": mqtt, "http": {"port": 0}}))
-        async with daemon.running(), aiohttp.ClientSession() as client:
-            await until(lambda: daemon.work.intake.ingest.last_error, lambda: daemon.work.intake.ingest)
+        config = Config.model_validate({"mqtt": mqtt, "http": {"port": 0}})
+        async with running(config) as daemon, aiohttp.ClientSession() as client:
+            await until(lambda: daemon.engine.stats.mqtt.last_error, lambda: daemon.engine.stats.mqtt)
             async with client.get(f"{daemon.url}/readyz") as answer:
                 assert answer.status == 503
                 assert "hung up instead of answering" in await answer.text()
@@ -532,17 +532,16 @@ async def test_bad_topics_and_late_acknowledgements_are_exported() -> None:
             "windows": ["5s"],
             "http": {"port": 0},
         }
-        daemon = Daemon(Config.model_validate(settings))
-        async with daemon.running():
+        async with running(Config.model_validate(settings)) as daemon:
 
             def state() -> MqttStats:
-                return daemon.work.intake.ingest
+                return daemon.engine.stats.mqtt
 
             await until(lambda: state().bad_topics_total and state().stale_acks_total, state)
             for _ in range(2):  # A tick that began before that may come after it.
-                before = daemon.board.newest
-                await until(lambda before=before: daemon.board.newest is not before, state)  # type: ignore[misc]
-            assert daemon.board.newest is not None
-            told = parsed(daemon.board.newest.metrics.decode())
+                before = daemon.latest.value
+                await until(lambda before=before: daemon.latest.value is not before, state)  # type: ignore[misc]
+            assert daemon.latest.value is not None
+            told = parsed(daemon.latest.value.metrics.whole.decode())
     assert told["qoemon_messages_bad_topic_total", ()] >= 1
     assert told["qoemon_acks_stale_total", ()] >= 1

@@ -50,7 +50,7 @@ def broker(port: int, tls: Tls | None) -> Broker:
 
 async def connects(broker: Broker) -> None:
     async with running(MqttConsumer(broker, Inbox(10, 1000))) as ingest:
-        await until(lambda: ingest.state.subscribed, lambda: str(ingest.state))
+        await until(lambda: ingest.stats.subscribed, lambda: str(ingest.stats))
 
 
 @pytest.mark.mosquitto
@@ -80,11 +80,11 @@ async def test_a_renewed_certificate_is_used_with_the_next_connection(
     mine = certificates(tmp_path / "mine")
     ours = replace(showing(issued, issued), cert_file=mine.client, key_file=mine.client_key)
     async with running(MqttConsumer(broker(demanding.port, ours), Inbox(10, 1000))) as ingest:
-        await until(lambda: ingest.state.last_error, lambda: str(ingest.state))
-        assert "does not accept our certificate" in str(ingest.state.last_error)
+        await until(lambda: ingest.stats.last_error, lambda: str(ingest.stats))
+        assert "does not accept our certificate" in str(ingest.stats.last_error)
         mine.client_key.write_bytes(issued.client_key.read_bytes())
         mine.client.write_bytes(issued.client.read_bytes())
-        await until(lambda: ingest.state.subscribed, lambda: str(ingest.state))
+        await until(lambda: ingest.stats.subscribed, lambda: str(ingest.stats))
 
 
 @pytest.mark.mosquitto
@@ -127,8 +127,8 @@ async def test_with_tls_configured_nothing_is_ever_sent_in_the_clear(issued: Cer
     with Listener() as plain:
         secret = replace(broker(plain.port, showing(issued, None)), username="user", password="sesame")  # noqa: S106
         async with running(MqttConsumer(secret, Inbox(10, 1000))) as ingest:
-            await until(lambda: len(plain.heard) >= 3, lambda: str(ingest.state))
-        told = str(ingest.state.last_error)
+            await until(lambda: len(plain.heard) >= 3, lambda: str(ingest.stats))
+        told = str(ingest.stats.last_error)
     client_hello = b"\x16\x03"
     assert all(heard.startswith(client_hello) for heard in plain.heard)
     assert not any(word in heard for heard in plain.heard for word in (b"MQTT", b"user", b"sesame"))

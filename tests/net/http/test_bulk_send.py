@@ -18,18 +18,18 @@ import trustme
 
 from qoemon.core.alerting.detector import Detector
 from qoemon.core.alerting.regime import RegimeRules
-from qoemon.core.counting.monitor import Monitor
-from qoemon.daemon.own import IDLE
+from qoemon.daemon.metrics import initial_metrics
 from qoemon.net.http import bulk_send as pour
 from qoemon.net.http import connections as guard
 from qoemon.net.http.body import PIECE, Body, CompressionDemand
-from qoemon.net.http.server import serve
+from tests.support.http import serve_app
 from qoemon.net.http.stats import Ended, HttpStats
 from qoemon.net.http.web_config import WebConfig
 from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.routes import application
 from tests.outputs.metrics.test_text_format import PLAN
+from tests.support.core import OneShard
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -64,14 +64,14 @@ async def serving(
     pieces: Sequence[bytes] = LARGE,
 ) -> AsyncIterator[tuple[int, HttpStats]]:
     """A daemon's HTTP side with these metrics; its port and counts."""
-    snapshot = Monitor(PLAN).snapshot(1_700_000_100)
+    snapshot = OneShard(PLAN).snapshot(1_700_000_100)
     watched = Detector(PLAN, (), RegimeRules()).observe(snapshot)
     board, state = Latest(), HttpStats()
-    board.newest = replace(
-        Exporter().publish(snapshot, watched, IDLE), exposition=Body(pieces, CompressionDemand())
+    latest.value = replace(
+        Exporter().render(snapshot, watched, initial_metrics()), exposition=Body(pieces, CompressionDemand())
     )
     app = application(board, list, list, asyncio.Condition())
-    server, port = await serve(app, "127.0.0.1", 0, config(state), state)
+    server, port = await serve_app(app, "127.0.0.1", 0, config(state), state)
     try:
         yield port, state
     finally:

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from qoemon.net.http import connections as guard
 from qoemon.net.http import listener as listen
-from qoemon.net.http.server import serve
+from tests.support.http import serve_app
 from qoemon.net.http.stats import Ended, HttpStats, Refused
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ async def serving(most: int = 512) -> AsyncIterator[tuple[int, HttpStats]]:
         [web.get("/", page), web.get("/big", big), web.get("/broken", broken), web.get("/stream", stream)]
     )
     state = HttpStats()
-    server, port = await serve(app, "127.0.0.1", 0, state=state, most=most)
+    server, port = await serve_app(app, "127.0.0.1", 0, stats=state, most=most)
     try:
         yield port, state
     finally:

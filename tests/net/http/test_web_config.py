@@ -25,7 +25,7 @@ from qoemon.config.sections.web import CIPHERS
 from qoemon.config.yaml.errors import ConfigError
 from qoemon.net.http import passwords
 from qoemon.net.http import web_config as webconfig
-from qoemon.net.http.server import serve
+from tests.support.http import serve_app
 from qoemon.net.http.stats import Ended, HttpStats, Refused
 from qoemon.net.http.web_config import WebConfig
 from qoemon.tools.rules.scrape import prometheus_files
@@ -207,7 +207,7 @@ async def serving(file: Path) -> AsyncIterator[tuple[str, HttpStats]]:
     app = web.Application()
     app.add_routes([web.get("/healthz", page), web.get("/metrics", page)])
     state = HttpStats()
-    server, port = await serve(app, "127.0.0.1", 0, WebConfig(file, state), state)
+    server, port = await serve_app(app, "127.0.0.1", 0, WebConfig(file, state), state)
     try:
         yield f"localhost:{port}", state
     finally:
@@ -409,7 +409,7 @@ async def test_whoever_serves_beyond_loopback_to_all_is_warned(
         ("0.0.0.0", {"basic_auth_users": {"alice": HASH}}, "passwords are sent to 0.0.0.0 for all"),  # noqa: S104
     ):
         caplog.clear()
-        server, _ = await serve(web.Application(), host, 0, WebConfig(write(tmp_path, content), HttpStats()))
+        server, _ = await serve_app(web.Application(), host, 0, WebConfig(write(tmp_path, content), HttpStats()))
         await server.cleanup()
         assert [record.levelname for record in logged(caplog)] == ["WARNING"] * bool(words)
         assert (words or "") in caplog.text

@@ -16,13 +16,13 @@ from qoemon.config.plan import core_plan
 from qoemon.core.alerting.detector import Detector
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.counting.counts import Event
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.wire.codec import Codec
 from qoemon.core.wire.escape import escape_label
-from qoemon.daemon.own import IDLE
+from qoemon.daemon.metrics import initial_metrics
 from qoemon.inputs.inbox import Message
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.published import PublishedTick
+from tests.support.core import OneShard
 from tests.support.parts import parsed, program
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Line:
 
     def __init__(self) -> None:
         plan = core_plan(Config.model_validate(SETTINGS))
-        self._codec, self._monitor, self._exporter = Codec(plan), Monitor(plan), Exporter()
+        self._codec, self._monitor, self._exporter = Codec(plan), OneShard(plan), Exporter()
         self._watch = Detector(plan, (), RegimeRules())
 
     def say(self, topic: str, reports: list[dict[str, Any]], at_s: float) -> None:
@@ -96,7 +96,7 @@ class Line:
 
     def tick(self, at_s: float) -> PublishedTick:
         snapshot = self._monitor.snapshot(at_s)
-        published = self._exporter.publish(snapshot, self._watch.observe(snapshot), IDLE)
+        published = self._exporter.render(snapshot, self._watch.observe(snapshot), initial_metrics())
         self._exporter.observe_tick(0.1)
         return published
 
@@ -130,11 +130,11 @@ def busy_tick() -> PublishedTick:
 
 
 def families(published: PublishedTick) -> dict[str, Metric]:
-    return {family.name: family for family in text_string_to_metric_families(published.metrics.decode())}
+    return {family.name: family for family in text_string_to_metric_families(published.metrics.whole.decode())}
 
 
 def names(published: PublishedTick) -> set[str]:
-    return {name for name, _ in parsed(published.metrics.decode())}
+    return {name for name, _ in parsed(published.metrics.whole.decode())}
 
 
 @pytest.mark.parametrize("name", CONTRACT)
@@ -170,7 +170,7 @@ def test_rating_labels_are_those_of_the_scale_and_shares_add_up(busy: Line) -> N
 
 @pytest.mark.parametrize("name", ["qoemon_stall_count", "qoemon_stall_seconds", "qoemon_response_seconds"])
 def test_histogram_buckets_are_cumulative_and_end_in_the_count(busy: Line, name: str) -> None:
-    found = parsed(busy.tick(T0 + 60).metrics.decode())
+    found = parsed(busy.tick(T0 + 60).metrics.whole.decode())
     buckets: dict[Any, list[tuple[float, float]]] = defaultdict(list)
     for (sample, labels), value in found.items():
         if sample == f"{name}_bucket":
@@ -185,7 +185,7 @@ def test_histogram_buckets_are_cumulative_and_end_in_the_count(busy: Line, name:
 
 
 def test_response_buckets_hold_exactly_the_responses_up_to_their_bound(busy: Line) -> None:
-    found = parsed(busy.tick(T0 + 60).metrics.decode())
+    found = parsed(busy.tick(T0 + 60).metrics.whole.decode())
     group = {"service": "web", "region": "eu", "cdn": "a", "isp": "x"}
     times_s = [time_s for number in range(20) for time_s in (0.3 * number, 2.5)]
     for bound in ("0.1", "1", "10", "100"):
@@ -205,16 +205,18 @@ def test_an_empty_daemon_exports_no_score_and_no_group(busy: Line) -> None:
 def test_a_window_without_observations_has_no_sample_while_another_has(busy: Line) -> None:
     busy.tick(T0 + 60)
     later = busy.tick(T0 + 130)
-    windows = {dict(labels)["window"] for name, labels in parsed(later.metrics.decode()) if name == "qoemon_mos"}
+    windows = {
+        dict(labels)["window"] for name, labels in parsed(later.metrics.whole.decode()) if name == "qoemon_mos"
+    }
     assert windows == {"3m"}
-    (video, web) = json.loads(later.json)["services"]
+    (video, web) = json.loads(later.json.whole)["services"]
     assert {tuple(group["windows"]) for group in (*video["groups"], *web["groups"])} == {("3m",)}
 
 
 def test_a_group_that_was_empty_for_the_longest_window_leaves_but_its_counters_stay(busy: Line) -> None:
     last = {}
     for at_s in range(T0 + 60, T0 + 60 + 181, 60):
-        last = parsed(busy.tick(at_s).metrics.decode())
+        last = parsed(busy.tick(at_s).metrics.whole.decode())
     left = {name for name, labels in last if dict(labels).get("region")}
     histograms = {f"qoemon_{name}{end}" for name in HISTOGRAMS for end in ("_bucket", "_count", "_sum")}
     assert left == {"qoemon_expected_ratings_total", "qoemon_pow_regime_changes_total", *histograms}
@@ -262,10 +264,14 @@ def test_odd_label_values_survive_exposition_and_json_as_what_is_visible_of_them
     in_topic = odd.replace("/", "|")
     line.say(f"qoe/v1/video/{in_topic}/a", [viewer("t", labels={"isp": "x"})], T0)
     published = line.tick(T0 + 60)
-    told = [dict(labels) for name, labels in parsed(published.metrics.decode()) if name == "qoemon_active_sessions"]
+    told = [
+        dict(labels)
+        for name, labels in parsed(published.metrics.whole.decode())
+        if name == "qoemon_active_sessions"
+    ]
     assert {label["isp"] for label in told} == {escape_label(odd), "x"}
     assert {label["region"] for label in told} == {"eu", escape_label(in_topic)}
-    groups = json.loads(published.json)["services"][0]["groups"]
+    groups = json.loads(published.json.whole)["services"][0]["groups"]
     assert {group["labels"]["isp"] for group in groups} == {escape_label(odd), "x"}
 
 
@@ -273,7 +279,7 @@ def test_snapshot_json_says_the_same_as_the_metrics(busy: Line) -> None:
     busy.tick(T0 + 60)
     busy.say("qoe/v1/video/eu/a", [viewer("new")], T0 + 65)
     published = busy.tick(T0 + 70)
-    found, told = parsed(published.metrics.decode()), json.loads(published.json)
+    found, told = parsed(published.metrics.whole.decode()), json.loads(published.json.whole)
 
     def metric(name: str, **labels: str) -> float:
         return found[f"qoemon_{name}", tuple(sorted(labels.items()))]
@@ -312,7 +318,7 @@ users_or_none = pytest.mark.parametrize("users", [True, False], ids=["busy", "em
 @users_or_none
 def test_snapshot_json_tells_every_event_that_the_metrics_tell(busy: Line, users: bool) -> None:
     published = (busy if users else Line()).tick(T0 + 60)
-    found, events = parsed(published.metrics.decode()), json.loads(published.json)["events"]
+    found, events = parsed(published.metrics.whole.decode()), json.loads(published.json.whole)["events"]
     assert events == {str(event): found[f"qoemon_{event}_total", ()] for event in Event}
 
 
@@ -328,7 +334,7 @@ def test_promtool_finds_nothing_to_say_about_the_metrics(busy: Line, users: bool
 def test_a_group_is_known_by_the_labels_of_the_report_not_by_those_of_its_topic_alone() -> None:
     line = Line()
     line.say("qoe/v1/video/eu/a", [viewer("s", labels={"isp": "x"})], T0)
-    found = parsed(line.tick(T0 + 60).metrics.decode())
+    found = parsed(line.tick(T0 + 60).metrics.whole.decode())
     assert found["qoemon_groups", ()] == 1
     assert {dict(labels)["isp"] for name, labels in found if name == "qoemon_expected_ratings_total"} == {"x"}
 
@@ -338,7 +344,7 @@ def test_rejected_reports_make_no_group() -> None:
     line = Line()
     bad, good = {"session": "s", "play_s": -1, "labels": {"isp": "rubbish"}}, viewer("t", labels={"isp": "x"})
     line.say_with_rubbish("qoe/v1/video/eu/a", [bad, good], T0)
-    found = parsed(line.tick(T0 + 60).metrics.decode())
+    found = parsed(line.tick(T0 + 60).metrics.whole.decode())
     assert "rubbish" not in {dict(labels).get("isp") for _, labels in found}
 
 

@@ -19,15 +19,14 @@ from qoemon.common import duration
 from qoemon.core.alerting.detector import Detections, Detector
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import AlertMetric, Rule
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Plan, Service, Timing
 from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.qoe.mapping import VIDEO_STALL, WEB_IQX
 from qoemon.core.wire.batch import batch_of
 from qoemon.core.wire.report import Report, Route
-from qoemon.daemon.own import IDLE
+from qoemon.daemon.metrics import initial_metrics
 from qoemon.net.http.body import PIECE, Body, CompressionDemand
-from qoemon.net.http.server import serve
+from tests.support.http import serve_app
 from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.alerts import detection_families
 from qoemon.outputs.metrics.exporter import Exporter
@@ -35,6 +34,7 @@ from qoemon.outputs.metrics.qoe import families
 from qoemon.outputs.metrics.text_format import Column, Family, LabelTexts, exposition, number_texts
 from qoemon.outputs.routes import _takes_gzip, application
 from qoemon.outputs.snapshot_json import AT_ONCE, view, view_json
+from tests.support.core import OneShard
 from tests.support.parts import parsed, program
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 def random_tick(seed: int, minutes: int = 7) -> tuple[Snapshot, Detections]:
     """Many groups, more than are written at once as JSON; some stall, some leave, some never play."""
     rng = np.random.default_rng(seed)
-    monitor, watch = Monitor(PLAN), Detector(PLAN, (RULE,), RegimeRules(min_sessions=1))
+    monitor, watch = OneShard(PLAN), Detector(PLAN, (RULE,), RegimeRules(min_sessions=1))
     groups = [(value, f"cdn-{n}") for value in HOSTILE for n in range(2 * AT_ONCE // len(HOSTILE))]
     for minute in range(minutes):
         now_s = T0 + 60 * minute
@@ -263,13 +263,13 @@ def test_gzip_is_sent_only_to_who_takes_it(accepted: str, takes: bool) -> None:
 
 async def test_a_scrape_gets_the_same_compressed_or_not_and_its_length_before_it() -> None:
     snapshot, watched = random_tick(3, minutes=2)
-    board = Latest()
-    board.newest = Exporter().publish(snapshot, watched, IDLE)
-    assert len(board.newest.exposition.pieces) > 1
-    app = application(board, list, list, asyncio.Condition())
-    serving, port = await serve(app, "127.0.0.1", 0)
+    latest, published = Latest(), Exporter().render(snapshot, watched, initial_metrics())
+    await latest.put(published)
+    assert len(published.metrics.pieces) > 1
+    app = application(latest, list, list)
+    serving, port = await serve_app(app, "127.0.0.1", 0)
     try:
-        for path, whole in (("/metrics", board.newest.metrics), ("/api/v1/snapshot", board.newest.json)):
+        for path, whole in (("/metrics", published.metrics.whole), ("/api/v1/snapshot", published.json.whole)):
             plain, packed, head = [
                 await _ask(port, method, path, coding)
                 for method, coding in (("GET", "identity"), ("GET", "gzip"), ("HEAD", "identity"))

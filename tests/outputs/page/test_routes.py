@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from qoemon.config.config import Config
-from qoemon.daemon.daemon import Daemon
+from qoemon.daemon.daemon import Daemon, running
 from qoemon.outputs.page import routes
 
 if TYPE_CHECKING:
@@ -29,10 +29,9 @@ async def served(port: int) -> AsyncIterator[tuple[Daemon, aiohttp.ClientSession
         "windows": ["5s"],
         "http": {"port": 0},
     }
-    daemon = Daemon(Config.model_validate(settings))
-    async with daemon.running():
+    async with running(Config.model_validate(settings)) as daemon:
         async with asyncio.timeout(20):
-            while daemon.board.newest is None:
+            while daemon.latest.value is None:
                 await asyncio.sleep(0.05)
         async with aiohttp.ClientSession(daemon.url) as client:
             yield daemon, client

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
+from qoemon.core.pipeline import Tick
 
 from qoemon.config.config import Config, load
 from qoemon.config.plan import core_plan
 from qoemon.core.alerting.regime import Regime
 from qoemon.core.alerting.rule import AlertState
-from qoemon.core.pipeline import Tick
 from qoemon.tools.recordings.recording import Header, Recorded, Recording, Writer
 from qoemon.tools.recordings.replay import ticks
 from qoemon.tools.report import advice, compare, series
@@ -221,7 +221,7 @@ def test_alerts_are_told_from_their_first_tick_to_their_last(told, every_tick):
     firing = {
         (alert.rule.name, alert.rule.service, alert.group, ticked.snapshot.time_s): alert.reading
         for ticked in every_tick
-        for alert in ticked.watched.alerts
+        for alert in ticked.detections.alerts
         if alert.firing
     }
     assert told.period.alerts.fired
@@ -248,7 +248,7 @@ def test_regimes_are_told_as_they_were(told, every_tick):
     service = told.period.services["video"]
     seconds = {group: [0, 0, 0] for group in service.groups}
     for ticked in every_tick[:-1]:
-        regimes = ticked.watched.regimes.get("video")
+        regimes = ticked.detections.regimes.get("video")
         for number, known in enumerate([] if regimes is None else regimes.known.tolist()):
             if known:
                 seconds[service.groups[number]][int(regimes.regime[number])] += 10

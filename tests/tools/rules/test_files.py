@@ -17,8 +17,7 @@ from qoemon.config.plan import core_plan
 from qoemon.core.alerting.detector import Detector
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import AlertMetric, Rule, Sample
-from qoemon.core.counting.monitor import Monitor
-from qoemon.daemon.own import IDLE
+from qoemon.daemon.metrics import initial_metrics
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.tools.rules import alertcase
 from qoemon.tools.rules.alertcase import Scene
@@ -27,6 +26,7 @@ from qoemon.tools.rules.files import RULES_FILE, PromFiles
 from qoemon.tools.rules.rulefile import selector, write
 from qoemon.tools.rules.scrape import prometheus_files
 from qoemon.tools.rules.slo import BURNS, ObjectiveError, Slo
+from tests.support.core import OneShard
 from tests.support.parts import ROOT, program
 
 PLAN = core_plan(Config())
@@ -255,9 +255,9 @@ def test_longer_rating_intervals_get_longer_windows(tmp_path):
 
 
 def test_rules_use_only_metrics_that_the_daemon_exports():
-    snapshot = Monitor(PLAN).snapshot(0)
+    snapshot = OneShard(PLAN).snapshot(0)
     watched = Detector(PLAN, (), RegimeRules()).observe(snapshot)
-    exported = Exporter().publish(snapshot, watched, IDLE).metrics.decode()
+    exported = Exporter().render(snapshot, watched, initial_metrics()).metrics.whole.decode()
     known = set(re.findall(r"^# TYPE (\S+)", exported, re.MULTILINE))
     known |= {f"{name}_{part}" for name in known for part in ("sum", "count")}
     files = PromFiles(PLAN, EVERY)

@@ -19,8 +19,8 @@ from rich.console import Console
 
 from qoemon.common.text import plain
 from qoemon.config.config import Config
-from qoemon.daemon.daemon import Daemon
-from qoemon.net.http.server import serve
+from qoemon.daemon.daemon import running
+from tests.support.http import serve_app
 from qoemon.tools.simulate.load import Target, publish
 from qoemon.tools.simulate.simulate import SCENARIOS, Population
 from qoemon.tools.table import sparkline
@@ -95,7 +95,7 @@ class Server:
     async def start(self) -> None:
         app = web.Application()
         app.add_routes([web.get("/api/v1/snapshot", self._answer)])
-        self._runner, self.port = await serve(app, "127.0.0.1", self.port)
+        self._runner, self.port = await serve_app(app, "127.0.0.1", self.port)
 
     async def stop(self) -> None:
         if self._runner:
@@ -421,13 +421,12 @@ async def test_a_real_daemon_is_shown_live(nats: Nats) -> None:
         "windows": ["4s", "12s"],
         "http": {"port": 0},
     }
-    daemon = Daemon(Config.model_validate(settings))
     groups = [{"region": region, "cdn": "a"} for region in ("eu", "us")]
     calm = Population(
         groups, sessions=60, scenario=SCENARIOS["calm"], seed=1, start_s=time.time(), report_every_s=1.0
     )
-    async with daemon.running():
-        await until(lambda: daemon.work.intake.ingest.subscribed)
+    async with running(Config.model_validate(settings)) as daemon:
+        await until(lambda: daemon.engine.stats.mqtt.subscribed)
         target = Target(host="127.0.0.1", port=nats.port, version="3.1.1")
         load = asyncio.create_task(publish(target, calm, qos=1, batch=20))
         async with live(daemon.url, Query(service="video")) as screen:
