@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 import qoemon
 from qoemon.engine.metrics import engine_metrics
 from qoemon.engine.stats import EngineStats
+from qoemon.inputs.stats import MqttStats
 from qoemon.net.http.stats import HttpStats, http_metrics
 from qoemon.outputs.notify.metrics import receiver_metrics
 
@@ -68,7 +69,7 @@ def initial_metrics() -> list[Metric]:
         *build_metrics(),
         *loop_metrics(LoopStats()),
         *reload_metrics(successful=True),
-        *engine_metrics(EngineStats(), {}, (), 0.0),
+        *engine_metrics(EngineStats(MqttStats(last_message_s=0.0)), {}, (), 0.0),
         *http_metrics(HttpStats()),
         *receiver_metrics(()),
     ]

@@ -210,15 +210,15 @@ async def test_a_full_disk_stops_acknowledgements_and_is_got_over(
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         try:
             keeper.put([message(2, b"x" * 300_000)])
-            await until(lambda: keeper.state.failures >= 2)
+            await until(lambda: keeper.stats.failures >= 2)
             assert [one.mid for one in safe] == [1]
-            assert keeper.state.problem is not None
-            assert f"cannot store in {tmp_path}" in keeper.state.problem
+            assert keeper.stats.problem is not None
+            assert f"cannot store in {tmp_path}" in keeper.stats.problem
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         await keeper.flush()
         assert [one.mid for one in safe] == [1, 2]
-        assert keeper.state.problem is None
+        assert keeper.stats.problem is None
     assert caplog.text.count("messages wait at the broker") == 1
     assert caplog.text.count("the state is stored again") == 1
 
