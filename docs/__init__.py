@@ -1,1 +1,1 @@
-"""The documentation, and the programs that write parts of it: `make docs`."""
+"""The documentation, and the programs that generate parts of it: `make docs`."""

@@ -1,6 +1,6 @@
-"""Writes the pages that come from the code, and draws the figures: `make docs`. Tests say that all is up to date.
+"""Write the generated pages and draw the figures: `make docs`. Tests check that both are up to date.
 
-metrics.md comes from what the daemon exports, configuration.md from the schema, figures/*.svg from the core.
+metrics.md is made from what the daemon exports, configuration.md from the schema, figures/*.svg from the core.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ together, and the usual `process_*` metrics: CPU seconds, memory, open files.
 
 
 def metrics_page() -> str:
-    """The whole page."""
+    """Text of metrics.md."""
     plan = core_plan(Config())
     empty, group = Monitor(plan).snapshot(0), ("service", *plan.labels)
     users = _table(families(empty), group)
@@ -56,7 +56,7 @@ def metrics_page() -> str:
 
 
 def pages() -> dict[str, str]:
-    """The text of each generated page, by its file."""
+    """Text of each generated page, by file name."""
     return {"metrics.md": metrics_page(), "configuration.md": configuration_page()}
 
 
@@ -77,7 +77,7 @@ def _row(metric: Metric, group: tuple[str, ...]) -> str:
 
 
 def main() -> None:
-    """Write all of it."""
+    """Write all pages and figures."""
     for name, text in pages().items():
         (DOCS / name).write_text(text)
     figures.draw(DOCS / "figures")

@@ -1,7 +1,7 @@
-"""Takes the pictures of the README, of a real demo while its users suffer: `make pictures` (four minutes).
+"""Take the screenshots of the README from a running demo: `make pictures` (four minutes).
 
-They show what a user of `make demo` sees: the live page in Chromium, light and dark, and `qoemon top`. Figures and
-times differ from run to run, so no test compares them.
+They show the live page in Chromium, light and dark, and `qoemon top`. Figures and times differ from run to
+run, so no test compares them.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PAGES = {theme: f"page-{theme}.png" for theme in THEMES}
 TOP = "top.svg"
 PICTURES = (*PAGES.values(), TOP)
-"""The files, in FOLDER."""
+"""File names in FOLDER."""
 
 _DEMO_S = 300
-"""So long that the change detector has learned what is usual before the degradation comes."""
+"""Long enough for the change detector to learn the usual level before the degradation begins."""
 
 _WIDTH = 1280
-"""Of the page, in pixels."""
+"""Width of the page, pixels."""
 
 _MOST_POOR = 0.7
-"""The moment is just after the outage, when fewer than this share would rate poor: users differ most then."""
+"""Pictures are taken just after the outage, when less than this share would rate poor: users differ most then."""
 
 _COLUMNS = 110
-"""Of the terminal, in characters."""
+"""Width of the terminal, characters."""
 
 
 def main() -> None:
-    """Take all of them."""
+    """Take all pictures."""
     chromium = shutil.which("chromium")
     if chromium is None:
-        sys.exit("the live page is taken in chromium, which is not installed: apt-get install chromium")
+        sys.exit("chromium is needed for the live page and is not installed: apt-get install chromium")
     FOLDER.mkdir(exist_ok=True)
     with _demo() as url:
         (FOLDER / TOP).write_text(_terminal(asyncio.run(_watched(url))))
@@ -70,7 +70,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _demo() -> Iterator[str]:
-    """A running demo; gives the address of its page."""
+    """Run a demo; yields the address of its live page."""
     command = [sys.executable, "-u", "-m", "qoemon", "demo", "--for", f"{_DEMO_S}s"]
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None  # noqa: S101 - for mypy
@@ -84,12 +84,12 @@ def _demo() -> Iterator[str]:
 
 
 async def _watched(url: str) -> Screen:
-    """The terminal view at the moment for the pictures, with all ticks before; TimeoutError if it does not come."""
+    """Terminal view at the moment of the pictures, with all earlier ticks; TimeoutError if it never comes."""
     address = address_of(url)
     screen, query = Screen(address, Query()), Query()
     async with asyncio.timeout(_DEMO_S), aiohttp.ClientSession() as client:
         while True:
-            with contextlib.suppress(AnswerError):  # Before the first tick there is none.
+            with contextlib.suppress(AnswerError):  # Before the first tick there is no answer.
                 answer = await fetch(client, address)
                 screen.take(answer)
                 if _is_worth_a_picture(query.rows(answer), answer.snapshot.alerts):
@@ -98,14 +98,14 @@ async def _watched(url: str) -> Screen:
 
 
 def _is_worth_a_picture(rows: list[Row], alerts: list[Alert]) -> bool:
-    """An alert fires, in every group there is somebody to judge, and in a bad one not all are badly off."""
+    """Whether an alert fires, every group has users, and in a bad group some users are fine."""
     bad = [row.judged for row in rows if row.group.regime and row.group.regime.regime == "bad"]
     mixed = any(judged and judged.pow is not None and judged.pow < _MOST_POOR for judged in bad)
     return mixed and all(row.judged for row in rows) and any(alert.state == "firing" for alert in alerts)
 
 
 def _page(browser: Browser, url: str, theme: Literal["light", "dark"]) -> bytes:
-    """From the top to the end of the first row of charts."""
+    """Screenshot from the top to the end of the first row of charts, PNG."""
     context = browser.new_context(viewport={"width": _WIDTH, "height": 2000}, color_scheme=theme)
     page = context.new_page()
     page.goto(url)
@@ -117,7 +117,7 @@ def _page(browser: Browser, url: str, theme: Literal["light", "dark"]) -> bytes:
 
 
 def _save(picture: bytes, path: Path) -> None:
-    """With a palette: the page has few colours, and a third of the bytes will do."""
+    """Save with a palette: the page has few colours, and the file is a third as large."""
     Image.open(io.BytesIO(picture)).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
@@ -125,7 +125,7 @@ def _terminal(screen: Screen) -> str:
     console = Console(record=True, width=_COLUMNS, file=io.StringIO(), color_system="truecolor")
     console.print(screen.drawn(_COLUMNS, None))
     svg = console.export_svg(title="qoemon top", theme=MONOKAI, unique_id="top")
-    # Rich would have the reader's browser fetch a font from elsewhere; any monospaced one does.
+    # Rich would make the browser load a font from another host; any monospaced font will do.
     return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 

@@ -1,12 +1,12 @@
 // Reports one viewing to qoemon: how often and for how long it stalled, and how much was played.
-//   video   the <video> element, whatever plays in it
+//   video   the <video> element, with any player
 //   client  of mqtt.js: mqtt.connect("wss://broker.example.org:8083")
 //   topic   such as "qoe/v1/video/eu/a", as in mqtt.topics of qoemon's configuration
-// Returns what to call where a player knows of a stall that the element does not tell of.
+// Returns a function to call when a player detects a stall for which the element fires no event.
 export function watch(video, client, topic, session = crypto.randomUUID()) {
   let seq = 0, stalls = 0, stallMs = 0, playS = 0, at = video.currentTime;
   let since = null; // when the open stall began, ms
-  let ready = false; // false until media moves: the first buffering and that after a seek are no stalls
+  let ready = false; // false until media plays: initial buffering and waiting after a seek are no stalls
 
   const running = () => (since === null ? 0 : Math.max(performance.now() - since, 1));
   const report = (more) => client.connected && client.publish(topic, JSON.stringify({
@@ -16,7 +16,7 @@ export function watch(video, client, topic, session = crypto.randomUUID()) {
   const stall = () => {
     if (!ready || since !== null || video.seeking || video.paused || video.ended) return;
     [since, stalls] = [performance.now(), stalls + 1];
-    report(); // at once: should the network be gone, this is the last that qoemon hears
+    report(); // at once: if the network fails, this is the last report for a while
   };
   const resume = () => {
     if (since === null) return;
@@ -31,7 +31,7 @@ export function watch(video, client, topic, session = crypto.randomUUID()) {
     resume();
   };
   const sought = ({ type }) => {
-    // A short jump during a stall is the player helping itself, and the stall goes on.
+    // A short jump during a stall is made by the player, and the stall continues.
     const nudged = type === "seeking" && since !== null && Math.abs(video.currentTime - at) < 1;
     at = video.currentTime;
     if (!nudged) (ready = false), resume();
@@ -41,7 +41,7 @@ export function watch(video, client, topic, session = crypto.randomUUID()) {
   on("timeupdate", moved);
   on("seeking emptied", sought);
   on("playing", () => ((ready = true), resume()));
-  on("pause ended", () => (resume(), report())); // who pauses does not wait
+  on("pause ended", () => (resume(), report())); // a pause is no stall
   setInterval(() => video.paused || report(), 10_000);
   addEventListener("pagehide", () => report({ end: true, stalled: false }));
   return stall;

@@ -1,6 +1,6 @@
-"""The figures of concepts.md, drawn from what curves.py computes.
+"""Draw the figures of concepts.md from the numbers of curves.py.
 
-The same numbers give the same file, as far as one version of matplotlib goes: no date, and ids that are not random.
+With one version of matplotlib, the same numbers give the same file: no date, and no random ids.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STYLE: Any = {
 }
 BLUE, ORANGE, GREEN, PINK, BLACK = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#222222"
 COLOURS = (BLUE, ORANGE, GREEN, PINK)
-"""Those who do not see all colours tell these apart."""
+"""Distinguishable with colour blindness."""
 
 
 def draw(folder: Path) -> None:
@@ -44,8 +44,7 @@ def draw(folder: Path) -> None:
 
 
 def _same_mos(axes: Axes) -> None:
-    told = curves.same_mos()
-    for place, each in enumerate(told):
+    for place, each in enumerate(curves.same_mos()):
         label = f"{each.name}: GoB {each.gob:.0%}, PoW {each.pow:.0%}"
         axes.bar(np.arange(1, 6) + 0.27 * (place - 1), each.ratings, 0.25, color=COLOURS[place], label=label)
     axes.set(xlabel="rating", ylabel="share of users", ylim=(0, 0.75))
@@ -81,20 +80,20 @@ def _video(*panels: Axes) -> None:
 def _cdfs(axes: Axes, system: System) -> None:
     axes.plot(OPINIONS, system.mos_cdf, color=BLACK, linewidth=1, linestyle=":", label="MOS of the users")
     axes.plot(OPINIONS, system.beta, color=BLUE, label="ratings, Beta")
-    told = system.answers
-    axes.set_title(f"{told.name}\nMOS {told.mos:.2f}, GoB {told.gob:.0%}, PoW {told.pow:.0%}", fontsize="medium")
+    of = system.answers
+    axes.set_title(f"{of.name}\nMOS {of.mos:.2f}, GoB {of.gob:.0%}, PoW {of.pow:.0%}", fontsize="medium")
     axes.set(xlabel="scale", ylabel="share at or below", ylim=(0, 1), xlim=(1, 5))
 
 
 def _story(mos: Axes, shares: Axes) -> None:
-    told = curves.story()
-    mos.plot(told.minutes, told.mean_mos, color=BLACK, linestyle="--", label="all users")
-    mos.plot(told.minutes, told.hit_mos, color=BLUE, label="the group that is hit")
+    story = curves.story()
+    mos.plot(story.minutes, story.mean_mos, color=BLACK, linestyle="--", label="all users")
+    mos.plot(story.minutes, story.hit_mos, color=BLUE, label="the affected group")
     mos.set(xlabel="minutes", ylabel="MOS", ylim=(1, 5))
     mos.legend(loc="lower left")
-    shares.plot(told.minutes, told.all_pow, color=BLACK, linestyle="--")
-    shares.fill_between(told.minutes, *told.pow_bounds.T, color=BLUE, alpha=0.2, linewidth=0, label="95 % bounds")
-    shares.plot(told.minutes, told.hit_pow, color=BLUE)
+    shares.plot(story.minutes, story.all_pow, color=BLACK, linestyle="--")
+    shares.fill_between(story.minutes, *story.pow_bounds.T, color=BLUE, alpha=0.2, linewidth=0, label="95 % bounds")
+    shares.plot(story.minutes, story.hit_pow, color=BLUE)
     shares.set(xlabel="minutes", ylabel="PoW", ylim=(0, 1))
     shares.legend(loc="upper left")
 
@@ -106,4 +105,4 @@ FIGURES: dict[str, tuple[Callable[..., None], float, int]] = {
     "video": (_video, 7.0, 2),
     "story": (_story, 8.0, 2),
 }
-"""By the name of the file: who fills it, its width in inches, and its panels."""
+"""By file name: the function that draws it, the width in inches, the number of panels."""

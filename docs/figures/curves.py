@@ -1,7 +1,6 @@
-"""What the figures show, as numbers: everything about ratings comes from qoemon.core itself.
+"""Compute the numbers of the figures; everything about ratings comes from qoemon.core itself.
 
-The questions are those of Hossfeld et al. 2020, arXiv:2003.12742. What the paper shows with measured videos is
-shown here with simulated ones.
+The figures follow Hossfeld et al. 2020, arXiv:2003.12742, with simulated videos where the paper has measured ones.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ from qoemon.inputs.inbox import Message
 from qoemon.tools.simulate.simulate import SCENARIOS, Population
 
 OPINIONS = np.linspace(1, 5, 161)
-"""Where CDFs are shown, scale points."""
+"""Opinions at which CDFs are drawn, scale points."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What the users of a system answer. ratings (5,) share of each; MOS in scale points; GoB, PoW shares."""
+    """Ratings of the users of a system. ratings (5,) share of each; MOS in scale points; GoB, PoW shares."""
 
     name: str
     ratings: Floats
@@ -42,7 +41,7 @@ class Answers:
 
 
 def answers(name: str, counts: Counts, kernel: RatingKernel) -> Answers:
-    """What users say whose conditions are counted so, (B,)."""
+    """Ratings of users with these counts of conditions, (B,)."""
     told = kernel.judge(counts[None])
     return Answers(name, told.ratings[0], float(told.mos[0]), float(told.gob[0]), float(told.pow[0]))
 
@@ -51,15 +50,15 @@ def same_mos() -> tuple[Answers, ...]:
     """Three services with a MOS of 3.5."""
     alike, apart = np.array([3.5]), np.array([2.0, 5.0])
     return (
-        answers("all the same, users much alike (θ .1)", np.array([1]), RatingKernel(alike, 0.1, scale=ACR5)),
-        answers("all the same, users differ (θ .3)", np.array([1]), RatingKernel(alike, 0.3, scale=ACR5)),
-        answers("half at MOS 2, half at MOS 5 (θ .3)", np.array([1, 1]), RatingKernel(apart, 0.3, scale=ACR5)),
+        answers("all the same, users much alike (θ 0.1)", np.array([1]), RatingKernel(alike, 0.1, scale=ACR5)),
+        answers("all the same, users differ (θ 0.3)", np.array([1]), RatingKernel(alike, 0.3, scale=ACR5)),
+        answers("half at MOS 2, half at MOS 5 (θ 0.3)", np.array([1, 1]), RatingKernel(apart, 0.3, scale=ACR5)),
     )
 
 
 @dataclass(frozen=True)
 class Spread:
-    """One condition of each MOS, (M,): standard deviation of its ratings in scale points, GoB and PoW."""
+    """One condition at each MOS, (M,): standard deviation of its ratings in scale points, GoB and PoW."""
 
     theta: float
     mos: Floats
@@ -69,7 +68,7 @@ class Spread:
 
 
 def spreads() -> tuple[Spread, ...]:
-    """How users disagree at each MOS, for four theta."""
+    """Spread of the ratings at each MOS, for four theta."""
     mos = np.linspace(1, 5, 161)
     return tuple(_spread(theta, mos) for theta in (0.05, 0.1, 0.3, 0.6))
 
@@ -81,7 +80,7 @@ def _spread(theta: float, mos: Floats) -> Spread:
 
 @dataclass(frozen=True)
 class System:
-    """A system's users: CDFs at OPINIONS, (161,), of their MOS and of their ratings; `exact` where it is known."""
+    """Users of a system: CDFs at OPINIONS, (161,), of their MOS and of their ratings; `exact` where it is known."""
 
     name: str
     mos_cdf: Floats
@@ -91,7 +90,7 @@ class System:
 
 
 WAITS = 4001
-"""Quantiles that stand for the distribution of waiting times."""
+"""Quantiles that represent the distribution of waiting times."""
 
 
 def web() -> tuple[System, ...]:
@@ -107,8 +106,8 @@ def _web(std_s: float) -> System:
         rating_cdf(mos, 0.25, OPINIONS, model, ACR5).mean(axis=0)
         for model in (RatingModel.BETA, RatingModel.BINOMIAL)
     )
-    told = answers(f"σ = {std_s:g} s", np.ones(WAITS, np.int64), RatingKernel(mos, 0.25, scale=ACR5))
-    return System(told.name, _cdf(mos, np.ones(WAITS, np.int64)), beta, binomial, told)
+    found = answers(f"σ = {std_s:g} s", np.ones(WAITS, np.int64), RatingKernel(mos, 0.25, scale=ACR5))
+    return System(found.name, _cdf(mos, np.ones(WAITS, np.int64)), beta, binomial, found)
 
 
 def _cdf(mos: Floats, counts: Counts) -> Floats:
@@ -120,12 +119,12 @@ def _cdf(mos: Floats, counts: Counts) -> Floats:
 GROUPS = [{"region": region, "cdn": cdn} for region in ("eu", "us") for cdn in ("a", "b")]
 START_S, TICK_S, STEP_S, LENGTH_S = 1_700_000_040, 10, 5, 1200
 WATCHED_S = (300, 650)
-"""When the video figure looks: while all is well, and when eu/a is at its worst before its outage."""
+"""Times of the video figure: normal operation, and when eu/a is at its worst before its outage."""
 
 
 @dataclass(frozen=True)
 class Story:
-    """A simulated service, tick by tick, (T,): of the group that suffers, and of all users together.
+    """A simulated service, tick by tick, (T,): the affected group, and all users together.
 
     minutes    since the start
     pow_bounds (T, 2) of the group
@@ -157,7 +156,7 @@ def story() -> Story:
             (now_s / 60, told.mos[hit], told.pow[hit], *told.pow_bounds[hit], everyone.mos[0], everyone.pow[0])
         )
         if now_s in WATCHED_S:
-            name = "all is well" if now_s == WATCHED_S[0] else "the CDN degraded"
+            name = "normal operation" if now_s == WATCHED_S[0] else "the CDN degraded"
             cdf = rating_cdf(video.rated_at, video.theta, OPINIONS, video.model, video.scale)
             users = counts[hit]
             mos_cdf, beta = _cdf(video.rated_at, users), users @ cdf / users.sum()
@@ -168,7 +167,7 @@ def story() -> Story:
 
 @cache
 def snapshots() -> tuple[Snapshot, ...]:
-    """What the core says at each tick, from the first full minute on."""
+    """Snapshots of the core at each tick, from the first full minute on."""
     return tuple(_snapshots())
 
 
@@ -177,7 +176,7 @@ def _snapshots() -> Iterator[Snapshot]:
     codec, monitor = Codec(plan), Monitor(plan)
     crowd = Population(GROUPS, sessions=2000, scenario=SCENARIOS["demo"], seed=1, start_s=START_S)
     for elapsed_s in range(STEP_S, LENGTH_S + 1, STEP_S):
-        # What is reported at a tick's very end still belongs to it.
+        # A report at the very end of a tick still belongs to it.
         messages = list(_messages(crowd, elapsed_s))
         monitor.apply(codec.decode(messages).batch, START_S + elapsed_s - 0.001)
         if elapsed_s % TICK_S == 0 and elapsed_s >= 60:
