@@ -61,7 +61,7 @@ def test_a_recording_gives_at_every_tick_what_it_gave() -> None:
     """To the last digit: the snapshot of each tick, and the metrics of the last."""
     digest, expected = hashlib.sha256(), json.loads((V1 / "digests.json").read_text())
     number = 0
-    for number, tick in enumerate(ticks(Recording(V1 / "recording.jsonl.gz"), config(), lambda _: None), 1):
+    for number, tick in enumerate(ticks(Recording(V1 / "recording.jsonl.gz"), config(), lambda _: None), 1):  # noqa: B007
         digest.update(served(tick))
     assert served(tick) == golden()
     assert (number, digest.hexdigest()) == (expected["ticks"], expected["snapshot"])
