@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from qoemon.config import config
-from qoemon.config.yaml.document import plain
+from qoemon.config.yaml.document import plain_scalar
 from qoemon.config.yaml.section import Section
 
 Schema = Mapping[str, Any]
@@ -163,7 +163,7 @@ def _plural(words: str) -> str:
 
 def _written(word: object) -> str:
     """As it is to stand in the file: text that would be read as a number needs quotes."""
-    return json.dumps(word) if isinstance(word, str) and not isinstance(plain(word), str) else str(word)
+    return json.dumps(word) if isinstance(word, str) and not isinstance(plain_scalar(word), str) else str(word)
 
 
 def _bounds(part: Schema) -> str:

@@ -175,21 +175,21 @@ class Config(Section):
         return tuple(section.judged(name) for name, section in self.services.items())
 
     def _alert_rules(self) -> Iterator[Violation]:
-        """An alert names what there is, once, and its thresholds can be reached."""
+        """Alerts have unique names, refer to what exists, and have thresholds that their service can reach."""
         for place in _repeated([alert.name for alert in self.alerts]).values():
             yield Violation(("alerts", place, "name"), "another name, as it stands there twice")
         for index, alert in enumerate(self.alerts):
-            where = ("alerts", index)
-            for rule in self._names_of(alert):
-                yield Violation((*where, *rule.where), rule.expected, rule.others)
+            path = ("alerts", index)
+            for violation in self._reference_rules(alert):
+                yield Violation((*path, *violation.path), violation.expected, violation.depends_on)
             for service in self.judged():
                 if alert.service in (None, service.name):
-                    for rule in alert.reach_rules(service):
-                        others = (*((*where, *other) for other in rule.others), ("services",))
-                        yield Violation((*where, *rule.where), rule.expected, others)
+                    for violation in alert.reach_rules(service):
+                        depends_on = (*((*path, *key) for key in violation.depends_on), ("services",))
+                        yield Violation((*path, *violation.path), violation.expected, depends_on)
 
-    def _names_of(self, alert: Alert) -> Iterator[Violation]:
-        """What an alert names has to exist."""
+    def _reference_rules(self, alert: Alert) -> Iterator[Violation]:
+        """The service, labels, window and quantile that an alert names exist. Paths are relative to the alert."""
         labels = sorted({name for topic in self.mqtt.topics for name in topic.parsed.names} | set(self.labels))
         if alert.service is not None and alert.service not in self.services:
             yield Violation(("service",), f"one of the services, {', '.join(self.services)}", (("services",),))
@@ -203,19 +203,19 @@ class Config(Section):
         yield from alert.text_rules(labels)
 
     def _regime_rules(self) -> Iterator[Violation]:
-        """A regime that no input can reach is a mistake, like an alert."""
+        """The thresholds of the regimes can be reached by every service."""
         for service in self.judged():
-            for rule in self.regimes.reach_rules(service):
-                yield Violation(("regimes", *rule.where), rule.expected, (("services",),))
+            for violation in self.regimes.reach_rules(service):
+                yield Violation(("regimes", *violation.path), violation.expected, (("services",),))
 
     def _window_rules(self) -> Iterator[Violation]:
-        interval_s, others = self.sessions.rating_interval_s, (("sessions", "rating_interval"),)
+        interval_s, depends_on = self.sessions.rating_interval_s, (("sessions", "rating_interval"),)
         interval = duration.text(interval_s)
         if odd := [duration.text(window_s) for window_s in self.windows_s if window_s % interval_s]:
             expected = f"multiples of rating_interval ({interval}), unlike {', '.join(odd)}"
-            yield Violation(("windows",), expected, others)
+            yield Violation(("windows",), expected, depends_on)
         elif interval_s not in self.windows_s:
-            yield Violation(("windows",), f"rating_interval ({interval}) among them", others)
+            yield Violation(("windows",), f"rating_interval ({interval}) among them", depends_on)
         for window_s in _repeated(self.windows_s):
             yield Violation(("windows",), f"each window once, {duration.text(window_s)} is there twice")
 

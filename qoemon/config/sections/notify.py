@@ -58,8 +58,8 @@ class Alertmanager(Receiver):
         if self.password is not None and self.password_file is not None:
             yield Violation(("password",), "either password or password_file", (("password_file",),))
         if self.secret is not None and self.username is None:
-            others = (("password",), ("password_file",))
-            yield Violation(("username",), "the user name that the password belongs to", others)
+            depends_on = (("password",), ("password_file",))
+            yield Violation(("username",), "the user name that the password belongs to", depends_on)
 
 
 class Webhook(Receiver):

@@ -35,8 +35,8 @@ class RatingScale(Section):
     def rules(self) -> Iterator[Violation]:
         """Poor lies below good, both on the scale."""
         if not self.low <= self.poor < self.good <= self.high:
-            others = (("low",), ("high",), ("good",))
-            yield Violation(("poor",), "low <= poor < good <= high", others)
+            depends_on = (("low",), ("high",), ("good",))
+            yield Violation(("poor",), "low <= poor < good <= high", depends_on)
 
 
 def _mapping(name: str) -> str:
@@ -157,8 +157,8 @@ class Service(Section):
             try:
                 _ = self.judged_by
             except ValueError as error:
-                others = (("inputs",), ("points",))
-                yield Violation(("mapping",), "inputs and points that fit the mapping", others, str(error))
+                depends_on = (("inputs",), ("points",))
+                yield Violation(("mapping",), "inputs and points that fit the mapping", depends_on, str(error))
 
 
 Services = Annotated[

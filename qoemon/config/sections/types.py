@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from qoemon.common import duration, size
 from qoemon.config.sections import names as naming
-from qoemon.config.yaml.document import FromEnv, plain, read_text
+from qoemon.config.yaml.document import FromEnv, plain_scalar, read_text
 from qoemon.config.yaml.section import expecting
 
 
@@ -28,7 +28,7 @@ def number(value: object) -> object:
     """A variable of the environment is text; where a number belongs it is read as one. Truth is no number."""
     if isinstance(value, bool):
         raise ValueError("a truth value")
-    return plain(value) if isinstance(value, FromEnv) else value
+    return plain_scalar(value) if isinstance(value, FromEnv) else value
 
 
 def _seconds(value: object) -> float:
