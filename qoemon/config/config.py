@@ -26,7 +26,7 @@ from qoemon.config.yaml import document as yamlfile
 from qoemon.config.yaml.section import Section, Violation, key
 from qoemon.config.yaml.validation import validated
 from qoemon.core.plan.plan import Clock
-from qoemon.core.plan.plan import Service as BaseWindow
+from qoemon.core.plan.plan import Service as CoreService
 
 T = TypeVar("T")
 
@@ -170,9 +170,9 @@ class Config(Section):
             expected = f"at most mqtt.shards ({self.mqtt.shards}), as topics have a level {{shard}}"
             yield Violation(("workers",), expected, (("mqtt", "shards"),))
 
-    def judged(self) -> tuple[BaseWindow, ...]:
-        """The services as the core is to judge them."""
-        return tuple(section.judged(name) for name, section in self.services.items())
+    def core_services(self) -> tuple[CoreService, ...]:
+        """The services as the core takes them."""
+        return tuple(section.core_service(name) for name, section in self.services.items())
 
     def _alert_rules(self) -> Iterator[Violation]:
         """Alerts have unique names, refer to what exists, and have thresholds that their service can reach."""
@@ -182,7 +182,7 @@ class Config(Section):
             path = ("alerts", index)
             for violation in self._reference_rules(alert):
                 yield Violation((*path, *violation.path), violation.expected, violation.depends_on)
-            for service in self.judged():
+            for service in self.core_services():
                 if alert.service in (None, service.name):
                     for violation in alert.reach_rules(service):
                         depends_on = (*((*path, *key) for key in violation.depends_on), ("services",))
@@ -204,7 +204,7 @@ class Config(Section):
 
     def _regime_rules(self) -> Iterator[Violation]:
         """The thresholds of the regimes can be reached by every service."""
-        for service in self.judged():
+        for service in self.core_services():
             for violation in self.regimes.reach_rules(service):
                 yield Violation(("regimes", *violation.path), violation.expected, (("services",),))
 
@@ -229,10 +229,10 @@ DEFAULT = Config()
 
 
 def load(path: Path, env: Mapping[str, str] = os.environ) -> Config:
-    """The configuration in that file; ConfigError with all the mistakes in it."""
+    """The configuration in that file; ConfigError with every error in it."""
     config = validated(yamlfile.read(path, env), Config)
     if config.http.web_config_file is not None:
-        validated(yamlfile.read(config.http.web_config_file, env), WebFile)  # It has its mistakes told here too.
+        validated(yamlfile.read(config.http.web_config_file, env), WebFile)  # Its errors are reported here too.
     return config
 
 

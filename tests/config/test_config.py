@@ -1,4 +1,4 @@
-"""The configuration: what the sample promises, and that every mistake is told where it is."""
+"""The configuration: what the sample promises, and that every error is reported with its line."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def problems(file: Path, text: str, env: Mapping[str, str] | None = None) -> tuple[ConfigProblem, ...]:
-    """What load says against this text."""
+    """The errors that load finds in this text."""
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as raised:
         load(file, env or {})
@@ -119,7 +119,7 @@ def test_empty_file_means_the_defaults(file: Path, text: str) -> None:
 
 SERVICE = "services: {v: {mapping: video-stall, theta: 0.3, "
 
-# text, line, key, words of what is said
+# text, line, key, part of the message
 CASES: list[tuple[str, int, str, str]] = [
     # keys and kinds
     ("mqtt:\n  prot: 1883", 2, "mqtt.prot", 'unknown key, expected one of host, port, .* did you mean "port"\\?'),
@@ -309,14 +309,14 @@ CASES: list[tuple[str, int, str, str]] = [
 
 
 @pytest.mark.parametrize(("text", "line", "key", "words"), CASES)
-def test_mistake_is_told_where_it_is(file: Path, text: str, line: int, key: str, words: str) -> None:
-    (said,) = problems(file, text)
-    assert (said.line, said.key) == (line, key)
-    assert re.search(words, str(said)), said
-    assert str(said).startswith(f"{file}:{line}: ")
+def test_error_has_its_line_and_key(file: Path, text: str, line: int, key: str, words: str) -> None:
+    (found,) = problems(file, text)
+    assert (found.line, found.key) == (line, key)
+    assert re.search(words, str(found)), found
+    assert str(found).startswith(f"{file}:{line}: ")
 
 
-def test_all_mistakes_are_told_at_once_in_the_order_of_the_lines(file: Path) -> None:
+def test_all_errors_are_reported_at_once_in_the_order_of_the_lines(file: Path) -> None:
     """Whether of the YAML, of a key alone, of keys together or across sections, and none that only follows."""
     text = """\
 mqtt:
@@ -334,8 +334,8 @@ services:
   video: {mapping: video-stall, theta: 2, theta_band: [0.2, 0.1]}
 labels: [le]
 """
-    said = [(mistake.line, mistake.key) for mistake in problems(file, text)]
-    assert said == [
+    found = [(problem.line, problem.key) for problem in problems(file, text)]
+    assert found == [
         (2, "mqtt.host"),
         (3, "mqtt.host"),
         (4, "mqtt.port"),
@@ -351,13 +351,13 @@ labels: [le]
     ]
 
 
-def test_no_mistake_follows_from_another(file: Path) -> None:
-    """A wrong rating_interval is one mistake, not one more for every key that is measured by it."""
+def test_no_error_follows_from_another(file: Path) -> None:
+    """A wrong rating_interval is one error, not one more for every key that is measured by it."""
     text = "sessions: {rating_interval: 90, tick: 9s, timeout: 90s}\nwindows: [90s]"
-    assert [mistake.key for mistake in problems(file, text)] == ["sessions.rating_interval"]
+    assert [problem.key for problem in problems(file, text)] == ["sessions.rating_interval"]
 
 
-def test_error_lists_its_mistakes_one_a_line(file: Path) -> None:
+def test_config_error_has_a_line_for_each_problem(file: Path) -> None:
     file.write_text("a: 1\nb: 2")
     with pytest.raises(ConfigError) as raised:
         load(file, {})
@@ -370,7 +370,7 @@ def test_error_lists_its_mistakes_one_a_line(file: Path) -> None:
     ("content", "words"),
     [(None, "no such file"), (b"a: \xff", "not UTF-8 in line 1"), (b"#" * 2**20 + b"##", "more than 1 MiB")],
 )
-def test_file_that_cannot_be_read_is_a_mistake(file: Path, content: bytes | None, words: str) -> None:
+def test_file_that_cannot_be_read_is_an_error(file: Path, content: bytes | None, words: str) -> None:
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(ConfigError, match=words) as raised:
@@ -378,7 +378,7 @@ def test_file_that_cannot_be_read_is_a_mistake(file: Path, content: bytes | None
     assert raised.value.problems[0].line is None
 
 
-def test_folder_is_a_mistake(tmp_path: Path) -> None:
+def test_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="found is a directory, expected a YAML file"):
         load(tmp_path, {})
 
@@ -407,9 +407,9 @@ def test_variables_are_put_in(file: Path) -> None:
 
 def test_what_variables_hold_is_never_shown(file: Path) -> None:
     text = "mqtt: {port: '${P}', password_file: '${P}', tls: '${P}', topics: ['${P}/+']}\nlabels: ['x${P}-']"
-    said = "\n".join(map(str, problems(file, text, {"P": WORD})))
-    assert said.count('found "${P}') == 3
-    assert WORD not in said
+    found = "\n".join(map(str, problems(file, text, {"P": WORD})))
+    assert found.count('found "${P}') == 3
+    assert WORD not in found
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
@@ -423,13 +423,13 @@ def test_password_comes_from_a_file_beside_the_configuration(file: Path, end: st
     ("content", "words"),
     [(None, "no such file"), (b"", "not an empty one"), (b"\xffhunter2", "not UTF-8")],
 )
-def test_password_file_without_a_password_is_a_mistake(file: Path, content: bytes | None, words: str) -> None:
+def test_password_file_without_a_password_is_an_error(file: Path, content: bytes | None, words: str) -> None:
     if content is not None:
         (file.parent / "word").write_bytes(content)
-    said = problems(file, "mqtt:\n  username: u\n  password_file: word")
-    assert [(mistake.line, mistake.key) for mistake in said] == [(3, "mqtt.password_file")]
-    assert words in str(said[0])
-    assert WORD not in str(said[0])
+    found = problems(file, "mqtt:\n  username: u\n  password_file: word")
+    assert [(problem.line, problem.key) for problem in found] == [(3, "mqtt.password_file")]
+    assert words in str(found[0])
+    assert WORD not in str(found[0])
 
 
 SECRETS: list[tuple[str, str]] = [
@@ -454,11 +454,11 @@ SECRETS: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("text", "key"), SECRETS)
-def test_no_mistake_shows_a_secret(file: Path, text: str, key: str) -> None:
+def test_no_error_shows_a_secret(file: Path, text: str, key: str) -> None:
     (file.parent / "word").write_text(WORD)
-    said = problems(file, text)
-    assert key in {mistake.key for mistake in said}
-    shown = repr(said) + str(ConfigError(said))
+    found = problems(file, text)
+    assert key in {problem.key for problem in found}
+    shown = repr(found) + str(ConfigError(found))
     assert WORD not in shown
     assert "1234567" not in shown
 
@@ -466,8 +466,8 @@ def test_no_mistake_shows_a_secret(file: Path, text: str, key: str) -> None:
 def test_certificate_and_key_come_together(file: Path) -> None:
     for name in ("a.pem", "a.key"):
         (file.parent / name).touch()
-    (said,) = problems(file, "mqtt:\n  tls:\n    cert_file: a.pem")
-    assert (said.line, said.key) == (3, "mqtt.tls.key_file")
+    (found,) = problems(file, "mqtt:\n  tls:\n    cert_file: a.pem")
+    assert (found.line, found.key) == (3, "mqtt.tls.key_file")
     tls = loaded(file, "mqtt: {tls: {cert_file: a.pem, key_file: a.key, key_password: x}}").mqtt.tls
     assert tls is not None
     assert (tls.cert_file, tls.key_file, tls.secret) == (file.parent / "a.pem", file.parent / "a.key", "x")
@@ -485,12 +485,12 @@ def test_configuration_never_shows_its_secrets(file: Path) -> None:
 
 
 def test_message_cannot_disturb_the_terminal(file: Path) -> None:
-    (said,) = problems(file, '"a\\e[31m\\n": 1')
-    assert str(said).isprintable()
+    (found,) = problems(file, '"a\\e[31m\\n": 1')
+    assert str(found).isprintable()
 
 
 def outcome(file: Path) -> Config | ConfigError:
-    """What load makes of it; any other exception than ConfigError fails the test."""
+    """The result of load; any other exception than ConfigError fails the test."""
     try:
         return load(file, {"A": "1"})
     except ConfigError as error:
@@ -528,7 +528,7 @@ def with_one_changed(data: Any, where: list[int], value: object) -> Any:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.lists(st.integers(0, 11), max_size=5), value=nested)
-def test_any_data_is_taken_or_refused_with_mistakes(file: Path, where: list[int], value: object) -> None:
+def test_any_data_is_accepted_or_rejected_with_errors(file: Path, where: list[int], value: object) -> None:
     data = with_one_changed(yaml.safe_load(SAMPLE.read_text()), where, value)
     file.write_text(json.dumps(data), encoding="utf-8")
     result = outcome(file)
@@ -538,7 +538,7 @@ def test_any_data_is_taken_or_refused_with_mistakes(file: Path, where: list[int]
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(alphabet="ab:-{}[],'\"#&*!|>%@$\n\t \0\x85\ud800é", max_size=30) | st.binary(max_size=20))
-def test_any_text_is_taken_or_refused_with_mistakes(file: Path, text: str | bytes) -> None:
+def test_any_text_is_accepted_or_rejected_with_errors(file: Path, text: str | bytes) -> None:
     file.write_bytes(text if isinstance(text, bytes) else text.encode(errors="surrogatepass"))
     result = outcome(file)
     assert isinstance(result, Config) or result.problems

@@ -15,7 +15,7 @@ from qoemon.config.sections.types import File, Label, Real, ServiceName, Share, 
 from qoemon.config.studies import study
 from qoemon.config.yaml.section import Section, Violation, expecting, key
 from qoemon.core.plan.plan import Counters
-from qoemon.core.plan.plan import Service as BaseWindow
+from qoemon.core.plan.plan import Service as CoreService
 from qoemon.core.qoe.distribution import binomial_theta
 from qoemon.core.qoe.empirical import EmpiricalRatings
 from qoemon.core.qoe.mapping import QosMapping, RatingModel
@@ -107,7 +107,7 @@ class Service(Section):
     )
 
     @cached_property
-    def judged_by(self) -> QosMapping:
+    def configured_mapping(self) -> QosMapping:
         """The mapping with its inputs, points and constants; ValueError if it can't have them."""
         mapping = plugins.find(self.mapping)
         if self.inputs or not mapping.inputs:
@@ -116,12 +116,12 @@ class Service(Section):
             mapping = mapping.with_points(self.points)
         return mapping.with_parameters(self.parameters)
 
-    def judged(self, name: str) -> BaseWindow:
-        """How the core is to judge it."""
+    def core_service(self, name: str) -> CoreService:
+        """The service as the core takes it."""
         scale = Scale(**self.scale.model_dump())
-        return BaseWindow(
+        return CoreService(
             name=name,
-            mapping=self.judged_by,
+            mapping=self.configured_mapping,
             theta=self.theta,
             theta_band=self.theta_band or (),
             model=self.ratings,
@@ -155,7 +155,7 @@ class Service(Section):
             yield Violation(("parameters", name), expected, (("mapping",),), did_you_mean(name, known))
         if not unknown:
             try:
-                _ = self.judged_by
+                _ = self.configured_mapping
             except ValueError as error:
                 depends_on = (("inputs",), ("points",))
                 yield Violation(("mapping",), "inputs and points that fit the mapping", depends_on, str(error))

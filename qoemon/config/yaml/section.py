@@ -44,7 +44,7 @@ def key(description: str, default: Any = ..., **bounds: Any) -> Any:
 
 
 def expecting(expected: str, advice: str = "") -> PydanticCustomError:
-    """The error that a validator of a single value raises, e.g. `raise expecting("a duration above 0")`."""
+    """The error for a validator of a single value to raise, such as expecting "a duration above 0"."""
     return PydanticCustomError(UNEXPECTED_VALUE, "expected {expected}", {"expected": expected, "advice": advice})
 
 
