@@ -15,7 +15,7 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from qoemon.common.text import shortened
+from qoemon.common.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 STDIN = "-"
 
 FAULTS_SHOWN = 20
+"""Rows whose fault is reported; further ones are counted."""
+
+CELL_LENGTH = 40
+"""Length at which a cell is cut in messages."""
 
 NOT_UTF8 = "surrogateescape"
 """Bytes that are not UTF-8 pass: in a column that is ignored they do no harm, elsewhere they are no number."""
@@ -107,7 +111,7 @@ class Column:
         if self.least <= value <= self.most and (not self.whole or value.is_integer()):  # NaN is not
             return ""
         cell = cells[place] if place < len(cells) else ""
-        found = repr(shortened(cell, 40)) if cell.strip() else "nothing"
+        found = f"'{printable(cell, CELL_LENGTH)}'" if cell.strip() else "nothing"
         return f"{self.name}: found {found}, expected {self.expected}"
 
 
@@ -181,7 +185,7 @@ def layout(header: Row, written: Written, needs: str) -> Layout:
         if (times := found.count(column.name)) > 1:
             raise UnfitError(f"line {header.line}: found the column {column.name} {times} times, expected it once")
     if missing := [column.name for column in written.columns if column.name not in found]:
-        there = ", ".join(repr(shortened(cell, 40)) for cell in found)
+        there = ", ".join(f"'{printable(cell, CELL_LENGTH)}'" for cell in found)
         raise UnfitError(
             f"line {header.line}: there is no column {', '.join(missing)}; {needs}, found {there}{_hint(found)}"
         )

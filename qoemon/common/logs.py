@@ -1,7 +1,4 @@
-"""Text of others on its way to a terminal or into a log: one line, no orders to the terminal, of bounded length.
-
-And the log itself, whose lines are such text: its forms, and how many lines of a kind it takes.
-"""
+"""The log on standard error: its formats, and how many similar records it writes."""
 
 from __future__ import annotations
 

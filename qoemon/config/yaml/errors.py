@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qoemon.common.text import printable, shortened
+from qoemon.common.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 KeyPath = tuple[str | int, ...]
 """Path of a value in the file: keys, and list positions from 0. `("mqtt", "topics", 0)`; () is the whole file."""
+
+SHOWN_LENGTH = 80
+"""Length at which keys and values are cut in messages."""
 
 
 @dataclass(frozen=True)
@@ -45,4 +48,4 @@ class ConfigError(Exception):
 
 def dotted(path: KeyPath) -> str:
     """The path as text: "services.video.theta"."""
-    return shortened(".".join(map(str, path)))
+    return printable(".".join(map(str, path)), SHOWN_LENGTH)

@@ -10,8 +10,9 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from qoemon.common.text import did_you_mean, shortened
+from qoemon.common.text import did_you_mean, printable
 from qoemon.config.yaml.document import Document, FromEnv, plain_scalar
+from qoemon.config.yaml.errors import SHOWN_LENGTH
 
 if TYPE_CHECKING:
     from qoemon.config.yaml.errors import ConfigProblem, KeyPath
@@ -192,8 +193,9 @@ def _is_scalar(value: object) -> bool:
 def _as_written(value: object) -> str:
     """The value as in the file: environment variables are not replaced."""
     if isinstance(value, list):
-        return shortened(f"[{', '.join(map(_as_written, value))}]")
-    return shortened(json.dumps(value.written if isinstance(value, FromEnv) else value, ensure_ascii=False))
+        return printable(f"[{', '.join(map(_as_written, value))}]", SHOWN_LENGTH)
+    text = json.dumps(value.written if isinstance(value, FromEnv) else value, ensure_ascii=False)
+    return printable(text, SHOWN_LENGTH)
 
 
 def _advice(value: object, schema: Schema) -> str:
