@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
-from qoemon.common.csvfile import AnalyzeError, UnreadableError, opened
+from qoemon.common.csvfile import ContentError, UnreadableError, opened
 from qoemon.common.text import did_you_mean
 from qoemon.config import plugins
 from qoemon.config.sections.types import File, Label, Real, ServiceName, Share, number
@@ -63,7 +63,7 @@ def _rated(path: Path) -> Path:
     try:
         with opened(str(path)) as file:
             study.read_ratings(file)
-    except (AnalyzeError, UnreadableError) as error:
+    except (ContentError, UnreadableError) as error:
         raise expecting("a study with the columns condition and rating", str(error)) from None
     return path
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from qoemon.common.csvfile import AnalyzeError, opened
+from qoemon.common.csvfile import ContentError, opened
 from qoemon.config.studies.study import Ratings, Study, StudyError, read_ratings, read_study
 from qoemon.core.qoe.mapping import IQX, LINEAR, VIDEO_STALL, WEB_IQX, QosMapping
 
@@ -33,7 +33,7 @@ def study(text: str, mapping: QosMapping = WEB_IQX, inputs: Sequence[str] = ()) 
 
 
 def refusal(text: str, mapping: QosMapping = WEB_IQX, inputs: Sequence[str] = ()) -> str:
-    with pytest.raises(AnalyzeError) as caught:
+    with pytest.raises(ContentError) as caught:
         study(text, mapping, inputs)
     return str(caught.value)
 
@@ -68,10 +68,10 @@ def test_a_scale_needs_a_low_end_below_its_high_end(ends: tuple[float, float]) -
     ],
 )
 def test_a_bad_rating_is_told_by_line(row: str, told: str) -> None:
-    with pytest.raises(AnalyzeError) as caught:
+    with pytest.raises(ContentError) as caught:
         ratings(f"condition,rating\na,3\n{row}\nb,3\n")
     message = str(caught.value)
-    assert message.startswith("input: 1 of 3 rows cannot be judged, so nothing was computed:\n  line 3: ")
+    assert message.startswith("input: 1 of 3 rows cannot be used, so nothing was computed:\n  line 3: ")
     assert told in message
 
 
@@ -91,7 +91,7 @@ def test_a_bad_rating_is_told_by_line(row: str, told: str) -> None:
     ],
 )
 def test_a_file_that_holds_no_ratings_is_refused_with_the_reason(text: str, told: str) -> None:
-    with pytest.raises(AnalyzeError) as caught:
+    with pytest.raises(ContentError) as caught:
         ratings(text)
     assert told in str(caught.value)
 
@@ -99,7 +99,7 @@ def test_a_file_that_holds_no_ratings_is_refused_with_the_reason(text: str, told
 def test_a_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "ratings.csv"
     path.write_text("condition,rating\na,9\n")
-    with opened(str(path)) as rows, pytest.raises(AnalyzeError) as caught:
+    with opened(str(path)) as rows, pytest.raises(ContentError) as caught:
         read_ratings(rows)
     assert str(caught.value).startswith(f"{path}: 1 of 1 rows")
 
