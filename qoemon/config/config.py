@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
 from qoemon.common import duration
-from qoemon.common.logs import Form
+from qoemon.common.logs import LogFormat
 from qoemon.config.sections.alert import Alert
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES, Mqtt
 from qoemon.config.sections.notify import Notify
@@ -105,7 +105,7 @@ class Log(Section):
     """What is logged: a kind of line ten times a minute, then how many more of it there were."""
 
     level: Literal["debug", "info", "warning", "error"] = key("The least severe level to log.", "info")
-    format: Form = key("Lines of text for people, or of logfmt or JSON for programs.", "text")
+    format: LogFormat = key("Lines of text for people, or of logfmt or JSON for programs.", "text")
 
 
 _SERVICES = {

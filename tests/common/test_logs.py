@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from qoemon.common.logs import A_KIND, MOST, MOST_KINDS, LimitedHandler
+from qoemon.common.logs import KIND_LINES, LINE_LENGTH, MAX_KINDS, LimitedHandler
 from tests.support.parts import ROOT, Daemon
 
-HOSTILE = '\x1b[2Jred\nlevel=critical "quoted" \\ \u202e \u2028 \x00 \ud800 ' + "x" * 2 * MOST
+HOSTILE = '\x1b[2Jred\nlevel=critical "quoted" \\ \u202e \u2028 \x00 \ud800 ' + "x" * 2 * LINE_LENGTH
 """Orders to a terminal, a line and a field of its own, no characters, and too much of it."""
 
 LOGFMT = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^\s="]+)(?: |$)')
@@ -73,7 +73,7 @@ def test_a_line_has_its_time_level_logger_and_event(form: str, errors: Path) -> 
 def test_hostile_text_stays_one_line(form: str, errors: Path) -> None:
     [line] = logged(errors, form, "LOG.error('got %s', HOSTILE)")
     assert line.isprintable()
-    assert len(line) < 2 * MOST
+    assert len(line) < 2 * LINE_LENGTH
     if form in READ:
         told = READ[form](line)
         assert told["level"] == "error"
@@ -115,9 +115,9 @@ def test_a_flood_gives_few_lines_and_the_count(form: str, errors: Path) -> None:
     kinds = [line for line in told if line["event"] == "another kind"]
     first, [last] = [line for line in told if "more" not in line], [line for line in told if "more" in line]
     assert len(kinds) == 2
-    assert [line["event"] for line in first if line not in kinds] == [f"again {i}" for i in range(A_KIND)]
-    assert int(last["more"]) == 10_000 - A_KIND
-    assert last["event"] == f"and {10_000 - A_KIND} more of these within a minute; the last: again 9999"
+    assert [line["event"] for line in first if line not in kinds] == [f"again {i}" for i in range(KIND_LINES)]
+    assert int(last["more"]) == 10_000 - KIND_LINES
+    assert last["event"] == f"and {10_000 - KIND_LINES} more of these within a minute; the last: again 9999"
 
 
 def flooded(stream: io.StringIO, kinds: int = 1, span_s: float = 0.3) -> LimitedHandler:
@@ -131,14 +131,14 @@ def flooded(stream: io.StringIO, kinds: int = 1, span_s: float = 0.3) -> Limited
 def test_the_count_comes_by_itself_when_the_time_is_over() -> None:
     stream = io.StringIO()
     handler = flooded(stream)
-    assert len(stream.getvalue().splitlines()) == A_KIND
+    assert len(stream.getvalue().splitlines()) == KIND_LINES
     deadline_s = time.monotonic() + 20
     while "more of these" not in stream.getvalue():
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
     handler.handle(logging.LogRecord("x", logging.WARNING, "", 1, "kind 0", (), None))
-    assert stream.getvalue().splitlines()[A_KIND:] == [
-        f"and {100 - A_KIND} more of these within a minute; the last: kind 0",
+    assert stream.getvalue().splitlines()[KIND_LINES:] == [
+        f"and {100 - KIND_LINES} more of these within a minute; the last: kind 0",
         "kind 0",
     ]
     handler.close()
@@ -147,11 +147,11 @@ def test_the_count_comes_by_itself_when_the_time_is_over() -> None:
 def test_kinds_are_bounded() -> None:
     """A logger that puts values into its text makes a kind of each; then all others are one."""
     stream = io.StringIO()
-    flooded(stream, kinds=MOST_KINDS + 500, span_s=3600).close()
+    flooded(stream, kinds=MAX_KINDS + 500, span_s=3600).close()
     lines = stream.getvalue().splitlines()
-    assert sum("more of these" not in line for line in lines) == (MOST_KINDS + 1) * A_KIND
+    assert sum("more of these" not in line for line in lines) == (MAX_KINDS + 1) * KIND_LINES
     hidden = sum(int(line.split()[1]) for line in lines if "more of these" in line)
-    assert hidden == 100 * (MOST_KINDS + 500) - (MOST_KINDS + 1) * A_KIND
+    assert hidden == 100 * (MAX_KINDS + 500) - (MAX_KINDS + 1) * KIND_LINES
 
 
 def test_journald_gets_priorities_and_no_second_time(errors: Path) -> None:
