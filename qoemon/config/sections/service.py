@@ -1,4 +1,4 @@
-"""What the configuration says of a service: which QoS, mapping, theta, scale."""
+"""Section `services`: QoS, mapping, theta and scale of each service."""
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -29,11 +29,11 @@ class RatingScale(Section):
 
     low: ScalePoint = key("The worst rating.", 1)
     high: ScalePoint = key("The best rating.", 5)
-    good: ScalePoint = key("This rating and better ones count as good.", 4)
-    poor: ScalePoint = key("This rating and worse ones count as poor.", 2)
+    good: ScalePoint = key("Ratings from this one up count as good.", 4)
+    poor: ScalePoint = key("Ratings from this one down count as poor.", 2)
 
     def rules(self) -> Iterator[Violation]:
-        """Poor lies below good, both on the scale."""
+        """`poor` is below `good`, and both are on the scale."""
         if not self.low <= self.poor < self.good <= self.high:
             depends_on = (("low",), ("high",), ("good",))
             yield Violation(("poor",), "low <= poor < good <= high", depends_on)
@@ -58,8 +58,8 @@ def _ascending(band: tuple[float, float]) -> tuple[float, float]:
 Band = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
 
 
-def _rated(path: Path) -> Path:
-    """A study must be readable when the configuration is: afterwards nobody is there to mend it."""
+def _readable_study(path: Path) -> Path:
+    """Read the study with the configuration, so that an error in it prevents the start."""
     try:
         with opened(str(path)) as file:
             study.read_ratings(file)
@@ -68,7 +68,7 @@ def _rated(path: Path) -> Path:
     return path
 
 
-Rated = Annotated[File, AfterValidator(_rated)]
+RatingStudy = Annotated[File, AfterValidator(_readable_study)]
 
 
 def _frequencies(path: Path, scale: Scale) -> EmpiricalRatings:
@@ -80,35 +80,34 @@ def _frequencies(path: Path, scale: Scale) -> EmpiricalRatings:
 
 
 class Service(Section):
-    """How one service is judged."""
+    """How the ratings of one service are estimated."""
 
     mapping: Annotated[str, AfterValidator(_mapping), Field(json_schema_extra={"enum": plugins.names()})] = key(
-        "The formula from QoS to MOS."
+        "Formula from QoS to MOS."
     )
-    theta: Share = key("How far users differ in their ratings: the SOS parameter, 0 to 1.")
-    theta_band: Band | None = key("The theta between which the truth is thought to lie, for bounds.", None)
+    theta: Share = key("SOS parameter, 0 to 1: how far the ratings of users differ.")
+    theta_band: Band | None = key("Range of plausible theta, for the bounds.", None)
     ratings: RatingModel = key(
-        "How ratings spread around the MOS: beta, binomial where the mapping has it, empirical with a study.",
+        "Distribution of ratings around the MOS: beta, binomial if the mapping has it, empirical with a study.",
         "beta",
     )
-    study: Rated | None = key("CSV file with the columns condition and rating, for empirical ratings.", None)
+    study: RatingStudy | None = key("CSV file with the columns condition and rating, for ratings: empirical.", None)
     counters: Counters = key(
-        "What clients send: totals since the session began, or differences (delta).", "cumulative"
+        "Counters in reports: totals since the start of the session (cumulative), or differences (delta).",
+        "cumulative",
     )
     scale: RatingScale = key("The rating scale.", {})
     inputs: tuple[Label, ...] = key(
-        "What a mapping that has no inputs of its own is to look at: response_s, or names of measures.", []
+        "Inputs of a mapping without inputs of its own: response_s, or names of measures.", []
     )
-    parameters: Mapping[str, Real] = key("Other constants for the mapping, by name.", {})
-    points: tuple[tuple[Real, Real], ...] = key("The points of the mapping table: pairs of input and MOS.", [])
+    parameters: Mapping[str, Real] = key("Constants of the mapping that replace its own, by name.", {})
+    points: tuple[tuple[Real, Real], ...] = key("Points of the mapping table: pairs of input and MOS.", [])
 
-    slo: Share | None = key(
-        "The share of good ratings that the service is to have, for the burn-rate rules of `qoemon rules`.", None
-    )
+    slo: Share | None = key("Objective: share of good ratings, for the burn-rate rules of `qoemon rules`.", None)
 
     @cached_property
     def configured_mapping(self) -> QosMapping:
-        """The mapping with its inputs, points and constants; ValueError if it can't have them."""
+        """The mapping with its inputs, points and constants; ValueError if they do not fit it."""
         mapping = plugins.find(self.mapping)
         if self.inputs or not mapping.inputs:
             mapping = mapping.with_inputs(self.inputs)
@@ -131,14 +130,14 @@ class Service(Section):
         )
 
     def rules(self) -> Iterator[Violation]:
-        """The mapping can have these inputs, constants, ratings and scale; the band encloses theta."""
+        """Inputs, constants, ratings and scale fit the mapping; `theta` is within `theta_band`."""
         yield from self._mapping_rules()
         mapping = plugins.find(self.mapping)
         if self.ratings not in mapping.models:
             expected = f"{' or '.join(mapping.models)}, as the mapping is {self.mapping}"
             yield Violation(("ratings",), expected, (("mapping",),))
         elif self.ratings is RatingModel.BINOMIAL and self.theta != (fixed := binomial_theta(mapping.scale)):
-            yield Violation(("theta",), f"{fixed:g}, which binomial ratings have by nature", (("ratings",),))
+            yield Violation(("theta",), f"{fixed:g}, the theta of binomial ratings", (("ratings",),))
         ends = {"low": mapping.scale.low, "high": mapping.scale.high}
         for name in (name for name, end in ends.items() if getattr(self.scale, name) != end):
             yield Violation(("scale", name), f"{ends[name]}, as in the scale of {self.mapping}", (("mapping",),))
