@@ -1,4 +1,4 @@
-"""The log: a line an event in each of its forms, whatever is in it, and few lines of a kind."""
+"""The log: one line for each event in every format, whatever it contains, and few lines of a kind."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def logged(errors: Path, form: str, code: str, **env: str) -> list[str]:
     program = "import logging\nfrom qoemon.common.logs import log_to_stderr\nLOG = logging.getLogger('qoemon.x')\n"
     program += f"log_to_stderr('INFO', {form!r}, dated=True)\nHOSTILE = {HOSTILE!r}\n{textwrap.dedent(code)}"
     command = [sys.executable, "-c", program]
-    # As under systemd, where nothing says that who reads it takes UTF-8.
+    # As under systemd, where nothing declares that the reader accepts UTF-8.
     environment = {**os.environ, "LC_ALL": "C", **env}
     with errors.open("wb") as file:
         subprocess.run(command, cwd=ROOT, env=environment, timeout=60, stderr=file, check=False)
@@ -62,11 +62,11 @@ STRUCTURED = pytest.mark.parametrize("form", READ)
 @STRUCTURED
 def test_a_line_has_its_time_level_logger_and_event(form: str, errors: Path) -> None:
     [line] = logged(errors, form, "LOG.warning('%s is %d', 'all', 42)")
-    told = READ[form](line)
-    assert list(told) == ["time", "level", "logger", "event"]
-    assert (told["level"], told["logger"], told["event"]) == ("warning", "qoemon.x", "all is 42")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", told["time"])
-    assert abs(datetime.fromisoformat(told["time"]) - datetime.now(UTC)) < timedelta(minutes=5)
+    written = READ[form](line)
+    assert list(written) == ["time", "level", "logger", "event"]
+    assert (written["level"], written["logger"], written["event"]) == ("warning", "qoemon.x", "all is 42")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", written["time"])
+    assert abs(datetime.fromisoformat(written["time"]) - datetime.now(UTC)) < timedelta(minutes=5)
 
 
 @pytest.mark.parametrize("form", ["text", *READ])
@@ -75,9 +75,9 @@ def test_hostile_text_stays_one_line(form: str, errors: Path) -> None:
     assert line.isprintable()
     assert len(line) < 2 * LINE_LENGTH
     if form in READ:
-        told = READ[form](line)
-        assert told["level"] == "error"
-        assert told["event"].startswith(r'got \x1b[2Jred\nlevel=critical "quoted" \ \u202e')
+        written = READ[form](line)
+        assert written["level"] == "error"
+        assert written["event"].startswith(r'got \x1b[2Jred\nlevel=critical "quoted" \ \u202e')
 
 
 @STRUCTURED
@@ -89,18 +89,18 @@ def test_an_exception_is_in_its_line(form: str, errors: Path) -> None:
         LOG.exception("broke")
     """
     [line] = logged(errors, form, code)
-    told = READ[form](line)
+    written = READ[form](line)
     assert line.isprintable()
-    assert told["event"] == "broke"
-    assert told["error"].startswith(r"ValueError: \x1b[2Jred")
-    assert told["trace"].startswith("Traceback (most recent call last):\n")
+    assert written["event"] == "broke"
+    assert written["error"].startswith(r"ValueError: \x1b[2Jred")
+    assert written["trace"].startswith("Traceback (most recent call last):\n")
 
 
 @STRUCTURED
 def test_what_ends_the_process_is_logged_too(form: str, errors: Path) -> None:
     [line] = logged(errors, form, "raise RuntimeError('a bug')")
-    told = READ[form](line)
-    assert (told["level"], told["error"]) == ("critical", "RuntimeError: a bug")
+    written = READ[form](line)
+    assert (written["level"], written["error"]) == ("critical", "RuntimeError: a bug")
 
 
 @STRUCTURED
@@ -111,9 +111,9 @@ def test_a_flood_gives_few_lines_and_the_count(form: str, errors: Path) -> None:
         if number % 5000 == 0:
             LOG.warning("another kind")
     """
-    told = [READ[form](line) for line in logged(errors, form, code)]
-    kinds = [line for line in told if line["event"] == "another kind"]
-    first, [last] = [line for line in told if "more" not in line], [line for line in told if "more" in line]
+    written = [READ[form](line) for line in logged(errors, form, code)]
+    kinds = [line for line in written if line["event"] == "another kind"]
+    first, [last] = [line for line in written if "more" not in line], [line for line in written if "more" in line]
     assert len(kinds) == 2
     assert [line["event"] for line in first if line not in kinds] == [f"again {i}" for i in range(KIND_LINES)]
     assert int(last["more"]) == 10_000 - KIND_LINES
@@ -155,7 +155,7 @@ def test_kinds_are_bounded() -> None:
 
 
 def test_journald_gets_priorities_and_no_second_time(errors: Path) -> None:
-    """It says by JOURNAL_STREAM which file it reads: device and inode of our standard error."""
+    """JOURNAL_STREAM has device and inode of the file that journald reads: standard error of the process."""
     code = "LOG.warning('w')\nLOG.info('i')\nraise RuntimeError('a bug')"
     about = errors.stat()
     lines = logged(errors, "text", code, JOURNAL_STREAM=f"{about.st_dev}:{about.st_ino}")
@@ -166,12 +166,12 @@ def test_journald_gets_priorities_and_no_second_time(errors: Path) -> None:
 
 
 @pytest.mark.parametrize("form", READ)
-def test_a_daemon_logs_in_the_form_that_it_is_told(
+def test_a_daemon_logs_in_the_configured_format(
     form: str, start_daemon: Callable[..., Daemon], unused_port: int
 ) -> None:
     settings = {"log": {"format": form}, "mqtt": {"host": "127.0.0.1", "port": unused_port}}
     daemon = start_daemon(settings)
     daemon.signal(signal.SIGTERM)
-    told = [READ[form](line) for line in daemon.log.read_text().splitlines()]
-    assert [line["logger"] for line in told if "serving on" in line["event"]] == ["qoemon"]
-    assert "SIGTERM: shutting down" in [line["event"] for line in told]
+    written = [READ[form](line) for line in daemon.log.read_text().splitlines()]
+    assert [line["logger"] for line in written if "serving on" in line["event"]] == ["qoemon"]
+    assert "SIGTERM: shutting down" in [line["event"] for line in written]

@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from qoemon.common import duration, size
 from qoemon.config.config import DEFAULT, Config, load, schema
 from qoemon.config.sections import names as naming
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
@@ -542,46 +541,6 @@ def test_any_text_is_accepted_or_rejected_with_errors(file: Path, text: str | by
     file.write_bytes(text if isinstance(text, bytes) else text.encode(errors="surrogatepass"))
     result = outcome(file)
     assert isinstance(result, Config) or result.problems
-
-
-@given(st.integers(0, 10**12))
-def test_duration_reads_back_what_it_writes(length_ms: int) -> None:
-    assert duration.seconds(duration.text(length_ms / 1000)) == length_ms / 1000
-
-
-@pytest.mark.parametrize(
-    ("text", "length_s", "canonical"),
-    [
-        ("500ms", 0.5, "500ms"),
-        ("10s", 10, "10s"),
-        ("60s", 60, "1m"),
-        ("90m", 5400, "1h30m"),
-        ("1h30m", 5400, "1h30m"),
-        ("24h", 86400, "1d"),
-        ("1d1ms", 86400.001, "1d1ms"),
-        ("0s", 0, "0s"),
-    ],
-)
-def test_duration_has_one_canonical_text(text: str, length_s: float, canonical: str) -> None:
-    assert duration.seconds(text) == length_s
-    assert duration.text(length_s) == canonical
-
-
-@pytest.mark.parametrize("text", ["", "s", "10", "1.5h", "-1s", "1s1m", "1m1m", " 1s", "1s\n", "1S", "١s", "1w"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no duration such as"):
-        duration.seconds(text)
-
-
-@pytest.mark.parametrize(("text", "count"), [("7B", 7), ("2KiB", 2048), ("64MiB", 2**26), ("1GiB", 2**30)])
-def test_size_is_in_bytes(text: str, count: int) -> None:
-    assert size.byte_count(text) == count
-
-
-@pytest.mark.parametrize("text", ["", "64", "64MB", "1.5MiB", "-1B", "64 MiB", "64mib"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no size such as"):
-        size.byte_count(text)
 
 
 levels = st.lists(st.sampled_from(["a", "b", "{x}"]), min_size=1, max_size=3)

@@ -38,11 +38,11 @@ CONFIG = "services: {{game: {{mapping: {name}, theta: 0.2, parameters: {{half_ms
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An installed package: a module, and what pip writes of its entry points."""
     (tmp_path / "games_of_ours.py").write_text(MODULE)
-    told = tmp_path / "games_of_ours-1.0.dist-info"
-    told.mkdir()
-    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: games-of-ours\nVersion: 1.0\n")
+    metadata = tmp_path / "games_of_ours-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: games-of-ours\nVersion: 1.0\n")
     points = ("my-game = games_of_ours:MY_GAME", "odd = games_of_ours:NO_MAPPING", "gone = games_of_ours:GONE")
-    (told / "entry_points.txt").write_text("\n".join(["[qoemon.mappings]", *points]) + "\n")
+    (metadata / "entry_points.txt").write_text("\n".join(["[qoemon.mappings]", *points]) + "\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
     sys.modules.pop("games_of_ours", None)
