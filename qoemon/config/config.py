@@ -214,7 +214,7 @@ class Config(Section):
         elif interval_s not in self.windows_s:
             yield Violation(("windows",), f"rating_interval ({interval}) among them", depends_on)
         for window_s in _repeated(self.windows_s):
-            yield Violation(("windows",), f"each window once, found {duration.text(window_s)} twice")
+            yield Violation(("windows",), f"each window once ({duration.text(window_s)} is repeated)")
 
 
 def _repeated(values: Sequence[T]) -> dict[T, int]:
@@ -226,7 +226,7 @@ DEFAULT = Config()
 
 
 def load(path: Path, env: Mapping[str, str] = os.environ) -> Config:
-    """The configuration in the file; ConfigError with every error in it and in its web configuration file."""
+    """The configuration in the file; ConfigError with every error in it, or else in its web configuration file."""
     config = validated(yamlfile.read(path, env), Config)
     if config.http.web_config_file is not None:
         validated(yamlfile.read(config.http.web_config_file, env), WebFile)
