@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from prometheus_client.core import Metric
+from qoemon.daemon.own import IDLE, own_families
 
 from docs import figures
 from docs.configuration import configuration_page
@@ -16,7 +17,6 @@ from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
 from qoemon.core.alerting.detector import Detections
 from qoemon.core.counting.monitor import Monitor
-from qoemon.daemon.own import IDLE, own_families
 from qoemon.outputs.metrics.alerts import detection_families
 from qoemon.outputs.metrics.qoe import families
 

@@ -21,12 +21,12 @@ from rich.console import Console
 
 import qoemon
 from qoemon.common import duration
-from qoemon.common.csvfile import AnalyzeError, UnreadableError, opened
+from qoemon.common.csvfile import ContentError, UnreadableError, opened
 from qoemon.common.logs import log_to_stderr
 from qoemon.config import config as configuration
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, sharded
-from qoemon.config.studies.conditions import read
+from qoemon.config.studies.conditions import read_conditions
 from qoemon.config.yaml.errors import ConfigError
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.daemon.daemon import ListenError
@@ -64,7 +64,7 @@ USAGE_ERRORS = (
 )
 
 FAILURES = (
-    AnalyzeError,
+    ContentError,
     AnswerError,
     BrokerError,
     ListenError,
@@ -176,7 +176,7 @@ def analyze(
         csv.check_theta(judged)
         with opened(file) as rows:
             analysis = csv.analyze(
-                read(rows, judged), judged, plan.quantiles, exact=exact, confidence=plan.confidence
+                read_conditions(rows, judged), judged, plan.quantiles, exact=exact, confidence=plan.confidence
             )
     if as_json:
         sys.stdout.write(json.dumps(analysis.as_dict(), indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""Small things of no subject: durations, sizes, safe text, logs, back-off, clock, signals, systemd.
+"""Helpers that belong to no other package: durations, sizes, safe text, logs, back-off, clock, signals, systemd.
 
 Imports nothing of qoemon.
 """

@@ -1,4 +1,4 @@
-"""Whether the wall clock was set while we ran, as opposed to time having passed."""
+"""Detects that the wall clock was set, as opposed to time having passed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 
 def since_boot() -> float:
-    """Seconds since the machine was started, those in which it slept included; nobody can set it."""
+    """Seconds since the machine was booted, suspended time included. This clock cannot be set."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Steps:
-    """Compares the wall clock with one that nobody can set, from one look to the next.
+    """Detects steps of the wall clock by comparing it with one that cannot be set.
 
-    Slow corrections, as by NTP, are time; only what is at least `least_s` between two looks is a step.
+    least_s  smaller differences between two calls, such as slow corrections by NTP, are not steps
     """
 
     def __init__(self, wall: Callable[[], float], steady: Callable[[], float], least_s: float) -> None:
@@ -22,7 +22,7 @@ class Steps:
         self._offset_s = wall() - steady()
 
     def seen(self) -> float:
-        """By how many seconds the wall clock was set since the last look: negative is back, 0 not at all."""
+        """Seconds by which the wall clock was set since the last call: negative is back, 0 is not set."""
         offset_s = self._wall() - self._steady()
         step_s, self._offset_s = offset_s - self._offset_s, offset_s
         return step_s if abs(step_s) >= self._least_s else 0.0

@@ -1,6 +1,6 @@
-"""A CSV file, read whole or not at all: every row that cannot be used is told by its line.
+"""Reads a CSV file whole or not at all: every row that cannot be used is reported with its line.
 
-A share that silently leaves out the rows nobody could read is a wrong number that looks right.
+A share that silently leaves out unreadable rows is a wrong number that looks right.
 """
 
 from __future__ import annotations
@@ -15,34 +15,38 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from qoemon.common.text import shortened
+from qoemon.common.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 STDIN = "-"
 
-FAULTS_SHOWN = 20
+MAX_ROWS_REPORTED = 20
+"""Rows whose fault is reported; further ones are only counted."""
+
+CELL_LENGTH = 40
+"""Length at which a cell is cut in messages."""
 
 NOT_UTF8 = "surrogateescape"
-"""Bytes that are not UTF-8 pass: in a column that is ignored they do no harm, elsewhere they are no number."""
+"""Accepts bytes that are not UTF-8: harmless in a column that is ignored, and no number in any other."""
 
 
 class UnreadableError(Exception):
-    """The file cannot be opened; says why."""
+    """The file cannot be opened; the text has the reason."""
 
 
-class AnalyzeError(Exception):
-    """What is in the file cannot be judged; says where, what was found and what was expected."""
+class ContentError(Exception):
+    """The content of the file cannot be used; the text has file, line, what was found and what was expected."""
 
 
-class UnfitError(Exception):
-    """What is wrong in the file, before its name is known: see `named`."""
+class UnnamedContentError(Exception):
+    """A ContentError whose text lacks the file; `file_in_errors` adds it."""
 
 
 @contextmanager
 def opened(path: str) -> Iterator[TextIO]:
-    """The file, or standard input for `-`, as `rows_of` needs it; UnreadableError if it cannot be opened."""
+    """The file, or standard input for "-", as `rows_of` needs it; UnreadableError if it cannot be opened."""
     if path != STDIN:
         with _open(path) as file:
             yield file
@@ -51,25 +55,29 @@ def opened(path: str) -> Iterator[TextIO]:
     try:
         yield stdin
     finally:
-        stdin.detach()  # it is not ours to close
+        stdin.detach()  # Otherwise standard input would be closed with the wrapper.
 
 
 @contextmanager
-def named(file: TextIO) -> Iterator[None]:
-    """An UnfitError within becomes an AnalyzeError that begins with the file's name; one in memory has none."""
+def file_in_errors(file: TextIO) -> Iterator[None]:
+    """Turn an UnnamedContentError of the block into a ContentError with the file's name, "input" without one."""
     try:
         yield
-    except UnfitError as error:
-        raise AnalyzeError(f"{getattr(file, 'name', 'input')}: {error}") from None
+    except UnnamedContentError as error:
+        raise ContentError(f"{getattr(file, 'name', 'input')}: {error}") from None
 
 
 @dataclass(frozen=True)
 class Row:
-    """The cells of a row, and the line where it begins; `broken` is why there are none, and no row after it."""
+    """A row of the file.
+
+    line          its first line, from 1
+    syntax_error  why it is not CSV; then it has no cells and is the last row
+    """
 
     line: int
     cells: Sequence[str]
-    broken: str = ""
+    syntax_error: str = ""
 
 
 def rows_of(file: TextIO) -> Iterator[Row]:
@@ -79,12 +87,12 @@ def rows_of(file: TextIO) -> Iterator[Row]:
     """
     # A spreadsheet's byte order mark would hide the quotes of the first cell.
     lines = chain([file.readline().removeprefix("\ufeff")], file)
-    # Not strict, a quote that is never closed would swallow the rest of the file without a word.
+    # Without strict, a quote that is never closed would silently swallow the rest of the file.
     reader = csv.reader(lines, strict=True)
     line = 1
     try:
         for cells in reader:
-            # A quoted empty cell is how the only column of a file says "missing": that line is not blank.
+            # In a file of one column a quoted empty cell means "missing": that row is not blank.
             if cells and not (len(cells) == 1 and cells[0].isspace()):
                 yield Row(line, cells)
             line = reader.line_num + 1
@@ -94,7 +102,12 @@ def rows_of(file: TextIO) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class Column:
-    """A needed column. Its values go from `least` to `most`."""
+    """A required column of numbers.
+
+    least, most  range of the values, both included
+    expected     the range in words
+    whole        whether only whole numbers are valid
+    """
 
     name: str
     least: float
@@ -103,25 +116,25 @@ class Column:
     whole: bool = False
 
     def fault(self, cells: Sequence[str], place: int, value: float) -> str:
-        """What is wrong with its cell; empty if nothing is."""
-        if self.least <= value <= self.most and (not self.whole or value.is_integer()):  # NaN is not
+        """What is wrong with the cell at this place of a row, whose number is value; "" if it is valid."""
+        if self.least <= value <= self.most and (not self.whole or value.is_integer()):  # False for NaN.
             return ""
         cell = cells[place] if place < len(cells) else ""
-        found = repr(shortened(cell, 40)) if cell.strip() else "nothing"
+        found = _quoted(cell) if cell.strip() else "nothing"
         return f"{self.name}: found {found}, expected {self.expected}"
 
 
 def no_fault(*_: float) -> str:
-    """For rows whose cells, each right by itself, are right together."""
+    """The fault of rows that have no rule between their cells: none."""
     return ""
 
 
 @dataclass(frozen=True)
-class Written:
-    """How a row is written.
+class RowFormat:
+    """The format of a row.
 
-    columns  those that are needed
-    fault    what is wrong between their values, each right by itself; empty if nothing is
+    columns  the required columns
+    fault    what is wrong between the values of the columns, each valid by itself; "" if nothing is
     """
 
     columns: tuple[Column, ...]
@@ -129,20 +142,20 @@ class Written:
 
     @property
     def names(self) -> str:
-        """The names of the columns, to be read."""
+        """The names of the columns, for a message."""
         return ", ".join(column.name for column in self.columns)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a file has the needed columns, and how many it has in all."""
+    """The places of the required columns in a file, and its number of columns."""
 
-    written: Written
+    row_format: RowFormat
     places: tuple[int, ...]
     width: int
 
-    def right(self, rows: Iterable[Row]) -> Iterator[tuple[Row, list[float]]]:
-        """The rows at no fault, and their needed numbers; at the end UnfitError if others are, with all of them."""
+    def valid_rows(self, rows: Iterable[Row]) -> Iterator[tuple[Row, list[float]]]:
+        """The valid rows with their required numbers; after the last row UnnamedContentError if any was invalid."""
         count, faults = 0, _Faults()
         for row in rows:
             count += 1
@@ -152,69 +165,71 @@ class Layout:
             else:
                 yield row, values
         if faults.count:
-            raise UnfitError(faults.told(count))
+            raise UnnamedContentError(faults.summary(count))
 
     def _fault(self, row: Row, values: Sequence[float]) -> str:
-        """All that is wrong with a row; empty if nothing is."""
-        if row.broken:
-            return row.broken
+        """Everything that is wrong with a row; "" if nothing is."""
+        if row.syntax_error:
+            return row.syntax_error
         if any(row.cells[self.width :]):
-            # A decimal comma moves every cell after it, into columns where it may well look right.
+            # A decimal comma moves every later cell into the next column, where it may look valid.
             return f"found {len(row.cells)} cells, expected {self.width} as in the header (decimals have a point)"
         faults = [
             fault
-            for column, place, value in zip(self.written.columns, self.places, values, strict=True)
+            for column, place, value in zip(self.row_format.columns, self.places, values, strict=True)
             if (fault := column.fault(row.cells, place, value))
         ]
-        return "; ".join(faults) or self.written.fault(*values)
+        return "; ".join(faults) or self.row_format.fault(*values)
 
 
-def layout(header: Row, written: Written, needs: str) -> Layout:
-    """Where the header says that the columns are; UnfitError if it does not.
+def layout(header: Row, row_format: RowFormat, needs: str) -> Layout:
+    """The places of the columns after the header; UnnamedContentError if one is missing or there twice.
 
     needs  which header is needed for what, a clause
     """
-    if header.broken:
-        raise UnfitError(f"line {header.line}: {header.broken}")
+    if header.syntax_error:
+        raise UnnamedContentError(f"line {header.line}: {header.syntax_error}")
     found = [cell.strip() for cell in header.cells]
-    for column in written.columns:
+    for column in row_format.columns:
         if (times := found.count(column.name)) > 1:
-            raise UnfitError(f"line {header.line}: found the column {column.name} {times} times, expected it once")
-    if missing := [column.name for column in written.columns if column.name not in found]:
-        there = ", ".join(repr(shortened(cell, 40)) for cell in found)
-        raise UnfitError(
+            raise UnnamedContentError(
+                f"line {header.line}: found the column {column.name} {times} times, expected it once"
+            )
+    if missing := [column.name for column in row_format.columns if column.name not in found]:
+        there = ", ".join(map(_quoted, found))
+        raise UnnamedContentError(
             f"line {header.line}: there is no column {', '.join(missing)}; {needs}, found {there}{_hint(found)}"
         )
-    return Layout(written, tuple(found.index(column.name) for column in written.columns), len(found))
+    return Layout(row_format, tuple(found.index(column.name) for column in row_format.columns), len(found))
 
 
 def number(cells: Sequence[str], place: int) -> float:
-    """The number in a cell; NaN, which no column takes, where there is none."""
+    """The number in a cell; NaN, which no column accepts, if it has none."""
     try:
         cell = cells[place]
-        return nan if "_" in cell else float(cell)  # 1_000 is a number to Python alone
+        return nan if "_" in cell else float(cell)  # Only Python reads 1_000 as a number.
     except (IndexError, ValueError):
         return nan
 
 
 class _Faults:
-    """The rows that cannot be judged: the first of them in words, the others counted."""
+    """The invalid rows: the first MAX_ROWS_REPORTED in words, the others counted."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._shown: list[str] = []
+        self._reported: list[str] = []
 
     def add(self, row: Row, fault: str) -> None:
         self.count += 1
-        if self.count <= FAULTS_SHOWN:
-            self._shown.append(f"  line {row.line}: {fault}")
+        if self.count <= MAX_ROWS_REPORTED:
+            self._reported.append(f"  line {row.line}: {fault}")
 
-    def told(self, rows: int) -> str:
-        shown, more = list(self._shown), self.count - FAULTS_SHOWN
+    def summary(self, rows: int) -> str:
+        lines, more = list(self._reported), self.count - MAX_ROWS_REPORTED
         if more > 0:
-            shown.append(f"  and {more:,} more")
-        head = f"{self.count:,} of {rows:,} rows cannot be judged, so nothing was computed:"
-        return "\n".join([head, *shown])
+            lines.append(f"  and {more:,} more")
+        head = f"{self.count:,} of {rows:,} rows cannot be used, so nothing was computed:"
+        return "\n".join([head, *lines])
 
 
 def _open(path: str) -> TextIO:
@@ -225,8 +240,12 @@ def _open(path: str) -> TextIO:
         raise UnreadableError(f"{path}: cannot be read: {reason}") from error
 
 
+def _quoted(cell: str) -> str:
+    return f"'{printable(cell, CELL_LENGTH)}'"
+
+
 def _hint(header: Sequence[str]) -> str:
-    """What may be wrong with a header that lacks columns."""
+    """The probable reason why columns are missing from a header."""
     if any("\0" in cell for cell in header):
         return "; the file looks like UTF-16: save it as UTF-8"
     for character, name in {";": "semicolons", "\t": "tabs"}.items():

@@ -1,4 +1,4 @@
-"""Durations as people write them, "10s", "5m", "1h30m": always with a unit, exact to the millisecond."""
+"""Durations with a unit, "10s", "5m", "1h30m", exact to the millisecond."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 _UNITS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 
 PATTERN = r"^(?=[0-9])" + "".join(rf"([0-9]{{1,9}}{unit})?" for unit in _UNITS_MS) + "$"
-"""Each unit at most once, the longest first."""
+"""Regular expression of a duration: each unit at most once, the longest first."""
 
 EXAMPLES = '"10s", "5m" or "1h30m"'
 
 
 def seconds(text: str) -> float:
-    """Seconds of a duration such as "500ms", "10s", "1h30m" or "1d"; ValueError if it is none."""
+    """Seconds of a duration such as "500ms", "10s", "1h30m" or "1d"; ValueError if the text is no duration."""
     match = re.fullmatch(PATTERN, text)
     if not match:
         raise ValueError(f"{text!r} is no duration such as {EXAMPLES}")
@@ -22,9 +22,9 @@ def seconds(text: str) -> float:
 
 
 def text(duration_s: float) -> str:
-    """The one canonical text of a duration, the longest units first: "5m" for 300, "1h30m" for 5400.
+    """The canonical text of a duration, the longest units first: "5m" for 300, "1h30m" for 5400.
 
-    Names windows in metrics, so equal durations read the same however the configuration wrote them.
+    Used as the label value of windows: equal durations give one value, however the configuration writes them.
     """
     rest_ms = round(duration_s * 1000)
     parts = []

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as the end of a block."""
+"""Orderly end on SIGTERM and SIGINT."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ LOG = logging.getLogger("qoemon.common")
 
 @contextlib.contextmanager
 def cancelled_by_signals() -> Iterator[None]:
-    """End the block in order on SIGTERM or SIGINT: it is cancelled, and what it has begun is taken down."""
+    """Cancel the block on SIGTERM or SIGINT, and continue after it once it has cleaned up."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None, "called by a task"  # noqa: S101 - there is no other way to get here
-    asked: list[signal.Signals] = []
+    assert task is not None, "runs in a task"  # noqa: S101 - for mypy: a coroutine of a running loop has one
+    received: list[signal.Signals] = []
 
-    def ask(number: signal.Signals) -> None:
+    def shut_down(number: signal.Signals) -> None:
         LOG.info("%s: shutting down", number.name)
-        asked.append(number)
+        received.append(number)
         task.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask, number)
+        loop.add_signal_handler(number, shut_down, number)
     try:
         yield
     except asyncio.CancelledError:
-        if not asked:
+        if not received:
             raise
         task.uncancel()
     finally:

@@ -1,4 +1,4 @@
-"""Sizes as people write them, "64MiB", "256KiB": binary units only, so that no reader has to guess."""
+"""Sizes with a unit, "64MiB", "256KiB": binary units only, so that their meaning is clear."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PATTERN = rf"^([0-9]{{1,12}})({'|'.join(_UNITS)})$"
 
 
 def byte_count(text: str) -> int:
-    """Bytes of a size such as "64MiB"; ValueError if it is none."""
+    """Bytes of a size such as "64MiB"; ValueError if the text is no size."""
     match = re.fullmatch(PATTERN, text)
     if not match:
         raise ValueError(f'{text!r} is no size such as "64MiB"')

@@ -1,8 +1,8 @@
-"""What systemd is told of this process (sd_notify), and how often it wants to hear that it lives.
+"""Notifications to systemd (sd_notify) and the interval of its watchdog.
 
-The protocol is a datagram of lines `NAME=value` to the socket in NOTIFY_SOCKET. Written here, since none of the
-libraries is good: sdnotify blocks and has had no release since 2017, systemd-python must be compiled against
-libsystemd, cysystemd brings compiled code for what takes a page.
+The protocol is a datagram of lines `NAME=value` to the socket in NOTIFY_SOCKET. Implemented here, since no library
+fits: sdnotify blocks and has had no release since 2017, systemd-python must be compiled against libsystemd, and
+cysystemd brings compiled code for one page of Python.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import time
 
 
 def notify(**fields: str | int) -> bool:
-    """Tell systemd, e.g. `notify(READY=1, STATUS="subscribed")`; whether it was told. Never waits, never raises.
+    """Notify systemd, e.g. `notify(READY=1, STATUS="subscribed")`; whether it was sent. Never waits, never raises.
 
-    Without systemd nobody is told. RELOADING=1 gets the time that systemd wants with it; READY=1 ends the reload.
+    Does nothing without systemd. Adds the time that RELOADING=1 requires; READY=1 ends the reload.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address.startswith(("/", "@")):  # Others are for machines: vsock.
+    if not address.startswith(("/", "@")):  # Others, such as vsock, are for virtual machines.
         return False
     if "RELOADING" in fields:
         fields["MONOTONIC_USEC"] = time.monotonic_ns() // 1000
@@ -32,20 +32,20 @@ def notify(**fields: str | int) -> bool:
 
 
 def watchdog_s() -> float | None:
-    """How often `notify(WATCHDOG=1)` is due, s: twice in the time after which systemd ends us; None if never."""
+    """Interval of `notify(WATCHDOG=1)`, s: half of the time after which systemd ends us; None without watchdog."""
     allowed, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", str(os.getpid()))
-    # A process that we were started by, such as a shell, leaves us the variables that were meant for itself.
+    # A parent process such as a shell passes on the variables that were meant for itself.
     if pid != str(os.getpid()) or not allowed.isdecimal() or int(allowed) == 0:
         return None
     return int(allowed) / 2e6
 
 
 def _message(fields: dict[str, str | int]) -> bytes:
-    """A line a field: a line end in a value would begin another."""
+    """One line for each field; line ends in values become spaces, since each would begin a new field."""
     lines = (f"{name}={' '.join(str(value).splitlines())}" for name, value in fields.items())
     return "\n".join(lines).encode(errors="replace")
 
 
 def _path(address: str) -> str:
-    """Where the socket is: @ stands for the NUL before an abstract name."""
+    """The address of the socket: @ stands for the NUL before an abstract name."""
     return f"\0{address[1:]}" if address.startswith("@") else address

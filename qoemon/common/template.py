@@ -1,4 +1,4 @@
-"""Texts with names in braces, filled in from values."""
+"""Templates: texts with names in braces that are replaced by values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import string
 from collections.abc import Mapping
 
 ABSENT = "n/a"
-"""What a text says where there is no figure: of a group that is gone, for instance."""
+"""Stands for a value that is not available, such as one of a group that no longer exists."""
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
@@ -15,24 +15,22 @@ _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 def placeholders(template: str) -> frozenset[str]:
     """The names in a template such as "{value:.1%} of {users} users in {region}".
 
-    raises   ValueError, with what was expected, if it has anything else in braces: the values come from the wire,
-             so a template reaches for nothing inside them
+    raises   ValueError, with what was expected, if it has anything else in braces, such as an attribute of a value:
+             values come from the wire
     """
     return frozenset(name for _, name, _ in _parts(template) if name)
 
 
 def render(template: str, values: Mapping[str, object]) -> str:
-    """The template with its names replaced by values, numbers as their format says; None is written as `n/a`.
+    """The template with its names replaced by values; None becomes ABSENT. Braces in a value stay as they are.
 
-    Braces in a value stay as they are.
-
-    raises   ValueError or TypeError for what `template_fault` would have found
+    raises   ValueError or TypeError if `template_fault` finds a fault
     """
     return "".join(text + _written(values, name, form) for text, name, form in _parts(template))
 
 
 def template_fault(template: str, examples: Mapping[str, object]) -> str | None:
-    """What a template should be and this one is not, given an example for every name; None if it is good."""
+    """What was expected of an invalid template, given an example value of every name; None if it is valid."""
     try:
         unknown = sorted(placeholders(template) - examples.keys())
     except ValueError as error:
@@ -47,7 +45,7 @@ def template_fault(template: str, examples: Mapping[str, object]) -> str | None:
 
 
 def _parts(template: str) -> list[tuple[str, str, str]]:
-    """(text, name after it or "", its format) one after the other."""
+    """The parts in order: (text, the name that follows it or "", its format)."""
     expected = "{name} or {name:format} wherever there are braces, {{ and }} for braces themselves"
     try:
         parts = list(string.Formatter().parse(template))

@@ -1,7 +1,7 @@
-"""The configuration: every key with its default, and the rules between them.
+"""The configuration: every key with its default, and the rules between sections.
 
-`config/qoemon.yaml` shows the same with comments. Durations and sizes are texts with a unit in the
-file and plain numbers here, in seconds and bytes; the name in the code ends in the unit.
+`config/qoemon.yaml` has the same keys with comments. Durations and sizes have a unit in the file and are numbers
+here, in seconds and bytes; the name of the field ends in the unit.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
 from qoemon.common import duration
-from qoemon.common.logs import Form
+from qoemon.common.logs import LogFormat
 from qoemon.config.sections.alert import Alert
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES, Mqtt
 from qoemon.config.sections.notify import Notify
@@ -26,7 +26,7 @@ from qoemon.config.yaml import document as yamlfile
 from qoemon.config.yaml.section import Section, Violation, key
 from qoemon.config.yaml.validation import validated
 from qoemon.core.plan.plan import Clock
-from qoemon.core.plan.plan import Service as BaseWindow
+from qoemon.core.plan.plan import Service as CoreService
 
 T = TypeVar("T")
 
@@ -36,76 +36,75 @@ Windows = Annotated[tuple[WholeSeconds, ...], AfterValidator(lambda windows: tup
 
 
 class Sessions(Section):
-    """How reports become sessions, and when sessions are judged."""
+    """How reports become sessions, and how often their ratings are estimated."""
 
-    tick_s: WholeSeconds = key("How often everything is computed anew; divides rating_interval.", "10s")
-    rating_interval_s: WholeSeconds = key("The length of experience that one virtual rating judges.", "60s")
-    timeout_s: Seconds = key("A session silent for longer is over, its open stall too.", "5m")
+    tick_s: WholeSeconds = key("Interval at which everything is computed; a divisor of rating_interval.", "10s")
+    rating_interval_s: WholeSeconds = key("Length of the experience that one estimated rating is about.", "60s")
+    timeout_s: Seconds = key("A session without a report for longer has ended, and so has its open stall.", "5m")
     min_active_s: Seconds = key(
-        "With less playing and stalling in a rating interval, there is nothing to judge.", "5s"
+        "A session with less playing and stalling time in a rating interval gets no rating.", "5s"
     )
-    clock: Clock = key("What places a report in time: its arrival, or its own ts (report).", "arrival")
+    clock: Clock = key("Time of a report: its arrival, or its field ts (report).", "arrival")
 
     def rules(self) -> Iterator[Violation]:
-        """The tick divides the interval; the timeout is no shorter than it, min_active is shorter."""
-        interval, other = duration.text(self.rating_interval_s), (("rating_interval",),)
+        """`tick` divides `rating_interval`; `timeout` is at least `rating_interval`, `min_active` is less."""
+        interval, depends_on = duration.text(self.rating_interval_s), (("rating_interval",),)
         if self.rating_interval_s % self.tick_s:
-            yield Violation(("tick",), f"a divisor of rating_interval ({interval})", other)
+            yield Violation(("tick",), f"a divisor of rating_interval ({interval})", depends_on)
         if self.timeout_s < self.rating_interval_s:
-            yield Violation(("timeout",), f"at least rating_interval ({interval})", other)
+            yield Violation(("timeout",), f"at least rating_interval ({interval})", depends_on)
         if self.min_active_s >= self.rating_interval_s:
-            yield Violation(("min_active",), f"less than rating_interval ({interval})", other)
+            yield Violation(("min_active",), f"less than rating_interval ({interval})", depends_on)
 
 
 class Http(Section):
-    """Where metrics and health are served."""
+    """The HTTP server of metrics, health, JSON and the live page."""
 
-    host: Host = key("Address to listen on; 0.0.0.0 or :: for all.", "127.0.0.1")
-    port: HttpPort = key("Port to listen on; 0 takes a free one.", 9877)
+    host: Host = key("Address to listen on; 0.0.0.0 or :: for all addresses.", "127.0.0.1")
+    port: HttpPort = key("Port to listen on; 0 for any free port.", 9877)
     url: BaseUrl | None = key(
-        "How others reach this daemon; put into notices. null: its host, or the machine's name, and its port.", None
+        "URL of this daemon for notifications. null: its host, or the name of the machine, and its port.", None
     )
     web_config_file: File | None = key(
-        "Web configuration file of Prometheus' format: TLS, users, headers; null is plain HTTP without users.", None
+        "Web configuration file in the format of Prometheus: TLS, users, headers; null: plain HTTP without users.",
+        None,
     )
 
 
 class Limits(Section):
-    """What can grow has a bound, and a counter for what went beyond it."""
+    """Bounds of everything that can grow; a counter reports what exceeded each."""
 
-    inbox_messages: Count = key("Messages that wait to be evaluated and stored.", 200_000)
-    inbox_bytes: Bytes = key("Bytes of topics and payloads that wait to be evaluated and stored.", "64MiB")
-    message_bytes: Bytes = key("Bytes in one message; a larger one is rejected.", "256KiB")
-    reports_per_message: Count = key("Reports in one message; one with more is rejected.", 1000)
-    sessions: Count = key("Sessions followed at once; memory grows with them.", 1_000_000)
+    inbox_messages: Count = key("Messages waiting to be evaluated and stored.", 200_000)
+    inbox_bytes: Bytes = key("Bytes of topics and payloads waiting to be evaluated and stored.", "64MiB")
+    message_bytes: Bytes = key("Bytes in a message; larger ones are rejected.", "256KiB")
+    reports_per_message: Count = key("Reports in a message; messages with more are rejected.", 1000)
+    sessions: Count = key("Sessions tracked at a time; memory grows with them.", 1_000_000)
     groups: Count = key(
-        "Label sets, each of which is some fifty time series; more go to one group named other.", 1000
+        "Groups, each of about fifty time series; further ones are counted in a group named other.", 1000
     )
-    label_length: Count = key("Characters in a label value; a report with more is rejected.", 128)
+    label_length: Count = key("Characters in a label value; reports with more are rejected.", 128)
     http_connections: Count = key(
-        "Connections to the HTTP port at once, at most half of the files that the process may open; for one more, "
-        "the one idle for longest is closed.",
+        "Connections to the HTTP port at a time, at most half of the files that the process may open; for one "
+        "more, the connection that has been idle for longest is closed.",
         512,
     )
 
     def rules(self) -> Iterator[Violation]:
-        """One message fits the inbox, and a packet."""
+        """`message_bytes` fits in `inbox_bytes` and in an MQTT packet."""
         if self.inbox_bytes < self.message_bytes:
             yield Violation(
                 ("inbox_bytes",), f"at least message_bytes ({self.message_bytes} B)", (("message_bytes",),)
             )
         if self.message_bytes >= MAX_PACKET_BYTES:
             most = f"{MAX_PACKET_BYTES // 2**20}MiB"
-            yield Violation(
-                ("message_bytes",), f"less than {most}: a packet so large is refused, its topic included"
-            )
+            yield Violation(("message_bytes",), f"less than {most}: the largest packet, topic included")
 
 
 class Log(Section):
-    """What is logged: a kind of line ten times a minute, then how many more of it there were."""
+    """The log on standard error. Of similar lines, ten a minute are written and the others counted."""
 
-    level: Literal["debug", "info", "warning", "error"] = key("The least severe level to log.", "info")
-    format: Form = key("Lines of text for people, or of logfmt or JSON for programs.", "text")
+    level: Literal["debug", "info", "warning", "error"] = key("Lowest level that is logged.", "info")
+    format: LogFormat = key("text for people; logfmt or json for programs.", "text")
 
 
 _SERVICES = {
@@ -128,39 +127,37 @@ _ALERTS = [
 class Config(Section):
     """The configuration of qoemon."""
 
-    mqtt: Mqtt = key("The broker, and where on it the reports are.", {})
-    labels: tuple[Label, ...] = key("Names that reports may carry in labels, beside those of the topics.", [])
-    sessions: Sessions = key("How reports become sessions, and when sessions are judged.", {})
-    windows_s: Windows = key("What a distribution covers: rating_interval and multiples of it.", ["1m", "5m", "1h"])
-    quantiles: tuple[Share, ...] = key("Which quantiles of the ratings to export.", [0.05, 0.1, 0.5, 0.9])
-    services: Services = key(
-        "How each service is judged, by its name; given, they replace the defaults.", _SERVICES
+    mqtt: Mqtt = key("The broker, and the topics of the reports.", {})
+    labels: tuple[Label, ...] = key("Labels that reports may have, in addition to those of the topics.", [])
+    sessions: Sessions = key("How reports become sessions, and how often their ratings are estimated.", {})
+    windows_s: Windows = key(
+        "Time spans of the distributions: rating_interval and multiples of it.", ["1m", "5m", "1h"]
     )
-    workers: Workers = key(
-        "Processes that take in reports, each with its share of the sessions; 1 is this one alone.", 1
-    )
-    confidence: Share = key("Of the bounds: how often such intervals contain the true figure.", 0.95)
-    alerts: tuple[Alert, ...] = key("When to tell someone; given, they replace the default.", _ALERTS)
-    regimes: Regimes = key("When the share of poor ratings is degraded or bad, and has changed.", {})
-    notify: Notify = key("Who is told of alerts.", {})
-    state: State = key("What survives a restart or a crash.", {})
-    shutdown_timeout_s: Seconds = key("How long a stop may take to store and tell what is left.", "10s")
-    http: Http = key("Where metrics and health are served.", {})
-    limits: Limits = key("What can grow has a bound.", {})
-    log: Log = key("What is logged.", {})
+    quantiles: tuple[Share, ...] = key("Quantiles of the ratings to export.", [0.05, 0.1, 0.5, 0.9])
+    services: Services = key("Services by name; if given, they replace the defaults.", _SERVICES)
+    workers: Workers = key("Processes that count reports, each a part of the sessions; 1: this process alone.", 1)
+    confidence: Share = key("Confidence level of the confidence intervals.", 0.95)
+    alerts: tuple[Alert, ...] = key("Alert rules; if given, they replace the default.", _ALERTS)
+    regimes: Regimes = key("Regimes of the groups: good, degraded or bad.", {})
+    notify: Notify = key("Receivers of alerts.", {})
+    state: State = key("State that survives a restart or a crash.", {})
+    shutdown_timeout_s: Seconds = key("Time limit for storing state and sending notifications at a stop.", "10s")
+    http: Http = key("The HTTP server of metrics, health, JSON and the live page.", {})
+    limits: Limits = key("Bounds of everything that can grow.", {})
+    log: Log = key("The log.", {})
 
     def rules(self) -> Iterator[Violation]:
-        """Windows are made of rating intervals; names are unambiguous; topics name known services."""
+        """`windows` are multiples of `rating_interval`; names are unique; alerts and topics name what exists."""
         yield from self._window_rules()
         for name in ("quantiles", "labels"):
             for place in _repeated(getattr(self, name)).values():
-                yield Violation((name, place), "each once")
+                yield Violation((name, place), "each value once")
         for index, topic in enumerate(self.mqtt.topics):
             if topic.service is not None and topic.service not in self.services:
                 expected = f"one of the services, {', '.join(self.services)}"
                 yield Violation(("mqtt", "topics", index, "service"), expected, (("services",),))
             for place in (place for place, name in enumerate(self.labels) if name in topic.parsed.names):
-                expected = f"a name that is not in mqtt.topics.{index} too"
+                expected = f"a name that is not in mqtt.topics.{index} as well"
                 yield Violation(("labels", place), expected, (("mqtt", "topics"),))
 
         yield from self._alert_rules()
@@ -170,26 +167,26 @@ class Config(Section):
             expected = f"at most mqtt.shards ({self.mqtt.shards}), as topics have a level {{shard}}"
             yield Violation(("workers",), expected, (("mqtt", "shards"),))
 
-    def judged(self) -> tuple[BaseWindow, ...]:
-        """The services as the core is to judge them."""
-        return tuple(section.judged(name) for name, section in self.services.items())
+    def core_services(self) -> tuple[CoreService, ...]:
+        """The services as the core takes them."""
+        return tuple(section.core_service(name) for name, section in self.services.items())
 
     def _alert_rules(self) -> Iterator[Violation]:
-        """An alert names what there is, once, and its thresholds can be reached."""
+        """Alerts have unique names, refer to what exists, and have thresholds that their service can reach."""
         for place in _repeated([alert.name for alert in self.alerts]).values():
-            yield Violation(("alerts", place, "name"), "another name, as it stands there twice")
+            yield Violation(("alerts", place, "name"), "a unique name")
         for index, alert in enumerate(self.alerts):
-            where = ("alerts", index)
-            for rule in self._names_of(alert):
-                yield Violation((*where, *rule.where), rule.expected, rule.others)
-            for service in self.judged():
+            path = ("alerts", index)
+            for violation in self._reference_rules(alert):
+                yield Violation((*path, *violation.path), violation.expected, violation.depends_on)
+            for service in self.core_services():
                 if alert.service in (None, service.name):
-                    for rule in alert.reach_rules(service):
-                        others = (*((*where, *other) for other in rule.others), ("services",))
-                        yield Violation((*where, *rule.where), rule.expected, others)
+                    for violation in alert.reach_rules(service):
+                        depends_on = (*((*path, *key) for key in violation.depends_on), ("services",))
+                        yield Violation((*path, *violation.path), violation.expected, depends_on)
 
-    def _names_of(self, alert: Alert) -> Iterator[Violation]:
-        """What an alert names has to exist."""
+    def _reference_rules(self, alert: Alert) -> Iterator[Violation]:
+        """The service, labels, window and quantile that an alert names exist. Paths are relative to the alert."""
         labels = sorted({name for topic in self.mqtt.topics for name in topic.parsed.names} | set(self.labels))
         if alert.service is not None and alert.service not in self.services:
             yield Violation(("service",), f"one of the services, {', '.join(self.services)}", (("services",),))
@@ -203,25 +200,25 @@ class Config(Section):
         yield from alert.text_rules(labels)
 
     def _regime_rules(self) -> Iterator[Violation]:
-        """A regime that no input can reach is a mistake, like an alert."""
-        for service in self.judged():
-            for rule in self.regimes.reach_rules(service):
-                yield Violation(("regimes", *rule.where), rule.expected, (("services",),))
+        """The thresholds of the regimes can be reached by every service."""
+        for service in self.core_services():
+            for violation in self.regimes.reach_rules(service):
+                yield Violation(("regimes", *violation.path), violation.expected, (("services",),))
 
     def _window_rules(self) -> Iterator[Violation]:
-        interval_s, others = self.sessions.rating_interval_s, (("sessions", "rating_interval"),)
+        interval_s, depends_on = self.sessions.rating_interval_s, (("sessions", "rating_interval"),)
         interval = duration.text(interval_s)
         if odd := [duration.text(window_s) for window_s in self.windows_s if window_s % interval_s]:
             expected = f"multiples of rating_interval ({interval}), unlike {', '.join(odd)}"
-            yield Violation(("windows",), expected, others)
+            yield Violation(("windows",), expected, depends_on)
         elif interval_s not in self.windows_s:
-            yield Violation(("windows",), f"rating_interval ({interval}) among them", others)
+            yield Violation(("windows",), f"rating_interval ({interval}) among them", depends_on)
         for window_s in _repeated(self.windows_s):
-            yield Violation(("windows",), f"each window once, {duration.text(window_s)} is there twice")
+            yield Violation(("windows",), f"each window once ({duration.text(window_s)} is repeated)")
 
 
 def _repeated(values: Sequence[T]) -> dict[T, int]:
-    """What stands in it more than once, and the place of the last."""
+    """The values that occur more than once, each with the position of its last occurrence."""
     return {value: place for place, value in enumerate(values) if values.index(value) < place}
 
 
@@ -229,22 +226,22 @@ DEFAULT = Config()
 
 
 def load(path: Path, env: Mapping[str, str] = os.environ) -> Config:
-    """The configuration in that file; ConfigError with all the mistakes in it."""
+    """The configuration in the file; ConfigError with every error in it, or else in its web configuration file."""
     config = validated(yamlfile.read(path, env), Config)
     if config.http.web_config_file is not None:
-        validated(yamlfile.read(config.http.web_config_file, env), WebFile)  # It has its mistakes told here too.
+        validated(yamlfile.read(config.http.web_config_file, env), WebFile)
     return config
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of the file, draft 2020-12, for editors; what it cannot say, `load` checks."""
+    """The JSON Schema of the file, draft 2020-12, for editors; `load` also checks the rules between keys."""
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     whole: dict[str, Any] = _or_variable(Config.model_json_schema())
     return dialect | whole
 
 
 def _or_variable(part: Any) -> Any:
-    """The schema, taking text with ${NAME} too wherever it does not take any text."""
+    """The schema, but text with ${NAME} is valid wherever other text is not."""
     if isinstance(part, list):
         return [_or_variable(item) for item in part]
     if not isinstance(part, dict):

@@ -16,7 +16,7 @@ def core_plan(config: Config) -> Plan:
     topics = tuple(topic.parsed for topic in config.mqtt.topics)
     of_topics = dict.fromkeys(name for topic in topics for name in topic.names)
     return Plan(
-        services=config.judged(),
+        services=config.core_services(),
         topics=topics,
         labels=(*of_topics, *config.labels),
         timing=Timing(

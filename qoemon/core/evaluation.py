@@ -29,7 +29,6 @@ from qoemon.core.snapshot.builder import SnapshotBuilder
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.report import Reject
 
-
 T = TypeVar("T")
 
 

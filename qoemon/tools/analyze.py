@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from qoemon.config.studies.conditions import Bounds, Conditions, written_for
+from qoemon.config.studies.conditions import Conditions, condition_format
 from qoemon.core.counting.window import histogram
 from qoemon.core.qoe.bins import mos_level, response_bin
 from qoemon.core.qoe.distribution import rating_cdf
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 CHUNK = 20_000
 """Conditions that are judged at once row by row: each takes some 80 numbers, so this is 13 MB."""
 
+
+Bounds = tuple[float, float]
+"""Lower and upper end of a confidence interval."""
 
 ACR_NAMES = {1: "bad", 2: "poor", 3: "fair", 4: "good", 5: "excellent"}
 
@@ -111,13 +114,13 @@ def analyze(
 ) -> Analysis:
     """What the users would answer; ThetaError if the service's theta cannot be.
 
-    conditions  at least one, from `read` for this service
+    conditions  at least one, from `read_conditions` for this service
     quantiles   which quantiles of the ratings to tell, each in (0, 1)
     exact       judge each condition by itself, instead of counting them in the bins of the live sessions
     confidence  of the bounds, in (0, 1)
     """
     check_theta(service)
-    condition = written_for(service.mapping).condition(*conditions.columns.values())
+    condition = condition_format(service.mapping).axes(*conditions.columns.values())
     if exact:
         said = _one_by_one(service.mapping(*condition), service, quantiles, confidence)
     else:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from qoemon.common.text import plain
+from qoemon.common.text import SHORT, printable
 
 _RATINGS = (("█", "#d55e00"), ("▓", "#e69f00"), ("▒", "#999999"), ("░", "#56b4e9"), ("·", "#0072b2"))
 """Worst first: told apart by their shade without colours, and by colours that the colour-blind tell apart."""
@@ -33,7 +33,7 @@ def groups_table(view: dict[str, Any], window: str, title: str) -> Table:
     for service in view["services"]:
         for group in service["groups"]:
             # Text is not read as markup.
-            names = (Text(plain(name)) for name in (service["service"], *group["labels"].values()))
+            names = (Text(printable(name, SHORT)) for name in (service["service"], *group["labels"].values()))
             table.add_row(*names, *_figures(group, window))
     return table
 

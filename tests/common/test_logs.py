@@ -1,4 +1,4 @@
-"""The log: a line an event in each of its forms, whatever is in it, and few lines of a kind."""
+"""The log: one line for each event in every format, whatever it contains, and few lines of a kind."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from qoemon.common.logs import A_KIND, MOST, MOST_KINDS, LimitedHandler
+from qoemon.common.logs import KIND_LINES, LINE_LENGTH, MAX_KINDS, LimitedHandler
 from tests.support.parts import ROOT, Daemon
 
-HOSTILE = '\x1b[2Jred\nlevel=critical "quoted" \\ \u202e \u2028 \x00 \ud800 ' + "x" * 2 * MOST
+HOSTILE = '\x1b[2Jred\nlevel=critical "quoted" \\ \u202e \u2028 \x00 \ud800 ' + "x" * 2 * LINE_LENGTH
 """Orders to a terminal, a line and a field of its own, no characters, and too much of it."""
 
 LOGFMT = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^\s="]+)(?: |$)')
@@ -41,7 +41,7 @@ def logged(errors: Path, form: str, code: str, **env: str) -> list[str]:
     program = "import logging\nfrom qoemon.common.logs import log_to_stderr\nLOG = logging.getLogger('qoemon.x')\n"
     program += f"log_to_stderr('INFO', {form!r}, dated=True)\nHOSTILE = {HOSTILE!r}\n{textwrap.dedent(code)}"
     command = [sys.executable, "-c", program]
-    # As under systemd, where nothing says that who reads it takes UTF-8.
+    # As under systemd, where nothing declares that the reader accepts UTF-8.
     environment = {**os.environ, "LC_ALL": "C", **env}
     with errors.open("wb") as file:
         subprocess.run(command, cwd=ROOT, env=environment, timeout=60, stderr=file, check=False)
@@ -62,22 +62,22 @@ STRUCTURED = pytest.mark.parametrize("form", READ)
 @STRUCTURED
 def test_a_line_has_its_time_level_logger_and_event(form: str, errors: Path) -> None:
     [line] = logged(errors, form, "LOG.warning('%s is %d', 'all', 42)")
-    told = READ[form](line)
-    assert list(told) == ["time", "level", "logger", "event"]
-    assert (told["level"], told["logger"], told["event"]) == ("warning", "qoemon.x", "all is 42")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", told["time"])
-    assert abs(datetime.fromisoformat(told["time"]) - datetime.now(UTC)) < timedelta(minutes=5)
+    written = READ[form](line)
+    assert list(written) == ["time", "level", "logger", "event"]
+    assert (written["level"], written["logger"], written["event"]) == ("warning", "qoemon.x", "all is 42")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", written["time"])
+    assert abs(datetime.fromisoformat(written["time"]) - datetime.now(UTC)) < timedelta(minutes=5)
 
 
 @pytest.mark.parametrize("form", ["text", *READ])
 def test_hostile_text_stays_one_line(form: str, errors: Path) -> None:
     [line] = logged(errors, form, "LOG.error('got %s', HOSTILE)")
     assert line.isprintable()
-    assert len(line) < 2 * MOST
+    assert len(line) < 2 * LINE_LENGTH
     if form in READ:
-        told = READ[form](line)
-        assert told["level"] == "error"
-        assert told["event"].startswith(r'got \x1b[2Jred\nlevel=critical "quoted" \ \u202e')
+        written = READ[form](line)
+        assert written["level"] == "error"
+        assert written["event"].startswith(r'got \x1b[2Jred\nlevel=critical "quoted" \ \u202e')
 
 
 @STRUCTURED
@@ -89,18 +89,18 @@ def test_an_exception_is_in_its_line(form: str, errors: Path) -> None:
         LOG.exception("broke")
     """
     [line] = logged(errors, form, code)
-    told = READ[form](line)
+    written = READ[form](line)
     assert line.isprintable()
-    assert told["event"] == "broke"
-    assert told["error"].startswith(r"ValueError: \x1b[2Jred")
-    assert told["trace"].startswith("Traceback (most recent call last):\n")
+    assert written["event"] == "broke"
+    assert written["error"].startswith(r"ValueError: \x1b[2Jred")
+    assert written["trace"].startswith("Traceback (most recent call last):\n")
 
 
 @STRUCTURED
 def test_what_ends_the_process_is_logged_too(form: str, errors: Path) -> None:
     [line] = logged(errors, form, "raise RuntimeError('a bug')")
-    told = READ[form](line)
-    assert (told["level"], told["error"]) == ("critical", "RuntimeError: a bug")
+    written = READ[form](line)
+    assert (written["level"], written["error"]) == ("critical", "RuntimeError: a bug")
 
 
 @STRUCTURED
@@ -111,13 +111,13 @@ def test_a_flood_gives_few_lines_and_the_count(form: str, errors: Path) -> None:
         if number % 5000 == 0:
             LOG.warning("another kind")
     """
-    told = [READ[form](line) for line in logged(errors, form, code)]
-    kinds = [line for line in told if line["event"] == "another kind"]
-    first, [last] = [line for line in told if "more" not in line], [line for line in told if "more" in line]
+    written = [READ[form](line) for line in logged(errors, form, code)]
+    kinds = [line for line in written if line["event"] == "another kind"]
+    first, [last] = [line for line in written if "more" not in line], [line for line in written if "more" in line]
     assert len(kinds) == 2
-    assert [line["event"] for line in first if line not in kinds] == [f"again {i}" for i in range(A_KIND)]
-    assert int(last["more"]) == 10_000 - A_KIND
-    assert last["event"] == f"and {10_000 - A_KIND} more of these within a minute; the last: again 9999"
+    assert [line["event"] for line in first if line not in kinds] == [f"again {i}" for i in range(KIND_LINES)]
+    assert int(last["more"]) == 10_000 - KIND_LINES
+    assert last["event"] == f"and {10_000 - KIND_LINES} more of these within a minute; the last: again 9999"
 
 
 def flooded(stream: io.StringIO, kinds: int = 1, span_s: float = 0.3) -> LimitedHandler:
@@ -131,14 +131,14 @@ def flooded(stream: io.StringIO, kinds: int = 1, span_s: float = 0.3) -> Limited
 def test_the_count_comes_by_itself_when_the_time_is_over() -> None:
     stream = io.StringIO()
     handler = flooded(stream)
-    assert len(stream.getvalue().splitlines()) == A_KIND
+    assert len(stream.getvalue().splitlines()) == KIND_LINES
     deadline_s = time.monotonic() + 20
     while "more of these" not in stream.getvalue():
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
     handler.handle(logging.LogRecord("x", logging.WARNING, "", 1, "kind 0", (), None))
-    assert stream.getvalue().splitlines()[A_KIND:] == [
-        f"and {100 - A_KIND} more of these within a minute; the last: kind 0",
+    assert stream.getvalue().splitlines()[KIND_LINES:] == [
+        f"and {100 - KIND_LINES} more of these within a minute; the last: kind 0",
         "kind 0",
     ]
     handler.close()
@@ -147,15 +147,15 @@ def test_the_count_comes_by_itself_when_the_time_is_over() -> None:
 def test_kinds_are_bounded() -> None:
     """A logger that puts values into its text makes a kind of each; then all others are one."""
     stream = io.StringIO()
-    flooded(stream, kinds=MOST_KINDS + 500, span_s=3600).close()
+    flooded(stream, kinds=MAX_KINDS + 500, span_s=3600).close()
     lines = stream.getvalue().splitlines()
-    assert sum("more of these" not in line for line in lines) == (MOST_KINDS + 1) * A_KIND
+    assert sum("more of these" not in line for line in lines) == (MAX_KINDS + 1) * KIND_LINES
     hidden = sum(int(line.split()[1]) for line in lines if "more of these" in line)
-    assert hidden == 100 * (MOST_KINDS + 500) - (MOST_KINDS + 1) * A_KIND
+    assert hidden == 100 * (MAX_KINDS + 500) - (MAX_KINDS + 1) * KIND_LINES
 
 
 def test_journald_gets_priorities_and_no_second_time(errors: Path) -> None:
-    """It says by JOURNAL_STREAM which file it reads: device and inode of our standard error."""
+    """JOURNAL_STREAM has device and inode of the file that journald reads: standard error of the process."""
     code = "LOG.warning('w')\nLOG.info('i')\nraise RuntimeError('a bug')"
     about = errors.stat()
     lines = logged(errors, "text", code, JOURNAL_STREAM=f"{about.st_dev}:{about.st_ino}")
@@ -166,12 +166,12 @@ def test_journald_gets_priorities_and_no_second_time(errors: Path) -> None:
 
 
 @pytest.mark.parametrize("form", READ)
-def test_a_daemon_logs_in_the_form_that_it_is_told(
+def test_a_daemon_logs_in_the_configured_format(
     form: str, start_daemon: Callable[..., Daemon], unused_port: int
 ) -> None:
     settings = {"log": {"format": form}, "mqtt": {"host": "127.0.0.1", "port": unused_port}}
     daemon = start_daemon(settings)
     daemon.signal(signal.SIGTERM)
-    told = [READ[form](line) for line in daemon.log.read_text().splitlines()]
-    assert [line["logger"] for line in told if "serving on" in line["event"]] == ["qoemon"]
-    assert "SIGTERM: shutting down" in [line["event"] for line in told]
+    written = [READ[form](line) for line in daemon.log.read_text().splitlines()]
+    assert [line["logger"] for line in written if "serving on" in line["event"]] == ["qoemon"]
+    assert "SIGTERM: shutting down" in [line["event"] for line in written]

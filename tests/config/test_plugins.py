@@ -38,11 +38,11 @@ CONFIG = "services: {{game: {{mapping: {name}, theta: 0.2, parameters: {{half_ms
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An installed package: a module, and what pip writes of its entry points."""
     (tmp_path / "games_of_ours.py").write_text(MODULE)
-    told = tmp_path / "games_of_ours-1.0.dist-info"
-    told.mkdir()
-    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: games-of-ours\nVersion: 1.0\n")
+    metadata = tmp_path / "games_of_ours-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: games-of-ours\nVersion: 1.0\n")
     points = ("my-game = games_of_ours:MY_GAME", "odd = games_of_ours:NO_MAPPING", "gone = games_of_ours:GONE")
-    (told / "entry_points.txt").write_text("\n".join(["[qoemon.mappings]", *points]) + "\n")
+    (metadata / "entry_points.txt").write_text("\n".join(["[qoemon.mappings]", *points]) + "\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
     sys.modules.pop("games_of_ours", None)
@@ -51,7 +51,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_package_adds_a_mapping_that_the_configuration_can_name(package: Path) -> None:
     file = package / "qoemon.yaml"
     file.write_text(CONFIG.format(name="my-game"))
-    (game,) = load(file, {}).judged()
+    (game,) = load(file, {}).core_services()
     assert game.mapping.parameters == {"half_ms": 50}
     assert game.mapping.reach.tolist() == pytest.approx([1.0, 5.0], abs=1e-6)
     assert "my-game" in plugins.names()
@@ -60,7 +60,7 @@ def test_a_package_adds_a_mapping_that_the_configuration_can_name(package: Path)
 @pytest.mark.parametrize(
     ("name", "words"), [("odd", "expected a QosMapping"), ("gone", "games_of_ours:GONE fails")]
 )
-def test_an_entry_point_that_gives_none_is_a_mistake_with_its_line(package: Path, name: str, words: str) -> None:
+def test_an_entry_point_without_a_mapping_is_an_error_with_its_line(package: Path, name: str, words: str) -> None:
     file = package / "qoemon.yaml"
     file.write_text(CONFIG.format(name=name))
     with pytest.raises(ConfigError, match=words) as caught:

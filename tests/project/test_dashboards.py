@@ -25,11 +25,11 @@ from qoemon.core.wire.report import Reject
 from qoemon.daemon.metrics import LoopStats, build_metrics, loop_metrics, reload_metrics
 from qoemon.engine.metrics import engine_metrics
 from qoemon.engine.stats import EngineStats, WorkerStats
-from qoemon.net.http.stats import HttpStats, http_metrics
-from qoemon.outputs.notify.metrics import receiver_metrics
 from qoemon.inputs.inbox import Message
 from qoemon.inputs.stats import MqttStats
+from qoemon.net.http.stats import HttpStats, http_metrics
 from qoemon.outputs.metrics.exporter import Exporter
+from qoemon.outputs.notify.metrics import receiver_metrics
 from qoemon.outputs.notify.receiver_stats import ReceiverStats
 from qoemon.tools.simulate.simulate import Phase, Population, Scenario
 from tests.support.core import OneShard

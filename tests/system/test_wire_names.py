@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from qoemon.common.logs import MOST, PrintableFormatter
+from qoemon.common.logs import LINE_LENGTH, PrintableFormatter
 from qoemon.common.text import printable
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
@@ -139,7 +139,7 @@ def test_the_log_has_a_line_a_record(name: str) -> None:
     handler.handle(logging.LogRecord("x", logging.WARNING, "", 1, "%s", (name + LONG,), None))
     [line] = stream.getvalue().split("\n")[:-1]
     assert line.isprintable()
-    assert len(line) <= MOST + 10 * len(name)
+    assert len(line) <= LINE_LENGTH + 10 * len(name)
 
 
 def test_a_trace_in_the_log_keeps_its_lines_and_nothing_else() -> None:

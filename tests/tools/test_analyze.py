@@ -15,8 +15,8 @@ from rich.console import Console
 from scipy.optimize import brentq
 from scipy.stats import beta, binom
 
-from qoemon.common.csvfile import AnalyzeError, UnreadableError, opened
-from qoemon.config.studies.conditions import Conditions, read
+from qoemon.common.csvfile import ContentError, UnreadableError, opened
+from qoemon.config.studies.conditions import Conditions, read_conditions
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.qoe.confidence import interval
@@ -48,11 +48,11 @@ HEADER = "stall_count,stall_s,play_s\n"
 
 
 def read_text(text: str, service: Service = VIDEO) -> Conditions:
-    return read(io.StringIO(text, newline=""), service)
+    return read_conditions(io.StringIO(text, newline=""), service)
 
 
 def refusal(text: str, service: Service = VIDEO) -> str:
-    with pytest.raises(AnalyzeError) as caught:
+    with pytest.raises(ContentError) as caught:
         read_text(text, service)
     return str(caught.value)
 
@@ -355,7 +355,7 @@ def test_response_times_are_read() -> None:
 )
 def test_a_bad_row_is_told_with_line_column_found_and_expected(row: str, told: str) -> None:
     message = refusal(f"{HEADER}0,0,60\n\n{row}\n1,2,60\n")
-    assert "input: 1 of 3 rows cannot be judged, so nothing was computed:\n  line 4: " in message
+    assert "input: 1 of 3 rows cannot be used, so nothing was computed:\n  line 4: " in message
     assert told in message
     assert len(message) < 400
 
@@ -385,7 +385,7 @@ def test_a_file_without_the_measures_is_told_which_are_missing() -> None:
 def test_all_bad_rows_are_counted_and_twenty_shown() -> None:
     message = refusal(HEADER + "0,0,60\n0,0,x\n" * 1023)
     lines = message.splitlines()
-    assert lines[0] == "input: 1,023 of 2,046 rows cannot be judged, so nothing was computed:"
+    assert lines[0] == "input: 1,023 of 2,046 rows cannot be used, so nothing was computed:"
     assert [line.split(":")[0] for line in lines[1:-1]] == [f"  line {3 + 2 * i}" for i in range(20)]
     assert lines[-1] == "  and 1,003 more"
 
@@ -429,10 +429,10 @@ def test_a_file_is_named_and_bytes_of_another_encoding_hurt_only_where_they_matt
     path = tmp_path / "rated.csv"
     path.write_bytes(b"city,response_s\nK\xf6ln,1\n")
     with opened(str(path)) as file:
-        assert rows(read(file, WEB)) == [(1,)]
+        assert rows(read_conditions(file, WEB)) == [(1,)]
     path.write_bytes(b"city,response_s\nBonn,1\xa0s\n")
-    with opened(str(path)) as file, pytest.raises(AnalyzeError) as caught:
-        read(file, WEB)
+    with opened(str(path)) as file, pytest.raises(ContentError) as caught:
+        read_conditions(file, WEB)
     assert str(caught.value).startswith(f"{path}: 1 of 1 rows")
     assert "line 2: response_s: found '1\\udca0s'" in str(caught.value)
 
@@ -441,7 +441,7 @@ def test_a_dash_is_standard_input_which_stays_open(monkeypatch: pytest.MonkeyPat
     stdin = io.BytesIO(b"\xef\xbb\xbfresponse_s\r\n1\r\n")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stdin, encoding="ascii"))
     with opened("-") as file:
-        assert rows(read(file, WEB)) == [(1,)]
+        assert rows(read_conditions(file, WEB)) == [(1,)]
     assert not stdin.closed
 
 

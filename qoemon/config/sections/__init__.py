@@ -1,1 +1,1 @@
-"""The sections of the configuration file: keys, types, defaults, and the rules that several keys obey together."""
+"""Sections of the configuration file: keys, types, defaults, and the rules between keys."""

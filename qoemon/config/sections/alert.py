@@ -1,4 +1,4 @@
-"""What the configuration says of alerts: when a figure is bad enough, for long and surely enough."""
+"""Section `alerts`: when a value is bad enough, for long enough, and beyond its confidence interval."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,34 +15,36 @@ from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.distribution import Distribution
 from qoemon.core.qoe.mapping import RatingModel
 
-FIGURES = ("value", "lower", "upper", "threshold", "mos", "gob", "pow")
-"""What annotations can name beside users, labels, alert, service, severity and window."""
+NUMBERS = ("value", "lower", "upper", "threshold", "mos", "gob", "pow")
+"""Numbers that annotations can name, beside users. They can also name labels and four texts: see `text_rules`."""
 
 Values = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 AlertName = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_-]{0,62}$")]
 
 
 class Alert(Section):
-    """One rule; each group that it selects has an alert of its own."""
+    """An alert rule; each group that it selects has its own alert."""
 
-    name: AlertName = key("Its name, as receivers see it.")
-    service: ServiceName | None = key("Which service; null is every one.", None)
-    groups: Mapping[Label, Values] = key("Label values that a group must have; labels not named may have any.", {})
-    what: AlertMetric = key("The figure: mos, gob, pow, quantile, or open_stall_share.", "pow")
-    quantile: Share | None = key("Which of the quantiles, if what is quantile.", None)
-    window_s: WholeSeconds | None = key("In which window; null is the base window.", None)
-    enter: Real = key("The alert begins when the figure is at or past this.")
-    leave: Real = key("It ends when the figure is back at or before this: the better one of the two.")
-    for_s: Pause = key("How long the figure must be past enter.", "0s")
-    min_sessions: Count = key("With fewer distinct sessions in the window, nothing is said.", 50)
-    confidence: bool = key("Fires only if the bound of the figure is past enter too.", True)
-    theta: Literal["service", "all"] = key(
-        "all: fires only if every theta of the service's band agrees.", "service"
+    name: AlertName = key("Name of the alert.")
+    service: ServiceName | None = key("Service; null for every service.", None)
+    groups: Mapping[Label, Values] = key(
+        "Label values that a group must have; other labels may have any value.", {}
     )
-    severity: str = key("For whoever routes alerts.", "warning")
-    labels: Mapping[Label, str] = key("Further labels of the alert.", {})
+    what: AlertMetric = key("Metric: mos, gob, pow, quantile, or open_stall_share.", "pow")
+    quantile: Share | None = key("The quantile, if what is quantile.", None)
+    window_s: WholeSeconds | None = key("Window; null for the base window, rating_interval.", None)
+    enter: Real = key("The alert begins when the value is at this threshold or worse.")
+    leave: Real = key("The alert ends when the value is at this threshold or better; not worse than enter.")
+    for_s: Pause = key("Time for which the value must be at enter or worse before the alert fires.", "0s")
+    min_sessions: Count = key("Minimum number of distinct sessions in the window.", 50)
+    confidence: bool = key("Whether the bound of the confidence interval must be at enter or worse as well.", True)
+    theta: Literal["service", "all"] = key(
+        "service: the theta of the service; all: every theta of its theta_band must agree.", "service"
+    )
+    severity: str = key("Severity, for routing.", "warning")
+    labels: Mapping[Label, str] = key("Additional labels of the alert.", {})
     annotations: Mapping[str, str] = key(
-        "Texts for who reads it; {value:.1%}, {users} and labels such as {region} are filled in.", {}
+        "Texts for people; {value:.1%}, {users} and labels such as {region} are replaced by values.", {}
     )
 
     def rule(self, service: str, base_window_s: int) -> Rule:
@@ -66,7 +68,7 @@ class Alert(Section):
         )
 
     def rules(self) -> Iterator[Violation]:
-        """Leave is the better threshold; a quantile is named where one is meant."""
+        """`leave` is not worse than `enter`; `quantile` is given if and only if `what` is quantile."""
         if self.what.high_is_bad and not self.leave <= self.enter:
             yield Violation(
                 ("leave",), f"at most enter ({self.enter:g}), as a high {self.what} is bad", (("enter",),)
@@ -79,15 +81,15 @@ class Alert(Section):
             yield Violation(("quantile",), "a quantile with what: quantile, and with nothing else", (("what",),))
 
     def text_rules(self, labels: Sequence[str]) -> Iterator[Violation]:
-        """Annotations name only what there is to fill in."""
-        examples: dict[str, object] = {"users": 100, **dict.fromkeys(FIGURES, 0.5)}
+        """Annotations name only values that exist."""
+        examples: dict[str, object] = {"users": 100, **dict.fromkeys(NUMBERS, 0.5)}
         examples |= dict.fromkeys((*labels, "alert", "service", "severity", "window"), "text")
         for name, text in self.annotations.items():
             if fault := template_fault(text, examples):
                 yield Violation(("annotations", name), fault)
 
     def reach_rules(self, service: Service) -> Iterator[Violation]:
-        """Thresholds that no input of the service can reach can't work: they never fire, or never end."""
+        """The service can reach the thresholds; otherwise the alert would never fire, or never end."""
         thetas = (service.theta, *(service.theta_band if self.theta == "all" else ()))
         for theta in dict.fromkeys(thetas):
             worst, best = self._reach(service, theta)
@@ -103,15 +105,15 @@ class Alert(Section):
                 return
 
     def _reach(self, service: Service, theta: float) -> tuple[float, float]:
-        """The worst and the best figure that the service can come to."""
+        """The worst and the best value that the service can reach."""
         if self.what is AlertMetric.OPEN_STALLS:
             return 1.0, 0.0
         quantiles = (self.quantile,) if self.quantile else ()
         model = service.model if theta == service.theta else RatingModel.BETA
         kernel = replace(service, theta=theta, model=model, theta_band=()).kernel(quantiles, service.mapping.reach)
-        column = _figure(kernel.judge(np.eye(2, dtype=np.int64)), self.what)
+        column = _values(kernel.judge(np.eye(2, dtype=np.int64)), self.what)
         return float(column[0]), float(column[1])
 
 
-def _figure(judged: Distribution, what: AlertMetric) -> np.ndarray:
-    return judged.quantiles[:, 0] if what is AlertMetric.QUANTILE else getattr(judged, str(what))
+def _values(distribution: Distribution, what: AlertMetric) -> np.ndarray:
+    return distribution.quantiles[:, 0] if what is AlertMetric.QUANTILE else getattr(distribution, str(what))

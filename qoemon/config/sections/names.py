@@ -1,4 +1,4 @@
-"""Which names a configuration may give: to services, labels and topics; the reason where one is refused."""
+"""Valid names of services, labels and topics."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ SERVICE_PATTERN = "^[a-z0-9][a-z0-9_-]{0,62}$"
 RESERVED = frozenset(
     "service shard window bound theta rating quantile le reason factor direction job instance".split()  # noqa: SIM905
 )
-"""Labels that the metrics or Prometheus itself set."""
+"""Labels that the metrics of qoemon or Prometheus itself set."""
 
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 _MOST_TOPIC_BYTES = 65535
 
 
 def label_fault(name: str) -> str | None:
-    """What a label name should be and this one is not; None if it is good."""
+    """What was expected of an invalid label name; None if it is valid."""
     if not _LABEL.fullmatch(name):
         return "a label name of letters, digits and _, not beginning with a digit or __"
     if name in RESERVED:
-        return f"a label name that qoemon and Prometheus do not use themselves, as they do {name}"
+        return f"a label name other than {name}, which qoemon or Prometheus uses itself"
     return None
 
 
 def topic_fault(template: str) -> str | None:
-    """What a topic template should be and this one is not; None if it is good."""
+    """What was expected of an invalid topic template; None if it is valid."""
     if template.startswith("$share/"):
         return (
             "no shared subscription: it spreads the reports of one session over several subscribers, "
-            "and a session must stay whole (NATS even grants it and then delivers nothing)"
+            "and a session must stay whole (NATS grants it, but delivers nothing)"
         )
     if template.startswith("$"):
         return "a topic that does not begin with $: those belong to the broker"
@@ -40,7 +40,7 @@ def topic_fault(template: str) -> str | None:
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether some topic fits both templates."""
+    """Whether some topic matches both templates."""
     ours, theirs = one.split("/"), other.split("/")
     return len(ours) == len(theirs) and all("{" in a + b or a == b for a, b in zip(ours, theirs, strict=True))
 
@@ -49,7 +49,7 @@ def _level_fault(level: str) -> str | None:
     if not level:
         return "a topic without empty levels: no / at either end, no //"
     if "+" in level or "#" in level:
-        return "names in braces where MQTT has wildcards: {region} instead of +; # has no counterpart"
+        return "names in braces instead of wildcards: {region} instead of +; # has no counterpart"
     if not re.fullmatch(r"[^{}]+|\{[^{}]*\}", level):
         return "levels that are either literal or one {name}"
     return None if level[0] != "{" or level in {"{service}", "{shard}"} else label_fault(level[1:-1])

@@ -1,4 +1,4 @@
-"""What the configuration says of receivers: who is told of alerts, and how often again."""
+"""Section `notify`: the receivers of alerts, and how often notifications are repeated."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from qoemon.common import duration
 from qoemon.config.sections import names as naming
-from qoemon.config.sections.types import File, Seconds, SecretFile
+from qoemon.config.sections.types import File, Seconds, SecretFile, first_secret
 from qoemon.config.sections.url import BaseUrl, Url
 from qoemon.config.yaml.section import Section, Violation, expecting, key
 
@@ -28,82 +28,82 @@ Secret = Annotated[SecretStr, Field(min_length=1)]
 
 
 class Receiver(Section):
-    """Someone who is told by HTTP."""
+    """A receiver over HTTP."""
 
     url: Url
-    ca_file: File | None = key("PEM file of the authorities to trust instead of the system's.", None)
+    ca_file: File | None = key("PEM file of the authorities to trust instead of those of the system.", None)
 
     def rules(self) -> Iterator[Violation]:
-        """Authorities are for TLS."""
+        """`ca_file` requires an https URL."""
         if self.ca_file is not None and urlsplit(self.url).scheme != "https":
             yield Violation(("url",), "an https URL, as there is a ca_file", (("ca_file",),))
 
 
 class Alertmanager(Receiver):
-    """One Alertmanager; of a cluster, name each: they sort out among themselves who notifies."""
+    """An Alertmanager. Of a cluster, list every member: they agree on the one that notifies."""
 
-    url: BaseUrl = key("Where its pages are, a path in front of them included.")
+    url: BaseUrl = key("URL of its web interface, with its path prefix if it has one.")
     username: Name | None = key("User name for HTTP basic authentication.", None)
-    password: SecretStr | None = key("Its password, as ${NAME} rather than in the file.", None)
-    password_file: SecretFile | None = key("File with the password; a line end after it is left out.", None)
+    password: SecretStr | None = key("Password; better ${NAME} than the password itself.", None)
+    password_file: SecretFile | None = key("File with the password; a final line end is ignored.", None)
 
     @property
     def secret(self) -> str | None:
-        """The password, wherever it was given."""
-        return _told(self.password, self.password_file)
+        """The password, from either key."""
+        return first_secret(self.password, self.password_file)
 
     def rules(self) -> Iterator[Violation]:
-        """One password, with its user."""
+        """One password at most, with `username`."""
         yield from super().rules()
         if self.password is not None and self.password_file is not None:
             yield Violation(("password",), "either password or password_file", (("password_file",),))
         if self.secret is not None and self.username is None:
-            others = (("password",), ("password_file",))
-            yield Violation(("username",), "the user name that the password belongs to", others)
+            depends_on = (("password",), ("password_file",))
+            yield Violation(("username",), "the user name that the password belongs to", depends_on)
 
 
 class Webhook(Receiver):
-    """A URL that every transition is posted to, as JSON."""
+    """A URL to which every transition is posted as JSON."""
 
-    url: Url = key("Where to post; as ${NAME} if it holds a token.", repr=False)
-    secret: Secret | None = key("Signs what is posted, as ${NAME} rather than in the file.", None)
-    secret_file: SecretFile | None = key("File with the secret; a line end after it is left out.", None)
+    url: Url = key("URL to post to; better ${NAME} if it has a token.", repr=False)
+    secret: Secret | None = key("Secret that signs each request; better ${NAME} than the secret itself.", None)
+    secret_file: SecretFile | None = key("File with the secret; a final line end is ignored.", None)
 
     @property
     def signing(self) -> str | None:
-        """The secret, wherever it was given."""
-        return _told(self.secret, self.secret_file)
+        """The secret, from either key."""
+        return first_secret(self.secret, self.secret_file)
 
     def rules(self) -> Iterator[Violation]:
-        """One secret."""
+        """One secret at most."""
         yield from super().rules()
         if self.secret is not None and self.secret_file is not None:
             yield Violation(("secret",), "either secret or secret_file", (("secret_file",),))
 
 
 class AlertTopic(Section):
-    """A retained message for each alert, at the broker that the reports come from."""
+    """A retained message for each alert, on the broker of the reports."""
 
     topic: Annotated[str, AfterValidator(_template)] = key(
-        "Topic of an alert; {groups} is one level a label.", "qoe/v1/alerts/{alert}/{service}/{groups}"
+        "Topic of an alert; {groups} becomes one level for each label.", "qoe/v1/alerts/{alert}/{service}/{groups}"
     )
 
 
 class Notify(Section):
-    """Who is told of alerts."""
+    """Receivers of alerts."""
 
-    resend_s: Seconds = key("How often Alertmanager and MQTT are told again what fires.", "1m")
+    resend_s: Seconds = key("Interval at which firing alerts are sent again to Alertmanager and MQTT.", "1m")
     expire_s: Seconds = key(
-        "How long they believe it without being told again: longer than a restart of qoemon takes to see again "
-        "what is bad.",
+        "Time without being sent again after which receivers consider an alert ended; longer than a restart takes "
+        "until alerts fire again.",
         "10m",
     )
-    alertmanagers: tuple[Alertmanager, ...] = key("Alertmanagers, each of which is told.", [])
-    webhooks: tuple[Webhook, ...] = key("URLs that every transition is posted to.", [])
-    mqtt: AlertTopic | None = key("Retained messages at the broker; {} for the default topic, null for none.", None)
+    alertmanagers: tuple[Alertmanager, ...] = key("Alertmanagers; each receives every alert.", [])
+    webhooks: tuple[Webhook, ...] = key("URLs to which every transition is posted.", [])
+    mqtt: AlertTopic | None = key("Retained messages on the broker; {} for the default topic, null for none.", None)
 
     def rules(self) -> Iterator[Violation]:
-        """One resend may get lost; nobody is told twice."""
+        """`expire` is at least twice `resend`, so that one message may get lost; each URL is there once."""
         if self.expire_s < 2 * self.resend_s:
             expected = f"at least twice resend ({duration.text(self.resend_s)}), as one message may get lost"
             yield Violation(("expire",), expected, (("resend",),))
@@ -114,10 +114,5 @@ class Notify(Section):
                     yield Violation((name, place, "url"), "each URL once")
 
 
-def _told(*secrets: SecretStr | None) -> str | None:
-    """The first secret that was given, in clear."""
-    return next((secret.get_secret_value() for secret in secrets if secret is not None), None)
-
-
 NAMES = ("alert", "service", "groups")
-"""What a template names, each once and as a whole level; `groups` is one level a label of the group."""
+"""Names in a topic template, each once and as a whole level; `groups` becomes one level for each label."""

@@ -1,4 +1,4 @@
-"""What the configuration says of regimes: from which share of poor ratings on a group is degraded, or bad."""
+"""Section `regimes`: the shares of poor ratings at which a group is degraded or bad."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -13,13 +13,13 @@ from qoemon.core.plan.plan import Service
 
 
 class Level(Section):
-    """Where a regime begins and ends."""
+    """Thresholds of a regime."""
 
-    enter: Share = key("It begins when the level of PoW is at or above this.")
-    leave: Share = key("It ends when the level is back below this.")
+    enter: Share = key("The regime begins when the level of PoW is at or above this.")
+    leave: Share = key("The regime ends when the level of PoW is below this.")
 
     def rules(self) -> Iterator[Violation]:
-        """Without a gap the regime would flap."""
+        """`leave` is less than `enter`: without a gap the regime would flap."""
         if not self.leave < self.enter:
             yield Violation(
                 ("leave",), f"less than enter ({self.enter:g}): without a gap it would flap", (("enter",),)
@@ -27,24 +27,24 @@ class Level(Section):
 
 
 class Regimes(Section):
-    """Each group is in regime good, degraded or bad."""
+    """Regimes of the groups: good, degraded or bad."""
 
-    degraded: Level = key("When the regime is degraded.", {"enter": 0.15, "leave": 0.10})
-    bad: Level = key("When the regime is bad.", {"enter": 0.30, "leave": 0.20})
+    degraded: Level = key("Thresholds of the regime degraded.", {"enter": 0.15, "leave": 0.10})
+    bad: Level = key("Thresholds of the regime bad.", {"enter": 0.30, "leave": 0.20})
     dwell: Annotated[int, Strict(), Field(ge=1, le=10_000)] = key(
-        "Rating intervals for which a regime stays at least, unless an established change worsens it.", 5
+        "Rating intervals that a regime lasts at least, unless an established change worsens it.", 5
     )
-    min_sessions: Count = key("A rating interval with fewer distinct sessions says nothing.", 30)
+    min_sessions: Count = key("Rating intervals with fewer distinct sessions are ignored.", 30)
 
     def rules(self) -> Iterator[Violation]:
-        """Bad lies above degraded."""
+        """The thresholds of `bad` are above those of `degraded`."""
         for name in ("enter", "leave"):
             lower = getattr(self.degraded, name)
             if not lower < getattr(self.bad, name):
-                yield Violation(("bad", name), f"more than that of degraded ({lower:g})", (("degraded", name),))
+                yield Violation(("bad", name), f"more than {name} of degraded ({lower:g})", (("degraded", name),))
 
     def reach_rules(self, service: Service) -> Iterator[Violation]:
-        """Regimes that no input of the service can reach."""
+        """The service can reach the thresholds; otherwise the regime would never begin."""
         worst = float(service.kernel((), service.mapping.reach).judge(np.eye(2, dtype=np.int64)).pow.max())
         for name in ("degraded", "bad"):
             if getattr(self, name).enter > worst:

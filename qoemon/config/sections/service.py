@@ -1,4 +1,4 @@
-"""What the configuration says of a service: which QoS, mapping, theta, scale."""
+"""Section `services`: QoS, mapping, theta and scale of each service."""
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -8,14 +8,14 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
-from qoemon.common.csvfile import AnalyzeError, UnreadableError, opened
+from qoemon.common.csvfile import ContentError, UnreadableError, opened
 from qoemon.common.text import did_you_mean
 from qoemon.config import plugins
 from qoemon.config.sections.types import File, Label, Real, ServiceName, Share, number
 from qoemon.config.studies import study
 from qoemon.config.yaml.section import Section, Violation, expecting, key
 from qoemon.core.plan.plan import Counters
-from qoemon.core.plan.plan import Service as BaseWindow
+from qoemon.core.plan.plan import Service as CoreService
 from qoemon.core.qoe.distribution import binomial_theta
 from qoemon.core.qoe.empirical import EmpiricalRatings
 from qoemon.core.qoe.mapping import QosMapping, RatingModel
@@ -29,14 +29,14 @@ class RatingScale(Section):
 
     low: ScalePoint = key("The worst rating.", 1)
     high: ScalePoint = key("The best rating.", 5)
-    good: ScalePoint = key("This rating and better ones count as good.", 4)
-    poor: ScalePoint = key("This rating and worse ones count as poor.", 2)
+    good: ScalePoint = key("Ratings from this one up count as good.", 4)
+    poor: ScalePoint = key("Ratings from this one down count as poor.", 2)
 
     def rules(self) -> Iterator[Violation]:
-        """Poor lies below good, both on the scale."""
+        """`poor` is below `good`, and both are on the scale."""
         if not self.low <= self.poor < self.good <= self.high:
-            others = (("low",), ("high",), ("good",))
-            yield Violation(("poor",), "low <= poor < good <= high", others)
+            depends_on = (("low",), ("high",), ("good",))
+            yield Violation(("poor",), "low <= poor < good <= high", depends_on)
 
 
 def _mapping(name: str) -> str:
@@ -58,17 +58,17 @@ def _ascending(band: tuple[float, float]) -> tuple[float, float]:
 Band = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
 
 
-def _rated(path: Path) -> Path:
-    """A study must be readable when the configuration is: afterwards nobody is there to mend it."""
+def _readable_study(path: Path) -> Path:
+    """Read the study with the configuration, so that an error in it prevents the start."""
     try:
         with opened(str(path)) as file:
             study.read_ratings(file)
-    except (AnalyzeError, UnreadableError) as error:
+    except (ContentError, UnreadableError) as error:
         raise expecting("a study with the columns condition and rating", str(error)) from None
     return path
 
 
-Rated = Annotated[File, AfterValidator(_rated)]
+RatingStudy = Annotated[File, AfterValidator(_readable_study)]
 
 
 def _frequencies(path: Path, scale: Scale) -> EmpiricalRatings:
@@ -80,35 +80,34 @@ def _frequencies(path: Path, scale: Scale) -> EmpiricalRatings:
 
 
 class Service(Section):
-    """How one service is judged."""
+    """How the ratings of one service are estimated."""
 
     mapping: Annotated[str, AfterValidator(_mapping), Field(json_schema_extra={"enum": plugins.names()})] = key(
-        "The formula from QoS to MOS."
+        "Formula from QoS to MOS."
     )
-    theta: Share = key("How far users differ in their ratings: the SOS parameter, 0 to 1.")
-    theta_band: Band | None = key("The theta between which the truth is thought to lie, for bounds.", None)
+    theta: Share = key("SOS parameter, 0 to 1: how far the ratings of users differ.")
+    theta_band: Band | None = key("Range of plausible theta, for the bounds.", None)
     ratings: RatingModel = key(
-        "How ratings spread around the MOS: beta, binomial where the mapping has it, empirical with a study.",
+        "Distribution of ratings around the MOS: beta, binomial if the mapping has it, empirical with a study.",
         "beta",
     )
-    study: Rated | None = key("CSV file with the columns condition and rating, for empirical ratings.", None)
+    study: RatingStudy | None = key("CSV file with the columns condition and rating, for ratings: empirical.", None)
     counters: Counters = key(
-        "What clients send: totals since the session began, or differences (delta).", "cumulative"
+        "Counters in reports: totals since the start of the session (cumulative), or differences (delta).",
+        "cumulative",
     )
     scale: RatingScale = key("The rating scale.", {})
     inputs: tuple[Label, ...] = key(
-        "What a mapping that has no inputs of its own is to look at: response_s, or names of measures.", []
+        "Inputs of a mapping without inputs of its own: response_s, or names of measures.", []
     )
-    parameters: Mapping[str, Real] = key("Other constants for the mapping, by name.", {})
-    points: tuple[tuple[Real, Real], ...] = key("The points of the mapping table: pairs of input and MOS.", [])
+    parameters: Mapping[str, Real] = key("Constants of the mapping that replace its own, by name.", {})
+    points: tuple[tuple[Real, Real], ...] = key("Points of the mapping table: pairs of input and MOS.", [])
 
-    slo: Share | None = key(
-        "The share of good ratings that the service is to have, for the burn-rate rules of `qoemon rules`.", None
-    )
+    slo: Share | None = key("Objective: share of good ratings, for the burn-rate rules of `qoemon rules`.", None)
 
     @cached_property
-    def judged_by(self) -> QosMapping:
-        """The mapping with its inputs, points and constants; ValueError if it can't have them."""
+    def configured_mapping(self) -> QosMapping:
+        """The mapping with its inputs, points and constants; ValueError if they do not fit it."""
         mapping = plugins.find(self.mapping)
         if self.inputs or not mapping.inputs:
             mapping = mapping.with_inputs(self.inputs)
@@ -116,12 +115,12 @@ class Service(Section):
             mapping = mapping.with_points(self.points)
         return mapping.with_parameters(self.parameters)
 
-    def judged(self, name: str) -> BaseWindow:
-        """How the core is to judge it."""
+    def core_service(self, name: str) -> CoreService:
+        """The service as the core takes it."""
         scale = Scale(**self.scale.model_dump())
-        return BaseWindow(
+        return CoreService(
             name=name,
-            mapping=self.judged_by,
+            mapping=self.configured_mapping,
             theta=self.theta,
             theta_band=self.theta_band or (),
             model=self.ratings,
@@ -131,14 +130,14 @@ class Service(Section):
         )
 
     def rules(self) -> Iterator[Violation]:
-        """The mapping can have these inputs, constants, ratings and scale; the band encloses theta."""
+        """Inputs, constants, ratings and scale fit the mapping; `theta` is within `theta_band`."""
         yield from self._mapping_rules()
         mapping = plugins.find(self.mapping)
         if self.ratings not in mapping.models:
             expected = f"{' or '.join(mapping.models)}, as the mapping is {self.mapping}"
             yield Violation(("ratings",), expected, (("mapping",),))
         elif self.ratings is RatingModel.BINOMIAL and self.theta != (fixed := binomial_theta(mapping.scale)):
-            yield Violation(("theta",), f"{fixed:g}, which binomial ratings have by nature", (("ratings",),))
+            yield Violation(("theta",), f"{fixed:g}, the theta of binomial ratings", (("ratings",),))
         ends = {"low": mapping.scale.low, "high": mapping.scale.high}
         for name in (name for name, end in ends.items() if getattr(self.scale, name) != end):
             yield Violation(("scale", name), f"{ends[name]}, as in the scale of {self.mapping}", (("mapping",),))
@@ -155,10 +154,10 @@ class Service(Section):
             yield Violation(("parameters", name), expected, (("mapping",),), did_you_mean(name, known))
         if not unknown:
             try:
-                _ = self.judged_by
+                _ = self.configured_mapping
             except ValueError as error:
-                others = (("inputs",), ("points",))
-                yield Violation(("mapping",), "inputs and points that fit the mapping", others, str(error))
+                depends_on = (("inputs",), ("points",))
+                yield Violation(("mapping",), "inputs and points that fit the mapping", depends_on, str(error))
 
 
 Services = Annotated[

@@ -1,4 +1,4 @@
-"""What the configuration says of the state that is kept on disk."""
+"""Section `state`: the state on disk."""
 
 from enum import StrEnum
 
@@ -18,17 +18,17 @@ class Durability(StrEnum):
 
 
 class State(Section):
-    """What survives a restart or a crash: a message is acknowledged once it is stored."""
+    """State that survives a restart or a crash. A message is acknowledged once it is stored."""
 
     dir: Directory | None = key(
-        "Where state is kept; without one, systemd's StateDirectory, or else nothing is kept.", None
+        "Directory of the state. null: the StateDirectory of systemd; without one, no state is stored.", None
     )
     durability: Durability = key(
-        "What an acknowledged message survives: nothing (none), a crash of qoemon (process), or of the machine "
-        "(power), for which each commit waits for the disk.",
+        "What an acknowledged message survives: nothing (none), a crash of qoemon (process), or a crash of the "
+        "machine (power); with power, each commit waits for the disk.",
         "process",
     )
-    checkpoint_s: Seconds = key("How often all that is held is stored, which empties the journal.", "1m")
+    checkpoint_s: Seconds = key("Interval of checkpoints, which store the whole state and empty the journal.", "1m")
     journal_bytes: Bytes = key(
-        "A longer journal makes a checkpoint early; at twice that, acknowledgements wait for it.", "256MiB"
+        "A larger journal causes an early checkpoint; at twice this size, acknowledgements wait for it.", "256MiB"
     )

@@ -1,7 +1,7 @@
-"""What the configuration's models are made of: kinds of values, and sections that know their rules.
+"""Types of the values in the configuration.
 
-A kind carries, for editors and for messages alike, its JSON Schema; `$comment` there is what a message says
-was expected where the schema alone would read badly.
+Each type has its JSON Schema, for editors and for error messages. `$comment` in it is what was expected, in words,
+where words made from the schema would be unclear.
 """
 
 from pathlib import Path
@@ -20,15 +20,20 @@ from pydantic_core import PydanticCustomError
 
 from qoemon.common import duration, size
 from qoemon.config.sections import names as naming
-from qoemon.config.yaml.document import FromEnv, plain, read_text
+from qoemon.config.yaml.document import FromEnv, plain_scalar, read_text
 from qoemon.config.yaml.section import expecting
 
 
 def number(value: object) -> object:
-    """A variable of the environment is text; where a number belongs it is read as one. Truth is no number."""
+    """Read an environment variable, which is text, as a number. A boolean is no number (in Python it is)."""
     if isinstance(value, bool):
-        raise ValueError("a truth value")
-    return plain(value) if isinstance(value, FromEnv) else value
+        raise ValueError("a boolean")
+    return plain_scalar(value) if isinstance(value, FromEnv) else value
+
+
+def first_secret(*secrets: SecretStr | None) -> str | None:
+    """The first secret that is given, in clear text."""
+    return next((secret.get_secret_value() for secret in secrets if secret is not None), None)
 
 
 def _seconds(value: object) -> float:
@@ -46,7 +51,7 @@ def _seconds(value: object) -> float:
 
 
 def _pause(value: object) -> float:
-    """A duration that may be none."""
+    """A duration that may be 0."""
     return 0.0 if value == "0s" else _seconds(value)
 
 
@@ -63,7 +68,7 @@ def _bytes(value: object) -> object:
 
 
 def _file(value: Path, info: ValidationInfo) -> Path:
-    """A relative name starts at the folder of the configuration, wherever the daemon was started."""
+    """The path of a readable file. A relative name starts at the folder of the configuration."""
     folder: Path = (info.context or {}).get("folder", Path())
     path = folder / value
     try:
@@ -73,13 +78,13 @@ def _file(value: Path, info: ValidationInfo) -> Path:
     return path
 
 
-def _placed(value: Path, info: ValidationInfo) -> Path:
+def _directory(value: Path, info: ValidationInfo) -> Path:
     folder: Path = (info.context or {}).get("folder", Path())
     return folder / value
 
 
 def _unreadable(reason: str, folder: Path) -> PydanticCustomError:
-    """Without the path: what stands for it may be a secret in the wrong place."""
+    """The error has no path: its text may be a secret in the wrong key."""
     return expecting("a file that can be read", f"{reason}; relative names start at {folder.absolute()}")
 
 
@@ -138,8 +143,10 @@ Real = Annotated[float, Strict(), BeforeValidator(number)]
 Share = Annotated[float, Strict(), Field(gt=0, lt=1), BeforeValidator(number)]
 Host = Annotated[str, AfterValidator(_host)]
 File = Annotated[Path, AfterValidator(_file), WithJsonSchema(_FILE_SCHEMA)]
-Directory = Annotated[Path, AfterValidator(_placed), WithJsonSchema({"type": "string", "$comment": "a directory"})]
-# writeOnly: not shown where it is wrong, since it may be the secret itself that stands there.
+Directory = Annotated[
+    Path, AfterValidator(_directory), WithJsonSchema({"type": "string", "$comment": "a directory"})
+]
+# writeOnly: errors do not show the value, since it may be the secret itself instead of a file name.
 SecretFile = Annotated[SecretStr, BeforeValidator(_content), WithJsonSchema({**_FILE_SCHEMA, "writeOnly": True})]
 Label = Annotated[str, AfterValidator(_label)]
 ServiceName = Annotated[str, Field(pattern=naming.SERVICE_PATTERN)]

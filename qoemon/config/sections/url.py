@@ -1,4 +1,4 @@
-"""URLs of the configuration: web addresses without anything in them that would be told to the wrong people."""
+"""Types for URLs, without user, password or fragment."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def _url(value: str) -> str:
 
 def _base_url(value: str) -> str:
     if urlsplit(_url(value)).query:
-        raise expecting("the URL that its pages are under, without a query")
+        raise expecting("a URL without a query")
     return value.rstrip("/")
 
 
-# A URL may hold a token or a password, rightly or not: it is not shown.
+# writeOnly: errors do not show the URL, since it may have a token or a password.
 _SCHEMA = {"type": "string", "writeOnly": True}
 
 Url = Annotated[str, AfterValidator(_url), WithJsonSchema(_SCHEMA)]
 BaseUrl = Annotated[str, AfterValidator(_base_url), WithJsonSchema(_SCHEMA)]
-"""What a path can be added to; without a slash at its end."""
+"""A URL to which a path can be appended: without a final slash."""

@@ -1,7 +1,7 @@
-"""Prometheus' web configuration file: TLS, users and headers of the HTTP side.
+"""Web configuration file of Prometheus: TLS, users and headers of the HTTP server.
 
-The keys are those of Prometheus and its exporters, so that one file serves them all. A key of theirs that this
-server can't honour is refused rather than ignored: whoever wrote it counts on it.
+The keys are those of Prometheus and its exporters, so that one file serves them all. A key that this server does
+not support is an error and not ignored, since the operator relies on it.
 """
 
 import re
@@ -25,10 +25,10 @@ CIPHERS = {
     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
 }
-"""What Prometheus calls the cipher suites of TLS 1.2, and what OpenSSL does: those without a known weakness."""
+"""Names of the TLS 1.2 cipher suites without a known weakness: in Prometheus -> in OpenSSL."""
 
-COSTLIEST = 16
-"""bcrypt's cost doubles the work with each step; at this one a password takes some seconds of a core."""
+MAX_BCRYPT_COST = 16
+"""Each step of bcrypt's cost doubles the work; at this cost a password takes some seconds of a core."""
 
 _BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 
@@ -42,7 +42,7 @@ def _cipher(value: str) -> str:
 def _client_auth(value: str) -> str:
     known = ("NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
     if value in {"RequestClientCert", "RequireAnyClientCert"}:
-        raise expecting(f"one of {', '.join(known)}", "a certificate that nobody verifies proves nothing")
+        raise expecting(f"one of {', '.join(known)}", "a certificate that is not verified proves nothing")
     if value not in known:
         raise expecting(f"one of {', '.join(known)}")
     return value
@@ -53,8 +53,8 @@ def _hash(value: SecretStr) -> SecretStr:
     match = _BCRYPT.fullmatch(value.get_secret_value())
     if match is None:
         raise expecting(expected)
-    if not 4 <= int(match[1]) <= COSTLIEST:
-        raise expecting(f"{expected}, with a cost from 4 to {COSTLIEST}", f"its cost is {match[1]}")
+    if not 4 <= int(match[1]) <= MAX_BCRYPT_COST:
+        raise expecting(f"{expected}, with a cost from 4 to {MAX_BCRYPT_COST}", f"its cost is {match[1]}")
     return value
 
 
@@ -71,24 +71,26 @@ Header = Annotated[str, AfterValidator(_header)]
 
 
 class TlsServer(Section):
-    """TLS of the HTTP side."""
+    """TLS of the HTTP server."""
 
-    cert_file: File = key("PEM file of the server's certificate; intermediate ones follow it.")
-    key_file: File = key("PEM file of its private key, without a password.")
-    client_auth_type: ClientAuth = key("Whether clients show a certificate.", "NoClientCert")
-    client_ca_file: File | None = key("PEM file of the authorities that sign certificates of clients.", None)
-    min_version: Version = key("The oldest TLS that is spoken.", "TLS12")
-    max_version: Version = key("The newest TLS that is spoken.", "TLS13")
-    cipher_suites: tuple[Cipher, ...] = key("The only ones for TLS 1.2; none for all that are known as good.", [])
-    prefer_server_cipher_suites: bool = key("Whether our order of them counts, and not the client's.", True)
+    cert_file: File = key("PEM file of the server certificate, followed by intermediate certificates.")
+    key_file: File = key("PEM file of the private key, without a password.")
+    client_auth_type: ClientAuth = key("Whether clients must send a certificate.", "NoClientCert")
+    client_ca_file: File | None = key("PEM file of the authorities that sign client certificates.", None)
+    min_version: Version = key("Oldest version of TLS.", "TLS12")
+    max_version: Version = key("Newest version of TLS.", "TLS13")
+    cipher_suites: tuple[Cipher, ...] = key("Cipher suites for TLS 1.2; an empty list for all secure ones.", [])
+    prefer_server_cipher_suites: bool = key(
+        "Whether the order of the server takes precedence over that of the client.", True
+    )
 
     def rules(self) -> Iterator[Violation]:
-        """The key belongs to the certificate; clients are verified by named authorities; versions in order."""
-        wants = self.client_auth_type != "NoClientCert"
-        if wants and self.client_ca_file is None:
+        """`key_file` fits `cert_file`; `client_ca_file` goes with `client_auth_type`; versions are in order."""
+        verifies = self.client_auth_type != "NoClientCert"
+        if verifies and self.client_ca_file is None:
             expected = f"the name of a file, as client_auth_type is {self.client_auth_type}"
             yield Violation(("client_ca_file",), expected, (("client_auth_type",),))
-        if self.client_ca_file is not None and not wants:
+        if self.client_ca_file is not None and not verifies:
             expected = "VerifyClientCertIfGiven or RequireAndVerifyClientCert, as there is a client_ca_file"
             yield Violation(("client_auth_type",), expected, (("client_ca_file",),))
         if self.min_version > self.max_version:
@@ -96,11 +98,13 @@ class TlsServer(Section):
         yield from self._pem_rules()
 
     def context(self) -> ssl.SSLContext:
-        """What the next connection is made with; OSError if a file has become unusable."""
+        """The TLS context for new connections; OSError if a file has become unusable."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version, context.maximum_version = _VERSIONS[self.min_version], _VERSIONS[self.max_version]
         context.options |= ssl.OP_NO_RENEGOTIATION
-        context.load_cert_chain(self.cert_file, self.key_file, "")  # "": it would ask on the terminal.
+        context.load_cert_chain(
+            self.cert_file, self.key_file, ""
+        )  # "" as password: otherwise OpenSSL prompts on the terminal.
         if self.cipher_suites:
             context.set_ciphers(":".join(CIPHERS[name] for name in self.cipher_suites))
         if not self.prefer_server_cipher_suites:
@@ -111,14 +115,14 @@ class TlsServer(Section):
         return context
 
     def _pem_rules(self) -> Iterator[Violation]:
-        """The files hold what their keys say."""
+        """Each file has the content that its key requires."""
         if self.client_ca_file is not None and (fault := _ca_fault(self.client_ca_file)):
             yield Violation(("client_ca_file",), "a PEM file with certificates", advice=fault)
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.cert_file, self.key_file, "")
         except OSError as error:
             expected = "the key of the certificate in cert_file, both PEM and the key without a password"
-            yield Violation(("key_file",), expected, (("cert_file",),), _words(error))
+            yield Violation(("key_file",), expected, (("cert_file",),), _reason(error))
 
 
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
@@ -129,18 +133,18 @@ def _ca_fault(file: Path) -> str | None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(file)
     except OSError as error:
-        return _words(error)
+        return _reason(error)
     return None
 
 
-def _words(error: OSError) -> str:
-    """OpenSSL's own word for it, as far as there is one."""
+def _reason(error: OSError) -> str:
+    """The reason that OpenSSL gives, if any."""
     reason = getattr(error, "reason", None) or error.strerror or "it is not PEM"
     return str(reason).lower().replace("_", " ")
 
 
 class Headers(Section):
-    """Headers of every answer; they go before those that qoemon sets by itself."""
+    """Headers of every response; they replace those that qoemon sets itself."""
 
     content_security_policy: Header = key("Content-Security-Policy.", "", alias="Content-Security-Policy")
     frame_options: Literal["", "deny", "sameorigin"] = key("X-Frame-Options.", "", alias="X-Frame-Options")
@@ -150,21 +154,23 @@ class Headers(Section):
 
 
 class HttpServer(Section):
-    """How HTTP is spoken."""
+    """HTTP of the server."""
 
-    http2: bool = key("Taken for the sake of files that have it: qoemon speaks HTTP/1.1 either way.", True)
-    headers: Headers = key("Headers of every answer.", {})
+    http2: bool = key("Accepted but without effect: qoemon speaks HTTP/1.1 only.", True)
+    headers: Headers = key("Headers of every response.", {})
 
 
 class WebFile(Section):
-    """The whole file."""
+    """The web configuration file."""
 
-    tls_server_config: TlsServer | None = key("TLS; without it, plain HTTP.", None)
-    http_server_config: HttpServer = key("How HTTP is spoken.", {})
-    basic_auth_users: dict[str, Hash] = key("The bcrypt hash of each user's password; none lets everyone in.", {})
+    tls_server_config: TlsServer | None = key("TLS; null for plain HTTP.", None)
+    http_server_config: HttpServer = key("HTTP of the server.", {})
+    basic_auth_users: dict[str, Hash] = key(
+        "bcrypt hash of the password of each user; empty: no authentication.", {}
+    )
 
     def rules(self) -> Iterator[Violation]:
-        """HTTP can't carry every user name."""
+        """User names are valid in HTTP basic authentication."""
         for name in self.basic_auth_users:
             if not name or ":" in name or not name.isprintable():
                 yield Violation(("basic_auth_users", name), "a user name without colon or control characters")

@@ -1,4 +1,9 @@
-"""CSV files of conditions: a row is one rated experience."""
+"""Reads CSV files of conditions: a row is the QoS of one experience, in the columns of a service's mapping.
+
+Stalls have the columns stall_count, stall_s and play_s, web pages response_s, and mappings on measures one column
+for each input. Other columns are ignored. `qoemon analyze` reads such files; studies (study.py) have the same
+columns, and the ratings beside them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from qoemon.common.csvfile import Column, UnfitError, Written, layout, named, rows_of
+from qoemon.common.csvfile import Column, RowFormat, UnnamedContentError, file_in_errors, layout, rows_of
 from qoemon.core.counting.stalls import stall_condition
 from qoemon.core.qoe.mapping import RESPONSE, Qos, QosMapping
 from qoemon.core.wire.batch import MAX_COUNT, MAX_MEASURE, MAX_SECONDS
@@ -19,16 +24,15 @@ if TYPE_CHECKING:
     from qoemon.core.arrays import Floats
     from qoemon.core.plan.plan import Service
 
-
 INSTANT_S = 0.001
-"""The shortest time that counts, as for sessions: the bins know whole milliseconds."""
+"""The shortest time that counts, as for sessions: bins have whole milliseconds."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What N experiences were like.
+    """The conditions of N experiences.
 
-    columns  (N,) each: by name, the needed columns of the file, in their units
+    columns  (N,) each: the required columns of the file by name, in their units
     """
 
     columns: Mapping[str, Floats]
@@ -37,55 +41,49 @@ class Conditions:
         return len(next(iter(self.columns.values())))
 
 
-Bounds = tuple[float, float]
-"""The lower and the upper end of a confidence interval."""
-
-
-def read(file: TextIO, service: Service) -> Conditions:
-    """The conditions in a CSV file, as many as it has rows; AnalyzeError tells all that is wrong in it.
-
-    file  from `opened`, or opened with newline=""
-    """
-    with named(file):
-        return _read(file, written_for(service.mapping), service.name)
-
-
-def _as_written(*columns: Floats) -> tuple[Floats, ...]:
+def _unchanged(*columns: Floats) -> tuple[Floats, ...]:
     return columns
 
 
 @dataclass(frozen=True)
-class WrittenConditions(Written):
-    """How conditions of one kind are written in a file.
+class ConditionFormat(RowFormat):
+    """The format of a row for the conditions of one mapping.
 
-    condition  the columns, (N,) each, to the axes that the mapping takes, (N,) each
+    axes  the columns, (N,) each -> the arguments of the mapping, (N,) each
     """
 
-    condition: Callable[..., tuple[Floats, ...]] = _as_written
+    axes: Callable[..., tuple[Floats, ...]] = _unchanged
 
 
-def written_for(mapping: QosMapping) -> WrittenConditions:
-    """How the conditions of a mapping are written in a file, a row an experience."""
-    return _KINDS.get(mapping.qos) or WrittenConditions(tuple(_measure(name) for name in mapping.inputs))
+def condition_format(mapping: QosMapping) -> ConditionFormat:
+    """The format in which the conditions of a mapping are read."""
+    return _FORMATS.get(mapping.qos) or ConditionFormat(tuple(_measure(name) for name in mapping.inputs))
+
+
+def read_conditions(file: TextIO, service: Service) -> Conditions:
+    """The conditions in a CSV file, one for each row.
+
+    file    from `csvfile.opened`, or opened with newline=""
+    raises  ContentError with everything that is wrong in the file
+    """
+    row_format = condition_format(service.mapping)
+    needs = f"service {service.name} needs a header with {row_format.names}"
+    columns = [array("d") for _ in row_format.columns]  # 8 bytes a value: files may have millions of rows.
+    with file_in_errors(file):
+        rows = rows_of(file)
+        header = next(rows, None)
+        if header is None:
+            raise UnnamedContentError(f"there is nothing in it; {needs}, and a row per rated experience below it")
+        for _, values in layout(header, row_format, needs).valid_rows(rows):
+            for column, value in zip(columns, values, strict=True):
+                column.append(value)
+        if not columns[0]:
+            raise UnnamedContentError("there is a header but no row; expected a row per rated experience below it")
+    return Conditions({c.name: np.array(values) for c, values in zip(row_format.columns, columns, strict=True)})
 
 
 def _measure(name: str) -> Column:
     return Column(name, -MAX_MEASURE, MAX_MEASURE, f"a number from -{MAX_MEASURE:,.0f} to {MAX_MEASURE:,.0f}")
-
-
-def _read(file: TextIO, written: WrittenConditions, service: str) -> Conditions:
-    rows = rows_of(file)
-    needs = f"service {service} needs a header with {written.names}"
-    header = next(rows, None)
-    if header is None:
-        raise UnfitError(f"there is nothing in it; {needs}, and a row per rated experience below it")
-    columns = [array("d") for _ in written.columns]
-    for _, values in layout(header, written, needs).right(rows):
-        for column, value in zip(columns, values, strict=True):
-            column.append(value)
-    if not columns[0]:
-        raise UnfitError("there is a header but no row; expected a row per rated experience below it")
-    return Conditions({c.name: np.array(values) for c, values in zip(written.columns, columns, strict=True)})
 
 
 def _stall_fault(stalls: float, stall_s: float, play_s: float) -> str:
@@ -96,25 +94,23 @@ def _stall_fault(stalls: float, stall_s: float, play_s: float) -> str:
     return ""
 
 
-def _stall_condition(stalls: Floats, stall_s: Floats, play_s: Floats) -> tuple[Floats, Floats]:
-    return stall_condition(
-        *(np.rint(column).astype(np.int64) for column in (stalls, stall_s * 1000, play_s * 1000))
-    )
+def _stall_axes(stalls: Floats, stall_s: Floats, play_s: Floats) -> tuple[Floats, Floats]:
+    integers = (stalls, stall_s * 1000, play_s * 1000)
+    return stall_condition(*(np.rint(column).astype(np.int64) for column in integers))
 
 
 _SECONDS = f"seconds from 0 to {MAX_SECONDS:,.0f}, such as 2.5"
 
-
-_KINDS: Mapping[Qos, WrittenConditions] = {
-    Qos.STALLS: WrittenConditions(
+_FORMATS: Mapping[Qos, ConditionFormat] = {
+    Qos.STALLS: ConditionFormat(
         columns=(
             Column("stall_count", 0, MAX_COUNT, f"a whole number from 0 to {MAX_COUNT:,}", whole=True),
             Column("stall_s", 0, MAX_SECONDS, _SECONDS),
             Column("play_s", 0, MAX_SECONDS, _SECONDS),
         ),
         fault=_stall_fault,
-        condition=_stall_condition,
+        axes=_stall_axes,
     ),
-    Qos.RESPONSES: WrittenConditions((Column(RESPONSE, 0, MAX_SECONDS, _SECONDS),)),
+    Qos.RESPONSES: ConditionFormat((Column(RESPONSE, 0, MAX_SECONDS, _SECONDS),)),
 }
-"""Measures are the mapping's own to name."""
+"""Formats by kind of QoS; measures have none, since each mapping names its own columns."""

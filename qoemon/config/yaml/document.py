@@ -1,9 +1,9 @@
-"""A YAML file as plain data, with the line of every value and all its mistakes.
+"""Reads a YAML file into plain data, with the line of every value and every error of the syntax.
 
-Stricter than YAML where YAML surprises. Plain words mean what they mean in YAML 1.2: `on`, `no` and `10:30`
-are text, not a truth value and not a number of seconds. Keys are text and stand once. Tags and aliases are
-refused, so a value is what stands there. `${NAME}` in a value stands for that environment variable; `$${NAME}`
-is a literal `${NAME}`, and any other `$` is itself, so that most passwords can stand as they are.
+Stricter than YAML where YAML surprises. Unquoted words are read as in YAML 1.2: `on`, `no` and `10:30` are text,
+not a boolean and not a number of seconds. Keys are text, each at most once. Tags and aliases are errors, so a value
+is what the file shows. `${NAME}` in a value is replaced by that environment variable; `$${NAME}` is a literal
+`${NAME}`, and any other `$` is itself, so that most passwords need no escaping.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MOST_BYTES = 1024 * 1024
-"""More is not a configuration, but the wrong file."""
+"""A larger file is not a configuration, but the wrong file."""
 DEEPEST = 20
+"""Levels of nested mappings and lists."""
 
 _VARIABLE = re.compile(r"\$?\$\{([^}]*)(\}?)")
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -33,7 +34,7 @@ _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 class FromEnv(str):
-    """Text with environment variables in it. Messages show it as written: a value may be a secret."""
+    """Text with environment variables replaced. Messages show it as `written`: a variable may hold a secret."""
 
     __slots__ = ("written",)
     written: str
@@ -46,27 +47,32 @@ class FromEnv(str):
 
 @dataclass
 class Document:
-    """`flaws` are the mistakes of the file itself; at the places in `unusable` the data means nothing."""
+    """A file's data, {} if it is empty.
+
+    lines     the line of every value
+    problems  the errors of the syntax
+    unusable  the paths whose value could not be read: there the data has a placeholder
+    """
 
     file: str
     data: Any = None
     lines: dict[KeyPath, int] = field(default_factory=dict)
-    flaws: list[ConfigProblem] = field(default_factory=list)
+    problems: list[ConfigProblem] = field(default_factory=list)
     unusable: list[KeyPath] = field(default_factory=list)
 
-    def line(self, where: KeyPath) -> int:
-        """The line of a value, or of the nearest thing around it that is there."""
-        while where and where not in self.lines:
-            where = where[:-1]
-        return self.lines.get(where, 1)
+    def line(self, path: KeyPath) -> int:
+        """The line of a value, or of the nearest enclosing one that the file has."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
 
-    def mistake(self, where: KeyPath, found: str, expected: str, advice: str = "") -> ConfigProblem:
-        """A mistake at that place."""
-        return ConfigProblem(self.file, self.line(where), dotted(where), found, expected, advice)
+    def problem(self, path: KeyPath, found: str, expected: str, advice: str = "") -> ConfigProblem:
+        """An error at that path, with its line."""
+        return ConfigProblem(self.file, self.line(path), dotted(path), found, expected, advice)
 
 
 def read_text(path: Path) -> str:
-    """A text file of reasonable size; ValueError says in words why it cannot be had."""
+    """The content of a UTF-8 file of at most MOST_BYTES; ValueError with the reason if it cannot be read."""
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
@@ -82,7 +88,7 @@ def read_text(path: Path) -> str:
 
 
 def read(path: Path, env: Mapping[str, str]) -> Document:
-    """The file's data, {} if it is empty. ConfigError if it cannot be read or parsed at all."""
+    """The file as a document; ConfigError if it cannot be read or parsed at all."""
     try:
         text = read_text(path)
     except ValueError as error:
@@ -93,12 +99,12 @@ def read(path: Path, env: Mapping[str, str]) -> Document:
     except yaml.YAMLError as error:
         line, found = _syntax(error, text)
         advice = "look for a colon, a quote or an indent amiss, here or just above"
-        mistake = ConfigProblem(str(path), line, "", f"what is not YAML ({found})", "YAML", advice)
-        raise ConfigError([*reader.read.flaws, mistake]) from None
+        problem = ConfigProblem(str(path), line, "", f"what is not YAML ({found})", "YAML", advice)
+        raise ConfigError([*reader.result.problems, problem]) from None
 
 
-def plain(text: str) -> object:
-    """What a word without quotes means: null, a truth value, a number, or itself."""
+def plain_scalar(text: str) -> object:
+    """The value of text without quotes: null, a boolean, a number, or the text itself."""
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     if _INTEGER.fullmatch(text):
@@ -107,7 +113,7 @@ def plain(text: str) -> object:
 
 
 class _TooDeep(yaml.YAMLError):
-    """args: the line."""
+    """More than DEEPEST levels; args: the line."""
 
 
 def _line(event: yaml.Event) -> int:
@@ -115,7 +121,7 @@ def _line(event: yaml.Event) -> int:
 
 
 def _syntax(error: yaml.YAMLError, text: str) -> tuple[int, str]:
-    """Line and words. Longer quotations are left out, they may be part of a secret."""
+    """Line and description of a syntax error. Longer quotations are left out: they may be part of a secret."""
     if isinstance(error, yaml.reader.ReaderError):
         return text.count("\n", 0, error.position) + 1, f"the character U+{error.character:04X}"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
@@ -125,83 +131,83 @@ def _syntax(error: yaml.YAMLError, text: str) -> tuple[int, str]:
 
 
 class _Reader:
-    """Builds the data from PyYAML's events, which still tell quoted from plain and know their lines."""
+    """Builds the data from PyYAML's events, which have the line and the quotes of every value."""
 
     def __init__(self, document: Document, text: str, env: Mapping[str, str]) -> None:
-        self.read = document
+        self.result = document
         self._events: Iterator[yaml.Event] = yaml.parse(text, Loader=yaml.SafeLoader)
         self._env = env
 
     def document(self) -> Document:
-        """All of it; only the first of several documents counts, the others are a mistake."""
+        """The first document of the file; a second one is an error."""
         starts = (event for event in self._events if isinstance(event, yaml.DocumentStartEvent))
         if next(starts, None):
-            self.read.data = self._value(next(self._events), ())
+            self.result.data = self._value(next(self._events), ())
         if second := next(starts, None):
-            self._flaw((), _line(second), "a second document", "only one")
-        self.read.data = {} if self.read.data is None else self.read.data
-        return self.read
+            self._add_problem((), _line(second), "a second document", "only one")
+        self.result.data = {} if self.result.data is None else self.result.data
+        return self.result
 
-    def _flaw(self, where: KeyPath, line: int, found: str, expected: str) -> None:
-        self.read.flaws.append(ConfigProblem(self.read.file, line, dotted(where), found, expected))
+    def _add_problem(self, path: KeyPath, line: int, found: str, expected: str) -> None:
+        self.result.problems.append(ConfigProblem(self.result.file, line, dotted(path), found, expected))
 
-    def _spoilt(self, where: KeyPath, found: str, expected: str, advice: str = "") -> None:
-        """A flaw that leaves no value."""
-        self.read.flaws.append(self.read.mistake(where, found, expected, advice))
-        self.read.unusable.append(where)
+    def _add_unusable(self, path: KeyPath, found: str, expected: str, advice: str = "") -> None:
+        """Report an error that leaves no usable value."""
+        self.result.problems.append(self.result.problem(path, found, expected, advice))
+        self.result.unusable.append(path)
 
-    def _value(self, event: yaml.Event, where: KeyPath) -> object:
-        self.read.lines.setdefault(where, _line(event))
+    def _value(self, event: yaml.Event, path: KeyPath) -> object:
+        self.result.lines.setdefault(path, _line(event))
         if getattr(event, "tag", None) is not None:
-            self._spoilt(where, "a YAML tag", "a value without a tag", "put text that begins with ! in quotes")
+            self._add_unusable(path, "a YAML tag", "a value without a tag", "put text that begins with ! in quotes")
         if isinstance(event, yaml.ScalarEvent):
-            return self._scalar(event, where)
+            return self._scalar(event, path)
         if isinstance(event, yaml.AliasEvent):
-            self._spoilt(where, "a YAML alias", "the value itself", "put text that begins with * in quotes")
+            self._add_unusable(path, "a YAML alias", "the value itself", "put text that begins with * in quotes")
             return None
-        if len(where) >= DEEPEST:
+        if len(path) >= DEEPEST:
             raise _TooDeep(_line(event))
-        return self._list(where) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(where)
+        return self._list(path) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(path)
 
-    def _list(self, where: KeyPath) -> list[object]:
+    def _list(self, path: KeyPath) -> list[object]:
         items: list[object] = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
-            items.append(self._value(event, (*where, len(items))))
+            items.append(self._value(event, (*path, len(items))))
         return items
 
-    def _mapping(self, where: KeyPath) -> dict[str, object]:
+    def _mapping(self, path: KeyPath) -> dict[str, object]:
         values: dict[str, object] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             line = _line(event)
             if not isinstance(event, yaml.ScalarEvent):
-                self._flaw(where, line, "a key that is not text", "text")
-                self._value(event, (*where, f"line {line}"))
+                self._add_problem(path, line, "a key that is not text", "text")
+                self._value(event, (*path, f"line {line}"))
             elif event.value in values:
-                first = self.read.line((*where, event.value))
-                self._flaw((*where, event.value), line, "the key a second time", f"it only in line {first}")
+                first = self.result.line((*path, event.value))
+                self._add_problem((*path, event.value), line, "the key a second time", f"it only in line {first}")
             else:
-                self.read.lines[*where, event.value] = line
-                values[event.value] = self._value(next(self._events), (*where, event.value))
+                self.result.lines[*path, event.value] = line
+                values[event.value] = self._value(next(self._events), (*path, event.value))
                 continue
-            self._value(next(self._events), (*where, f"line {line}"))
+            self._value(next(self._events), (*path, f"line {line}"))
         return values
 
-    def _scalar(self, event: yaml.ScalarEvent, where: KeyPath) -> object:
+    def _scalar(self, event: yaml.ScalarEvent, path: KeyPath) -> object:
         written: str = event.value
-        text = _VARIABLE.sub(lambda match: self._variable(match, where), written)
+        text = _VARIABLE.sub(lambda match: self._variable(match, path), written)
         if _NO_TEXT.search(text):
-            self._spoilt(where, "NUL or half a character", "text")
+            self._add_unusable(path, "NUL or half a character", "text")
             return None
         if "${" in written:
             return FromEnv(text, written)
-        return plain(text) if event.style is None else text
+        return plain_scalar(text) if event.style is None else text
 
-    def _variable(self, match: re.Match[str], where: KeyPath) -> str:
+    def _variable(self, match: re.Match[str], path: KeyPath) -> str:
         if match[0].startswith("$$"):
             return match[0][1:]
         name, closed = match.groups()
         if not closed or not _NAME.fullmatch(name):
-            self._spoilt(where, '"${" without a name', "${NAME}", "write $${ for a literal ${")
+            self._add_unusable(path, '"${" without a name', "${NAME}", "write $${ for a literal ${")
         elif name not in self._env:
-            self._spoilt(where, f"${{{name}}}, a variable that is not set", "a variable of the environment")
+            self._add_unusable(path, f"${{{name}}}, a variable that is not set", "a variable of the environment")
         return self._env.get(name, "")

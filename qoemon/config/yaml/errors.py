@@ -1,22 +1,29 @@
-"""What is wrong in a configuration, said so that one reading is enough to mend it."""
+"""Errors of a configuration file: where, what was found, what was expected, and how to fix it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qoemon.common.text import printable, shortened
+from qoemon.common.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 KeyPath = tuple[str | int, ...]
-"""The way to a value: keys and list positions (from 0), from the top."""
+"""Path of a value in the file: keys, and list positions from 0. `("mqtt", "topics", 0)`; () is the whole file."""
+
+SHOWN_LENGTH = 80
+"""Length at which keys and values are cut in messages."""
 
 
 @dataclass(frozen=True)
 class ConfigProblem:
-    """One thing to mend. `line` is None and `key` empty where the file as a whole is meant."""
+    """One error in a configuration file.
+
+    line  None where the file as a whole is meant
+    key   the path in dots, "" where the file as a whole is meant
+    """
 
     file: str
     line: int | None
@@ -32,13 +39,13 @@ class ConfigProblem:
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; `mistakes` are all that was found, in the order of the lines."""
+    """The configuration cannot be used; `problems` has every error found, sorted by line."""
 
     def __init__(self, problems: Iterable[ConfigProblem]) -> None:
-        self.problems = tuple(sorted(problems, key=lambda mistake: mistake.line or 0))
+        self.problems = tuple(sorted(problems, key=lambda problem: problem.line or 0))
         super().__init__("\n".join(map(str, self.problems)))
 
 
-def dotted(where: KeyPath) -> str:
-    """`services.video.theta`."""
-    return shortened(".".join(map(str, where)))
+def dotted(path: KeyPath) -> str:
+    """The path as text: "services.video.theta"."""
+    return printable(".".join(map(str, path)), SHOWN_LENGTH)

@@ -1,7 +1,7 @@
-"""Faults of a configuration in words.
+"""Words the findings of the validation as errors with line, key, what was found and what was expected.
 
-What was expected is told by the JSON Schema at the place, so messages, editors and the reference agree, and no
-kind of error needs a text of its own. What was found is told from the file.
+What was expected comes from the JSON Schema of the key, so that error messages, editors and the reference
+(docs/configuration.md) agree and no type of error needs a text of its own. What was found comes from the file.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from qoemon.common.text import did_you_mean, shortened
-from qoemon.config.yaml.document import Document, FromEnv, plain
+from qoemon.common.text import did_you_mean, printable
+from qoemon.config.yaml.document import Document, FromEnv, plain_scalar
+from qoemon.config.yaml.errors import SHOWN_LENGTH
 
 if TYPE_CHECKING:
     from qoemon.config.yaml.errors import ConfigProblem, KeyPath
@@ -19,24 +20,36 @@ if TYPE_CHECKING:
 Schema = dict[str, Any]
 
 ABSENT = object()
+"""Result of `lookup` where the data has no value."""
+
+_INVALID_KEY = "[key]"
+"""What pydantic appends to the path of an invalid key: ("services", "Live TV", "[key]")."""
+
+_SERVICE_NAME = "a name of a-z, 0-9, _ and -, at most 63 characters"
 
 _KINDS = {str: "text", FromEnv: "text", list: "a list", dict: "a mapping", type(None): "nothing"}
 
 
 @dataclass(frozen=True)
-class Fault:
-    """What is wrong at a place. `kind` is pydantic's; a rule brings its words and the `others` it looks at."""
+class Finding:
+    """One thing that the validation found wrong.
+
+    kind        pydantic's type of the error
+    path        the key it is about
+    depends_on  the other keys that the rule reads, of a rule violation
+    expected    what was expected; "" where the schema has it
+    """
 
     kind: str
-    where: KeyPath
-    others: tuple[KeyPath, ...] = ()
+    path: KeyPath
+    depends_on: tuple[KeyPath, ...] = ()
     expected: str = ""
     advice: str = ""
 
 
-def lookup(data: Any, where: KeyPath) -> object:
-    """The value there, or ABSENT."""
-    for part in where:
+def lookup(data: Any, path: KeyPath) -> object:
+    """The value at the path, or ABSENT."""
+    for part in path:
         try:
             data = data[part] if type(data) in (dict, list) else ABSENT
         except (LookupError, TypeError):
@@ -45,144 +58,155 @@ def lookup(data: Any, where: KeyPath) -> object:
 
 
 def kind_of(value: object) -> str:
-    """The kind of a value, where it should not be shown."""
+    """The kind of a value in words, such as "a list": for values that must not be shown."""
     return _KINDS.get(type(value), "a value")
 
 
 class Messages:
-    """Tells the faults of one document."""
+    """Words the findings of one document, whose model has this JSON Schema."""
 
     def __init__(self, document: Document, schema: Schema) -> None:
         self._document = document
         self._schema = schema
 
-    def mistake(self, fault: Fault) -> ConfigProblem:
-        """The fault with its line, what was found and what was expected."""
-        if fault.kind == "extra_forbidden":
-            return self._unknown(fault.where)
-        if fault.where[-1:] == ("[key]",):
-            name, pattern = fault.where[-2], "a name of a-z, 0-9, _ and -, at most 63 characters"
-            return self._document.mistake(fault.where[:-1], _scalar(name), pattern)
-        where = fault.where
-        while where and _is_scalar(lookup(self._document.data, where[:-1])):
-            where = where[:-1]  # text that stands for a mapping has no keys to point to
-        part, value = self._part(where), lookup(self._document.data, where)
-        found = _default(part) if value is ABSENT else _shown(value, part)
-        advice = fault.advice or _hint(value, {} if fault.expected else part)
-        mistake = self._document.mistake(where, found, fault.expected or _described(part), advice)
-        # A rule about a key that was left out is broken by another key that was given.
-        given = (place for place in (where, *fault.others) if place in self._document.lines)
-        return replace(mistake, line=self._document.line(next(given, where)))
+    def problem(self, finding: Finding) -> ConfigProblem:
+        """The finding with its line, what was found and what was expected."""
+        if finding.kind == "extra_forbidden":
+            return self._unknown_key(finding.path)
+        if finding.path[-1:] == (_INVALID_KEY,):
+            path = finding.path[:-1]
+            return self._document.problem(path, _as_written(path[-1]), _SERVICE_NAME)
+        path = self._existing(finding.path)
+        schema, value = self._schema_at(path), lookup(self._document.data, path)
+        found = _default(schema) if value is ABSENT else _found(value, schema)
+        advice = finding.advice or _advice(value, {} if finding.expected else schema)
+        problem = self._document.problem(path, found, finding.expected or _expected(schema), advice)
+        # Where the key has its default, the line is that of the first key that the rule reads and the file has.
+        given = (key for key in (path, *finding.depends_on) if key in self._document.lines)
+        return replace(problem, line=self._document.line(next(given, path)))
 
-    def _unknown(self, where: KeyPath) -> ConfigProblem:
-        known = [name for choice in _choices(self._part(where[:-1])) for name in choice.get("properties", ())]
-        expected, advice = f"one of {', '.join(known)}", did_you_mean(str(where[-1]), known)
-        return self._document.mistake(where, "an unknown key", expected, advice)
+    def _existing(self, path: KeyPath) -> KeyPath:
+        """The path without keys inside a text: a topic may be text instead of {template: text}."""
+        while path and _is_scalar(lookup(self._document.data, path[:-1])):
+            path = path[:-1]
+        return path
 
-    def _part(self, where: KeyPath) -> Schema:
-        """The schema of what stands there, {} if unknown."""
-        part = self._resolved(self._schema)
-        for step in where:
-            part = next(filter(None, (self._step(choice, step) for choice in _choices(part))), {})
-        return part
+    def _unknown_key(self, path: KeyPath) -> ConfigProblem:
+        schema = self._schema_at(path[:-1])
+        known = [name for choice in _choices(schema) for name in choice.get("properties", ())]
+        expected, advice = f"one of {', '.join(known)}", did_you_mean(str(path[-1]), known)
+        return self._document.problem(path, "an unknown key", expected, advice)
 
-    def _step(self, part: Schema, step: str | int) -> Schema:
+    def _schema_at(self, path: KeyPath) -> Schema:
+        """The schema of the value at the path; {} if unknown."""
+        schema = self._resolved(self._schema)
+        for step in path:
+            schema = next(filter(None, (self._child(choice, step) for choice in _choices(schema))), {})
+        return schema
+
+    def _child(self, schema: Schema, step: str | int) -> Schema:
+        """The schema of an item or of a key of it; {} if it has none."""
         if isinstance(step, int):
-            return self._resolved(part.get("items") or next(iter(part.get("prefixItems", ())), {}))
-        named = part.get("properties", {}).get(step)
-        free = (*part.get("patternProperties", {}).values(), part.get("additionalProperties"))
-        return self._resolved(named or next(filter(None, free), None) or {})
+            return self._resolved(schema.get("items") or next(iter(schema.get("prefixItems", ())), {}))
+        named = schema.get("properties", {}).get(step)
+        unnamed = (*schema.get("patternProperties", {}).values(), schema.get("additionalProperties"))
+        return self._resolved(named or next(filter(None, unnamed), None) or {})
 
-    def _resolved(self, part: Schema) -> Schema:
-        """With what a $ref refers to put in, at the top and in anyOf."""
-        if name := part.get("$ref"):
-            part = {**self._schema["$defs"][name.removeprefix("#/$defs/")], **part}
-        if "anyOf" in part:
-            part = {**part, "anyOf": [self._resolved(choice) for choice in part["anyOf"]]}
-        return part
+    def _resolved(self, schema: Schema) -> Schema:
+        """The schema with its $ref replaced by the definition, at the top and in each choice of anyOf."""
+        if name := schema.get("$ref"):
+            schema = {**self._schema["$defs"][name.removeprefix("#/$defs/")], **schema}
+        if "anyOf" in schema:
+            schema = {**schema, "anyOf": [self._resolved(choice) for choice in schema["anyOf"]]}
+        return schema
 
 
-def _choices(part: Schema) -> list[Schema]:
-    choices: list[Schema] = part.get("anyOf", [part])
+def _choices(schema: Schema) -> list[Schema]:
+    choices: list[Schema] = schema.get("anyOf", [schema])
     return choices
 
 
-def _described(part: Schema) -> str:
-    """What the schema asks for, as words after "expected"."""
-    if comment := part.get("$comment"):
+def _expected(schema: Schema) -> str:
+    """What the schema accepts, as words after "expected"."""
+    if comment := schema.get("$comment"):
         return str(comment)
-    if "anyOf" in part:
-        return " or ".join(_described(choice) for choice in part["anyOf"] if choice.get("type") != "null")
-    if "enum" in part:
-        *words, last = map(_scalar, part["enum"])
+    if "anyOf" in schema:
+        return " or ".join(_expected(choice) for choice in schema["anyOf"] if choice.get("type") != "null")
+    if "enum" in schema:
+        *words, last = map(_as_written, schema["enum"])
         return f"{', '.join(words)} or {last}"
-    return _described_kind(part)
+    return _expected_type(schema)
 
 
-def _described_kind(part: Schema) -> str:
-    least = part.get("minItems") or part.get("minProperties") or 0
+def _expected_type(schema: Schema) -> str:
+    least = schema.get("minItems") or schema.get("minProperties") or 0
     some = " of at least one" * (least > 0)
-    kinds = {
-        "integer": "a whole number" + _bounds(part),
-        "number": "a number" + _bounds(part),
-        "array": f"a list of {least}" if least and least == part.get("maxItems") else "a list" + some,
+    types = {
+        "integer": "a whole number" + _bounds(schema),
+        "number": "a number" + _bounds(schema),
+        "array": f"a list of {least}" if least and least == schema.get("maxItems") else "a list" + some,
         "object": "a mapping" + some,
     }
-    return kinds.get(part.get("type", ""), "text that is not empty" if part.get("minLength") else "text")
+    return types.get(schema.get("type", ""), "text that is not empty" if schema.get("minLength") else "text")
 
 
-def _bounds(part: Schema) -> str:
-    if "minimum" in part and "maximum" in part:
-        return f" from {part['minimum']} to {part['maximum']}"
+def _bounds(schema: Schema) -> str:
+    if "minimum" in schema and "maximum" in schema:
+        return f" from {schema['minimum']} to {schema['maximum']}"
     words = {"exclusiveMinimum": "above", "exclusiveMaximum": "below"}
-    return "".join(f" {word} {part[name]} and" for name, word in words.items() if name in part)[:-4]
+    return "".join(f" {word} {schema[name]} and" for name, word in words.items() if name in schema)[:-4]
 
 
-def _default(part: Schema) -> str:
-    default = part.get("default")
-    return "nothing" if default is None else f"the default {_scalar(default)}"
+def _default(schema: Schema) -> str:
+    default = schema.get("default")
+    return "nothing" if default is None else f"the default {_as_written(default)}"
 
 
-def _kinds(part: Schema) -> set[str]:
-    """The JSON types that the schema takes."""
-    kinds = [choice.get("type", ()) for choice in _choices(part)]
-    return {name for kind in kinds for name in ([kind] if isinstance(kind, str) else kind)}
+def _types(schema: Schema) -> set[str]:
+    """The JSON types that the schema accepts."""
+    types = [choice.get("type", ()) for choice in _choices(schema)]
+    return {name for each in types for name in ([each] if isinstance(each, str) else each)}
 
 
-def _shown(value: object, part: Schema) -> str:
-    """The value, unless it is or may be a secret: at an unknown place, or a word where a mapping belongs."""
-    secret = any(choice.get("format") == "password" for choice in _choices(part))
-    maybe_secret = any(choice.get("writeOnly") for choice in _choices(part)) and not isinstance(value, FromEnv)
+def _found(value: object, schema: Schema) -> str:
+    """The value as words after "found".
+
+    Only its kind where it is, or may be, a secret: a password, the value of an unknown key, or text where the
+    schema accepts only a mapping or a list (the indent may be wrong).
+    """
+    secret = any(choice.get("format") == "password" for choice in _choices(schema))
+    maybe_secret = any(choice.get("writeOnly") for choice in _choices(schema)) and not isinstance(value, FromEnv)
     if secret or maybe_secret:
         return "a value that is not shown"
-    kinds = _kinds(part)
+    types = _types(schema)
     if value == {}:
         return "an empty mapping"
     if isinstance(value, list):
-        return _scalar(value) if "array" in kinds and all(map(_is_scalar, value)) else kind_of(value)
-    return _scalar(value) if _is_scalar(value) and kinds - {"array", "object", "null"} else kind_of(value)
+        return _as_written(value) if "array" in types and all(map(_is_scalar, value)) else kind_of(value)
+    return _as_written(value) if _is_scalar(value) and types - {"array", "object", "null"} else kind_of(value)
 
 
 def _is_scalar(value: object) -> bool:
     return isinstance(value, str | bool | int | float)
 
 
-def _scalar(value: object) -> str:
-    """As in the file: variables stay variables."""
+def _as_written(value: object) -> str:
+    """The value as in the file: environment variables are not replaced."""
     if isinstance(value, list):
-        return shortened(f"[{', '.join(map(_scalar, value))}]")
-    return shortened(json.dumps(value.written if isinstance(value, FromEnv) else value, ensure_ascii=False))
+        return printable(f"[{', '.join(map(_as_written, value))}]", SHOWN_LENGTH)
+    text = json.dumps(value.written if isinstance(value, FromEnv) else value, ensure_ascii=False)
+    return printable(text, SHOWN_LENGTH)
 
 
-def _hint(value: object, part: Schema) -> str:
-    """What probably went wrong, where the kind of the value tells it."""
+def _advice(value: object, schema: Schema) -> str:
+    """The probable fix, as far as the kind of the value shows it; "" if unknown."""
     if isinstance(value, FromEnv):
         return "what the variables hold is not shown"
     if value is None:
-        return "leave the key out for its default" if "default" in part else ""
-    known = [str(word) for word in part.get("enum", ())]
+        return "leave the key out for its default" if "default" in schema else ""
+    known = [str(word) for word in schema.get("enum", ())]
     if isinstance(value, str):
-        unquoted = _kinds(part) & {"integer", "number"} and not isinstance(plain(value), str)
+        unquoted = _types(schema) & {"integer", "number"} and not isinstance(plain_scalar(value), str)
         return "take the quotes away" if unquoted else did_you_mean(value, known)
-    as_text = str(value) in known or (not known and "string" in _kinds(part) and "$comment" not in part)
+    as_text = str(value) in known or (not known and "string" in _types(schema) and "$comment" not in schema)
     return "put it in quotes" if as_text and _is_scalar(value) else ""

@@ -1,4 +1,4 @@
-"""A section of the file: a pydantic model whose keys obey rules together."""
+"""Base class of the configuration's sections: a pydantic model with rules between its keys."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,29 +14,42 @@ from pydantic_core import PydanticCustomError
 
 from qoemon.config.yaml.errors import KeyPath
 
+UNEXPECTED_VALUE = "unexpected_value"
+"""Type of the pydantic errors that `expecting` makes; `ctx` holds `expected` and `advice`."""
+RULE_VIOLATIONS = "rule_violations"
+"""Type of the pydantic error of a section whose rules do not hold; `ctx` holds the `violations`."""
+
 
 @dataclass(frozen=True)
 class Violation:
-    """A rule that does not hold, at `where` within its section; `others` are keys it looks at too."""
+    """A rule between keys that does not hold.
 
-    where: KeyPath
+    path        the key to report, relative to the section
+    expected    what the rule requires of it, as words after "expected"
+    depends_on  the other keys that the rule reads, relative to the section
+    """
+
+    path: KeyPath
     expected: str
-    others: tuple[KeyPath, ...] = ()
+    depends_on: tuple[KeyPath, ...] = ()
     advice: str = ""
 
 
 def key(description: str, default: Any = ..., **bounds: Any) -> Any:
-    """A key of a section. The default is written as in the file, and checked; without one it must be given."""
+    """A key of a section.
+
+    default  as written in the file, and validated; without one the key is required
+    """
     return Field(default, description=description, **bounds)
 
 
 def expecting(expected: str, advice: str = "") -> PydanticCustomError:
-    """The error of a value that is not what is expected."""
-    return PydanticCustomError("unlike", "expected {expected}", {"expected": expected, "advice": advice})
+    """The error for a validator of a single value to raise, such as expecting "a duration above 0"."""
+    return PydanticCustomError(UNEXPECTED_VALUE, "expected {expected}", {"expected": expected, "advice": advice})
 
 
 class Section(BaseModel):
-    """A mapping of the file. Names that end in _s, for seconds, are keys without it in the file."""
+    """A mapping in the file. A field `tick_s`, in seconds, is the key `tick`."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -53,14 +66,14 @@ class Section(BaseModel):
         yield from ()
 
     def __getstate__(self) -> dict[Any, Any]:
-        """What another process gets: what was worked out from the keys, it works out again."""
+        """The keys only, for another process; cached properties are computed there."""
         state = super().__getstate__()
         keys = {name: value for name, value in state["__dict__"].items() if name in type(self).model_fields}
         return state | {"__dict__": keys}
 
     @model_validator(mode="after")
-    def _keep_the_rules(self) -> Self:
-        if broken := list(self.rules()):
-            text = "; ".join(f"{rule.where}: expected {rule.expected}" for rule in broken)
-            raise PydanticCustomError("rules", "{text}", {"text": text, "broken": broken})
+    def _check_rules(self) -> Self:
+        if violations := list(self.rules()):
+            text = "; ".join(f"{violation.path}: expected {violation.expected}" for violation in violations)
+            raise PydanticCustomError(RULE_VIOLATIONS, "{text}", {"text": text, "violations": violations})
         return self

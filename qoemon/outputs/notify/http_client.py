@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 
+from qoemon.common.text import printable
 from qoemon.outputs.notify.notifier import DeliveryError
 
 ANSWER_S = 5.0
@@ -88,14 +89,14 @@ class Poster:
 
 def refusal(status: int, reason: str, said: str) -> str:
     """An answer that is not yes, in one line."""
-    words = " ".join("".join(char if char.isprintable() else " " for char in said).split())
+    words = printable(" ".join(said.split()))
     advice = {
         401: "check its credentials",
         403: "check its credentials",
         404: "check the path of its url",
         405: "check the path of its url",
     }.get(status, "give the url that it redirects to" if 300 <= status < 400 else "")
-    return "; ".join(filter(None, (f"it answers {status} {reason}".rstrip(), words, advice)))
+    return "; ".join(filter(None, (f"it answers {status} {printable(reason)}".rstrip(), words, advice)))
 
 
 def describe_error(error: BaseException) -> str:

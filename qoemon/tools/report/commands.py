@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from qoemon.common import duration
 from qoemon.common.logs import log_to_stderr
-from qoemon.common.text import plain
+from qoemon.common.text import SHORT, printable
 from qoemon.config import config as configuration
 from qoemon.config.config import Config
 from qoemon.inputs.inbox import Inbox
@@ -220,7 +220,9 @@ def _groups(service: ServicePeriod, labels: tuple[str, ...]) -> Iterator[dict[st
     if told is None or totals is None:
         return
     for group in service.worst_first():
-        named = zip(labels, (fitted(plain(label), NAME_CELLS) for label in service.groups[group]), strict=True)
+        named = zip(
+            labels, (fitted(printable(label, SHORT), NAME_CELLS) for label in service.groups[group]), strict=True
+        )
         ratings = zip(service.service.scale.ratings.tolist(), told.ratings[group].tolist(), strict=True)
         yield {
             "labels": dict(named),

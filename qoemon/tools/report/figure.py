@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 
-from qoemon.common.text import plain
+from qoemon.common.text import SHORT, printable
 from qoemon.tools.plotting import PlotError
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def rating_colours(ratings: int) -> list[str]:
 
 def name_of(labels: Sequence[str], cells: int = 40) -> str:
     """A group's label values as one short text that may come from anywhere."""
-    text = " / ".join(plain(label) or "(none)" for label in labels) or "all"
+    text = " / ".join(printable(label, SHORT) or "(none)" for label in labels) or "all"
     return fitted(text, cells)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qoemon.common import duration
 from qoemon.common.csvfile import UnreadableError
-from qoemon.common.text import plain
+from qoemon.common.text import SHORT, printable
 from qoemon.core.arrays import Floats
 from qoemon.tools.recordings.recording import Recording
 from qoemon.tools.report import advice, compare, tables
@@ -36,7 +36,7 @@ def write(
     path  an .html file, or a directory
     """
     html = path if path.suffix.lower() in {".html", ".htm"} else path / "report.html"
-    draw = _Draw(f"{plain(recording.path.name)}, {tables.span_text(replayed.period)}", told)
+    draw = _Draw(f"{printable(recording.path.name, SHORT)}, {tables.span_text(replayed.period)}", told)
     sections = _sections(replayed, other, names, draw)
     text = page(title or f"QoE of {recording.path.name}", _facts(recording, replayed, names), sections)
     files = [(html, text.encode())]

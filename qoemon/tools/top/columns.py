@@ -8,7 +8,7 @@ from typing import Literal
 from rich.text import Text
 
 from qoemon.common import duration
-from qoemon.common.text import plain
+from qoemon.common.text import SHORT, printable
 from qoemon.tools.table import bar
 from qoemon.tools.top.layout import Column
 from qoemon.tools.top.query import Row
@@ -34,9 +34,14 @@ def columns_of(rows: Sequence[Row], labels: Sequence[str]) -> list[Column]:
 
     poor = [Text(f"{figure.plain} {_bounds(row)}") for figure, row in zip(judged("pow", ".1%"), rows, strict=True)]
     return [
-        Column("service", told(lambda row: plain(row.service)), 5, 9),
+        Column("service", told(lambda row: printable(row.service, SHORT)), 5, 9),
         *(
-            Column(plain(label), [Text(plain(row.group.labels.get(label, ""))) for row in rows], 5, 8)
+            Column(
+                printable(label, SHORT),
+                [Text(printable(row.group.labels.get(label, ""), SHORT)) for row in rows],
+                5,
+                8,
+            )
             for label in labels
         ),
         Column("sess", told(lambda row: _count(row.group.active_sessions)), 5, 3, "right"),
@@ -64,7 +69,7 @@ def _bounds(row: Row) -> str:
 
 def _badge(row: Row) -> Text:
     word = (row.group.regime and row.group.regime.regime) or "-"
-    return _BADGES.get(word) or Text(plain(word))
+    return _BADGES.get(word) or Text(printable(word, SHORT))
 
 
 def rating_bar(row: Row, width: int) -> Text:
@@ -80,8 +85,9 @@ def alert_lines(alerts: Sequence[Alert], now_s: float, most: int | None) -> list
 
 
 def _alert_line(alert: Alert, now_s: float) -> Text:
-    where = "/".join([plain(alert.service), *map(plain, alert.labels.values())])
+    where = "/".join(printable(name, SHORT) for name in (alert.service, *alert.labels.values()))
     figures = "" if alert.value is None else f", {alert.value:.3g} (enters at {alert.enter:g})"
     since = duration.text(max(0, round(now_s - alert.since_s)))
-    text = f"{alert.state:<7} {plain(alert.alert)} {where}: {plain(alert.reason).replace('_', ' ')}{figures}"
+    name, reason = printable(alert.alert, SHORT), printable(alert.reason, SHORT).replace("_", " ")
+    text = f"{alert.state:<7} {name} {where}: {reason}{figures}"
     return Text(f"{text}, for {since}", style="bold #d55e00" if alert.state == "firing" else "#e69f00")

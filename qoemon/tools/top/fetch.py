@@ -11,7 +11,7 @@ import msgspec
 from yarl import URL
 
 from qoemon.common import duration
-from qoemon.common.text import plain
+from qoemon.common.text import SHORT, printable
 from qoemon.tools.top.query import QueryError
 from qoemon.tools.top.snapshot import Answer, Snapshot, windows_of
 
@@ -47,14 +47,15 @@ async def fetch(client: aiohttp.ClientSession, address: URL) -> Answer:
         async with client.get(address) as answer:
             body = await _body(answer)
             if answer.status != 200:
-                raise AnswerError(f"status {answer.status}, {plain(body.decode(errors='replace').strip())}")
+                text = body.decode(errors="replace").strip()
+                raise AnswerError(f"status {answer.status}, {printable(text, SHORT)}")
             date = answer.headers.get("Date", "")
     except aiohttp.ClientConnectorError as error:
         raise AnswerError(_words(error.os_error)) from None
     except TimeoutError:
         raise AnswerError(f"nothing came within {ANSWER_S:g} s") from None
     except (aiohttp.ClientError, OSError) as error:
-        raise AnswerError(plain(str(error)) or type(error).__name__) from None
+        raise AnswerError(printable(str(error), SHORT) or type(error).__name__) from None
     return _decoded(body, date)
 
 
@@ -74,7 +75,7 @@ def _decoded(body: bytes, date: str) -> Answer:
         for window in windows_of(snapshot):
             duration.seconds(window)
     except (msgspec.DecodeError, ValueError) as error:
-        raise AnswerError(f"what it answers is no snapshot of qoemon: {plain(str(error))}") from None
+        raise AnswerError(f"what it answers is no snapshot of qoemon: {printable(str(error), SHORT)}") from None
     return Answer(snapshot, raw, _clock(date))
 
 

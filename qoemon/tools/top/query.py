@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from qoemon.common import duration
-from qoemon.common.text import plain
+from qoemon.common.text import SHORT, printable
 from qoemon.tools.top.snapshot import Alert, Answer, Group, Snapshot, Window, windows_of
 
 SortBy = Literal["pow", "mos", "gob", "sessions", "name"]
@@ -79,7 +79,8 @@ class Query:
         if self.window_s is not None and (windows := sorted(windows_of(snapshot), key=duration.seconds)):
             asked.append(("window", self.window(snapshot), windows))
         return [
-            f"there is no {kind} {plain(name)!r} in the snapshot; it has {', '.join(map(plain, there)) or 'none'}"
+            f"there is no {kind} '{printable(name, SHORT)}' in the snapshot; "
+            f"it has {', '.join(printable(each, SHORT) for each in there) or 'none'}"
             for kind, name, there in asked
             if name is not None and name not in there
         ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from qoemon.common.csvfile import AnalyzeError, opened
+from qoemon.common.csvfile import ContentError, opened
 from qoemon.config.studies.study import Ratings, Study, StudyError, read_ratings, read_study
 from qoemon.core.qoe.mapping import IQX, LINEAR, VIDEO_STALL, WEB_IQX, QosMapping
 
@@ -33,7 +33,7 @@ def study(text: str, mapping: QosMapping = WEB_IQX, inputs: Sequence[str] = ()) 
 
 
 def refusal(text: str, mapping: QosMapping = WEB_IQX, inputs: Sequence[str] = ()) -> str:
-    with pytest.raises(AnalyzeError) as caught:
+    with pytest.raises(ContentError) as caught:
         study(text, mapping, inputs)
     return str(caught.value)
 
@@ -55,7 +55,7 @@ def test_a_scale_needs_a_low_end_below_its_high_end(ends: tuple[float, float]) -
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "words"),
     [
         ("a,6", "rating: found '6', expected a number from 1 to 5"),
         ("a,0.99", "rating: found '0.99'"),
@@ -67,16 +67,16 @@ def test_a_scale_needs_a_low_end_below_its_high_end(ends: tuple[float, float]) -
         ("a,3,5", "found 3 cells, expected 2 as in the header (decimals have a point)"),
     ],
 )
-def test_a_bad_rating_is_told_by_line(row: str, told: str) -> None:
-    with pytest.raises(AnalyzeError) as caught:
+def test_a_bad_rating_is_reported_with_its_line(row: str, words: str) -> None:
+    with pytest.raises(ContentError) as caught:
         ratings(f"condition,rating\na,3\n{row}\nb,3\n")
     message = str(caught.value)
-    assert message.startswith("input: 1 of 3 rows cannot be judged, so nothing was computed:\n  line 3: ")
-    assert told in message
+    assert message.startswith("input: 1 of 3 rows cannot be used, so nothing was computed:\n  line 3: ")
+    assert words in message
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "words"),
     [
         ("", "there is nothing in it; ratings need a header with condition, rating"),
         ("condition,rating\n", "there is a header but no row below it"),
@@ -90,16 +90,16 @@ def test_a_bad_rating_is_told_by_line(row: str, told: str) -> None:
         ("condition,rating,rating\na,1,1\n", "found the column rating 2 times"),
     ],
 )
-def test_a_file_that_holds_no_ratings_is_refused_with_the_reason(text: str, told: str) -> None:
-    with pytest.raises(AnalyzeError) as caught:
+def test_a_file_without_ratings_is_rejected_with_the_reason(text: str, words: str) -> None:
+    with pytest.raises(ContentError) as caught:
         ratings(text)
-    assert told in str(caught.value)
+    assert words in str(caught.value)
 
 
 def test_a_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "ratings.csv"
     path.write_text("condition,rating\na,9\n")
-    with opened(str(path)) as rows, pytest.raises(AnalyzeError) as caught:
+    with opened(str(path)) as rows, pytest.raises(ContentError) as caught:
         read_ratings(rows)
     assert str(caught.value).startswith(f"{path}: 1 of 1 rows")
 
@@ -139,7 +139,7 @@ def test_inputs_are_all_columns_that_hold_numbers_unless_they_are_named() -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "mapping", "inputs", "told"),
+    ("text", "mapping", "inputs", "words"),
     [
         (
             "response_s,score\n1,3\n",
@@ -169,6 +169,6 @@ def test_inputs_are_all_columns_that_hold_numbers_unless_they_are_named() -> Non
     ],
 )
 def test_a_study_that_does_not_fit_the_mapping_is_refused_with_the_reason(
-    text: str, mapping: QosMapping, inputs: Sequence[str], told: str
+    text: str, mapping: QosMapping, inputs: Sequence[str], words: str
 ) -> None:
-    assert told in refusal(text, mapping, inputs)
+    assert words in refusal(text, mapping, inputs)

@@ -22,7 +22,6 @@ from qoemon.daemon.metrics import initial_metrics
 from qoemon.net.http import bulk_send as pour
 from qoemon.net.http import connections as guard
 from qoemon.net.http.body import PIECE, Body, CompressionDemand
-from tests.support.http import serve_app
 from qoemon.net.http.stats import Ended, HttpStats
 from qoemon.net.http.web_config import WebConfig
 from qoemon.outputs.latest import Latest
@@ -30,6 +29,7 @@ from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.routes import application
 from tests.outputs.metrics.test_text_format import PLAN
 from tests.support.core import OneShard
+from tests.support.http import serve_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

@@ -18,8 +18,8 @@ from aiohttp import web
 
 from qoemon.net.http import connections as guard
 from qoemon.net.http import listener as listen
-from tests.support.http import serve_app
 from qoemon.net.http.stats import Ended, HttpStats, Refused
+from tests.support.http import serve_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -25,10 +25,10 @@ from qoemon.config.sections.web import CIPHERS
 from qoemon.config.yaml.errors import ConfigError
 from qoemon.net.http import passwords
 from qoemon.net.http import web_config as webconfig
-from tests.support.http import serve_app
 from qoemon.net.http.stats import Ended, HttpStats, Refused
 from qoemon.net.http.web_config import WebConfig
 from qoemon.tools.rules.scrape import prometheus_files
+from tests.support.http import serve_app
 from tests.support.parts import ROOT, Prometheus, program, until
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def issue(folder: Path, authority: trustme.CA, name: str = "server") -> dict[str
 def problems(folder: Path, content: dict[str, Any]) -> list[str]:
     with pytest.raises(ConfigError) as error:
         webconfig.read(write(folder, content))
-    return [f"{mistake.key}: {mistake}" for mistake in error.value.problems]
+    return [f"{problem.key}: {problem}" for problem in error.value.problems]
 
 
 def test_an_empty_file_is_plain_http_for_all(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_impossible_values_are_refused_in_words(tmp_path: Path, content: dict[st
     assert "open sesame" not in "".join(told)
 
 
-def test_mistakes_in_it_are_told_with_those_of_the_configuration(tmp_path: Path) -> None:
+def test_its_errors_are_reported_with_those_of_the_configuration(tmp_path: Path) -> None:
     write(tmp_path, {"basic_auth_users": {"alice": "x"}})
     main = tmp_path / "qoemon.yaml"
     main.write_text("http: {web_config_file: web.yml}\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 import subprocess
@@ -26,7 +25,6 @@ from qoemon.core.wire.batch import batch_of
 from qoemon.core.wire.report import Report, Route
 from qoemon.daemon.metrics import initial_metrics
 from qoemon.net.http.body import PIECE, Body, CompressionDemand
-from tests.support.http import serve_app
 from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.alerts import detection_families
 from qoemon.outputs.metrics.exporter import Exporter
@@ -35,6 +33,7 @@ from qoemon.outputs.metrics.text_format import Column, Family, LabelTexts, expos
 from qoemon.outputs.routes import _takes_gzip, application
 from qoemon.outputs.snapshot_json import AT_ONCE, view, view_json
 from tests.support.core import OneShard
+from tests.support.http import serve_app
 from tests.support.parts import parsed, program
 
 if TYPE_CHECKING:

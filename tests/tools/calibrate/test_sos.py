@@ -28,6 +28,7 @@ from qoemon.tools.calibrate.sos import (
     table,
     yaml_fragment,
 )
+from qoemon.tools.plotting import PlotError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -234,12 +235,12 @@ def test_the_picture_tells_theta_its_interval_and_its_axes(tmp_path: Path) -> No
     ],
 )
 def test_a_picture_that_cannot_be_written_is_told(tmp_path: Path, name: str, told: str) -> None:
-    with pytest.raises(plotting.PlotError, match=told):
+    with pytest.raises(PlotError, match=told):
         plot.draw(typical(), tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
 def test_without_matplotlib_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(plotting.PlotError, match=r"pip install 'qoemon\[plot\]'"):
+    with pytest.raises(PlotError, match=r"pip install 'qoemon\[plot\]'"):
         plot.draw(typical(), tmp_path / "sos.png")

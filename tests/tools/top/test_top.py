@@ -17,16 +17,15 @@ from aiohttp import web
 from rich.cells import cell_len
 from rich.console import Console
 
-from qoemon.common.text import plain
 from qoemon.config.config import Config
 from qoemon.daemon.daemon import running
-from tests.support.http import serve_app
 from qoemon.tools.simulate.load import Target, publish
 from qoemon.tools.simulate.simulate import SCENARIOS, Population
 from qoemon.tools.table import sparkline
 from qoemon.tools.top.fetch import AnswerError
 from qoemon.tools.top.query import Query, QueryError, wanted
 from qoemon.tools.top.top import top
+from tests.support.http import serve_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -275,12 +274,6 @@ async def test_labels_from_clients_stay_text_on_a_terminal() -> None:
     assert "\x1b[2J" not in written(screen)
     assert "owned\x07" not in written(screen)
     assert "\u202e" not in written(screen)
-
-
-def test_plain_takes_whole_scripts_but_no_towers_of_marks() -> None:
-    assert plain("Zürich 漢字 नमस्ते") == "Zürich 漢字 नमस्ते"
-    assert len(plain("e" + "\u0316" * 50)) == 3
-    assert plain("x" * 1000) == "x" * 64 + "…"
 
 
 def test_sparkline_spans_zero_to_top_and_leaves_gaps() -> None:
