@@ -117,7 +117,7 @@ class History:
         self._changes: deque[Change] = deque(maxlen=MOST_CHANGES)
         self._regimes: dict[str, Regimes] = {}
 
-    def see(self, snapshot: Snapshot, watched: Detections) -> Past:
+    def add(self, snapshot: Snapshot, watched: Detections) -> Past:
         """The last hour, this tick included."""
         if not self._frames or snapshot.time_s > self._frames[-1].time_s:
             self._frames = thinned((*self._frames, _frame(snapshot)), self._tick_s)

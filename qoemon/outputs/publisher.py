@@ -46,7 +46,7 @@ class Publisher:
 
     def remember(self, ticked: Tick) -> None:
         """In the thread: a tick of before a restart, which is run again."""
-        self._history.see(*ticked)
+        self._history.add(*ticked)
         self._told += notices(*ticked)[1]
 
     def forget(self) -> None:
@@ -55,7 +55,7 @@ class Publisher:
 
     def render(self, ticked: Tick, vitals: Vitals) -> tuple[list[Notice], list[Notice]]:
         """In the thread: from counts to bytes; the alerts that fire, and those that have changed."""
-        past = self._history.see(*ticked)
+        past = self._history.add(*ticked)
         self._last = ticked, past
         self._board.newest = self._exporter.publish(*ticked, vitals, past)
         return notices(*ticked)

@@ -26,7 +26,7 @@ AT_ONCE = 50
 _encode = msgspec.json.encode
 
 
-def view(snapshot: Snapshot, watched: Detections) -> dict[str, Any]:
+def snapshot_document(snapshot: Snapshot, watched: Detections) -> dict[str, Any]:
     """The numbers of a snapshot, named as the metrics are; ratios are shares, times are seconds."""
     services = [
         _service(service, snapshot) | {"groups": list(_groups(service, snapshot, watched))}
@@ -35,7 +35,7 @@ def view(snapshot: Snapshot, watched: Detections) -> dict[str, Any]:
     return _when(snapshot) | {"services": services, "alerts": list(_alerts(snapshot, watched))} | _totals(snapshot)
 
 
-def view_json(snapshot: Snapshot, watched: Detections) -> Iterator[bytes]:
+def snapshot_json(snapshot: Snapshot, watched: Detections) -> Iterator[bytes]:
     """The same as JSON, in pieces: made at once it would keep everything else in the process waiting."""
     yield _encode(_when(snapshot))[:-1] + b',"services":['
     for number, service in enumerate(snapshot.services):
@@ -67,7 +67,7 @@ def _totals(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _alerts(snapshot: Snapshot, watched: Detections) -> Iterator[dict[str, Any]]:
-    return (alert_view(alert, snapshot) for alert in watched.alerts)
+    return (alert_document(alert, snapshot) for alert in watched.alerts)
 
 
 def _service(service: ServiceSnapshot, snapshot: Snapshot) -> dict[str, Any]:
@@ -101,18 +101,20 @@ def _most_excess(service: ServiceSnapshot, snapshot: Snapshot) -> list[dict[str,
 
 def _groups(service: ServiceSnapshot, snapshot: Snapshot, watched: Detections) -> Iterator[dict[str, Any]]:
     """The groups that are shown, by their labels."""
-    shown = sorted(np.flatnonzero(service.shown).tolist(), key=service.tally.groups.__getitem__)
+    shown = sorted(np.flatnonzero(service.visible).tolist(), key=service.tally.groups.__getitem__)
     regimes = watched.regimes.get(service.service.name)
     for begin in range(0, len(shown), AT_ONCE):
-        yield from group_views(service, shown[begin : begin + AT_ONCE], snapshot, regimes)
+        yield from group_documents(service, shown[begin : begin + AT_ONCE], snapshot, regimes)
 
 
-def group_view(service: ServiceSnapshot, group: int, snapshot: Snapshot, regimes: Regimes | None) -> dict[str, Any]:
+def group_document(
+    service: ServiceSnapshot, group: int, snapshot: Snapshot, regimes: Regimes | None
+) -> dict[str, Any]:
     """One group of a service, by its number; regimes are those of the service."""
-    return next(group_views(service, [group], snapshot, regimes))
+    return next(group_documents(service, [group], snapshot, regimes))
 
 
-def group_views(
+def group_documents(
     service: ServiceSnapshot, groups: Sequence[int], snapshot: Snapshot, regimes: Regimes | None
 ) -> Iterator[dict[str, Any]]:
     """Groups of a service, by their numbers. Columns become lists once for all of them: a number taken out of an
@@ -142,12 +144,12 @@ def group_views(
             "open_stall_oldest_s": oldest_s,
             "windows": {name: window for name, window in zip(windows, judged, strict=True) if window},
             "expected_ratings": dict(zip(ratings, expected, strict=True)),
-            "regime": regime_view(regimes, group),
+            "regime": regime_document(regimes, group),
             "pow_contribution": dict(zip(service.factors, contributions, strict=True)),
         }
 
 
-def regime_view(regimes: Regimes | None, group: int) -> dict[str, Any] | None:
+def regime_document(regimes: Regimes | None, group: int) -> dict[str, Any] | None:
     """The regime of a group; None of one that has not seen a whole rating interval."""
     if regimes is None or group >= len(regimes.regime):
         return None
@@ -161,7 +163,7 @@ def regime_view(regimes: Regimes | None, group: int) -> dict[str, Any] | None:
     }
 
 
-def alert_view(alert: Alert, snapshot: Snapshot) -> dict[str, Any]:
+def alert_document(alert: Alert, snapshot: Snapshot) -> dict[str, Any]:
     """One alert as it stands."""
     reading = alert.reading
     return {

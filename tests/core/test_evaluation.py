@@ -17,7 +17,7 @@ from qoemon.core.plan.plan import Plan
 from qoemon.core.sharding.shard_counts import ShardLine, Share
 from qoemon.core.sharding.sparse import Thickener, Thinner
 from qoemon.core.wire.partition import Partitioner
-from qoemon.outputs.snapshot_json import view
+from qoemon.outputs.snapshot_json import snapshot_document
 from qoemon.state.frames import StoredMessage
 from tests.support.core import VIDEO, WEB, plan
 
@@ -98,7 +98,7 @@ def test_shards_say_what_the_whole_says_tick_by_tick() -> None:
 
 def said(ticked: Tick) -> tuple[dict[str, Any], list[float]]:
     """What is told, and apart from it the sums of shares of users, which have no exact order."""
-    told, ratings = view(*ticked), []
+    told, ratings = snapshot_document(*ticked), []
     for service in told["services"]:
         service["groups"].sort(key=lambda group: group["labels"]["region"])
         for group in service["groups"]:

@@ -89,8 +89,8 @@ def test_changes_older_than_an_hour_are_gone() -> None:
 def test_a_tick_that_is_told_again_adds_nothing() -> None:
     published = Scene().tick(eu=(20, 5))
     history = History(10)
-    once = history.see(published.snapshot, published.watched)
-    assert history.see(published.snapshot, published.watched).times_s == once.times_s
+    once = history.add(published.snapshot, published.watched)
+    assert history.add(published.snapshot, published.watched).times_s == once.times_s
 
 
 def test_nothing_remembered_is_an_empty_series() -> None:

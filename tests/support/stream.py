@@ -21,7 +21,7 @@ from qoemon.config.config import Config
 from qoemon.config.plan import new_pipeline
 from qoemon.core.pipeline import Pipeline
 from qoemon.core.wire.partition import shard_of
-from qoemon.outputs.snapshot_json import view
+from qoemon.outputs.snapshot_json import snapshot_document
 from qoemon.state.frames import StoredMessage
 from tests.support.parts import Daemon, Mosquitto, unused_port
 
@@ -160,7 +160,7 @@ def undisturbed(stream: Stream, config: Config) -> dict[str, Any]:
     for _ in pipeline.run(stream.sent):
         pass
     ticked = pipeline.tick(int(time.time()) // 2 * 2 + 2)
-    return figures(view(*ticked))
+    return figures(snapshot_document(*ticked))
 
 
 def figures(told: dict[str, Any]) -> dict[str, Any]:

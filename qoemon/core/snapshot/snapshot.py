@@ -31,7 +31,7 @@ class ServiceSnapshot:
     excess_poor: Floats
 
     @cached_property
-    def shown(self) -> Flags:
+    def visible(self) -> Flags:
         """(G,) which groups have something to tell: a condition in some window, or someone there."""
         judged = np.any([d.observations > 0 for d in self.distributions.values()], axis=0)
         return np.asarray(judged | (self.tally.active_sessions > 0))

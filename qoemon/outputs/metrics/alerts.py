@@ -17,7 +17,7 @@ from qoemon.outputs.metrics.text_format import Family, LabelTexts, by_label
 def detection_families(
     snapshot: Snapshot, watched: Detections, texts: LabelTexts | None = None
 ) -> Iterator[Family | Metric]:
-    """What is thought of a snapshot; texts as of families()."""
+    """What is thought of a snapshot; texts as in qoe_families()."""
     texts = texts or LabelTexts()
     yield from _alerts(snapshot, watched, texts)
     yield from _regimes(snapshot, watched, texts)
@@ -64,7 +64,7 @@ def _regimes(snapshot: Snapshot, watched: Detections, texts: LabelTexts) -> Iter
             continue
         size = len(told.regime)
         rows = group_rows(service.service.name, service.tally.groups[:size], snapshot.labels, texts)
-        shown = np.flatnonzero(told.known & service.shown[:size])
+        shown = np.flatnonzero(told.known & service.visible[:size])
         changed = np.flatnonzero(~np.isnan(told.changed_s))
         regime.add(rows.take(shown), told.regime[shown])
         began.add(rows.take(changed), told.changed_s[changed])

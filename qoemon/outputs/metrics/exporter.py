@@ -14,10 +14,10 @@ from qoemon.daemon.own import Vitals, own_families
 from qoemon.net.http.body import Body, CompressionDemand
 from qoemon.outputs.history import NO_PAST, Past
 from qoemon.outputs.metrics.alerts import detection_families
-from qoemon.outputs.metrics.qoe import families
-from qoemon.outputs.metrics.text_format import Family, LabelTexts, exposition
+from qoemon.outputs.metrics.qoe import qoe_families
+from qoemon.outputs.metrics.text_format import Family, LabelTexts, text_format
 from qoemon.outputs.published import PublishedTick
-from qoemon.outputs.snapshot_json import view_json
+from qoemon.outputs.snapshot_json import snapshot_json
 
 _TICK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -53,19 +53,19 @@ class Exporter:
             watched=watched,
             past=past,
             exposition=Body(self._metrics(snapshot, watched, vitals), self._metrics_wanted),
-            view=Body(view_json(snapshot, watched), self._view_wanted),
+            view=Body(snapshot_json(snapshot, watched), self._view_wanted),
         )
 
     def _metrics(self, snapshot: Snapshot, watched: Detections, vitals: Vitals) -> Iterator[bytes]:
         """The families by group in our own way, the few others by prometheus-client."""
         by_group: list[Family] = []
         self._now.families = list(own_families(vitals))
-        for family in (*families(snapshot, self._texts), *detection_families(snapshot, watched, self._texts)):
+        for family in (*qoe_families(snapshot, self._texts), *detection_families(snapshot, watched, self._texts)):
             if isinstance(family, Family):
                 by_group.append(family)
             else:
                 self._now.families.append(family)
-        yield from exposition(by_group)
+        yield from text_format(by_group)
         yield prometheus_client.generate_latest(self._registry)
 
 

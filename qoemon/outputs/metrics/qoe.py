@@ -47,7 +47,7 @@ EVENTS = {
 }
 
 
-def families(snapshot: Snapshot, texts: LabelTexts | None = None) -> Iterator[Family | Metric]:
+def qoe_families(snapshot: Snapshot, texts: LabelTexts | None = None) -> Iterator[Family | Metric]:
     """Every family that a snapshot fills, complete with its samples; Family where each group has some.
 
     texts  what the labels of groups read as, if that is remembered
@@ -148,12 +148,12 @@ def _presence(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
     )
     for service in snapshot.services:
         tally, mine = service.tally, rows[service.service.name]
-        shown = np.flatnonzero(service.shown)
+        shown = np.flatnonzero(service.visible)
         there = mine.take(shown)
         active.add(there, tally.active_sessions[shown])
         stalls.add(there, tally.open_stalls[shown])
         oldest.add(there, tally.oldest_stall_s[shown])
-        judged = np.flatnonzero(service.shown & tally.qos.any(axis=1))
+        judged = np.flatnonzero(service.visible & tally.qos.any(axis=1))
         factors = by_label("factor", service.factors)
         contribution.add(mine.take(judged), service.contributions[judged], factors)
     yield from (active, stalls, oldest, contribution)

@@ -144,7 +144,7 @@ class LabelTexts:
         return Rows(names, values, [known[labels] for labels in values])
 
 
-def exposition(families: Iterable[Family]) -> Iterator[bytes]:
+def text_format(families: Iterable[Family]) -> Iterator[bytes]:
     """The text of the families, in pieces."""
     for family in families:
         yield from family.write()

@@ -14,7 +14,7 @@ from qoemon.outputs.page.conditions import conditions
 from qoemon.outputs.page.curves import Curves
 from qoemon.outputs.page.query import Query
 from qoemon.outputs.published import PublishedTick
-from qoemon.outputs.snapshot_json import alert_view, group_view
+from qoemon.outputs.snapshot_json import alert_document, group_document
 
 
 def detail(newest: PublishedTick, name: str, group: Labels, query: Query, curves: Curves) -> dict[str, Any] | None:
@@ -37,12 +37,12 @@ def detail(newest: PublishedTick, name: str, group: Labels, query: Query, curves
         "windows": query.windows(snapshot),
         "window": duration.text(window_s),
         "base_window": duration.text(query.lengths(snapshot)[0]),
-        "group": group_view(service, number, snapshot, newest.watched.regimes.get(name)),
+        "group": group_document(service, number, snapshot, newest.watched.regimes.get(name)),
         "ratings": _ratings(service, number, window_s, curves),
         "conditions": _conditions(service, number),
         "past": _past(newest.past, name, number),
         "alerts": [
-            alert_view(alert, snapshot) | {"what": str(alert.rule.what)}
+            alert_document(alert, snapshot) | {"what": str(alert.rule.what)}
             for alert in newest.watched.alerts
             if alert.rule.service == name and alert.group == group
         ],

@@ -22,7 +22,7 @@ from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 from qoemon.outputs.notify.notices import notices
 from qoemon.outputs.page.query import Query, Sort
 from qoemon.outputs.published import PublishedTick
-from qoemon.outputs.snapshot_json import alert_view, group_view, regime_view
+from qoemon.outputs.snapshot_json import alert_document, group_document, regime_document
 
 MOST_HIT = 5
 """So many groups that are hit are told in words."""
@@ -106,7 +106,7 @@ def _columns(newest: PublishedTick, window_s: int) -> _Columns:
     snapshot, parts = newest.snapshot, []
     firing = _firing(newest)
     for place, service in enumerate(snapshot.services):
-        number = np.flatnonzero(service.shown)
+        number = np.flatnonzero(service.visible)
         judged, tally = service.distributions[window_s], service.tally
         users = np.where(judged.observations > 0, tally.users[window_s], np.nan)
         fires = firing.get(service.service.name, {})
@@ -183,7 +183,7 @@ def _rows(newest: PublishedTick, columns: _Columns, rows: Ints, window: str) -> 
 
 def _row(newest: PublishedTick, columns: _Columns, row: int, window: str) -> dict[str, Any]:
     service, number = columns.service(row), int(columns.number[row])
-    told = group_view(service, number, newest.snapshot, newest.watched.regimes.get(service.service.name))
+    told = group_document(service, number, newest.snapshot, newest.watched.regimes.get(service.service.name))
     return {
         "service": service.service.name,
         "poor_users": float(columns.poor_users[row]),
@@ -242,7 +242,7 @@ def _hit(newest: PublishedTick, columns: _Columns, row: int) -> dict[str, Any]:
     """A group that is hit, with what its alerts say, and since when it is."""
     service, number, group = columns.service(row), int(columns.number[row]), columns.group(row)
     name = service.service.name
-    told = group_view(service, number, newest.snapshot, newest.watched.regimes.get(name))
+    told = group_document(service, number, newest.snapshot, newest.watched.regimes.get(name))
     firing = tuple(
         alert
         for alert in newest.watched.alerts
@@ -265,7 +265,7 @@ def _hit(newest: PublishedTick, columns: _Columns, row: int) -> dict[str, Any]:
 def _since(newest: PublishedTick, service: ServiceSnapshot, number: int, firing: tuple[Alert, ...]) -> float | None:
     """When it began, as far back as anyone says: an alert, the regime, or the change that led to the regime."""
     told = [since for alert in firing if (since := alert.decision.breach_since_s or alert.decision.since_s)]
-    regime = regime_view(newest.watched.regimes.get(service.service.name), number)
+    regime = regime_document(newest.watched.regimes.get(service.service.name), number)
     if regime and regime["regime"] not in {None, "good"} and regime["since_s"] is not None:
         told.append(regime["since_s"])
         began_s = regime["changed_s"]
@@ -280,4 +280,4 @@ def _alerts(newest: PublishedTick) -> Iterator[dict[str, Any]]:
     told = [alert for alert in newest.watched.alerts if alert.decision.state in _ALERT_ORDER]
     told.sort(key=lambda alert: (_ALERT_ORDER.index(alert.decision.state), alert.decision.since_s))
     for alert in told[:MOST_ALERTS]:
-        yield alert_view(alert, newest.snapshot) | {"what": str(alert.rule.what)}
+        yield alert_document(alert, newest.snapshot) | {"what": str(alert.rule.what)}

@@ -16,7 +16,7 @@ from rich.text import Text
 from qoemon.common.signals import cancelled_by_signals
 from qoemon.config.config import Config
 from qoemon.daemon.daemon import Daemon
-from qoemon.outputs.snapshot_json import view
+from qoemon.outputs.snapshot_json import snapshot_document
 from qoemon.tools.demo import broker as embedded
 from qoemon.tools.simulate.load import Target, publish
 from qoemon.tools.simulate.simulate import SCENARIOS, Phase, Population, Scenario
@@ -128,7 +128,7 @@ async def _show(console: Console, daemon: Daemon, population: Population) -> Non
                 async with daemon.publisher.ticked:
                     await daemon.publisher.ticked.wait()
                 if daemon.board.newest:
-                    told = view(daemon.board.newest.snapshot, daemon.board.newest.watched)
+                    told = snapshot_document(daemon.board.newest.snapshot, daemon.board.newest.watched)
                     worst.see(told)
                     screen.update(_screen(told, population), refresh=True)
     finally:

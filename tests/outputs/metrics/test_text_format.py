@@ -31,10 +31,10 @@ from qoemon.net.http.server import serve
 from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.alerts import detection_families
 from qoemon.outputs.metrics.exporter import Exporter
-from qoemon.outputs.metrics.qoe import families
-from qoemon.outputs.metrics.text_format import Column, Family, LabelTexts, exposition, number_texts
+from qoemon.outputs.metrics.qoe import qoe_families
+from qoemon.outputs.metrics.text_format import Column, Family, LabelTexts, number_texts, text_format
 from qoemon.outputs.routes import _takes_gzip, application
-from qoemon.outputs.snapshot_json import AT_ONCE, view, view_json
+from qoemon.outputs.snapshot_json import AT_ONCE, snapshot_document, snapshot_json
 from tests.support.parts import parsed, program
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def tick(request: pytest.FixtureRequest) -> tuple[Snapshot, Detections]:
 
 
 def by_group(snapshot: Snapshot, watched: Detections) -> list[Family]:
-    told = (*families(snapshot), *detection_families(snapshot, watched))
+    told = (*qoe_families(snapshot), *detection_families(snapshot, watched))
     return [family for family in told if isinstance(family, Family)]
 
 
@@ -111,7 +111,7 @@ class _Families(Collector):
 
 def test_it_reads_as_what_prometheus_client_writes_of_the_same_families(tick: tuple[Snapshot, Detections]) -> None:
     told: Any = by_group(*tick)
-    ours = b"".join(exposition(told)).decode()
+    ours = b"".join(text_format(told)).decode()
     theirs = prometheus_client.generate_latest(_Families(told)).decode()
     assert len(parsed(ours)) > 10_000
     assert parsed(ours) == parsed(theirs)
@@ -123,7 +123,7 @@ def test_it_reads_as_what_prometheus_client_writes_of_the_same_families(tick: tu
 
 def test_it_says_of_each_group_what_the_snapshot_says(tick: tuple[Snapshot, Detections]) -> None:
     snapshot, watched = tick
-    ours = parsed(b"".join(exposition(by_group(snapshot, watched))).decode())
+    ours = parsed(b"".join(text_format(by_group(snapshot, watched))).decode())
     told = {name for name, _ in ours}
     expected = dict(twin(snapshot, watched))
     histograms = {name for name in told if name.endswith(("_bucket", "_count", "_sum"))}
@@ -147,7 +147,7 @@ def twin(
             told = watched.regimes.get(service.service.name)
             if told is None or group >= len(told.regime):
                 continue
-            if told.known[group] and service.shown[group]:
+            if told.known[group] and service.visible[group]:
                 yield sample("pow_regime", told.regime[group], **of)
             if not np.isnan(told.changed_s[group]):
                 yield sample("pow_regime_change_timestamp_seconds", told.changed_s[group], **of)
@@ -164,7 +164,7 @@ def _of_group(
     tally = service.tally
     for rating, value in zip("12345", tally.expected_ratings[group], strict=True):
         yield "expected_ratings_total", value, {"rating": rating}
-    if service.shown[group]:
+    if service.visible[group]:
         yield "active_sessions", tally.active_sessions[group], {}
         yield "open_stalls", tally.open_stalls[group], {}
         yield "open_stall_oldest_seconds", tally.oldest_stall_s[group], {}
@@ -202,7 +202,7 @@ def _of_windows(
 @pytest.mark.prometheus
 def test_promtool_finds_nothing_to_say(tick: tuple[Snapshot, Detections]) -> None:
     check = [program("promtool", "Debian package prometheus"), "check", "metrics"]
-    text = b"".join(exposition(by_group(*tick)))
+    text = b"".join(text_format(by_group(*tick)))
     said = subprocess.run(check, input=text, capture_output=True, check=False)
     assert (said.returncode, said.stdout + said.stderr) == (0, b"")
 
@@ -212,7 +212,7 @@ def test_numbers_that_are_none_and_the_very_large_and_small_are_read_as_they_are
     rows = LabelTexts().rows(("g",), [(str(n),) for n in range(len(odd) + 1)])
     family = Family("x", 'odd \\ "help"\nof two lines', "gauge", ("g",))
     family.add(rows, np.array([*odd, np.nan]))
-    found = parsed(b"".join(exposition([family])).decode())
+    found = parsed(b"".join(text_format([family])).decode())
     for number, value in enumerate(odd):
         assert found["x", (("g", str(number)),)] == value
     assert np.isnan(found["x", (("g", str(len(odd))),)])
@@ -222,12 +222,12 @@ def test_numbers_that_are_none_and_the_very_large_and_small_are_read_as_they_are
 def test_a_family_without_samples_is_still_described() -> None:
     family = Family("x", "help", "counter", ("g",))
     family.add(LabelTexts().rows(("g",), []), np.zeros((0, 2)), (Column("a"), Column("b")))
-    assert b"".join(exposition([family])) == b"# HELP x_total help\n# TYPE x_total counter\n"
+    assert b"".join(text_format([family])) == b"# HELP x_total help\n# TYPE x_total counter\n"
 
 
 def test_json_in_pieces_is_the_view_encoded_at_once(tick: tuple[Snapshot, Detections]) -> None:
-    in_pieces = b"".join(view_json(*tick))
-    assert in_pieces == msgspec.json.encode(view(*tick))
+    in_pieces = b"".join(snapshot_json(*tick))
+    assert in_pieces == msgspec.json.encode(snapshot_document(*tick))
     assert all(len(service["groups"]) > AT_ONCE for service in json.loads(in_pieces)["services"])
 
 
