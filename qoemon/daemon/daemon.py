@@ -176,7 +176,7 @@ class Daemon:
         evaluate.cancel()
         await asyncio.wait({evaluate})
         if not await _done_by(until_s, notifier.flush()):
-            LOG.warning("%d notices are not delivered yet", len(notifier.unsent()))
+            LOG.warning("%d notices are not delivered yet", len(notifier.undelivered()))
         if evaluate.cancelled() or evaluate.exception() is not None:
             return
         if not await _done_by(max(until_s, asyncio.get_running_loop().time() + 1), self.work.finish()):

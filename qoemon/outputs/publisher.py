@@ -42,7 +42,7 @@ class Publisher:
 
     def dump(self) -> Arrays:
         """What was not delivered yet."""
-        return {UNSENT: np.frombuffer(msgspec.json.encode(self.notifier.unsent()), np.uint8)}
+        return {UNSENT: np.frombuffer(msgspec.json.encode(self.notifier.undelivered()), np.uint8)}
 
     def remember(self, ticked: Tick) -> None:
         """In the thread: a tick of before a restart, which is run again."""
@@ -74,6 +74,6 @@ class Publisher:
         """Have what render() gave told to those who want to know."""
         firing, changed = told
         changed, self._told = [*self._told, *changed], []
-        self.notifier.tell(firing, changed, tick_s)
+        self.notifier.dispatch(firing, changed, tick_s)
         async with self.ticked:
             self.ticked.notify_all()
