@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qoemon.outputs.history import HOUR_S, MOST_FRAMES, RECENT, STEP_S, AlertMetric, Frame, History, Past, thinned
+from qoemon.outputs.history import HOUR_S, MOST_FRAMES, RECENT, STEP_S, ChangeKind, Frame, History, Past, thinned
 from tests.support.core import T0
 from tests.support.page import RULE, Scene
 
@@ -65,16 +65,16 @@ def test_alerts_and_regimes_are_told_when_they_change_with_their_reasons() -> No
     scene = Scene()
     scene.ticks(30, eu=(60, 0))
     past = [*scene.ticks(12, eu=(0, 60)), *scene.ticks(60, eu=(60, 0))][-1].past
-    alerts = [change for change in past.changes if change.what is AlertMetric.ALERT]
+    alerts = [change for change in past.changes if change.what is ChangeKind.ALERT]
     assert [(change.name, change.after, change.reason) for change in alerts] == [
         (RULE.name, "firing", "past_threshold"),
         (RULE.name, "inactive", "recovered"),
     ]
-    regimes = [change for change in past.changes if change.what is AlertMetric.REGIME]
+    regimes = [change for change in past.changes if change.what is ChangeKind.REGIME]
     assert regimes[0].before == "good"
     assert regimes[0].after in {"degraded", "bad"}
     assert regimes[-1].after == "good"
-    worse = next(change for change in past.changes if change.began_s and change.what is not AlertMetric.ALERT)
+    worse = next(change for change in past.changes if change.began_s and change.what is not ChangeKind.ALERT)
     assert abs(worse.began_s - (T0 + 300)) <= 120
     assert [change.time_s for change in past.changes] == sorted(change.time_s for change in past.changes)
 
