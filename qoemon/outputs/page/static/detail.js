@@ -7,7 +7,7 @@ import { byId, el } from "./dom.js";
 import { opinion, shares } from "./hour.js";
 import { Chart } from "./plot.js";
 import { cdf, distribution } from "./ratings.js";
-import { FACTORS, fullGroupName, intervalText, percent, score, sinceText, whole } from "./words.js";
+import { FACTORS, fullGroupName, intervalText, percent, score, sinceText, whole, windowText } from "./words.js";
 
 const CHARTS = {
   "chart-shares": shares,
@@ -44,8 +44,9 @@ const tile = ([term, value, more]) => el("div", {}, el("span", {}, term), el("b"
 
 // [name, value, explanation] of each tile.
 function values(detail) {
-  const { group, window } = detail;
-  const ratings = group.windows[window];
+  const { group } = detail;
+  const ratings = group.windows[detail.window];
+  const window = windowText(detail.window);
   const regime = group.regime;
   const tiles = ratings
     ? [
@@ -58,7 +59,7 @@ function values(detail) {
   tiles.push(["sessions", whole(group.active_sessions), `${whole(group.open_stalls)} stalled now${longest(group)}`]);
   if (regime?.regime) tiles.push(["regime", regime.regime, sinceText(regime.since_s, detail.time_s)]);
   const contributions = Object.entries(group.pow_contribution);
-  return [...tiles, ...contributions.flatMap(([name, share]) => contribution(name, share, detail.base_window))];
+  return [...tiles, ...contributions.flatMap(([name, share]) => contribution(name, share, windowText(detail.base_window)))];
 }
 
 const longest = (group) => (group.open_stalls ? `, the longest for ${Math.round(group.open_stall_oldest_s)} s` : "");

@@ -3,7 +3,7 @@
 import { badges } from "./badge.js";
 import { byId, el, setText } from "./dom.js";
 import { commonTop, sparkline } from "./sparkline.js";
-import { fullGroupName, groupName, intervalText, percent, score, whole } from "./words.js";
+import { fullGroupName, groupName, intervalText, percent, score, whole, windowText } from "./words.js";
 
 const POW_HINT = "share of users who would rate poor or worse, with its 95 % confidence interval";
 const GOB_HINT = "share of users who would rate good or better";
@@ -55,8 +55,8 @@ export class GroupTable {
     const all = answer.matching === answer.total ? total : `${whole(answer.matching)} of ${total} match`;
     const rest = answer.matching > answer.rows.length ? `; first ${answer.rows.length} shown` : "";
     setText(byId("count"), all + rest);
-    const lines = `Lines: PoW of the last ${answer.base_window} over up to 1 h, from 0 to ${percent(top)}.`;
-    setText(byId("table-source"), `Values: last ${answer.window}, 95 % CI in grey. ${lines}`);
+    const lines = `Lines: PoW of the last ${windowText(answer.base_window)} over up to 1 h, from 0 to ${percent(top)}.`;
+    setText(byId("table-source"), `Values: last ${windowText(answer.window)}, 95 % CI in grey. ${lines}`);
   }
 
   _head(column) {

@@ -1,7 +1,7 @@
 // The last hour of a group: GoB, PoW, MOS and users, with markers for alerts and changes.
 
 import { axis, colour, faded } from "./plot.js";
-import { percent, score, span, timeOfDay, zone } from "./words.js";
+import { percent, score, span, timeOfDay, windowText, zone } from "./words.js";
 
 // plotly shows times without a zone unchanged, so they are converted to local time here.
 function local(time_s) {
@@ -57,7 +57,7 @@ const spanShown = (detail) => {
 
 function source(detail) {
   const older = detail.tick_s < 30 ? ` (30 s beyond ${span(60 * detail.tick_s)})` : "";
-  return `Resolution ${detail.tick_s} s${older}; each point covers the last ${detail.base_window}`;
+  return `Resolution ${detail.tick_s} s${older}; each point covers the last ${windowText(detail.base_window)}`;
 }
 
 export function shares(detail) {

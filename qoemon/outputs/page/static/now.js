@@ -2,7 +2,7 @@
 
 import { badges } from "./badge.js";
 import { byId, el, setText } from "./dom.js";
-import { FACTORS, fullGroupName, groupName, percent, reason, sinceText, whole } from "./words.js";
+import { FACTORS, fullGroupName, groupName, percent, reason, sinceText, whole, windowText } from "./words.js";
 
 const MANY_STALLED = 0.2; // Share of sessions from which open stalls are mentioned.
 
@@ -30,12 +30,12 @@ function headline(summary) {
 }
 
 function advice(summary, window) {
-  const share = `${whole(summary.poor_users)} of ${whole(summary.users)} users`;
   const ratio = percent(summary.poor_users / summary.users);
+  const share = `${whole(summary.poor_users)} of ${whole(summary.users)} users (${ratio})`;
   const shared = Object.entries(summary.shared).map(([name, value]) => `${name}=${value}`);
   const unknown = summary.regimes.unknown;
   const sentences = [
-    summary.users ? `Overall, ${share} (${ratio}) in the last ${window}.` : "",
+    summary.users ? `Overall, ${share} would rate poor or worse in the last ${windowText(window)}.` : "",
     shared.length ? `Common to all affected groups and to no other: ${shared.join(", ")}.` : "",
     unknown ? `${unknown} ${plural(unknown, "group has", "groups have")} no regime yet.` : "",
   ];

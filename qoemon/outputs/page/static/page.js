@@ -9,7 +9,7 @@ import { showNow } from "./now.js";
 import * as plot from "./plot.js";
 import { Stream } from "./stream.js";
 import { themeButton } from "./theme.js";
-import { span, timeOfDay } from "./words.js";
+import { span, timeOfDay, windowText } from "./words.js";
 
 const TYPING_MS = 200;
 
@@ -91,7 +91,7 @@ function showWindows(answer) {
   const names = answer.windows.join();
   if (menu.dataset.names !== names) {
     menu.dataset.names = names;
-    menu.replaceChildren(...answer.windows.map((name) => el("option", { value: name }, `last ${name}`)));
+    menu.replaceChildren(...answer.windows.map((name) => el("option", { value: name }, `last ${windowText(name)}`)));
   }
   menu.value = answer.window;
 }

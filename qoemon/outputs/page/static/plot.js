@@ -94,6 +94,8 @@ export class Chart {
     this._cells = el("div", { class: "cells" });
     this._more = el("details", {}, el("summary", {}, "data as a table"), this._cells);
     this._more.addEventListener("toggle", () => this._fill());
+    // Not plotly's `responsive`, which misses a change of the column's width when another chart appears.
+    new ResizeObserver(() => this._resize()).observe(this._plot);
     this.figure = el("figure", { id: name }, this._title, this._plot, el("figcaption", {}, this._source, this._more));
   }
 
@@ -109,7 +111,12 @@ export class Chart {
     this._fill();
     if (plotly === null) return;
     this._plot.setAttribute("aria-label", `${spec.title}; data in the table below`);
-    await plotly.react(this._plot, spec.traces(), layout(spec.layout()), { displayModeBar: false, responsive: true });
+    await plotly.react(this._plot, spec.traces(), layout(spec.layout()), { displayModeBar: false });
+  }
+
+  _resize() {
+    const drawn = this._plot.classList.contains("js-plotly-plot");
+    if (drawn && this._plot.clientWidth) plotly.Plots.resize(this._plot);
   }
 
   _fill() {

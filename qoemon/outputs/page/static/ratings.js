@@ -1,7 +1,7 @@
 // The rating distribution of a group and its CDF, both with their range over the theta band.
 
 import { axis, colour, faded, margins } from "./plot.js";
-import { percent } from "./words.js";
+import { percent, windowText } from "./words.js";
 
 const NAMES = ["bad", "poor", "fair", "good", "excellent"]; // ITU-T P.910
 const COLOURS = ["rating-1", "rating-2", "rating-3", "rating-4", "rating-5"];
@@ -16,7 +16,7 @@ const ratingColour = (index, count) => colour(COLOURS[Math.round((index * (COLOU
 function source(detail) {
   const { observations } = detail.group.windows[detail.window];
   const band = hasBand(detail) ? `; band: theta ${detail.theta_band.join(" to ")}` : "";
-  const count = `${observations.toLocaleString("en-US")} observations in the last ${detail.window}`;
+  const count = `${observations.toLocaleString("en-US")} observations in the last ${windowText(detail.window)}`;
   return `Model: ${detail.mapping}, ${detail.model} ratings, theta ${detail.theta}${band}. ${count}`;
 }
 
@@ -30,7 +30,7 @@ export function distribution(detail) {
   if (data === null) return null;
   const names = data.ratings.map((rating) => ratingName(rating, detail.scale));
   return {
-    title: `Rating distribution, last ${detail.window}`,
+    title: `Rating distribution, last ${windowText(detail.window)}`,
     source: `${source(detail)} (qoemon_rating_ratio).`,
     traces: () => [
       {
@@ -77,7 +77,7 @@ export function cdf(detail) {
   const line = (y, more) => ({ type: "scatter", mode: "lines", ...points(y), ...more });
   const edge = { hoverinfo: "skip", line: { width: 0, shape } };
   return {
-    title: `CDF of the ratings, last ${detail.window}`,
+    title: `CDF of the ratings, last ${windowText(detail.window)}`,
     source: `${source(detail)}. Line: theta ${detail.theta}. PoW is the CDF at ${poor + 0.5}, GoB is 1 minus the CDF at ${good - 0.5}.`,
     traces: () => [
       line(data.lower, edge),

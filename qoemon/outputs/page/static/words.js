@@ -71,6 +71,10 @@ export function span(seconds) {
   return hours < 48 ? `${hours} h ${Math.round((s % 3600) / 60)} min` : `${Math.round(s / 86400)} days`;
 }
 
+// A window's name as text: "1 h 30 min" for "1h30m".
+export const windowText = (name) =>
+  name.replaceAll(/(\d+)(ms|d|h|m|s)/g, (_, n, unit) => `${n}\u00a0${unit === "m" ? "min" : unit} `).trim();
+
 export const since = (time_s, now_s) =>
   isNumber(time_s) ? `${timeOfDay(time_s, now_s)} (${span(now_s - time_s)})` : "";
 
