@@ -282,13 +282,14 @@ FIGURES = """() => [...document.querySelectorAll('#charts figure:not([hidden])')
 
 
 def test_charts_fit_their_columns_when_data_arrive_later(watched: WatchedPage, daemon: Daemon) -> None:
-    page = watched.page
-    page.route("**/api/v1/group?*", without_data)
+    page, rated = watched.page, threading.Event()
+    page.route("**/api/v1/group?*", lambda route: route.continue_() if rated.is_set() else without_data(route))
     page.goto(f"http://127.0.0.1:{daemon.port}/#service=video&label.region=eu&label.cdn=a&label.note=")
     wait(page, "window.Plotly && document.querySelectorAll('#charts figure[hidden]').length === 5")
-    page.unroute("**/api/v1/group?*")
+    rated.set()
     wait(page, "document.querySelectorAll('#charts figure:not([hidden]) .xtitle').length === 5")
     wait(page, f"({TOO_WIDE})().length === 0")
+    page.unroute_all(behavior="ignoreErrors")
 
 
 def without_data(route: Route) -> None:
@@ -297,9 +298,8 @@ def without_data(route: Route) -> None:
     group = response.json()
     group["ratings"] = group["conditions"] = None
     group["group"]["windows"] = {}
-    group["past"] = {name: [None] * len(group["past"]["times_s"]) for name in group["past"]} | {
-        "times_s": group["past"]["times_s"]
-    }
+    times_s = group["past"]["times_s"]
+    group["past"] = {name: [None] * len(times_s) for name in group["past"]} | {"times_s": times_s}
     route.fulfill(response=response, json=group)
 
 
