@@ -81,14 +81,14 @@ class Queries:
         This is the largest contribution: `all` for services with several factors, otherwise the only factor.
         """
         most = f"max without (factor) ({self.of('qoemon_pow_contribution')})"
-        judged = self.of("qoemon_observations", f'window="{self.base}"')
-        return f"sum by ({by}) ({most} * ignoring (window) {judged})"
+        observations = self.of("qoemon_observations", f'window="{self.base}"')
+        return f"sum by ({by}) ({most} * ignoring (window) {observations})"
 
     def attribution(self) -> str:
         """How much lower PoW would be without each factor, over the selected groups."""
-        judged = self.of("qoemon_observations", f'window="{self.base}"')
-        product = f"{self.of('qoemon_pow_contribution')} * ignoring (factor, window) group_left () {judged}"
-        return f"sum by (service, factor) ({product}) / on (service) group_left () sum by (service) ({judged})"
+        weight = self.of("qoemon_observations", f'window="{self.base}"')
+        product = f"{self.of('qoemon_pow_contribution')} * ignoring (factor, window) group_left () {weight}"
+        return f"sum by (service, factor) ({product}) / on (service) group_left () sum by (service) ({weight})"
 
     def ratings(self, by: str) -> str:
         """Ratings per second."""

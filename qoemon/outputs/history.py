@@ -117,20 +117,20 @@ class History:
         self._changes: deque[Change] = deque(maxlen=MOST_CHANGES)
         self._regimes: dict[str, Regimes] = {}
 
-    def add(self, snapshot: Snapshot, watched: Detections) -> Past:
+    def add(self, snapshot: Snapshot, detections: Detections) -> Past:
         """Add a tick; returns the last hour including it."""
         if not self._frames or snapshot.time_s > self._frames[-1].time_s:
             self._frames = thinned((*self._frames, _frame(snapshot)), self._tick_s)
-        self._changes.extend(self._regime_changes(snapshot, watched))
-        self._changes.extend(_alert_changes(snapshot, watched))
+        self._changes.extend(self._regime_changes(snapshot, detections))
+        self._changes.extend(_alert_changes(snapshot, detections))
         changes = tuple(change for change in self._changes if change.time_s > snapshot.time_s - HOUR_S)
         return Past(self._tick_s, self._frames, changes)
 
-    def _regime_changes(self, snapshot: Snapshot, watched: Detections) -> Iterator[Change]:
+    def _regime_changes(self, snapshot: Snapshot, detections: Detections) -> Iterator[Change]:
         """Changes found at the close of a rating interval. Until the next close Regimes is the same object."""
         for service in snapshot.services:
             name = service.service.name
-            regimes, before = watched.regimes.get(name), self._regimes.get(name)
+            regimes, before = detections.regimes.get(name), self._regimes.get(name)
             if regimes is None or regimes is before:
                 continue
             self._regimes[name] = regimes
@@ -183,8 +183,8 @@ def _regime_change(
     )
 
 
-def _alert_changes(snapshot: Snapshot, watched: Detections) -> Iterator[Change]:
-    for alert in watched.alerts:
+def _alert_changes(snapshot: Snapshot, detections: Detections) -> Iterator[Change]:
+    for alert in detections.alerts:
         if alert.changed and (alert.firing or alert.ended):
             yield _alert_change(snapshot.time_s, alert)
 

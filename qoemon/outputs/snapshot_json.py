@@ -26,26 +26,28 @@ AT_ONCE = 50
 _encode = msgspec.json.encode
 
 
-def snapshot_document(snapshot: Snapshot, watched: Detections) -> dict[str, Any]:
+def snapshot_document(snapshot: Snapshot, detections: Detections) -> dict[str, Any]:
     """The numbers of a snapshot, named like the metrics; ratios are from 0 to 1, times in seconds."""
     services = [
-        _service(service, snapshot) | {"groups": list(_groups(service, snapshot, watched))}
+        _service(service, snapshot) | {"groups": list(_groups(service, snapshot, detections))}
         for service in snapshot.services
     ]
     return (
-        _header(snapshot) | {"services": services, "alerts": list(_alerts(snapshot, watched))} | _totals(snapshot)
+        _header(snapshot)
+        | {"services": services, "alerts": list(_alerts(snapshot, detections))}
+        | _totals(snapshot)
     )
 
 
-def snapshot_json(snapshot: Snapshot, watched: Detections) -> Iterator[bytes]:
+def snapshot_json(snapshot: Snapshot, detections: Detections) -> Iterator[bytes]:
     """The same as JSON, in pieces: encoding all at once would block the other threads of the process."""
     yield _encode(_header(snapshot))[:-1] + b',"services":['
     for number, service in enumerate(snapshot.services):
         yield b"," * (number > 0) + _encode(_service(service, snapshot))[:-1] + b',"groups":['
-        yield from _json_items(_groups(service, snapshot, watched))
+        yield from _json_items(_groups(service, snapshot, detections))
         yield b"]}"
     yield b'],"alerts":['
-    yield from _json_items(_alerts(snapshot, watched))
+    yield from _json_items(_alerts(snapshot, detections))
     yield b"]," + _encode(_totals(snapshot))[1:]
 
 
@@ -68,8 +70,8 @@ def _totals(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _alerts(snapshot: Snapshot, watched: Detections) -> Iterator[dict[str, Any]]:
-    return (alert_document(alert, snapshot) for alert in watched.alerts)
+def _alerts(snapshot: Snapshot, detections: Detections) -> Iterator[dict[str, Any]]:
+    return (alert_document(alert, snapshot) for alert in detections.alerts)
 
 
 def _service(service: ServiceSnapshot, snapshot: Snapshot) -> dict[str, Any]:
@@ -101,10 +103,10 @@ def _most_excess(service: ServiceSnapshot, snapshot: Snapshot) -> list[dict[str,
     ]
 
 
-def _groups(service: ServiceSnapshot, snapshot: Snapshot, watched: Detections) -> Iterator[dict[str, Any]]:
+def _groups(service: ServiceSnapshot, snapshot: Snapshot, detections: Detections) -> Iterator[dict[str, Any]]:
     """The visible groups, ordered by their labels."""
     visible = sorted(np.flatnonzero(service.visible).tolist(), key=service.tally.groups.__getitem__)
-    regimes = watched.regimes.get(service.service.name)
+    regimes = detections.regimes.get(service.service.name)
     for begin in range(0, len(visible), AT_ONCE):
         yield from group_documents(service, visible[begin : begin + AT_ONCE], snapshot, regimes)
 

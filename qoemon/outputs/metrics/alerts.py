@@ -15,22 +15,22 @@ from qoemon.outputs.metrics.text_format import Family, LabelTexts, by_label
 
 
 def detection_families(
-    snapshot: Snapshot, watched: Detections, texts: LabelTexts | None = None
+    snapshot: Snapshot, detections: Detections, texts: LabelTexts | None = None
 ) -> Iterator[Family | Metric]:
     """The families of alerts and regimes; texts as in qoe_families()."""
     texts = texts or LabelTexts()
-    yield from _alerts(snapshot, watched, texts)
-    yield from _regimes(snapshot, watched, texts)
+    yield from _alerts(snapshot, detections, texts)
+    yield from _regimes(snapshot, detections, texts)
 
 
-def _alerts(snapshot: Snapshot, watched: Detections, texts: LabelTexts) -> Iterator[Family | Metric]:
+def _alerts(snapshot: Snapshot, detections: Detections, texts: LabelTexts) -> Iterator[Family | Metric]:
     state = Family(
         "qoemon_alert_state",
         "0 inactive, 1 uncertain, 2 pending, 3 firing; /api/v1/snapshot has the reason.",
         "gauge",
         ("service", *snapshot.labels, "alert", "severity"),
     )
-    for _, of_rule in groupby(watched.alerts, lambda alert: id(alert.rule)):
+    for _, of_rule in groupby(detections.alerts, lambda alert: id(alert.rule)):
         alerts = list(of_rule)
         rule = alerts[0].rule
         rows = group_rows(rule.service, tuple(alert.group for alert in alerts), snapshot.labels, texts)
@@ -41,12 +41,12 @@ def _alerts(snapshot: Snapshot, watched: Detections, texts: LabelTexts) -> Itera
         "Transitions of an alert to this state for this reason.",
         labels=("alert", "service", "state", "reason"),
     )
-    for (name, service, entered, reason), count in watched.transitions.items():
+    for (name, service, entered, reason), count in detections.transitions.items():
         transitions.add_metric((name, service, entered.name.lower(), reason), count)
     yield from (state, transitions)
 
 
-def _regimes(snapshot: Snapshot, watched: Detections, texts: LabelTexts) -> Iterator[Family]:
+def _regimes(snapshot: Snapshot, detections: Detections, texts: LabelTexts) -> Iterator[Family]:
     names = ("service", *snapshot.labels)
     regime = Family("qoemon_pow_regime", "PoW regime: 0 good, 1 degraded, 2 bad.", "gauge", names)
     changes = Family(
@@ -62,7 +62,7 @@ def _regimes(snapshot: Snapshot, watched: Detections, texts: LabelTexts) -> Iter
         names,
     )
     for service in snapshot.services:
-        regimes = watched.regimes.get(service.service.name)
+        regimes = detections.regimes.get(service.service.name)
         if regimes is None:
             continue
         size = len(regimes.regime)

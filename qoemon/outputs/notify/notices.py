@@ -14,10 +14,10 @@ from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.outputs.notify.notice import Notice
 
 
-def notices(snapshot: Snapshot, watched: Detections) -> tuple[list[Notice], list[Notice]]:
+def notices(snapshot: Snapshot, detections: Detections) -> tuple[list[Notice], list[Notice]]:
     """Notices of all firing alerts, and of those that started firing or resolved at this tick."""
     firing, changed = [], []
-    for alert in watched.alerts:
+    for alert in detections.alerts:
         if not (alert.firing or alert.ended):
             continue
         notice = _notice(alert, snapshot)
