@@ -34,7 +34,7 @@ from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.batch import MAX_COUNT, MAX_MEASURE, MAX_SECONDS, Batch
 from qoemon.core.wire.codec import Codec, Decoded
 from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Reject
-from qoemon.outputs.metrics.qoe import families
+from qoemon.outputs.metrics.qoe import qoe_families
 
 INPUTS, ROUND = 5_000_000, 20_000
 BATCH, SINGLY_EVERY = 100, 4
@@ -215,7 +215,7 @@ def check_snapshot(snapshot: Snapshot, *, exposed: bool) -> None:
         expect(service.tally.qos.min(initial=0) >= 0, "a negative count")
     if exposed:
         registry = CollectorRegistry()
-        registry.register(_Families(list(families(snapshot))))
+        registry.register(_Families(list(qoe_families(snapshot))))
         text = prometheus_client.generate_latest(registry).decode()
         expect(sum(1 for _ in text_string_to_metric_families(text)) > 0, "nothing exposed")
 

@@ -14,6 +14,7 @@ import numpy as np
 import prometheus_client
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
+from qoemon.daemon.own import IDLE
 
 from benchmarks.bench import Row, cpu_ms, run
 from qoemon.core.alerting.detector import Detections, Detector
@@ -26,14 +27,13 @@ from qoemon.core.qoe.mapping import VIDEO_STALL
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.batch import batch_of
 from qoemon.core.wire.report import Report, Route
-from qoemon.daemon.own import IDLE
 from qoemon.net.http.body import Body, CompressionDemand
 from qoemon.net.http.bulk_send import QUEUE
 from qoemon.net.http.server import serve
 from qoemon.outputs.history import History
 from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.exporter import Exporter
-from qoemon.outputs.metrics.qoe import families
+from qoemon.outputs.metrics.qoe import qoe_families
 from qoemon.outputs.page.overview import overview
 from qoemon.outputs.page.query import Query
 from qoemon.outputs.published import PublishedTick
@@ -84,7 +84,7 @@ class Rendering:
         self.exporter = Exporter()
         for snapshot in ticks(3):
             self.snapshot, self.watched = snapshot, self._see(snapshot)
-            self.past = self._history.see(snapshot, self.watched)
+            self.past = self._history.add(snapshot, self.watched)
 
     def _see(self, snapshot: Snapshot) -> Detections:
         return self._watch.observe(snapshot)
@@ -95,7 +95,7 @@ class Rendering:
 
     def remember(self) -> object:
         """What the page's last hour costs at each tick, the oldest frame going."""
-        return self._history.see(self.snapshot, self.watched)
+        return self._history.add(self.snapshot, self.watched)
 
 
 class _Families(Collector):
@@ -108,7 +108,7 @@ class _Families(Collector):
 
 def by_client(snapshot: Snapshot) -> bytes:
     """The same families by prometheus-client."""
-    return prometheus_client.generate_latest(_Families(list(families(snapshot))))  # type: ignore[arg-type]
+    return prometheus_client.generate_latest(_Families(list(qoe_families(snapshot))))  # type: ignore[arg-type]
 
 
 CLIENT = """

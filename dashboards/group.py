@@ -1,4 +1,4 @@
-"""What is the matter with this group?"""
+"""The board about one group or a few: ratings, windows, theta, conditions."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ HERE = "{{service}} {{window}}"
 
 
 def group_detail(queries: Queries) -> Dashboard:
-    """The board for a group, or a few."""
-    board = frame("Group detail", "One group, or a few: what its users rate, and why.", "now-3h")
+    """The board about one group or a few."""
+    board = frame("Group detail", "One group or a few: ratings of the users, and their causes.", "now-3h")
     board = with_windows(with_groups(board, queries), queries)
     board.annotation(_Changes(queries))
     return filled(board, [*_opinions(queries), *_shares(queries), *_conditions(queries)])
 
 
 class _Changes(AnnotationQuery):
-    """Marks where a change of PoW was established."""
+    """Marks changes of PoW found by the change detector."""
 
     def __init__(self, queries: Queries) -> None:
         super().__init__()
@@ -40,14 +40,14 @@ class _Changes(AnnotationQuery):
         self._text = f"{queries.legend}: {{{{direction}}}}"
 
     def build(self) -> models.AnnotationQuery:
-        made = _Titled()
-        made.__dict__.update(super().build().__dict__)
-        made.title_format = self._text
-        return made
+        titled = _Titled()
+        titled.__dict__.update(super().build().__dict__)
+        titled.title_format = self._text
+        return titled
 
 
 class _Titled(models.AnnotationQuery):
-    """Prometheus annotations have a title, which the SDK's model leaves out."""
+    """An annotation with the title that Prometheus sources support and the SDK's model lacks."""
 
     title_format = ""
 
@@ -58,15 +58,15 @@ class _Titled(models.AnnotationQuery):
 def _opinions(queries: Queries) -> list[Panel]:
     spread = About(
         "Rating distribution",
-        "What share of users would give each rating, in the selected windows. Two humps are two kinds of users: "
-        "split by a further label.",
+        "Share of users who would give each rating, in the selected windows. Two peaks mean two kinds of users: "
+        "split the group by one more label.",
         SHARE,
         8,
     )
     quantiles = About(
         "Rating quantiles",
-        "The rating that this share of users stays at or below, by group: quantiles can't be summed over groups. "
-        "The lowest tells how the worst served fare.",
+        "Quantiles of the ratings, by group: this share of users rates at or below the value. The lowest quantile "
+        "shows the users with the worst quality. Quantiles cannot be summed over groups.",
         MOS,
         8,
     )
@@ -81,15 +81,14 @@ def _opinions(queries: Queries) -> list[Panel]:
 
 def _shares(queries: Queries) -> list[Panel]:
     windows = (
-        "Short windows tell sooner, long ones tell more surely. Where the short one has come back and the long one "
-        "has not, it is over."
+        "Short windows react sooner, long windows are more precise. If the short one has recovered and the long "
+        "one has not, the incident is over."
     )
     theta = (
-        "were users to differ as much as each theta of the band says. Where the lines lie far apart, the figure "
-        "depends on theta: calibrate it with `qoemon fit` before you promise it. Services without "
-        "theta_band have none."
+        "for each theta of the band. If the lines lie far apart, the value depends on theta: calibrate it with "
+        "`qoemon fit` before you make promises. Services without theta_band have no lines."
     )
-    told = (
+    charts = (
         ("Good or better, by window", f"Share of users, good or better. {windows}", "qoemon_gob_ratio", ""),
         ("Poor or worse, by window", f"Share of users, poor or worse. {windows}", "qoemon_pow_ratio", ""),
         ("Good or better, by theta", f"Share of users, good or better, {theta}", "qoemon_gob_ratio_theta", "theta"),
@@ -100,32 +99,37 @@ def _shares(queries: Queries) -> list[Panel]:
             About(title, text, SHARE, 6),
             [Ask(queries.weighted(metric, split=split), HERE + (f" theta {{{{{split}}}}}" if split else ""))],
         )
-        for title, text, metric, split in told
+        for title, text, metric, split in charts
     ]
 
 
 def _conditions(queries: Queries) -> list[Panel]:
-    advice = "Brighter is more often. A second band far up is a part of the users with a trouble of its own."
-    told = (
+    advice = "Brighter means more often. A second band far up means that some of the users have a separate problem."
+    charts = (
         (
             "Stalls",
-            f"Stalls a minute of media, by judged session and rating interval. {advice}",
+            f"Stalls per minute of media, one value per session and rating interval. {advice}",
             COUNT,
             "stall_count",
         ),
-        ("Stall seconds", f"Seconds stalled a minute of media, likewise. {advice}", SECONDS, "stall_seconds"),
-        ("Response times", f"Response times, one a response. {advice}", SECONDS, "response_seconds"),
+        (
+            "Stall seconds",
+            f"Stall seconds per minute of media, one value per session and rating interval. {advice}",
+            SECONDS,
+            "stall_seconds",
+        ),
+        ("Response times", f"Response times, one value per response. {advice}", SECONDS, "response_seconds"),
     )
     return [
         *(
             density(About(title, text, unit, 8), Ask(_buckets(queries, f"qoemon_{name}"), "{{le}}", queries.base))
-            for title, text, unit, name in told
+            for title, text, unit, name in charts
         ),
         curves(
             About(
-                "What if: poor ratings by factor",
+                "Poor ratings by factor",
                 "How much lower the share of poor ratings would be without each factor, and without all of them. "
-                "Mend the factor with the highest line; the shares need not add up.",
+                "Fix the factor with the highest line first. The shares need not add up.",
                 SHARE,
                 12,
             ),

@@ -1,4 +1,4 @@
-"""How are the users, all of them, and where not well?"""
+"""The board about all users, and the groups with the worst quality."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ HERE = "{{service}} {{window}}"
 
 
 def overview(queries: Queries) -> Dashboard:
-    """The board to begin with."""
-    board = frame("Overview", "How all users are, and which groups are not well. Start here.", "now-3h")
+    """The board to start with."""
+    board = frame("Overview", "Ratings of all users, and the groups with the worst quality. Start here.", "now-3h")
     board = with_windows(with_groups(board, queries), queries)
     return filled(board, [*_now(queries), *_shares(queries), *_over_time(queries), *_worst(queries)])
 
@@ -52,8 +52,8 @@ def _now(queries: Queries) -> list[Panel]:
         number(
             About(
                 "Users now",
-                "Sessions heard in the last rating interval, or stalling. A sudden fall is an outage, or reports "
-                "that no longer arrive: see the board Daemon.",
+                "Sessions with a report in the last rating interval or an open stall. A sudden fall means an "
+                "outage, or that reports no longer arrive: see the board Daemon.",
                 COUNT,
                 4,
                 4,
@@ -63,8 +63,8 @@ def _now(queries: Queries) -> list[Panel]:
         number(
             About(
                 "Good or better",
-                "Share of users who would rate good or better, over all selected groups, weighted by what was "
-                "judged. If it is low, look below for the groups that pull it down.",
+                "Share of users who would rate good or better, over all selected groups, weighted by observations. "
+                "If it is low, see below for the groups that cause it.",
                 SHARE,
                 4,
                 4,
@@ -75,8 +75,8 @@ def _now(queries: Queries) -> list[Panel]:
         number(
             About(
                 "Poor or worse",
-                "Share of users who would rate poor or worse, over all selected groups, weighted by what was "
-                "judged. These are the users who leave: look below for their groups.",
+                "Share of users who would rate poor or worse, over all selected groups, weighted by observations. "
+                "These users are likely to leave: see below for their groups.",
                 SHARE,
                 4,
                 4,
@@ -87,8 +87,8 @@ def _now(queries: Queries) -> list[Panel]:
         number(
             About(
                 "MOS",
-                "Mean opinion score, scale points. Half good and half bad looks like all fair here: judge by the "
-                "shares beside it.",
+                "Mean opinion score, scale points. Half good and half bad gives the same MOS as all fair: prefer "
+                "the shares next to it.",
                 MOS,
                 4,
                 4,
@@ -99,8 +99,8 @@ def _now(queries: Queries) -> list[Panel]:
         number(
             About(
                 "Open stalls",
-                "Sessions in a stall right now, before any rating tells. A jump over many groups points at what "
-                "they share: origin, CDN, network.",
+                "Sessions that are stalled now; reacts sooner than ratings. A jump in many groups points to what "
+                "they have in common: origin, CDN, network.",
                 COUNT,
                 4,
                 4,
@@ -109,7 +109,11 @@ def _now(queries: Queries) -> list[Panel]:
         ),
         number(
             About(
-                "Alerts firing", "Alerts of qoemon that fire now. The table below names their groups.", COUNT, 4, 4
+                "Alerts firing",
+                "Alerts of qoemon that are firing. The table below names their groups.",
+                COUNT,
+                4,
+                4,
             ),
             [Ask(firing, "firing")],
             Steps(GREEN, ((1, RED),)),
@@ -118,16 +122,26 @@ def _now(queries: Queries) -> list[Panel]:
 
 
 def _shares(queries: Queries) -> list[Panel]:
-    why = (
-        "with the ends of its confidence interval. The interval over several groups is as if all erred in the same "
-        "direction, so it is rather too wide. A move within it may be chance: do not act on it."
+    interval = (
+        "with its 95 % confidence interval. The interval over several groups assumes that all deviate in the same "
+        "direction, so it is rather too wide. A change within it may be chance: do not act on it."
     )
-    told = (
-        ("Good or better, with bounds", f"Share of users who would rate good or better, {why}", "gob", GOOD_SHARE),
-        ("Poor or worse, with bounds", f"Share of users who would rate poor or worse, {why}", "pow", POOR_SHARE),
+    charts = (
+        (
+            "Good or better, with bounds",
+            f"Share of users who would rate good or better, {interval}",
+            "gob",
+            GOOD_SHARE,
+        ),
+        (
+            "Poor or worse, with bounds",
+            f"Share of users who would rate poor or worse, {interval}",
+            "pow",
+            POOR_SHARE,
+        ),
     )
     return [
-        curves(About(title, text, SHARE, 12), _bounded(queries, name), steps) for title, text, name, steps in told
+        curves(About(title, text, SHARE, 12), _bounded(queries, name), steps) for title, text, name, steps in charts
     ]
 
 
@@ -140,12 +154,11 @@ def _bounded(queries: Queries, name: str) -> list[Ask]:
 
 
 def ratings(queries: Queries, width: int) -> Panel:
-    """The five ratings, on each other."""
+    """The five ratings as stacked areas."""
     about = About(
         "Ratings",
-        "What users would rate, as shares of all ratings. Red that grows while yellow stays means that a few "
-        "suffer much: look for a group. A slow shift of all colours means that all suffer a little: look at "
-        "capacity.",
+        "Expected ratings, as shares of all ratings. If red grows while yellow stays, a few users have a severe "
+        "problem: find their group. If all colours shift slowly, all users have a slight problem: check capacity.",
         SHARE,
         width,
     )
@@ -157,8 +170,8 @@ def regimes(queries: Queries, width: int) -> Panel:
     """The regime of each group."""
     about = About(
         "Regimes",
-        "How each group has been served: good, degraded or bad by its share of poor ratings. Groups that change "
-        "together share a cause.",
+        "Regime of each group: good, degraded or bad by its share of poor ratings. Groups that change together "
+        "probably have a common cause.",
         "none",
         width,
     )
@@ -173,15 +186,15 @@ def _over_time(queries: Queries) -> list[Panel]:
 def _worst(queries: Queries) -> list[Panel]:
     worst = About(
         "Worst groups",
-        "Poor ratings in the last rating interval that good conditions would have spared: many users a little, or "
-        "few users much. Mend the longest bar first; the board Group detail says which factor it is.",
+        "Poor ratings in the last rating interval that good conditions would have avoided. Fix the longest bar "
+        "first; the board Group detail shows its factor.",
         COUNT,
         12,
     )
     firing = About(
-        "Alerts that fire",
-        "Each alert of qoemon that fires now, with its group. Why, says the reason in /api/v1/snapshot; what to "
-        "do, docs/alerting.md.",
+        "Firing alerts",
+        "Each firing alert of qoemon, with its group. /api/v1/snapshot has the reason, docs/alerting.md says what "
+        "to do.",
         "none",
         12,
     )

@@ -1,7 +1,7 @@
-"""The queries that several boards share.
+"""Queries that several boards use.
 
-Shares of users are never averaged over groups: they are summed weighted by what was judged, or counted from
-expected ratings. Both give what one group of all these users would show.
+Shares of users are never averaged over groups: they are weighted by observations, or computed from expected
+ratings. Both give the value of one group with all these users.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qoemon.core.plan.plan import Plan
 
 MINUTES = "$__rate_interval"
-"""What Grafana thinks is long enough for a rate: four scrapes, or four times the query's least step."""
+"""Grafana's range for a rate: four scrapes, or four times the minimum interval of the query."""
 
 RATINGS = "qoemon_expected_ratings_total"
 
@@ -28,8 +28,8 @@ RATINGS = "qoemon_expected_ratings_total"
 class Queries:
     """PromQL about the groups that the variables select.
 
-    plan        tells the labels, the rating interval, the windows and the scales
-    objectives  share of good ratings that is asked for, by service
+    plan        for labels, rating interval, windows and scales
+    objectives  target share of good ratings, by service
     """
 
     plan: Plan
@@ -47,7 +47,7 @@ class Queries:
 
     @property
     def base(self) -> str:
-        """The base window, as its label reads."""
+        """The base window, as in the label `window`."""
         return duration.text(self.plan.timing.interval_s)
 
     def of(self, metric: str, *more: str) -> str:
@@ -64,7 +64,7 @@ class Queries:
         return f"sum by ({by}) ({self.of(metric)})"
 
     def weighted(self, metric: str, *more: str, split: str = "") -> str:
-        """A mean over all that was judged in the selected groups, by service, window and the label `split`."""
+        """Mean over all observations of the selected groups, by service, window and the label `split`."""
         observations = self.windowed("qoemon_observations")
         by = "service, window"
         if not split:
@@ -76,22 +76,22 @@ class Queries:
         return f"sum by ({by}, {split}) ({product}) / {every}"
 
     def excess(self, by: str) -> str:
-        """Poor ratings in the last rating interval that good conditions would have spared.
+        """Poor ratings in the last rating interval that good conditions would have avoided.
 
-        Where a service has several factors, `all` of them is the largest; where it has one, that is all.
+        This is the largest contribution: `all` for services with several factors, otherwise the only factor.
         """
         most = f"max without (factor) ({self.of('qoemon_pow_contribution')})"
-        judged = self.of("qoemon_observations", f'window="{self.base}"')
-        return f"sum by ({by}) ({most} * ignoring (window) {judged})"
+        observations = self.of("qoemon_observations", f'window="{self.base}"')
+        return f"sum by ({by}) ({most} * ignoring (window) {observations})"
 
     def attribution(self) -> str:
-        """By how much PoW would be lower without each factor, over the selected groups."""
-        judged = self.of("qoemon_observations", f'window="{self.base}"')
-        product = f"{self.of('qoemon_pow_contribution')} * ignoring (factor, window) group_left () {judged}"
-        return f"sum by (service, factor) ({product}) / on (service) group_left () sum by (service) ({judged})"
+        """How much lower PoW would be without each factor, over the selected groups."""
+        weight = self.of("qoemon_observations", f'window="{self.base}"')
+        product = f"{self.of('qoemon_pow_contribution')} * ignoring (factor, window) group_left () {weight}"
+        return f"sum by (service, factor) ({product}) / on (service) group_left () sum by (service) ({weight})"
 
     def ratings(self, by: str) -> str:
-        """Ratings a second."""
+        """Ratings per second."""
         return f"sum by ({by}) (rate({self.of(RATINGS)}[{MINUTES}]))"
 
     def share(self, span: str, by: str = "service") -> str:
@@ -99,7 +99,7 @@ class Queries:
         return f"({self.good(span, by)}) / sum by ({by}) (increase({self.of(RATINGS)}[{span}]))"
 
     def good(self, span: str, by: str) -> str:
-        """The good ratings in that time. Services whose scales differ are told apart."""
+        """The good ratings in that time, summed separately for services with different scales."""
         alike: defaultdict[str, list[str]] = defaultdict(list)
         for service in self.plan.services:
             good = [str(rating) for rating in service.scale.ratings if rating >= service.scale.good]
@@ -111,11 +111,11 @@ class Queries:
         return " or ".join(sums)
 
     def burn(self, span: str) -> str:
-        """How fast the error budget burns; at 1 it lasts for exactly its period."""
+        """Burn rate of the error budget; at 1 the budget lasts exactly for its period."""
         return f"(1 - {self.share(span)}) / on (service) (1 - ({self.objective()}))"
 
     def objective(self) -> str:
-        """The objective of each selected service, a series each."""
+        """The objective of each selected service, one series each."""
         each = (
             f'label_replace(vector({share!r}), "service", "{service}", "", "")'
             for service, share in self.objectives.items()
@@ -124,5 +124,5 @@ class Queries:
 
 
 def _keys(matchers: tuple[str, ...]) -> str:
-    """The labels that matchers are about."""
+    """The label names of matchers."""
     return ", ".join(matcher.partition("=")[0] for matcher in matchers)

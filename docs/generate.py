@@ -18,7 +18,7 @@ from qoemon.config.plan import core_plan
 from qoemon.core.alerting.detector import Detections
 from qoemon.core.counting.monitor import Monitor
 from qoemon.outputs.metrics.alerts import detection_families
-from qoemon.outputs.metrics.qoe import families
+from qoemon.outputs.metrics.qoe import qoe_families
 
 DOCS = Path(__file__).parent
 
@@ -49,7 +49,7 @@ def metrics_page() -> str:
     """Text of metrics.md."""
     plan = core_plan(Config())
     empty, group = Monitor(plan).snapshot(0), ("service", *plan.labels)
-    users = _table(families(empty), group)
+    users = _table(qoe_families(empty), group)
     watched = _table(detection_families(empty, Detections((), {}, {})), group)
     daemon = _table(own_families(IDLE), ())
     return f"{_HEAD}\n## Users\n\n{users}\n## Alerts and regimes\n\n{watched}\n## The daemon\n\n{daemon}{_PROCESS}"

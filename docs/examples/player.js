@@ -1,47 +1,47 @@
-// Reports one viewing to qoemon: how often and for how long it stalled, and how much was played.
-//   video   the <video> element, with any player
+// Reports one viewing session to qoemon: stall count, stall time and playing time.
+//   video   a <video> element, with any player
 //   client  of mqtt.js: mqtt.connect("wss://broker.example.org:8083")
-//   topic   such as "qoe/v1/video/eu/a", as in mqtt.topics of qoemon's configuration
-// Returns a function to call when a player detects a stall for which the element fires no event.
+//   topic   such as "qoe/v1/video/eu/a", matching mqtt.topics of qoemon's configuration
+// Returns a function to call when the player detects a stall that the element does not report.
 export function watch(video, client, topic, session = crypto.randomUUID()) {
-  let seq = 0, stalls = 0, stallMs = 0, playS = 0, at = video.currentTime;
-  let since = null; // when the open stall began, ms
-  let ready = false; // false until media plays: initial buffering and waiting after a seek are no stalls
+  let seq = 0, stalls = 0, stallMs = 0, playS = 0, position = video.currentTime;
+  let since = null; // start of the open stall, ms
+  let ready = false; // false until media moves: buffering at the start and after a seek is no stall
 
-  const running = () => (since === null ? 0 : Math.max(performance.now() - since, 1));
+  const openMs = () => (since === null ? 0 : Math.max(performance.now() - since, 1));
   const report = (more) => client.connected && client.publish(topic, JSON.stringify({
-    session, seq: seq++, stall_count: stalls, stall_s: Math.round(stallMs + running()) / 1000,
+    session, seq: seq++, stall_count: stalls, stall_s: Math.round(stallMs + openMs()) / 1000,
     play_s: Math.round(playS * 1000) / 1000, stalled: since !== null, ...more,
   }));
   const stall = () => {
     if (!ready || since !== null || video.seeking || video.paused || video.ended) return;
     [since, stalls] = [performance.now(), stalls + 1];
-    report(); // at once: if the network fails, this is the last report for a while
+    report(); // at once: if the network is down, this may be the last report
   };
   const resume = () => {
     if (since === null) return;
-    [stallMs, since] = [stallMs + running(), null];
+    [stallMs, since] = [stallMs + openMs(), null];
     report();
   };
-  const moved = () => {
-    const step = video.currentTime - at;
-    at = video.currentTime;
+  const move = () => {
+    const step = video.currentTime - position;
+    position = video.currentTime;
     if (video.seeking || step <= 0) return;
     [playS, ready] = [playS + step, true];
     resume();
   };
-  const sought = ({ type }) => {
-    // A short jump during a stall is made by the player, and the stall continues.
-    const nudged = type === "seeking" && since !== null && Math.abs(video.currentTime - at) < 1;
-    at = video.currentTime;
+  const seek = ({ type }) => {
+    // During a stall a jump of less than 1 s is the player's attempt to recover: the stall continues.
+    const nudged = type === "seeking" && since !== null && Math.abs(video.currentTime - position) < 1;
+    position = video.currentTime;
     if (!nudged) (ready = false), resume();
   };
-  const on = (names, does) => names.split(" ").forEach((name) => video.addEventListener(name, does));
+  const on = (names, handler) => names.split(" ").forEach((name) => video.addEventListener(name, handler));
   on("waiting", stall);
-  on("timeupdate", moved);
-  on("seeking emptied", sought);
+  on("timeupdate", move);
+  on("seeking emptied", seek);
   on("playing", () => ((ready = true), resume()));
-  on("pause ended", () => (resume(), report())); // a pause is no stall
+  on("pause ended", () => (resume(), report())); // a paused video does not stall
   setInterval(() => video.paused || report(), 10_000);
   addEventListener("pagehide", () => report({ end: true, stalled: false }));
   return stall;

@@ -165,7 +165,7 @@ async def _drain(daemon: Daemon, notifier: Notifier, ticking: asyncio.Task[None]
     ticking.cancel()
     await asyncio.wait({ticking})
     if not await _done_by(until_s, notifier.flush()):
-        LOG.warning("%d notices are not delivered yet", len(notifier.unsent()))
+        LOG.warning("%d notices are not delivered yet", len(notifier.undelivered()))
     if ticking.cancelled() or ticking.exception() is not None:
         return
     if not await _done_by(max(until_s, asyncio.get_running_loop().time() + 1), daemon.engine.finish()):

@@ -1,9 +1,9 @@
-"""The last hour of every group, in memory: what sparklines and charts over time are drawn from.
+"""The last hour of every group, in memory: the data of sparklines and charts over time.
 
-A point of time is one frame with a few numbers of every group. Frames never change, so what is published is a
-tuple of them and costs nothing to freeze: each tick makes one new frame and a new tuple. The newest ticks are all
-kept, so that a chart moves with the daemon; what is older is thinned to one frame a step. That is never more
-than `MOST_FRAMES`, whatever the tick: 4.3 kB a group.
+A frame holds a few numbers of every group at one tick. Frames are immutable, so publishing them costs nothing: each
+tick makes one new frame and a new tuple of frames. The newest ticks are all kept, so that a chart moves at every
+tick; older ones are thinned to one frame per step. Whatever the tick, there are at most `MOST_FRAMES`: 4.3 kB a
+group.
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 HOUR_S = 3600
 STEP_S = 30
 RECENT = 60
-"""So many of the newest ticks are kept whole."""
+"""Number of the newest ticks that are all kept."""
 
 MOST_FRAMES = RECENT + HOUR_S // STEP_S
 
 MOST_CHANGES = 2000
-"""Of all groups together, the newest."""
+"""Changes kept over all groups, the newest."""
 
 COLUMNS = ("mos", "gob", "pow", "pow_lower", "pow_upper", "users")
 
 Frames32 = NDArray[np.float32]
 
 
-class AlertMetric(StrEnum):
+class ChangeKind(StrEnum):
     """What changed."""
 
     REGIME = "regime"
-    """the regime, from one that was known to another"""
+    """the regime, from one known regime to another"""
     SHIFT = "shift"
-    """the change detector established a change of PoW that left the regime as it was"""
+    """the PoW, by the change detector, without a change of regime"""
     ALERT = "alert"
-    """an alert began to fire, or ended"""
+    """an alert started firing or resolved"""
 
 
 @dataclass(frozen=True)
 class Change:
-    """Something that happened to a group at tick time_s, and why. Times are seconds since the epoch.
+    """A change of a group at tick time_s, and its reason. Times are seconds since the epoch.
 
-    name     the alert's; "" of all else
-    began_s  when the change began, as estimated by the change detector, or since when an alert's figure has been
-             past its threshold; None where neither says
+    name     the alert's; "" for other changes
+    began_s  start of the change as estimated by the change detector, or of the breach of an alert's threshold; None
+             if unknown
     """
 
     time_s: int
     service: str
     group: Labels
-    what: AlertMetric
+    what: ChangeKind
     name: str
     before: str
     after: str
@@ -71,9 +71,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Frame:
-    """The figures of all groups in the base window at tick time_s.
+    """The values of all groups in the base window at tick time_s.
 
-    values  by service, (G, columns) as in COLUMNS; NaN where there was nobody to judge
+    values  by service, (G, columns) as in COLUMNS; NaN without data
     """
 
     time_s: int
@@ -82,7 +82,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Past:
-    """The last hour as of one tick. changes: oldest first."""
+    """The last hour up to one tick. changes: oldest first."""
 
     tick_s: int
     frames: tuple[Frame, ...] = ()
@@ -90,26 +90,26 @@ class Past:
 
     @property
     def times_s(self) -> list[int]:
-        """(T,) of the frames, ascending, seconds since the epoch."""
+        """(T,) times of the frames, ascending, seconds since the epoch."""
         return [frame.time_s for frame in self.frames]
 
     def series(self, service: str, groups: Ints, column: str) -> Frames32:
-        """(N, T) one column of these N groups; NaN before a group was there."""
-        place = COLUMNS.index(column)
+        """(N, T) one column of N groups given by number; NaN before a group appeared."""
+        index = COLUMNS.index(column)
         out = np.full((len(groups), len(self.frames)), np.nan, np.float32)
         for number, frame in enumerate(self.frames):
             values = frame.values[service]
-            there = groups < len(values)
-            out[there, number] = values[groups[there], place]
+            known = groups < len(values)
+            out[known, number] = values[groups[known], index]
         return out
 
 
 NO_PAST = Past(tick_s=1)
-"""Where nobody remembers."""
+"""An empty history."""
 
 
 class History:
-    """Remembers. Shown each tick once, in order; a tick that is not later than the one before adds no frame."""
+    """Collects frames and changes. Add each tick once, in order; a tick not later than the last adds no frame."""
 
     def __init__(self, tick_s: int) -> None:
         self._tick_s = tick_s
@@ -117,29 +117,29 @@ class History:
         self._changes: deque[Change] = deque(maxlen=MOST_CHANGES)
         self._regimes: dict[str, Regimes] = {}
 
-    def see(self, snapshot: Snapshot, watched: Detections) -> Past:
-        """The last hour, this tick included."""
+    def add(self, snapshot: Snapshot, detections: Detections) -> Past:
+        """Add a tick; returns the last hour including it."""
         if not self._frames or snapshot.time_s > self._frames[-1].time_s:
             self._frames = thinned((*self._frames, _frame(snapshot)), self._tick_s)
-        self._changes.extend(self._regime_changes(snapshot, watched))
-        self._changes.extend(_alert_changes(snapshot, watched))
+        self._changes.extend(self._regime_changes(snapshot, detections))
+        self._changes.extend(_alert_changes(snapshot, detections))
         changes = tuple(change for change in self._changes if change.time_s > snapshot.time_s - HOUR_S)
         return Past(self._tick_s, self._frames, changes)
 
-    def _regime_changes(self, snapshot: Snapshot, watched: Detections) -> Iterator[Change]:
-        """What was found at the close of a rating interval; between two of them the same Regimes are told again."""
+    def _regime_changes(self, snapshot: Snapshot, detections: Detections) -> Iterator[Change]:
+        """Changes found at the close of a rating interval. Until the next close Regimes is the same object."""
         for service in snapshot.services:
             name = service.service.name
-            told, before = watched.regimes.get(name), self._regimes.get(name)
-            if told is None or told is before:
+            regimes, before = detections.regimes.get(name), self._regimes.get(name)
+            if regimes is None or regimes is before:
                 continue
-            self._regimes[name] = told
-            for row in np.flatnonzero(told.moved | (told.direction != 0)).tolist():
-                yield _regime_change(snapshot.time_s, service, told, before, row)
+            self._regimes[name] = regimes
+            for group in np.flatnonzero(regimes.moved | (regimes.direction != 0)).tolist():
+                yield _regime_change(snapshot.time_s, service, regimes, before, group)
 
 
 def thinned(frames: tuple[Frame, ...], tick_s: int) -> tuple[Frame, ...]:
-    """Those to keep: of the last hour, the newest ticks all, and before them the first of each step."""
+    """The frames to keep of the last hour: all of the newest ticks, and before them the first of each step."""
     newest_s, kept, step = frames[-1].time_s, [], None
     for frame in frames:
         age_s = newest_s - frame.time_s
@@ -155,35 +155,36 @@ def _frame(snapshot: Snapshot) -> Frame:
 
 def _values(service: ServiceSnapshot) -> Frames32:
     length = min(service.distributions)
-    judged, users = service.distributions[length], service.tally.users[length]
-    lower, upper = judged.pow_bounds.T
-    columns = (judged.mos, judged.gob, judged.pow, lower, upper, np.where(judged.observations > 0, users, np.nan))
+    rated, users = service.distributions[length], service.tally.users[length]
+    lower, upper = rated.pow_bounds.T
+    columns = (rated.mos, rated.gob, rated.pow, lower, upper, np.where(rated.observations > 0, users, np.nan))
     return np.stack(columns, axis=1).astype(np.float32)
 
 
 def _regime_change(
-    time_s: int, service: ServiceSnapshot, told: Regimes, before: Regimes | None, row: int
+    time_s: int, service: ServiceSnapshot, regimes: Regimes, before: Regimes | None, group: int
 ) -> Change:
-    after = Regime(int(told.regime[row]))
-    moved = bool(told.moved[row])
-    # Moved means that there was one before, unless it was before this process.
-    came_from = Regime(int(before.regime[row])) if before is not None and row < len(before.regime) else after
-    shift = bool(told.direction[row])
+    after = Regime(int(regimes.regime[group]))
+    moved = bool(regimes.moved[group])
+    # The regime before is unknown if it was set before a restart of the process.
+    known = before is not None and group < len(before.regime)
+    previous = Regime(int(before.regime[group])) if before is not None and known else after
+    shift = bool(regimes.direction[group])
     return Change(
         time_s=time_s,
         service=service.service.name,
-        group=service.tally.groups[row],
-        what=AlertMetric.REGIME if moved else AlertMetric.SHIFT,
+        group=service.tally.groups[group],
+        what=ChangeKind.REGIME if moved else ChangeKind.SHIFT,
         name="",
-        before=came_from.name.lower() if moved else "",
-        after=after.name.lower() if moved else ("worse" if told.direction[row] > 0 else "better"),
-        reason=str(told.reason[row]),
-        began_s=float(told.changed_s[row]) if shift else None,
+        before=previous.name.lower() if moved else "",
+        after=after.name.lower() if moved else ("worse" if regimes.direction[group] > 0 else "better"),
+        reason=str(regimes.reason[group]),
+        began_s=float(regimes.changed_s[group]) if shift else None,
     )
 
 
-def _alert_changes(snapshot: Snapshot, watched: Detections) -> Iterator[Change]:
-    for alert in watched.alerts:
+def _alert_changes(snapshot: Snapshot, detections: Detections) -> Iterator[Change]:
+    for alert in detections.alerts:
         if alert.changed and (alert.firing or alert.ended):
             yield _alert_change(snapshot.time_s, alert)
 
@@ -193,7 +194,7 @@ def _alert_change(time_s: int, alert: Alert) -> Change:
         time_s=time_s,
         service=alert.rule.service,
         group=alert.group,
-        what=AlertMetric.ALERT,
+        what=ChangeKind.ALERT,
         name=alert.rule.name,
         before=alert.before.state.name.lower(),
         after=alert.decision.state.name.lower(),

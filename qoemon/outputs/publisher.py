@@ -47,11 +47,11 @@ class Publisher:
 
     def dump(self) -> Arrays:
         """The notices that are not delivered yet."""
-        return {UNSENT: np.frombuffer(msgspec.json.encode(self._notifier.unsent()), np.uint8)}
+        return {UNSENT: np.frombuffer(msgspec.json.encode(self._notifier.undelivered()), np.uint8)}
 
     def add_past(self, tick: Tick) -> None:
         """Add a tick of before a restart, which is replayed; while nothing else uses this."""
-        self._history.see(*tick)
+        self._history.add(*tick)
         self._undelivered += notices(*tick)[1]
 
     def forget_past(self) -> None:
@@ -64,7 +64,7 @@ class Publisher:
         # Exported from the next tick on.
         self._exporter.observe_tick(time.perf_counter() - began_s)
         changed, self._undelivered = [*self._undelivered, *changed], []
-        self._notifier.tell(firing, changed, tick.snapshot.time_s)
+        self._notifier.dispatch(firing, changed, tick.snapshot.time_s)
         await self._latest.put(published)
 
     async def publish_again(self, own: Iterable[Metric]) -> None:
@@ -79,7 +79,7 @@ class Publisher:
 
     def _render(self, tick: Tick, own: Iterable[Metric]) -> tuple[PublishedTick, list[Notice], list[Notice]]:
         """From counts to bytes; the alerts that fire, and those that have changed. Runs in the thread."""
-        past = self._history.see(*tick)
+        past = self._history.add(*tick)
         self._newest = tick, past
         return self._exporter.render(*tick, own, past), *notices(*tick)
 

@@ -1,4 +1,4 @@
-"""A Snapshot as plain data: what the API serves as JSON, and what tables and pages show."""
+"""A Snapshot as plain data, for the JSON of the API, tables and the page."""
 
 from __future__ import annotations
 
@@ -18,44 +18,48 @@ from qoemon.core.counting.counts import Event
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 
 MOST_EXCESS = 10
-"""So many groups are named as those with the most excess poor ratings."""
+"""Number of groups listed as those with the most excess poor ratings."""
 
 AT_ONCE = 50
-"""So many groups, or alerts, become JSON at a time: few enough for the garbage collector to take no notice."""
+"""Number of groups or alerts that become JSON at a time: few enough not to trigger the garbage collector."""
 
 _encode = msgspec.json.encode
 
 
-def view(snapshot: Snapshot, watched: Detections) -> dict[str, Any]:
-    """The numbers of a snapshot, named as the metrics are; ratios are shares, times are seconds."""
+def snapshot_document(snapshot: Snapshot, detections: Detections) -> dict[str, Any]:
+    """The numbers of a snapshot, named like the metrics; ratios are from 0 to 1, times in seconds."""
     services = [
-        _service(service, snapshot) | {"groups": list(_groups(service, snapshot, watched))}
+        _service(service, snapshot) | {"groups": list(_groups(service, snapshot, detections))}
         for service in snapshot.services
     ]
-    return _when(snapshot) | {"services": services, "alerts": list(_alerts(snapshot, watched))} | _totals(snapshot)
+    return (
+        _header(snapshot)
+        | {"services": services, "alerts": list(_alerts(snapshot, detections))}
+        | _totals(snapshot)
+    )
 
 
-def view_json(snapshot: Snapshot, watched: Detections) -> Iterator[bytes]:
-    """The same as JSON, in pieces: made at once it would keep everything else in the process waiting."""
-    yield _encode(_when(snapshot))[:-1] + b',"services":['
+def snapshot_json(snapshot: Snapshot, detections: Detections) -> Iterator[bytes]:
+    """The same as JSON, in pieces: encoding all at once would block the other threads of the process."""
+    yield _encode(_header(snapshot))[:-1] + b',"services":['
     for number, service in enumerate(snapshot.services):
         yield b"," * (number > 0) + _encode(_service(service, snapshot))[:-1] + b',"groups":['
-        yield from _listed(_groups(service, snapshot, watched))
+        yield from _json_items(_groups(service, snapshot, detections))
         yield b"]}"
     yield b'],"alerts":['
-    yield from _listed(_alerts(snapshot, watched))
+    yield from _json_items(_alerts(snapshot, detections))
     yield b"]," + _encode(_totals(snapshot))[1:]
 
 
-def _listed(items: Iterable[dict[str, Any]]) -> Iterator[bytes]:
-    """What stands between the brackets of a JSON array."""
+def _json_items(items: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    """The items of a JSON array, without its brackets."""
     rest, comma = iter(items), b""
     while some := list(islice(rest, AT_ONCE)):
         yield comma + _encode(some)[1:-1]
         comma = b","
 
 
-def _when(snapshot: Snapshot) -> dict[str, Any]:
+def _header(snapshot: Snapshot) -> dict[str, Any]:
     return {"time_s": snapshot.time_s, "labels": list(snapshot.labels)}
 
 
@@ -66,25 +70,25 @@ def _totals(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _alerts(snapshot: Snapshot, watched: Detections) -> Iterator[dict[str, Any]]:
-    return (alert_view(alert, snapshot) for alert in watched.alerts)
+def _alerts(snapshot: Snapshot, detections: Detections) -> Iterator[dict[str, Any]]:
+    return (alert_document(alert, snapshot) for alert in detections.alerts)
 
 
 def _service(service: ServiceSnapshot, snapshot: Snapshot) -> dict[str, Any]:
     """A service without its groups."""
-    told = service.service
+    plan, scale = service.service, service.service.scale
     return {
-        "service": told.name,
-        "mapping": told.mapping.name,
-        "ratings": str(told.model),
-        "theta": told.theta,
-        "scale": {"low": told.scale.low, "high": told.scale.high, "good": told.scale.good, "poor": told.scale.poor},
+        "service": plan.name,
+        "mapping": plan.mapping.name,
+        "ratings": str(plan.model),
+        "theta": plan.theta,
+        "scale": {"low": scale.low, "high": scale.high, "good": scale.good, "poor": scale.poor},
         "most_excess_poor": _most_excess(service, snapshot),
     }
 
 
 def _most_excess(service: ServiceSnapshot, snapshot: Snapshot) -> list[dict[str, Any]]:
-    """The groups that hold most of the poor ratings that need not be: where mending helps most users."""
+    """The groups with the most excess poor ratings: where a fix helps most users."""
     excess = np.nan_to_num(service.excess_poor)
     total = excess.sum()
     order = np.argsort(-excess, kind="stable")[:MOST_EXCESS]
@@ -99,24 +103,28 @@ def _most_excess(service: ServiceSnapshot, snapshot: Snapshot) -> list[dict[str,
     ]
 
 
-def _groups(service: ServiceSnapshot, snapshot: Snapshot, watched: Detections) -> Iterator[dict[str, Any]]:
-    """The groups that are shown, by their labels."""
-    shown = sorted(np.flatnonzero(service.shown).tolist(), key=service.tally.groups.__getitem__)
-    regimes = watched.regimes.get(service.service.name)
-    for begin in range(0, len(shown), AT_ONCE):
-        yield from group_views(service, shown[begin : begin + AT_ONCE], snapshot, regimes)
+def _groups(service: ServiceSnapshot, snapshot: Snapshot, detections: Detections) -> Iterator[dict[str, Any]]:
+    """The visible groups, ordered by their labels."""
+    visible = sorted(np.flatnonzero(service.visible).tolist(), key=service.tally.groups.__getitem__)
+    regimes = detections.regimes.get(service.service.name)
+    for begin in range(0, len(visible), AT_ONCE):
+        yield from group_documents(service, visible[begin : begin + AT_ONCE], snapshot, regimes)
 
 
-def group_view(service: ServiceSnapshot, group: int, snapshot: Snapshot, regimes: Regimes | None) -> dict[str, Any]:
+def group_document(
+    service: ServiceSnapshot, group: int, snapshot: Snapshot, regimes: Regimes | None
+) -> dict[str, Any]:
     """One group of a service, by its number; regimes are those of the service."""
-    return next(group_views(service, [group], snapshot, regimes))
+    return next(group_documents(service, [group], snapshot, regimes))
 
 
-def group_views(
+def group_documents(
     service: ServiceSnapshot, groups: Sequence[int], snapshot: Snapshot, regimes: Regimes | None
 ) -> Iterator[dict[str, Any]]:
-    """Groups of a service, by their numbers. Columns become lists once for all of them: a number taken out of an
-    array by itself costs as much as ten of a list.
+    """Groups of a service, by their numbers.
+
+    Columns are converted to lists once for all groups: reading one number from an array costs as much as ten from a
+    list.
     """
     tally, rows = service.tally, np.array(groups, np.int64)
     ratings = _names(service.service.scale.ratings.tolist())
@@ -124,7 +132,7 @@ def group_views(
         duration.text(length): _windows(service, length, rows, snapshot.quantiles)
         for length in service.distributions
     }
-    told = zip(
+    columns = zip(
         groups,
         tally.active_sessions[rows].tolist(),
         tally.open_stalls[rows].tolist(),
@@ -134,21 +142,21 @@ def group_views(
         _null(service.contributions[rows]),
         strict=True,
     )
-    for group, active, stalls, oldest_s, judged, expected, contributions in told:
+    for group, active, stalls, oldest_s, by_window, expected, contributions in columns:
         yield {
             "labels": dict(zip(snapshot.labels, tally.groups[group], strict=True)),
             "active_sessions": active,
             "open_stalls": stalls,
             "open_stall_oldest_s": oldest_s,
-            "windows": {name: window for name, window in zip(windows, judged, strict=True) if window},
+            "windows": {name: window for name, window in zip(windows, by_window, strict=True) if window},
             "expected_ratings": dict(zip(ratings, expected, strict=True)),
-            "regime": regime_view(regimes, group),
+            "regime": regime_document(regimes, group),
             "pow_contribution": dict(zip(service.factors, contributions, strict=True)),
         }
 
 
-def regime_view(regimes: Regimes | None, group: int) -> dict[str, Any] | None:
-    """The regime of a group; None of one that has not seen a whole rating interval."""
+def regime_document(regimes: Regimes | None, group: int) -> dict[str, Any] | None:
+    """The regime of a group; None before its first whole rating interval."""
     if regimes is None or group >= len(regimes.regime):
         return None
     changed_s, since_s = float(regimes.changed_s[group]), float(regimes.since_s[group])
@@ -161,8 +169,8 @@ def regime_view(regimes: Regimes | None, group: int) -> dict[str, Any] | None:
     }
 
 
-def alert_view(alert: Alert, snapshot: Snapshot) -> dict[str, Any]:
-    """One alert as it stands."""
+def alert_document(alert: Alert, snapshot: Snapshot) -> dict[str, Any]:
+    """The state of one alert."""
     reading = alert.reading
     return {
         "alert": alert.rule.name,
@@ -183,22 +191,22 @@ def alert_view(alert: Alert, snapshot: Snapshot) -> dict[str, Any]:
 def _windows(
     service: ServiceSnapshot, length: int, rows: Ints, quantiles: tuple[float, ...]
 ) -> Iterator[dict[str, Any] | None]:
-    """One window of each of these groups; None where nobody was judged."""
-    judged = service.distributions[length]
+    """One window of each of these groups; None without data."""
+    rated = service.distributions[length]
     ratings, thetas = _names(service.service.scale.ratings.tolist()), _names(service.service.theta_band)
-    points = _names(quantiles)
+    levels = _names(quantiles)
     columns = (
-        judged.observations,
-        judged.mos,
-        judged.sos,
-        judged.gob,
-        judged.pow,
-        judged.mos_bounds,
-        judged.gob_bounds,
-        judged.pow_bounds,
-        judged.ratings,
-        judged.quantiles,
-        np.stack([judged.band_gob, judged.band_pow], axis=2),
+        rated.observations,
+        rated.mos,
+        rated.sos,
+        rated.gob,
+        rated.pow,
+        rated.mos_bounds,
+        rated.gob_bounds,
+        rated.pow_bounds,
+        rated.ratings,
+        rated.quantiles,
+        np.stack([rated.band_gob, rated.band_pow], axis=2),
         service.tally.users[length],
     )
     shares = ("gob", "pow")
@@ -214,7 +222,7 @@ def _windows(
             "gob_bounds": gob_ends,
             "pow_bounds": pow_ends,
             "ratings": dict(zip(ratings, by_rating, strict=True)),
-            "quantiles": dict(zip(points, by_quantile, strict=True)),
+            "quantiles": dict(zip(levels, by_quantile, strict=True)),
             "theta_band": {
                 theta: dict(zip(shares, pair, strict=True)) for theta, pair in zip(thetas, band, strict=True)
             },
@@ -228,7 +236,7 @@ def _names(numbers: Iterable[float]) -> list[str]:
 
 def _null(values: Floats) -> list[list[float | None]]:
     """The rows with None for NaN."""
-    told = values.astype(object)
-    told[np.isnan(values)] = None
-    rows: list[list[float | None]] = told.tolist()
+    objects = values.astype(object)
+    objects[np.isnan(values)] = None
+    rows: list[list[float | None]] = objects.tolist()
     return rows

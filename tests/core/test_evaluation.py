@@ -18,7 +18,7 @@ from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.sharding.sparse import sparse_counts
 from qoemon.core.wire.partition import Partitioner
-from qoemon.outputs.snapshot_json import view
+from qoemon.outputs.snapshot_json import snapshot_document
 from qoemon.state.frames import StoredMessage
 from tests.support.core import VIDEO, WEB, plan
 
@@ -112,7 +112,7 @@ def minutes(number: int) -> list[tuple[int, list[StoredMessage]]]:
 
 def figures(tick: Tick) -> tuple[dict[str, Any], dict[Any, int]]:
     """All that is served of it, and the counters of alerts."""
-    return view(*tick), dict(tick.detections.transitions)
+    return snapshot_document(*tick), dict(tick.detections.transitions)
 
 
 def test_shards_give_what_the_whole_gives_tick_by_tick_to_the_last_digit() -> None:

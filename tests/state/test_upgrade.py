@@ -27,7 +27,7 @@ from qoemon.daemon.metrics import initial_metrics
 from qoemon.engine.storage import open_store, open_worker_store
 from qoemon.engine.workers.pool import WorkerPool
 from qoemon.outputs.metrics.exporter import Exporter
-from qoemon.outputs.snapshot_json import view_json
+from qoemon.outputs.snapshot_json import snapshot_json
 from qoemon.state.recovery import Recovery, recover
 from qoemon.tools.recordings.recording import Recorded, Recording
 from qoemon.tools.recordings.replay import ticks
@@ -43,7 +43,7 @@ def config(**more: Any) -> Config:
 
 
 def served(tick: Tick) -> bytes:
-    return b"".join(view_json(*tick))
+    return b"".join(snapshot_json(*tick))
 
 
 def golden() -> bytes:

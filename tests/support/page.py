@@ -52,7 +52,7 @@ class Scene:
         self.at_s += TICK_S
         snapshot = self._monitor.snapshot(self.at_s)
         watched = self._watch.observe(snapshot)
-        return self._exporter.render(snapshot, watched, initial_metrics(), self._history.see(snapshot, watched))
+        return self._exporter.render(snapshot, watched, initial_metrics(), self._history.add(snapshot, watched))
 
     def ticks(self, number: int, **crowds: tuple[int, int]) -> list[PublishedTick]:
         return [self.tick(**crowds) for _ in range(number)]

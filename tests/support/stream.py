@@ -21,7 +21,7 @@ from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.wire.partition import shard_of
-from qoemon.outputs.snapshot_json import view
+from qoemon.outputs.snapshot_json import snapshot_document
 from qoemon.state.frames import StoredMessage
 from tests.support.parts import Daemon, Mosquitto, unused_port
 
@@ -160,7 +160,7 @@ def undisturbed(stream: Stream, config: Config) -> dict[str, Any]:
     for counts in pipeline.run(stream.sent):
         evaluation.tick([counts])
     tick = evaluation.tick([pipeline.tick(int(time.time()) // 2 * 2 + 2)])
-    return figures(view(*tick))
+    return figures(snapshot_document(*tick))
 
 
 def figures(told: dict[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.notify.mqtt import topic_of
 from qoemon.outputs.notify.notice import Notice, document
 from qoemon.outputs.published import PublishedTick
-from qoemon.outputs.snapshot_json import view
+from qoemon.outputs.snapshot_json import snapshot_document
 from qoemon.tools.table import groups_table
 from tests.support.core import OneShard
 from tests.support.parts import Mosquitto, Prometheus, parsed, program, until
@@ -158,7 +158,7 @@ def test_the_table_shows_the_name_as_text(name: str) -> None:
     tick = published(name)
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=300, color_system=None, legacy_windows=False)
-    console.print(groups_table(view(tick.snapshot, tick.detections), "1m", "title"))
+    console.print(groups_table(snapshot_document(tick.snapshot, tick.detections), "1m", "title"))
     printed = stream.getvalue()
     assert all(line.isprintable() for line in printed.replace("\x1b[1m", "").replace("\x1b[0m", "").split("\n"))
     assert escape_label(name).strip() in printed

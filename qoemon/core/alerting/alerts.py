@@ -150,7 +150,7 @@ def _alert(
 def _readings(rule: Rule, service: ServiceSnapshot, snapshot: Snapshot) -> Iterator[tuple[int, Sample | None]]:
     """The number of every shown group that the rule selects, and what the rule sees of it."""
     columns = _Columns.of(rule, service, snapshot)
-    for number in np.flatnonzero(service.shown).tolist():
+    for number in np.flatnonzero(service.visible).tolist():
         group = service.tally.groups[number]
         if _selected(rule, dict(zip(snapshot.labels, group, strict=True))):
             yield number, columns.reading(number)

@@ -31,8 +31,8 @@ class ServiceSnapshot:
     excess_poor: Floats
 
     @cached_property
-    def shown(self) -> Flags:
-        """(G,) which groups have something to tell: a condition in some window, or someone there."""
+    def visible(self) -> Flags:
+        """(G,) which groups are exported: those with a condition in some window or an active session."""
         judged = np.any([d.observations > 0 for d in self.distributions.values()], axis=0)
         return np.asarray(judged | (self.tally.active_sessions > 0))
 

@@ -1,4 +1,4 @@
-"""Alerts, regimes and who was told, as Prometheus metric families."""
+"""Alerts and regimes as Prometheus metric families."""
 
 from __future__ import annotations
 
@@ -15,58 +15,61 @@ from qoemon.outputs.metrics.text_format import Family, LabelTexts, by_label
 
 
 def detection_families(
-    snapshot: Snapshot, watched: Detections, texts: LabelTexts | None = None
+    snapshot: Snapshot, detections: Detections, texts: LabelTexts | None = None
 ) -> Iterator[Family | Metric]:
-    """What is thought of a snapshot; texts as of families()."""
+    """The families of alerts and regimes; texts as in qoe_families()."""
     texts = texts or LabelTexts()
-    yield from _alerts(snapshot, watched, texts)
-    yield from _regimes(snapshot, watched, texts)
+    yield from _alerts(snapshot, detections, texts)
+    yield from _regimes(snapshot, detections, texts)
 
 
-def _alerts(snapshot: Snapshot, watched: Detections, texts: LabelTexts) -> Iterator[Family | Metric]:
+def _alerts(snapshot: Snapshot, detections: Detections, texts: LabelTexts) -> Iterator[Family | Metric]:
     state = Family(
         "qoemon_alert_state",
-        "0 inactive, 1 uncertain, 2 pending, 3 firing; the snapshot says why.",
+        "0 inactive, 1 uncertain, 2 pending, 3 firing; /api/v1/snapshot has the reason.",
         "gauge",
         ("service", *snapshot.labels, "alert", "severity"),
     )
-    for _, some in groupby(watched.alerts, lambda alert: id(alert.rule)):
-        alerts = list(some)
+    for _, of_rule in groupby(detections.alerts, lambda alert: id(alert.rule)):
+        alerts = list(of_rule)
         rule = alerts[0].rule
         rows = group_rows(rule.service, tuple(alert.group for alert in alerts), snapshot.labels, texts)
         states = np.array([alert.decision.state for alert in alerts], np.int64)
         state.add(rows, states, alert=rule.name, severity=rule.severity)
     transitions = CounterMetricFamily(
         "qoemon_alert_transitions",
-        "How often an alert came to this state for this reason.",
+        "Transitions of an alert to this state for this reason.",
         labels=("alert", "service", "state", "reason"),
     )
-    for (name, service, to, reason), count in watched.transitions.items():
-        transitions.add_metric((name, service, to.name.lower(), reason), count)
+    for (name, service, entered, reason), count in detections.transitions.items():
+        transitions.add_metric((name, service, entered.name.lower(), reason), count)
     yield from (state, transitions)
 
 
-def _regimes(snapshot: Snapshot, watched: Detections, texts: LabelTexts) -> Iterator[Family]:
+def _regimes(snapshot: Snapshot, detections: Detections, texts: LabelTexts) -> Iterator[Family]:
     names = ("service", *snapshot.labels)
-    regime = Family("qoemon_pow_regime", "0 good, 1 degraded, 2 bad.", "gauge", names)
+    regime = Family("qoemon_pow_regime", "PoW regime: 0 good, 1 degraded, 2 bad.", "gauge", names)
     changes = Family(
-        "qoemon_pow_regime_changes", "Changes of PoW that were established.", "counter", (*names, "direction")
+        "qoemon_pow_regime_changes",
+        "Changes of PoW found by the change detector.",
+        "counter",
+        (*names, "direction"),
     )
     began = Family(
         "qoemon_pow_regime_change_timestamp_seconds",
-        "When the last of them began, as estimated.",
+        "Estimated start of the last change of PoW, seconds since the epoch.",
         "gauge",
         names,
     )
     for service in snapshot.services:
-        told = watched.regimes.get(service.service.name)
-        if told is None:
+        regimes = detections.regimes.get(service.service.name)
+        if regimes is None:
             continue
-        size = len(told.regime)
+        size = len(regimes.regime)
         rows = group_rows(service.service.name, service.tally.groups[:size], snapshot.labels, texts)
-        shown = np.flatnonzero(told.known & service.shown[:size])
-        changed = np.flatnonzero(~np.isnan(told.changed_s))
-        regime.add(rows.take(shown), told.regime[shown])
-        began.add(rows.take(changed), told.changed_s[changed])
-        changes.add(rows, told.changes, by_label("direction", ("up", "down")))
+        visible = np.flatnonzero(regimes.known & service.visible[:size])
+        changed = np.flatnonzero(~np.isnan(regimes.changed_s))
+        regime.add(rows.take(visible), regimes.regime[visible])
+        began.add(rows.take(changed), regimes.changed_s[changed])
+        changes.add(rows, regimes.changes, by_label("direction", ("up", "down")))
     yield from (regime, changes, began)

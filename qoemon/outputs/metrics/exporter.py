@@ -13,10 +13,10 @@ from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.net.http.body import Body, CompressionDemand
 from qoemon.outputs.history import NO_PAST, Past
 from qoemon.outputs.metrics.alerts import detection_families
-from qoemon.outputs.metrics.qoe import families
-from qoemon.outputs.metrics.text_format import Family, LabelTexts, exposition
+from qoemon.outputs.metrics.qoe import qoe_families
+from qoemon.outputs.metrics.text_format import Family, LabelTexts, text_format
 from qoemon.outputs.published import PublishedTick
-from qoemon.outputs.snapshot_json import view_json
+from qoemon.outputs.snapshot_json import snapshot_json
 
 _TICK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -52,19 +52,22 @@ class Exporter:
             detections=detections,
             past=past,
             metrics=Body(self._metrics(snapshot, detections, own), self._metrics_demand),
-            json=Body(view_json(snapshot, detections), self._json_demand),
+            json=Body(snapshot_json(snapshot, detections), self._json_demand),
         )
 
     def _metrics(self, snapshot: Snapshot, detections: Detections, own: Iterable[Metric]) -> Iterator[bytes]:
         """The families by group in a format of our own, the few others by prometheus-client."""
         by_group: list[Family] = []
         self._collected.families = list(own)
-        for family in (*families(snapshot, self._texts), *detection_families(snapshot, detections, self._texts)):
+        for family in (
+            *qoe_families(snapshot, self._texts),
+            *detection_families(snapshot, detections, self._texts),
+        ):
             if isinstance(family, Family):
                 by_group.append(family)
             else:
                 self._collected.families.append(family)
-        yield from exposition(by_group)
+        yield from text_format(by_group)
         yield prometheus_client.generate_latest(self._registry)
 
 

@@ -1,4 +1,4 @@
-"""A Snapshot as Prometheus metric families: every metric that tells of users.
+"""A Snapshot as Prometheus metric families: ratings, conditions, sessions and reports.
 
 Names and labels are contracts with dashboards and rules; docs/metrics.md lists them.
 """
@@ -25,32 +25,32 @@ _RESPONSE_BUCKETS = tuple(10.0 ** (decade + step) for decade in range(-2, 3) for
 HISTOGRAMS = {
     "n": (
         "qoemon_stall_count",
-        "Stalls per minute of media, one observation a judged session and rating interval.",
+        "Stalls per minute of media, one observation per session and rating interval.",
     ),
     "t": (
         "qoemon_stall_seconds",
-        "Stall seconds per minute of media, one observation a judged session and interval.",
+        "Stall seconds per minute of media, one observation per session and rating interval.",
     ),
-    "x": ("qoemon_response_seconds", "Response times, one observation a response."),
+    "x": ("qoemon_response_seconds", "Response times, one observation per response."),
 }
 _BUCKETS = {"n": _STALL_BUCKETS, "t": _STALL_SECOND_BUCKETS, "x": _RESPONSE_BUCKETS}
 
 EVENTS = {
-    Event.REPORT: "Reports taken in.",
-    Event.DUPLICATE: "Reports with a repeated or older seq, left out.",
-    Event.LATE: "Reports too old for the base window by their ts; they move a baseline only.",
-    Event.AHEAD: "Reports with a ts in the future, taken as now.",
-    Event.RESET: "Reports with a cumulative counter that fell and was counted from zero.",
-    Event.POOLED: "Reports of label sets beyond limits.groups, pooled in the group `other`.",
-    Event.REFUSED: "Reports of new sessions beyond limits.sessions, left out.",
-    Event.EXPIRED: "Sessions that fell silent for sessions.timeout.",
+    Event.REPORT: "Reports counted.",
+    Event.DUPLICATE: "Reports with a repeated or older seq, ignored.",
+    Event.LATE: "Reports with a ts too old for the base window; they only update the session's counters.",
+    Event.AHEAD: "Reports with a ts in the future, counted as of their arrival.",
+    Event.RESET: "Reports with a cumulative counter that decreased; it is counted from zero again.",
+    Event.POOLED: "Reports of label sets beyond limits.groups, counted in the group `other`.",
+    Event.REFUSED: "Reports of new sessions beyond limits.sessions, ignored.",
+    Event.EXPIRED: "Sessions removed after sessions.timeout without a report.",
 }
 
 
-def families(snapshot: Snapshot, texts: LabelTexts | None = None) -> Iterator[Family | Metric]:
-    """Every family that a snapshot fills, complete with its samples; Family where each group has some.
+def qoe_families(snapshot: Snapshot, texts: LabelTexts | None = None) -> Iterator[Family | Metric]:
+    """All families of a snapshot with their samples; Family for those with samples of every group.
 
-    texts  what the labels of groups read as, if that is remembered
+    texts  cache of the groups' labels as text, None for none
     """
     rows = _all_rows(snapshot, texts or LabelTexts())
     yield from _qoe(snapshot, rows)
@@ -59,27 +59,29 @@ def families(snapshot: Snapshot, texts: LabelTexts | None = None) -> Iterator[Fa
     yield from _histograms(snapshot, rows)
     for event, help_text in EVENTS.items():
         yield CounterMetricFamily(f"qoemon_{event}", help_text, value=snapshot.events.get(event, 0))
-    yield GaugeMetricFamily("qoemon_sessions", "Sessions held in memory, silent ones too.", value=snapshot.sessions)
+    yield GaugeMetricFamily("qoemon_sessions", "Sessions held in memory, active or not.", value=snapshot.sessions)
     groups = sum(len(service.tally.groups) for service in snapshot.services)
-    yield GaugeMetricFamily("qoemon_groups", "Label sets known, over all services.", value=groups)
+    yield GaugeMetricFamily("qoemon_groups", "Groups (label sets) held in memory, over all services.", value=groups)
     yield GaugeMetricFamily(
-        "qoemon_snapshot_timestamp_seconds", "The tick that these numbers are of.", value=snapshot.time_s
+        "qoemon_snapshot_timestamp_seconds",
+        "Time of the tick of these metrics, seconds since the epoch.",
+        value=snapshot.time_s,
     )
 
 
 def group_rows(service: str, groups: tuple[Labels, ...], names: tuple[str, ...], texts: LabelTexts) -> Rows:
-    """The rows of a service's groups; names of the group labels."""
+    """The rows of a service's groups. names: of the group labels."""
     return texts.rows(("service", *names), [(service, *labels) for labels in groups])
 
 
 def _all_rows(snapshot: Snapshot, texts: LabelTexts) -> dict[str, Rows]:
     """The rows of all groups, by service."""
-    told = ((service.service.name, service.tally.groups) for service in snapshot.services)
-    return {name: group_rows(name, groups, snapshot.labels, texts) for name, groups in told}
+    by_service = ((service.service.name, service.tally.groups) for service in snapshot.services)
+    return {name: group_rows(name, groups, snapshot.labels, texts) for name, groups in by_service}
 
 
 def _gauge(snapshot: Snapshot, name: str, help_text: str, *more: str) -> Family:
-    """A gauge by group, with further labels."""
+    """A gauge with the labels of a group and more."""
     return Family(name, help_text, "gauge", ("service", *snapshot.labels, *more))
 
 
@@ -92,38 +94,40 @@ def _qoe(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
         "sos": make("qoemon_sos", "Standard deviation of opinion scores over all users, scale points."),
         "gob": make("qoemon_gob_ratio", "Share of users who would rate good or better."),
         "pow": make("qoemon_pow_ratio", "Share of users who would rate poor or worse."),
-        "observations": make("qoemon_observations", "Conditions judged: sessions a rating interval, or responses."),
+        "observations": make(
+            "qoemon_observations", "Rated conditions: one per session and rating interval, or per response."
+        ),
     }
-    users = make("qoemon_window_users", "Distinct sessions behind the conditions judged.")
+    users = make("qoemon_window_users", "Distinct sessions with a rated condition.")
     by_column = {
         "ratings": make("qoemon_rating_ratio", "Share of users who would give this rating.", "rating"),
         "quantiles": _quantiles(snapshot),
-        "mos_bounds": make("qoemon_mos_bound", "Confidence interval of qoemon_mos.", "bound"),
-        "gob_bounds": make("qoemon_gob_ratio_bound", "Confidence interval of qoemon_gob_ratio.", "bound"),
-        "pow_bounds": make("qoemon_pow_ratio_bound", "Confidence interval of qoemon_pow_ratio.", "bound"),
-        "band_gob": make("qoemon_gob_ratio_theta", "qoemon_gob_ratio, were theta another.", "theta"),
-        "band_pow": make("qoemon_pow_ratio_theta", "qoemon_pow_ratio, were theta another.", "theta"),
+        "mos_bounds": make("qoemon_mos_bound", "95 % confidence interval of qoemon_mos.", "bound"),
+        "gob_bounds": make("qoemon_gob_ratio_bound", "95 % confidence interval of qoemon_gob_ratio.", "bound"),
+        "pow_bounds": make("qoemon_pow_ratio_bound", "95 % confidence interval of qoemon_pow_ratio.", "bound"),
+        "band_gob": make("qoemon_gob_ratio_theta", "qoemon_gob_ratio at another theta.", "theta"),
+        "band_pow": make("qoemon_pow_ratio_theta", "qoemon_pow_ratio at another theta.", "theta"),
     }
     for service in snapshot.services:
         columns = dict.fromkeys(plain, PLAIN) | _columns(service, snapshot)
-        for length_s, judged in service.distributions.items():
-            chosen, window = np.flatnonzero(judged.observations > 0), duration.text(length_s)
-            there = rows[service.service.name].take(chosen)
-            users.add(there, service.tally.users[length_s][chosen], window=window)
+        for length_s, distribution in service.distributions.items():
+            rated, window = np.flatnonzero(distribution.observations > 0), duration.text(length_s)
+            rated_rows = rows[service.service.name].take(rated)
+            users.add(rated_rows, service.tally.users[length_s][rated], window=window)
             for name, family in (plain | by_column).items():
-                family.add(there, getattr(judged, name)[chosen], columns[name], window=window)
+                family.add(rated_rows, getattr(distribution, name)[rated], columns[name], window=window)
     yield from (*plain.values(), users, *by_column.values())
 
 
 def _quantiles(snapshot: Snapshot) -> Family:
-    # Of type summary: promtool knows the label `quantile` from nothing else.
+    # A summary, since promtool accepts the label `quantile` of no other type.
     labels = ("service", *snapshot.labels, "window", "quantile")
-    help_text = "Rating that this share of users stays at or below."
+    help_text = "Quantile of the ratings: this share of users rates at or below it."
     return Family("qoemon_rating_quantile", help_text, "summary", labels)
 
 
 def _columns(service: ServiceSnapshot, snapshot: Snapshot) -> dict[str, tuple[Column, ...]]:
-    """What the columns of a distribution are called in the label that tells them apart."""
+    """The label of each column, for the attributes of a Distribution with several columns."""
     thetas = by_label("theta", (f"{theta:g}" for theta in service.service.theta_band))
     ends = by_label("bound", ("lower", "upper"))
     return {
@@ -138,32 +142,35 @@ def _columns(service: ServiceSnapshot, snapshot: Snapshot) -> dict[str, tuple[Co
 
 
 def _presence(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
-    active = _gauge(snapshot, "qoemon_active_sessions", "Sessions heard in the base window, or stalling.")
-    stalls = _gauge(snapshot, "qoemon_open_stalls", "Sessions in a stall right now.")
-    oldest = _gauge(
-        snapshot, "qoemon_open_stall_oldest_seconds", "How long the longest of the open stalls has run."
+    active = _gauge(
+        snapshot, "qoemon_active_sessions", "Sessions with a report in the base window or an open stall."
     )
+    stalls = _gauge(snapshot, "qoemon_open_stalls", "Sessions that are stalled now.")
+    oldest = _gauge(snapshot, "qoemon_open_stall_oldest_seconds", "Age of the oldest open stall.")
     contribution = _gauge(
-        snapshot, "qoemon_pow_contribution", "How much lower PoW would be without this, base window.", "factor"
+        snapshot,
+        "qoemon_pow_contribution",
+        "How much lower PoW would be without this factor, base window.",
+        "factor",
     )
     for service in snapshot.services:
-        tally, mine = service.tally, rows[service.service.name]
-        shown = np.flatnonzero(service.shown)
-        there = mine.take(shown)
-        active.add(there, tally.active_sessions[shown])
-        stalls.add(there, tally.open_stalls[shown])
-        oldest.add(there, tally.oldest_stall_s[shown])
-        judged = np.flatnonzero(service.shown & tally.qos.any(axis=1))
+        tally, all_rows = service.tally, rows[service.service.name]
+        visible = np.flatnonzero(service.visible)
+        visible_rows = all_rows.take(visible)
+        active.add(visible_rows, tally.active_sessions[visible])
+        stalls.add(visible_rows, tally.open_stalls[visible])
+        oldest.add(visible_rows, tally.oldest_stall_s[visible])
+        rated = np.flatnonzero(service.visible & tally.qos.any(axis=1))
         factors = by_label("factor", service.factors)
-        contribution.add(mine.take(judged), service.contributions[judged], factors)
+        contribution.add(all_rows.take(rated), service.contributions[rated], factors)
     yield from (active, stalls, oldest, contribution)
 
 
 def _expected(snapshot: Snapshot, rows: dict[str, Rows]) -> Family:
     family = Family(
         "qoemon_expected_ratings",
-        "Users expected to have given this rating, over all closed rating intervals. Sums over groups, shards and "
-        "time are exact.",
+        "Expected number of users who gave this rating, over all closed rating intervals. Sums over groups, shards "
+        "and time are exact.",
         "counter",
         ("service", *snapshot.labels, "rating"),
     )
@@ -175,23 +182,23 @@ def _expected(snapshot: Snapshot, rows: dict[str, Rows]) -> Family:
 
 def _histograms(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
     names = ("service", *snapshot.labels)
-    made = {axis: Family(*told, "histogram", names) for axis, told in HISTOGRAMS.items()}
+    by_axis = {axis: Family(*named, "histogram", names) for axis, named in HISTOGRAMS.items()}
     for service in snapshot.services:
         for axis, counts in zip(service.service.bins.axes, service.tally.marginals, strict=True):
-            _add_histogram(made[axis.name], rows[service.service.name], axis, counts)
-    yield from made.values()
+            _add_histogram(by_axis[axis.name], rows[service.service.name], axis, counts)
+    yield from by_axis.values()
 
 
 def _add_histogram(family: Family, rows: Rows, axis: Axis, counts: Counts) -> None:
     bounds = _BUCKETS[axis.name]
-    # A bucket's bound is the end of a bin, but for rounding.
+    # A bucket's bound is the end of a bin, up to rounding.
     bins = np.searchsorted(axis.upper, np.array(bounds) * (1 - 1e-9)) + 1
     cumulative = counts.cumsum(axis=1)
-    # Row by row: a matrix product may round equal rows differently, and a sum that shrinks looks like a restart.
+    # Row by row: a matrix product may round equal rows differently, and a decreasing sum looks like a restart.
     sums = (counts * axis.values).sum(axis=1)
     ends = [*(f"{bound:.9g}" for bound in bounds), "+Inf"]
     buckets = tuple(Column("_bucket", (("le", end),)) for end in ends)
-    upto = cumulative[:, [*(bins - 1), -1]]
-    # Counts stay far below 2**53: as floats they are the same numbers.
-    values = np.column_stack([upto, cumulative[:, -1], sums])
+    at_bounds = cumulative[:, [*(bins - 1), -1]]
+    # Counts stay far below 2**53, so floats hold them exactly.
+    values = np.column_stack([at_bounds, cumulative[:, -1], sums])
     family.add(rows, values, (*buckets, Column("_count"), Column("_sum")))

@@ -1,10 +1,9 @@
-"""Prometheus' text format, written by columns: for families with a sample or more of every group.
+"""Prometheus' text format, written by columns: for families with samples of every group.
 
-prometheus-client makes an object, a dictionary and a sorted list of labels for each sample, 4 µs and more; ten
-thousand groups have a million samples. Here a family is a few blocks of numbers. What is the same in many lines
-is made once: the text of a group's labels while the daemon lives, the head of a line once a column. Numbers
-become text in bulk, as JSON, whose numbers Prometheus reads, but for NaN and the infinities.
-docs/decisions/0015 has more.
+prometheus-client makes an object, a dictionary and a sorted list of labels for each sample, which takes 4 µs or
+more; 10,000 groups have a million samples. Here a family is a few blocks of numbers. Repeated text is made once:
+the labels of a group for the life of the daemon, the head of a line per column. Numbers become text in bulk, as
+JSON: Prometheus reads its numbers, except NaN and the infinities. See docs/decisions/0015.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from qoemon.core.counting.groups import Labels
 Numbers = Floats | Ints
 
 ROWS_AT_ONCE = 2000
-"""A single call on so many rows takes some milliseconds: nothing else in the process can run meanwhile."""
+"""Rows per call: that many take some milliseconds, in which no other thread of the process runs."""
 
 _SPECIAL = {"nan": b"NaN", "inf": b"+Inf", "-inf": b"-Inf"}
 
 
 @dataclass(frozen=True)
 class Column:
-    """What tells one sample of a group from its others: the end of its name, and one more label."""
+    """Distinguishes the samples of one group: a suffix of the name, and one more label."""
 
     suffix: str = ""
     label: tuple[tuple[str, str], ...] = ()
@@ -40,27 +39,31 @@ PLAIN = (Column(),)
 
 
 def by_label(name: str, values: Iterable[object]) -> tuple[Column, ...]:
-    """A column for each value of a label."""
+    """One column for each value of a label."""
     return tuple(Column(label=((name, str(value)),)) for value in values)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The N groups that samples are of: names of the labels, their values, and both as text."""
+    """The labels of N groups: names, values, and both as text."""
 
     names: tuple[str, ...]
     values: Sequence[Labels]
     texts: Sequence[bytes]
 
     def take(self, chosen: Ints) -> Rows:
-        """These of the groups."""
+        """The rows of these groups, given by number."""
         numbers = chosen.tolist()
         return Rows(self.names, [self.values[i] for i in numbers], [self.texts[i] for i in numbers])
 
 
 @dataclass(frozen=True)
 class Block:
-    """Samples of N groups; values (N, C), one column each of `columns`; fixed: further labels of all of them."""
+    """Samples of N groups.
+
+    values  (N, C), one column for each of `columns`
+    fixed   more labels, the same for all samples
+    """
 
     rows: Rows
     columns: tuple[Column, ...]
@@ -70,10 +73,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Family:
-    """A metric with all its samples. prometheus-client can render it too, which tests hold this module against.
+    """A metric with all its samples. prometheus-client can render it too, which tests compare with this module.
 
-    name    without _total, as prometheus-client has it
-    labels  their names, le left out
+    name    without _total, as in prometheus-client
+    labels  their names, without `le`
     """
 
     name: str
@@ -84,12 +87,12 @@ class Family:
 
     @property
     def _labelnames(self) -> tuple[str, ...]:
-        """As prometheus-client's families call it."""
+        """The labels, under the name that prometheus-client's families use."""
         return self.labels
 
     @property
     def samples(self) -> Iterator[Sample]:
-        """Each sample as an object."""
+        """The samples as objects of prometheus-client."""
         for block in self.blocks:
             for labels, row in zip(block.rows.values, block.values.tolist(), strict=True):
                 group = dict(zip(block.rows.names, labels, strict=True)) | dict(block.fixed)
@@ -100,14 +103,18 @@ class Family:
         return f"{self.name}{'_total' if self.type == 'counter' else column.suffix}"
 
     def add(self, rows: Rows, values: Numbers, columns: tuple[Column, ...] = PLAIN, **fixed: str) -> None:
-        """Samples of these groups: values (N,), or (N, C) where each has several; fixed: labels of all."""
+        """Add samples of N groups.
+
+        values  (N,) or (N, C)
+        fixed   more labels, the same for all samples
+        """
         self.blocks.append(Block(rows, columns, values.reshape(len(values), len(columns)), tuple(fixed.items())))
 
     def write(self) -> Iterator[bytes]:
-        """Its lines, in pieces."""
-        told = f"{self.name}_total" if self.type == "counter" else self.name
+        """The lines of the family, in pieces."""
+        name = f"{self.name}_total" if self.type == "counter" else self.name
         help_text = self.documentation.replace("\\", r"\\").replace("\n", r"\n")
-        yield f"# HELP {told} {help_text}\n# TYPE {told} {self.type}".encode()
+        yield f"# HELP {name} {help_text}\n# TYPE {name} {self.type}".encode()
         for block in self.blocks:
             yield from self._write_block(block)
         yield b"\n"
@@ -125,13 +132,13 @@ class Family:
             yield b"".join(parts)
 
     def _head(self, column: Column, fixed: tuple[tuple[str, str], ...]) -> bytes:
-        """What a line begins with, the end of the line before included."""
+        """The beginning of a line up to the group's labels, after the end of the line before."""
         labels = "".join(f"{pair}," for pair in map(_pair, (*column.label, *fixed)))
         return f"\n{self._sample_name(column)}{{{labels}".encode()
 
 
 class LabelTexts:
-    """The labels of groups as text, made once for each. Groups are bounded, and stay for the daemon's life."""
+    """Cache of the labels of groups as text. Bounded, as the groups are, which stay for the life of the daemon."""
 
     def __init__(self) -> None:
         self._texts: dict[tuple[str, ...], dict[Labels, bytes]] = {}
@@ -144,20 +151,20 @@ class LabelTexts:
         return Rows(names, values, [known[labels] for labels in values])
 
 
-def exposition(families: Iterable[Family]) -> Iterator[bytes]:
+def text_format(families: Iterable[Family]) -> Iterator[bytes]:
     """The text of the families, in pieces."""
     for family in families:
         yield from family.write()
 
 
 def number_texts(values: Numbers) -> list[bytes]:
-    """Each number as Prometheus reads it, row by row."""
+    """Each number in Prometheus' syntax, row by row."""
     flat = values.ravel()
     if not len(flat):
         return []
     texts = msgspec.json.encode(flat.tolist())[1:-1].split(b",")
-    for place in np.flatnonzero(~np.isfinite(flat)).tolist():
-        texts[place] = _SPECIAL[str(float(flat[place]))]
+    for index in np.flatnonzero(~np.isfinite(flat)).tolist():
+        texts[index] = _SPECIAL[str(float(flat[index]))]
     return texts
 
 

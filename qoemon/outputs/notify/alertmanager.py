@@ -1,7 +1,7 @@
-"""Tells an Alertmanager, by version 2 of its API, how alerts stand.
+"""Sends alerts to an Alertmanager, through version 2 of its API.
 
-It is told how long to believe it: an alert that is not told again ends by itself after `expire_s`. So a daemon
-that is gone for good leaves none behind, and one that is back sooner has resolved none.
+Each alert carries its expiry time: an alert that is not sent again resolves by itself after `expire_s`. So a daemon
+that stops for good leaves no alert behind, and one that restarts sooner resolves none.
 """
 
 from __future__ import annotations
@@ -12,39 +12,40 @@ from typing import Any
 
 import msgspec
 
-from qoemon.outputs.notify.http_client import Address, Poster
+from qoemon.outputs.notify.http_client import Address, JsonClient
 from qoemon.outputs.notify.notice import Notice, timestamp
 
 PATH = "/api/v2/alerts"
 
 
 class Alertmanager:
-    """One Alertmanager: each of a cluster is told, they sort it out among themselves.
+    """One Alertmanager. Of a cluster every member gets all alerts: the members deduplicate them.
 
-    name   for logs and metrics
-    url    of the daemon, which its notifications link to
-    clock  seconds since the epoch
+    name      for logs and metrics
+    expire_s  validity of a firing alert after it was sent
+    url       of the daemon, linked in its notifications
+    clock     seconds since the epoch
     """
 
     def __init__(
         self, name: str, address: Address, expire_s: float, url: str, clock: Callable[[], float] = time.time
     ) -> None:
         self.name = name
-        self._poster = Poster(address)
+        self._client = JsonClient(address)
         self._expire_s, self._url, self._clock = expire_s, url, clock
 
     async def send(self, notices: Sequence[Notice]) -> None:
-        """Tell it how these alerts stand."""
+        """Post the current state of these alerts in one request."""
         ends_s = self._clock() + self._expire_s
-        await self._poster.post(msgspec.json.encode([alert(notice, ends_s, self._url) for notice in notices]))
+        await self._client.post(msgspec.json.encode([alert(notice, ends_s, self._url) for notice in notices]))
 
     async def close(self) -> None:
-        """Let go of the connection."""
-        await self._poster.close()
+        """Close the connection."""
+        await self._client.close()
 
 
 def alert(notice: Notice, ends_s: float, url: str) -> dict[str, Any]:
-    """What Alertmanager calls an alert. ends_s: until when it is to be believed if it fires."""
+    """The alert in Alertmanager's format. ends_s: when it expires if it is firing."""
     return {
         "labels": {
             **notice.labels,

@@ -1,8 +1,8 @@
-"""Publishes how each alert stands as a retained message on a topic of its own.
+"""Publishes the state of each alert as a retained message on a topic of its own.
 
-There is a connection for each batch, on a client of its own: alerts are rare, and a connection that does not wait
-can't break unnoticed. With MQTT 5 the messages expire, so what a daemon that is gone for good has left at the
-broker does not stay. Nothing is ever cleared by an empty message, which every subscriber would have to know about.
+Each batch uses a new connection with a client id of its own: alerts are rare, and an idle connection can break
+unnoticed. With MQTT 5 the messages expire, so a daemon that stops for good leaves none at the broker. Messages are
+never cleared by an empty one, which every subscriber would have to handle.
 """
 
 from __future__ import annotations
@@ -27,14 +27,13 @@ from qoemon.outputs.notify.notice import Notice, document
 from qoemon.outputs.notify.notifier import DeliveryError
 
 ANSWER_S = 5.0
-"""How long the broker may take to acknowledge a message."""
-
+"""Timeout of the broker's acknowledgement of a message."""
 
 EMPTY = "%"
-"""Level of an empty label value: brokers differ in what they take empty levels for."""
+"""Topic level of an empty label value: brokers differ in their handling of empty levels."""
 
 
-class AlertTopic:
+class AlertPublisher:
     """The broker as a receiver of alerts.
 
     template  such as "qoe/v1/alerts/{alert}/{service}/{groups}"
@@ -55,23 +54,23 @@ class AlertTopic:
         self._refused: list[ReasonCode] = []
 
     async def send(self, notices: Sequence[Notice]) -> None:
-        """Publish these, and wait until the broker has them all."""
+        """Publish these; returns once the broker has acknowledged all."""
         try:
             await self._connect_and_publish(notices)
-        except (aiomqtt.MqttError, OSError, UnicodeError) as error:  # UnicodeError: no possible host.
+        except (aiomqtt.MqttError, OSError, UnicodeError) as error:  # UnicodeError: invalid host name.
             raise_if_cancelled()
             raise DeliveryError(describe_error(error)) from error
         raise_if_cancelled()
 
     async def close(self) -> None:
-        """Nothing stays open between batches."""
+        """Does nothing: no connection stays open between batches."""
 
     async def _connect_and_publish(self, notices: Sequence[Notice]) -> None:
         client = await new_client(self._broker)
         paho = paho_client(client)
         self._watch_refusals(paho)
         try:
-            # Not `async with`: its end waits for a broker that may be gone.
+            # Not `async with`: its exit waits for a broker that may be unreachable.
             await client.__aenter__()
             for notice in notices:
                 await self._publish(client, notice)
@@ -84,10 +83,10 @@ class AlertTopic:
         await client.publish(topic, body, 1, retain=True, properties=self._properties, timeout=ANSWER_S)
         if self._refused:
             reason = str(self._refused.pop()).lower()
-            raise DeliveryError(f"the broker refuses what is published to {topic}: {reason}; allow it in its rules")
+            raise DeliveryError(f"the broker rejected the message to {topic}: {reason}; check its access rules")
 
     def _watch_refusals(self, paho: Paho) -> None:
-        """Brokers of MQTT 5 say when they refuse a message; aiomqtt does not pass it on."""
+        """Collect the reason codes of rejected messages (MQTT 5), which aiomqtt does not report."""
         confirmed: Any = paho.on_publish
 
         def on_publish(client: Paho, userdata: Any, mid: int, code: ReasonCode, properties: Properties) -> None:
@@ -100,7 +99,7 @@ class AlertTopic:
 
 
 def topic_of(template: str, notice: Notice) -> str:
-    """Where an alert's message is: another topic for each alert, whatever is in its labels."""
+    """The topic of an alert: unique for each alert, whatever its labels contain."""
     levels: Mapping[str, Sequence[str]] = {
         "{alert}": (notice.alert,),
         "{service}": (notice.service,),
@@ -111,7 +110,7 @@ def topic_of(template: str, notice: Notice) -> str:
 
 
 def _level(value: str) -> str:
-    """The value as one level: what MQTT, or NATS behind it, does not take there is %-encoded."""
+    """The value as one topic level: characters that MQTT, or NATS behind it, forbids are %-encoded."""
     return "".join(map(_encoded, value)) or EMPTY
 
 

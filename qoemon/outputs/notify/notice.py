@@ -1,4 +1,4 @@
-"""What is told of an alert, and in which words: the same for every receiver."""
+"""Notices: what receivers get about an alert, and its JSON form."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import msgspec
 from qoemon.core.alerting.rule import Reason
 
 VERSION = 1
-"""Of the JSON that is told; a field that changes its meaning raises it, a new one does not."""
+"""Version of the JSON: raised if a field changes its meaning, not for new fields."""
 
 Key = tuple[str, str, tuple[tuple[str, str], ...]]
-"""The rule's name, the service, the sorted labels of the group."""
+"""Identifies an alert: the rule's name, the service, the sorted labels of the group."""
 
 
 @dataclass(frozen=True)
 class Notice:
-    """One alert as it stands.
+    """The state of one alert. Times are seconds since the epoch.
 
     alert        the rule's name
-    groups       the labels of the group; empty values are labels that the group does not have
+    groups       the labels of the group; an empty value means that the group does not have the label
     labels       those that the rule adds
-    annotations  texts, filled in
-    ends_s       None while it fires; like starts_s in seconds since the epoch
-    figures      value, lower, upper, threshold, users: those that there are
+    annotations  the rule's texts with their placeholders filled in
+    ends_s       None while the alert is firing
+    figures      alert values that are known: of threshold, value, lower, upper, mos, gob, pow, users
     """
 
     alert: str
@@ -44,28 +44,28 @@ class Notice:
 
     @property
     def firing(self) -> bool:
-        """Whether it fires; else it is resolved."""
+        """Whether the alert is firing; otherwise it is resolved."""
         return self.ends_s is None
 
     @property
     def key(self) -> Key:
-        """What tells its alert from all others."""
+        """Identifies the alert."""
         return self.alert, self.service, tuple(sorted(self.groups.items()))
 
     @property
     def at_s(self) -> float:
-        """When what it tells came about."""
+        """When the alert entered this state."""
         return self.starts_s if self.ends_s is None else self.ends_s
 
     @property
     def id(self) -> str:
-        """Of this transition of this alert: the same however often it is told, also after a restart."""
-        told = msgspec.json.encode((self.key, self.starts_s, self.firing))
-        return hashlib.sha256(told).hexdigest()[:32]
+        """Identifies this transition of this alert: the same at every repetition, also after a restart."""
+        content = msgspec.json.encode((self.key, self.starts_s, self.firing))
+        return hashlib.sha256(content).hexdigest()[:32]
 
 
 def document(notice: Notice, url: str, sent_s: float) -> dict[str, Any]:
-    """The JSON of webhooks and MQTT. url: of the daemon that tells it."""
+    """The JSON for webhooks and MQTT. url: of the daemon."""
     return {
         "version": VERSION,
         "id": notice.id,
@@ -86,5 +86,5 @@ def document(notice: Notice, url: str, sent_s: float) -> dict[str, Any]:
 
 
 def timestamp(time_s: float) -> str:
-    """RFC 3339 in UTC, to the millisecond and never later than that time."""
+    """RFC 3339 in UTC, rounded down to a millisecond."""
     return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""From alerts as decided to what receivers are told, texts filled in."""
+"""Makes notices from the alerts of a tick, with their texts filled in."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.outputs.notify.notice import Notice
 
 
-def notices(snapshot: Snapshot, watched: Detections) -> tuple[list[Notice], list[Notice]]:
-    """All alerts that fire, and those of them that began or ended to with this snapshot."""
+def notices(snapshot: Snapshot, detections: Detections) -> tuple[list[Notice], list[Notice]]:
+    """Notices of all firing alerts, and of those that started firing or resolved at this tick."""
     firing, changed = [], []
-    for alert in watched.alerts:
+    for alert in detections.alerts:
         if not (alert.firing or alert.ended):
             continue
-        told = _notice(alert, snapshot)
+        notice = _notice(alert, snapshot)
         if alert.firing:
-            firing.append(told)
+            firing.append(notice)
         if alert.changed:
-            changed.append(told)
+            changed.append(notice)
     return firing, changed
 
 
 def _notice(alert: Alert, snapshot: Snapshot) -> Notice:
     rule, groups = alert.rule, dict(zip(snapshot.labels, alert.group, strict=True))
     threshold = rule.enter if alert.firing else rule.leave
-    words = {
+    values = {
         **groups,
         "alert": rule.name,
         "service": rule.service,
@@ -45,7 +45,7 @@ def _notice(alert: Alert, snapshot: Snapshot) -> Notice:
         severity=rule.severity,
         groups=groups,
         labels=dict(rule.labels or {}),
-        annotations={name: _text(template, alert, words) for name, template in (rule.annotations or {}).items()},
+        annotations={name: _text(template, alert, values) for name, template in (rule.annotations or {}).items()},
         starts_s=alert.decision.since_s if alert.firing else alert.before.since_s,
         ends_s=None if alert.firing else float(snapshot.time_s),
         reason=alert.decision.reason,
@@ -53,13 +53,13 @@ def _notice(alert: Alert, snapshot: Snapshot) -> Notice:
     )
 
 
-def _text(template: str, alert: Alert, words: Mapping[str, object]) -> str:
-    """The template filled in; where there is no data, with what was last seen, and a word that it is of then."""
+def _text(template: str, alert: Alert, values: Mapping[str, object]) -> str:
+    """The template filled in; without current data, with the last known values and their time."""
     absent = dict.fromkeys(NAMES)
     if alert.reading is not None or placeholders(template).isdisjoint(NAMES):
-        return render(template, {**absent, **words, **alert.figures})
+        return render(template, {**absent, **values, **alert.figures})
     seen = alert.before.seen
     if seen is None:
-        return f"{render(template, {**absent, **words})} (no data now)"
+        return f"{render(template, {**absent, **values})} (no data now)"
     at = f"{datetime.fromtimestamp(seen.time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    return f"{render(template, {**absent, **words, **seen.figures})} (as of {at}, no data now)"
+    return f"{render(template, {**absent, **values, **seen.figures})} (as of {at}, no data now)"

@@ -1,8 +1,8 @@
-"""Telling receivers of alerts: each has an outbox and a task of its own, so none waits for another.
+"""Delivers notices to receivers: each has a queue and a task of its own, so none waits for another.
 
-A tick only fills outboxes. What could not be delivered is tried again, with pauses that grow, for as long as it
-waits; only what a receiver refuses for good is given up. A receiver may get the same thing twice (an answer can be
-lost), but that is the same notice with the same id.
+A tick only fills queues. A failed delivery is retried with growing pauses until it succeeds; a notice is dropped
+only if the receiver rejects it for good. Delivery is at least once (a response can be lost): a repeated notice has
+the same id.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ LONGEST_S = 30.0
 """Pauses between attempts are drawn from SHORTEST_S to a limit that doubles up to LONGEST_S."""
 
 
-FLUSH_LOOK_S = 0.05
+FLUSH_POLL_S = 0.05
 
 
 class DeliveryError(Exception):
-    """A receiver did not take what was sent; says why, without secrets. final: it never will."""
+    """A delivery failed. The text gives the reason and no secrets; final: a retry cannot succeed."""
 
     def __init__(self, reason: str, final: bool = False) -> None:
         super().__init__(reason)
@@ -39,137 +39,141 @@ class DeliveryError(Exception):
 
 
 class Sender(Protocol):
-    """How one receiver is told."""
+    """The transport to one receiver."""
 
     name: str
-    """For logs and metrics: no secrets, each once."""
+    """For logs and metrics: unique, without secrets."""
 
     async def send(self, notices: Sequence[Notice]) -> None:
-        """Deliver these, in their order; DeliveryError if that cannot be said of all."""
+        """Deliver these in order; DeliveryError unless the receiver accepted all."""
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
 
 
 class Receiver:
-    """One receiver: what waits for it, and how it is told."""
+    """One receiver: its queue, its transport and its statistics."""
 
     def __init__(self, sender: Sender, outbox: Outbox) -> None:
         self._sender, self._outbox = sender, outbox
-        self._news = asyncio.Event()
-        self._under_way: Sequence[Notice] = ()
-        self._sent = self._failed = self._refused = 0
+        self._enqueued = asyncio.Event()
+        self._in_flight: Sequence[Notice] = ()
+        self._sent = self._failed = self._rejected = 0
         self._failures = 0
-        """In a row."""
+        """Consecutive failures."""
         self._last_error: str | None = None
 
     @property
     def state(self) -> ReceiverStats:
-        """How it goes."""
+        """Current statistics."""
         return ReceiverStats(
             name=self._sender.name,
             sent=self._sent,
             failed=self._failed,
-            dropped=self._refused + self._outbox.dropped,
-            queue=len(self.waiting),
+            dropped=self._rejected + self._outbox.dropped,
+            queue=len(self.undelivered),
             last_error=self._last_error,
         )
 
     @property
-    def waiting(self) -> list[Notice]:
-        """What has not been delivered, those of one alert in their order."""
-        return [*self._under_way, *self._outbox]
+    def undelivered(self) -> list[Notice]:
+        """Notices in flight or queued; those of one alert in their order."""
+        return [*self._in_flight, *self._outbox]
 
-    def tell(self, firing: Sequence[Notice], changed: Sequence[Notice], now_s: float) -> None:
-        """As Notifier.tell."""
-        self._outbox.tell(firing, changed, now_s)
+    def enqueue(self, firing: Sequence[Notice], changed: Sequence[Notice], now_s: float) -> None:
+        """See Notifier.dispatch."""
+        self._outbox.enqueue(firing, changed, now_s)
         if len(self._outbox):
-            self._news.set()
+            self._enqueued.set()
 
     async def run(self) -> NoReturn:
         """Deliver until cancelled."""
         try:
             while True:
-                await self._news.wait()
-                self._news.clear()
+                await self._enqueued.wait()
+                self._enqueued.clear()
                 while batch := self._outbox.take():
                     await asyncio.sleep(await self._deliver(batch))
         finally:
             await self._sender.close()
 
     async def _deliver(self, batch: Sequence[Notice]) -> float:
-        """One attempt; returns the pause after it, s."""
-        self._under_way = batch
+        """Make one attempt; returns the pause after it, in seconds."""
+        self._in_flight = batch
         try:
             await self._sender.send(batch)
         except DeliveryError as error:
-            self._under_way = ()
-            return self._not_delivered(batch, error)
-        self._under_way = ()
+            self._in_flight = ()
+            return self._delivery_failed(batch, error)
+        self._in_flight = ()
         self._sent += len(batch)
         self._failures = 0
-        self._fate(None)
+        self._log_outcome(None)
         return 0.0
 
-    def _not_delivered(self, batch: Sequence[Notice], error: DeliveryError) -> float:
+    def _delivery_failed(self, batch: Sequence[Notice], error: DeliveryError) -> float:
         self._failed += len(batch)
         if error.final:
-            self._refused += len(batch)
-            self._fate(f"{error}; this is not tried again")
+            self._rejected += len(batch)
+            self._log_outcome(f"{error}; notification dropped, no retry")
             return 0.0
         self._outbox.put_back(batch)
-        self._fate(f"{error}; trying again until it works")
+        self._log_outcome(f"{error}; retrying until it succeeds")
         limit_s = min(SHORTEST_S * 2.0 ** min(self._failures, 60), LONGEST_S)
         self._failures += 1
         return random.uniform(SHORTEST_S, max(limit_s, SHORTEST_S))
 
-    def _fate(self, error: str | None) -> None:
-        """Log a change of it, not each attempt."""
+    def _log_outcome(self, error: str | None) -> None:
+        """Log the outcome of an attempt if it differs from the one before."""
         if error == self._last_error:
             return
         if error is None:
-            LOG.info("%s takes notifications again; %d wait for it", self._sender.name, len(self._outbox))
+            LOG.info("%s: delivery works again, %d notifications queued", self._sender.name, len(self._outbox))
         else:
             LOG.warning("%s: %s", self._sender.name, error)
         self._last_error = error
 
 
 class Notifier:
-    """All receivers. Everything is called on one event loop."""
+    """All receivers. Not thread-safe: call it on the event loop that runs it."""
 
     def __init__(self, receivers: Sequence[Receiver]) -> None:
         self._receivers = tuple(receivers)
 
     @property
     def states(self) -> tuple[ReceiverStats, ...]:
-        """How it goes with each."""
+        """Current statistics of each receiver."""
         return tuple(receiver.state for receiver in self._receivers)
 
-    def tell(self, firing: Sequence[Notice], changed: Sequence[Notice], now_s: float) -> None:
-        """Once a tick, returns at once: all that fires now, and what has begun or ceased to since the last tick."""
+    def dispatch(self, firing: Sequence[Notice], changed: Sequence[Notice], now_s: float) -> None:
+        """Enqueue the notices of a tick for every receiver; does not block.
+
+        firing   all alerts that fire now
+        changed  those that started firing or resolved since the tick before
+        """
         for receiver in self._receivers:
-            receiver.tell(firing, changed, now_s)
+            receiver.enqueue(firing, changed, now_s)
 
     def metrics(self) -> Iterator[Metric]:
         """Metrics of all receivers."""
         return receiver_metrics(self.states)
 
-    def unsent(self) -> tuple[Notice, ...]:
-        """What some receiver has not got, oldest first.
+    def undelivered(self) -> tuple[Notice, ...]:
+        """Notices that some receiver has not got yet, oldest first.
 
-        Kept with the decisions and told as changed after a restart, it is not lost; those who have had it get it
-        a second time, with the same id.
+        They are saved with the alerts' state and dispatched as changed after a restart, so none is lost; receivers
+        that already had them get them again, with the same id.
         """
-        waiting = {notice.id: notice for receiver in self._receivers for notice in receiver.waiting}
+        waiting = {notice.id: notice for receiver in self._receivers for notice in receiver.undelivered}
         return tuple(sorted(waiting.values(), key=lambda notice: (notice.at_s, not notice.firing)))
 
     async def flush(self) -> None:
-        """Wait until every receiver has got what it was told."""
-        while self.unsent():
-            await asyncio.sleep(FLUSH_LOOK_S)
+        """Wait until all notices are delivered."""
+        while self.undelivered():
+            await asyncio.sleep(FLUSH_POLL_S)
 
     async def run(self) -> None:
-        """Deliver until cancelled; without receivers there is nothing to do."""
+        """Deliver until cancelled; returns at once if there are no receivers."""
         async with asyncio.TaskGroup() as tasks:
             for receiver in self._receivers:
                 tasks.create_task(receiver.run(), name=f"qoemon.outputs.notify.{receiver.state.name}")

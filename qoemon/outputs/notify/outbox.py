@@ -1,4 +1,4 @@
-"""What waits for a receiver, of bounded size: transitions one after the other, or how each alert stands."""
+"""Bounded queues of notices for one receiver: of every transition, or of the newest state of each alert."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from typing import Protocol
 from qoemon.outputs.notify.notice import Key, Notice
 
 MOST = 10_000
-"""Notices in one outbox: some kB each."""
+"""Notices in one queue: some kB each."""
 
 BATCH = 200
-"""Standing notices that are sent at once."""
+"""Notices of a RepeatingQueue that are sent at once."""
 
 
 class Outbox(Protocol):
-    """Filled once a tick, emptied by whoever delivers."""
+    """A queue that is filled once a tick and emptied by the delivery task."""
 
     @property
     def dropped(self) -> int:
-        """Notices given up for want of room, since the start."""
+        """Notices dropped because the queue was full, since the start."""
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[Notice]: ...
 
-    def tell(self, firing: Sequence[Notice], changed: Sequence[Notice], now_s: float) -> None:
-        """What fires at now_s, and what has begun or ceased to fire since the last time."""
+    def enqueue(self, firing: Sequence[Notice], changed: Sequence[Notice], now_s: float) -> None:
+        """Add what fires at now_s, and what started firing or resolved since the call before."""
 
     def take(self) -> list[Notice]:
-        """What to deliver next, taken out; nothing if nothing waits."""
+        """Remove and return the next batch; empty if the queue is."""
 
     def put_back(self, notices: Iterable[Notice]) -> None:
-        """Again what take() gave and could not be delivered."""
+        """Return a batch from take() that could not be delivered."""
 
 
 class TransitionQueue:
-    """Every change, those of one alert in their order.
+    """Every transition, in order within each alert.
 
-    What could not be delivered goes behind the other alerts, so one that a receiver chokes on does not hold up
-    the rest. With more than `most`, an alert that has several loses its oldest; the newest of an alert is only
-    lost if there are more alerts than room.
+    A failed notice goes behind the other alerts, so one that the receiver always rejects does not block the rest.
+    Beyond `most` notices, an alert with several loses its oldest; the newest notice of an alert is dropped only if
+    there are more than `most` alerts.
     """
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._waiting: OrderedDict[Key, deque[Notice]] = OrderedDict()
         self._several: OrderedDict[Key, None] = OrderedDict()
-        """The alerts with more than one."""
+        """The alerts with more than one notice."""
         self._count = 0
         self.dropped = 0
 
@@ -58,27 +58,27 @@ class TransitionQueue:
     def __iter__(self) -> Iterator[Notice]:
         return chain.from_iterable(self._waiting.values())
 
-    def tell(self, _firing: Sequence[Notice], changed: Sequence[Notice], _now_s: float) -> None:
-        """Keep the changes."""
+    def enqueue(self, _firing: Sequence[Notice], changed: Sequence[Notice], _now_s: float) -> None:
+        """Add the transitions."""
         for notice in changed:
-            self._of(notice.key).append(notice)
-            self._entered(notice.key)
+            self._notices_of(notice.key).append(notice)
+            self._added(notice.key)
 
     def take(self) -> list[Notice]:
-        """One, of the alert whose turn it is."""
+        """The oldest notice of the next alert in turn."""
         return [self._pop(next(iter(self._waiting)))] if self._waiting else []
 
     def put_back(self, notices: Iterable[Notice]) -> None:
-        """Before the others of its alert, behind the other alerts."""
+        """Insert each before the others of its alert, and move the alert behind all others."""
         for notice in notices:
-            self._of(notice.key).appendleft(notice)
+            self._notices_of(notice.key).appendleft(notice)
             self._waiting.move_to_end(notice.key)
-            self._entered(notice.key)
+            self._added(notice.key)
 
-    def _of(self, key: Key) -> deque[Notice]:
+    def _notices_of(self, key: Key) -> deque[Notice]:
         return self._waiting.setdefault(key, deque())
 
-    def _entered(self, key: Key) -> None:
+    def _added(self, key: Key) -> None:
         self._count += 1
         if len(self._waiting[key]) > 1:
             self._several[key] = None
@@ -88,7 +88,7 @@ class TransitionQueue:
             self.dropped += 1
 
     def _pop(self, key: Key) -> Notice:
-        """Take out the oldest of an alert."""
+        """Remove the oldest notice of an alert."""
         waiting = self._waiting[key]
         notice = waiting.popleft()
         self._count -= 1
@@ -100,14 +100,14 @@ class TransitionQueue:
 
 
 class RepeatingQueue:
-    """How each alert stands: told when it changes, and again every resend_s for as long as it fires.
+    """The newest state of each alert: sent when it changes, and every resend_s while the alert fires.
 
-    A resolve is told again too, for again_s: the first may have met a receiver that was about to restart, or
-    whose clock is behind ours.
+    A resolve is resent too, for resolved_s: the first may have reached a receiver that was about to restart, or
+    whose clock is behind.
     """
 
-    def __init__(self, resend_s: float, again_s: float, most: int = MOST) -> None:
-        self._resend_s, self._again_s, self._most = resend_s, again_s, most
+    def __init__(self, resend_s: float, resolved_s: float, most: int = MOST) -> None:
+        self._resend_s, self._resolved_s, self._most = resend_s, resolved_s, most
         self._due: OrderedDict[Key, Notice] = OrderedDict()
         self._resolved: OrderedDict[Key, Notice] = OrderedDict()
         self._resent_s: float | None = None
@@ -119,31 +119,31 @@ class RepeatingQueue:
     def __iter__(self) -> Iterator[Notice]:
         return iter(self._due.values())
 
-    def tell(self, firing: Sequence[Notice], changed: Sequence[Notice], now_s: float) -> None:
-        """Make due what has changed, and everything if it is time to tell it again."""
+    def enqueue(self, firing: Sequence[Notice], changed: Sequence[Notice], now_s: float) -> None:
+        """Add what has changed; every resend_s add all that fires or has resolved lately."""
         for notice in changed:
             self._resolved.pop(notice.key, None)
             if not notice.firing:
                 self._put(self._resolved, notice)
             self._make_due(notice)
-        if self._resent_s is None or not 0 <= now_s - self._resent_s < self._resend_s:  # 0: a clock set back
+        if self._resent_s is None or not 0 <= now_s - self._resent_s < self._resend_s:  # < 0: clock set back
             self._resent_s = now_s
-            self._all_due(firing, now_s)
+            self._resend(firing, now_s)
 
     def take(self) -> list[Notice]:
-        """Up to BATCH, each of another alert."""
+        """Up to BATCH notices, one of each alert."""
         return [self._due.popitem(last=False)[1] for _ in range(min(BATCH, len(self._due)))]
 
     def put_back(self, notices: Iterable[Notice]) -> None:
-        """Where nothing newer has come meanwhile."""
+        """Keep those whose alert has no newer notice by now."""
         for notice in notices:
             if notice.key not in self._due:
                 self._make_due(notice)
 
-    def _all_due(self, firing: Sequence[Notice], now_s: float) -> None:
+    def _resend(self, firing: Sequence[Notice], now_s: float) -> None:
         for notice in firing:
             self._resolved.pop(notice.key, None)
-        for key in [key for key, notice in self._resolved.items() if now_s - notice.at_s > self._again_s]:
+        for key in [key for key, notice in self._resolved.items() if now_s - notice.at_s > self._resolved_s]:
             del self._resolved[key]
         for notice in (*self._resolved.values(), *firing):
             self._make_due(notice)
@@ -152,7 +152,7 @@ class RepeatingQueue:
         self.dropped += self._put(self._due, notice)
 
     def _put(self, notices: OrderedDict[Key, Notice], notice: Notice) -> bool:
-        """Whether the oldest had to go for it."""
+        """Add a notice; returns whether the oldest was dropped for it."""
         notices[notice.key] = notice
         full = len(notices) > self._most
         if full:

@@ -1,4 +1,4 @@
-"""From the configuration to the receivers of alerts."""
+"""Builds the receivers of alerts from the configuration."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from urllib.parse import urlsplit
 from qoemon.config.sections import notify as notifyconfig
 from qoemon.net.mqtt.client import Broker
 from qoemon.outputs.notify.alertmanager import PATH, Alertmanager
-from qoemon.outputs.notify.http_client import Address, basic
-from qoemon.outputs.notify.mqtt import AlertTopic
+from qoemon.outputs.notify.http_client import Address, basic_auth
+from qoemon.outputs.notify.mqtt import AlertPublisher
 from qoemon.outputs.notify.notifier import Receiver
 from qoemon.outputs.notify.outbox import RepeatingQueue, TransitionQueue
 from qoemon.outputs.notify.webhook import Webhook
 
 
 def receivers(section: notifyconfig.Notify, broker: Broker, url: str) -> tuple[Receiver, ...]:
-    """Everyone who is told. url: of this daemon, for who wants to look closer."""
+    """All configured receivers. url: of this daemon, linked in notifications."""
     return tuple(_receivers(section, broker, url))
 
 
@@ -26,27 +26,28 @@ def _receivers(section: notifyconfig.Notify, broker: Broker, url: str) -> Iterat
     for alertmanager in section.alertmanagers:
         name = names.unique("alertmanager", alertmanager.url)
         sender = Alertmanager(name, _alertmanager_address(alertmanager), section.expire_s, url)
-        yield Receiver(sender, _standing(section))
+        yield Receiver(sender, _repeating_queue(section))
     for webhook in section.webhooks:
         address = Address(webhook.url, webhook.ca_file)
-        posting = Webhook(names.unique("webhook", webhook.url), address, webhook.signing, url)
-        yield Receiver(posting, TransitionQueue())
+        hook = Webhook(names.unique("webhook", webhook.url), address, webhook.signing, url)
+        yield Receiver(hook, TransitionQueue())
     if section.mqtt is not None:
-        yield Receiver(AlertTopic(broker, section.mqtt.topic, section.expire_s, url), _standing(section))
+        publisher = AlertPublisher(broker, section.mqtt.topic, section.expire_s, url)
+        yield Receiver(publisher, _repeating_queue(section))
 
 
-def _standing(section: notifyconfig.Notify) -> RepeatingQueue:
-    # After expire, whoever missed the resolve has come to it alone.
-    return RepeatingQueue(section.resend_s, again_s=section.expire_s)
+def _repeating_queue(section: notifyconfig.Notify) -> RepeatingQueue:
+    # After `expire` the alert has resolved at the receiver even if all messages were lost.
+    return RepeatingQueue(section.resend_s, resolved_s=section.expire_s)
 
 
 def _alertmanager_address(section: notifyconfig.Alertmanager) -> Address:
-    headers = {} if section.username is None else basic(section.username, section.secret or "")
+    headers = {} if section.username is None else basic_auth(section.username, section.secret or "")
     return Address(section.url + PATH, section.ca_file, headers)
 
 
 class _Names:
-    """Kind, host and port of a URL: its path and query may hold a secret. Numbered where that is not unique."""
+    """Kind, host and port of a URL, with a number where that is not unique. Path and query may hold a secret."""
 
     def __init__(self) -> None:
         self._seen: Counter[str] = Counter()

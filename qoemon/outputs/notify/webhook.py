@@ -1,4 +1,4 @@
-"""Posts every transition of an alert to a URL, as JSON that the receiver can check and tell from a repetition."""
+"""Posts every transition of an alert to a URL, as signed JSON with an id that identifies repetitions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from qoemon.outputs.notify.http_client import Address, Poster
+from qoemon.outputs.notify.http_client import Address, JsonClient
 from qoemon.outputs.notify.notice import Notice, document
 
 ID = "X-Qoemon-Id"
@@ -20,7 +20,7 @@ class Webhook:
     """One URL.
 
     name    for logs and metrics
-    secret  signs what is posted, the time of sending in it; None signs nothing
+    secret  signs the body, which contains the time of sending; None: no signature
     url     of the daemon
     clock   seconds since the epoch
     """
@@ -34,18 +34,18 @@ class Webhook:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
-        self._poster = Poster(address)
+        self._client = JsonClient(address)
         self._secret, self._url, self._clock = secret, url, clock
 
     async def send(self, notices: Sequence[Notice]) -> None:
-        """Post these one after the other."""
+        """Post each notice in a request of its own, in order."""
         for notice in notices:
             body = msgspec.json.encode(document(notice, self._url, self._clock()))
-            await self._poster.post(body, {ID: notice.id} | self._signature(body))
+            await self._client.post(body, {ID: notice.id} | self._signature(body))
 
     async def close(self) -> None:
-        """Let go of the connection."""
-        await self._poster.close()
+        """Close the connection."""
+        await self._client.close()
 
     def _signature(self, body: bytes) -> dict[str, str]:
         if self._secret is None:

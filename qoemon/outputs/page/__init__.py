@@ -1,1 +1,1 @@
-"""The live page and what it asks for."""
+"""The live page and its API."""

@@ -1,4 +1,4 @@
-"""The whole CDF of a group's ratings, for the main theta and those of the band: only the chosen group needs it."""
+"""The CDF of a group's ratings for the main theta and those of the band. Only the selected group needs it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from qoemon.core.qoe.distribution import rating_cdf
 from qoemon.core.qoe.mapping import RatingModel
 
 STEPS = 20
-"""Points of the CDF a scale point: even, so that the ends of each rating are among them."""
+"""Points of the CDF per scale point: an even number, so that they include the ends of each rating."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """P(rating <= opinion) of a group, and what it could be if theta were another.
+    """P(rating <= opinion) of a group, and its range over the thetas of the band.
 
     opinions       (E,) scale points
     share          (E,)
     lower, upper   (E,) over all thetas of the band and the main one; equal to share without a band
-    rating_lower, rating_upper  (K,) the same of the share of each rating
+    rating_lower, rating_upper  (K,) the same range for the share of each rating
     """
 
     opinions: Floats
@@ -34,7 +34,7 @@ class Curve:
 
 
 class Curves:
-    """Makes curves. What a service's kernel costs is paid once."""
+    """Computes curves. The kernel of each service is computed once and kept."""
 
     def __init__(self) -> None:
         self._kernels: dict[str, Floats] = {}
@@ -65,7 +65,7 @@ def _opinions(service: Service) -> Floats:
 
 
 def _kernel(service: Service) -> Floats:
-    """(T, B, E) the CDF in each bin, the main theta first; only the Beta has a theta to change."""
+    """(T, B, E) the CDF in each bin, the main theta first. Other thetas use the Beta model."""
     models = [(service.theta, service.model), *((theta, RatingModel.BETA) for theta in service.theta_band)]
     mos, opinions = service.rated_at, _opinions(service)
     return np.stack(
@@ -74,6 +74,6 @@ def _kernel(service: Service) -> Floats:
 
 
 def _ratings(cdfs: Floats, service: Service) -> Floats:
-    """(T, E) CDFs to the (T, K) share of each rating, by (21); the lowest holds what lies at the very low end."""
+    """The (T, K) share of each rating from (T, E) CDFs, by (21); the lowest includes the mass at the low end."""
     inner = np.rint((service.scale.cuts[1:] - service.scale.low) * STEPS).astype(np.int64)
     return np.diff(cdfs[:, inner], axis=1, prepend=0.0)

@@ -1,4 +1,4 @@
-"""One group in full: its ratings and their band, what happened to its sessions, its last hour, its alerts."""
+"""All data of one group: ratings with their theta band, conditions, the last hour, alerts and changes."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from qoemon.outputs.page.conditions import conditions
 from qoemon.outputs.page.curves import Curves
 from qoemon.outputs.page.query import Query
 from qoemon.outputs.published import PublishedTick
-from qoemon.outputs.snapshot_json import alert_view, group_view
+from qoemon.outputs.snapshot_json import alert_document, group_document
 
 
 def detail(newest: PublishedTick, name: str, group: Labels, query: Query, curves: Curves) -> dict[str, Any] | None:
-    """The group of these label values, of the service of this name; None if there is none such."""
+    """The group with these label values of this service; None if it does not exist."""
     snapshot, window_s = newest.snapshot, query.window_of(newest.snapshot)
     service = next(each for each in snapshot.services if each.service.name == name)
     if group not in service.tally.groups:
         return None
     number = service.tally.groups.index(group)
-    told = service.service
+    plan, scale = service.service, service.service.scale
     return {
         "time_s": snapshot.time_s,
         "tick_s": newest.past.tick_s,
         "service": name,
-        "mapping": told.mapping.name,
-        "model": str(told.model),
-        "theta": told.theta,
-        "theta_band": list(told.theta_band),
-        "scale": {"low": told.scale.low, "high": told.scale.high, "good": told.scale.good, "poor": told.scale.poor},
+        "mapping": plan.mapping.name,
+        "model": str(plan.model),
+        "theta": plan.theta,
+        "theta_band": list(plan.theta_band),
+        "scale": {"low": scale.low, "high": scale.high, "good": scale.good, "poor": scale.poor},
         "windows": query.windows(snapshot),
         "window": duration.text(window_s),
         "base_window": duration.text(query.lengths(snapshot)[0]),
-        "group": group_view(service, number, snapshot, newest.detections.regimes.get(name)),
+        "group": group_document(service, number, snapshot, newest.detections.regimes.get(name)),
         "ratings": _ratings(service, number, window_s, curves),
         "conditions": _conditions(service, number),
         "past": _past(newest.past, name, number),
         "alerts": [
-            alert_view(alert, snapshot) | {"what": str(alert.rule.what)}
+            alert_document(alert, snapshot) | {"what": str(alert.rule.what)}
             for alert in newest.detections.alerts
             if alert.rule.service == name and alert.group == group
         ],
@@ -55,7 +55,7 @@ def detail(newest: PublishedTick, name: str, group: Labels, query: Query, curves
 
 
 def _ratings(service: ServiceSnapshot, number: int, window_s: int, curves: Curves) -> dict[str, Any] | None:
-    """The rating distribution and its CDF with the theta band; None where nobody was judged."""
+    """The rating distribution and its CDF with the theta band; None without data."""
     counts = service.tally.windows[window_s][number]
     if not counts.any():
         return None
@@ -80,10 +80,10 @@ def _conditions(service: ServiceSnapshot, number: int) -> dict[str, Any] | None:
 
 
 def _past(past: Past, name: str, number: int) -> dict[str, Any]:
-    """Each column over the last hour; null where nobody was judged."""
-    only = np.array([number])
-    series = {column: past.series(name, only, column)[0].astype(np.float64) for column in COLUMNS}
-    return {"times_s": past.times_s} | {column: np.round(each, 4).tolist() for column, each in series.items()}
+    """Each column over the last hour; null without data."""
+    groups = np.array([number])
+    series = {column: past.series(name, groups, column)[0].astype(np.float64) for column in COLUMNS}
+    return {"times_s": past.times_s} | {column: np.round(values, 4).tolist() for column, values in series.items()}
 
 
 def _change(change: Change) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""The groups as the page's table shows them, and what matters most: who is hit, how many users, since when.
+"""The page's table of groups and its summary: which groups are affected, how many users, since when.
 
-All groups are sorted and filtered as columns; only the rows that are shown are turned into plain data, so that ten
-thousand groups cost no more than the sorting.
+A group is affected if an alert fires on it or its regime is degraded or bad. All groups are sorted and filtered as
+columns; only the rows of the answer become plain data, so 10,000 groups cost no more than the sorting.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 from qoemon.outputs.notify.notices import notices
 from qoemon.outputs.page.query import Query, Sort
 from qoemon.outputs.published import PublishedTick
-from qoemon.outputs.snapshot_json import alert_view, group_view, regime_view
+from qoemon.outputs.snapshot_json import alert_document, group_document, regime_document
 
-MOST_HIT = 5
-"""So many groups that are hit are told in words."""
+MOST_AFFECTED = 5
+"""Number of affected groups in the summary."""
 
 MOST_ALERTS = 50
 
 _ALERT_ORDER = (AlertState.FIRING, AlertState.PENDING, AlertState.UNCERTAIN)
 
 UNKNOWN = -1
-"""In place of a regime."""
+"""In place of a Regime: the group has none yet."""
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """All groups that are shown, of all services, N of them; NaN where nobody is judged.
+    """The N visible groups of all services; NaN without data.
 
-    place   (N,) the number of the service
-    number  (N,) of the group in it
-    regime  (N,) Regime, or UNKNOWN
-    firing  (N,) alerts that fire on it
+    service_number  (N,) of the service in the snapshot
+    number          (N,) of the group in its service
+    regime          (N,) Regime, or UNKNOWN
+    firing          (N,) alerts that fire on the group
     """
 
     snapshot: Snapshot
-    place: Ints
+    service_number: Ints
     number: Ints
     regime: Ints
     firing: Ints
@@ -58,16 +58,16 @@ class _Columns:
 
     @property
     def poor_users(self) -> Floats:
-        """(N,) how many users would rate poor or worse."""
+        """(N,) users who would rate poor or worse."""
         return self.pow * self.users
 
     @property
-    def hit(self) -> Flags:
-        """Where an alert fires, or the regime is not good."""
+    def affected(self) -> Flags:
+        """(N,) where an alert fires, or the regime is degraded or bad."""
         return (self.firing > 0) | (self.regime > Regime.GOOD)
 
     def service(self, row: int) -> ServiceSnapshot:
-        return self.snapshot.services[int(self.place[row])]
+        return self.snapshot.services[int(self.service_number[row])]
 
     def group(self, row: int) -> Labels:
         return self.service(row).tally.groups[int(self.number[row])]
@@ -78,7 +78,7 @@ class _Columns:
 
 
 def overview(newest: PublishedTick, query: Query, problems: list[str]) -> dict[str, Any]:
-    """The table and the summary. problems: why the numbers should not be relied on, in words."""
+    """The table and the summary. problems: reasons why the numbers are not reliable."""
     snapshot = newest.snapshot
     window = duration.text(query.window_of(snapshot))
     columns = _columns(newest, query.window_of(snapshot))
@@ -105,34 +105,34 @@ def overview(newest: PublishedTick, query: Query, problems: list[str]) -> dict[s
 def _columns(newest: PublishedTick, window_s: int) -> _Columns:
     snapshot, parts = newest.snapshot, []
     firing = _firing(newest)
-    for place, service in enumerate(snapshot.services):
-        number = np.flatnonzero(service.shown)
-        judged, tally = service.distributions[window_s], service.tally
-        users = np.where(judged.observations > 0, tally.users[window_s], np.nan)
-        fires = firing.get(service.service.name, {})
+    for service_number, service in enumerate(snapshot.services):
+        number = np.flatnonzero(service.visible)
+        rated, tally = service.distributions[window_s], service.tally
+        users = np.where(rated.observations > 0, tally.users[window_s], np.nan)
+        by_group = firing.get(service.service.name, {})
         parts.append(
             [
-                np.full(len(number), place),
+                np.full(len(number), service_number),
                 number,
                 _regimes(newest, service)[number],
-                np.array([fires.get(tally.groups[each], 0) for each in number.tolist()], np.int64),
-                *(column[number] for column in (judged.mos, judged.gob, judged.pow, users, tally.active_sessions)),
+                np.array([by_group.get(tally.groups[each], 0) for each in number.tolist()], np.int64),
+                *(column[number] for column in (rated.mos, rated.gob, rated.pow, users, tally.active_sessions)),
             ]
         )
     return _Columns(snapshot, *(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _regimes(newest: PublishedTick, service: ServiceSnapshot) -> Ints:
-    """(G,) the regime of each group, UNKNOWN of those that have none yet."""
+    """(G,) the regime of each group, UNKNOWN for those that have none yet."""
     out = np.full(len(service.tally.groups), UNKNOWN)
-    told = newest.detections.regimes.get(service.service.name)
-    if told is not None:
-        out[: len(told.regime)] = np.where(told.known, told.regime, UNKNOWN)
+    regimes = newest.detections.regimes.get(service.service.name)
+    if regimes is not None:
+        out[: len(regimes.regime)] = np.where(regimes.known, regimes.regime, UNKNOWN)
     return out
 
 
 def _firing(newest: PublishedTick) -> dict[str, dict[Labels, int]]:
-    """How many alerts fire, by service and group."""
+    """The number of firing alerts, by service and group."""
     out: dict[str, dict[Labels, int]] = {}
     for alert in newest.detections.alerts:
         if alert.firing:
@@ -142,15 +142,16 @@ def _firing(newest: PublishedTick) -> dict[str, dict[Labels, int]]:
 
 
 def _matching(columns: _Columns, text: str) -> Ints:
-    """The rows that have every word of the text, in any case, in their service, labels or state."""
+    """The rows that have every word of the text in their service, labels or state; case is ignored."""
     words = text.lower().split()
     if not words:
         return np.arange(len(columns.number))
-    found = [all(word in told for word in words) for told in _told(columns)]
+    found = [all(word in row for word in words) for row in _searchable(columns)]
     return np.flatnonzero(found)
 
 
-def _told(columns: _Columns) -> Iterator[str]:
+def _searchable(columns: _Columns) -> Iterator[str]:
+    """The text of each row that a filter searches, in lower case."""
     names = columns.snapshot.labels
     for row, (regime, firing) in enumerate(zip(columns.regime.tolist(), columns.firing.tolist(), strict=True)):
         labels = (f"{name}={value}" for name, value in zip(names, columns.group(row), strict=True))
@@ -160,7 +161,7 @@ def _told(columns: _Columns) -> Iterator[str]:
 
 
 def _sorted(columns: _Columns, rows: Ints, query: Query) -> Ints:
-    """The same rows in order: those without a figure come last, equals by users who suffer, then by name."""
+    """The rows in order. Rows without data come last; ties go by poor users, then by name."""
     names = columns.names(rows)
     rank = np.empty(len(rows))
     rank[sorted(range(len(rows)), key=names.__getitem__)] = np.arange(len(rows))
@@ -183,28 +184,28 @@ def _rows(newest: PublishedTick, columns: _Columns, rows: Ints, window: str) -> 
 
 def _row(newest: PublishedTick, columns: _Columns, row: int, window: str) -> dict[str, Any]:
     service, number = columns.service(row), int(columns.number[row])
-    told = group_view(service, number, newest.snapshot, newest.detections.regimes.get(service.service.name))
+    group = group_document(service, number, newest.snapshot, newest.detections.regimes.get(service.service.name))
     return {
         "service": service.service.name,
         "poor_users": float(columns.poor_users[row]),
         "firing": int(columns.firing[row]),
-        "judged": told["windows"].get(window),
-        **{name: told[name] for name in ("labels", "active_sessions", "open_stalls", "regime")},
+        "judged": group["windows"].get(window),
+        **{name: group[name] for name in ("labels", "active_sessions", "open_stalls", "regime")},
     }
 
 
 def _trends(newest: PublishedTick, columns: _Columns, rows: Ints) -> list[list[float]]:
-    """(N, T) PoW over the last hour, as frames hold it; by service, since a frame holds services apart."""
+    """(N, T) PoW of these rows over the last hour, service by service as in the frames."""
     out = np.full((len(rows), len(newest.past.frames)), np.nan)
-    for place, service in enumerate(newest.snapshot.services):
-        mine = np.flatnonzero(columns.place[rows] == place)
+    for service_number, service in enumerate(newest.snapshot.services):
+        mine = np.flatnonzero(columns.service_number[rows] == service_number)
         out[mine] = newest.past.series(service.service.name, columns.number[rows[mine]], "pow")
     trends: list[list[float]] = np.round(out, 4).tolist()
     return trends
 
 
 def _summary(newest: PublishedTick, columns: _Columns) -> dict[str, Any]:
-    hit = np.flatnonzero(columns.hit)
+    hit = np.flatnonzero(columns.affected)
     worst = hit[np.lexsort((-np.nan_to_num(columns.poor_users[hit]), -np.minimum(columns.firing[hit], 1)))]
     return {
         "users": float(np.nansum(columns.users)),
@@ -217,38 +218,38 @@ def _summary(newest: PublishedTick, columns: _Columns) -> dict[str, Any]:
         "firing": int(columns.firing.sum()),
         "hit_total": len(hit),
         "hit_users": float(np.nansum(columns.poor_users[hit])),
-        "hit": [_hit(newest, columns, row) for row in worst[:MOST_HIT].tolist()],
+        "hit": [_affected(newest, columns, row) for row in worst[:MOST_AFFECTED].tolist()],
         "shared": _shared(columns),
     }
 
 
 def _shared(columns: _Columns) -> dict[str, str]:
-    """What all groups that are hit have in common, if no group that is well has all of it: where to look first.
+    """The labels common to all affected groups, if no other group has all of them; otherwise empty.
 
-    Groups that nobody is judged in say nothing. One group alone shares everything with itself, which is no news.
+    Groups without data are left out. Empty for a single affected group, which has all its labels in common.
     """
-    hit, well = columns.hit, ~columns.hit & ~np.isnan(columns.pow)
-    if hit.sum() < 2 or not well.any():
+    affected, others = columns.affected, ~columns.affected & ~np.isnan(columns.pow)
+    if affected.sum() < 2 or not others.any():
         return {}
-    hits, wells = columns.names(np.flatnonzero(hit)), columns.names(np.flatnonzero(well))
-    common = [value if len(set(values)) == 1 else None for value, *values in zip(hits[0], *hits, strict=True)]
-    if any(all(want in {None, has} for want, has in zip(common, name, strict=True)) for name in wells):
+    inside, outside = columns.names(np.flatnonzero(affected)), columns.names(np.flatnonzero(others))
+    common = [value if len(set(values)) == 1 else None for value, *values in zip(inside[0], *inside, strict=True)]
+    if any(all(want in {None, has} for want, has in zip(common, name, strict=True)) for name in outside):
         return {}
     names = ("service", *columns.snapshot.labels)
     return {name: value for name, value in zip(names, common, strict=True) if value is not None}
 
 
-def _hit(newest: PublishedTick, columns: _Columns, row: int) -> dict[str, Any]:
-    """A group that is hit, with what its alerts say, and since when it is."""
+def _affected(newest: PublishedTick, columns: _Columns, row: int) -> dict[str, Any]:
+    """An affected group, with its alerts and their annotations, and since when it is affected."""
     service, number, group = columns.service(row), int(columns.number[row]), columns.group(row)
     name = service.service.name
-    told = group_view(service, number, newest.snapshot, newest.detections.regimes.get(name))
+    document = group_document(service, number, newest.snapshot, newest.detections.regimes.get(name))
     firing = tuple(
         alert
         for alert in newest.detections.alerts
         if alert.firing and alert.rule.service == name and alert.group == group
     )
-    notes = notices(newest.snapshot, replace(newest.detections, alerts=firing))[0]
+    firing_notices, _ = notices(newest.snapshot, replace(newest.detections, alerts=firing))
     return {
         "service": name,
         "poor_users": float(columns.poor_users[row]),
@@ -256,28 +257,37 @@ def _hit(newest: PublishedTick, columns: _Columns, row: int) -> dict[str, Any]:
         "users": float(columns.users[row]),
         "since_s": _since(newest, service, number, firing),
         "alerts": [alert.rule.name for alert in firing],
-        "annotations": [dict(note.annotations) for note in notes],
-        **{key: told[key] for key in ("labels", "active_sessions", "open_stalls", "open_stall_oldest_s", "regime")},
-        "pow_contribution": told["pow_contribution"],
+        "annotations": [dict(notice.annotations) for notice in firing_notices],
+        **{
+            key: document[key]
+            for key in (
+                "labels",
+                "active_sessions",
+                "open_stalls",
+                "open_stall_oldest_s",
+                "regime",
+                "pow_contribution",
+            )
+        },
     }
 
 
 def _since(newest: PublishedTick, service: ServiceSnapshot, number: int, firing: tuple[Alert, ...]) -> float | None:
-    """When it began, as far back as anyone says: an alert, the regime, or the change that led to the regime."""
-    told = [since for alert in firing if (since := alert.decision.breach_since_s or alert.decision.since_s)]
-    regime = regime_view(newest.detections.regimes.get(service.service.name), number)
+    """Since when the group is affected: the earliest start of its alerts, its regime, and the change behind it."""
+    starts_s = [since for alert in firing if (since := alert.decision.breach_since_s or alert.decision.since_s)]
+    regime = regime_document(newest.detections.regimes.get(service.service.name), number)
     if regime and regime["regime"] not in {None, "good"} and regime["since_s"] is not None:
-        told.append(regime["since_s"])
+        starts_s.append(regime["since_s"])
         began_s = regime["changed_s"]
-        # A change that was established long after the regime began is another story.
+        # A change that began after the regime did not lead to it.
         if began_s is not None and began_s <= regime["since_s"]:
-            told.append(began_s)
-    return min(told, default=None)
+            starts_s.append(began_s)
+    return min(starts_s, default=None)
 
 
 def _alerts(newest: PublishedTick) -> Iterator[dict[str, Any]]:
-    """Those that fire, or are about to, or would if there were more sessions; those that fire come first."""
-    told = [alert for alert in newest.detections.alerts if alert.decision.state in _ALERT_ORDER]
-    told.sort(key=lambda alert: (_ALERT_ORDER.index(alert.decision.state), alert.decision.since_s))
-    for alert in told[:MOST_ALERTS]:
-        yield alert_view(alert, newest.snapshot) | {"what": str(alert.rule.what)}
+    """The alerts that are firing, pending or uncertain, in this order."""
+    active = [alert for alert in newest.detections.alerts if alert.decision.state in _ALERT_ORDER]
+    active.sort(key=lambda alert: (_ALERT_ORDER.index(alert.decision.state), alert.decision.since_s))
+    for alert in active[:MOST_ALERTS]:
+        yield alert_document(alert, newest.snapshot) | {"what": str(alert.rule.what)}

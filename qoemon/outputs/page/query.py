@@ -1,4 +1,4 @@
-"""What a browser may ask of the page's API, and what is wrong with a question."""
+"""Parameters of requests to the page's API, and errors in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Order = Literal["asc", "desc"]
 LIMIT, MOST_ROWS = 50, 500
 
 LABEL = "label."
-"""Before the name of a label in a query string."""
+"""Prefix of a label's name in a query string."""
 
 _LONGEST_FILTER = 200
 
@@ -24,12 +24,12 @@ Word = TypeVar("Word", bound=str)
 
 
 class QueryError(ValueError):
-    """A question that cannot be answered; says what could be asked."""
+    """An invalid parameter. The text names the valid values."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """Which rows of the table, and how. window: None is the shortest."""
+    """Which rows of the table, in which order. window: None means the shortest."""
 
     sort: Sort = "state"
     order: Order = "desc"
@@ -38,28 +38,28 @@ class Query:
     window: str | None = None
 
     @classmethod
-    def parse(cls, asked: Mapping[str, str]) -> Query:
-        """From the parameters of a URL; QueryError if one of them is none."""
+    def parse(cls, parameters: Mapping[str, str]) -> Query:
+        """The query of these URL parameters; QueryError if one is invalid."""
         return cls(
-            sort=_one_of("sort", asked.get("sort", "state"), get_args(Sort)),
-            order=_one_of("order", asked.get("order", "desc"), get_args(Order)),
-            filter=asked.get("filter", "")[:_LONGEST_FILTER],
-            limit=_limit(asked.get("limit", str(LIMIT))),
-            window=asked.get("window") or None,
+            sort=_one_of("sort", parameters.get("sort", "state"), get_args(Sort)),
+            order=_one_of("order", parameters.get("order", "desc"), get_args(Order)),
+            filter=parameters.get("filter", "")[:_LONGEST_FILTER],
+            limit=_limit(parameters.get("limit", str(LIMIT))),
+            window=parameters.get("window") or None,
         )
 
     @staticmethod
     def lengths(snapshot: Snapshot) -> list[int]:
-        """Seconds of the windows that there are, ascending."""
+        """Lengths of the configured windows in seconds, ascending."""
         return sorted(snapshot.services[0].distributions)
 
     @classmethod
     def windows(cls, snapshot: Snapshot) -> list[str]:
-        """What they are called."""
+        """Names of the windows, shortest first."""
         return [duration.text(length) for length in cls.lengths(snapshot)]
 
     def window_of(self, snapshot: Snapshot) -> int:
-        """Seconds of the window asked for; QueryError if there is none such."""
+        """Length of the requested window in seconds; QueryError if it does not exist."""
         if self.window is None:
             return self.lengths(snapshot)[0]
         known = dict(zip(self.windows(snapshot), self.lengths(snapshot), strict=True))
@@ -67,11 +67,11 @@ class Query:
         return known[self.window]
 
 
-def group_asked(asked: Mapping[str, str], snapshot: Snapshot) -> tuple[str, Labels]:
-    """The service and the label values that a URL names; QueryError if it names no service that there is."""
+def parse_group(parameters: Mapping[str, str], snapshot: Snapshot) -> tuple[str, Labels]:
+    """The service and label values of these URL parameters; QueryError if the service does not exist."""
     services = tuple(service.service.name for service in snapshot.services)
-    service = _one_of("service", asked.get("service", ""), services)
-    return service, tuple(asked.get(LABEL + label, "") for label in snapshot.labels)
+    service = _one_of("service", parameters.get("service", ""), services)
+    return service, tuple(parameters.get(LABEL + label, "") for label in snapshot.labels)
 
 
 def _one_of(name: str, value: str, known: tuple[Word, ...]) -> Word:

@@ -1,4 +1,4 @@
-"""The page and its API. What is computed is computed off the event loop, from frozen things, and nobody locks."""
+"""HTTP routes of the page and its API. Responses are computed in a thread, from immutable data, without locks."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from qoemon.outputs.latest import Latest
 from qoemon.outputs.page.curves import Curves
 from qoemon.outputs.page.detail import detail
 from qoemon.outputs.page.overview import overview
-from qoemon.outputs.page.query import Query, QueryError, group_asked
+from qoemon.outputs.page.query import Query, QueryError, parse_group
 from qoemon.outputs.published import PublishedTick
 
 MOST_STREAMS = 100
-"""Open pages that are told of ticks; each costs a connection and a task."""
+"""Open event streams, one per page; each costs a connection and a task."""
 
 HEARTBEAT_S = 15.0
-"""A stream says that often that it is alive, so that nobody in between takes it for dead."""
+"""Interval of keep-alive comments on a stream, so that no proxy closes it as idle."""
 
 RETRY_MS = 2000
-"""After that time a browser whose stream broke asks again."""
+"""Delay before a browser reconnects a broken stream."""
 
 _WRITE_S = 30.0
-"""A browser that takes nothing for so long is gone."""
+"""Timeout of a write: a browser that reads nothing for so long is disconnected."""
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -44,21 +44,21 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-"""On every answer: whatever a label holds, a browser runs and loads only what this package brings."""
+"""On every response: whatever a label contains, a browser runs and loads only files of this package."""
 
 STATIC = Path(__file__).parent / "static"
 
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-"""Not left to the system's list: a browser refuses a module of another type."""
+"""Fixed here, since the system's list may differ: a browser rejects a module of another type."""
 
-NO_PLOTLY = "the charts need plotly: pip install 'qoemon[ui]'\n"
+NO_PLOTLY = "charts need plotly: pip install 'qoemon[ui]'\n"
 
 
 class Page:
     """The handlers.
 
     latest  the newest tick
-    ready   problems of the figures, in words
+    ready   reasons why the numbers are not reliable
     """
 
     def __init__(self, latest: Latest, ready: Callable[[], list[str]]) -> None:
@@ -68,7 +68,7 @@ class Page:
         self._files = {file.name: file for file in STATIC.iterdir() if file.suffix in _TYPES}
 
     def add_to(self, app: web.Application) -> None:
-        """Add the routes; streams end when the application shuts down, or it would wait for them."""
+        """Add the routes. Streams are closed at shutdown, which would otherwise wait for them."""
         app.add_routes(
             [
                 web.get("/", self.index),
@@ -83,18 +83,18 @@ class Page:
         app.on_shutdown.append(self._end_streams)
 
     async def index(self, _: web.Request) -> web.StreamResponse:
-        """The page itself; it holds no data."""
+        """The page, without data."""
         return _file(self._files["index.html"])
 
     async def static(self, request: web.Request) -> web.StreamResponse:
-        """Scripts and style."""
+        """Scripts and style sheets."""
         file = self._files.get(request.match_info["name"])
         if file is None:
             raise web.HTTPNotFound
         return _file(file)
 
     async def plotly(self, request: web.Request) -> web.StreamResponse:
-        """The chart library from its own package; 404 with what to install where that is missing."""
+        """The chart library from its own package; 404 with what to install if that is missing."""
         if self._plotly.path is None:
             raise web.HTTPNotFound(text=NO_PLOTLY)
         if "gzip" not in request.headers.get("Accept-Encoding", ""):
@@ -110,31 +110,31 @@ class Page:
         return answer
 
     async def groups(self, request: web.Request) -> web.Response:
-        """The table's rows and the summary, see overview(); 400 with a reason for a wrong question."""
-        newest = self._there()
-        with _told_as_bad_request():
+        """The table's rows and the summary, see overview(); 400 with the reason for an invalid query."""
+        newest = self._newest_or_503()
+        with _bad_request():
             query = Query.parse(request.query)
             problems = self._ready()
             return await _json(lambda: overview(newest, query, problems))
 
     async def group(self, request: web.Request) -> web.Response:
-        """One group in full, see detail(); 404 if it is not known."""
-        newest = self._there()
-        with _told_as_bad_request():
+        """All data of one group, see detail(); 404 if it is unknown."""
+        newest = self._newest_or_503()
+        with _bad_request():
             query = Query.parse(request.query)
-            service, labels = group_asked(request.query, newest.snapshot)
+            service, labels = parse_group(request.query, newest.snapshot)
             return await _json(lambda: detail(newest, service, labels, query, self._curves))
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events: one a tick, the newest at once. It holds only what tells the page to ask."""
+        """Server-sent events: the newest tick at once, then each tick. They carry times only, no data."""
         if len(self._streams) >= MOST_STREAMS:
-            text = f"{MOST_STREAMS} pages are open already, which is the limit: close some\n"
+            text = f"{MOST_STREAMS} pages are open, which is the limit: close some\n"
             raise web.HTTPServiceUnavailable(text=text, headers={"Retry-After": "10"})
         response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream",
                 "Cache-Control": "no-store",
-                "X-Accel-Buffering": "no",  # A proxy that collects would make live data late.
+                "X-Accel-Buffering": "no",  # A buffering proxy would delay live data.
             }
         )
         task = asyncio.current_task()
@@ -143,29 +143,29 @@ class Page:
         try:
             await response.prepare(request)
             with contextlib.suppress(ConnectionError, TimeoutError):
-                await self._tell(response)
+                await self._send_ticks(response)
         finally:
             self._streams.discard(task)
         return response
 
-    async def _tell(self, response: web.StreamResponse) -> None:
-        """Until the browser goes away, or the daemon."""
+    async def _send_ticks(self, response: web.StreamResponse) -> None:
+        """Send events until the browser disconnects or the daemon stops."""
         await _write(response, f"retry: {RETRY_MS}\n\n")
-        told: PublishedTick | None = None
+        sent: PublishedTick | None = None
         while True:
             newest = self._latest.value
-            if newest is not None and newest is not told:
+            if newest is not None and newest is not sent:
                 await _write(response, _event(newest))
-                told = newest
+                sent = newest
             else:
-                await _write(response, ": still here\n\n")
-            await self._next_tick(told)
+                await _write(response, ": keep-alive\n\n")
+            await self._next_tick(sent)
 
-    async def _next_tick(self, told: PublishedTick | None) -> None:
-        """Wait until there is another tick than this, but not longer than a heartbeat."""
+    async def _next_tick(self, sent: PublishedTick | None) -> None:
+        """Wait for a tick newer than this, at most for a heartbeat."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(HEARTBEAT_S):
-                await self._latest.newer_than(told)
+                await self._latest.newer_than(sent)
 
     async def _end_streams(self, _: web.Application) -> None:
         streams = tuple(self._streams)
@@ -173,30 +173,30 @@ class Page:
             stream.cancel()
         await asyncio.gather(*streams, return_exceptions=True)
 
-    def _there(self) -> PublishedTick:
+    def _newest_or_503(self) -> PublishedTick:
         newest = self._latest.value
         if newest is None:
-            raise web.HTTPServiceUnavailable(text="no tick has passed yet: try again in some seconds\n")
+            raise web.HTTPServiceUnavailable(text="no tick has passed yet: try again in a few seconds\n")
         return newest
 
 
 class _Plotly:
-    """The bundle in the installed plotly package, which is found but not imported: that would cost a second."""
+    """The bundle in the installed plotly package, located without importing it, which would take a second."""
 
     @cached_property
     def path(self) -> Path | None:
-        """Where it is; None without the extra."""
+        """The bundle's path; None without the extra."""
         spec = importlib.util.find_spec("plotly")
-        for place in (spec and spec.submodule_search_locations) or ():
-            path = Path(place) / "package_data" / "plotly.min.js"
+        for directory in (spec and spec.submodule_search_locations) or ():
+            path = Path(directory) / "package_data" / "plotly.min.js"
             if path.is_file():
                 return path
         return None
 
     @cached_property
     def packed(self) -> tuple[bytes, str]:
-        """The bundle, compressed to a third, and its tag."""
-        assert self.path is not None, "asked for where it is installed"  # noqa: S101
+        """The bundle, compressed to a third, and its ETag."""
+        assert self.path is not None, "only called if plotly is installed"  # noqa: S101
         packed = gzip.compress(self.path.read_bytes(), 6, mtime=0)
         return packed, hashlib.sha256(packed).hexdigest()[:32]
 
@@ -207,7 +207,8 @@ async def _with_headers(_: web.Request, response: web.StreamResponse) -> None:
 
 
 @contextlib.contextmanager
-def _told_as_bad_request() -> Iterator[None]:
+def _bad_request() -> Iterator[None]:
+    """Turn a QueryError into status 400."""
     try:
         yield
     except QueryError as error:
@@ -215,23 +216,23 @@ def _told_as_bad_request() -> Iterator[None]:
 
 
 async def _json(make: Callable[[], dict[str, object] | None]) -> web.Response:
-    """What is made, in a thread, as JSON; 404 if it is None."""
+    """Call `make` in a thread and respond with its result as JSON; 404 if that is None."""
     body = await asyncio.to_thread(lambda: None if (made := make()) is None else msgspec.json.encode(made))
     if body is None:
-        raise web.HTTPNotFound(text="no such group has been seen since the daemon was started\n")
+        raise web.HTTPNotFound(text="unknown group: it has sent no report since the daemon started\n")
     return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 def _file(path: Path) -> web.FileResponse:
-    """A file that browsers may keep, but have to ask about."""
+    """A file that browsers may cache but must revalidate."""
     headers = {"Cache-Control": "no-cache", "Content-Type": f"{_TYPES[path.suffix]}; charset=utf-8"}
     return web.FileResponse(path, headers=headers)
 
 
 def _event(newest: PublishedTick) -> str:
-    # The daemon's clock goes along: the age of data is not a matter of the browser's clock.
-    told = {"time_s": newest.snapshot.time_s, "tick_s": newest.past.tick_s, "now_s": time.time()}
-    return f"id: {newest.snapshot.time_s}\nevent: tick\ndata: {msgspec.json.encode(told).decode()}\n\n"
+    # With the daemon's time: the browser's clock may differ, and the age of the data must not depend on it.
+    data = {"time_s": newest.snapshot.time_s, "tick_s": newest.past.tick_s, "now_s": time.time()}
+    return f"id: {newest.snapshot.time_s}\nevent: tick\ndata: {msgspec.json.encode(data).decode()}\n\n"
 
 
 async def _write(response: web.StreamResponse, text: str) -> None:

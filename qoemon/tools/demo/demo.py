@@ -16,7 +16,7 @@ from rich.text import Text
 from qoemon.common.signals import cancelled_by_signals
 from qoemon.config.config import Config
 from qoemon.daemon.daemon import Daemon, running
-from qoemon.outputs.snapshot_json import view
+from qoemon.outputs.snapshot_json import snapshot_document
 from qoemon.tools.demo import broker as embedded
 from qoemon.tools.simulate.load import Target, publish
 from qoemon.tools.simulate.simulate import SCENARIOS, Phase, Population, Scenario
@@ -124,7 +124,7 @@ async def _show(console: Console, daemon: Daemon, population: Population) -> Non
         with Live(console=console, auto_refresh=False) if console.is_terminal else _Plain(console) as screen:
             while True:
                 newest = await daemon.latest.newer_than(newest)
-                told = view(newest.snapshot, newest.detections)
+                told = snapshot_document(newest.snapshot, newest.detections)
                 worst.see(told)
                 screen.update(_screen(told, population), refresh=True)
     finally:

@@ -23,7 +23,7 @@ from qoemon.config import config as configuration
 from qoemon.config.config import Config
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.options import broker_options
-from qoemon.outputs.snapshot_json import view
+from qoemon.outputs.snapshot_json import snapshot_document
 from qoemon.tools.recordings.record import Recorded, record
 from qoemon.tools.recordings.recording import Recording
 from qoemon.tools.recordings.replay import Progress as Done
@@ -83,7 +83,7 @@ def replay_command(
         with _bar(recording, "replaying") as progress:
             for snapshot, watched in ticks(recording, settings, progress):
                 if snapshot.time_s % settings.sessions.rating_interval_s == 0:
-                    sys.stdout.write(json.dumps(view(snapshot, watched)) + "\n")
+                    sys.stdout.write(json.dumps(snapshot_document(snapshot, watched)) + "\n")
         _say_if_cut(recording)
         return
     with _bar(recording, "replaying") as progress:

@@ -142,7 +142,7 @@ def test_an_emptied_monitor_equals_a_fresh_one_bit_for_bit(steps: list[Step]) ->
             assert not mine.tally.windows[length].any()
         for column in ("qos", "active_sessions", "open_stalls", "oldest_stall_s"):
             assert not getattr(mine.tally, column).any(), column
-        assert not mine.shown.any()
+        assert not mine.visible.any()
 
 
 def test_a_gap_of_a_year_is_passed_quickly_and_leaves_nothing() -> None:

@@ -100,7 +100,7 @@ def test_a_replay_says_at_every_tick_what_was_said_live(pause_s, tick_s):
     assert all(same(live[ticked.snapshot.time_s], ticked) for ticked in replay)
     # It leaves nothing out but ticks at which all was empty.
     left_out = live.keys() - {ticked.snapshot.time_s for ticked in replay}
-    assert not any(service.shown.any() for at in left_out for service in live[at][0].services)
+    assert not any(service.visible.any() for at in left_out for service in live[at][0].services)
     assert bool(left_out) == (pause_s == DAY_S)
     assert any(alert.firing for ticked in replay for alert in ticked.detections.alerts)
 

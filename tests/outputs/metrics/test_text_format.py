@@ -1,4 +1,4 @@
-"""Our own writer of Prometheus' text against prometheus-client, and against a twin that goes group by group."""
+"""The writer of Prometheus' text format against prometheus-client, and against a twin that loops over groups."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from qoemon.net.http.body import PIECE, Body, CompressionDemand
 from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.alerts import detection_families
 from qoemon.outputs.metrics.exporter import Exporter
-from qoemon.outputs.metrics.qoe import families
-from qoemon.outputs.metrics.text_format import Column, Family, LabelTexts, exposition, number_texts
+from qoemon.outputs.metrics.qoe import qoe_families
+from qoemon.outputs.metrics.text_format import Column, Family, LabelTexts, number_texts, text_format
 from qoemon.outputs.routes import _takes_gzip, application
-from qoemon.outputs.snapshot_json import AT_ONCE, view, view_json
+from qoemon.outputs.snapshot_json import AT_ONCE, snapshot_document, snapshot_json
 from tests.support.core import OneShard
 from tests.support.http import serve_app
 from tests.support.parts import parsed, program
@@ -65,7 +65,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def random_tick(seed: int, minutes: int = 7) -> tuple[Snapshot, Detections]:
-    """Many groups, more than are written at once as JSON; some stall, some leave, some never play."""
+    """More groups than one piece of JSON holds; some stall, some leave, some never play."""
     rng = np.random.default_rng(seed)
     monitor, watch = OneShard(PLAN), Detector(PLAN, (RULE,), RegimeRules(min_sessions=1))
     groups = [(value, f"cdn-{n}") for value in HOSTILE for n in range(2 * AT_ONCE // len(HOSTILE))]
@@ -96,22 +96,22 @@ def tick(request: pytest.FixtureRequest) -> tuple[Snapshot, Detections]:
 
 
 def by_group(snapshot: Snapshot, watched: Detections) -> list[Family]:
-    told = (*families(snapshot), *detection_families(snapshot, watched))
-    return [family for family in told if isinstance(family, Family)]
+    families = (*qoe_families(snapshot), *detection_families(snapshot, watched))
+    return [family for family in families if isinstance(family, Family)]
 
 
 class _Families(Collector):
-    def __init__(self, told: list[Metric]) -> None:
-        self._told = told
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
 
     def collect(self) -> list[Metric]:
-        return self._told
+        return self._families
 
 
-def test_it_reads_as_what_prometheus_client_writes_of_the_same_families(tick: tuple[Snapshot, Detections]) -> None:
-    told: Any = by_group(*tick)
-    ours = b"".join(exposition(told)).decode()
-    theirs = prometheus_client.generate_latest(_Families(told)).decode()
+def test_text_is_equivalent_to_that_of_prometheus_client(tick: tuple[Snapshot, Detections]) -> None:
+    families: Any = by_group(*tick)
+    ours = b"".join(text_format(families)).decode()
+    theirs = prometheus_client.generate_latest(_Families(families)).decode()
     assert len(parsed(ours)) > 10_000
     assert parsed(ours) == parsed(theirs)
     assert [line for line in ours.splitlines() if line.startswith("#")] == (
@@ -120,12 +120,12 @@ def test_it_reads_as_what_prometheus_client_writes_of_the_same_families(tick: tu
     assert ours.count("\n") == theirs.count("\n")
 
 
-def test_it_says_of_each_group_what_the_snapshot_says(tick: tuple[Snapshot, Detections]) -> None:
+def test_text_has_the_values_of_the_snapshot(tick: tuple[Snapshot, Detections]) -> None:
     snapshot, watched = tick
-    ours = parsed(b"".join(exposition(by_group(snapshot, watched))).decode())
-    told = {name for name, _ in ours}
+    ours = parsed(b"".join(text_format(by_group(snapshot, watched))).decode())
+    names = {name for name, _ in ours}
     expected = dict(twin(snapshot, watched))
-    histograms = {name for name in told if name.endswith(("_bucket", "_count", "_sum"))}
+    histograms = {name for name in names if name.endswith(("_bucket", "_count", "_sum"))}
     assert {key: value for key, value in ours.items() if key[0] not in histograms} == expected
     assert len(histograms) == 9
 
@@ -133,7 +133,7 @@ def test_it_says_of_each_group_what_the_snapshot_says(tick: tuple[Snapshot, Dete
 def twin(
     snapshot: Snapshot, watched: Detections
 ) -> Iterator[tuple[tuple[str, tuple[tuple[str, str], ...]], float]]:
-    """Every sample that tells of a group, histograms left out, one after the other."""
+    """Every sample with the labels of a group, except histograms, one by one."""
 
     def sample(name: str, value: Any, **labels: str) -> tuple[tuple[str, tuple[tuple[str, str], ...]], float]:
         return (f"qoemon_{name}", tuple(sorted(labels.items()))), float(value)
@@ -143,14 +143,14 @@ def twin(
             of = {"service": service.service.name, **dict(zip(snapshot.labels, values, strict=True))}
             for name, value, more in _of_group(service, group, snapshot):
                 yield sample(name, value, **of, **more)
-            told = watched.regimes.get(service.service.name)
-            if told is None or group >= len(told.regime):
+            regimes = watched.regimes.get(service.service.name)
+            if regimes is None or group >= len(regimes.regime):
                 continue
-            if told.known[group] and service.shown[group]:
-                yield sample("pow_regime", told.regime[group], **of)
-            if not np.isnan(told.changed_s[group]):
-                yield sample("pow_regime_change_timestamp_seconds", told.changed_s[group], **of)
-            for direction, count in zip(("up", "down"), told.changes[group], strict=True):
+            if regimes.known[group] and service.visible[group]:
+                yield sample("pow_regime", regimes.regime[group], **of)
+            if not np.isnan(regimes.changed_s[group]):
+                yield sample("pow_regime_change_timestamp_seconds", regimes.changed_s[group], **of)
+            for direction, count in zip(("up", "down"), regimes.changes[group], strict=True):
                 yield sample("pow_regime_changes_total", count, **of, direction=direction)
     for alert in watched.alerts:
         of = {"service": "video", **dict(zip(snapshot.labels, alert.group, strict=True))}
@@ -163,7 +163,7 @@ def _of_group(
     tally = service.tally
     for rating, value in zip("12345", tally.expected_ratings[group], strict=True):
         yield "expected_ratings_total", value, {"rating": rating}
-    if service.shown[group]:
+    if service.visible[group]:
         yield "active_sessions", tally.active_sessions[group], {}
         yield "open_stalls", tally.open_stalls[group], {}
         yield "open_stall_oldest_seconds", tally.oldest_stall_s[group], {}
@@ -176,61 +176,61 @@ def _of_group(
 def _of_windows(
     service: ServiceSnapshot, group: int, snapshot: Snapshot
 ) -> Iterator[tuple[str, Any, dict[str, str]]]:
-    for length, judged in service.distributions.items():
-        if not judged.observations[group]:
+    for length, rated in service.distributions.items():
+        if not rated.observations[group]:
             continue
         window = {"window": duration.text(length)}
         yield "window_users", service.tally.users[length][group], window
         plain = {"mos": "mos", "sos": "sos", "gob": "gob_ratio", "pow": "pow_ratio", "observations": "observations"}
         for name, metric in plain.items():
-            yield metric, getattr(judged, name)[group], window
-        for rating, value in zip("12345", judged.ratings[group], strict=True):
+            yield metric, getattr(rated, name)[group], window
+        for rating, value in zip("12345", rated.ratings[group], strict=True):
             yield "rating_ratio", value, window | {"rating": rating}
-        for q, value in zip(snapshot.quantiles, judged.quantiles[group], strict=True):
+        for q, value in zip(snapshot.quantiles, rated.quantiles[group], strict=True):
             yield "rating_quantile", value, window | {"quantile": f"{q:g}"}
         for name in ("mos", "gob", "pow"):
             metric = "mos_bound" if name == "mos" else f"{name}_ratio_bound"
-            for end, value in zip(("lower", "upper"), getattr(judged, f"{name}_bounds")[group], strict=True):
+            for end, value in zip(("lower", "upper"), getattr(rated, f"{name}_bounds")[group], strict=True):
                 yield metric, value, window | {"bound": end}
         for name in ("gob", "pow"):
             thetas = service.service.theta_band
-            for theta, value in zip(thetas, getattr(judged, f"band_{name}")[group], strict=True):
+            for theta, value in zip(thetas, getattr(rated, f"band_{name}")[group], strict=True):
                 yield f"{name}_ratio_theta", value, window | {"theta": f"{theta:g}"}
 
 
 @pytest.mark.prometheus
-def test_promtool_finds_nothing_to_say(tick: tuple[Snapshot, Detections]) -> None:
+def test_promtool_accepts_the_metrics(tick: tuple[Snapshot, Detections]) -> None:
     check = [program("promtool", "Debian package prometheus"), "check", "metrics"]
-    text = b"".join(exposition(by_group(*tick)))
-    said = subprocess.run(check, input=text, capture_output=True, check=False)
-    assert (said.returncode, said.stdout + said.stderr) == (0, b"")
+    text = b"".join(text_format(by_group(*tick)))
+    result = subprocess.run(check, input=text, capture_output=True, check=False)
+    assert (result.returncode, result.stdout + result.stderr) == (0, b"")
 
 
-def test_numbers_that_are_none_and_the_very_large_and_small_are_read_as_they_are() -> None:
+def test_special_and_extreme_numbers_are_exact() -> None:
     odd = [0.0, -0.0, 0.1, 1e22, 5e-324, 1.7976931348623157e308, 123456789.123, float("inf"), -float("inf")]
     rows = LabelTexts().rows(("g",), [(str(n),) for n in range(len(odd) + 1)])
     family = Family("x", 'odd \\ "help"\nof two lines', "gauge", ("g",))
     family.add(rows, np.array([*odd, np.nan]))
-    found = parsed(b"".join(exposition([family])).decode())
+    found = parsed(b"".join(text_format([family])).decode())
     for number, value in enumerate(odd):
         assert found["x", (("g", str(number)),)] == value
     assert np.isnan(found["x", (("g", str(len(odd))),)])
     assert number_texts(np.array([[2**62, -1]])) == [b"4611686018427387904", b"-1"]
 
 
-def test_a_family_without_samples_is_still_described() -> None:
+def test_a_family_without_samples_has_help_and_type() -> None:
     family = Family("x", "help", "counter", ("g",))
     family.add(LabelTexts().rows(("g",), []), np.zeros((0, 2)), (Column("a"), Column("b")))
-    assert b"".join(exposition([family])) == b"# HELP x_total help\n# TYPE x_total counter\n"
+    assert b"".join(text_format([family])) == b"# HELP x_total help\n# TYPE x_total counter\n"
 
 
-def test_json_in_pieces_is_the_view_encoded_at_once(tick: tuple[Snapshot, Detections]) -> None:
-    in_pieces = b"".join(view_json(*tick))
-    assert in_pieces == msgspec.json.encode(view(*tick))
+def test_json_in_pieces_equals_the_document_encoded_at_once(tick: tuple[Snapshot, Detections]) -> None:
+    in_pieces = b"".join(snapshot_json(*tick))
+    assert in_pieces == msgspec.json.encode(snapshot_document(*tick))
     assert all(len(service["groups"]) > AT_ONCE for service in json.loads(in_pieces)["services"])
 
 
-def test_what_is_compressed_is_the_same_and_made_ahead_once_somebody_has_asked() -> None:
+def test_compressed_body_is_the_same_and_prepared_after_the_first_request() -> None:
     pieces, demand = [b"", b"a" * PIECE, b"b", b"c" * 3], CompressionDemand()
     first = Body(pieces, demand)
     assert first.whole == b"".join(pieces)
@@ -256,11 +256,11 @@ def test_what_is_compressed_is_the_same_and_made_ahead_once_somebody_has_asked()
         ("x-gzip", True),
     ],
 )
-def test_gzip_is_sent_only_to_who_takes_it(accepted: str, takes: bool) -> None:
+def test_gzip_is_sent_only_to_clients_that_accept_it(accepted: str, takes: bool) -> None:
     assert _takes_gzip(accepted) is takes
 
 
-async def test_a_scrape_gets_the_same_compressed_or_not_and_its_length_before_it() -> None:
+async def test_a_scrape_gets_the_same_content_compressed_or_not_with_its_length() -> None:
     snapshot, watched = random_tick(3, minutes=2)
     latest, published = Latest(), Exporter().render(snapshot, watched, initial_metrics())
     await latest.put(published)

@@ -1,4 +1,4 @@
-"""Alerts told to real receivers: an Alertmanager, brokers, and an HTTP server that behaves as badly as asked."""
+"""Delivery to real receivers: an Alertmanager, brokers, and an HTTP server that fails as scripted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tests.support.parts import Alertmanager, Mosquitto, broker_at, certificates
 ROOT = Path(__file__).parents[3]
 URL = "http://qoemon.example.org:9877"
 WORD = "hunter2"
-"""Stands for a secret."""
+"""A secret."""
 
 BROKERS = [
     pytest.param(("mosquitto", "5"), id="mosquitto-5", marks=pytest.mark.mosquitto),
@@ -51,7 +51,7 @@ BROKERS = [
 
 
 def notice(region: str = "eu", starts_s: float = 1000.25, **changes: Any) -> Notice:
-    """An alert that fires in a region."""
+    """A firing alert of a region."""
     firing = Notice(
         alert="ManyPoor",
         service="video",
@@ -72,16 +72,16 @@ def ended(firing: Notice, ends_s: float) -> Notice:
 
 
 def begun(region: str = "eu") -> Notice:
-    """One that has just begun to fire."""
+    """An alert that has just started firing."""
     return notice(region, time.time() - 1)
 
 
 def over(firing: Notice) -> Notice:
-    """The same, no longer firing."""
+    """The same alert, resolved now."""
     return ended(firing, time.time())
 
 
-# --- what is told ---
+# --- notices ---
 
 
 def test_template_is_filled_in() -> None:
@@ -95,7 +95,7 @@ def test_text_from_the_wire_is_not_a_template() -> None:
     assert render("in {region} {{now}}", {"region": "{users.__class__}"}) == "in {users.__class__} {now}"
 
 
-def test_figure_that_is_not_there_reads_so() -> None:
+def test_missing_value_is_rendered_as_n_a() -> None:
     assert render("{pow:.1%} of {users}", {"pow": None}) == "n/a of n/a"
 
 
@@ -103,7 +103,7 @@ def test_figure_that_is_not_there_reads_so() -> None:
     "template",
     ["{users.real}", "{users[0]}", "{users!r}", "{}", "{0}", "{users:{pow}}", "{users", "users}", "{us ers}"],
 )
-def test_template_reaches_into_nothing(template: str) -> None:
+def test_template_cannot_access_attributes_or_formats_of_values(template: str) -> None:
     with pytest.raises(ValueError, match=r"\{name\} or \{name:format\}"):
         placeholders(template)
 
@@ -117,12 +117,12 @@ def test_template_reaches_into_nothing(template: str) -> None:
         ("{pow!s}", "{name:format}"),
     ],
 )
-def test_template_is_checked_before_it_is_needed(template: str, fault: str | None) -> None:
+def test_template_is_validated_in_advance(template: str, fault: str | None) -> None:
     found = template_fault(template, {"pow": 0.5, "region": "eu"})
     assert found is None if fault is None else fault in str(found)
 
 
-def test_id_is_that_of_the_transition() -> None:
+def test_id_identifies_the_transition() -> None:
     one = notice()
     later = replace(one, figures={"value": 0.5}, annotations={}, groups={"cdn": "", "region": "eu"})
     assert one.id == later.id
@@ -130,35 +130,37 @@ def test_id_is_that_of_the_transition() -> None:
     assert len({one.id, *(other.id for other in others)}) == 5
 
 
-def test_document_tells_everything() -> None:
-    told = document(ended(notice(), 1060.5), URL, 1061)
-    assert told["state"] == "resolved"
-    assert (told["starts_at"], told["ends_at"]) == ("1970-01-01T00:16:40.250Z", "1970-01-01T00:17:40.500Z")
-    assert told["figures"] == {"value": 0.312, "users": 120}
+def test_document_has_state_times_and_figures() -> None:
+    made = document(ended(notice(), 1060.5), URL, 1061)
+    assert made["state"] == "resolved"
+    assert (made["starts_at"], made["ends_at"]) == ("1970-01-01T00:16:40.250Z", "1970-01-01T00:17:40.500Z")
+    assert made["figures"] == {"value": 0.312, "users": 120}
     assert document(notice(), URL, 1061)["ends_at"] is None
 
 
-def test_times_are_never_later_than_they_were() -> None:
+def test_timestamps_are_rounded_down() -> None:
     assert timestamp(1.9996) == "1970-01-01T00:00:01.999Z"
 
 
-# --- outboxes ---
+# --- queues ---
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["tell", "deliver", "fail"])), max_size=80),
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["enqueue", "deliver", "fail"])), max_size=80),
     st.integers(4, 8),
 )
-def test_transitions_keep_the_order_and_the_newest_of_each_alert(steps: list[tuple[int, str]], most: int) -> None:
-    """Whatever fails, of each alert a part of what was told arrives, in its order and up to the last."""
+def test_transition_queue_keeps_the_order_and_the_newest_of_each_alert(
+    steps: list[tuple[int, str]], most: int
+) -> None:
+    """Whatever fails, a subsequence of each alert's notices arrives, in order and with the last one."""
     box = TransitionQueue(most)
-    told: defaultdict[str, list[float]] = defaultdict(list)
+    enqueued: defaultdict[str, list[float]] = defaultdict(list)
     arrived: defaultdict[str, list[float]] = defaultdict(list)
     for number, (region, step) in enumerate(steps):
-        if step == "tell":
-            box.tell([], [notice(str(region), number)], number)
-            told[str(region)].append(number)
-        for taken in () if step == "tell" else box.take():
+        if step == "enqueue":
+            box.enqueue([], [notice(str(region), number)], number)
+            enqueued[str(region)].append(number)
+        for taken in () if step == "enqueue" else box.take():
             if step == "fail":
                 box.put_back([taken])
             else:
@@ -166,35 +168,35 @@ def test_transitions_keep_the_order_and_the_newest_of_each_alert(steps: list[tup
         assert len(box) == len(list(box)) <= most
     while batch := box.take():
         arrived[batch[0].groups["region"]].append(batch[0].starts_s)
-    assert sum(map(len, told.values())) == sum(map(len, arrived.values())) + box.dropped
-    for name, numbers in told.items():
+    assert sum(map(len, enqueued.values())) == sum(map(len, arrived.values())) + box.dropped
+    for name, numbers in enqueued.items():
         assert arrived[name] == sorted(arrived[name])
         assert set(arrived[name]) <= set(numbers)
         assert arrived[name][-1] == numbers[-1]
 
 
-def test_more_alerts_than_room_cost_the_oldest() -> None:
+def test_full_transition_queue_drops_the_oldest_alert() -> None:
     box = TransitionQueue(2)
-    box.tell([], [notice(region) for region in "abc"], 0)
+    box.enqueue([], [notice(region) for region in "abc"], 0)
     assert ([one.groups["region"] for one in box], box.dropped) == (["b", "c"], 1)
 
 
-def test_one_that_fails_does_not_hold_up_the_others() -> None:
+def test_failed_notice_does_not_block_other_alerts() -> None:
     box = TransitionQueue()
     first, second = notice("a"), notice("b")
-    box.tell([], [first, ended(first, 1010.0), second], 0)
+    box.enqueue([], [first, ended(first, 1010.0), second], 0)
     box.put_back(box.take())
     assert [box.take(), box.take(), box.take(), box.take()] == [[second], [first], [ended(first, 1010.0)], []]
 
 
-def test_standing_tells_changes_at_once_and_what_fires_again() -> None:
-    box = RepeatingQueue(resend_s=60, again_s=600)
+def test_repeating_queue_sends_changes_at_once_and_resends_firing_alerts() -> None:
+    box = RepeatingQueue(resend_s=60, resolved_s=600)
     a, b = notice("a"), notice("b")
-    told = []
+    sent = []
     for now_s in range(0, 200, 10):
-        box.tell([a, b][: 1 + (now_s >= 30)], [b] if now_s == 30 else [], now_s)
-        told.append((now_s, [one.groups["region"] for one in box.take()]))
-    assert [one for one in told if one[1]] == [
+        box.enqueue([a, b][: 1 + (now_s >= 30)], [b] if now_s == 30 else [], now_s)
+        sent.append((now_s, [one.groups["region"] for one in box.take()]))
+    assert [one for one in sent if one[1]] == [
         (0, ["a"]),
         (30, ["b"]),
         (60, ["a", "b"]),
@@ -203,35 +205,35 @@ def test_standing_tells_changes_at_once_and_what_fires_again() -> None:
     ]
 
 
-def test_standing_tells_a_resolve_again_for_a_while() -> None:
-    box = RepeatingQueue(resend_s=60, again_s=130)
-    told = []
+def test_repeating_queue_resends_a_resolve_for_a_while() -> None:
+    box = RepeatingQueue(resend_s=60, resolved_s=130)
+    sent = []
     for now_s in range(1000, 1400, 10):
-        box.tell([], [ended(notice(), now_s)] if now_s == 1010 else [], now_s)
-        told += [now_s for _ in box.take()]
-    assert told == [1010, 1060, 1120]
+        box.enqueue([], [ended(notice(), now_s)] if now_s == 1010 else [], now_s)
+        sent += [now_s for _ in box.take()]
+    assert sent == [1010, 1060, 1120]
 
 
-def test_standing_coalesces_what_waits() -> None:
-    """A state that could not be told gives way to a newer one, and never replaces it."""
-    box = RepeatingQueue(resend_s=1, again_s=60)
+def test_repeating_queue_keeps_only_the_newest_state() -> None:
+    """A state whose delivery failed never replaces a newer one."""
+    box = RepeatingQueue(resend_s=1, resolved_s=60)
     one = notice()
-    box.tell([one], [one], 0)
+    box.enqueue([one], [one], 0)
     under_way = box.take()
-    box.tell([], [ended(one, 1010.0)], 0.5)
+    box.enqueue([], [ended(one, 1010.0)], 0.5)
     box.put_back(under_way)
     assert box.take() == [ended(one, 1010.0)]
     again = notice(starts_s=1020.0)
-    box.tell([again], [again], 0.7)
-    box.tell([again], [], 10)
+    box.enqueue([again], [again], 0.7)
+    box.enqueue([again], [], 10)
     assert (box.take(), box.dropped) == ([again], 0)
 
 
-def test_standing_is_bounded_and_a_clock_set_back_does_not_silence_it() -> None:
-    box = RepeatingQueue(resend_s=60, again_s=60, most=2)
-    box.tell([notice(region) for region in "abc"], [], 1000)
+def test_repeating_queue_is_bounded_and_resends_after_the_clock_was_set_back() -> None:
+    box = RepeatingQueue(resend_s=60, resolved_s=60, most=2)
+    box.enqueue([notice(region) for region in "abc"], [], 1000)
     assert ([one.groups["region"] for one in box.take()], box.dropped) == (["b", "c"], 1)
-    box.tell([notice("d")], [], 500)
+    box.enqueue([notice("d")], [], 500)
     assert len(box) == 1
 
 
@@ -240,9 +242,9 @@ def test_standing_is_bounded_and_a_clock_set_back_does_not_silence_it() -> None:
 
 @dataclass
 class Hook:
-    """An HTTP server that does what is asked of it for the next requests, and then accepts.
+    """An HTTP server that follows a script for the next requests, and then accepts.
 
-    script   of each request a status, or "slow" or "drop"; a function of the JSON instead decides by itself
+    script   a status, "slow" or "drop" for each request; or a function from the JSON to the status
     """
 
     script: list[int | str] | Callable[[Any], int] = field(default_factory=list)
@@ -252,8 +254,8 @@ class Hook:
 
     @property
     def states(self) -> list[tuple[str, str]]:
-        """(region, state) of all that was accepted."""
-        return [(told["groups"]["region"], told["state"]) for told in self.documents]
+        """(region, state) of all accepted documents."""
+        return [(each["groups"]["region"], each["state"]) for each in self.documents]
 
     @property
     def documents(self) -> list[Any]:
@@ -291,7 +293,7 @@ async def serving(hook: Hook, port: int = 0) -> AsyncIterator[Hook]:
 
 
 def notifier_of(settings: Mapping[str, Any], broker: Broker | None = None) -> Notifier:
-    """As the daemon makes it from its configuration."""
+    """The notifier that the daemon would build from these settings."""
     section = Notify.model_validate(settings)
     return Notifier(receivers(section, broker or broker_at(1), URL))
 
@@ -311,7 +313,7 @@ async def running(notifier: Notifier) -> AsyncIterator[Notifier]:
 
 
 def tasks_since(before: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
-    """Ours: the server's, which end with their connections, do not count."""
+    """New tasks, except those of the server, which end with their connections."""
     new = asyncio.all_tasks() - before
     return [task for task in new if "RequestHandler" not in getattr(task.get_coro(), "__qualname__", "")]
 
@@ -326,7 +328,7 @@ async def until(condition: Callable[[], object], failure: Callable[[], object], 
 
 
 async def alerts_of(part: Alertmanager, count: int) -> list[dict[str, Any]]:
-    """Its alerts, once there are that many."""
+    """Its alerts, as soon as there are that many."""
     found: list[dict[str, Any]] = []
     async with asyncio.timeout(20):
         while True:
@@ -345,7 +347,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- Alertmanager ---
 
 
-def test_alertmanager_gets_no_empty_labels_and_its_own_names_win() -> None:
+def test_alertmanager_gets_no_empty_labels_and_reserved_names_win() -> None:
     made = alert(notice(labels={"team": "x", "severity": "none"}), 2000.0, URL)
     assert made["labels"] == {
         "alertname": "ManyPoor",
@@ -361,15 +363,15 @@ async def test_alertmanager_gets_a_firing_alert_and_its_end(alertmanager: Alertm
     settings = {"alertmanagers": [{"url": f"http://127.0.0.1:{alertmanager.port}/"}]}
     async with running(notifier_of(settings)) as notifier:
         firing = begun()
-        notifier.tell([firing], [firing], time.time())
-        (told,) = await alerts_of(alertmanager, 1)
-        assert told["labels"]["alertname"] == "ManyPoor"
-        assert told["annotations"] == {"summary": "31.2% say poor"}
-        assert told["generatorURL"] == URL
-        assert told["startsAt"] == timestamp(firing.starts_s)
-        notifier.tell([], [over(firing)], time.time())
+        notifier.dispatch([firing], [firing], time.time())
+        (got,) = await alerts_of(alertmanager, 1)
+        assert got["labels"]["alertname"] == "ManyPoor"
+        assert got["annotations"] == {"summary": "31.2% say poor"}
+        assert got["generatorURL"] == URL
+        assert got["startsAt"] == timestamp(firing.starts_s)
+        notifier.dispatch([], [over(firing)], time.time())
         await alerts_of(alertmanager, 0)
-        await notifier.flush()  # It has its answer a moment after Alertmanager has the alert.
+        await notifier.flush()  # The response arrives a moment after the alert is visible.
         (state,) = notifier.states
         assert (state.name, state.sent, state.failed, state.queue, state.last_error) == (
             f"alertmanager 127.0.0.1:{alertmanager.port}",
@@ -380,7 +382,7 @@ async def test_alertmanager_gets_a_firing_alert_and_its_end(alertmanager: Alertm
         )
 
 
-async def test_alert_lives_as_long_as_it_is_told_again(alertmanager: Alertmanager) -> None:
+async def test_alert_stays_active_as_long_as_it_is_resent(alertmanager: Alertmanager) -> None:
     settings = {
         "resend": "500ms",
         "expire": "3s",
@@ -388,50 +390,53 @@ async def test_alert_lives_as_long_as_it_is_told_again(alertmanager: Alertmanage
     }
     async with running(notifier_of(settings)) as notifier:
         firing = begun()
-        notifier.tell([firing], [firing], time.time())
+        notifier.dispatch([firing], [firing], time.time())
         await alerts_of(alertmanager, 1)
         for _ in range(20):
             await asyncio.sleep(0.2)
-            notifier.tell([firing], [], time.time())
+            notifier.dispatch([firing], [], time.time())
         assert len(await asyncio.to_thread(alertmanager.alerts)) == 1
     await alerts_of(alertmanager, 0)
 
 
-async def test_restarted_alertmanager_is_told_again(alertmanager: Alertmanager) -> None:
-    """It keeps no alerts over a restart."""
+async def test_restarted_alertmanager_gets_the_alerts_again(alertmanager: Alertmanager) -> None:
+    """It loses its alerts in a restart."""
     settings = {"resend": "100ms", "alertmanagers": [{"url": f"http://127.0.0.1:{alertmanager.port}"}]}
     async with running(notifier_of(settings)) as notifier:
         firing = begun()
-        notifier.tell([firing], [firing], time.time())
+        notifier.dispatch([firing], [firing], time.time())
         await alerts_of(alertmanager, 1)
         await asyncio.to_thread(alertmanager.restart)
         async with asyncio.timeout(20):
             while not await asyncio.to_thread(alertmanager.alerts):
-                notifier.tell([firing], [], time.time())  # As each tick does: one alone may come too early.
+                notifier.dispatch([firing], [], time.time())  # As each tick does: one alone may come too early.
                 await asyncio.sleep(0.05)
 
 
-async def test_dead_alertmanager_delays_nothing_and_gets_its_due_when_it_is_back(
+async def test_dead_alertmanager_delays_no_other_and_gets_the_newest_state_when_it_is_back(
     alertmanager: Alertmanager, tmp_path: Path
 ) -> None:
     other = Alertmanager(tmp_path, name="other")
     settings = {"alertmanagers": [{"url": f"http://127.0.0.1:{part.port}"} for part in (alertmanager, other)]}
     async with running(notifier_of(settings)) as notifier:
         eu, us = begun("eu"), begun("us")
-        notifier.tell([eu, us], [eu, us], time.time())
+        notifier.dispatch([eu, us], [eu, us], time.time())
         await alerts_of(alertmanager, 2)
-        notifier.tell([us], [over(eu)], time.time())
-        (told,) = await alerts_of(alertmanager, 1)
-        assert told["labels"]["region"] == "us"
-        # One may wait while an older one of the same alert is under way; in the end one is left of each.
+        notifier.dispatch([us], [over(eu)], time.time())
+        (got,) = await alerts_of(alertmanager, 1)
+        assert got["labels"]["region"] == "us"
+        # One may be queued while an older one of the same alert is in flight; in the end one is left of each.
         await until(lambda: notifier.states[1].queue == 2, lambda: notifier.states)
         dead = notifier.states[1]
         assert (dead.sent, dead.dropped) == (0, 0)
-        assert dead.last_error == "connection refused: check its url, and that it runs; trying again until it works"
+        assert (
+            dead.last_error
+            == "connection refused: check the url, and that the receiver runs; retrying until it succeeds"
+        )
         try:
             await asyncio.to_thread(other.start)
-            (told,) = await alerts_of(other, 1)
-            assert told["labels"]["region"] == "us"
+            (got,) = await alerts_of(other, 1)
+            assert got["labels"]["region"] == "us"
             await until(lambda: notifier.states[1].last_error is None, lambda: notifier.states)
         finally:
             await asyncio.to_thread(other.stop)
@@ -453,10 +458,10 @@ async def test_alertmanager_behind_a_path_with_tls_and_password(tmp_path: Path) 
         wrong = [{**good, "password": "wrong"}, {**good, "ca_file": None}, {**good, "url": good["url"][:-3]}]
         firing = begun()
         for settings, error in zip(
-            [good, *wrong], [None, "401 Unauthorized", "certificate is not acceptable", "404"], strict=True
+            [good, *wrong], [None, "401 Unauthorized", "certificate not accepted", "404"], strict=True
         ):
             async with running(notifier_of({"alertmanagers": [settings]})) as notifier:
-                notifier.tell([firing], [firing], time.time())
+                notifier.dispatch([firing], [firing], time.time())
                 await until(lambda: sum(_sent_and_failed(notifier)), lambda: notifier.states)
                 (state,) = notifier.states
                 assert (error is None) == (state.last_error is None), state
@@ -473,7 +478,7 @@ async def test_many_alerts_arrive(alertmanager: Alertmanager) -> None:
     settings = {"alertmanagers": [{"url": f"http://127.0.0.1:{alertmanager.port}"}]}
     async with running(notifier_of(settings)) as notifier:
         firing = [begun(f"r{number}") for number in range(2 * BATCH + 1)]
-        notifier.tell(firing, firing, time.time())
+        notifier.dispatch(firing, firing, time.time())
         await alerts_of(alertmanager, len(firing))
 
 
@@ -498,30 +503,30 @@ async def test_webhook_gets_each_transition_once_and_in_order_whatever_happens(
     hook = Hook([500, "slow", "drop", 503, 408, 302, 429, 200, "drop", "slow", 502, 200])
     async with serving(hook), running(notifier_of({"webhooks": [{"url": hook.url, "secret": WORD}]})) as notifier:
         firing = begun()
-        notifier.tell([firing], [firing], time.time())
-        notifier.tell([], [over(firing)], time.time())
+        notifier.dispatch([firing], [firing], time.time())
+        notifier.dispatch([], [over(firing)], time.time())
         await until(lambda: len(hook.accepted) == 2, lambda: notifier.states)
         await until(lambda: notifier.states[0].last_error is None, lambda: notifier.states)
         (state,) = notifier.states
         assert hook.states == [("eu", "firing"), ("eu", "resolved")]
         assert (state.sent, state.failed, state.dropped, state.queue) == (2, 10, 0, 0)
         for headers, body in hook.accepted:
-            told = json.loads(body)
-            assert headers["X-Qoemon-Id"] == told["id"]
+            got = json.loads(body)
+            assert headers["X-Qoemon-Id"] == got["id"]
             documented_check()(body, headers["X-Qoemon-Signature"], WORD)
             for forged in (body.replace(b"eu", b"us"), body.replace(b'"sent_at":"20', b'"sent_at":"19')):
                 with pytest.raises(ValueError, match="signature"):
                     documented_check()(forged, headers["X-Qoemon-Signature"], WORD)
 
 
-async def test_old_message_played_again_is_refused_by_the_documented_check() -> None:
+async def test_replayed_message_is_rejected_by_the_documented_check() -> None:
     hook = Hook()
     async with serving(hook):
         section = Notify.model_validate({"webhooks": [{"url": hook.url, "secret": WORD}]})
         (receiver,) = receivers(section, broker_at(1), URL)
         receiver._sender._clock = lambda: time.time() - 3600  # type: ignore[attr-defined]
         async with running(Notifier([receiver])) as notifier:
-            notifier.tell([], [begun()], time.time())
+            notifier.dispatch([], [begun()], time.time())
             await until(lambda: hook.accepted, lambda: notifier.states)
     headers, body = hook.accepted[0]
     with pytest.raises(ValueError, match="old"):
@@ -531,15 +536,15 @@ async def test_old_message_played_again_is_refused_by_the_documented_check() -> 
 async def test_webhook_without_secret_is_not_signed() -> None:
     hook = Hook()
     async with serving(hook), running(notifier_of({"webhooks": [{"url": hook.url}]})) as notifier:
-        notifier.tell([], [begun()], time.time())
+        notifier.dispatch([], [begun()], time.time())
         await until(lambda: hook.accepted, lambda: notifier.states)
     assert "X-Qoemon-Signature" not in hook.accepted[0][0]
 
 
-async def test_what_a_webhook_refuses_for_good_is_given_up() -> None:
+async def test_notice_that_a_webhook_rejects_for_good_is_dropped() -> None:
     hook = Hook([400, 404, 200])
     async with serving(hook), running(notifier_of({"webhooks": [{"url": hook.url}]})) as notifier:
-        notifier.tell([], [begun("a"), begun("b"), begun("c")], time.time())
+        notifier.dispatch([], [begun("a"), begun("b"), begun("c")], time.time())
         await until(lambda: hook.accepted, lambda: notifier.states)
         await until(lambda: notifier.states[0].sent, lambda: notifier.states)
         (state,) = notifier.states
@@ -547,11 +552,11 @@ async def test_what_a_webhook_refuses_for_good_is_given_up() -> None:
         assert (state.sent, state.failed, state.dropped, hook.attempts) == (1, 2, 2, 3)
 
 
-async def test_notice_that_a_webhook_chokes_on_does_not_hold_up_the_others() -> None:
-    hook = Hook(lambda told: 500 if told["groups"]["region"] == "bad" else 200)
+async def test_notice_that_always_fails_does_not_block_the_others() -> None:
+    hook = Hook(lambda document: 500 if document["groups"]["region"] == "bad" else 200)
     async with serving(hook), running(notifier_of({"webhooks": [{"url": hook.url}]})) as notifier:
         changed = [begun("bad"), begun("a"), begun("b")]
-        notifier.tell(changed, changed, time.time())
+        notifier.dispatch(changed, changed, time.time())
         await until(lambda: len(hook.accepted) == 2, lambda: notifier.states)
         await until(lambda: notifier.states[0].queue == 1, lambda: notifier.states)
         hook.script = []
@@ -564,45 +569,45 @@ async def test_slow_receiver_delays_no_other() -> None:
         settings = {"webhooks": [{"url": slow.url}, {"url": fast.url}]}
         async with running(notifier_of(settings)) as notifier:
             firing = begun()
-            notifier.tell([firing], [firing], time.time())
-            notifier.tell([], [over(firing)], time.time())
+            notifier.dispatch([firing], [firing], time.time())
+            notifier.dispatch([], [over(firing)], time.time())
             await until(lambda: len(fast.accepted) == 2, lambda: notifier.states, post.ANSWER_S - 1)
             await until(lambda: notifier.states[1].queue == 0, lambda: notifier.states)  # The answer is on its way.
             assert (notifier.states[0].queue, slow.accepted) == (2, [])
 
 
-async def test_fate_is_logged_once_and_secrets_never(unused_port: int, caplog: pytest.LogCaptureFixture) -> None:
+async def test_outcome_is_logged_once_and_secrets_never(unused_port: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "qoemon")
     hook = Hook()
     url = f"http://127.0.0.1:{unused_port}/hook?token={WORD}"
     async with running(notifier_of({"webhooks": [{"url": url, "secret": WORD + "!"}]})) as notifier:
-        notifier.tell([], [begun()], time.time())
+        notifier.dispatch([], [begun()], time.time())
         await until(lambda: notifier.states[0].failed > 3, lambda: notifier.states)
         async with serving(hook, unused_port):
             await until(lambda: hook.accepted, lambda: notifier.states)
             await until(lambda: notifier.states[0].sent, lambda: notifier.states)
-    told = [record.getMessage() for record in caplog.records if record.name == "qoemon.outputs.notify"]
+    logged = [record.getMessage() for record in caplog.records if record.name == "qoemon.outputs.notify"]
     name = f"webhook 127.0.0.1:{unused_port}"
-    assert told == [
-        f"{name}: connection refused: check its url, and that it runs; trying again until it works",
-        f"{name} takes notifications again; 0 wait for it",
+    assert logged == [
+        f"{name}: connection refused: check the url, and that the receiver runs; retrying until it succeeds",
+        f"{name}: delivery works again, 0 notifications queued",
     ]
     assert WORD not in caplog.text
 
 
-async def test_what_was_not_sent_survives_a_restart(unused_port: int) -> None:
+async def test_undelivered_notices_survive_a_restart(unused_port: int) -> None:
     hook = Hook()
     settings = {"webhooks": [{"url": f"http://127.0.0.1:{unused_port}"}]}
     firing = begun()
     async with running(notifier_of(settings)) as notifier:
-        notifier.tell([firing], [firing], time.time())
-        notifier.tell([], [over(firing)], time.time())
+        notifier.dispatch([firing], [firing], time.time())
+        notifier.dispatch([], [over(firing)], time.time())
         await until(lambda: notifier.states[0].failed, lambda: notifier.states)
-    kept = msgspec.json.encode(notifier.unsent())
+    kept = msgspec.json.encode(notifier.undelivered())
     async with serving(hook, unused_port), running(notifier_of(settings)) as restarted:
-        restarted.tell([], msgspec.json.decode(kept, type=tuple[Notice, ...]), time.time())
+        restarted.dispatch([], msgspec.json.decode(kept, type=tuple[Notice, ...]), time.time())
         await until(lambda: len(hook.accepted) == 2, lambda: restarted.states)
-    assert [told["state"] for told in hook.documents] == ["firing", "resolved"]
+    assert [each["state"] for each in hook.documents] == ["firing", "resolved"]
     assert hook.documents[0]["id"] == firing.id
 
 
@@ -615,7 +620,7 @@ async def test_ends_at_once_and_leaves_nothing(behaviour: str, unused_port: int)
         began_s = time.monotonic()
         async with running(notifier_of(settings, broker_at(unused_port))) as notifier:
             if behaviour != "idle":
-                notifier.tell([], [begun()], time.time())
+                notifier.dispatch([], [begun()], time.time())
                 await until(lambda: all(state.queue for state in notifier.states), lambda: notifier.states)
                 await asyncio.sleep(0.1)
         assert time.monotonic() - began_s < post.ANSWER_S
@@ -623,9 +628,9 @@ async def test_ends_at_once_and_leaves_nothing(behaviour: str, unused_port: int)
 
 async def test_without_receivers_there_is_nothing_to_do() -> None:
     notifier = notifier_of({})
-    notifier.tell([begun()], [begun()], time.time())
+    notifier.dispatch([begun()], [begun()], time.time())
     await notifier.run()
-    assert (notifier.states, notifier.unsent()) == ((), ())
+    assert (notifier.states, notifier.undelivered()) == ((), ())
 
 
 # --- MQTT ---
@@ -646,7 +651,7 @@ async def subscriber(broker: Broker) -> AsyncIterator[aiomqtt.Client]:
 
 
 async def retained(broker: Broker, count: int) -> dict[str, Any]:
-    """What someone who subscribes now is told, by topic."""
+    """What a new subscriber gets, by topic."""
     found: dict[str, Any] = {}
     async with asyncio.timeout(10), subscriber(broker) as client:
         async for message in client.messages:
@@ -658,15 +663,15 @@ async def retained(broker: Broker, count: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("broker", BROKERS, indirect=True)
-async def test_later_subscriber_finds_how_each_alert_stands(broker: Broker) -> None:
+async def test_later_subscriber_gets_the_state_of_each_alert(broker: Broker) -> None:
     async with running(notifier_of({"mqtt": {}}, broker)) as notifier:
         eu, us = begun("eu"), begun("us")
-        notifier.tell([eu, us], [eu, us], time.time())
+        notifier.dispatch([eu, us], [eu, us], time.time())
         await until(lambda: notifier.states[0].sent == 2, lambda: notifier.states)
-        notifier.tell([us], [over(eu)], time.time())
+        notifier.dispatch([us], [over(eu)], time.time())
         await until(lambda: notifier.states[0].sent == 3, lambda: notifier.states)
         found = await retained(broker, 2)
-        assert {topic: told["state"] for topic, told in found.items()} == {
+        assert {topic: each["state"] for topic, each in found.items()} == {
             "qoe/v1/alerts/ManyPoor/video/eu/%": "resolved",
             "qoe/v1/alerts/ManyPoor/video/us/%": "firing",
         }
@@ -678,22 +683,22 @@ async def test_live_subscriber_sees_every_change(mosquitto: Mosquitto) -> None:
     broker = broker_at(mosquitto.port)
     async with subscriber(broker) as client, running(notifier_of({"mqtt": {}}, broker)) as notifier:
         firing, states = begun(), []
-        notifier.tell([firing], [firing], time.time())
+        notifier.dispatch([firing], [firing], time.time())
         async with asyncio.timeout(10):
             async for message in client.messages:
                 states.append(json.loads(message.payload)["state"])
                 if len(states) == 2:
                     break
-                notifier.tell([], [over(firing)], time.time())
+                notifier.dispatch([], [over(firing)], time.time())
     assert states == ["firing", "resolved"]
 
 
 @pytest.mark.mosquitto
-async def test_message_of_a_daemon_that_is_gone_expires(mosquitto: Mosquitto) -> None:
+async def test_message_of_a_stopped_daemon_expires(mosquitto: Mosquitto) -> None:
     broker = broker_at(mosquitto.port)
     async with running(notifier_of({"resend": "1s", "expire": "2s", "mqtt": {}}, broker)) as notifier:
         firing = begun()
-        notifier.tell([firing], [firing], time.time())
+        notifier.dispatch([firing], [firing], time.time())
         await until(lambda: notifier.states[0].sent, lambda: notifier.states)
     await retained(broker, 1)
     await asyncio.sleep(3)
@@ -703,17 +708,17 @@ async def test_message_of_a_daemon_that_is_gone_expires(mosquitto: Mosquitto) ->
 
 
 @pytest.mark.mosquitto
-async def test_broker_that_comes_late_or_comes_back_is_told(mosquitto: Mosquitto) -> None:
+async def test_broker_that_starts_late_or_restarts_gets_the_alerts(mosquitto: Mosquitto) -> None:
     mosquitto.stop()
     broker = broker_at(mosquitto.port)
     async with running(notifier_of({"mqtt": {}}, broker)) as notifier:
         firing = begun()
-        notifier.tell([firing], [firing], time.time())
+        notifier.dispatch([firing], [firing], time.time())
         await until(lambda: notifier.states[0].failed, lambda: notifier.states)
         assert "connection refused" in (notifier.states[0].last_error or "")
-        for told in ([firing], [over(firing)]):
+        for changed in ([firing], [over(firing)]):
             await asyncio.to_thread(mosquitto.start)
-            notifier.tell([], told, time.time())
+            notifier.dispatch([], changed, time.time())
             await until(lambda: notifier.states[0].queue == 0, lambda: notifier.states)
             await asyncio.to_thread(mosquitto.stop)
         await asyncio.to_thread(mosquitto.start)
@@ -722,29 +727,29 @@ async def test_broker_that_comes_late_or_comes_back_is_told(mosquitto: Mosquitto
 
 
 @pytest.mark.mosquitto
-async def test_broker_that_refuses_the_topic_is_not_taken_for_one_that_has_it(tmp_path: Path) -> None:
+async def test_rejection_by_the_broker_counts_as_a_failed_delivery(tmp_path: Path) -> None:
     acl = tmp_path / "acl"
     acl.write_text("topic read #\n")
     acl.chmod(0o600)
     with Mosquitto(tmp_path, options=[f"acl_file {acl}"]) as part:
         async with running(notifier_of({"mqtt": {}}, broker_at(part.port))) as notifier:
-            notifier.tell([], [begun()], time.time())
+            notifier.dispatch([], [begun()], time.time())
             await until(lambda: notifier.states[0].last_error, lambda: notifier.states)
             (state,) = notifier.states
             assert state.sent == 0
-            assert "refuses what is published to qoe/v1/alerts/ManyPoor/video/eu/%" in str(state.last_error)
+            assert "rejected the message to qoe/v1/alerts/ManyPoor/video/eu/%" in str(state.last_error)
 
 
 @pytest.mark.mosquitto
-async def test_labels_from_the_wire_make_one_topic_each_that_any_broker_takes(mosquitto: Mosquitto) -> None:
+async def test_any_label_makes_a_valid_topic_of_its_own(mosquitto: Mosquitto) -> None:
     regions = ["+", "#", "a/b", "a%2Fb", "a b", "", "%", "ü", "\1", "\ufffe", "x" * 128, "$SYS", "\u2028"]
     broker = broker_at(mosquitto.port)
     async with running(notifier_of({"mqtt": {}}, broker)) as notifier:
         firing = [begun(region) for region in regions]
-        notifier.tell(firing, firing, time.time())
+        notifier.dispatch(firing, firing, time.time())
         await until(lambda: notifier.states[0].sent == len(regions), lambda: notifier.states)
         found = await retained(broker, len(regions))
-    assert {told["groups"]["region"] for told in found.values()} == set(regions)
+    assert {each["groups"]["region"] for each in found.values()} == set(regions)
     assert all(topic.count("/") == 6 for topic in found)
 
 
@@ -761,7 +766,7 @@ def section(file: Path, text: str, env: Mapping[str, str] | None = None) -> Noti
     return validated(yamlfile.read(file, env or {}), Notify)
 
 
-def test_nobody_is_told_unless_configured() -> None:
+def test_there_are_no_receivers_by_default() -> None:
     assert receivers(Notify(), broker_at(1), URL) == ()
 
 
@@ -809,11 +814,11 @@ def test_receivers_are_named_without_secrets(tmp_path: Path) -> None:
         ("mqtt: {topic: 'a/+/{alert}/{service}/{groups}'}", "mqtt.topic", "wildcards"),
     ],
 )
-def test_mistake_is_told_where_it_is(tmp_path: Path, text: str, key: str, words: str) -> None:
+def test_error_names_the_key(tmp_path: Path, text: str, key: str, words: str) -> None:
     (tmp_path / "file").write_text(WORD)
     with pytest.raises(ConfigError) as raised:
         section(tmp_path / "notifier.yaml", text.replace("FILE", "file"))
-    (mistake,) = raised.value.problems
-    assert mistake.key == key
-    assert re.search(words, mistake.expected), mistake
-    assert WORD not in str(mistake)
+    (problem,) = raised.value.problems
+    assert problem.key == key
+    assert re.search(words, problem.expected), problem
+    assert WORD not in str(problem)

@@ -1,4 +1,4 @@
-"""The CDF of the chosen group: the same ratings as everywhere else, at every theta of the band."""
+"""The CDF of the selected group agrees with the kernel at every theta of the band."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def counts(service: Service) -> np.ndarray:
 def test_the_curve_agrees_with_the_kernel_at_every_theta(service: Service) -> None:
     some = counts(service)
     curve = Curves().curve(service, some)
-    told = service.kernel().judge(some[None, :])
+    rated = service.kernel().judge(some[None, :])
     at = {opinion: place for place, opinion in enumerate(np.round(curve.opinions, 6).tolist())}
     good, poor = at[service.scale.good - 0.5], at[service.scale.poor + 0.5]
-    assert curve.share[poor] == pytest.approx(told.pow[0], abs=1e-9)
-    assert 1 - curve.share[good] == pytest.approx(told.gob[0], abs=1e-9)
-    poors = [told.pow[0], *told.band_pow[0]]
+    assert curve.share[poor] == pytest.approx(rated.pow[0], abs=1e-9)
+    assert 1 - curve.share[good] == pytest.approx(rated.gob[0], abs=1e-9)
+    poors = [rated.pow[0], *rated.band_pow[0]]
     assert (curve.lower[poor], curve.upper[poor]) == pytest.approx((min(poors), max(poors)), abs=1e-9)
     each = [service.kernel().judge(some[None, :]).ratings[0]]
     each += [

@@ -1,4 +1,4 @@
-"""The table and the summary: sorted and filtered as brute force would; who is hit, since when, and why there."""
+"""The table and the summary: order and filter, affected groups, since when and what they have in common."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.core import T0
 from tests.support.page import Scene
 
 
-def told(scene: Scene, **crowds: tuple[int, int]) -> dict[str, Any]:
+def overview_of(scene: Scene, **crowds: tuple[int, int]) -> dict[str, Any]:
     return overview(scene.ticks(3, **crowds)[-1], Query(), [])
 
 
@@ -28,7 +28,7 @@ CROWDS = {"eu": (40, 0), "us": (0, 12), "asia": (30, 20), "africa": (2, 1), "oce
 
 @pytest.mark.parametrize("sort", get_args(Sort))
 @pytest.mark.parametrize("order", ["asc", "desc"])
-def test_rows_are_in_the_order_asked_for(sort: Sort, order: Any) -> None:
+def test_rows_are_in_the_requested_order(sort: Sort, order: Any) -> None:
     newest = Scene().ticks(3, **CROWDS)[-1]
     answer = overview(newest, Query(sort=sort, order=order), [])
     assert sorted(regions(answer)) == sorted(CROWDS)
@@ -55,7 +55,7 @@ def test_rows_are_in_the_order_asked_for(sort: Sort, order: Any) -> None:
         ("web", set()),
     ],
 )
-def test_a_filter_asks_for_every_word(text: str, found: set[str]) -> None:
+def test_a_filter_needs_every_word(text: str, found: set[str]) -> None:
     newest = Scene().ticks(3, **CROWDS)[-1]
     answer = overview(newest, Query(filter=text), [])
     assert set(regions(answer)) == found
@@ -69,7 +69,7 @@ def test_a_limit_shows_the_first_and_counts_all() -> None:
     assert answer["matching"] == 5
 
 
-def test_the_summary_says_how_many_users_are_hit_and_since_when() -> None:
+def test_the_summary_has_the_affected_users_and_since_when() -> None:
     scene = Scene()
     scene.ticks(12, eu=(60, 0), us=(60, 0))
     newest = scene.ticks(6, eu=(0, 60), us=(60, 0))[-1]
@@ -85,16 +85,16 @@ def test_the_summary_says_how_many_users_are_hit_and_since_when() -> None:
     assert hit["annotations"] == [{"runbook": "look at eu"}]
 
 
-def test_what_is_shared_by_all_that_are_hit_and_by_none_that_is_well_is_told() -> None:
-    # One label only: two regions that are hit share but the service, and so does the one that is well.
-    assert told(Scene(), eu=(0, 30), us=(0, 30), asia=(30, 0))["summary"]["shared"] == {}
-    assert told(Scene(), eu=(0, 30), asia=(30, 0))["summary"]["shared"] == {}
+def test_shared_labels_are_those_of_all_affected_groups_and_no_other() -> None:
+    # Two affected regions have only the service in common, and so has the third.
+    assert overview_of(Scene(), eu=(0, 30), us=(0, 30), asia=(30, 0))["summary"]["shared"] == {}
+    assert overview_of(Scene(), eu=(0, 30), asia=(30, 0))["summary"]["shared"] == {}
     both = Scene()
     newest = both.ticks(3, eu=(0, 30), us=(0, 30))[-1]
-    assert overview(newest, Query(), [])["summary"]["shared"] == {}  # Nobody is well to tell them from.
+    assert overview(newest, Query(), [])["summary"]["shared"] == {}  # There is no other group.
 
 
-def test_nobody_there_is_no_row_and_no_trouble() -> None:
+def test_without_groups_there_are_no_rows_and_no_affected_groups() -> None:
     answer = overview(Scene().tick(), Query(), ["not subscribed yet"])
     assert answer["rows"] == []
     assert answer["summary"]["hit"] == []
@@ -112,28 +112,28 @@ def test_the_sparkline_of_a_row_is_its_pow() -> None:
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "parameters",
     [{"sort": "x"}, {"order": "up"}, {"limit": "-1"}, {"limit": "²"}, {"limit": "9" * 99}, {"window": "7m"}],
 )
-def test_a_wrong_question_says_what_could_be_asked(asked: dict[str, str]) -> None:
+def test_an_invalid_query_names_the_valid_values(parameters: dict[str, str]) -> None:
     newest = Scene().tick(eu=(1, 1))
     with pytest.raises(QueryError, match="expected"):
-        overview(newest, Query.parse(asked), [])
+        overview(newest, Query.parse(parameters), [])
 
 
-def test_nobody_gets_more_rows_than_the_limit() -> None:
+def test_the_number_of_rows_is_limited() -> None:
     assert Query.parse({"limit": "99999999"}).limit == MOST_ROWS
 
 
-def test_the_detail_of_a_group_tells_the_same_figures() -> None:
+def test_the_detail_of_a_group_has_the_values_of_the_snapshot() -> None:
     scene = Scene()
     newest = scene.ticks(9, eu=(30, 30), us=(9, 1))[-1]
     answer = detail(newest, "video", ("eu",), Query(window="1m"), Curves())
     assert answer is not None
-    judged = newest.snapshot.services[0].distributions[60]
-    assert answer["ratings"]["share"] == pytest.approx(judged.ratings[0].tolist())
-    assert answer["past"]["pow"][-1] == pytest.approx(judged.pow[0], abs=1e-4)
-    assert sum(map(sum, answer["conditions"]["counts"])) == judged.observations[0]
+    rated = newest.snapshot.services[0].distributions[60]
+    assert answer["ratings"]["share"] == pytest.approx(rated.ratings[0].tolist())
+    assert answer["past"]["pow"][-1] == pytest.approx(rated.pow[0], abs=1e-4)
+    assert sum(map(sum, answer["conditions"]["counts"])) == rated.observations[0]
     assert [alert["alert"] for alert in answer["alerts"]] == ["ManyPoor"]
     assert answer["changes"][0]["after"] == "firing"
     assert detail(newest, "video", ("nowhere",), Query(), Curves()) is None
@@ -150,8 +150,8 @@ def test_the_detail_of_an_emptied_group_has_its_past_and_no_ratings() -> None:
     assert answer["past"]["pow"][0] is not None
 
 
-def test_a_group_without_a_regime_is_not_taken_for_the_best() -> None:
+def test_a_group_without_a_regime_sorts_like_a_good_one() -> None:
     scene = Scene()
     scene.ticks(12, eu=(60, 0))
-    newest = scene.tick(eu=(60, 0), us=(4, 5))  # Too few for an alert, and nothing is known of them yet.
+    newest = scene.tick(eu=(60, 0), us=(4, 5))  # Too few for an alert, and no regime yet.
     assert regions(overview(newest, Query(), [])) == ["us", "eu"]

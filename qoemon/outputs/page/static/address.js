@@ -1,25 +1,26 @@
-// What is looked at, in the address after the #: a link shows a colleague the same.
+// The state of the page in the address after the #, so that a link shows another user the same.
 
 const DEFAULTS = { filter: "", sort: "state", order: "desc", window: "" };
 const LABEL = "label.";
 
 export function read() {
-  const asked = new URLSearchParams(location.hash.slice(1));
+  const parameters = new URLSearchParams(location.hash.slice(1));
   const state = { group: null };
-  for (const [name, value] of Object.entries(DEFAULTS)) state[name] = asked.get(name) ?? value;
-  if (asked.has("service")) {
-    const labels = [...asked].filter(([name]) => name.startsWith(LABEL));
-    const named = labels.map(([name, value]) => [name.slice(LABEL.length), value]);
-    state.group = { service: asked.get("service"), labels: Object.fromEntries(named) };
+  for (const [name, value] of Object.entries(DEFAULTS)) state[name] = parameters.get(name) ?? value;
+  if (parameters.has("service")) {
+    const prefixed = [...parameters].filter(([name]) => name.startsWith(LABEL));
+    const labels = prefixed.map(([name, value]) => [name.slice(LABEL.length), value]);
+    state.group = { service: parameters.get("service"), labels: Object.fromEntries(labels) };
   }
   return state;
 }
 
-export function write(state, { remember = false } = {}) {
-  const told = new URLSearchParams(state.group ? groupQuery(state.group) : "");
-  for (const [name, value] of Object.entries(DEFAULTS)) if (state[name] !== value) told.set(name, state[name]);
-  const hash = `#${told}`;
-  if (hash !== (location.hash || "#")) history[remember ? "pushState" : "replaceState"](null, "", hash);
+// newEntry: whether the browser's Back button returns to the state before.
+export function write(state, { newEntry = false } = {}) {
+  const parameters = new URLSearchParams(state.group ? groupQuery(state.group) : "");
+  for (const [name, value] of Object.entries(DEFAULTS)) if (state[name] !== value) parameters.set(name, state[name]);
+  const hash = `#${parameters}`;
+  if (hash !== (location.hash || "#")) history[newEntry ? "pushState" : "replaceState"](null, "", hash);
 }
 
 export function groupQuery(group) {

@@ -1,9 +1,9 @@
-// What happened to the sessions of a group: stalls as a heat map over their number and length, or response times.
+// The QoS histogram of a group: a heat map of stall count and stall time, or a bar chart of response times.
 
 import { axis, colour } from "./plot.js";
-import { percent, whole } from "./words.js";
+import { percent, whole, windowText } from "./words.js";
 
-// Classes of share, each a colour, a shade and a name: told apart in grey, too. Up to, in percent.
+// Classes of shares up to a percentage. Their shades differ in grey, too.
 const SHADES = [
   { upto: 1, name: "< 1 %", colour: "heat-1", text: "heat-text-1" },
   { upto: 5, name: "1–5 %", colour: "heat-2", text: "heat-text-2" },
@@ -13,9 +13,9 @@ const SHADES = [
 ];
 
 export function conditions(detail) {
-  const told = detail.conditions;
-  if (told === null) return null;
-  return told.axes.length === 2 ? stalls(detail, told) : responses(detail, told);
+  const histogram = detail.conditions;
+  if (histogram === null) return null;
+  return histogram.axes.length === 2 ? stalls(detail, histogram) : responses(detail, histogram);
 }
 
 const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
@@ -25,8 +25,8 @@ function stalls(detail, { axes: [n, t], counts }) {
   const all = counts.flatMap((row, x) => row.map((count, y) => ({ x, y, count, share: (100 * count) / total })));
   const cells = all.filter((cell) => cell.count);
   return {
-    title: `Stalls of ${whole(total)} sessions, last ${detail.base_window}`,
-    source: `Each cell: % of the sessions judged in the last ${detail.base_window} (the QoS histogram).`,
+    title: `Stalls of ${whole(total)} sessions, last ${windowText(detail.base_window)}`,
+    source: `Share of sessions in each cell, in %, last ${windowText(detail.base_window)} (QoS histogram).`,
     traces: () => SHADES.map((shade, i) => heat(shade, cells.filter(({ share }) => shadeOf(share) === i), n, t)),
     layout: () => ({
       barmode: "overlay",
@@ -43,7 +43,7 @@ function stalls(detail, { axes: [n, t], counts }) {
 
 const shadeOf = (share) => SHADES.findIndex(({ upto }) => share < upto);
 
-// A bar a cell: plotly's own heat maps write style attributes, which the page's policy forbids.
+// One bar per cell, since plotly's heat maps write style attributes, which the page's policy forbids.
 function heat(shade, cells, n, t) {
   return {
     type: "bar",
@@ -78,42 +78,42 @@ function responses(detail, { axes: [x], counts }) {
   const total = sum(counts);
   const used = counts.map((count, i) => (count ? i : -1)).filter((i) => i >= 0);
   const [first, last] = [Math.max(used[0] - 1, 0), Math.min(used.at(-1) + 1, counts.length - 1)];
-  const shown = counts.slice(first, last + 1);
+  const visible = counts.slice(first, last + 1);
   const labels = x.labels.slice(first, last + 1);
   return {
-    title: `${whole(total)} response times, last ${detail.base_window}`,
-    source: `Responses in the last ${detail.base_window}, in classes 26 % wide (the QoS histogram).`,
+    title: `${whole(total)} response times, last ${windowText(detail.base_window)}`,
+    source: `Responses in the last ${windowText(detail.base_window)}, in classes 26 % wide (QoS histogram).`,
     traces: () => [
       {
         type: "bar",
-        x: shown.map((_, i) => i),
-        y: shown.map((count) => (100 * count) / total),
+        x: visible.map((_, i) => i),
+        y: visible.map((count) => (100 * count) / total),
         marker: { color: colour("mos"), line: { width: 1, color: colour("panel") } },
-        hovertext: shown.map((count, i) => `${labels[i]} s: ${count} responses`),
+        hovertext: visible.map((count, i) => `${labels[i]} s: ${count} responses`),
         hoverinfo: "text",
       },
     ],
     layout: () => ({
       showlegend: false,
       bargap: 0,
-      xaxis: axis("response time, s", edges(labels)),
+      xaxis: axis("response time, s", classTicks(labels)),
       yaxis: axis("share of responses, %", { rangemode: "tozero" }),
     }),
     table: {
       head: ["response time, s", "responses", "share"],
-      rows: shown.map((count, i) => [labels[i], whole(count), percent(count / total)]),
+      rows: visible.map((count, i) => [labels[i], whole(count), percent(count / total)]),
     },
   };
 }
 
-// Ticks where classes end, every so many that they have room.
-function edges(labels) {
+// At most 8 or so ticks, at the ends of classes.
+function classTicks(labels) {
   const ends = labels.map((label) => label.split("–").at(-1)).slice(0, -1);
   const step = Math.ceil(ends.length / 8);
-  const places = ends.map((_, i) => i).filter((i) => i % step === 0);
+  const indexes = ends.map((_, i) => i).filter((i) => i % step === 0);
   return {
-    tickvals: places.map((i) => i + 0.5),
-    ticktext: places.map((i) => ends[i].replace("≤", "")),
+    tickvals: indexes.map((i) => i + 0.5),
+    ticktext: indexes.map((i) => ends[i].replace("≤", "")),
     tickangle: 0,
     range: [-0.5, labels.length - 0.5],
   };

@@ -1,4 +1,4 @@
-// The chosen group: its figures, its charts, what happened to it.
+// The selected group: its values, charts, alerts and changes.
 
 import { showChanges } from "./alertlist.js";
 import { badges } from "./badge.js";
@@ -7,7 +7,7 @@ import { byId, el } from "./dom.js";
 import { opinion, shares } from "./hour.js";
 import { Chart } from "./plot.js";
 import { cdf, distribution } from "./ratings.js";
-import { FACTORS, bounds, groupInFull, percent, score, since, whole } from "./words.js";
+import { FACTORS, fullGroupName, intervalText, percent, score, sinceText, whole, windowText } from "./words.js";
 
 const CHARTS = {
   "chart-shares": shares,
@@ -20,20 +20,20 @@ const CHARTS = {
 export class Detail {
   constructor() {
     this._charts = Object.keys(CHARTS).map((name) => new Chart(name));
-    byId("charts").prepend(...this._charts.map((chart) => chart.place));
+    byId("charts").prepend(...this._charts.map((chart) => chart.figure));
   }
 
   async show(detail) {
     this._detail = detail;
     const firing = detail.alerts.filter((alert) => alert.state === "firing").length;
-    const name = el("span", {}, groupInFull(detail.service, detail.group.labels));
+    const name = el("span", {}, fullGroupName(detail.service, detail.group.labels));
     byId("detail-title").replaceChildren(name, ...badges(detail.group.regime, firing));
-    byId("figures").replaceChildren(...figures(detail).map(tile));
+    byId("figures").replaceChildren(...values(detail).map(tile));
     showChanges(detail);
     await this.draw();
   }
 
-  // Again with the same figures: the theme or the room has changed.
+  // Redraws the same data, for instance after a change of the theme.
   async draw() {
     if (!this._detail) return;
     for (const [i, spec] of Object.values(CHARTS).entries()) await this._charts[i].draw(spec(this._detail));
@@ -42,26 +42,29 @@ export class Detail {
 
 const tile = ([term, value, more]) => el("div", {}, el("span", {}, term), el("b", {}, value), el("small", {}, more));
 
-function figures(detail) {
-  const { group, window } = detail;
-  const judged = group.windows[window];
+// [name, value, explanation] of each tile.
+function values(detail) {
+  const { group } = detail;
+  const ratings = group.windows[detail.window];
+  const window = windowText(detail.window);
   const regime = group.regime;
-  const told = judged
+  const tiles = ratings
     ? [
-        ["PoW", percent(judged.pow), `${bounds(judged.pow_bounds)}, poor or worse`],
-        ["poor users", whole(judged.pow * judged.users), `of ${whole(judged.users)} in the last ${window}`],
-        ["GoB", percent(judged.gob), `${bounds(judged.gob_bounds)}, good or better`],
-        ["MOS", score(judged.mos), `${bounds(judged.mos_bounds, score)}, of ${detail.scale.high}`],
+        ["PoW, poor or worse", percent(ratings.pow), `95 % CI ${intervalText(ratings.pow_bounds)}`],
+        ["poor users", whole(ratings.pow * ratings.users), `of ${whole(ratings.users)} in the last ${window}`],
+        ["GoB, good or better", percent(ratings.gob), `95 % CI ${intervalText(ratings.gob_bounds)}`],
+        [`MOS, of ${detail.scale.high}`, score(ratings.mos), `95 % CI ${intervalText(ratings.mos_bounds, score)}`],
       ]
-    : [["PoW", "–", `nobody to judge in the last ${window}`]];
-  told.push(["sessions", whole(group.active_sessions), `${whole(group.open_stalls)} in a stall right now${longest(group)}`]);
-  if (regime?.regime) told.push(["regime", regime.regime, since(regime.since_s, detail.time_s)]);
-  return [...told, ...Object.entries(group.pow_contribution).flatMap(contribution)];
+    : [["PoW, poor or worse", "–", `no data in the last ${window}`]];
+  tiles.push(["sessions", whole(group.active_sessions), `${whole(group.open_stalls)} stalled now${longest(group)}`]);
+  if (regime?.regime) tiles.push(["regime", regime.regime, sinceText(regime.since_s, detail.time_s)]);
+  const contributions = Object.entries(group.pow_contribution);
+  return [...tiles, ...contributions.flatMap(([name, share]) => contribution(name, share, windowText(detail.base_window)))];
 }
 
 const longest = (group) => (group.open_stalls ? `, the longest for ${Math.round(group.open_stall_oldest_s)} s` : "");
 
-function contribution([name, share]) {
+function contribution(name, share, window) {
   if (!(name in FACTORS) || share === null) return [];
-  return [[`PoW due to ${name.replace("_", " ")}`, `${(100 * share).toFixed(1)} pt`, FACTORS[name]]];
+  return [[`due to ${FACTORS[name]}`, `${(100 * share).toFixed(1)} pt`, `of PoW in the last ${window}`]];
 }

@@ -1,14 +1,14 @@
-// Elements from plain values. Whatever comes from the wire becomes a text node or an attribute's value, never markup.
+// Creates elements from plain values. Data from clients become text nodes or attribute values, never markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
 export const byId = (id) => document.getElementById(id);
 
-export const el = (tag, attributes = {}, ...children) => filled(document.createElement(tag), attributes, children);
+export const el = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
 
-export const svg = (tag, attributes = {}, ...children) => filled(document.createElementNS(SVG, tag), attributes, children);
+export const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 
-function filled(element, attributes, children) {
+function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(name, value);
     else if (value === true) element.setAttribute(name, "");
@@ -18,8 +18,8 @@ function filled(element, attributes, children) {
   return element;
 }
 
-// Writes only what is new, so that screen readers and selections are left in peace.
-export function say(element, text) {
+// Sets a text only if it differs, so that screen readers do not repeat it and selections stay. Hides an empty element.
+export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
   element.hidden = text === "";
 }

@@ -1,9 +1,9 @@
-// The last hour of a group: GoB, PoW and MOS, with the moments at which something changed.
+// The last hour of a group: GoB, PoW, MOS and users, with markers for alerts and changes.
 
 import { axis, colour, faded } from "./plot.js";
-import { clock, percent, score, span, zone } from "./words.js";
+import { percent, score, span, timeOfDay, windowText, zone } from "./words.js";
 
-// plotly takes times without a zone as they are: these are those of the wall clock here.
+// plotly shows times without a zone unchanged, so they are converted to local time here.
 function local(time_s) {
   const at = new Date(time_s * 1000);
   return new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
@@ -30,7 +30,7 @@ const line = (past, column, factor, more) => ({
   ...more,
 });
 
-// A mark at the top for each change, told in the list of changes: upright lines would hide what they point at.
+// A marker at the top for each change; the list of changes has the details. Vertical lines would hide the curves.
 function changes(detail, top) {
   const within = detail.changes.filter((change) => change.time_s >= detail.past.times_s[0]);
   if (!within.length) return [];
@@ -49,24 +49,23 @@ function changes(detail, top) {
   ];
 }
 
-const reach = (detail) => {
+const spanShown = (detail) => {
   const times = detail.past.times_s;
   const length = times.at(-1) - times[0];
   return length > 3500 ? "last hour" : `last ${span(length)}`;
 };
 
 function source(detail) {
-  const older = detail.tick_s < 30 ? `, beyond ${span(60 * detail.tick_s)} each 30 s` : "";
-  const points = `a point each ${detail.tick_s} s${older}; each point is of the last ${detail.base_window}`;
-  return `Kept in the daemon's memory, ${points}`;
+  const older = detail.tick_s < 30 ? ` (30 s beyond ${span(60 * detail.tick_s)})` : "";
+  return `Resolution ${detail.tick_s} s${older}; each point covers the last ${windowText(detail.base_window)}`;
 }
 
 export function shares(detail) {
   const past = detail.past;
   if (!past.pow.some((value) => value != null)) return null;
   return {
-    title: `GoB and PoW, ${reach(detail)}`,
-    source: `${source(detail)} (qoemon_gob_ratio, qoemon_pow_ratio and its bounds).`,
+    title: `GoB and PoW, ${spanShown(detail)}`,
+    source: `${source(detail)} (qoemon_gob_ratio, qoemon_pow_ratio, qoemon_pow_ratio_bound).`,
     traces: () => [
       line(past, "gob", 100, {
         name: "GoB",
@@ -80,7 +79,7 @@ export function shares(detail) {
         mode: "lines",
         fill: "tonexty",
         fillcolor: faded("pow", 0.25),
-        name: "its bounds",
+        name: "95 % CI",
       }),
       line(past, "pow", 100, {
         name: "PoW",
@@ -94,7 +93,7 @@ export function shares(detail) {
       xaxis: timeAxis(past),
       yaxis: axis("share of users, %", { range: [-2, 106], tickvals: [0, 25, 50, 75, 100] }),
     }),
-    table: overTime(past, ["GoB", "PoW", "bounds"], (i) => [
+    table: overTime(past, ["GoB", "PoW", "95 % CI of PoW"], (i) => [
       percent(past.gob[i]),
       percent(past.pow[i]),
       `${percent(past.pow_lower[i])} to ${percent(past.pow_upper[i])}`,
@@ -108,7 +107,7 @@ export function opinion(detail) {
   const { low, high } = detail.scale;
   const room = (high - low) / 40;
   return {
-    title: `MOS and users, ${reach(detail)}`,
+    title: `MOS and users, ${spanShown(detail)}`,
     source: `${source(detail)} (qoemon_mos, qoemon_window_users).`,
     traces: () => [
       line(past, "mos", 1, {
@@ -128,7 +127,7 @@ export function opinion(detail) {
       hovermode: "x unified",
       xaxis: timeAxis(past),
       yaxis: axis("MOS, scale points", { range: [low - room, high + 2 * room], dtick: 1 }),
-      yaxis2: axis("users judged", { ...RIGHT, rangemode: "tozero", tickmode: "auto", nticks: 5 }),
+      yaxis2: axis("users", { ...RIGHT, rangemode: "tozero", tickmode: "auto", nticks: 5 }),
     }),
     table: overTime(past, ["MOS", "users"], (i) => [score(past.mos[i]), past.users[i] ?? "–"]),
   };
@@ -137,6 +136,6 @@ export function opinion(detail) {
 const RIGHT = { overlaying: "y", side: "right", showgrid: false };
 
 function overTime(past, head, row) {
-  const newestFirst = past.times_s.map((time, i) => [clock(time), ...row(i)]).reverse();
+  const newestFirst = past.times_s.map((time, i) => [timeOfDay(time), ...row(i)]).reverse();
   return { head: ["time", ...head], rows: newestFirst };
 }

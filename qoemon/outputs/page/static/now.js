@@ -1,85 +1,85 @@
-// What matters at three in the morning: who is hit, how many users, since when, and where to look.
+// The summary: which groups are affected, how many users, since when, and the likely cause.
 
 import { badges } from "./badge.js";
-import { byId, el, say } from "./dom.js";
-import { FACTORS, groupInFull, groupName, percent, reason, since, whole } from "./words.js";
+import { byId, el, setText } from "./dom.js";
+import { FACTORS, fullGroupName, groupName, percent, reason, sinceText, whole, windowText } from "./words.js";
 
-const MANY_STALL = 0.2; // From this share of sessions standing still on, that is what to tell.
+const MANY_STALLED = 0.2; // Share of sessions from which open stalls are mentioned.
 
-export function showNow(told, choose) {
-  const summary = told.summary;
-  say(byId("headline"), headline(summary));
-  say(byId("advice"), advice(summary, told.window));
+export function showNow(answer, select) {
+  const summary = answer.summary;
+  setText(byId("headline"), headline(summary));
+  setText(byId("advice"), advice(summary, answer.window));
   byId("now").classList.toggle("trouble", summary.hit_total > 0);
-  byId("hit").replaceChildren(...summary.hit.map((hit) => item(hit, told, choose)));
+  byId("hit").replaceChildren(...summary.hit.map((affected) => item(affected, answer, select)));
   document.title = title(summary);
 }
 
 function title(summary) {
   if (summary.firing) return `(${summary.firing} firing) qoemon`;
-  return summary.hit_total ? `(${summary.hit_total} hit) qoemon` : "qoemon";
+  return summary.hit_total ? `(${summary.hit_total} affected) qoemon` : "qoemon";
 }
 
 const plural = (count, one, more) => (count === 1 ? one : more);
 
 function headline(summary) {
-  if (!summary.hit_total) return summary.users ? "No group is hit" : "Nobody to judge yet";
+  if (!summary.hit_total) return summary.users ? "No group is affected" : "No data; no sessions in this window";
   const groups = summary.regimes.good + summary.regimes.degraded + summary.regimes.bad + summary.regimes.unknown;
-  const users = `about ${whole(summary.hit_users)} users would rate poor or worse there`;
-  return `${summary.hit_total} of ${groups} ${plural(groups, "group", "groups")} hit: ${users}`;
+  const users = `about ${whole(summary.hit_users)} users would rate poor or worse`;
+  return `${summary.hit_total} of ${groups} ${plural(groups, "group", "groups")} affected: ${users}`;
 }
 
 function advice(summary, window) {
-  const share = `${whole(summary.poor_users)} of ${whole(summary.users)} users`;
   const ratio = percent(summary.poor_users / summary.users);
-  const all = summary.users ? `Everywhere together ${share} (${ratio}) in the last ${window}.` : "";
+  const share = `${whole(summary.poor_users)} of ${whole(summary.users)} users (${ratio})`;
   const shared = Object.entries(summary.shared).map(([name, value]) => `${name}=${value}`);
-  const where = shared.length
-    ? ` Look there first: every group that is hit has ${shared.join(" and ")}, and none that is well.`
-    : "";
   const unknown = summary.regimes.unknown;
-  const learning = unknown ? ` ${unknown} ${plural(unknown, "group has", "groups have")} no regime yet.` : "";
-  return all + where + learning;
+  const sentences = [
+    summary.users ? `Overall, ${share} would rate poor or worse in the last ${windowText(window)}.` : "",
+    shared.length ? `Common to all affected groups and to no other: ${shared.join(", ")}.` : "",
+    unknown ? `${unknown} ${plural(unknown, "group has", "groups have")} no regime yet.` : "",
+  ];
+  return sentences.filter(Boolean).join(" ");
 }
 
-function item(hit, told, choose) {
-  const group = { service: hit.service, labels: hit.labels };
-  const title = groupInFull(hit.service, hit.labels);
-  const button = { type: "button", class: "name", title, click: () => choose(group) };
-  const name = el("button", button, groupName(hit.service, hit.labels));
-  const users = Number.isFinite(hit.pow)
-    ? el("b", {}, `${percent(hit.pow)} of ${whole(hit.users)} users`)
-    : el("b", {}, "nobody to judge now");
+function item(affected, answer, select) {
+  const group = { service: affected.service, labels: affected.labels };
+  const title = fullGroupName(affected.service, affected.labels);
+  const button = { type: "button", class: "name", title, click: () => select(group) };
+  const name = el("button", button, groupName(affected.service, affected.labels));
+  const users = Number.isFinite(affected.pow) ? `PoW ${percent(affected.pow)}, ${whole(affected.users)} users` : "no data";
+  const start = sinceText(affected.since_s, answer.time_s);
   return el(
     "li",
     {},
-    el("p", { class: "who" }, ...badges(hit.regime, hit.alerts.length), name, users, since(hit.since_s, told.time_s)),
-    el("p", { class: "why" }, why(hit)),
-    ...notes(hit),
+    el("p", { class: "who" }, ...badges(affected.regime, affected.alerts.length), name, el("b", {}, users), start),
+    el("p", { class: "why" }, causes(affected, answer.window === answer.base_window)),
+    ...annotationLines(affected),
   );
 }
 
-function why(hit) {
-  const told = [];
-  if (hit.alerts.length) told.push(`Fires: ${hit.alerts.join(", ")}.`);
-  const stalled = hit.open_stalls / hit.active_sessions;
-  if (stalled >= MANY_STALL) {
-    const still = `${whole(hit.open_stalls)} of ${whole(hit.active_sessions)} sessions stand still`;
-    told.push(`${still}, the longest for ${Math.round(hit.open_stall_oldest_s)} s.`);
+// samePow: whether PoW and its contributions are of the same window, and can be compared.
+function causes(affected, samePow) {
+  const sentences = [];
+  if (affected.alerts.length) sentences.push(`Firing: ${affected.alerts.join(", ")}.`);
+  if (affected.open_stalls / affected.active_sessions >= MANY_STALLED) {
+    const stalled = `${whole(affected.open_stalls)} of ${whole(affected.active_sessions)} sessions are stalled`;
+    sentences.push(`${stalled}, the longest for ${Math.round(affected.open_stall_oldest_s)} s.`);
   }
-  const factors = Object.entries(hit.pow_contribution).filter(([name, share]) => name in FACTORS && share > 0.01);
+  const factors = Object.entries(affected.pow_contribution).filter(([name, share]) => name in FACTORS && share > 0.01);
   factors.sort((a, b) => b[1] - a[1]);
   if (factors.length) {
     const [name, share] = factors[0];
-    told.push(`Mostly ${FACTORS[name]}: without that, ${Math.round(100 * share)} points less would rate poor.`);
+    const total = samePow && Number.isFinite(affected.pow) ? ` of ${Math.round(100 * affected.pow)}` : "";
+    sentences.push(`Main cause: ${FACTORS[name]} (${Math.round(100 * share)}${total} points of PoW).`);
   }
-  if (!told.length && hit.regime) told.push(`Regime: ${reason(hit.regime.reason)}.`);
-  return told.join(" ");
+  if (!sentences.length && affected.regime) sentences.push(`Regime: ${reason(affected.regime.reason)}.`);
+  return sentences.join(" ");
 }
 
-// What the operators themselves wrote down for this alert; an address becomes a link if it is one of the web.
-function notes(hit) {
-  return hit.annotations.flatMap((annotations) =>
+// The annotations of the firing alerts; a web address becomes a link.
+function annotationLines(affected) {
+  return affected.annotations.flatMap((annotations) =>
     Object.entries(annotations).map(([name, text]) => el("p", { class: "note" }, el("span", {}, `${name}: `), link(text))),
   );
 }

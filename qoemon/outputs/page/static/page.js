@@ -1,37 +1,37 @@
-// The page: what is looked at (address), told of ticks (stream), asks for figures (API), and shows them.
+// The page: keeps its state in the address, and at each tick of the stream loads data from the API and shows them.
 
 import { groupQuery, read, tableQuery, write } from "./address.js";
 import { showAlerts } from "./alertlist.js";
 import { Detail } from "./detail.js";
-import { byId, el, say } from "./dom.js";
+import { byId, el, setText } from "./dom.js";
 import { GroupTable, keyOf } from "./grouptable.js";
 import { showNow } from "./now.js";
 import * as plot from "./plot.js";
 import { Stream } from "./stream.js";
 import { themeButton } from "./theme.js";
-import { clock, span } from "./words.js";
+import { span, timeOfDay, windowText } from "./words.js";
 
 const TYPING_MS = 200;
 
 let state = read();
-let following = null; // The group that is shown while nobody has chosen one.
+let defaultGroup = null; // The group that is shown while none is selected.
 const detail = new Detail();
-const groups = new GroupTable(choose, (sort, order) => change({ sort, order }));
+const groups = new GroupTable(select, (sort, order) => change({ sort, order }));
 
-function choose(group) {
+function select(group) {
   state.group = group;
-  write(state, { remember: true });
-  groups.mark(keyOf(group));
+  write(state, { newEntry: true });
+  groups.markSelected(keyOf(group));
   refresh();
 }
 
-function change(more) {
-  Object.assign(state, more);
+function change(changes) {
+  Object.assign(state, changes);
   write(state);
   refresh();
 }
 
-// One refresh at a time, and one more if something changed meanwhile: nobody is asked faster than they answer.
+// One refresh at a time, and one more if something changed meanwhile: requests never pile up at the daemon.
 let running = false;
 let again = false;
 
@@ -43,24 +43,24 @@ async function refresh() {
     again = false;
     try {
       await load();
-      trouble("");
+      showProblems("");
     } catch (error) {
-      trouble(`The daemon's answer cannot be shown: ${error.message}`);
+      showProblems(`Cannot show the daemon's response: ${error.message}`);
     }
   }
   running = false;
 }
 
 async function load() {
-  const told = await ask("groups", tableQuery(state));
-  const group = shownGroup(told);
-  problems = told.problems;
-  windows(told);
-  showNow(told, choose);
-  groups.show(told, group && keyOf(group));
-  showAlerts(told.alerts, told.time_s, choose);
+  const answer = await fetchJson("groups", tableQuery(state));
+  const group = groupToShow(answer);
+  problems = answer.problems;
+  showWindows(answer);
+  showNow(answer, select);
+  groups.show(answer, group && keyOf(group));
+  showAlerts(answer.alerts, answer.time_s, select);
   byId("detail").hidden = group === null;
-  if (group) await detail.show(await ask("group", withWindow(groupQuery(group))));
+  if (group) await detail.show(await fetchJson("group", withWindow(groupQuery(group))));
 }
 
 function withWindow(query) {
@@ -68,57 +68,55 @@ function withWindow(query) {
   return query;
 }
 
-// The one chosen; else the worst one, which stays until another one is hit.
-function shownGroup(told) {
+// The selected group; otherwise the worst one, which is kept while it is affected.
+function groupToShow(answer) {
   if (state.group) return state.group;
-  const worst = told.summary.hit[0];
-  const isHit = following && told.summary.hit.some((hit) => keyOf(hit) === keyOf(following));
-  if (!following || (worst && !isHit)) {
-    const from = worst ?? told.rows[0];
-    following = from ? { service: from.service, labels: from.labels } : null;
+  const affected = answer.summary.hit;
+  const kept = defaultGroup && affected.some((group) => keyOf(group) === keyOf(defaultGroup));
+  if (!defaultGroup || (affected.length && !kept)) {
+    const worst = affected[0] ?? answer.rows[0];
+    defaultGroup = worst ? { service: worst.service, labels: worst.labels } : null;
   }
-  return following;
+  return defaultGroup;
 }
 
-async function ask(what, query) {
-  const answer = await fetch(`api/v1/${what}?${query}`);
-  if (answer.ok) return answer.json();
-  throw new Error((await answer.text()).trim() || `status ${answer.status}`);
+async function fetchJson(path, query) {
+  const response = await fetch(`api/v1/${path}?${query}`);
+  if (response.ok) return response.json();
+  throw new Error((await response.text()).trim() || `status ${response.status}`);
 }
 
-function windows(told) {
-  const select = byId("window");
-  const names = told.windows.join();
-  if (select.dataset.names !== names) {
-    select.dataset.names = names;
-    select.replaceChildren(...told.windows.map((name) => el("option", { value: name }, `last ${name}`)));
+function showWindows(answer) {
+  const menu = byId("window");
+  const names = answer.windows.join();
+  if (menu.dataset.names !== names) {
+    menu.dataset.names = names;
+    menu.replaceChildren(...answer.windows.map((name) => el("option", { value: name }, `last ${windowText(name)}`)));
   }
-  select.value = told.window;
+  menu.value = answer.window;
 }
 
-// What is wrong, from three sides: the stream, the API, the daemon itself.
-let problems = [];
-let failure = "";
+let problems = []; // Reported by the daemon.
 
-function trouble(text) {
-  failure = text;
-  say(byId("problems"), [failure, ...problems.map((problem) => `The daemon says: ${problem}`)].filter(Boolean).join(" "));
+function showProblems(failure) {
+  const texts = [failure, ...problems.map((problem) => `Daemon: ${problem}.`)];
+  setText(byId("problems"), texts.filter(Boolean).join(" "));
 }
 
-function age({ age_s, stale, lost, tick }) {
+function showAge({ age_s, stale, lost, tick }) {
   document.body.classList.toggle("old", stale && tick !== null);
   if (tick === null) {
-    say(byId("stale"), lost ? "No connection to the daemon: is it running? Trying again." : "");
+    setText(byId("stale"), lost ? "No connection to the daemon: is it running? Retrying." : "");
     return;
   }
-  say(byId("age"), `tick ${clock(tick.time_s)}, ${span(age_s)} old`);
-  const why = lost
-    ? "the connection to the daemon is lost; trying again"
+  setText(byId("age"), `tick ${timeOfDay(tick.time_s)}, ${span(age_s)} old`);
+  const cause = lost
+    ? "connection to the daemon lost, retrying"
     : `expected a tick every ${tick.tick_s} s; see the daemon's log`;
-  say(byId("stale"), stale ? `⚠ OLD DATA: what stands here is of ${clock(tick.time_s)}, ${span(age_s)} ago: ${why}.` : "");
+  setText(byId("stale"), stale ? `⚠ OLD DATA from ${timeOfDay(tick.time_s)}, ${span(age_s)} ago: ${cause}.` : "");
 }
 
-function listen() {
+function addListeners() {
   let typing = 0;
   byId("filter").value = state.filter;
   byId("filter").addEventListener("input", (event) => {
@@ -133,10 +131,10 @@ function listen() {
   });
 }
 
-listen();
+addListeners();
 themeButton(byId("theme"), () => detail.draw());
-new Stream(refresh, age);
-plot.load().then((there) => {
-  byId("no-plotly").hidden = there;
+new Stream(refresh, showAge);
+plot.load().then((loaded) => {
+  byId("no-plotly").hidden = loaded;
   return detail.draw();
 });

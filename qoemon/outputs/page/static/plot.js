@@ -1,13 +1,12 @@
-// Charts by plotly, where the daemon has it: the same look for all, in the colours of the page's theme.
+// Charts by plotly, if the daemon serves it, in the colours of the page's theme.
 
-import { el, say, table } from "./dom.js";
+import { el, setText, table } from "./dom.js";
 
 let plotly = null;
 let missing = false;
 
-// plotly's bundle brings a map library, which puts a style sheet into the page as it loads. The page's policy forbids
-// that, and there are no maps here: for that moment a style element is made as one that does nothing.
-// Whether that went well.
+// Loads plotly; returns whether it succeeded. The bundle contains a map library that adds a style sheet, which the
+// page's policy forbids. There are no maps here, so while it loads a `style` element is replaced by an inert one.
 export async function load() {
   const make = document.createElement;
   document.createElement = (name, ...rest) => make.call(document, name === "style" ? "template" : name, ...rest);
@@ -28,20 +27,20 @@ export async function load() {
   return !missing;
 }
 
-// What a custom property of the style sheet comes to, in the theme that holds.
+// The colour of a custom property of the style sheet in the current theme.
 export function colour(name) {
-  const probe = byProbe();
-  probe.style.color = `var(--${name})`;
-  return getComputedStyle(probe).color;
+  const element = probeElement();
+  element.style.color = `var(--${name})`;
+  return getComputedStyle(element).color;
 }
 
-export function faded(name, share) {
+export function faded(name, opacity) {
   const [r, g, b] = colour(name).match(/[\d.]+/g);
-  return `rgba(${r}, ${g}, ${b}, ${share})`;
+  return `rgba(${r}, ${g}, ${b}, ${opacity})`;
 }
 
 let probe = null;
-function byProbe() {
+function probeElement() {
   if (probe === null) {
     probe = el("span", { hidden: true });
     document.body.append(probe);
@@ -66,7 +65,7 @@ export function axis(title, more = {}) {
   };
 }
 
-// Pixels around a plot; top is in lines of text. Axes take more where their labels need it.
+// Margins of a plot in pixels; top is in lines of text. Axes take more where their labels need it.
 export function margins(top) {
   const size = 0.8 * remPx();
   return { l: 2 * size, r: size, t: top * size, b: 2 * size };
@@ -86,31 +85,38 @@ function layout(more) {
   };
 }
 
-// A place for a chart: its title, the chart, where its figures come from, and the same figures as a table.
+// A figure element with a title, a chart, the source of its data, and the same data as a table.
 export class Chart {
   constructor(name) {
     this._title = el("h3");
     this._plot = el("div", { class: "plot", role: "img" });
     this._source = el("p", { class: "source" });
     this._cells = el("div", { class: "cells" });
-    this._more = el("details", {}, el("summary", {}, "the figures as a table"), this._cells);
+    this._more = el("details", {}, el("summary", {}, "data as a table"), this._cells);
     this._more.addEventListener("toggle", () => this._fill());
-    this.place = el("figure", { id: name }, this._title, this._plot, el("figcaption", {}, this._source, this._more));
+    // Not plotly's `responsive`, which misses a change of the column's width when another chart appears.
+    new ResizeObserver(() => this._resize()).observe(this._plot);
+    this.figure = el("figure", { id: name }, this._title, this._plot, el("figcaption", {}, this._source, this._more));
   }
 
-  // spec: title, source, traces, layout, table {head, rows}; null is nothing to show.
+  // spec: title, source, traces, layout, table {head, rows}; null hides the figure.
   async draw(spec) {
-    this.place.hidden = spec === null;
+    this.figure.hidden = spec === null;
     this._spec = spec;
     if (spec === null) return;
-    say(this._title, spec.title);
-    say(this._source, spec.source);
+    setText(this._title, spec.title);
+    setText(this._source, spec.source);
     this._plot.hidden = missing;
     this._more.open ||= missing;
     this._fill();
     if (plotly === null) return;
-    this._plot.setAttribute("aria-label", `${spec.title}; the figures stand in the table below`);
-    await plotly.react(this._plot, spec.traces(), layout(spec.layout()), { displayModeBar: false, responsive: true });
+    this._plot.setAttribute("aria-label", `${spec.title}; data in the table below`);
+    await plotly.react(this._plot, spec.traces(), layout(spec.layout()), { displayModeBar: false });
+  }
+
+  _resize() {
+    const drawn = this._plot.classList.contains("js-plotly-plot");
+    if (drawn && this._plot.clientWidth) plotly.Plots.resize(this._plot);
   }
 
   _fill() {

@@ -1,9 +1,9 @@
-// One figure over the last hour, small: a line from 0 to a common top, with gaps where nobody was judged.
+// A small line chart of PoW over the last hour, from 0 to a common top, with gaps where there are no data.
 
 import { svg } from "./dom.js";
 import { percent } from "./words.js";
 
-const LEAST_TOP = 0.2; // Noise around 1 % shall look like nothing.
+const LEAST_TOP = 0.2; // So that noise around 1 % looks flat.
 const WIDTH = 100;
 const HEIGHT = 24;
 
@@ -21,10 +21,10 @@ export function sparkline(times, values, top) {
     pen = value == null ? "M" : "L";
   });
   const known = values.filter((value) => value != null);
-  const told = known.length ? `PoW from ${percent(Math.min(...known))} to ${percent(Math.max(...known))}` : "no PoW yet";
+  const label = known.length ? `PoW from ${percent(Math.min(...known))} to ${percent(Math.max(...known))}` : "no data";
   return svg(
     "svg",
-    { class: "sparkline", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": told },
+    { class: "sparkline", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": label },
     svg("line", { x1: 0, x2: WIDTH, y1: HEIGHT - 0.5, y2: HEIGHT - 0.5, class: "ground" }),
     svg("path", { d: path || "M0 0", class: "line" }),
   );

@@ -1,49 +1,49 @@
-// The daemon's ticks, and how old the newest is. A browser takes up a broken stream again by itself, unless the
-// daemon refused it; then it is begun anew.
+// The stream of the daemon's ticks, and the age of the newest. A browser reconnects a broken stream by itself; if the
+// daemon refused it, this module does.
 
-const AGAIN_MS = 5000;
+const RECONNECT_MS = 5000;
 const TICKS_MISSED = 3;
 const GRACE_S = 5;
 
 export class Stream {
-  // told(tick) at each tick; state({age_s, stale, lost}) each second.
-  constructor(told, state) {
-    this._told = told;
-    this._state = state;
+  // onTick(tick) at each tick; onAge({age_s, stale, lost, tick}) each second.
+  constructor(onTick, onAge) {
+    this._onTick = onTick;
+    this._onAge = onAge;
     this._tick = null;
     this._lost = false;
     this._open();
-    setInterval(() => this.look(), 1000);
+    setInterval(() => this._reportAge(), 1000);
   }
 
-  look() {
+  _reportAge() {
     if (this._tick === null) {
-      this._state({ age_s: null, stale: this._lost, lost: this._lost, tick: null });
+      this._onAge({ age_s: null, stale: this._lost, lost: this._lost, tick: null });
       return;
     }
-    // By the daemon's clock when it came, and by ours since.
-    const age_s = this._tick.now_s - this._tick.time_s + (performance.now() - this._at) / 1000;
+    // By the daemon's clock up to its arrival, and by the browser's since.
+    const age_s = this._tick.now_s - this._tick.time_s + (performance.now() - this._arrival) / 1000;
     const old = age_s > TICKS_MISSED * this._tick.tick_s + GRACE_S;
-    this._state({ age_s, stale: old || this._lost, lost: this._lost, tick: this._tick });
+    this._onAge({ age_s, stale: old || this._lost, lost: this._lost, tick: this._tick });
   }
 
   _open() {
     const source = new EventSource("api/v1/stream");
-    source.addEventListener("open", () => this._set(false));
+    source.addEventListener("open", () => this._setLost(false));
     source.addEventListener("tick", (event) => {
       this._tick = JSON.parse(event.data);
-      this._at = performance.now();
-      this._set(false);
-      this._told(this._tick);
+      this._arrival = performance.now();
+      this._setLost(false);
+      this._onTick(this._tick);
     });
     source.addEventListener("error", () => {
-      this._set(true);
-      if (source.readyState === EventSource.CLOSED) setTimeout(() => this._open(), AGAIN_MS);
+      this._setLost(true);
+      if (source.readyState === EventSource.CLOSED) setTimeout(() => this._open(), RECONNECT_MS);
     });
   }
 
-  _set(lost) {
+  _setLost(lost) {
     this._lost = lost;
-    this.look();
+    this._reportAge();
   }
 }
