@@ -479,9 +479,7 @@ def test_a_theta_that_cannot_be_is_refused(theta: float) -> None:
 
 
 def test_binomial_ratings_take_no_other_theta_and_say_so() -> None:
-    with pytest.raises(
-        ThetaError, match=r"theta is 0\.3, but binomial ratings have theta 0\.25; omit theta, or"
-    ):
+    with pytest.raises(ThetaError, match=r"theta is 0\.3, but binomial ratings have theta 0\.25; omit theta, or"):
         check_theta(replace(WEB, theta=0.3))
     check_theta(WEB)
     check_theta(replace(WEB, theta=0.3, model=RatingModel.BETA))

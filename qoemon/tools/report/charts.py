@@ -9,7 +9,8 @@ import numpy as np
 
 from qoemon.core.arrays import Floats
 from qoemon.core.qoe.mapping import Qos
-from qoemon.tools.report.figure import BLUE, GREY, ORANGE, SKY, WIDTH, Chart, legend, name_of, place, rating_colours
+from qoemon.tools.plotting import BLUE, GREY, ORANGE, SKY
+from qoemon.tools.report.figure import WIDTH, Chart, legend, name_of, place, rating_colours
 from qoemon.tools.report.period import ServicePeriod
 from qoemon.tools.report.series import Curve
 from qoemon.tools.report.whole import cdf, conditions, conditions_title, distribution, with_band

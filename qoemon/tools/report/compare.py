@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qoemon.core.alerting.regime import Regime
 from qoemon.core.plan.plan import Service
+from qoemon.tools.plotting import BLUE, ORANGE
 from qoemon.tools.report.episodes import Fired
-from qoemon.tools.report.figure import BLUE, INK, ORANGE, Chart, legend, name_of, place
+from qoemon.tools.report.figure import INK, Chart, legend, name_of, place
 from qoemon.tools.report.period import Period, ServicePeriod
 from qoemon.tools.report.tables import Table, at, cut, lasted, share
 from qoemon.tools.report.timelines import of_rows

@@ -19,13 +19,10 @@ from typing import TYPE_CHECKING, Any
 from rich.cells import cell_len, set_cell_size
 
 from qoemon.common.text import plain
-from qoemon.tools.plotting import PlotError
+from qoemon.tools.plotting import AMBER, BLUE, GREY, ORANGE, SKY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-BLUE, ORANGE, SKY, AMBER, GREY = "#0072b2", "#d55e00", "#56b4e9", "#e69f00", "#8c8c8c"
-"""Okabe and Ito's: the colour-blind tell them apart, on white and on black."""
 
 RATING_COLOURS = (ORANGE, AMBER, GREY, SKY, BLUE)
 """From the worst to the best."""
@@ -91,14 +88,6 @@ class Drawn:
     chart: Chart
     svg: str
     png: bytes
-
-
-def needed() -> None:
-    """PlotError, with what to do, if charts cannot be drawn here."""
-    try:
-        import matplotlib.figure  # noqa: F401, PLC0415
-    except ImportError:
-        raise PlotError("a report needs matplotlib: pip install 'qoemon[plot]'") from None
 
 
 @contextmanager

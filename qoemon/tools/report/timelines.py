@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qoemon.core.alerting.regime import Regime
 from qoemon.core.alerting.rule import AlertState
+from qoemon.tools.plotting import AMBER, GREY, ORANGE, SKY
 from qoemon.tools.report.charts import DAY_S, time_axis
 from qoemon.tools.report.episodes import Span
-from qoemon.tools.report.figure import AMBER, GREY, ORANGE, SKY, Chart, fitted, legend, name_of, place
+from qoemon.tools.report.figure import Chart, fitted, legend, name_of, place
 from qoemon.tools.report.period import Period, ServicePeriod
 
 if TYPE_CHECKING:

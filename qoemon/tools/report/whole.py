@@ -11,7 +11,8 @@ import numpy as np
 from qoemon.core.arrays import Floats
 from qoemon.core.qoe.distribution import Distribution, rating_cdf
 from qoemon.core.qoe.mapping import RatingModel
-from qoemon.tools.report.figure import AMBER, BLUE, INK, ORANGE, legend, name_of, place, rating_colours
+from qoemon.tools.plotting import AMBER, BLUE, ORANGE
+from qoemon.tools.report.figure import INK, legend, name_of, place, rating_colours
 from qoemon.tools.report.period import ServicePeriod
 
 if TYPE_CHECKING:
