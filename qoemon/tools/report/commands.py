@@ -217,7 +217,7 @@ def _as_view(period: Period) -> dict[str, Any]:
 
 
 def _groups(service: ServicePeriod, labels: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    told, totals = service.judged(), service.totals
+    told, totals = service.distribution(), service.totals
     if told is None or totals is None:
         return
     for group in service.worst_first():
