@@ -1,4 +1,4 @@
-"""A recording through the daemon's own core, at full speed, with the times that were recorded."""
+"""Replays a recording through the daemon's core, at full speed, with the recorded times."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from qoemon.core.wire.codec import Decoded
 from qoemon.tools.recordings.recording import Recorded, Recording
 
 Progress = Callable[[int], None]
-"""Told how many bytes of the file have been read."""
+"""Called with the number of bytes of the file read so far."""
 
 
 TOLD_EVERY = 1000
-"""Messages between two tellings of the progress."""
+"""Messages between two calls of Progress."""
 
 
 def ticks(
@@ -24,7 +24,7 @@ def ticks(
     progress: Progress,
     on_decoded: Callable[[Decoded], object] | None = None,
 ) -> Iterator[Tick]:
-    """Every tick that the daemon would have made, up to the end of the recording."""
+    """Yield every tick of the daemon from the recorded messages, up to the end of the recording."""
     pipeline = Pipeline(core_plan(config), alert_rules(config), config.regimes.core)
     yield from pipeline.run(_followed(recording, progress), on_decoded)
     yield from pipeline.until(recording.end_s)

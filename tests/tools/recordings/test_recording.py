@@ -19,7 +19,7 @@ from qoemon.common.csvfile import UnreadableError
 from qoemon.config.config import Config
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.options import broker_options
-from qoemon.tools.recordings.record import RecordError, own, record
+from qoemon.tools.recordings.record import RecordError, record, recorder_options
 from qoemon.tools.recordings.recording import LONGEST_PAYLOAD, Header, Recorded, Recording, RecordingError, Writer
 from tests.support.parts import ROOT, Mosquitto, until
 from tests.test_cli import process, qoemon_cli
@@ -174,10 +174,10 @@ def test_a_broken_configuration_starts_nothing(command, tmp_path):
 
 def test_the_recorder_is_a_client_of_its_own_whose_session_ends_with_it():
     theirs = broker_options(Config())
-    ours = own(theirs)
+    ours = recorder_options(theirs)
     assert ours.client_id == f"{theirs.client_id}-record"
     assert (ours.session_expiry_s, ours.qos) == (0, theirs.qos)
-    older = own(broker_options(Config.model_validate({"mqtt": {"version": "3.1.1"}})))
+    older = recorder_options(broker_options(Config.model_validate({"mqtt": {"version": "3.1.1"}})))
     assert older.qos == 0, "a broker keeps nothing of QoS 0 for who is away"
 
 
