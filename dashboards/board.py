@@ -1,4 +1,4 @@
-"""What all boards have: name, variables, links to each other."""
+"""Parts common to all boards: name, variables, links to each other."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ALL = VariableOption(selected=True, text=["All"], value=["$__all"])
 
 
 def frame(name: str, description: str, since: str) -> Dashboard:
-    """A board without panels and variables but that of the data source; since: where its time begins."""
+    """A board without panels, with the data source as its only variable; since: begin of its time range."""
     others = DashboardLink("qoemon").type(DashboardLinkType.DASHBOARDS).tags([TAG])
     board = Dashboard(f"qoemon: {name}").uid(f"qoemon-{name.lower().replace(' ', '-')}").description(description)
     board.tags([TAG]).time(since, "now").refresh("30s").timezone("browser").tooltip(DashboardCursorSync.CROSSHAIR)
@@ -43,7 +43,7 @@ def frame(name: str, description: str, since: str) -> Dashboard:
 
 
 def with_groups(board: Dashboard, queries: Queries) -> Dashboard:
-    """Lets one choose services and the values of each label."""
+    """Add variables for the service and for each label."""
     earlier: list[str] = []
     for label in ("service", *queries.plan.labels):
         chosen = ",".join(f'{name}=~"${name}"' for name in earlier)
@@ -54,7 +54,7 @@ def with_groups(board: Dashboard, queries: Queries) -> Dashboard:
 
 
 def with_windows(board: Dashboard, queries: Queries) -> Dashboard:
-    """Lets one choose windows; at first the second shortest, which is calmer than the base window."""
+    """Add a variable for the window; default: the second shortest, which is smoother than the base window."""
     windows = [duration.text(length_s) for length_s in sorted(queries.plan.timing.windows_s)]
     usual = windows[min(1, len(windows) - 1)]
     chosen = VariableOption(selected=True, text=[usual], value=[usual])
@@ -62,15 +62,15 @@ def with_windows(board: Dashboard, queries: Queries) -> Dashboard:
 
 
 def choice(label: str, metric: str) -> QueryVariable:
-    """A variable of the values that a label of a metric has: several, or all."""
+    """A variable with the values of a label of a metric; several or all can be selected."""
     variable = QueryVariable(label).label(label).datasource(SOURCE).query(f"label_values({metric}, {label})")
     variable.refresh(VariableRefresh.ON_TIME_RANGE_CHANGED).sort(VariableSort.ALPHABETICAL_ASC)
-    # `.*` also matches where the label is absent, as of groups whose topic has no such level.
+    # `.*` also matches an absent label, as of groups whose topic has no such level.
     return variable.multi(True).include_all(True).all_value(".*").current(ALL)
 
 
 def filled(board: Dashboard, panels: Sequence[Panel]) -> Dashboard:
-    """The board with its panels, in reading order."""
+    """Add the panels in reading order."""
     for number, panel in enumerate(panels, start=1):
         board.with_panel(panel.id(number))
     return board

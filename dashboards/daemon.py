@@ -1,4 +1,4 @@
-"""Is qoemon itself well? Before its figures are believed, this board should be calm."""
+"""Board on the health of qoemon itself: input, delays, resources, connections."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from dashboards.panels import Panel
 
-TROUBLE = (
+FAILURE_COUNTERS = (
     "reports_duplicate",
     "reports_late",
     "reports_ahead",
@@ -45,10 +45,10 @@ SLOW = Steps(GREEN, ((1, YELLOW), (10, RED)))
 
 
 def daemon() -> Dashboard:
-    """The board about the daemon."""
-    board = frame("Daemon", "Whether qoemon itself is well: what arrives, what it costs, what is lost.", "now-3h")
+    """The board Daemon."""
+    board = frame("Daemon", "Health of qoemon itself: what arrives, what it costs, what is lost.", "now-3h")
     board.with_variable(choice("instance", "qoemon_build_info"))
-    return filled(board, [*_taken_in(), *_in_time(), *_resources(), *_others()])
+    return filled(board, [*_input(), *_delays(), *_resources(), *_connections()])
 
 
 def _gauge(name: str, legend: str) -> Ask:
@@ -63,23 +63,23 @@ def _of(name: str) -> str:
     return f'{name}{{instance=~"$instance"}}'
 
 
-def _taken_in() -> list[Panel]:
+def _input() -> list[Panel]:
     flow = About(
         "Messages and reports",
-        "What arrives a second. If it falls to 0, look at the broker below, then at the clients.",
+        "Messages and reports per second. If they fall to 0, check the broker below, then the clients.",
         PER_SECOND,
         8,
     )
     rejected = About(
         "Rejected reports",
-        "Reports that could not be taken, by reason; the log shows one of each. docs/wire-format.md says what "
-        "each reason means. Usually a client was released that writes them wrongly.",
+        "Rejected reports by reason; the log shows a sample of each. docs/wire-format.md explains the reasons. "
+        "The usual cause is a new release of a client.",
         PER_SECOND,
         8,
     )
-    trouble = About(
-        "What should stand still",
-        "Reports left out or pooled, messages lost, ticks skipped, workers ended, connections lost. "
+    failures = About(
+        "Counters that should not increase",
+        "Reports dropped or pooled, messages lost, ticks skipped, workers ended, connections lost. "
         "docs/operations.md says what to do about each.",
         PER_SECOND,
         8,
@@ -88,36 +88,36 @@ def _taken_in() -> list[Panel]:
     return [
         curves(flow, [_rate("qoemon_messages_total", "messages"), _rate("qoemon_reports_total", "reports")]),
         curves(rejected, [Ask(by_reason, "{{reason}}")]),
-        curves(trouble, [_rate(f"qoemon_{name}_total", name.replace("_", " ")) for name in TROUBLE]),
+        curves(failures, [_rate(f"qoemon_{name}_total", name.replace("_", " ")) for name in FAILURE_COUNTERS]),
     ]
 
 
-def _in_time() -> list[Panel]:
+def _delays() -> list[Panel]:
     lag = About(
         "Lag",
-        "How late ticks began, and how long the event loop was held up. More than a tick's length: the machine is "
-        "too busy; give it a core, or more workers.",
+        "Delay of ticks and of the event loop. If it exceeds the length of a tick, the machine is too busy: add a "
+        "core, or workers.",
         SECONDS,
         6,
     )
     age = About(
-        "Age of news",
-        "Time since the newest message and since the tick that these figures are of. A growing age of the tick "
-        "means that the daemon hangs: restart it. Of messages alone: look at the broker and the clients.",
+        "Age of data",
+        "Time since the newest message and since the tick of these data. If the age of the tick grows, the daemon "
+        "hangs: restart it. If only that of messages grows, check the broker and the clients.",
         SECONDS,
         6,
     )
     ticks = About(
         "Duration of ticks",
-        "The mean, and what 99 of 100 ticks stay below. It grows with groups and sessions; near the length of a "
-        "tick, ticks are skipped.",
+        "Mean and 99th percentile. They grow with groups and sessions; near the length of a tick, ticks are "
+        "skipped.",
         SECONDS,
         6,
     )
     queue = About(
         "Waiting messages",
-        "Messages that wait to be evaluated. If it grows without end, more arrives than is evaluated; beyond "
-        "limits.inbox_messages QoS 0 is lost and QoS 1 withheld.",
+        "Messages waiting to be processed. If the number keeps growing, more arrive than are processed; beyond "
+        "limits.inbox_messages, QoS 0 is dropped and QoS 1 withheld.",
         COUNT,
         6,
     )
@@ -148,21 +148,21 @@ def _in_time() -> list[Panel]:
 def _resources() -> list[Panel]:
     memory = About(
         "Memory",
-        "Memory of the process and its workers, and payload that waits. It grows with sessions; if it grows alone, "
-        "that is a mistake in qoemon: report it.",
+        "Memory of the process and its workers, and of waiting payload. It grows with sessions; if it grows "
+        "without them, report a bug in qoemon.",
         BYTES,
         8,
     )
     cpu = About(
         "CPU",
-        "Share of one core, of the daemon and of each worker. If one stays near 1, more workers: docs/workers.md.",
+        "Share of one core, of the daemon and of each worker. If one stays near 1, add workers: docs/workers.md.",
         SHARE,
         8,
     )
     held = About(
         "Sessions and groups",
-        "What is held in memory. Near limits.sessions new sessions are refused, near limits.groups label sets are "
-        "pooled: raise the limit, or leave out a label.",
+        "Sessions and groups in memory. At limits.sessions new sessions are refused, at limits.groups label sets "
+        "are pooled: raise the limit, or remove a label.",
         COUNT,
         8,
     )
@@ -186,22 +186,22 @@ def _resources() -> list[Panel]:
     ]
 
 
-def _others() -> list[Panel]:
+def _connections() -> list[Panel]:
     broker = About(
         "Broker",
-        "Whether the broker is connected and granted the subscriptions. Not connected: is it up, are name and port "
-        "right? Not subscribed: its access rules refuse a topic; the log says which.",
+        "Whether the broker is connected and has granted the subscriptions. Not connected: check that it runs, its "
+        "name and port. Not subscribed: its access rules refuse a topic; the log says which.",
         "none",
         12,
     )
-    told = About(
+    notifications = About(
         "Notifications",
-        "Notifications taken, failed and given up, and those that wait. Failures that go on: the receiver is away "
-        "or refuses; the log says why. Empty without receivers.",
+        "Notifications delivered, failed, dropped and waiting. Repeated failures: the receiver is unreachable or "
+        "refuses; the log says why. Empty without receivers.",
         COUNT,
         12,
     )
-    counters = {"notifications": "taken", "notifications_failed": "failed", "notifications_dropped": "given up"}
+    counters = {"notifications": "delivered", "notifications_failed": "failed", "notifications_dropped": "dropped"}
     changes = [
         Ask(f"increase({_of(f'qoemon_{name}_total')}[{MINUTES}])", f"{{{{receiver}}}} {word}")
         for name, word in counters.items()
@@ -212,5 +212,5 @@ def _others() -> list[Panel]:
             [_gauge("qoemon_mqtt_connected", "connected"), _gauge("qoemon_mqtt_subscribed", "subscribed")],
             (("no", RED), ("yes", GREEN)),
         ),
-        curves(told, [*changes, Ask(_of("qoemon_notification_queue"), "{{receiver}} waiting")]),
+        curves(notifications, [*changes, Ask(_of("qoemon_notification_queue"), "{{receiver}} waiting")]),
     ]

@@ -1,4 +1,4 @@
-"""Writes the boards beside this file, for a configuration: `python -m dashboards.generate [CONFIG]`."""
+"""Writes the boards for a configuration beside this file: `python -m dashboards.generate [CONFIG]`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAMPLE = HERE.parent / "config/qoemon.yaml"
 
 
 def boards(config: Config) -> dict[str, str]:
-    """The boards as JSON, by file name. ValueError if no service has an objective."""
+    """The boards as JSON, by file name; ValueError if no service has an objective."""
     objectives = {name: section.slo for name, section in config.services.items() if section.slo is not None}
     queries = Queries(core_plan(config), objectives)
     made = (overview(queries), group_detail(queries), slo(queries), daemon())
@@ -36,7 +36,7 @@ def boards(config: Config) -> dict[str, str]:
 
 
 def main() -> None:
-    """Write them all."""
+    """Write all boards."""
     config = load(Path(sys.argv[1]) if len(sys.argv) > 1 else SAMPLE)
     for name, text in boards(config).items():
         (HERE / name).write_text(text)

@@ -1,4 +1,4 @@
-"""What is the matter with this group?"""
+"""Board on one group, or a few: its ratings, conditions and causes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HERE = "{{service}} {{window}}"
 
 
 def group_detail(queries: Queries) -> Dashboard:
-    """The board for a group, or a few."""
+    """The board Group detail."""
     board = frame("Group detail", "One group, or a few: what its users rate, and why.", "now-3h")
     board = with_windows(with_groups(board, queries), queries)
     board.annotation(_Changes(queries))
@@ -30,7 +30,7 @@ def group_detail(queries: Queries) -> Dashboard:
 
 
 class _Changes(AnnotationQuery):
-    """Marks where a change of PoW was established."""
+    """Annotations at established changes of PoW."""
 
     def __init__(self, queries: Queries) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class _Changes(AnnotationQuery):
 
 
 class _Titled(models.AnnotationQuery):
-    """Prometheus annotations have a title, which the SDK's model leaves out."""
+    """An annotation of Prometheus with a title, which the SDK's model lacks."""
 
     title_format = ""
 
@@ -58,15 +58,15 @@ class _Titled(models.AnnotationQuery):
 def _opinions(queries: Queries) -> list[Panel]:
     spread = About(
         "Rating distribution",
-        "What share of users would give each rating, in the selected windows. Two humps are two kinds of users: "
+        "Share of users who would give each rating, in the selected windows. Two peaks mean two kinds of users: "
         "split by a further label.",
         SHARE,
         8,
     )
     quantiles = About(
         "Rating quantiles",
-        "The rating that this share of users stays at or below, by group: quantiles can't be summed over groups. "
-        "The lowest tells how the worst served fare.",
+        "The rating that this share of users does not exceed, by group: quantiles cannot be summed over groups. "
+        "The lowest shows the users who are served worst.",
         MOS,
         8,
     )
@@ -81,15 +81,14 @@ def _opinions(queries: Queries) -> list[Panel]:
 
 def _shares(queries: Queries) -> list[Panel]:
     windows = (
-        "Short windows tell sooner, long ones tell more surely. Where the short one has come back and the long one "
-        "has not, it is over."
+        "Short windows react faster, long ones are more precise. If the short one has recovered and the long one "
+        "has not, the incident is over."
     )
     theta = (
-        "were users to differ as much as each theta of the band says. Where the lines lie far apart, the figure "
-        "depends on theta: calibrate it with `qoemon fit` before you promise it. Services without "
-        "theta_band have none."
+        "for each theta of the band. If the lines are far apart, the value depends on theta: calibrate it with "
+        "`qoemon fit` before you promise it. Services without theta_band have no lines."
     )
-    told = (
+    panels = (
         ("Good or better, by window", f"Share of users, good or better. {windows}", "qoemon_gob_ratio", ""),
         ("Poor or worse, by window", f"Share of users, poor or worse. {windows}", "qoemon_pow_ratio", ""),
         ("Good or better, by theta", f"Share of users, good or better, {theta}", "qoemon_gob_ratio_theta", "theta"),
@@ -100,13 +99,13 @@ def _shares(queries: Queries) -> list[Panel]:
             About(title, text, SHARE, 6),
             [Ask(queries.weighted(metric, split=split), HERE + (f" theta {{{{{split}}}}}" if split else ""))],
         )
-        for title, text, metric, split in told
+        for title, text, metric, split in panels
     ]
 
 
 def _conditions(queries: Queries) -> list[Panel]:
-    advice = "Brighter is more often. A second band far up is a part of the users with a trouble of its own."
-    told = (
+    advice = "Brighter is more often. A second band far up is a part of the users with a problem of its own."
+    panels = (
         (
             "Stalls",
             f"Stalls a minute of media, by judged session and rating interval. {advice}",
@@ -119,13 +118,13 @@ def _conditions(queries: Queries) -> list[Panel]:
     return [
         *(
             density(About(title, text, unit, 8), Ask(_buckets(queries, f"qoemon_{name}"), "{{le}}", queries.base))
-            for title, text, unit, name in told
+            for title, text, unit, name in panels
         ),
         curves(
             About(
                 "What if: poor ratings by factor",
                 "How much lower the share of poor ratings would be without each factor, and without all of them. "
-                "Mend the factor with the highest line; the shares need not add up.",
+                "Fix the factor with the highest line first; the shares need not add up.",
                 SHARE,
                 12,
             ),

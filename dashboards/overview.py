@@ -1,4 +1,4 @@
-"""How are the users, all of them, and where not well?"""
+"""Board on all users, with the groups that are affected most."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ HERE = "{{service}} {{window}}"
 
 
 def overview(queries: Queries) -> Dashboard:
-    """The board to begin with."""
-    board = frame("Overview", "How all users are, and which groups are not well. Start here.", "now-3h")
+    """The board Overview."""
+    board = frame("Overview", "Ratings of all users, and the groups that are affected. Start here.", "now-3h")
     board = with_windows(with_groups(board, queries), queries)
     return filled(board, [*_now(queries), *_shares(queries), *_over_time(queries), *_worst(queries)])
 
@@ -52,8 +52,8 @@ def _now(queries: Queries) -> list[Panel]:
         number(
             About(
                 "Users now",
-                "Sessions heard in the last rating interval, or stalling. A sudden fall is an outage, or reports "
-                "that no longer arrive: see the board Daemon.",
+                "Sessions that reported in the last rating interval, or are stalled. A sudden fall is an outage or "
+                "reports that no longer arrive: see the board Daemon.",
                 COUNT,
                 4,
                 4,
@@ -63,8 +63,8 @@ def _now(queries: Queries) -> list[Panel]:
         number(
             About(
                 "Good or better",
-                "Share of users who would rate good or better, over all selected groups, weighted by what was "
-                "judged. If it is low, look below for the groups that pull it down.",
+                "Share of users who would rate good or better, over all selected groups, weighted by "
+                "observations. If it is low, look below for the groups that lower it.",
                 SHARE,
                 4,
                 4,
@@ -75,8 +75,8 @@ def _now(queries: Queries) -> list[Panel]:
         number(
             About(
                 "Poor or worse",
-                "Share of users who would rate poor or worse, over all selected groups, weighted by what was "
-                "judged. These are the users who leave: look below for their groups.",
+                "Share of users who would rate poor or worse, over all selected groups, weighted by "
+                "observations. These users are likely to leave: look below for their groups.",
                 SHARE,
                 4,
                 4,
@@ -87,7 +87,7 @@ def _now(queries: Queries) -> list[Panel]:
         number(
             About(
                 "MOS",
-                "Mean opinion score, scale points. Half good and half bad looks like all fair here: judge by the "
+                "Mean opinion score, scale points. Half good and half bad looks like all fair here: look at the "
                 "shares beside it.",
                 MOS,
                 4,
@@ -99,8 +99,8 @@ def _now(queries: Queries) -> list[Panel]:
         number(
             About(
                 "Open stalls",
-                "Sessions in a stall right now, before any rating tells. A jump over many groups points at what "
-                "they share: origin, CDN, network.",
+                "Sessions in a stall now, before ratings show it. A jump in many groups points to what they share: "
+                "origin, CDN, network.",
                 COUNT,
                 4,
                 4,
@@ -119,15 +119,15 @@ def _now(queries: Queries) -> list[Panel]:
 
 def _shares(queries: Queries) -> list[Panel]:
     why = (
-        "with the ends of its confidence interval. The interval over several groups is as if all erred in the same "
-        "direction, so it is rather too wide. A move within it may be chance: do not act on it."
+        "with its confidence bounds. Over several groups they assume errors in the same direction, so the interval "
+        "is rather too wide. A move within it may be chance: do not act on it."
     )
-    told = (
+    panels = (
         ("Good or better, with bounds", f"Share of users who would rate good or better, {why}", "gob", GOOD_SHARE),
         ("Poor or worse, with bounds", f"Share of users who would rate poor or worse, {why}", "pow", POOR_SHARE),
     )
     return [
-        curves(About(title, text, SHARE, 12), _bounded(queries, name), steps) for title, text, name, steps in told
+        curves(About(title, text, SHARE, 12), _bounded(queries, name), steps) for title, text, name, steps in panels
     ]
 
 
@@ -140,11 +140,11 @@ def _bounded(queries: Queries, name: str) -> list[Ask]:
 
 
 def ratings(queries: Queries, width: int) -> Panel:
-    """The five ratings, on each other."""
+    """Panel of the five ratings, stacked."""
     about = About(
         "Ratings",
-        "What users would rate, as shares of all ratings. Red that grows while yellow stays means that a few "
-        "suffer much: look for a group. A slow shift of all colours means that all suffer a little: look at "
+        "Estimated ratings, as shares of all ratings. If red grows while yellow stays, few users are affected "
+        "severely: look for a group. If all colours shift slowly, all users are affected slightly: check the "
         "capacity.",
         SHARE,
         width,
@@ -154,11 +154,11 @@ def ratings(queries: Queries, width: int) -> Panel:
 
 
 def regimes(queries: Queries, width: int) -> Panel:
-    """The regime of each group."""
+    """Panel of the regime of each group."""
     about = About(
         "Regimes",
-        "How each group has been served: good, degraded or bad by its share of poor ratings. Groups that change "
-        "together share a cause.",
+        "Regime of each group, good, degraded or bad by its share of poor ratings. Groups that change together "
+        "share a cause.",
         "none",
         width,
     )
@@ -173,15 +173,15 @@ def _over_time(queries: Queries) -> list[Panel]:
 def _worst(queries: Queries) -> list[Panel]:
     worst = About(
         "Worst groups",
-        "Poor ratings in the last rating interval that good conditions would have spared: many users a little, or "
-        "few users much. Mend the longest bar first; the board Group detail says which factor it is.",
+        "Poor ratings in the last rating interval beyond those under good conditions: many users slightly, or few "
+        "severely affected. Fix the longest bar first; the board Group detail shows the factor.",
         COUNT,
         12,
     )
     firing = About(
         "Alerts that fire",
-        "Each alert of qoemon that fires now, with its group. Why, says the reason in /api/v1/snapshot; what to "
-        "do, docs/alerting.md.",
+        "Each alert of qoemon that fires now, with its group. The reason is in /api/v1/snapshot; docs/alerting.md "
+        "says what to do.",
         "none",
         12,
     )

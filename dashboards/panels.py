@@ -1,4 +1,4 @@
-"""Panels in the house style: each with a unit and a description of what it shows and what to do about it."""
+"""Panels in a common style, each with a unit and a description of what it shows and what to do."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ P = TypeVar("P", timeseries.Panel, stat.Panel, statetimeline.Panel, heatmap.Pane
 
 
 class Ask(NamedTuple):
-    """A query. `step`: the least distance of its points, where the metric moves more slowly than it is scraped."""
+    """A query. step: minimum step, for metrics that change more slowly than they are scraped."""
 
     expr: str
     legend: str = ""
@@ -62,7 +62,7 @@ class Ask(NamedTuple):
 
 
 class About(NamedTuple):
-    """What every panel has. Width of 24 columns, height in rows."""
+    """Properties of every panel. width: of 24 columns; height: rows."""
 
     title: str
     description: str
@@ -72,7 +72,7 @@ class About(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """Colours from values on; the first is below all of them."""
+    """Colours by threshold; `first` is the colour below all thresholds."""
 
     first: str
     then: tuple[tuple[float, str], ...] = ()
@@ -85,7 +85,7 @@ OPINION = Steps(RED, ((3, ORANGE), (3.5, YELLOW), (4, GREEN)))
 
 
 def number(about: About, asks: Sequence[Ask], steps: Steps = PLAIN) -> stat.Panel:
-    """A figure as it is now, a tile each series."""
+    """The current value, one tile per series."""
     panel = _made(stat.Panel(), about, steps)
     for place, ask in enumerate(asks):
         panel.with_target(_query(ask, place).instant())
@@ -94,7 +94,7 @@ def number(about: About, asks: Sequence[Ask], steps: Steps = PLAIN) -> stat.Pane
 
 
 def curves(about: About, asks: Sequence[Ask], steps: Steps = PLAIN) -> timeseries.Panel:
-    """Lines over time; series whose name ends in `lower` or `upper` are bounds, drawn thin. Steps are lines too."""
+    """Lines over time; series named `lower` or `upper` at the end are bounds, drawn thin. Thresholds are lines."""
     panel = _ranged(_made(timeseries.Panel(), about, steps), asks)
     if steps.then:
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphTresholdsStyleMode.DASHED))
@@ -108,7 +108,7 @@ def curves(about: About, asks: Sequence[Ask], steps: Steps = PLAIN) -> timeserie
 
 
 def areas(about: About, ask: Ask, colours: Mapping[str, str]) -> timeseries.Panel:
-    """Areas on each other, as shares of the whole; colours by the series' names."""
+    """Stacked areas, as shares of the total; colours by the names of series."""
     panel = curves(about, [ask]).fill_opacity(70).line_width(0)
     for name, colour in colours.items():
         fixed = DynamicConfigValue("color", {"mode": "fixed", "fixedColor": colour})
@@ -117,16 +117,16 @@ def areas(about: About, ask: Ask, colours: Mapping[str, str]) -> timeseries.Pane
 
 
 def states(about: About, asks: Sequence[Ask], words: Sequence[tuple[str, str]]) -> statetimeline.Panel:
-    """A line a series, coloured by what its value stands for: (word, colour) of 0, 1, ..."""
+    """One row per series, with the word and colour of its values 0, 1, ..."""
     steps = Steps(words[0][1], tuple((n, colour) for n, (_, colour) in enumerate(words) if n))
     panel = _ranged(_made(statetimeline.Panel(), about, steps), asks)
-    told = {str(n): ValueMappingResult(word, colour, index=n) for n, (word, colour) in enumerate(words)}
-    panel.mappings([ValueMap(told)])
+    mappings = {str(n): ValueMappingResult(word, colour, index=n) for n, (word, colour) in enumerate(words)}
+    panel.mappings([ValueMap(mappings)])
     return panel.show_value(VisibilityMode.AUTO).merge_values(True).legend(_legend()).fill_opacity(80)
 
 
 def bars(about: About, asks: Sequence[Ask], steps: Steps = PLAIN) -> bargauge.Panel:
-    """A bar a series, as it is now."""
+    """The current value, one bar per series."""
     panel = _made(bargauge.Panel(), about, steps)
     for place, ask in enumerate(asks):
         panel.with_target(_query(ask, place).instant())
@@ -134,7 +134,7 @@ def bars(about: About, asks: Sequence[Ask], steps: Steps = PLAIN) -> bargauge.Pa
 
 
 def rows(about: About, ask: Ask, hidden: Sequence[str]) -> table.Panel:
-    """A table, a row a series; hidden: columns that say nothing."""
+    """A table with one row per series; hidden: columns to omit."""
     panel = _made(table.Panel(), about, PLAIN)
     panel.with_target(_query(ask, 0).instant().format(PromQueryFormat.TABLE))
     without = {"excludeByName": dict.fromkeys(("Time", "__name__", *hidden), True)}
@@ -142,7 +142,7 @@ def rows(about: About, ask: Ask, hidden: Sequence[str]) -> table.Panel:
 
 
 def density(about: About, ask: Ask) -> heatmap.Panel:
-    """A Prometheus histogram over time; the unit is that of its buckets."""
+    """Heatmap of a Prometheus histogram over time; the unit is that of its buckets."""
     panel = _made(heatmap.Panel(), about, PLAIN)
     panel.with_target(_query(ask, 0).range().format(PromQueryFormat.HEATMAP))
     return panel.calculate(False).y_axis(YAxisConfig().unit(about.unit)).show_tooltip()

@@ -1,7 +1,7 @@
-"""The queries that several boards share.
+"""PromQL that several boards share.
 
-Shares of users are never averaged over groups: they are summed weighted by what was judged, or counted from
-expected ratings. Both give what one group of all these users would show.
+Shares of users over groups are weighted by observations, or computed from expected ratings, never averaged. Both
+give the share of one group with all these users.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qoemon.core.plan.plan import Plan
 
 MINUTES = "$__rate_interval"
-"""What Grafana thinks is long enough for a rate: four scrapes, or four times the query's least step."""
+"""Grafana's range for a rate: four scrapes, or four times the minimum step of the query."""
 
 RATINGS = "qoemon_expected_ratings_total"
 
@@ -28,8 +28,8 @@ RATINGS = "qoemon_expected_ratings_total"
 class Queries:
     """PromQL about the groups that the variables select.
 
-    plan        tells the labels, the rating interval, the windows and the scales
-    objectives  share of good ratings that is asked for, by service
+    plan        has the labels, the rating interval, the windows and the scales
+    objectives  objective for the share of good ratings, by service
     """
 
     plan: Plan
@@ -42,12 +42,12 @@ class Queries:
 
     @property
     def legend(self) -> str:
-        """A group in a legend."""
+        """Legend format of a group."""
         return " ".join(f"{{{{{label}}}}}" for label in ("service", *self.plan.labels))
 
     @property
     def base(self) -> str:
-        """The base window, as its label reads."""
+        """Label value of the base window."""
         return duration.text(self.plan.timing.interval_s)
 
     def of(self, metric: str, *more: str) -> str:
@@ -64,58 +64,60 @@ class Queries:
         return f"sum by ({by}) ({self.of(metric)})"
 
     def weighted(self, metric: str, *more: str, split: str = "") -> str:
-        """A mean over all that was judged in the selected groups, by service, window and the label `split`."""
+        """Mean over the observations of the selected groups, by service, window and the label `split`."""
         observations = self.windowed("qoemon_observations")
         by = "service, window"
         if not split:
-            alike = f" ignoring ({_keys(more)})" if more else ""
-            product = f"{self.windowed(metric, *more)} *{alike} {observations}"
+            matching = f" ignoring ({_keys(more)})" if more else ""
+            product = f"{self.windowed(metric, *more)} *{matching} {observations}"
             return f"sum by ({by}) ({product}) / sum by ({by}) ({observations})"
         product = f"{self.windowed(metric, *more)} * ignoring ({split}) group_left () {observations}"
-        every = f"on ({by}) group_left () sum by ({by}) ({observations})"
-        return f"sum by ({by}, {split}) ({product}) / {every}"
+        totals = f"on ({by}) group_left () sum by ({by}) ({observations})"
+        return f"sum by ({by}, {split}) ({product}) / {totals}"
 
     def excess(self, by: str) -> str:
-        """Poor ratings in the last rating interval that good conditions would have spared.
+        """Poor ratings in the last rating interval beyond those under good conditions.
 
-        Where a service has several factors, `all` of them is the largest; where it has one, that is all.
+        If a service has several factors, the contribution of `all` is the largest.
         """
         most = f"max without (factor) ({self.of('qoemon_pow_contribution')})"
-        judged = self.of("qoemon_observations", f'window="{self.base}"')
-        return f"sum by ({by}) ({most} * ignoring (window) {judged})"
+        observations = self.of("qoemon_observations", f'window="{self.base}"')
+        return f"sum by ({by}) ({most} * ignoring (window) {observations})"
 
     def attribution(self) -> str:
-        """By how much PoW would be lower without each factor, over the selected groups."""
-        judged = self.of("qoemon_observations", f'window="{self.base}"')
-        product = f"{self.of('qoemon_pow_contribution')} * ignoring (factor, window) group_left () {judged}"
-        return f"sum by (service, factor) ({product}) / on (service) group_left () sum by (service) ({judged})"
+        """Contribution of each factor to PoW, over the selected groups."""
+        observations = self.of("qoemon_observations", f'window="{self.base}"')
+        product = f"{self.of('qoemon_pow_contribution')} * ignoring (factor, window) group_left () {observations}"
+        return (
+            f"sum by (service, factor) ({product}) / on (service) group_left () sum by (service) ({observations})"
+        )
 
     def ratings(self, by: str) -> str:
-        """Ratings a second."""
+        """Ratings per second."""
         return f"sum by ({by}) (rate({self.of(RATINGS)}[{MINUTES}]))"
 
     def share(self, span: str, by: str = "service") -> str:
-        """The share of good ratings in that time, exact over groups and time."""
+        """The share of good ratings in a time span, exact over groups and time."""
         return f"({self.good(span, by)}) / sum by ({by}) (increase({self.of(RATINGS)}[{span}]))"
 
     def good(self, span: str, by: str) -> str:
-        """The good ratings in that time. Services whose scales differ are told apart."""
-        alike: defaultdict[str, list[str]] = defaultdict(list)
+        """The good ratings in a time span, selected by the scale of each service."""
+        services_by_ratings: defaultdict[str, list[str]] = defaultdict(list)
         for service in self.plan.services:
             good = [str(rating) for rating in service.scale.ratings if rating >= service.scale.good]
-            alike["|".join(good)].append(service.name)
+            services_by_ratings["|".join(good)].append(service.name)
         sums = []
-        for ratings, services in alike.items():
+        for ratings, services in services_by_ratings.items():
             of_scale = self.of(RATINGS, f'service=~"{"|".join(services)}"', f'rating=~"{ratings}"')
             sums.append(f"sum by ({by}) (increase({of_scale}[{span}]))")
         return " or ".join(sums)
 
     def burn(self, span: str) -> str:
-        """How fast the error budget burns; at 1 it lasts for exactly its period."""
+        """Burn rate of the error budget; at 1 it lasts exactly its period."""
         return f"(1 - {self.share(span)}) / on (service) (1 - ({self.objective()}))"
 
     def objective(self) -> str:
-        """The objective of each selected service, a series each."""
+        """The objective of each selected service, one series each."""
         each = (
             f'label_replace(vector({share!r}), "service", "{service}", "", "")'
             for service, share in self.objectives.items()
@@ -124,5 +126,5 @@ class Queries:
 
 
 def _keys(matchers: tuple[str, ...]) -> str:
-    """The labels that matchers are about."""
+    """The label names of matchers."""
     return ", ".join(matcher.partition("=")[0] for matcher in matchers)

@@ -1,4 +1,4 @@
-"""Do we keep what we promised?"""
+"""Board on the service level objectives."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ BURN = Steps(GREEN, ((1, YELLOW), (3, ORANGE), (6, RED)))
 
 
 def slo(queries: Queries) -> Dashboard:
-    """The board about the objectives; ValueError if there are none."""
+    """The board SLO; ValueError if there are no objectives."""
     if not queries.objectives:
         raise ValueError("no service has an objective: found no `slo` under `services`, expected one; set it there")
     board = with_groups(frame("SLO", "Shares of good ratings against their objectives.", "now-1d"), queries)
-    # A month of counters is much to read: not every 30 s.
+    # Counters of a month are expensive to read: not every 30 s.
     board.refresh("5m")
-    return filled(board, [*_kept(queries), *_burning(queries), *_where(queries)])
+    return filled(board, [*_attainment(queries), *_burn_rates(queries), *_groups(queries)])
 
 
-def _kept(queries: Queries) -> list[Panel]:
+def _attainment(queries: Queries) -> list[Panel]:
     shares = [
         number(
             About(
                 f"Good ratings, {span}",
                 f"Share of ratings that were good or better in the last {span}, exact over groups and time. "
-                "Compare with the objective; where it is below over a long time, plan; where over a short one "
-                "only, look now.",
+                "Compare it with the objective: if it is below over a long time, plan; if only over a short time, "
+                "act now.",
                 SHARE,
                 4,
                 5,
@@ -64,8 +64,8 @@ def _kept(queries: Queries) -> list[Panel]:
     left = number(
         About(
             "Error budget left, 30d",
-            "What is left of the ratings that need not be good, over the last 30 days. "
-            "Below 0 the objective is missed: put what mends quality before what changes it.",
+            "Rest of the ratings that need not be good, over the last 30 days. "
+            "Below 0 the objective is missed: put fixes of quality before new features.",
             SHARE,
             4,
             5,
@@ -76,8 +76,8 @@ def _kept(queries: Queries) -> list[Panel]:
     objective = number(
         About(
             "Objective",
-            "The share of good ratings that is asked for, from `slo` in the configuration that these boards were "
-            "generated from. After a change there, generate them anew.",
+            "Objective for the share of good ratings, from `slo` in the configuration that these boards were "
+            "generated from. After a change there, generate them again.",
             SHARE,
             4,
             5,
@@ -87,18 +87,18 @@ def _kept(queries: Queries) -> list[Panel]:
     return [*shares, left, objective]
 
 
-def _burning(queries: Queries) -> list[Panel]:
+def _burn_rates(queries: Queries) -> list[Panel]:
     rates = About(
         "Burn rates",
-        "How fast the error budget burns. At 1 it lasts for 30 days exactly. High over 1h and 6h: act now; above 1 "
+        "How fast the error budget burns. At 1 it lasts exactly 30 days. High over 1h and 6h: act now; above 1 "
         "over 3d: plan the work.",
         "none",
         12,
     )
     share = About(
         "Good ratings and objective",
-        "Share of good ratings in the hour before. Where it is below the objective the budget is being spent "
-        "faster than allowed.",
+        "Share of good ratings in the hour before. While it is below the objective, the budget burns faster than "
+        "allowed.",
         SHARE,
         12,
     )
@@ -110,15 +110,15 @@ def _burning(queries: Queries) -> list[Panel]:
     ]
 
 
-def _where(queries: Queries) -> list[Panel]:
+def _groups(queries: Queries) -> list[Panel]:
     group = queries.group
-    every = f"sum by ({group}) (increase({queries.of(RATINGS)}[1d]))"
-    spent = f"{every} - ({queries.good('1d', group)})"
+    totals = f"sum by ({group}) (increase({queries.of(RATINGS)}[1d]))"
+    spent = f"{totals} - ({queries.good('1d', group)})"
     return [
         bars(
             About(
                 "Where the budget goes, 1d",
-                "Ratings of the last day that were not good, by group. The longest bars are what to mend first.",
+                "Ratings of the last day that were not good, by group. Fix the longest bars first.",
                 COUNT,
                 8,
             ),
