@@ -64,6 +64,9 @@ def _feed_findings(feed: Feed, timing: Timing) -> Iterator[Finding]:
     def line(check: str, found: str, problem: bool, meaning: str, advice: str) -> Finding:
         return Finding(feed.service, check, found, problem, meaning, advice if problem else "-")
 
+    def count(check: str, number: int, total: int, meaning: str, advice: str) -> Finding:
+        return line(check, _share_of(number, total), number > 0, meaning, advice)
+
     yield line(
         "sessions, reports",
         f"{feed.sessions:,} sessions, {feed.reports:,} reports",
@@ -73,47 +76,47 @@ def _feed_findings(feed: Feed, timing: Timing) -> Iterator[Finding]:
     )
     if feed.reports == 0 and not feed.repeated and not feed.refused:
         return
-    yield line(
+    yield count(
         "lost reports",
-        _share_of(feed.lost, feed.lost + feed.reports - feed.without_seq),
-        feed.lost > 0,
+        feed.lost,
+        feed.lost + feed.reports - feed.without_seq,
         "gaps in the seq of a session; cumulative counters lose nothing by them, response times do",
         "send with QoS 1; look at the broker's queue limits (mosquitto: max_queued_messages)",
     )
-    yield line(
+    yield count(
         "repeated reports",
-        _share_of(feed.repeated, feed.repeated + feed.reports),
-        feed.repeated > 0,
+        feed.repeated,
+        feed.repeated + feed.reports,
         "a seq not above the previous one, a duplicate or out of order: dropped",
         "a few are normal with QoS 1; if many, a client resets seq in a session, or two share a session id",
     )
-    yield line(
+    yield count(
         "resets",
-        _share_of(feed.resets, feed.reports),
-        feed.resets > 0,
+        feed.resets,
+        feed.reports,
         "a cumulative counter decreased: counted from zero",
         "use a new session id for each playback, or set counters: delta if clients send differences",
     )
-    yield line(
+    yield count(
         "reports without seq",
-        _share_of(feed.without_seq, feed.reports),
-        feed.without_seq > 0,
+        feed.without_seq,
+        feed.reports,
         "repeated and lost reports cannot be detected",
         "have clients send seq",
     )
     yield _clock_finding(feed, timing)
-    yield line(
+    yield count(
         "sessions that report too seldom",
-        _share_of(feed.infrequent, feed.with_gaps),
-        feed.infrequent > 0,
+        feed.infrequent,
+        feed.with_gaps,
         f"most gaps between their reports exceed the rating interval ({duration.text(timing.interval_s)}): "
         "some intervals are rated from part of the data, or not at all",
         "have clients report at least twice per rating interval, or raise sessions.rating_interval",
     )
-    yield line(
+    yield count(
         "sessions that came back",
-        _share_of(feed.returned, feed.sessions),
-        feed.returned > 0,
+        feed.returned,
+        feed.sessions,
         f"silent for longer than sessions.timeout ({duration.text(timing.session_timeout_s)}), then active again: "
         "counted as new sessions, what happened in between is unknown",
         "have clients report while paused, or raise sessions.timeout",

@@ -55,7 +55,7 @@ def mos_of(mapping: QosMapping, rows: Sequence[Sequence[float]]) -> list[float]:
 
 
 def means(mapping: QosMapping, rows: Sequence[Sequence[float]]) -> Study:
-    """A study in which users say exactly what the mapping says, read for the same form with its own constants."""
+    """A study whose MOS are exactly those of the mapping, read for the same form with its default constants."""
     rated = [(*row, mos) for row, mos in zip(rows, mos_of(mapping, rows), strict=True)]
     return read_study(csv(f"{header(mapping)},mos", rated), MAPPINGS[mapping.name])
 
@@ -174,7 +174,7 @@ def test_cross_validation_is_leaving_out_one_by_one_where_conditions_are_few() -
     assert found.cross_validated.rmse > found.accuracy.rmse
 
 
-def test_a_mapping_that_only_remembers_does_worse_on_what_it_has_not_seen() -> None:
+def test_an_overfitted_mapping_does_worse_on_left_out_conditions() -> None:
     """Four constants, six conditions of pure noise: in sample it looks good, cross-validated it does not."""
     rng = np.random.default_rng(8)
     rows = [(x, mos) for (x,), mos in zip(spread_over(1, 6, 6), rng.uniform(1, 5, 6).tolist(), strict=True)]
@@ -264,7 +264,7 @@ def test_constants_of_voice_can_be_fitted_to_another_codec() -> None:
 
 
 @pytest.mark.parametrize("mapping", [VIDEO_STALL, WEB_IQX, WEB_G1030], ids=lambda mapping: mapping.name)
-def test_the_fragment_is_a_configuration_that_judges_like_the_fit(mapping: QosMapping, tmp_path: Path) -> None:
+def test_the_fragment_is_a_configuration_with_the_mos_of_the_fit(mapping: QosMapping, tmp_path: Path) -> None:
     rows = STALLS if mapping is VIDEO_STALL else WAITS_S
     study, path = (
         crowd(VIDEO_STALL if mapping is VIDEO_STALL else WEB_IQX, rows, 24, 1, mapping),
@@ -274,8 +274,8 @@ def test_the_fragment_is_a_configuration_that_judges_like_the_fit(mapping: QosMa
     path.write_text(yaml_fragment(found, "mine"))
     service = config.load(path).services["mine"]
     assert (service.mapping, service.theta) == (mapping.name, pytest.approx(found.theta, abs=0.0005))
-    judged: Floats = mapping.with_parameters(service.parameters)(*study.axes)
-    assert judged == pytest.approx(found.fitted, abs=0.03), "rounding is small against the standard errors"
+    estimated: Floats = mapping.with_parameters(service.parameters)(*study.axes)
+    assert estimated == pytest.approx(found.fitted, abs=0.03), "rounding is small against the standard errors"
 
 
 def test_a_linear_mapping_runs_live_as_it_was_fitted(tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_json_keeps_its_keys() -> None:
     assert list(plain["conditions"][0]) == ["condition", "weight", "mos", "fitted"]
 
 
-def test_the_table_fits_80_columns_and_tells_it_in_words() -> None:
+def test_the_table_fits_80_columns() -> None:
     found, out = fit(crowd(VIDEO_STALL, STALLS, 24, 1)), io.StringIO()
     Console(file=out, width=80).print(table(found))
     assert max(map(len, out.getvalue().splitlines())) <= 80

@@ -135,7 +135,7 @@ def test_a_study_without_a_spread_says_so(conditions: list[list[float]], error: 
         estimate(rated(*conditions))
 
 
-def test_users_who_never_differ_have_theta_0_which_no_configuration_takes() -> None:
+def test_users_who_agree_have_theta_0_which_the_configuration_rejects() -> None:
     estimated = estimate(rated([3, 3, 3], [4.1, 4.1, 4.1]))
     assert (estimated.theta, estimated.interval) == (0, (0, 1))
     assert "the ratings are too few, or too alike, for an interval" in estimated.warnings
@@ -163,7 +163,7 @@ def test_the_fragment_is_a_configuration(tmp_path: Path) -> None:
     assert service.theta_band == pytest.approx(estimated.interval, abs=0.0005)
 
 
-def test_a_band_that_the_configuration_does_not_take_is_left_out() -> None:
+def test_a_band_that_the_configuration_rejects_is_left_out() -> None:
     estimated = estimate(rated([3, 4, 3, 4]))
     assert estimated.interval[1] == 1 or estimated.interval[0] == 0
     assert yaml.safe_load(yaml_fragment(estimated, "on", "video-stall")) == {
@@ -188,7 +188,7 @@ def test_json_keeps_its_keys() -> None:
     assert (estimated["ratings"], len(estimated["conditions"])) == (12 * 24 + 1, 13)
 
 
-def test_the_table_fits_80_columns_and_tells_each_condition() -> None:
+def test_the_table_fits_80_columns_and_has_each_condition() -> None:
     estimated, out = typical(), io.StringIO()
     Console(file=out, width=80).print(table(estimated))
     lines = out.getvalue().splitlines()
@@ -212,7 +212,7 @@ def test_the_picture_is_written_in_the_format_of_its_name(tmp_path: Path, suffix
 
 
 @pytest.mark.usefixtures("matplotlib")
-def test_the_picture_tells_theta_its_interval_and_its_axes(tmp_path: Path) -> None:
+def test_the_picture_shows_theta_its_interval_and_its_axes(tmp_path: Path) -> None:
     path, estimated = tmp_path / "sos.svg", typical()
     import matplotlib as mpl  # noqa: PLC0415
 

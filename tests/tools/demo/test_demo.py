@@ -1,4 +1,4 @@
-"""The demo: it shows what it is for, ends when told, and leaves nothing behind."""
+"""The demo shows both services, stops on time or on a signal, and leaves no broker behind."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def test_differences_have_no_resets():
     assert feed(falling, services=(DELTAS,)).resets == 0
 
 
-def test_services_are_told_apart():
+def test_services_are_counted_separately():
     quality = examined([message(i, seq=2 * i, service=name) for i in range(9) for name in ("video", "web", "web")])
     assert [(each.service, each.lost, each.repeated) for each in quality.feeds()] == [
         ("video", 8, 0),

@@ -94,7 +94,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 
 @pytest.fixture(scope="module")
 def nasty(tmp_path_factory: pytest.TempPathFactory) -> Recording:
-    """Labels that would like to be something else; those at the front of the list suffer most."""
+    """Hostile labels; the groups at the front of the list have most stalls."""
     messages = []
     for tick in range(30):
         for number, label in enumerate(NASTY):
@@ -185,7 +185,7 @@ def test_coarser_points_lose_nobody(baseline):
 
 
 def test_a_period_of_any_length_stays_bounded(recording, baseline, monkeypatch):
-    """Fed with as many intervals as one likes, a series keeps so many points, and all conditions."""
+    """With any number of intervals, a series keeps a bounded number of points, and all conditions."""
     monkeypatch.setattr(series, "FEWEST_POINTS", 4)
     monkeypatch.setattr(series, "MOST_POINTS", 8)
     short = replayed_with(recording).period.services["video"].series
@@ -335,7 +335,7 @@ def seen_texts(figure: Any) -> list[Text]:
 
 
 def faults_of(chart: Chart) -> list[str]:
-    """What is cut or overlaps, where an axis lacks a name or unit, or nothing is drawn."""
+    """Faults of a chart: texts cut or overlapping, axes without name or unit, nothing drawn."""
     with chart_style(chart):
         figure = framed_figure(
             chart, "Source: story.jsonl.gz, 2023-11-14 22:14:00 to 2023-11-14 23:14:00 UTC; service x"
@@ -392,7 +392,7 @@ def test_the_check_of_charts_sees_faults(baseline):
 
 
 class Page(HTMLParser):
-    """What a browser would make of it, as far as it matters here."""
+    """Tags, attributes and texts of the page, as a browser parses them."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

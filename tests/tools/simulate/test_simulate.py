@@ -1,4 +1,4 @@
-"""Simulated users live plausibly and repeatably, and what they report reaches a broker whole."""
+"""Simulated sessions are plausible and repeatable, and all their reports reach a broker."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_a_scenario_shows_all_its_phases_in_its_length_and_repeats(name: str) ->
 
 
 def test_an_outage_silences_its_group_at_once_while_every_player_stalls() -> None:
-    """The last word of each player that is there as the outage begins is that it stalls; then nothing comes."""
+    """Each player's last report when the outage begins is that it stalls; then nothing arrives."""
     scenario = Scenario((Phase("calm", 60), Phase("outage", 60, outage=True), Phase("calm", 60)), 180, HIT)
     users, newest = population(scenario), dict[str, dict[str, Any]]()
     heard_s = {True: 0.0, False: 0.0}
@@ -239,7 +239,7 @@ def test_a_hundred_thousand_sessions_keep_up_with_the_clock() -> None:
     assert time.perf_counter() - begun_s < 10
 
 
-def test_what_cannot_be_simulated_is_refused_in_words() -> None:
+def test_what_cannot_be_simulated_is_refused_with_the_reason() -> None:
     users = population()
     users.step(START_S + 1)
     with pytest.raises(ValueError, match="time must increase"):
@@ -332,7 +332,7 @@ async def test_a_failed_connection_names_the_broker_and_the_reason(nats: Nats, u
         await publish(replace(target(nats), version="5"), population())
 
 
-async def test_cancelling_leaves_no_task_and_tells_how_far_it_came(nats: Nats) -> None:
+async def test_cancelling_leaves_no_task_and_reports_the_progress(nats: Nats) -> None:
     progress: list[Progress] = []
     others = asyncio.all_tasks()
     load = asyncio.create_task(publish(target(nats), population(), qos=1, on_progress=progress.append))
