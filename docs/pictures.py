@@ -98,10 +98,10 @@ async def _watched(url: str) -> Screen:
 
 
 def _is_worth_a_picture(rows: list[Row], alerts: list[Alert]) -> bool:
-    """Whether an alert fires, every group has users, and in a bad group some users are fine."""
-    bad = [row.judged for row in rows if row.group.regime and row.group.regime.regime == "bad"]
+    """An alert fires, in every group there is somebody to judge, and in a bad one not all are badly off."""
+    bad = [row.estimate for row in rows if row.group.regime and row.group.regime.regime == "bad"]
     mixed = any(judged and judged.pow is not None and judged.pow < _MOST_POOR for judged in bad)
-    return mixed and all(row.judged for row in rows) and any(alert.state == "firing" for alert in alerts)
+    return mixed and all(row.estimate for row in rows) and any(alert.state == "firing" for alert in alerts)
 
 
 def _page(browser: Browser, url: str, theme: Literal["light", "dark"]) -> bytes:

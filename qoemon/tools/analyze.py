@@ -1,7 +1,7 @@
-"""A CSV file of rated experiences, judged through the same core as the live sessions.
+"""Estimates the ratings of the experiences in a CSV file, with the core that serves live sessions.
 
-A row is one experience: what its user lived through, not what the user said. For the bounds each
-row is a user of its own: the file does not say which rows are of the same.
+A row is the QoS of one experience, not a rating. The confidence intervals count each row as a user: the file does
+not identify users.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 CHUNK = 20_000
-"""Conditions that are judged at once row by row: each takes some 80 numbers, so this is 13 MB."""
+"""Conditions per matrix product when each row is rated by itself: 80 numbers each, so 13 MB."""
 
 
 Bounds = tuple[float, float]
@@ -42,7 +42,7 @@ ACR_NAMES = {1: "bad", 2: "poor", 3: "fair", 4: "good", 5: "excellent"}
 
 
 class ThetaError(ValueError):
-    """The service's ratings cannot have this theta; says which they can have."""
+    """The service's rating model does not allow this theta; the message says which it allows."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,17 @@ class Shares:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What the users of these experiences would answer.
+    """Estimated ratings of all experiences of a file.
 
-    service       how it was judged
+    service       with the mapping, rating model and theta of the estimate
     observations  rows of the file
     mos, sos      scale points: mean and standard deviation over all users and their ratings
     gob, pow      share of ratings good or better, poor or worse
     ratings       share of each rating
     quantiles     scale points, by quantile
-    confidence    how often such bounds contain the truth, if other users had come
+    confidence    level of the confidence intervals
     mos_bounds, gob_bounds, pow_bounds  lower and upper end of the confidence interval of each
-    theta_band    the shares if theta were another, by theta; empty for a service without a band
+    theta_band    the shares by each theta of the service's band; empty without a band
     """
 
     service: Service
@@ -83,7 +83,7 @@ class Analysis:
     theta_band: Mapping[float, Shares]
 
     def as_dict(self) -> dict[str, Any]:
-        """The same for JSON."""
+        """The analysis as plain types, for JSON."""
         return {
             "service": self.service.name,
             "observations": self.observations,
@@ -112,45 +112,45 @@ def analyze(
     exact: bool,
     confidence: float = 0.95,
 ) -> Analysis:
-    """What the users would answer; ThetaError if the service's theta cannot be.
+    """Estimated ratings of the conditions; ThetaError if the rating model does not allow the service's theta.
 
     conditions  at least one, from `read_conditions` for this service
-    quantiles   which quantiles of the ratings to tell, each in (0, 1)
-    exact       judge each condition by itself, instead of counting them in the bins of the live sessions
-    confidence  of the bounds, in (0, 1)
+    quantiles   of the ratings, each in (0, 1)
+    exact       rate each condition by itself, instead of by the bins of the live sessions
+    confidence  level of the confidence intervals, in (0, 1)
     """
     check_theta(service)
     condition = condition_format(service.mapping).axes(*conditions.columns.values())
     if exact:
-        said = _one_by_one(service.mapping(*condition), service, quantiles, confidence)
+        distribution = _row_by_row(service.mapping(*condition), service, quantiles, confidence)
     else:
         one_group = np.zeros(len(conditions), np.int64)
         counts = histogram(one_group, _bins(service, condition), 1, len(service.rated_at))
-        said = service.kernel(tuple(quantiles), confidence=confidence).judge(counts)
-    return _analysis(said, service, quantiles, confidence)
+        distribution = service.kernel(tuple(quantiles), confidence=confidence).judge(counts)
+    return _analysis(distribution, service, quantiles, confidence)
 
 
 def check_theta(service: Service) -> None:
-    """ThetaError if the service's ratings cannot have its theta, as after replacing it."""
+    """Raise ThetaError if the service's rating model does not allow its theta."""
     scale = service.scale
     try:
         rating_cdf(np.array([float(scale.low)]), service.theta, scale.cuts, service.model, scale, service.study)
     except ValueError as error:
         fixed = service.model is RatingModel.BINOMIAL
-        advice = "; give no theta, or set its ratings to beta in the configuration" if fixed else ""
+        advice = "; omit theta, or set the service's ratings to beta in the configuration" if fixed else ""
         raise ThetaError(f"service {service.name}: {error}{advice}") from None
 
 
 def table(analysis: Analysis) -> Group:
-    """The analysis in words and figures, for rich to print; 80 columns are enough."""
+    """The analysis as text and tables for rich, at most 80 columns wide."""
     service, count = analysis.service, analysis.observations
     experiences = f"{count:,} rated experience{'' if count == 1 else 's'}"
     summary = (
-        f"Of {experiences} of {service.name}, {_percent(analysis.gob)} of users would say good or better, "
+        f"Of {experiences} of {service.name}, {_percent(analysis.gob)} of users would rate good or better, "
         f"{_percent(analysis.pow)} poor or worse."
     )
-    judged = f"Judged by {service.mapping.name}, {service.model} ratings, theta {service.theta:g}."
-    return Group(Text(summary), _ratings_table(analysis), _figures_table(analysis), Text(judged))
+    model = f"Mapping {service.mapping.name}, {service.model} ratings, theta {service.theta:g}."
+    return Group(Text(summary), _ratings_table(analysis), _figures_table(analysis), Text(model))
 
 
 def _bins(service: Service, condition: tuple[Floats, ...]) -> Ints:
@@ -160,10 +160,10 @@ def _bins(service: Service, condition: tuple[Floats, ...]) -> Ints:
     return mos_level(service.mapping(*condition), service.scale)
 
 
-def _one_by_one(mos: Floats, service: Service, quantiles: Sequence[float], confidence: float) -> Distribution:
-    """What the users of all rows answer, given the MOS of each, (N,).
+def _row_by_row(mos: Floats, service: Service, quantiles: Sequence[float], confidence: float) -> Distribution:
+    """Rating distribution over all rows, given the MOS of each, (N,).
 
-    In chunks, for the memory. Rows of the same MOS, such as all without a stall, are judged once.
+    Computed in chunks to bound the memory. Equal MOS, such as of all rows without a stall, are computed once.
     """
     distinct, rows = np.unique(mos, return_counts=True)
     total = np.zeros(1)
@@ -175,22 +175,24 @@ def _one_by_one(mos: Floats, service: Service, quantiles: Sequence[float], confi
     return kernel.tell(total, number, number)
 
 
-def _analysis(said: Distribution, service: Service, quantiles: Sequence[float], confidence: float) -> Analysis:
-    """The only group of a distribution, as plain numbers."""
-    shares = zip(said.band_gob[0].tolist(), said.band_pow[0].tolist(), strict=True)
+def _analysis(
+    distribution: Distribution, service: Service, quantiles: Sequence[float], confidence: float
+) -> Analysis:
+    """The Analysis of a distribution with one group."""
+    shares = zip(distribution.band_gob[0].tolist(), distribution.band_pow[0].tolist(), strict=True)
     return Analysis(
         service=service,
-        observations=int(said.observations[0]),
-        mos=float(said.mos[0]),
-        sos=float(said.sos[0]),
-        gob=float(said.gob[0]),
-        pow=float(said.pow[0]),
-        ratings=dict(zip(service.scale.ratings.tolist(), said.ratings[0].tolist(), strict=True)),
-        quantiles=dict(zip(quantiles, said.quantiles[0].tolist(), strict=True)),
+        observations=int(distribution.observations[0]),
+        mos=float(distribution.mos[0]),
+        sos=float(distribution.sos[0]),
+        gob=float(distribution.gob[0]),
+        pow=float(distribution.pow[0]),
+        ratings=dict(zip(service.scale.ratings.tolist(), distribution.ratings[0].tolist(), strict=True)),
+        quantiles=dict(zip(quantiles, distribution.quantiles[0].tolist(), strict=True)),
         confidence=confidence,
-        mos_bounds=_pair(said.mos_bounds),
-        gob_bounds=_pair(said.gob_bounds),
-        pow_bounds=_pair(said.pow_bounds),
+        mos_bounds=_pair(distribution.mos_bounds),
+        gob_bounds=_pair(distribution.gob_bounds),
+        pow_bounds=_pair(distribution.pow_bounds),
         theta_band={theta: Shares(*pair) for theta, pair in zip(service.theta_band, shares, strict=True)},
     )
 
@@ -216,16 +218,16 @@ def _figures_table(analysis: Analysis) -> Table:
     out = Table("Figure", box=box.SIMPLE_HEAD)
     out.add_column("Value", justify="right")
     out.add_column("Meaning")
-    sure = f"{100 * analysis.confidence:g} % confidence"
+    level = f"{100 * analysis.confidence:g} % confidence"
     lower, upper = analysis.mos_bounds
     mean = f"mean of all ratings, from {scale.low} to {scale.high}"
-    out.add_row("MOS", f"{analysis.mos:.2f}", f"{mean}\n{lower:.2f} to {upper:.2f}, {sure}")
+    out.add_row("MOS", f"{analysis.mos:.2f}", f"{mean}\n{lower:.2f} to {upper:.2f}, {level}")
     out.add_row("SOS", f"{analysis.sos:.2f}", "their standard deviation")
     for q, opinion in analysis.quantiles.items():
         out.add_row(f"quantile {q:g}", f"{opinion:.2f}", f"{100 * q:g} % of users rate this or lower")
     good, poor = f"good or better: {scale.good} and above", f"poor or worse: {scale.poor} and below"
-    out.add_row("GoB", _percent(analysis.gob), f"{good}\n{_percents(analysis.gob_bounds)}, {sure}")
-    out.add_row("PoW", _percent(analysis.pow), f"{poor}\n{_percents(analysis.pow_bounds)}, {sure}")
+    out.add_row("GoB", _percent(analysis.gob), f"{good}\n{_percent_range(analysis.gob_bounds)}, {level}")
+    out.add_row("PoW", _percent(analysis.pow), f"{poor}\n{_percent_range(analysis.pow_bounds)}, {level}")
     for theta, shares in analysis.theta_band.items():
         if theta != analysis.service.theta:
             differ = f"if users differ {'less' if theta < analysis.service.theta else 'more'}: theta {theta:g}"
@@ -238,6 +240,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _percents(bounds: Bounds) -> str:
+def _percent_range(bounds: Bounds) -> str:
     lower, upper = bounds
     return f"{100 * lower:.1f} to {100 * upper:.1f} %"

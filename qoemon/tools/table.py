@@ -1,4 +1,4 @@
-"""Groups as a table in the terminal, and what it is drawn with."""
+"""Table of groups for the terminal, with rating bars and sparklines."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from rich.text import Text
 from qoemon.common.text import SHORT, printable
 
 _RATINGS = (("█", "#d55e00"), ("▓", "#e69f00"), ("▒", "#999999"), ("░", "#56b4e9"), ("·", "#0072b2"))
-"""Worst first: told apart by their shade without colours, and by colours that the colour-blind tell apart."""
+"""Glyph and colour of each rating, worst first. Shades differ without colour; the colours suit the colour-blind."""
 
 _BAR = 18
-"""With it, four labels of usual length fit in 80 columns."""
+"""Cells of a rating bar: four labels of usual length still fit in 80 columns."""
 
 _BAD = 0.2
-"""From this share of poor ratings on, a figure is printed bold."""
+"""A PoW of at least this is printed bold."""
 
 
 def groups_table(view: dict[str, Any], window: str, title: str) -> Table:
-    """Every group of a view in one window: sessions, MOS, GoB, PoW and the ratings as a bar."""
+    """Table of all groups of a view in one window: sessions, MOS, GoB, PoW and the ratings as a bar."""
     table = Table(
         title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False
     )
@@ -39,7 +39,7 @@ def groups_table(view: dict[str, Any], window: str, title: str) -> Table:
 
 
 def bar(shares: Sequence[float], width: int = _BAR) -> Text:
-    """Shares of the ratings, worst first, as one bar of so many characters."""
+    """Bar of `width` characters for shares of the ratings, worst first."""
     text, upto, drawn = Text(), 0.0, 0
     for (glyph, colour), share in zip(_shades(len(shares)), shares, strict=True):
         upto += share
@@ -49,7 +49,7 @@ def bar(shares: Sequence[float], width: int = _BAR) -> Text:
 
 
 def legend(ratings: Sequence[str]) -> Text:
-    """What the parts of a bar mean."""
+    """Key to the parts of a bar."""
     text = Text("ratings: ")
     for rating, (glyph, colour) in zip(ratings, _shades(len(ratings)), strict=True):
         text.append(f"{glyph}{glyph} {rating}  ", style=colour)
@@ -60,7 +60,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float | None], top: float) -> str:
-    """A block a value, from 0 to top; a blank where there is none."""
+    """One block character for each value between 0 and top; a blank for None."""
     highest = len(_BLOCKS) - 1
     return "".join(
         " " if value is None else _BLOCKS[max(0, min(highest, round(value / top * highest)))] for value in values
@@ -68,14 +68,20 @@ def sparkline(values: Sequence[float | None], top: float) -> str:
 
 
 def _shades(ratings: int) -> list[tuple[str, str]]:
-    """A glyph and a colour for each rating of the scale; scales with more than five share some."""
+    """Glyph and colour of each rating; scales with more than five ratings use some twice."""
     return [_RATINGS[index * (len(_RATINGS) - 1) // max(ratings - 1, 1)] for index in range(ratings)]
 
 
 def _figures(group: dict[str, Any], window: str) -> tuple[str | Text, ...]:
-    there = (f"{group['active_sessions']:,}", f"{group['open_stalls']:,}")
-    judged = group["windows"].get(window)
-    if judged is None:
-        return (*there, "-", "-", "-", Text("nothing to judge yet", style="dim"))
-    poor = Text(f"{judged['pow']:.1%}", style="bold #d55e00" if judged["pow"] >= _BAD else "")
-    return (*there, f"{judged['mos']:.2f}", f"{judged['gob']:.1%}", poor, bar(list(judged["ratings"].values())))
+    counts = (f"{group['active_sessions']:,}", f"{group['open_stalls']:,}")
+    estimate = group["windows"].get(window)
+    if estimate is None:
+        return (*counts, "-", "-", "-", Text("no data", style="dim"))
+    poor = Text(f"{estimate['pow']:.1%}", style="bold #d55e00" if estimate["pow"] >= _BAD else "")
+    return (
+        *counts,
+        f"{estimate['mos']:.2f}",
+        f"{estimate['gob']:.1%}",
+        poor,
+        bar(list(estimate["ratings"].values())),
+    )

@@ -1,4 +1,4 @@
-"""A file of experiences is judged as its users would, and as the daemon would, or refused with every reason."""
+"""Experiences from a file get the ratings that scipy and the daemon give; a bad file is refused with the reason."""
 
 from __future__ import annotations
 
@@ -108,37 +108,37 @@ def test_row_by_row_is_what_scipy_says_of_each_row() -> None:
     rng = np.random.default_rng(3)
     conditions = stalls(1, 3, rng.uniform(5, 60, 60).round(3))
     conditions.columns["play_s"][np.flatnonzero(conditions.columns["stall_s"])[:3]] = 0
-    said = analyze(conditions, VIDEO, QUANTILES, exact=True)
+    analysis = analyze(conditions, VIDEO, QUANTILES, exact=True)
     mos = np.array([video_mos(*row) for row in rows(conditions)])
 
     def share(opinion: float, theta: float = 0.3) -> float:
         return float(np.mean([opinions_of(m, theta)(opinion) for m in mos]))
 
-    assert said.observations == 60
-    assert said.mos == pytest.approx(mos.mean(), abs=1e-9)
-    assert said.sos == pytest.approx(np.sqrt(np.mean(0.3 * (5 - mos) * (mos - 1)) + mos.var()), abs=1e-9)
-    assert said.gob == pytest.approx(1 - share(3.5), abs=1e-9)
-    assert said.pow == pytest.approx(share(2.5), abs=1e-9)
+    assert analysis.observations == 60
+    assert analysis.mos == pytest.approx(mos.mean(), abs=1e-9)
+    assert analysis.sos == pytest.approx(np.sqrt(np.mean(0.3 * (5 - mos) * (mos - 1)) + mos.var()), abs=1e-9)
+    assert analysis.gob == pytest.approx(1 - share(3.5), abs=1e-9)
+    assert analysis.pow == pytest.approx(share(2.5), abs=1e-9)
     below = [0, *(share(cut) for cut in (1.5, 2.5, 3.5, 4.5)), 1]
-    assert said.ratings == pytest.approx(dict(enumerate(np.diff(below), start=1)), abs=1e-9)
+    assert analysis.ratings == pytest.approx(dict(enumerate(np.diff(below), start=1)), abs=1e-9)
     for theta in (0.1, 0.3):
-        assert said.theta_band[theta].gob == pytest.approx(1 - share(3.5, theta), abs=1e-9)
-        assert said.theta_band[theta].pow == pytest.approx(share(2.5, theta), abs=1e-9)
+        assert analysis.theta_band[theta].gob == pytest.approx(1 - share(3.5, theta), abs=1e-9)
+        assert analysis.theta_band[theta].pow == pytest.approx(share(2.5, theta), abs=1e-9)
     for q in QUANTILES[:3]:  # at 0.9 all that is left is users who agree on 5
         root = brentq(lambda opinion, q=q: share(opinion) - q, 1, 5)
-        assert said.quantiles[q] == pytest.approx(root, abs=0.01)
+        assert analysis.quantiles[q] == pytest.approx(root, abs=0.01)
 
 
 def test_row_by_row_of_a_response_service_is_binomial() -> None:
     response_s = np.random.default_rng(3).lognormal(1, 1, 500)
-    said = analyze(responses(response_s), WEB, QUANTILES, exact=True)
+    analysis = analyze(responses(response_s), WEB, QUANTILES, exact=True)
     ratings = 1 + np.arange(5)
     each = np.asarray(binom.pmf(ratings - 1, 4, np.exp(-0.25 * response_s)[:, None]))
-    assert said.ratings == pytest.approx(dict(zip(ratings.tolist(), each.mean(axis=0), strict=True)), abs=1e-12)
-    assert said.gob == pytest.approx(each[:, 3:].sum() / 500, abs=1e-12)
-    assert said.mos == pytest.approx((each @ ratings).mean(), abs=1e-12)
+    assert analysis.ratings == pytest.approx(dict(zip(ratings.tolist(), each.mean(axis=0), strict=True)), abs=1e-12)
+    assert analysis.gob == pytest.approx(each[:, 3:].sum() / 500, abs=1e-12)
+    assert analysis.mos == pytest.approx((each @ ratings).mean(), abs=1e-12)
     reached = np.cumsum(each.mean(axis=0))
-    assert said.quantiles == {q: ratings[np.searchsorted(reached, q)] for q in QUANTILES}
+    assert analysis.quantiles == {q: ratings[np.searchsorted(reached, q)] for q in QUANTILES}
 
 
 def calls(rows: int) -> Conditions:
@@ -165,17 +165,19 @@ def scores(rows: int) -> Conditions:
 def test_measures_row_by_row_are_what_scipy_says_of_each_row(
     service: Service, conditions: Conditions, mos_of: Callable[..., float]
 ) -> None:
-    said = analyze(conditions, service, QUANTILES, exact=True)
+    analysis = analyze(conditions, service, QUANTILES, exact=True)
     mos = np.array([mos_of(*row) for row in rows(conditions)])
 
     def share(opinion: float) -> float:
         return float(np.mean([opinions_of(m, service.theta)(opinion) for m in mos]))
 
-    assert said.mos == pytest.approx(mos.mean(), abs=1e-9)
-    assert said.sos == pytest.approx(np.sqrt(np.mean(service.theta * (5 - mos) * (mos - 1)) + mos.var()), abs=1e-9)
+    assert analysis.mos == pytest.approx(mos.mean(), abs=1e-9)
+    assert analysis.sos == pytest.approx(
+        np.sqrt(np.mean(service.theta * (5 - mos) * (mos - 1)) + mos.var()), abs=1e-9
+    )
     below = [0, *(share(cut) for cut in (1.5, 2.5, 3.5, 4.5)), 1]
-    assert said.ratings == pytest.approx(dict(enumerate(np.diff(below), start=1)), abs=1e-9)
-    assert (said.gob, said.pow) == pytest.approx((1 - share(3.5), share(2.5)), abs=1e-9)
+    assert analysis.ratings == pytest.approx(dict(enumerate(np.diff(below), start=1)), abs=1e-9)
+    assert (analysis.gob, analysis.pow) == pytest.approx((1 - share(3.5), share(2.5)), abs=1e-9)
 
 
 def interval_of(each: Floats, confidence: float, *ends: float) -> tuple[float, float]:
@@ -190,15 +192,15 @@ def interval_of(each: Floats, confidence: float, *ends: float) -> tuple[float, f
 @pytest.mark.parametrize("exact", [False, True])
 def test_bounds_are_those_of_as_many_users_as_there_are_rows(exact: bool, confidence: float) -> None:
     conditions = stalls(1, 3, np.full(200, 60.0))
-    said = analyze(conditions, VIDEO, QUANTILES, exact=exact, confidence=confidence)
+    analysis = analyze(conditions, VIDEO, QUANTILES, exact=exact, confidence=confidence)
     mos = np.array([video_mos(*row) for row in rows(conditions)])
     good, poor = np.array([[1 - opinions_of(m, 0.3)(3.5), opinions_of(m, 0.3)(2.5)] for m in mos]).T
     off = 1e-9 if exact else 0.003
-    assert said.confidence == confidence
-    assert said.mos_bounds == pytest.approx(interval_of(mos, confidence, 1, 5), abs=off)
-    assert said.gob_bounds == pytest.approx(interval_of(good, confidence), abs=off)
-    assert said.pow_bounds == pytest.approx(interval_of(poor, confidence), abs=off)
-    assert said.gob_bounds[0] < said.gob < said.gob_bounds[1]
+    assert analysis.confidence == confidence
+    assert analysis.mos_bounds == pytest.approx(interval_of(mos, confidence, 1, 5), abs=off)
+    assert analysis.gob_bounds == pytest.approx(interval_of(good, confidence), abs=off)
+    assert analysis.pow_bounds == pytest.approx(interval_of(poor, confidence), abs=off)
+    assert analysis.gob_bounds[0] < analysis.gob < analysis.gob_bounds[1]
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -254,17 +256,22 @@ def test_binned_is_what_the_daemon_says_of_the_same_sessions() -> None:
     monitor.apply(batch, 1230)
     live = monitor.snapshot(1260).services[0].distributions[60]
     text = "".join(f"{r.stall_count},{r.stall_s},{r.play_s}\n" for r in reports)
-    said = analyze(read_text(HEADER + text), VIDEO, QUANTILES, exact=False)
+    analysis = analyze(read_text(HEADER + text), VIDEO, QUANTILES, exact=False)
     assert not len(bad)
-    assert said.observations == live.observations[0] == len(reports) > 200
-    assert (said.mos, said.gob, said.pow, said.sos) == (live.mos[0], live.gob[0], live.pow[0], live.sos[0])
-    assert list(said.quantiles.values()) == live.quantiles[0].tolist()
-    for told, bounds in (
-        (said.mos_bounds, live.mos_bounds),
-        (said.gob_bounds, live.gob_bounds),
-        (said.pow_bounds, live.pow_bounds),
+    assert analysis.observations == live.observations[0] == len(reports) > 200
+    assert (analysis.mos, analysis.gob, analysis.pow, analysis.sos) == (
+        live.mos[0],
+        live.gob[0],
+        live.pow[0],
+        live.sos[0],
+    )
+    assert list(analysis.quantiles.values()) == live.quantiles[0].tolist()
+    for found, bounds in (
+        (analysis.mos_bounds, live.mos_bounds),
+        (analysis.gob_bounds, live.gob_bounds),
+        (analysis.pow_bounds, live.pow_bounds),
     ):
-        assert told == tuple(bounds[0].tolist())
+        assert found == tuple(bounds[0].tolist())
 
 
 def test_binned_is_what_the_daemon_says_of_the_same_measures() -> None:
@@ -279,11 +286,16 @@ def test_binned_is_what_the_daemon_says_of_the_same_measures() -> None:
     batch, bad = batch_of(reports, [0] * len(reports), [1230.0] * len(reports), routes, names)
     monitor.apply(batch, 1230)
     live = monitor.snapshot(1260).services[0].distributions[60]
-    said = analyze(conditions, VOICE, QUANTILES, exact=False)
+    analysis = analyze(conditions, VOICE, QUANTILES, exact=False)
     assert not len(bad)
-    assert said.observations == live.observations[0] == 300
-    assert (said.mos, said.gob, said.pow, said.sos) == (live.mos[0], live.gob[0], live.pow[0], live.sos[0])
-    assert said.gob_bounds == tuple(live.gob_bounds[0].tolist())
+    assert analysis.observations == live.observations[0] == 300
+    assert (analysis.mos, analysis.gob, analysis.pow, analysis.sos) == (
+        live.mos[0],
+        live.gob[0],
+        live.pow[0],
+        live.sos[0],
+    )
+    assert analysis.gob_bounds == tuple(live.gob_bounds[0].tolist())
 
 
 def test_chunks_of_rows_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,14 +309,14 @@ def test_chunks_of_rows_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_an_experience_of_stalling_alone_is_the_worst(exact: bool) -> None:
-    said = analyze(read_text(HEADER + "0,10,0\n"), VIDEO, QUANTILES, exact=exact)
-    assert said.mos == pytest.approx(1.5, abs=0.01)
+    analysis = analyze(read_text(HEADER + "0,10,0\n"), VIDEO, QUANTILES, exact=exact)
+    assert analysis.mos == pytest.approx(1.5, abs=0.01)
 
 
 def test_many_rows_are_read_and_judged() -> None:
-    said = analyze(read_text(HEADER + "0,0,60\n1,5,60\n" * 100_000), VIDEO, QUANTILES, exact=True)
-    assert said.observations == 200_000
-    assert said.mos == pytest.approx((5 + 3.6875079390) / 2, abs=1e-9)
+    analysis = analyze(read_text(HEADER + "0,0,60\n1,5,60\n" * 100_000), VIDEO, QUANTILES, exact=True)
+    assert analysis.observations == 200_000
+    assert analysis.mos == pytest.approx((5 + 3.6875079390) / 2, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +342,7 @@ def test_response_times_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "found"),
     [
         ("1,abc,60", "stall_s: found 'abc', expected seconds from 0 to 1,000,000,000, such as 2.5"),
         ("1,,60", "stall_s: found nothing, expected seconds"),
@@ -353,10 +365,10 @@ def test_response_times_are_read() -> None:
         ("1," + "9" * 1000 + "x,60", "99…', expected seconds"),
     ],
 )
-def test_a_bad_row_is_told_with_line_column_found_and_expected(row: str, told: str) -> None:
+def test_a_bad_row_is_told_with_line_column_found_and_expected(row: str, found: str) -> None:
     message = refusal(f"{HEADER}0,0,60\n\n{row}\n1,2,60\n")
-    assert "input: 1 of 3 rows cannot be used, so nothing was computed:\n  line 4: " in message
-    assert told in message
+    assert "input: 1 of 3 rows cannot be judged, so nothing was computed:\n  line 4: " in message
+    assert found in message
     assert len(message) < 400
 
 
@@ -403,7 +415,7 @@ def test_a_quote_that_is_not_closed_is_told_where_it_opens_beside_what_came_befo
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "found"),
     [
         ("", "there is nothing in it; service video needs a header with stall_count, stall_s, play_s"),
         ("\ufeff\n \n", "there is nothing in it"),
@@ -421,8 +433,8 @@ def test_a_quote_that_is_not_closed_is_told_where_it_opens_beside_what_came_befo
         ("1,2,60\n", "there is no column stall_count, stall_s, play_s"),
     ],
 )
-def test_a_file_laid_out_otherwise_is_refused_with_the_reason(text: str, told: str) -> None:
-    assert told in refusal(text)
+def test_a_file_laid_out_otherwise_is_refused_with_the_reason(text: str, found: str) -> None:
+    assert found in refusal(text)
 
 
 def test_a_file_is_named_and_bytes_of_another_encoding_hurt_only_where_they_matter(tmp_path: Path) -> None:
@@ -467,9 +479,7 @@ def test_a_theta_that_cannot_be_is_refused(theta: float) -> None:
 
 
 def test_binomial_ratings_take_no_other_theta_and_say_so() -> None:
-    with pytest.raises(
-        ThetaError, match=r"theta is 0\.3, but binomial ratings have theta 0\.25; give no theta, or"
-    ):
+    with pytest.raises(ThetaError, match=r"theta is 0\.3, but binomial ratings have theta 0\.25; omit theta, or"):
         check_theta(replace(WEB, theta=0.3))
     check_theta(WEB)
     check_theta(replace(WEB, theta=0.3, model=RatingModel.BETA))
@@ -480,8 +490,8 @@ def test_empirical_ratings_are_those_of_their_study() -> None:
     service = Service("scored", SCORED.mapping, theta=study.theta, model=RatingModel.EMPIRICAL, study=study)
     conditions = Conditions({"audio": np.array([2.0, 2.0]), "video": np.array([0.0, 4.0])})  # MOS 2 and 4
     for exact in (False, True):
-        said = analyze(conditions, service, QUANTILES, exact=exact)
-        assert list(said.ratings.values()) == pytest.approx([1 / 8, 2 / 8, 2 / 8, 2 / 8, 1 / 8], abs=1e-12)
+        analysis = analyze(conditions, service, QUANTILES, exact=exact)
+        assert list(analysis.ratings.values()) == pytest.approx([1 / 8, 2 / 8, 2 / 8, 2 / 8, 1 / 8], abs=1e-12)
 
 
 def mixed(service: Service = VIDEO) -> Analysis:
@@ -490,19 +500,19 @@ def mixed(service: Service = VIDEO) -> Analysis:
 
 def test_json_keeps_its_keys() -> None:
     """A contract: scripts read these."""
-    said = json.loads(json.dumps(mixed().as_dict(), allow_nan=False))
-    assert list(said)[:8] == ["service", "observations", "mos", "sos", "gob", "pow", "ratings", "quantiles"]
-    assert list(said)[8:] == ["theta", "theta_band", "confidence", "mos_bounds", "gob_bounds", "pow_bounds"]
-    assert list(said["ratings"]) == ["1", "2", "3", "4", "5"]
-    assert list(said["quantiles"]) == ["0.05", "0.1", "0.5", "0.9"]
-    assert said["theta_band"].keys() == {"0.1", "0.3"}
-    assert said["theta_band"]["0.3"] == {"gob": said["gob"], "pow": said["pow"]}
-    assert (said["service"], said["observations"], said["theta"]) == ("video", 1000, 0.3)
-    assert said["confidence"] == 0.95
+    analysis = json.loads(json.dumps(mixed().as_dict(), allow_nan=False))
+    assert list(analysis)[:8] == ["service", "observations", "mos", "sos", "gob", "pow", "ratings", "quantiles"]
+    assert list(analysis)[8:] == ["theta", "theta_band", "confidence", "mos_bounds", "gob_bounds", "pow_bounds"]
+    assert list(analysis["ratings"]) == ["1", "2", "3", "4", "5"]
+    assert list(analysis["quantiles"]) == ["0.05", "0.1", "0.5", "0.9"]
+    assert analysis["theta_band"].keys() == {"0.1", "0.3"}
+    assert analysis["theta_band"]["0.3"] == {"gob": analysis["gob"], "pow": analysis["pow"]}
+    assert (analysis["service"], analysis["observations"], analysis["theta"]) == ("video", 1000, 0.3)
+    assert analysis["confidence"] == 0.95
     for figure in ("mos", "gob", "pow"):
-        lower, upper = said[f"{figure}_bounds"]
-        assert lower < said[figure] < upper
-    assert sum(said["ratings"].values()) == pytest.approx(1, abs=1e-12)
+        lower, upper = analysis[f"{figure}_bounds"]
+        assert lower < analysis[figure] < upper
+    assert sum(analysis["ratings"].values()) == pytest.approx(1, abs=1e-12)
 
 
 def test_a_service_without_a_band_has_an_empty_one() -> None:
@@ -523,23 +533,23 @@ def test_the_table_says_in_words_what_it_means_in_80_columns(encoding: str) -> N
     text = printed(analysis, encoding)
     gob, poor = (f"{100 * share:.1f} %" for share in (analysis.gob, analysis.pow))
     words = " ".join(text.replace("|", " ").split())
-    assert f"Of 1,000 rated experiences of video, {gob} of users would say good or better, {poor} poor" in words
+    assert f"Of 1,000 rated experiences of video, {gob} of users would rate good or better, {poor} poor" in words
     assert max(map(len, text.splitlines())) <= 80
     assert f"5 excellent {100 * analysis.ratings[5]:.1f} %" in words
     assert f"MOS {analysis.mos:.2f} mean of all ratings, from 1 to 5" in words
     lower, upper = analysis.mos_bounds
     assert f"from 1 to 5 {lower:.2f} to {upper:.2f}, 95 % confidence SOS" in words
-    for told, bounds in (
+    for found, bounds in (
         (f"GoB {gob} good or better: 4 and above", analysis.gob_bounds),
         (f"PoW {poor} poor or worse: 2 and below", analysis.pow_bounds),
     ):
-        assert f"{told} {100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %, 95 % confidence" in words
+        assert f"{found} {100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %, 95 % confidence" in words
     assert f"quantile 0.05 {analysis.quantiles[0.05]:.2f} 5 % of users rate this or lower" in words
     assert f"GoB {100 * analysis.theta_band[0.1].gob:.1f} % if users differ less: theta 0.1" in words
-    assert "theta 0.3" not in text.split("Judged by")[0], "the band's own theta is told already"
+    assert "theta 0.3" not in text.split("Mapping ")[0], "the theta of the service is in the last line already"
 
 
-def test_one_experience_is_not_told_in_the_plural() -> None:
+def test_one_experience_is_singular() -> None:
     assert printed(analyze(responses(np.ones(1)), WEB, (), exact=False), "utf-8").startswith(
         "Of 1 rated experience of web, "
     )

@@ -1,8 +1,8 @@
-"""The constants of a mapping from a subjective study, by non-linear least squares.
+"""Fits the constants of a mapping to a subjective study, by non-linear least squares.
 
-Least squares ends in the valley where it begins, and a published constant may be off by powers of ten where a study
-has other units. So many starts are tried first, cheaply: most formulas are linear in some of their constants
-(scale, floor, weights), which follow from the others by linear least squares; only these others are searched.
+Least squares finds the local minimum next to its start, and a published constant may be wrong by powers of ten if a
+study has other units. So many random starts are evaluated first, cheaply: most formulas are linear in some of their
+constants (scale, floor, weights), which follow from the others by linear least squares; only those are searched.
 """
 
 from __future__ import annotations
@@ -33,16 +33,15 @@ NEAR = 0.5
 """A fitted MOS is near the observed one within this many scale points."""
 
 STARTS, DECADES, DESCENTS = 300, 4.0, 4
-"""So many starts are looked at, within so many powers of ten of the mapping's constants; the best are followed."""
+"""Random starts, the powers of ten around the mapping's constants that they span, and descents from the best."""
 
 RANK = 1e-6
-"""Constants are not told apart where a change of them in some direction moves the MOS this little, as a share of
-what a change in the best direction does."""
+"""A direction of constants is unidentified if its effect on the MOS is at most this share of the largest effect."""
 
 
 @dataclass(frozen=True)
 class Constant:
-    """A constant of the mapping. Its standard error is NaN where the study does not tell it."""
+    """A constant of the mapping. Its standard error is NaN if the study does not determine it."""
 
     name: str
     value: float
@@ -52,7 +51,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How far the MOS of the mapping is from the observed, over conditions that count the same.
+    """Error of the mapping's MOS against the observed MOS, each condition counted once.
 
     rmse  scale points
     near  share of conditions within NEAR
@@ -66,13 +65,13 @@ class Accuracy:
 class Fit:
     """A mapping with the constants that fit a study best.
 
-    mapping    with these constants
+    mapping    with the fitted constants
     constants  those that were fitted
     fitted     (C,) MOS of the study's conditions by the mapping, scale points
     accuracy   on the conditions that it was fitted to
-    foreign    on conditions that were left out of the fit, fold by fold; None if they are too few for that
-    folds      how many
-    spread     the SOS parameter of the study's ratings; None where it tells none
+    cross_validated  on conditions left out of the fit, fold by fold; None if there are too few conditions
+    folds      of the cross-validation
+    spread     SOS parameter of the study's ratings; None if the study does not determine it
     """
 
     mapping: QosMapping
@@ -80,18 +79,18 @@ class Fit:
     constants: tuple[Constant, ...]
     fitted: Floats
     accuracy: Accuracy
-    foreign: Accuracy | None
+    cross_validated: Accuracy | None
     folds: int
     spread: sos.Sos | None
     warnings: tuple[str, ...]
 
     @property
     def theta(self) -> float:
-        """The SOS parameter of the ratings, or else what comes with the mapping."""
+        """SOS parameter of the ratings; the mapping's default if the study does not determine it."""
         return self.mapping.theta if self.spread is None else self.spread.theta
 
     def as_dict(self) -> dict[str, Any]:
-        """The same for JSON."""
+        """The fit as plain types, for JSON."""
         rows = zip(self.study.names, self.study.weights, self.study.mos, self.fitted, strict=True)
         return {
             "mapping": self.mapping.name,
@@ -103,8 +102,8 @@ class Fit:
             "rmse": self.accuracy.rmse,
             "within_half": self.accuracy.near,
             "cross_validated": None
-            if self.foreign is None
-            else {"folds": self.folds, "rmse": self.foreign.rmse, "within_half": self.foreign.near},
+            if self.cross_validated is None
+            else {"folds": self.folds, "rmse": self.cross_validated.rmse, "within_half": self.cross_validated.near},
             "theta": self.theta,
             "theta_interval": None if self.spread is None else list(self.spread.interval),
             "conditions": [
@@ -116,21 +115,21 @@ class Fit:
 
 
 def fit(study: Study, only: Sequence[str] = (), *, folds: int = 5, seed: int = 1) -> Fit:
-    """The constants of the study's mapping that fit it best.
+    """Fit the constants of the study's mapping.
 
-    Each condition counts by its weight; standard errors are those of least squares with the variance that the
-    residuals show, so they hold what ratings scatter and what the formula misses.
+    Each condition counts by its weight; standard errors are those of least squares with the variance of the
+    residuals, so they cover the scatter of the ratings and the error of the formula.
 
-    only    the constants to fit, the others stay as they are; all if not given
+    only    the constants to fit, the others keep their values; all if empty
     folds   of the cross-validation, by conditions; with fewer conditions each is a fold
     raises  StudyError if the mapping has no such constants, or they cannot be fitted
     """
     problem = _problem(study, only)
     rng = np.random.default_rng(seed)
-    solution = _solved(problem, rng)
+    solution = _solve(problem, rng)
     mapping = problem.mapping.with_parameters(dict(zip(problem.free, solution.values.tolist(), strict=True)))
     fitted = mapping(*study.axes)
-    foreign, used_folds = _cross_validated(problem, folds, rng)
+    cross_validated, used_folds = _cross_validate(problem, folds, rng)
     spread = _spread(study)
     errors = _errors(solution)
     return Fit(
@@ -142,31 +141,31 @@ def fit(study: Study, only: Sequence[str] = (), *, folds: int = 5, seed: int = 1
         ),
         fitted=fitted,
         accuracy=_accuracy(fitted, study.mos),
-        foreign=foreign,
+        cross_validated=cross_validated,
         folds=used_folds,
         spread=spread,
-        warnings=(*_warnings(problem, solution, foreign, spread), *_unnameable(study.inputs)),
+        warnings=(*_warnings(problem, solution, cross_validated, spread), *_unnameable(study.inputs)),
     )
 
 
 def table(fit: Fit) -> Group:
-    """The fit in words and figures, for rich to print."""
+    """The fit as text and tables, for rich."""
     conditions = len(fit.study.mos)
     summary = (
-        f"{fit.mapping.name} fitted to {conditions:,} condition{'s' * (conditions != 1)}: off by "
-        f"{fit.accuracy.rmse:.3f} (RMSE), {100 * fit.accuracy.near:.0f} % within {NEAR:g} of the observed MOS."
+        f"{fit.mapping.name} fitted to {conditions:,} condition{'s' * (conditions != 1)}: RMSE "
+        f"{fit.accuracy.rmse:.3f}, {100 * fit.accuracy.near:.0f} % within {NEAR:g} of the observed MOS."
     )
-    if fit.foreign is not None:
+    if fit.cross_validated is not None:
         summary += (
-            f" On conditions left out of the fit ({fit.folds} folds): off by {fit.foreign.rmse:.3f}, "
-            f"{100 * fit.foreign.near:.0f} % within {NEAR:g}."
+            f" On conditions left out of the fit ({fit.folds} folds): RMSE {fit.cross_validated.rmse:.3f}, "
+            f"{100 * fit.cross_validated.near:.0f} % within {NEAR:g}."
         )
     warnings = (Text(f"Warning: {each}") for each in fit.warnings)
-    return Group(Text(summary), _constants_table(fit), Text(_theta_told(fit)), _conditions_table(fit), *warnings)
+    return Group(Text(summary), _constants_table(fit), Text(_theta_text(fit)), _conditions_table(fit), *warnings)
 
 
 def yaml_fragment(fit: Fit, service: str) -> str:
-    """The service's part of the configuration, with as many digits as the standard errors leave."""
+    """The service's part of the configuration, with as many digits as the standard errors justify."""
     spread = {} if fit.spread is None else sos.settings_of(fit.spread.theta, fit.spread.interval)
     settings = {
         "mapping": fit.mapping.name,
@@ -179,10 +178,10 @@ def yaml_fragment(fit: Fit, service: str) -> str:
 
 @dataclass(frozen=True)
 class _Problem:
-    """C conditions, and a mapping of which the P constants called `free` are sought.
+    """C conditions, and a mapping with P constants to fit, named `free`.
 
-    least   (P,) what they cannot be below
-    linear  places of those in which the formula is linear, all together
+    lower   (P,) lower bounds of the constants
+    linear  indexes of the constants in which the formula is jointly linear
     """
 
     mapping: QosMapping
@@ -190,44 +189,44 @@ class _Problem:
     axes: tuple[Floats, ...]
     mos: Floats
     weights: Floats
-    least: Floats
+    lower: Floats
     linear: tuple[int, ...] = ()
 
     @property
     def start(self) -> Floats:
-        """(P,) the constants as they are."""
+        """Current values of the constants, (P,)."""
         return np.array([self.mapping.parameters[name] for name in self.free])
 
     def predicted(self, values: Floats) -> Floats:
-        """(C,) MOS, not cut to the scale: cut, it would not say in which direction it is better."""
+        """MOS (C,), not clipped to the scale: clipping would remove the gradient."""
         constants = {**self.mapping.parameters, **dict(zip(self.free, values.tolist(), strict=True))}
         with np.errstate(all="ignore"):
             return np.asarray(self.mapping.formula(*self.axes, **constants), np.float64)
 
     def residuals(self, values: Floats) -> Floats:
-        """(C,) what least squares squares."""
+        """Weighted residuals (C,) that least squares minimises."""
         return np.sqrt(self.weights) * (self.predicted(values) - self.mos)
 
     def of(self, rows: Counts) -> _Problem:
-        """The same for some of the conditions."""
+        """The problem for some of the conditions."""
         axes = tuple(axis[rows] for axis in self.axes)
         return replace(self, axes=axes, mos=self.mos[rows], weights=self.weights[rows])
 
 
 @dataclass(frozen=True)
 class _Solution:
-    """Where least squares ends.
+    """Result of a least-squares descent.
 
     values    (P,)
     jacobian  (C, P) of the residuals
     squares   the sum of the squared residuals
-    bound     (P,) whether a constant is as low as it can be
+    at_bound  (P,) whether a constant is at its lower bound
     """
 
     values: Floats
     jacobian: Floats
     squares: float
-    bound: np.ndarray[Any, np.dtype[np.bool_]]
+    at_bound: np.ndarray[Any, np.dtype[np.bool_]]
 
 
 def _problem(study: Study, only: Sequence[str]) -> _Problem:
@@ -238,66 +237,68 @@ def _problem(study: Study, only: Sequence[str]) -> _Problem:
         known = ", ".join(mapping.parameters)
         raise StudyError(f"{mapping.name} has no constant {', '.join(unknown)}; it has {known}")
     free = tuple(name for name in mapping.parameters if not only or name in only)
-    # The constants of published formulas keep their sign; those of mere forms have the sign that the data want.
-    kept = [not study.inputs and mapping.parameters[name] >= 0 for name in free]
-    least = np.where(kept, 0, -np.inf)
-    problem = _Problem(mapping, free, study.axes, study.mos, study.weights, least)
+    # The constants of published formulas keep their sign; those of generic forms take the sign that fits.
+    positive = [not study.inputs and mapping.parameters[name] >= 0 for name in free]
+    lower = np.where(positive, 0, -np.inf)
+    problem = _Problem(mapping, free, study.axes, study.mos, study.weights, lower)
     with np.errstate(all="ignore"):
-        return replace(problem, linear=_linear(problem, _tried(problem, np.random.default_rng(0), 30)))
+        return replace(problem, linear=_linear(problem, _random_starts(problem, np.random.default_rng(0), 30)))
 
 
-def _solved(problem: _Problem, rng: np.random.Generator) -> _Solution:
-    """The best of several descents; of mirror images that are as good, the one with the signs of the mapping."""
-    with np.errstate(all="ignore"):  # starts are wild: where formulas overflow, they are left
-        descents = [found for start in _starts(problem, rng) if (found := _descended(problem, start))]
+def _solve(problem: _Problem, rng: np.random.Generator) -> _Solution:
+    """The best of several descents; among equally good mirror images, the one with the signs of the mapping."""
+    with np.errstate(all="ignore"):  # random starts: those for which the formula overflows are skipped
+        descents = [found for start in _starts(problem, rng) if (found := _descend(problem, start))]
         if not descents:
             name = problem.mapping.name
             raise StudyError(f"{name} gives no finite MOS for these conditions, whatever its constants")
         best = min(descents, key=lambda found: found.squares)
-        mirrored = [found for start in _mirrored(problem, best.values) if (found := _descended(problem, start))]
+        mirrored = [
+            found for start in _mirrored_starts(problem, best.values) if (found := _descend(problem, start))
+        ]
     as_good = best.squares * (1 + 1e-6) + 1e-12
     equals = [best, *(found for found in mirrored if found.squares <= as_good)]
     return min(equals, key=lambda found: (np.sign(found.values) != np.sign(problem.start)).tolist())
 
 
-def _mirrored(problem: _Problem, values: Floats) -> list[Floats]:
-    """The constants with one sign changed: a logistic curve that falls is one that rises, upside down."""
-    free = [at for at in range(len(values)) if at not in problem.linear and not np.isfinite(problem.least[at])]
-    return [_completed(problem, np.where(np.arange(len(values)) == at, -values, values)) for at in free]
+def _mirrored_starts(problem: _Problem, values: Floats) -> list[Floats]:
+    """Starts with the sign of one constant changed: a falling logistic curve equals a rising one upside down."""
+    free = [at for at in range(len(values)) if at not in problem.linear and not np.isfinite(problem.lower[at])]
+    return [_with_linear_solved(problem, np.where(np.arange(len(values)) == at, -values, values)) for at in free]
 
 
-def _descended(problem: _Problem, start: Floats) -> _Solution | None:
-    """Where least squares ends; None where the formula has no finite slope on the way."""
+def _descend(problem: _Problem, start: Floats) -> _Solution | None:
+    """Descend by least squares; None if the formula has no finite slope on the way."""
     try:
         found = least_squares(
-            problem.residuals, start, "3-point", (problem.least, np.inf), "trf", 1e-12, 1e-12, 1e-12, "jac"
+            problem.residuals, start, "3-point", (problem.lower, np.inf), "trf", 1e-12, 1e-12, 1e-12, "jac"
         )
     except (ValueError, np.linalg.LinAlgError):
         return None
-    # The search stays inside the bounds by a little, so that being there is being within rounding of it.
-    bound = found.x - problem.least <= 1e-9 * np.maximum(np.abs(problem.start), 1)
-    values = np.where(bound, problem.least, found.x)
-    return _Solution(values, np.asarray(found.jac), 2 * float(found.cost), bound)
+    # The search stays slightly inside the bounds, so a constant is at its bound if it is within rounding of it.
+    at_bound = found.x - problem.lower <= 1e-9 * np.maximum(np.abs(problem.start), 1)
+    values = np.where(at_bound, problem.lower, found.x)
+    return _Solution(values, np.asarray(found.jac), 2 * float(found.cost), at_bound)
 
 
 def _starts(problem: _Problem, rng: np.random.Generator) -> list[Floats]:
-    """The best of many starts, (P,) each; the constants as they are come first among equals."""
+    """The best of many starts, (P,) each; the current constants come first among equals."""
     count = STARTS if len(problem.linear) < len(problem.free) else 1  # the first is the best already
-    starts = [problem.start, *(_completed(problem, each) for each in _tried(problem, rng, count))]
+    starts = [problem.start, *(_with_linear_solved(problem, each) for each in _random_starts(problem, rng, count))]
     squares = [np.sum(problem.residuals(each) ** 2) for each in starts]
     best = np.argsort(np.nan_to_num(squares, nan=np.inf), kind="stable")[:DESCENTS]
     return [starts[at] for at in best if np.isfinite(squares[at])]
 
 
-def _tried(problem: _Problem, rng: np.random.Generator, count: int) -> Floats:
-    """(count, P) constants as they are, then such that are of other sizes, and signs where any is allowed."""
+def _random_starts(problem: _Problem, rng: np.random.Generator, count: int) -> Floats:
+    """The current constants, then random ones of other magnitudes, and signs where any is allowed; (count, P)."""
     factors = 10 ** rng.uniform(-DECADES, DECADES, (count - 1, len(problem.free)))
-    signs = np.where(np.isfinite(problem.least), 1, rng.choice([-1, 1], factors.shape))
+    signs = np.where(np.isfinite(problem.lower), 1, rng.choice([-1, 1], factors.shape))
     return np.vstack([problem.start, factors * signs * np.where(problem.start == 0, 1, problem.start)])
 
 
 def _linear(problem: _Problem, samples: Floats) -> tuple[int, ...]:
-    """Constants of which the formula is a linear function, of all of them together, at every sample."""
+    """Indexes of the constants in which the formula is jointly linear, checked at every sample."""
     linear: list[int] = []
     for each in range(len(problem.free)):
         if all(_additive(problem, at, each, other) for at in samples for other in (each, *linear)):
@@ -306,7 +307,7 @@ def _linear(problem: _Problem, samples: Floats) -> tuple[int, ...]:
 
 
 def _additive(problem: _Problem, at: Floats, one: int, other: int) -> bool:
-    """Whether stepping along both constants adds what each step adds; where it overflows, nothing is known."""
+    """Whether a step along both constants adds up the effects of each step; True where the formula overflows."""
     steps = np.eye(len(at))
     here, first, second, both = (
         problem.predicted(at + step) for step in (0 * steps[0], steps[one], steps[other], steps[one] + steps[other])
@@ -316,8 +317,8 @@ def _additive(problem: _Problem, at: Floats, one: int, other: int) -> bool:
     return bool(np.all((gap <= 1e-9 * size) | ~np.isfinite(size)))
 
 
-def _completed(problem: _Problem, start: Floats) -> Floats:
-    """The start with its linear constants replaced by the best for the others."""
+def _with_linear_solved(problem: _Problem, start: Floats) -> Floats:
+    """The start with its linear constants set to the least-squares optimum given the others."""
     if not problem.linear:
         return start
     linear = list(problem.linear)
@@ -329,36 +330,36 @@ def _completed(problem: _Problem, start: Floats) -> Floats:
         return start
     root = np.sqrt(problem.weights)
     without[linear] = np.linalg.lstsq(root[:, None] * columns, root * (problem.mos - fixed), rcond=None)[0]
-    return np.maximum(without, problem.least)
+    return np.maximum(without, problem.lower)
 
 
 def _errors(solution: _Solution) -> Floats:
-    """(P,) standard errors; NaN for constants at a bound, and for those that the study does not tell."""
+    """Standard errors (P,); NaN for constants at a bound and for those that the study does not determine."""
     errors = np.full(len(solution.values), nan)
-    inside = np.flatnonzero(~solution.bound)
+    inside = np.flatnonzero(~solution.at_bound)
     freedom = len(solution.jacobian) - len(inside)
     if freedom > 0:
         size, strength, directions = _directions(solution, inside)
-        told = strength > 0
-        unscaled = np.sqrt(np.sum((directions[told] / strength[told, None]) ** 2, axis=0)) / size
+        identified = strength > 0
+        unscaled = np.sqrt(np.sum((directions[identified] / strength[identified, None]) ** 2, axis=0)) / size
         errors[inside] = unscaled * np.sqrt(solution.squares / freedom)
         errors[_unidentified(solution)] = nan
     return errors
 
 
 def _unidentified(solution: _Solution) -> list[int]:
-    """Constants that can be changed, some of them together, without the MOS noticing."""
-    inside = np.flatnonzero(~solution.bound)
+    """Indexes of the constants that can change, alone or together, without an effect on the MOS."""
+    inside = np.flatnonzero(~solution.at_bound)
     _, strength, directions = _directions(solution, inside)
-    silent = np.abs(directions[strength == 0]) > 1e-3
-    return [int(at) for at in inside[silent.any(axis=0)]]
+    unidentified = np.abs(directions[strength == 0]) > 1e-3
+    return [int(at) for at in inside[unidentified.any(axis=0)]]
 
 
 def _directions(solution: _Solution, inside: Counts) -> tuple[Floats, Floats, Floats]:
-    """What changes of the F constants that are at no bound do: the directions that act independently of each other.
+    """Singular value decomposition of the Jacobian of the F constants that are not at a bound.
 
-    returns  (F,) sizes by which constants are scaled, (F,) how strongly each direction acts, 0 for not at all,
-             and (F, F) the directions, one a row
+    returns  (F,) sizes by which the constants are scaled, (F,) strength of each direction, 0 if it has no effect,
+             and (F, F) the directions, one in each row
     """
     jacobian = solution.jacobian[:, inside]
     size = np.linalg.norm(jacobian, axis=0)
@@ -370,8 +371,8 @@ def _directions(solution: _Solution, inside: Counts) -> tuple[Floats, Floats, Fl
     return size, strength, directions
 
 
-def _cross_validated(problem: _Problem, folds: int, rng: np.random.Generator) -> tuple[Accuracy | None, int]:
-    """How well conditions are met that were left out; None where the others are fewer than the constants."""
+def _cross_validate(problem: _Problem, folds: int, rng: np.random.Generator) -> tuple[Accuracy | None, int]:
+    """Accuracy on left-out conditions, and the folds; None if a fold leaves fewer conditions than constants."""
     conditions = len(problem.mos)
     folds = min(folds, conditions)
     if folds < 2 or conditions - -(-conditions // folds) < len(problem.free):
@@ -379,7 +380,7 @@ def _cross_validated(problem: _Problem, folds: int, rng: np.random.Generator) ->
     fitted = np.zeros(conditions)
     for out in np.array_split(rng.permutation(conditions), folds):
         rest = np.setdiff1d(np.arange(conditions), out)
-        values = _solved(problem.of(rest), rng).values
+        values = _solve(problem.of(rest), rng).values
         fitted[out] = np.clip(
             problem.of(out).predicted(values), problem.mapping.scale.low, problem.mapping.scale.high
         )
@@ -387,9 +388,9 @@ def _cross_validated(problem: _Problem, folds: int, rng: np.random.Generator) ->
 
 
 def _accuracy(fitted: Floats, mos: Floats) -> Accuracy:
-    off = np.abs(fitted - mos)
-    # Means of ratings such as 3.1 and 3.6 are .5 apart but for rounding.
-    return Accuracy(float(np.sqrt(np.mean(off**2))), float(np.mean(off <= NEAR + 1e-9)))
+    error = np.abs(fitted - mos)
+    # Means such as 3.1 and 3.6 differ by .5 only up to rounding.
+    return Accuracy(float(np.sqrt(np.mean(error**2))), float(np.mean(error <= NEAR + 1e-9)))
 
 
 def _spread(study: Study) -> sos.Sos | None:
@@ -403,25 +404,26 @@ def _spread(study: Study) -> sos.Sos | None:
 
 
 def _warnings(
-    problem: _Problem, solution: _Solution, foreign: Accuracy | None, spread: sos.Sos | None
+    problem: _Problem, solution: _Solution, cross_validated: Accuracy | None, spread: sos.Sos | None
 ) -> Iterator[str]:
     conditions, constants = len(problem.mos), len(problem.free)
     if conditions <= constants:
         yield (
-            f"{constants} constants cannot be told from {conditions} condition{'s' * (conditions != 1)}: "
+            f"{constants} constants cannot be determined from {conditions} condition{'s' * (conditions != 1)}: "
             "measure more conditions, or fit fewer constants"
         )
-    elif silent := [problem.free[at] for at in _unidentified(solution)]:
+    elif unidentified := [problem.free[at] for at in _unidentified(solution)]:
         yield (
-            f"this study does not tell {', '.join(silent)}: other values fit as well; "
-            "vary what they act on, or fit fewer constants"
+            f"this study does not determine {', '.join(unidentified)}: other values fit as well; "
+            "vary the inputs that they act on, or fit fewer constants"
         )
-    if bound := [name for name, at in zip(problem.free, solution.bound, strict=True) if at]:
-        yield f"at 0, the least it can be: {', '.join(bound)}; the study may contradict the formula there"
-    if foreign is None and conditions > constants:
+    if at_bound := [name for name, at in zip(problem.free, solution.at_bound, strict=True) if at]:
+        yield f"at the lower bound 0: {', '.join(at_bound)}; the study may contradict the formula there"
+    if cross_validated is None and conditions > constants:
         yield "too few conditions for a cross-validation: each fold must leave as many as there are constants"
     if spread is None:
-        yield f"the study does not tell theta: {problem.mapping.theta:g} is what comes with {problem.mapping.name}"
+        mapping = problem.mapping
+        yield f"the study does not determine theta: {mapping.theta:g} is the default of {mapping.name}"
     else:
         yield from (f"theta: {each}" for each in spread.warnings)
 
@@ -429,7 +431,7 @@ def _warnings(
 def _unnameable(inputs: Sequence[str]) -> Iterator[str]:
     for name in inputs:
         if fault := label_fault(name):
-            yield f"the configuration takes no input {name!r}: rename the column, it expects {fault}"
+            yield f"the configuration does not accept the input {name!r}: rename the column, expected {fault}"
 
 
 def _constants_table(fit: Fit) -> Table:
@@ -442,16 +444,16 @@ def _constants_table(fit: Fit) -> Table:
     return out
 
 
-def _theta_told(fit: Fit) -> str:
+def _theta_text(fit: Fit) -> str:
     if fit.spread is None:
-        return f"theta {fit.theta:g}, as it comes with the mapping."
+        return f"theta {fit.theta:g}, the default of the mapping."
     lower, upper = fit.spread.interval
     return f"theta {fit.theta:.3f} ({lower:.3f} to {upper:.3f}), from the same ratings."
 
 
 def _conditions_table(fit: Fit) -> Table:
     out = Table("Condition", box=box.SIMPLE_HEAD)
-    for heading in ("Weight", "Observed", "Fitted", "Off"):
+    for heading in ("Weight", "Observed", "Fitted", "Error"):
         out.add_column(heading, justify="right")
     rows = zip(fit.study.names, fit.study.weights, fit.study.mos, fit.fitted, strict=True)
     for name, weight, mos, fitted in rows:
@@ -460,7 +462,7 @@ def _conditions_table(fit: Fit) -> Table:
 
 
 def _rounded(value: float, error: float) -> float:
-    """With two digits of its standard error, but three to six digits of its own."""
+    """The value rounded to two digits of its standard error, but to three to six significant digits."""
     own = -floor(log10(abs(value))) if value else 0
     of_error = 1 - floor(log10(error)) if isfinite(error) and error > 0 else own + 5
     return round(value, min(max(of_error, own + 2), own + 5))

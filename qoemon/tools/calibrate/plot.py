@@ -1,7 +1,4 @@
-"""The picture of a study's spread: its conditions around the SOS parabola.
-
-matplotlib is needed for this alone, so it is an extra.
-"""
+"""Plot of a study's conditions around its SOS parabola."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qoemon.tools.plotting import PlotError
+from qoemon.tools.plotting import BLUE, ORANGE, PlotError, require_matplotlib
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,26 +17,22 @@ if TYPE_CHECKING:
     from qoemon.core.arrays import Floats
     from qoemon.tools.calibrate.sos import RatedCondition, Sos
 
-BLUE, ORANGE = "#0072b2", "#d55e00"
-"""The colour-blind tell these apart; so do those who print in grey, as one is a line and the other are points."""
-
 SMALLEST, LARGEST = 25.0, 120.0
-"""Areas of the points of conditions with the fewest and the most ratings, square points."""
+"""Marker areas of the conditions with the fewest and the most ratings, square points."""
 
 
 def draw(sos: Sos, path: Path) -> None:
-    """Write the picture, in the format that the suffix of the file says; PlotError if it cannot be."""
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError:
-        raise PlotError("a picture needs matplotlib: pip install 'qoemon[plot]'") from None
+    """Write the plot in the format of the file's suffix; PlotError if matplotlib is missing or the file fails."""
+    require_matplotlib("a picture")
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     figure = Figure(figsize=(7, 4.5), dpi=150, layout="constrained")
-    _fill(figure.add_subplot(), sos)
+    _plot(figure.add_subplot(), sos)
     _save(figure, path)
 
 
 def _save(figure: Figure, path: Path) -> None:
-    # Without a suffix, the picture would go to another file than the one that was named.
+    # Without a suffix, matplotlib would append one and write another file than the one named.
     if path.suffix.removeprefix(".").lower() not in figure.canvas.get_supported_filetypes():
         found = f"the suffix {path.suffix}" if path.suffix else "no suffix"
         raise PlotError(f"{path}: found {found}, expected a file that ends in .png, .svg or .pdf")
@@ -49,7 +42,7 @@ def _save(figure: Figure, path: Path) -> None:
         raise PlotError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def _fill(axes: Axes, sos: Sos) -> None:
+def _plot(axes: Axes, sos: Sos) -> None:
     mos = np.linspace(sos.low, sos.high, 201)
     parabola = (sos.high - mos) * (mos - sos.low)
     lower, upper = sos.interval
@@ -62,7 +55,7 @@ def _fill(axes: Axes, sos: Sos) -> None:
         linewidth=0,
         label=f"{100 * sos.confidence:g} % interval: {lower:.3f} to {upper:.3f}",
     )
-    axes.plot(mos, sos.theta * parabola, color=BLUE, linewidth=2, label=_told(sos))
+    axes.plot(mos, sos.theta * parabola, color=BLUE, linewidth=2, label=_formula_text(sos))
     axes.scatter(
         [each.mos for each in sos.used],
         [each.variance for each in sos.used],
@@ -73,10 +66,10 @@ def _fill(axes: Axes, sos: Sos) -> None:
         zorder=3,
         label=f"conditions ({_range([each.ratings for each in sos.used])} ratings each)",
     )
-    _dress(axes, sos, highest=max(*(each.variance for each in sos.used), upper * parabola.max()))
+    _label_axes(axes, sos, highest=max(*(each.variance for each in sos.used), upper * parabola.max()))
 
 
-def _dress(axes: Axes, sos: Sos, *, highest: float) -> None:
+def _label_axes(axes: Axes, sos: Sos, *, highest: float) -> None:
     margin = 0.03 * (sos.high - sos.low)
     axes.set_xlim(sos.low - margin, sos.high + margin)
     axes.set_ylim(0, 1.3 * highest or 1)  # room for the legend above the parabola
@@ -87,12 +80,12 @@ def _dress(axes: Axes, sos: Sos, *, highest: float) -> None:
     axes.legend(loc="upper center", ncols=2, fontsize="small", frameon=False)
 
 
-def _told(sos: Sos) -> str:
+def _formula_text(sos: Sos) -> str:
     return f"s² = {sos.theta:.3f} ({sos.high:g} − MOS)(MOS − {sos.low:g})"
 
 
 def _areas(conditions: tuple[RatedCondition, ...]) -> Floats:
-    """The more ratings a condition has, the larger its point: it should be nearer to the line."""
+    """Marker areas, larger for conditions with more ratings: these should lie nearer to the parabola."""
     ratings = np.array([each.ratings for each in conditions])
     share = (ratings - ratings.min()) / max(np.ptp(ratings), 1)
     return np.asarray(SMALLEST + (LARGEST - SMALLEST) * share if np.ptp(ratings) else np.full(len(ratings), 50.0))

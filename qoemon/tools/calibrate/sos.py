@@ -1,12 +1,12 @@
-"""The SOS parameter of a study: how far its ratings spread around their mean.
+"""Estimates the SOS parameter of a study: how far its ratings spread around their mean.
 
 The hypothesis is one parabola for all conditions of a service, s² = θ (H - m)(m - L), where m is the mean of the
 ratings of a condition and s² their variance, on a scale from L to H. θ is its least-squares slope.
 
-Its interval is a bootstrap within conditions: the conditions were chosen, those who rated them are who might have
-been others. Percentiles of θ alone cover too little, since resampling shrinks s² by (n - 1) / n and since θ spreads
-more where it is larger; so it is the deviation in standard errors that is resampled (bootstrap-t). How much it
-covers, and what else was tried, is measured by benchmarks/theta_coverage.py.
+Its confidence interval is a bootstrap within conditions: the conditions were chosen, the raters are a sample.
+Percentiles of θ alone cover too little, since resampling shrinks s² by (n - 1) / n and θ spreads more where it is
+larger; so the deviation in standard errors is resampled (bootstrap-t). benchmarks/theta_coverage.py measures its
+coverage and that of the rejected alternatives.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from qoemon.core.arrays import Floats
 
 RESAMPLES = 2000
-"""With as many, another seed moves the ends of the interval by some 2 % of its width."""
+"""With this many, another seed moves the ends of the interval by some 2 % of its width."""
 
 
 @dataclass(frozen=True)
 class RatedCondition:
-    """What the ratings of a condition come to; a single one has no variance, NaN.
+    """Mean and variance of a condition's ratings; the variance of a single rating is NaN.
 
     variance  of the ratings (ddof 1), scale points squared
     on_curve  the variance that theta gives at this MOS
@@ -55,7 +55,7 @@ class Sos:
 
     theta       dimensionless
     interval    lower and upper end, between 0 and 1
-    confidence  how often such intervals cover the truth
+    confidence  level of the interval
     rmse        of the variances around the parabola, scale points squared
     low, high   ends of the scale
     """
@@ -71,11 +71,11 @@ class Sos:
 
     @property
     def used(self) -> tuple[RatedCondition, ...]:
-        """The conditions that have a variance."""
+        """Conditions with at least two ratings, which have a variance."""
         return tuple(condition for condition in self.conditions if condition.ratings > 1)
 
     def as_dict(self) -> dict[str, Any]:
-        """The same for JSON."""
+        """The estimate as plain types, for JSON."""
         return {
             "theta": self.theta,
             "interval": list(self.interval),
@@ -98,7 +98,7 @@ class Sos:
 
 
 class Moments(NamedTuple):
-    """What theta and its standard error are made of, (..., C) each.
+    """Moments of C conditions, from which theta and its standard error follow; (..., C) each.
 
     size    ratings
     mean    scale points
@@ -116,20 +116,20 @@ def estimate(ratings: Ratings, confidence: float = 0.95, *, seed: int = 1, resam
     """The SOS parameter of a study.
 
     confidence  in (0, 1)
-    raises      StudyError if no condition tells of a spread; ValueError for another confidence
+    raises      StudyError if no condition has a spread; ValueError if the confidence is out of range
     source      Hossfeld, Schatz, Egger 2011, SOS: The MOS is not enough!; Hossfeld et al. 2020, (7)
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}, expected 0 < confidence < 1")
     spread = [opinions for opinions in ratings.conditions.values() if len(opinions) > 1]
     if not spread:
-        raise StudyError("no condition has two ratings: how far they differ cannot be told from one")
+        raise StudyError("no condition has two ratings: a single rating has no variance")
     ends = ratings.low, ratings.high
     observed = moments(spread)
     theta = float(slope(observed, *ends))
     if np.isnan(theta):
         raise StudyError(f"all users agree on {ratings.low:g} or {ratings.high:g}, where theta has no effect")
-    conditions = tuple(_rated(name, each, theta, *ends) for name, each in ratings.conditions.items())
+    conditions = tuple(_rated_condition(name, each, theta, *ends) for name, each in ratings.conditions.items())
     interval = bootstrap_t(spread, *ends, confidence, np.random.default_rng(seed), resamples)
     return Sos(
         theta=theta,
@@ -150,7 +150,7 @@ def moments(ratings: Sequence[Floats]) -> Moments:
 
 
 def slope(of: Moments, low: float, high: float, ddof: int = 1) -> Floats:
-    """The least-squares SOS parameter of studies, (...); NaN where all agree on an end of the scale."""
+    """Least-squares SOS parameter of studies, (...); NaN where all users agree on an end of the scale."""
     parabola = (high - of.mean) * (of.mean - low)
     variance = of.second * of.size / (of.size - ddof)
     with np.errstate(invalid="ignore"):
@@ -158,7 +158,7 @@ def slope(of: Moments, low: float, high: float, ddof: int = 1) -> Floats:
 
 
 def standard_error(of: Moments, theta: Floats, low: float, high: float) -> Floats:
-    """That of the SOS parameter of studies, (...), from what each rating adds to it (delta method).
+    """Standard error of the SOS parameter of studies, (...), by the delta method.
 
     A rating moves theta by its squared deviation, through s², and by its deviation, through the parabola at m.
     """
@@ -171,7 +171,7 @@ def standard_error(of: Moments, theta: Floats, low: float, high: float) -> Float
         + by_deviation**2 * of.second
     )
     with np.errstate(invalid="ignore"):
-        # Rounding may leave an influence of -1e-16 where all agree.
+        # Rounding may leave an influence of -1e-16 where all users agree.
         total = (np.maximum(influence, 0) / (of.size - 1)).sum(axis=-1)
         return np.asarray(np.sqrt(total) / (parabola**2).sum(axis=-1))
 
@@ -179,43 +179,43 @@ def standard_error(of: Moments, theta: Floats, low: float, high: float) -> Float
 def bootstrap_t(
     ratings: Sequence[Floats], low: float, high: float, confidence: float, rng: np.random.Generator, resamples: int
 ) -> tuple[float, float]:
-    """Lower and upper end of the interval of theta, cut to [0, 1].
+    """Lower and upper end of the confidence interval of theta, clipped to [0, 1].
 
-    ratings  (n,) a condition, two or more each
+    ratings  (n,) for each condition, n at least 2
     source   Efron, Tibshirani 1993, An Introduction to the Bootstrap, 12.5
     """
     observed = moments(ratings)
     theta = slope(observed, low, high)
-    again = Moments(*np.concatenate([resampled(each, rng, resamples) for each in ratings], axis=2))
-    thetas = slope(again, low, high)
-    # The ratings at hand are the population that is sampled here: its theta takes the variance without n - 1.
-    off = thetas - slope(observed, low, high, ddof=0)
+    samples = Moments(*np.concatenate([resampled(each, rng, resamples) for each in ratings], axis=2))
+    thetas = slope(samples, low, high)
+    # The resampled population is the ratings themselves: its theta has the variance with ddof 0.
+    deviation = thetas - slope(observed, low, high, ddof=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        deviation = off / standard_error(again, thetas, low, high)
-    # A sample in which nobody differs tells nothing: it counts as infinitely far off, on either side.
+        deviation /= standard_error(samples, thetas, low, high)
+    # A sample in which all users agree has no standard error: its deviation counts as infinite.
     deviation[np.isnan(deviation)] = inf
     tail = (1 - confidence) / 2
     least, most = np.quantile(deviation, [tail, 1 - tail], method="closest_observation")
     error = standard_error(observed, theta, low, high)
     with np.errstate(invalid="ignore"):
-        return _cut(theta - most * error, 0.0), _cut(theta - least * error, 1.0)
+        return _clip(theta - most * error, 0.0), _clip(theta - least * error, 1.0)
 
 
 def resampled(ratings: Floats, rng: np.random.Generator, resamples: int) -> Floats:
-    """Moments of resamples, (5, B, 1), each with as many ratings as there are, (n,)."""
-    # Ratings are few different ones, so drawing them is drawing how often each comes.
+    """Moments of B resamples of the ratings (n,), each with n ratings; (5, B, 1)."""
+    # Ratings have few distinct values, so it is cheaper to draw how often each value occurs.
     values, counts = np.unique(ratings, return_counts=True)
     return _moments(rng.multinomial(len(ratings), counts / len(ratings), size=resamples).astype(np.float64), values)
 
 
 def table(sos: Sos) -> Group:
-    """The parameter in words, and its conditions, for rich to print."""
+    """The parameter as text and its conditions as a table, for rich."""
     lower, upper = sos.interval
     summary = f"theta {sos.theta:.3f} ({100 * sos.confidence:g} % interval {lower:.3f} to {upper:.3f})"
     used = sum(condition.ratings for condition in sos.used)
     basis = (
         f"From {used:,} ratings of {len(sos.used):,} condition{'s' * (len(sos.used) != 1)}, on a scale from "
-        f"{sos.low:g} to {sos.high:g}. Variances are off the parabola by {sos.rmse:.2f} (RMSE)."
+        f"{sos.low:g} to {sos.high:g}. RMSE of the variances around the parabola: {sos.rmse:.2f}."
     )
     out = Table("Condition", box=box.SIMPLE_HEAD)
     for heading in ("Ratings", "MOS", "SOS", "Variance", "On the parabola"):
@@ -227,7 +227,7 @@ def table(sos: Sos) -> Group:
 
 
 def yaml_fragment(sos: Sos, service: str, mapping: str) -> str:
-    """The service's part of the configuration; a comment with the reason if it takes no such theta."""
+    """The service's part of the configuration; a comment with the reason if this theta is not allowed there."""
     settings = settings_of(sos.theta, sos.interval)
     if not settings:
         return f"# {_unusable(sos.theta)}\n"
@@ -235,13 +235,13 @@ def yaml_fragment(sos: Sos, service: str, mapping: str) -> str:
 
 
 def fragment(service: str, settings: Mapping[str, Any]) -> str:
-    """A service of the configuration, with a line a key as in the sample."""
+    """A service of the configuration as YAML, one line for each key as in the sample."""
     lines = [f"    {name}: {_flow(value)}\n" for name, value in settings.items()]
     return "".join(["services:\n", f"  {_flow(service)}:\n", *lines])
 
 
 def settings_of(theta: float, interval: tuple[float, float]) -> Mapping[str, Any]:
-    """The keys of a service that hold its theta; none if the configuration takes no such theta."""
+    """The keys of a service that hold its theta; empty if the configuration does not allow this theta."""
     rounded, lower, upper = (round(value, 3) for value in (theta, *interval))
     if not 0 < rounded < 1:
         return {}
@@ -255,12 +255,12 @@ def _flow(value: Any) -> str:
 
 
 def _moments(times: Floats, values: Floats) -> Floats:
-    """(5, B, 1) Moments of B samples of a condition.
+    """Moments of B samples of a condition, (5, B, 1).
 
     times   (B, n) how often each value is in the sample
     values  (n,)
     """
-    # From the first value, not from 0: where all are the same their variance is 0 exactly.
+    # Relative to the first value, so that equal values have a variance of exactly 0.
     count, shifted = times.sum(axis=1), values - values[0]
     mean, square, cube, fourth = (times @ shifted**power / count for power in (1, 2, 3, 4))
     second = np.maximum(square - mean**2, 0)
@@ -269,12 +269,12 @@ def _moments(times: Floats, values: Floats) -> Floats:
     return np.array([count, mean + values[0], second, third, fourth])[:, :, None]
 
 
-def _cut(end: Floats, unknown: float) -> float:
-    """Ratings on a scale have theta from 0 to 1; an end about which nothing is known is that of this range."""
+def _clip(end: Floats, unknown: float) -> float:
+    """End of an interval, clipped to [0, 1], the range of theta; `unknown` if it is NaN."""
     return unknown if np.isnan(end) else float(np.clip(end, 0, 1))
 
 
-def _rated(name: str, ratings: Floats, theta: float, low: float, high: float) -> RatedCondition:
+def _rated_condition(name: str, ratings: Floats, theta: float, low: float, high: float) -> RatedCondition:
     mos = float(ratings.mean())
     variance = float(ratings.var(ddof=1)) if len(ratings) > 1 else np.nan
     return RatedCondition(name, len(ratings), mos, variance, theta * (high - mos) * (mos - low))
@@ -294,5 +294,5 @@ def _warnings(theta: float, interval: tuple[float, float], conditions: Sequence[
 
 def _unusable(theta: float) -> str:
     if theta < 1:
-        return f"theta is {theta:.3f}: nobody differs from anybody, and the configuration takes theta above 0 only"
-    return f"theta is {theta:.3f}, which no large crowd can have: rate each condition by more users"
+        return f"theta is {theta:.3f}: all users agree, but the configuration requires a theta above 0"
+    return f"theta is {theta:.3f}, which many users cannot reach: have each condition rated by more users"

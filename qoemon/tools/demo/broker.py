@@ -1,4 +1,4 @@
-"""A broker for those who have none at hand: nats-server from a wheel, with its MQTT listener on loopback."""
+"""Embedded broker for the demo: nats-server from a wheel, with its MQTT listener on loopback."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ STOP_S = 5.0
 
 
 class BrokerError(Exception):
-    """The embedded broker is missing or does not start; says what to do."""
+    """The embedded broker is missing or does not start; the message says what to do."""
 
 
 @contextlib.asynccontextmanager
 async def broker() -> AsyncIterator[int]:
-    """A running broker, MQTT 3.1.1; gives its port on 127.0.0.1. Its files are gone when the block ends."""
+    """Context with a running MQTT 3.1.1 broker; yields its port on 127.0.0.1, removes its files at the end."""
     program = _program()
     with tempfile.TemporaryDirectory(prefix="qoemon-broker-") as folder:
         port = _unused_port()
         settings = _write_settings(Path(folder), port)
         log = Path(folder) / "log"
         with log.open("wb") as out:
-            # A session of its own: Ctrl-C in the terminal is ours to handle, and we end it by its pid.
+            # Its own session, so that Ctrl-C in the terminal does not reach it; it is terminated by its pid.
             process = subprocess.Popen(
                 [program, "-c", str(settings)], stdout=out, stderr=out, start_new_session=True
             )
         try:
-            await _answering(process, port, log)
+            await _wait_until_listening(process, port, log)
             yield port
         finally:
             _stop(process)
 
 
 def _program() -> str:
-    # A wheel puts it beside the interpreter, which need not be on PATH.
+    # The wheel installs it beside the interpreter, which need not be on PATH.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     found = shutil.which("nats-server", path=path)
     if found is None:
@@ -60,7 +60,7 @@ def _write_settings(folder: Path, port: int) -> Path:
         "host": "127.0.0.1",
         "port": _unused_port(),
         "jetstream": {"store_dir": str(folder / "jetstream")},
-        # NATS would hand out only 100 messages at a time before it waits for acknowledgements.
+        # The default of NATS is 100 unacknowledged messages.
         "mqtt": {"host": "127.0.0.1", "port": port, "max_ack_pending": 65535},
     }
     path = folder / "nats.conf"
@@ -68,7 +68,7 @@ def _write_settings(folder: Path, port: int) -> Path:
     return path
 
 
-async def _answering(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+async def _wait_until_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     deadline_s = time.monotonic() + START_S
     while True:
         with contextlib.suppress(OSError):
@@ -76,8 +76,8 @@ async def _answering(process: subprocess.Popen[bytes], port: int, log: Path) -> 
             writer.close()
             return
         if process.poll() is not None or time.monotonic() > deadline_s:
-            said = log.read_text(errors="replace")[-2000:]
-            raise BrokerError(f"nats-server did not answer on port {port} within {START_S:g} s; it says:\n{said}")
+            text = log.read_text(errors="replace")[-2000:]
+            raise BrokerError(f"nats-server did not answer on port {port} within {START_S:g} s; its log:\n{text}")
         await asyncio.sleep(0.02)
 
 

@@ -1,4 +1,4 @@
-"""See it work, with nothing else installed: a broker, simulated users who suffer a degradation, the daemon."""
+"""Runs a self-contained demo: a broker, the daemon, and simulated users with a degradation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TICK_S = 2
 _WINDOW = "20s"
 _STORY = SCENARIOS["demo"]
 _ENDLESS = replace(_STORY, phases=(*_STORY.phases[:-1], Phase("calm", 115)), length_s=240.0)
-"""Without an end: all of it within two minutes, then time for regimes to recover, then once more."""
+"""For a demo without --for: the whole story within two minutes, time for regimes to recover, then again."""
 
 _REPORT_EVERY_S = 2.0
 
@@ -40,14 +40,14 @@ _ALERT = {
     "min_sessions": 20,
     "severity": "page",
     "annotations": {
-        "summary": "{pow:.0%} of {users} users of {service} would say poor or worse",
-        "runbook": "Compare {cdn} with the other CDN in {region}; if only {cdn} is hit, move its traffic away.",
+        "summary": "{pow:.0%} of {users} users of {service} would rate poor or worse",
+        "runbook": "Compare {cdn} with the other CDN in {region}; if only {cdn} is affected, move its traffic.",
     },
 }
 
 
 async def demo(console: Console, *, for_s: float | None, sessions: int, seed: int, http_port: int) -> None:
-    """Run until for_s has passed, or a signal comes; LoadError, BrokerError, ListenError if a part fails."""
+    """Run until for_s has passed or a signal arrives; LoadError, BrokerError or ListenError if a part fails."""
     with cancelled_by_signals():
         async with embedded.broker() as port, running(_config(port, http_port)) as daemon:
             await _subscribed(daemon)
@@ -77,13 +77,13 @@ def _population(scenario: Scenario, sessions: int, seed: int) -> Population:
 
 
 def _config(port: int, http_port: int) -> Config:
-    """Everything shorter than in earnest, so that a minute shows it all."""
+    """A configuration with short intervals, so that a minute shows everything."""
     return Config.model_validate(
         {
             "mqtt": {"host": "127.0.0.1", "port": port, "version": "3.1.1"},
             "sessions": {"tick": f"{_TICK_S}s", "rating_interval": _WINDOW, "timeout": "60s", "min_active": "2s"},
             "windows": [_WINDOW, "1m"],
-            # Degraded lies above the usual PoW of so few readers of pages.
+            # Degraded begins above the usual PoW of so few page loads.
             "regimes": {"degraded": {"enter": 0.2, "leave": 0.15}},
             "alerts": [_ALERT],
             "http": {"port": http_port},
@@ -98,19 +98,19 @@ async def _subscribed(daemon: Daemon) -> None:
 
 
 def _opening(daemon: Daemon, scenario: Scenario, population: Population, port: int) -> Group:
-    """What is where, and what is going to happen; the page comes first."""
+    """Addresses of the parts and the phases of the scenario; the page first."""
     return Group(
         Text(f"page      {daemon.url}/  (open it in a browser)", style="bold"),
         Text(f"metrics   {daemon.url}/metrics"),
         Text(f"snapshot  {daemon.url}/api/v1/snapshot"),
         Text(f"broker    mqtt://127.0.0.1:{port}  topics qoe/v1/{{service}}/{{region}}/{{cdn}}"),
         Text(f"story     {'/'.join(GROUPS[0].values())}: {', '.join(_phases(scenario, population.now_s))}"),
-        Text("Ctrl-C ends it.\n"),
+        Text("Press Ctrl-C to stop.\n"),
     )
 
 
 def _phases(scenario: Scenario, start_s: float) -> Iterator[str]:
-    """Each phase with the time of day at which it begins."""
+    """Each phase with the time of day of its begin."""
     total = sum(phase.share for phase in scenario.phases)
     for phase in scenario.phases:
         yield f"{phase.name} from {_clock(start_s)}"
@@ -118,54 +118,54 @@ def _phases(scenario: Scenario, start_s: float) -> Iterator[str]:
 
 
 async def _show(console: Console, daemon: Daemon, population: Population) -> None:
-    """A table a tick: drawn over the last on a terminal, one below the other in a file."""
-    worst, newest = _Worst(), None
+    """Show a table each tick: updated in place on a terminal, appended in a file."""
+    worst, newest = _WorstMoment(), None
     try:
         with Live(console=console, auto_refresh=False) if console.is_terminal else _Plain(console) as screen:
             while True:
                 newest = await daemon.latest.newer_than(newest)
-                told = snapshot_document(newest.snapshot, newest.detections)
-                worst.see(told)
-                screen.update(_screen(told, population), refresh=True)
+                snapshot = snapshot_document(newest.snapshot, newest.detections)
+                worst.observe(snapshot)
+                screen.update(_screen(snapshot, population), refresh=True)
     finally:
-        console.print(worst.told(), style="bold", soft_wrap=True, markup=False)
+        console.print(worst.text(), style="bold", soft_wrap=True, markup=False)
 
 
-def _screen(told: dict[str, Any], population: Population) -> Group:
-    title = f"{_clock(told['time_s'])}  what users would say of the last {_WINDOW}  (scenario: {population.phase})"
-    return Group(groups_table(told, _WINDOW, title), legend(["1", "2", "3", "4", "5"]))
+def _screen(snapshot: dict[str, Any], population: Population) -> Group:
+    title = f"{_clock(snapshot['time_s'])}  estimated ratings, last {_WINDOW}  (scenario: {population.phase})"
+    return Group(groups_table(snapshot, _WINDOW, title), legend(["1", "2", "3", "4", "5"]))
 
 
 def _clock(time_s: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(time_s))
 
 
-class _Worst:
-    """The worst moment of all groups so far: what the demo wants to be remembered for."""
+class _WorstMoment:
+    """The group and tick with the highest PoW so far."""
 
     def __init__(self) -> None:
         self._poor, self._text = 0.0, ""
 
-    def see(self, told: dict[str, Any]) -> None:
-        """Look at one tick."""
-        for service in told["services"]:
+    def observe(self, snapshot: dict[str, Any]) -> None:
+        """Compare the groups of one tick."""
+        for service in snapshot["services"]:
             for group in service["groups"]:
-                judged = group["windows"].get(_WINDOW)
-                if judged and judged["pow"] > self._poor:
-                    self._poor = judged["pow"]
+                estimate = group["windows"].get(_WINDOW)
+                if estimate and estimate["pow"] > self._poor:
+                    self._poor = estimate["pow"]
                     where = f"{service['service']} {'/'.join(group['labels'].values())}"
                     self._text = (
-                        f"{where} at {_clock(told['time_s'])}: {judged['pow']:.0%} of users would have said poor "
-                        f"or worse, {judged['gob']:.0%} good or better"
+                        f"{where} at {_clock(snapshot['time_s'])}: {estimate['pow']:.0%} of users would rate poor "
+                        f"or worse, {estimate['gob']:.0%} good or better"
                     )
 
-    def told(self) -> str:
-        """It in words."""
-        return f"The worst of it: {self._text}." if self._text else "It ended before anything could be judged."
+    def text(self) -> str:
+        """The worst moment as a sentence."""
+        return f"Worst moment: {self._text}." if self._text else "Stopped before there were any estimates."
 
 
 class _Plain:
-    """Prints where there is no terminal to draw on."""
+    """Prints each update; stands in for Live without a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -1,1 +1,1 @@
-"""Recordings of messages: the file format, recording, and running one through the core again."""
+"""Recordings of messages: file format, recording, replay."""

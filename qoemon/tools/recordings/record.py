@@ -1,8 +1,8 @@
-"""Keeps what the broker sends in a recording, until told to end.
+"""Records messages from the broker until cancelled.
 
-It is a client of its own, beside the daemon, whose session ends with it: a recorder that was forgotten must not
-make the broker pile up messages. MQTT 3.1.1 has no such sessions, so there it subscribes with QoS 0, for which
-brokers keep nothing.
+The recorder is an MQTT client beside the daemon. Its session ends with its connection, so that the broker does not
+queue messages for a recorder that has gone. MQTT 3.1.1 has no such sessions; there it subscribes with QoS 0, for
+which brokers queue nothing.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from qoemon.net.mqtt.client import Broker
 from qoemon.tools.recordings.recording import Header, Writer
 
 POLL_S = 0.2
-"""How often what has arrived is written."""
+"""Interval at which received messages are written."""
 
 FLUSH_S = 1.0
-"""How often it is handed to the system: what a crash may lose."""
+"""Interval at which the file is flushed to the operating system; a crash loses at most this much."""
 
 
 class RecordError(Exception):
-    """Nothing could be recorded; says why."""
+    """Nothing could be recorded; the message says why."""
 
 
 class Recorded(NamedTuple):
-    """How far a recording has come. size is that of the file, lost what the inbox had no room for."""
+    """Progress of a recording. size: of the file, bytes; lost: messages dropped by a full inbox."""
 
     duration_s: float
     messages: int
@@ -43,43 +43,43 @@ class Recorded(NamedTuple):
     trouble: str | None
 
 
-def own(broker: Broker) -> Broker:
-    """The same broker for a client beside the daemon."""
-    apart = replace(broker, client_id=f"{broker.client_id}-record", session_expiry_s=0)
-    return apart if broker.version == "5" else replace(apart, qos=0)
+def recorder_options(broker: Broker) -> Broker:
+    """The daemon's broker options, changed for a recorder: client id, no persistent session, QoS 0 with 3.1.1."""
+    options = replace(broker, client_id=f"{broker.client_id}-record", session_expiry_s=0)
+    return options if broker.version == "5" else replace(options, qos=0)
 
 
 @dataclass
-class _Taking:
-    """Messages from the inbox to the file."""
+class _Recorder:
+    """Moves messages from the inbox to the file."""
 
     inbox: Inbox
-    ingest: MqttConsumer
+    consumer: MqttConsumer
     writer: Writer
     began_s: float
     messages: int = 0
     flushed_s: float = 0.0
 
-    async def look(self) -> None:
-        """Write what has arrived; the broker may forget it then."""
+    async def write_pending(self) -> None:
+        """Write the received messages, then acknowledge them."""
         messages = self.inbox.drain()
         await asyncio.to_thread(self.writer.write, messages)
         self.inbox.release(messages)
-        self.ingest.ack(messages)
+        self.consumer.ack(messages)
         self.messages += len(messages)
         if time.monotonic() - self.flushed_s >= FLUSH_S:
             await asyncio.to_thread(self.writer.flush)
             self.flushed_s = time.monotonic()
 
-    def told(self) -> Recorded:
-        """How far it has come."""
+    def progress(self) -> Recorded:
+        """Progress so far."""
         return Recorded(
             duration_s=time.monotonic() - self.began_s,
             messages=self.messages,
             written=self.writer.written,
             size=self.writer.size,
             lost=self.inbox.dropped,
-            trouble=self.ingest.stats.last_error,
+            trouble=self.consumer.state.last_error,
         )
 
 
@@ -91,39 +91,39 @@ async def record(
     for_s: float | None,
     on_progress: Callable[[Recorded], None],
 ) -> Recorded:
-    """Record until for_s has passed, or a signal comes.
+    """Record until for_s has passed or a signal arrives.
 
-    raises   UnreadableError if the file cannot be made, RecordingError if it cannot be written, RecordError if
-             the broker could never be subscribed to
+    raises   UnreadableError if the file cannot be created, RecordingError if it cannot be written, RecordError if
+             nothing could be received
     """
-    ingest = MqttConsumer(own(broker), inbox)
+    consumer = MqttConsumer(recorder_options(broker), inbox)
     with Writer(path, Header(started_s=time.time(), source=str(broker))) as writer:
-        taking = _Taking(inbox, ingest, writer, time.monotonic())
+        recorder = _Recorder(inbox, consumer, writer, time.monotonic())
         with cancelled_by_signals(), contextlib.suppress(TimeoutError):
             async with asyncio.timeout(for_s), asyncio.TaskGroup() as parts:
-                receiving = parts.create_task(ingest.run(), name="qoemon.record.ingest")
+                receiving = parts.create_task(consumer.run(), name="qoemon.record.ingest")
                 try:
-                    await _take(taking, on_progress)
+                    await _record(recorder, on_progress)
                 finally:
                     receiving.cancel()
-        await taking.look()
+        await recorder.write_pending()
         writer.silence(time.time())
         writer.flush()
-        done = taking.told()
-    if ingest.stats.connects_total == 0 or (done.messages == 0 and done.trouble):
-        path.unlink()  # so that the next attempt may have the name
+        done = recorder.progress()
+    if consumer.state.connects_total == 0 or (done.messages == 0 and done.trouble):
+        path.unlink()  # the next attempt may then use the name
         raise RecordError(f"{path}: nothing was recorded: {done.trouble or f'no answer from {broker} yet'}")
     return done
 
 
-async def _take(taking: _Taking, on_progress: Callable[[Recorded], None]) -> None:
+async def _record(recorder: _Recorder, on_progress: Callable[[Recorded], None]) -> None:
     while True:
         await asyncio.sleep(POLL_S)
-        look = asyncio.create_task(taking.look(), name="qoemon.record.look")
+        write = asyncio.create_task(recorder.write_pending(), name="qoemon.record.write")
         try:
-            # Not to be broken off between taking and writing.
-            await asyncio.shield(look)
+            # A cancellation must not separate draining and writing.
+            await asyncio.shield(write)
         except asyncio.CancelledError:
-            await look
+            await write
             raise
-        on_progress(taking.told())
+        on_progress(recorder.progress())

@@ -1,13 +1,13 @@
-r"""Recorded messages: gzip, one JSON object a line, so that any tool can look into it.
+r"""File format of recorded messages: gzip, one JSON object per line, so that any tool can read it.
 
     {"qoemon":"recording","version":1,"started_s":1700000000.0,"source":"localhost:1883"}
     {"t":1700000000.25,"topic":"qoe/v1/video/eu/a","payload":"{\"session\":\"s1\"}"}
     {"t":1700000000.31,"topic":"qoe/v1/video/eu/a","b64":"gad..."}
     {"t":1700000010.0}
 
-The first line says what it is. The others stand in the order of arrival; t is the arrival, seconds since the epoch.
-A payload that is no UTF-8 text, MessagePack for one, stands in b64. A line without a topic says that nothing came
-until then: a feed that fell silent is not the same as one that nobody listened to any more.
+The first line is the header. The others are in the order of arrival; t is the arrival, seconds since the epoch. A
+payload that is not UTF-8 text, such as MessagePack, is in b64. A line without a topic records that nothing arrived
+until then, to distinguish a silent feed from a recording that ended.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from qoemon.core.wire.codec import Arrived
 VERSION = 1
 
 LONGEST_PAYLOAD = 16 * 2**20
-"""Bytes. Of a longer payload this much is kept, which is too large for any sensible limit too."""
+"""Bytes. Longer payloads are truncated to this size, which still exceeds any sensible limits.message_bytes."""
 
 LONGEST_LINE = 8 * LONGEST_PAYLOAD
-"""Bytes. JSON writes a control character in six; a file with longer lines was not written by us."""
+"""Bytes. JSON escapes a control character with six; longer lines are not read."""
 
 LATEST_S = 1e11
-"""Seconds since the epoch; the year 5138 tells milliseconds from seconds."""
+"""Seconds since the epoch, year 5138: larger numbers are milliseconds."""
 
 
 class RecordingError(Exception):
-    """A recording cannot be read or written; says which file, where, what was found and what was expected."""
+    """A recording cannot be read or written; the message names file, line, what was found and what was expected."""
 
 
 class Recorded(NamedTuple):
@@ -49,13 +49,13 @@ class Recorded(NamedTuple):
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line."""
+    """The first line of a recording."""
 
     qoemon: str = "recording"
     version: int = VERSION
     started_s: float
     source: str = ""
-    """Where the messages came from."""
+    """The broker that sent the messages."""
 
 
 class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -70,21 +70,21 @@ _HEADER, _LINE = msgspec.json.Decoder(Header), msgspec.json.Decoder(_Line)
 
 
 class Writer:
-    """Writes a new recording; a context that closes it. It never overwrites one.
+    """Writes a new recording; a context manager that closes it. It never overwrites a file.
 
-    raises   UnreadableError if the file exists or cannot be made; RecordingError if it cannot be written to
+    raises   UnreadableError if the file exists or cannot be created; RecordingError if it cannot be written
     """
 
     def __init__(self, path: Path, header: Header) -> None:
         self._path = path
         self.written = 0
-        """Bytes of lines so far, before compression."""
+        """Bytes written so far, before compression."""
         try:
             self._raw = path.open("xb")
         except FileExistsError:
             raise UnreadableError(f"{path}: exists, expected a new file: recordings are not replaced") from None
         except OSError as error:
-            raise UnreadableError(f"{path}: cannot be made: {error.strerror or error}") from None
+            raise UnreadableError(f"{path}: cannot be created: {error.strerror or error}") from None
         self._file = gzip.GzipFile(filename="", mode="wb", fileobj=self._raw)
         self._put(_ENCODE(header) + b"\n")
         self.flush()
@@ -96,34 +96,34 @@ class Writer:
         self.close()
 
     def write(self, messages: Iterable[Arrived]) -> None:
-        """Append messages, in the order of their arrival."""
+        """Append messages, in the order of arrival."""
         self._put(b"".join(_ENCODE(_line(message)) + b"\n" for message in messages))
 
     def silence(self, until_s: float) -> None:
-        """Say that nothing more came until then, seconds since the epoch."""
+        """Record that nothing more arrived until then, seconds since the epoch."""
         self._put(_ENCODE(_Line(until_s)) + b"\n")
 
     def flush(self) -> None:
-        """Hand everything to the system: what is written from now on is all that a crash may lose."""
-        self._doing(self._file.flush)
+        """Flush everything to the operating system: a crash then loses only what is written later."""
+        self._attempt(self._file.flush)
 
     @property
     def size(self) -> int:
-        """Bytes of the file so far."""
+        """Size of the file so far, bytes."""
         return self._path.stat().st_size
 
     def close(self) -> None:
-        """Write the end; the file is whole then."""
+        """Write the end of the gzip file and close it."""
         try:
-            self._doing(self._file.close)
+            self._attempt(self._file.close)
         finally:
-            self._doing(self._raw.close)
+            self._attempt(self._raw.close)
 
     def _put(self, text: bytes) -> None:
         self.written += len(text)
-        self._doing(self._file.write, text)
+        self._attempt(self._file.write, text)
 
-    def _doing(self, action: Any, *arguments: Any) -> None:
+    def _attempt(self, action: Any, *arguments: Any) -> None:
         try:
             action(*arguments)
         except OSError as error:
@@ -139,26 +139,26 @@ def _line(message: Arrived) -> _Line:
 
 
 class Recording:
-    """A recording that can be read, as often as one likes, a line in memory at a time.
+    """Reads a recording, any number of times, with one line in memory at a time.
 
-    raises   UnreadableError if there is no such file, RecordingError if it is no recording
+    raises   UnreadableError if the file cannot be read, RecordingError if it is no recording
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.cut: int | None = None
-        """The line in which the file ends too early, once that has been read; None if it is whole."""
+        """The line in which the file is truncated, once that line has been reached; None if it is complete."""
         self.end_s = 0.0
         """The latest time read so far, seconds since the epoch."""
         self.done_bytes = 0
-        """Bytes of the file that have been read."""
+        """Bytes of the file read so far."""
         self.read = 0
-        """Messages that have been read."""
+        """Messages read so far."""
         self.size = self._size()
         self.header = self._header()
 
     def messages(self) -> Iterator[Recorded]:
-        """All messages, up to the cut if there is one; RecordingError at a line that cannot be understood."""
+        """All messages, up to where the file is truncated; RecordingError at a line that is invalid."""
         self.read = 0
         for number, text in self._lines():
             if number == 1:
@@ -200,7 +200,7 @@ class Recording:
                     self.cut = number
                     return
                 except (OSError, zlib.error) as error:
-                    raise self._error(number, f"found damage ({error})", "expected a whole gzip file") from None
+                    raise self._error(number, f"found damage ({error})", "expected an intact gzip file") from None
                 if not text:
                     return
                 if len(text) > LONGEST_LINE:

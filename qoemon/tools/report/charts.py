@@ -1,4 +1,4 @@
-"""The charts of one service over a period."""
+"""Charts of one service over a period."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 
 from qoemon.core.arrays import Floats
 from qoemon.core.qoe.mapping import Qos
-from qoemon.tools.report.figure import BLUE, GREY, ORANGE, SKY, WIDTH, Chart, legend, name_of, place, rating_colours
+from qoemon.tools.plotting import BLUE, GREY, ORANGE, SKY
+from qoemon.tools.report.figure import WIDTH, Chart, legend, margins, name_of, rating_colours
 from qoemon.tools.report.period import ServicePeriod
 from qoemon.tools.report.series import Curve
-from qoemon.tools.report.whole import cdf, conditions, conditions_title, distribution, with_band
+from qoemon.tools.report.whole import band_note, cdf, conditions, conditions_title, distribution
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,55 +21,55 @@ if TYPE_CHECKING:
 
 MOST_PANELS = 8
 FINE, COARSE = 600, 240
-"""Most points of a chart as wide as the page, and of a small one: more cannot be seen."""
+"""Maximum number of points of a full-width and of a small chart: more would not be visible."""
 
 SHORT = 0.006
-"""Of a chart's width: what is shorter gets a dot."""
+"""A line shorter than this share of the chart's width also gets a dot."""
 
 TITLES = {"mos": "MOS", "gob": "good or better", "pow": "poor or worse"}
 DAY_S = 86_400.0
 
 
 def service_charts(period: ServicePeriod) -> list[Chart]:
-    """Every chart of a service that somebody was judged in."""
+    """All charts of a service that has data."""
     name = period.service.name
     worst = period.worst_first()[:MOST_PANELS]
-    whole = period.series.curve(most_points=FINE)
-    shown = f"the {len(worst)} groups with most needless poor ratings" if len(worst) > 1 else "its group"
+    overall = period.series.curve(most_points=FINE)
+    shown = f"the {len(worst)} groups with most excess poor ratings" if len(worst) > 1 else "its group"
     rows = (len(worst) + 1) // 2
     return [
         Chart(
             f"{name}-shares",
-            f"{name}: users who would say good, and poor",
+            f"{name}: good or better, poor or worse",
             f"Share of users who would rate good or better, and poor or worse, over time, in {shown}; "
-            "shaded: bounds.",
+            "shaded: confidence intervals.",
             _panels_height(rows),
             lambda figure: _panels(figure, period, worst, ("gob", "pow"), "share of users (%)"),
         ),
         Chart(
             f"{name}-mos",
             f"{name}: mean opinion score",
-            f"Mean opinion score over time, in {shown}; shaded: bounds.",
+            f"Mean opinion score over time, in {shown}; shaded: confidence intervals.",
             _panels_height(rows),
             lambda figure: _panels(figure, period, worst, ("mos",), "MOS (scale points)"),
         ),
         Chart(
             f"{name}-ratings",
-            f"{name}: the ratings that users would give",
+            f"{name}: ratings over time",
             "Shares of the ratings over time, all groups together.",
             3.4,
-            lambda figure: _stack(figure, period, whole),
+            lambda figure: _stack(figure, period, overall),
         ),
         Chart(
             f"{name}-distribution",
             f"{name}: ratings over the whole period",
-            f"Share of each rating over the whole period, all groups together{with_band(period)}.",
+            f"Share of each rating over the whole period, all groups together{band_note(period)}.",
             3.4,
             lambda figure: distribution(figure, period),
         ),
         Chart(
             f"{name}-cdf",
-            f"{name}: how many are no happier than that",
+            f"{name}: cumulative distribution of opinions",
             "Cumulative distribution of opinions over the whole period, all groups and the worst.",
             3.6,
             lambda figure: cdf(figure, period, worst[:3]),
@@ -76,22 +77,22 @@ def service_charts(period: ServicePeriod) -> list[Chart]:
         Chart(
             f"{name}-conditions",
             f"{name}: {conditions_title(period)}",
-            "How often each condition was met over the whole period, all groups together.",
+            "How often each condition occurred over the whole period, all groups together.",
             3.6,
             lambda figure: conditions(figure, period),
         ),
         Chart(
             f"{name}-users",
-            f"{name}: who was there",
-            "Sessions that were there over time, all groups together.",
+            f"{name}: sessions",
+            "Sessions over time, all groups together.",
             3.2,
-            lambda figure: _users(figure, period, whole),
+            lambda figure: _users(figure, period, overall),
         ),
     ]
 
 
 def time_axis(axes: Axes, begin_s: float, end_s: float, *, label: bool = True) -> None:
-    """UTC along x, from the beginning to the end."""
+    """Format the x axis as UTC time from begin_s to end_s."""
     from datetime import UTC  # noqa: PLC0415
 
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415
@@ -112,31 +113,31 @@ def _panels_height(rows: int) -> float:
 def _panels(
     figure: Figure, period: ServicePeriod, groups: Sequence[int], names: Sequence[str], ylabel: str
 ) -> None:
-    """A small panel a group, the worst first, all with the same axes."""
+    """One small panel per group, the worst first, all with the same axes."""
     columns = min(len(groups), 2)
     rows = -(-len(groups) // columns)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    figure.subplots_adjust(**place(figure, legend=True), hspace=0.32, wspace=0.18)
+    figure.subplots_adjust(**margins(figure, legend=True), hspace=0.32, wspace=0.18)
     scale = 1 if names == ("mos",) else 100
     low, high = (period.service.scale.low, period.service.scale.high) if names == ("mos",) else (0, 100)
-    for place_, axes in enumerate(grid.flat):
-        if place_ >= len(groups):
+    for panel, axes in enumerate(grid.flat):
+        if panel >= len(groups):
             axes.set_axis_off()
             continue
-        curve = period.series.curve([groups[place_]], COARSE)
+        curve = period.series.curve([groups[panel]], COARSE)
         for name, colour in zip(names, (BLUE, ORANGE), strict=False):
-            _bounded(axes, curve, name, colour, scale)
-        axes.set_title(name_of(period.groups[groups[place_]], 36), loc="left", pad=3)
-        margin = 0.03 * (high - low)  # so that lines at the ends are seen whole
+            _curve_with_interval(axes, curve, name, colour, scale)
+        axes.set_title(name_of(period.groups[groups[panel]], 36), loc="left", pad=3)
+        margin = 0.03 * (high - low)  # keeps lines at the limits visible
         axes.set_ylim(low - margin, high + margin)
-        below = place_ + columns >= len(groups)
+        below = panel + columns >= len(groups)
         axes.tick_params(labelbottom=below)
         time_axis(axes, curve.edges_s[0], curve.edges_s[-1], label=below)
     figure.supylabel(ylabel, x=0.12 / WIDTH, fontsize=9, va="center")
-    _key(figure, [(TITLES[name], colour) for name, colour in zip(names, (BLUE, ORANGE), strict=False)])
+    _add_legend(figure, [(TITLES[name], colour) for name, colour in zip(names, (BLUE, ORANGE), strict=False)])
 
 
-def _bounded(axes: Axes, curve: Curve, name: str, colour: str, scale: float) -> None:
+def _curve_with_interval(axes: Axes, curve: Curve, name: str, colour: str, scale: float) -> None:
     edges = curve.edges_s / DAY_S
     lower, upper = scale * curve.bounds[name].T
     axes.stairs(upper, edges, baseline=lower, fill=True, color=colour, alpha=0.25, linewidth=0)
@@ -147,13 +148,13 @@ def _line(axes: Axes, edges: Floats, values: Floats, colour: str) -> None:
     axes.stairs(values, edges, baseline=None, color=colour, linewidth=1.3)
     turns = np.diff(np.isfinite(values).astype(np.int64), prepend=0, append=0)
     begins, ends = np.flatnonzero(turns > 0), np.flatnonzero(turns < 0)
-    # A few intervals in a long period are too short for a line.
+    # A few intervals in a long period are too short to be visible as a line.
     short = edges[ends] - edges[begins] < SHORT * (edges[-1] - edges[0])
     middle = (edges[begins] + edges[ends]) / 2
     axes.plot(middle[short], values[begins[short]], "o", color=colour, markersize=3)
 
 
-def _key(figure: Figure, keys: Sequence[tuple[str, str]], *, bounds: bool = True) -> None:
+def _add_legend(figure: Figure, keys: Sequence[tuple[str, str]], *, bounds: bool = True) -> None:
     from matplotlib.lines import Line2D  # noqa: PLC0415
     from matplotlib.patches import Patch  # noqa: PLC0415
 
@@ -161,7 +162,7 @@ def _key(figure: Figure, keys: Sequence[tuple[str, str]], *, bounds: bool = True
     labels = [text for text, _ in keys]
     if bounds:
         handles.append(Patch(color=GREY, alpha=0.4))
-        labels.append("bounds")
+        labels.append("confidence interval")
     legend(figure, handles, labels)
 
 
@@ -169,7 +170,7 @@ def _stack(figure: Figure, period: ServicePeriod, curve: Curve) -> None:
     from matplotlib.patches import Patch  # noqa: PLC0415
 
     axes = figure.subplots()
-    figure.subplots_adjust(**place(figure, legend=True))
+    figure.subplots_adjust(**margins(figure, legend=True))
     edges, upto = curve.edges_s / DAY_S, np.zeros(len(curve.users))
     colours = rating_colours(curve.ratings.shape[1])
     for share, colour in zip(100 * curve.ratings.T, colours, strict=True):
@@ -186,9 +187,9 @@ def _users(figure: Figure, period: ServicePeriod, curve: Curve) -> None:
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
 
     axes = figure.subplots()
-    figure.subplots_adjust(**place(figure, legend=True))
+    figure.subplots_adjust(**margins(figure, legend=True))
     edges = curve.edges_s / DAY_S
-    lines = [("active sessions", BLUE, curve.active), ("judged in a rating interval", SKY, curve.users)]
+    lines = [("active sessions", BLUE, curve.active), ("rated in a rating interval", SKY, curve.users)]
     if period.service.mapping.qos is Qos.STALLS:
         lines.append(("with an open stall", ORANGE, curve.open_stalls))
     for _, colour, values in lines:
@@ -197,4 +198,4 @@ def _users(figure: Figure, period: ServicePeriod, curve: Curve) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("sessions")
     time_axis(axes, curve.edges_s[0], curve.edges_s[-1])
-    _key(figure, [(text, colour) for text, colour, _ in lines], bounds=False)
+    _add_legend(figure, [(text, colour) for text, colour, _ in lines], bounds=False)

@@ -24,6 +24,7 @@ from qoemon.config.config import Config
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.options import broker_options
 from qoemon.outputs.snapshot_json import snapshot_document
+from qoemon.tools.plotting import require_matplotlib
 from qoemon.tools.recordings.record import Recorded, record
 from qoemon.tools.recordings.recording import Recording
 from qoemon.tools.recordings.replay import Progress as Done
@@ -104,7 +105,7 @@ def report_command(
     title: Annotated[str | None, typer.Option(help="Headline; that of the recording's name without one.")] = None,
 ) -> None:
     """Make one HTML file of a recording, and PNGs of its charts."""
-    figure.needed()
+    require_matplotlib("a report")
     settings, others = _load(config), None if compare is None else _load(compare)
     recording = Recording(file)
     with _bar(recording, "replaying") as progress:
@@ -216,7 +217,7 @@ def _as_view(period: Period) -> dict[str, Any]:
 
 
 def _groups(service: ServicePeriod, labels: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    told, totals = service.judged(), service.totals
+    told, totals = service.distribution(), service.totals
     if told is None or totals is None:
         return
     for group in service.worst_first():

@@ -1,4 +1,4 @@
-"""The same recording under two configurations: where they agree, and where they would have said something else."""
+"""Compares the same recording under two configurations: estimates, alerts and regimes that differ."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qoemon.core.alerting.regime import Regime
 from qoemon.core.plan.plan import Service
+from qoemon.core.qoe.distribution import Distribution
+from qoemon.tools.plotting import BLUE, ORANGE
 from qoemon.tools.report.episodes import Fired
-from qoemon.tools.report.figure import BLUE, INK, ORANGE, Chart, legend, name_of, place
+from qoemon.tools.report.figure import INK, Chart, legend, margins, name_of
 from qoemon.tools.report.period import Period, ServicePeriod
 from qoemon.tools.report.tables import Table, at, cut, lasted, share
-from qoemon.tools.report.timelines import of_rows
+from qoemon.tools.report.timelines import omitted_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,11 +21,11 @@ if TYPE_CHECKING:
 MOST_ROWS = 20
 
 Names = tuple[str, str]
-"""What the two configurations are called."""
+"""Names of the two configurations."""
 
 
 class _Pair(NamedTuple):
-    """A group that both judged: its labels, its place in each."""
+    """A group with data under both: its labels, its index in each."""
 
     group: tuple[str, ...]
     one: int
@@ -31,80 +33,76 @@ class _Pair(NamedTuple):
 
 
 def tables(one: Period, other: Period, names: Names) -> list[Table]:
-    """Everything that differs, and how much."""
+    """Tables of all differences."""
     return [
-        _judging(one, other, names),
-        *(_figures(*both, one, names) for both in _both(one, other)),
-        *_alerts(one, other, names),
-        *(_regimes(*both, one, other, names) for both in _both(one, other)),
+        _models_table(one, other, names),
+        *(_estimates_table(*both, one, names) for both in _shared_services(one, other)),
+        *_alert_tables(one, other, names),
+        *(_regime_table(*both, one, other, names) for both in _shared_services(one, other)),
     ]
 
 
 def charts(one: Period, other: Period, names: Names) -> list[Chart]:
-    """For each service that both judged, each group's shares under either."""
+    """For each service with data under both, a chart of the PoW of each group."""
     return [
         Chart(
             f"{mine.service.name}-compared",
             f"{mine.service.name}: poor or worse under both configurations",
-            "Share of users who would rate poor or worse over the whole period, under either, by group. "
-            f"{of_rows(min(len(pairs), MOST_ROWS), len(pairs), 'groups')}",
+            "Share of users who would rate poor or worse over the whole period, by group and configuration. "
+            f"{omitted_text(min(len(pairs), MOST_ROWS), len(pairs), 'groups')}",
             1.75 + 0.26 * min(len(pairs), MOST_ROWS),
             lambda figure, mine=mine, theirs=theirs, pairs=pairs: _dumbbells(  # type: ignore[misc]
                 figure, mine, theirs, pairs[:MOST_ROWS], names
             ),
         )
-        for mine, theirs in _both(one, other)
-        if (pairs := _pairs(mine, theirs))
+        for mine, theirs in _shared_services(one, other)
+        if (pairs := _shared_groups(mine, theirs))
     ]
 
 
-def _both(one: Period, other: Period) -> Iterator[tuple[ServicePeriod, ServicePeriod]]:
+def _shared_services(one: Period, other: Period) -> Iterator[tuple[ServicePeriod, ServicePeriod]]:
     for name, mine in one.services.items():
         theirs = other.services.get(name)
-        if theirs is not None and _pairs(mine, theirs):
+        if theirs is not None and _shared_groups(mine, theirs):
             yield mine, theirs
 
 
-def _pairs(mine: ServicePeriod, theirs: ServicePeriod) -> list[_Pair]:
-    """Groups that both judged, the worst of the first configuration first."""
-    judged = {theirs.groups[number]: number for number in theirs.worst_first()}
+def _shared_groups(mine: ServicePeriod, theirs: ServicePeriod) -> list[_Pair]:
+    """Groups with data under both, the worst of the first configuration first."""
+    others = {theirs.groups[number]: number for number in theirs.worst_first()}
     ours = [(mine.groups[number], number) for number in mine.worst_first()]
-    return [_Pair(group, number, judged[group]) for group, number in ours if group in judged]
+    return [_Pair(group, number, others[group]) for group, number in ours if group in others]
 
 
-def _judging(one: Period, other: Period, names: Names) -> Table:
-    judged = [{name: described(each.service) for name, each in period.services.items()} for period in (one, other)]
-    services = dict.fromkeys([*judged[0], *judged[1]])
-    rows = [(name, *(each.get(name, "is not judged") for each in judged)) for name in services]
+def _models_table(one: Period, other: Period, names: Names) -> Table:
+    models = [{name: model_text(each.service) for name, each in period.services.items()} for period in (one, other)]
+    services = dict.fromkeys([*models[0], *models[1]])
+    rows = [(name, *(each.get(name, "not configured") for each in models)) for name in services]
     rows.append(("labels", *(", ".join(period.plan.labels) for period in (one, other))))
-    about = "How each configuration judges. Groups are compared where their labels have the same values."
+    about = "Model of each service. Groups are compared if their labels have the same values."
     return Table("Two configurations", about, ("service", *names), rows, frozenset({"service", *names}))
 
 
-def described(service: Service) -> str:
-    """How it is judged, in words."""
+def model_text(service: Service) -> str:
+    """Mapping with its constants, rating model and theta of a service."""
     constants = ", ".join(f"{name} {value:g}" for name, value in service.mapping.parameters.items())
-    judged = f"{service.mapping.name} ({constants})" if constants else service.mapping.name
-    return f"{judged}, {service.model} ratings, theta {service.theta:g}"
+    mapping = f"{service.mapping.name} ({constants})" if constants else service.mapping.name
+    return f"{mapping}, {service.model} ratings, theta {service.theta:g}"
 
 
-def _figures(mine: ServicePeriod, theirs: ServicePeriod, one: Period, names: Names) -> Table:
-    told, other = mine.judged(), theirs.judged()
-    assert told is not None, "both have judged somebody"  # noqa: S101
-    assert other is not None, "both have judged somebody"  # noqa: S101
+def _estimates_table(mine: ServicePeriod, theirs: ServicePeriod, one: Period, names: Names) -> Table:
+    left, right = _distributions(mine, theirs)
     rows = [
         (
             *group,
-            *_compared(f"{told.mos[a]:.2f}", f"{other.mos[b]:.2f}", f"{other.mos[b] - told.mos[a]:+.2f}"),
-            *_compared(share(told.gob[a]), share(other.gob[b]), f"{100 * (other.gob[b] - told.gob[a]):+.1f}"),
-            *_compared(share(told.pow[a]), share(other.pow[b]), f"{100 * (other.pow[b] - told.pow[a]):+.1f}"),
+            *(f"{left.mos[a]:.2f}", f"{right.mos[b]:.2f}", f"{right.mos[b] - left.mos[a]:+.2f}"),
+            *(share(left.gob[a]), share(right.gob[b]), f"{100 * (right.gob[b] - left.gob[a]):+.1f}"),
+            *(share(left.pow[a]), share(right.pow[b]), f"{100 * (right.pow[b] - left.pow[a]):+.1f}"),
         )
-        for group, a, b in _pairs(mine, theirs)
+        for group, a, b in _shared_groups(mine, theirs)
     ]
     labels = one.plan.labels
-    about = (
-        f"Left {names[0]}, right {names[1]}, then the difference; shares in percent, their differences in points."
-    )
+    about = f"Left {names[0]}, right {names[1]}, and the difference; shares in percent, differences in points."
     columns = (
         *labels,
         *(f"{what}{side}" for what in ("MOS", "good", "poor") for side in (" left", " right", " diff.")),
@@ -112,14 +110,17 @@ def _figures(mine: ServicePeriod, theirs: ServicePeriod, one: Period, names: Nam
     return cut(f"{mine.service.name}: both configurations", about, columns, rows, labels)
 
 
-def _compared(left: str, right: str, difference: str) -> tuple[str, str, str]:
-    return left, right, difference
+def _distributions(mine: ServicePeriod, theirs: ServicePeriod) -> tuple[Distribution, Distribution]:
+    one, other = mine.distribution(), theirs.distribution()
+    assert one is not None, "_shared_services() yields services with data under both"  # noqa: S101
+    assert other is not None, "_shared_services() yields services with data under both"  # noqa: S101
+    return one, other
 
 
-def _alerts(one: Period, other: Period, names: Names) -> Iterator[Table]:
-    """Alerts that fired under one and not, at the same time, under the other."""
+def _alert_tables(one: Period, other: Period, names: Names) -> Iterator[Table]:
+    """Alerts that fired under one configuration, but not at the same time under the other."""
     for mine, theirs, here, there in ((one, other, names[0], names[1]), (other, one, names[1], names[0])):
-        alone = _without_twin(mine, theirs)
+        unmatched = _unmatched(mine, theirs)
         rows = [
             (
                 fired.rule,
@@ -129,24 +130,22 @@ def _alerts(one: Period, other: Period, names: Names) -> Iterator[Table]:
                 lasted((mine.end_s if fired.to_s is None else fired.to_s) - fired.from_s),
                 f"{fired.worst:.3f}",
             )
-            for fired in alone
+            for fired in unmatched
         ]
         columns = ("alert", "service", "group", "from", "lasted", "worst")
-        about = (
-            f"{len(alone)} of the {len(mine.alerts.fired)} alerts under {here} have no counterpart under {there}."
-        )
+        about = f"{len(unmatched)} of the {len(mine.alerts.fired)} alerts under {here} are missing under {there}."
         words = ("alert", "service", "group", "from")
         yield cut(f"Alerts only under {here}", about, columns, rows, words, mine.alerts.left_out)
 
 
-def _without_twin(mine: Period, theirs: Period) -> list[Fired]:
-    twins: dict[tuple[str, str, tuple[str, ...]], list[Fired]] = {}
+def _unmatched(mine: Period, theirs: Period) -> list[Fired]:
+    others: dict[tuple[str, str, tuple[str, ...]], list[Fired]] = {}
     for fired in theirs.alerts.fired:
-        twins.setdefault((fired.rule, fired.service, fired.group), []).append(fired)
+        others.setdefault((fired.rule, fired.service, fired.group), []).append(fired)
     return [
         fired
         for fired in mine.alerts.fired
-        if not any(_overlap(fired, twin) for twin in twins.get((fired.rule, fired.service, fired.group), ()))
+        if not any(_overlap(fired, each) for each in others.get((fired.rule, fired.service, fired.group), ()))
     ]
 
 
@@ -154,16 +153,16 @@ def _overlap(one: Fired, other: Fired) -> bool:
     return (other.to_s is None or one.from_s <= other.to_s) and (one.to_s is None or other.from_s <= one.to_s)
 
 
-def _regimes(mine: ServicePeriod, theirs: ServicePeriod, one: Period, other: Period, names: Names) -> Table:
-    """Groups that were not in the same regimes for as long."""
+def _regime_table(mine: ServicePeriod, theirs: ServicePeriod, one: Period, other: Period, names: Names) -> Table:
+    """Groups that spent different times in the regimes."""
     rows = []
-    for group, _, _ in _pairs(mine, theirs):
+    for group, _, _ in _shared_groups(mine, theirs):
         left = mine.regimes.spans.seconds(group, one.end_s)
         right = theirs.regimes.spans.seconds(group, other.end_s)
         if left != right:
             rows.append((*group, *_times(left), *_times(right)))
     labels = one.plan.labels
-    about = f"How long each group was in each regime, where that differs: left {names[0]}, right {names[1]}."
+    about = f"Time that each group spent in each regime, if it differs: left {names[0]}, right {names[1]}."
     columns = (*labels, *(f"{regime.name.lower()} {side}" for side in ("left", "right") for regime in Regime))
     return cut(f"{mine.service.name}: regimes that differ", about, columns, rows, labels)
 
@@ -175,19 +174,17 @@ def _times(seconds: Mapping[int, int]) -> tuple[str, ...]:
 def _dumbbells(
     figure: Figure, mine: ServicePeriod, theirs: ServicePeriod, pairs: Sequence[_Pair], names: Names
 ) -> None:
-    told, other = mine.judged(), theirs.judged()
-    assert told is not None, "both have judged somebody"  # noqa: S101
-    assert other is not None, "both have judged somebody"  # noqa: S101
+    one, other = _distributions(mine, theirs)
     axes = figure.subplots()
     rows = [name_of(pair.group, 34) for pair in pairs]
-    figure.subplots_adjust(**place(figure, legend=True, left=0.35 + 0.075 * max(map(len, rows))))
-    left = [100 * told.pow[pair.one] for pair in pairs]
+    figure.subplots_adjust(**margins(figure, legend=True, left=0.35 + 0.075 * max(map(len, rows))))
+    left = [100 * one.pow[pair.one] for pair in pairs]
     right = [100 * other.pow[pair.other] for pair in pairs]
-    at_ = range(len(rows))
-    axes.hlines(at_, left, right, color=INK, alpha=0.4, linewidth=1.5)
-    first = axes.scatter(left, at_, s=70, color=BLUE, marker="o", zorder=3)
-    second = axes.scatter(right, at_, s=26, color=ORANGE, marker="D", zorder=3)
-    axes.set_yticks(at_, rows)
+    positions = range(len(rows))
+    axes.hlines(positions, left, right, color=INK, alpha=0.4, linewidth=1.5)
+    first = axes.scatter(left, positions, s=70, color=BLUE, marker="o", zorder=3)
+    second = axes.scatter(right, positions, s=26, color=ORANGE, marker="D", zorder=3)
+    axes.set_yticks(positions, rows)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1.08 * max(*left, *right, 1))
     axes.set_xlabel("users who would rate poor or worse (%)")

@@ -1,4 +1,4 @@
-"""What lasted from then to then: regimes, alerts. Bounded in number; what is beyond is counted."""
+"""Spans and events of regimes and alerts over a period. Bounded in number; those beyond are counted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Span(NamedTuple):
-    """A state and how long it lasted, seconds since the epoch."""
+    """A state with its begin and end, seconds since the epoch."""
 
     state: int
     from_s: float
@@ -29,17 +29,17 @@ class Span(NamedTuple):
 
 
 class Spans(Generic[Key]):
-    """States over time, by key."""
+    """Spans of states, by key."""
 
     def __init__(self) -> None:
         self._open: dict[Key, tuple[int, float]] = {}
         self._closed: dict[Key, list[Span]] = {}
         self._number = 0
         self.left_out = 0
-        """Spans that there was no room for."""
+        """Spans beyond MOST_SPANS, not kept."""
 
     def set(self, key: Key, state: int | None, at_s: float) -> None:
-        """The state from now on; None is nothing to tell."""
+        """Set the state from at_s on; None: no span."""
         before = self._open.pop(key, None)
         if before is not None:
             self._close(key, Span(before[0], before[1], at_s))
@@ -47,17 +47,17 @@ class Spans(Generic[Key]):
             self._open[key] = (state, at_s)
 
     def of(self, key: Key, end_s: float) -> list[Span]:
-        """Its spans in the order of time, the last up to end_s."""
+        """Spans of a key in the order of time, the open one up to end_s."""
         last = self._open.get(key)
         closed = list(self._closed.get(key, ()))
         return closed if last is None else [*closed, Span(last[0], last[1], end_s)]
 
     def keys(self) -> list[Key]:
-        """Whatever had a state."""
+        """All keys with a span."""
         return list(dict.fromkeys([*self._closed, *self._open]))
 
     def seconds(self, key: Key, end_s: float) -> Counter[int]:
-        """How long it was in each state."""
+        """Seconds that a key spent in each state."""
         total: Counter[int] = Counter()
         for span in self.of(key, end_s):
             total[span.state] += round(span.to_s - span.from_s)
@@ -73,7 +73,7 @@ class Spans(Generic[Key]):
 
 @dataclass
 class Fired:
-    """An alert that fired. to_s is None where it still did at the end; worst is its figure at its worst."""
+    """An alert that fired. to_s: None if it still fired at the end; worst: the worst value of its metric."""
 
     rule: str
     service: str
@@ -86,17 +86,17 @@ class Fired:
 
 
 class AlertLog:
-    """Alerts over time. Spans are of State, the inactive ones left out."""
+    """Alerts over time. Spans are of AlertState, without INACTIVE."""
 
     def __init__(self) -> None:
         self.spans: Spans[tuple[str, str, Labels]] = Spans()
         self.fired: list[Fired] = []
         self.left_out = 0
-        """Alerts that fired and that there was no room for."""
+        """Alerts beyond MOST_EVENTS, not kept."""
         self._firing: dict[tuple[str, str, Labels], Fired] = {}
 
-    def see(self, alerts: tuple[Alert, ...], now_s: float) -> None:
-        """Look at a tick."""
+    def observe(self, alerts: tuple[Alert, ...], now_s: float) -> None:
+        """Record the alerts of a tick."""
         for alert in alerts:
             if alert.changed:
                 state = alert.decision.state
@@ -104,9 +104,9 @@ class AlertLog:
             if alert.ended and alert.key in self._firing:
                 self._firing.pop(alert.key).to_s = now_s
             elif alert.firing:
-                self._follow(alert, now_s)
+                self._update_firing(alert, now_s)
 
-    def _follow(self, alert: Alert, now_s: float) -> None:
+    def _update_firing(self, alert: Alert, now_s: float) -> None:
         fired = self._firing.get(alert.key)
         if fired is None:
             rule, service, group = alert.key
@@ -122,12 +122,12 @@ class AlertLog:
                 fired.worst, fired.users = figure, alert.reading.users
 
 
-class Turn(NamedTuple):
+class Change(NamedTuple):
     """A change of PoW that was established at at_s, or a regime that was entered then.
 
-    direction  1 worse, -1 better; 0 where only the regime moved
-    began_s    when the change began, estimated
-    entered    the regime that was entered, None if it stayed
+    direction  1 worse, -1 better, 0 if only the regime changed
+    began_s    estimated begin of the change
+    entered    the regime that was entered, None if it is the same
     """
 
     group: Labels
@@ -140,18 +140,18 @@ class Turn(NamedTuple):
 
 
 class RegimeLog:
-    """One service's regimes over time. Spans are of Regime."""
+    """Regimes of one service over time. Spans are of Regime."""
 
     def __init__(self) -> None:
         self.spans: Spans[Labels] = Spans()
-        self.turns: list[Turn] = []
+        self.changes: list[Change] = []
         self.left_out = 0
-        """Turns that there was no room for."""
+        """Changes beyond MOST_EVENTS, not kept."""
         self._newest: Regimes | None = None
         self._states = np.zeros(0, np.int64)
 
-    def see(self, regimes: Regimes, groups: tuple[Labels, ...], now_s: float) -> None:
-        """Look at a tick; what was seen before is nothing new."""
+    def observe(self, regimes: Regimes, groups: tuple[Labels, ...], now_s: float) -> None:
+        """Record the regimes of a tick; nothing happens if they are those of the tick before."""
         if regimes is self._newest:
             return
         self._newest = regimes
@@ -161,15 +161,15 @@ class RegimeLog:
         for group in np.flatnonzero(states != before).tolist():
             self.spans.set(groups[group], int(states[group]) if states[group] >= 0 else None, now_s)
         self._states = states
-        for turn in self._turns(regimes, groups, now_s):
-            if len(self.turns) < MOST_EVENTS:
-                self.turns.append(turn)
+        for change in self._changes(regimes, groups, now_s):
+            if len(self.changes) < MOST_EVENTS:
+                self.changes.append(change)
             else:
                 self.left_out += 1
 
-    def _turns(self, regimes: Regimes, groups: tuple[Labels, ...], now_s: float) -> Iterator[Turn]:
+    def _changes(self, regimes: Regimes, groups: tuple[Labels, ...], now_s: float) -> Iterator[Change]:
         for group in np.flatnonzero(regimes.moved | (regimes.direction != 0)).tolist():
-            yield Turn(
+            yield Change(
                 group=groups[group],
                 at_s=now_s,
                 direction=int(regimes.direction[group]),

@@ -1,8 +1,8 @@
-"""What is wrong with the feed itself: lost reports, repeated ones, clocks that lie, clients that report too seldom.
+"""Measures the quality of a feed: lost and repeated reports, wrong clocks, clients that report too seldom.
 
-All of it is counted in columns beside a SessionTable, a row a session, so it takes no more memory than the daemon.
-Unlike the daemon it keeps a session that has fallen silent for a while, since what it looks for is whether it comes
-back. Half of a session's gaps decide whether it reports too seldom: two counters, not a list of gaps.
+Counters are columns beside a SessionTable, one row per session, so memory is bounded as in the daemon. Silent
+sessions are kept longer than in the daemon, to detect those that return. Whether the median of a session's gaps is
+too long follows from two counters, without a list of gaps.
 """
 
 from __future__ import annotations
@@ -20,26 +20,25 @@ from qoemon.core.wire.codec import Decoded
 from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Reject
 
 REMEMBERED_TIMEOUTS = 12
-"""Session timeouts for which a silent session is remembered: one that returns later is another."""
+"""A silent session is kept for this many session timeouts; if it returns later, it counts as a new one."""
 
 SKEW_UNIT_S, SKEW_STEP, SKEW_BINS = 0.01, 0.02, 1600
-"""Clock skews are counted in bins 2 % wide, of 0.2 ms around 0, on either side."""
+"""Clock skews are counted in bins 2 % wide, 0.2 ms around 0, on either side."""
 
 
 @dataclass(frozen=True)
 class Feed:
-    """What one service's clients sent.
+    """Quality of the reports that one service's clients sent.
 
-    sessions     seen; refused: reports of sessions beyond the limit, which nothing else here knows of
-    reports      taken in; repeated: those left out, with a seq that was no news
-    lost         numbers missing between the seq of one report and the next of its session
+    sessions     admitted; refused: reports of sessions beyond the limit, which no other field counts
+    reports      accepted; repeated: those dropped, with a seq not above the previous one
+    lost         numbers missing between the seq of a report and that of the session's next one
     resets       reports with a counter lower than before, cumulative counters only
-    without_seq  reports that carry none
-    without_ts   likewise
-    skew_median_s, skew_worst_s  ts against arrival, positive where a client's clock is ahead; NaN without ts
-    judged       sessions with at least two reports; seldom: of them, those whose median gap is longer than the
-                 rating interval (the lower median, where there are two)
-    returned     sessions that were silent for longer than the session timeout, and came back
+    without_seq, without_ts  reports without these fields
+    skew_median_s, skew_worst_s  ts minus arrival, positive if a client's clock is ahead; NaN without ts
+    with_gaps    sessions with at least two reports; infrequent: those of them whose lower median gap is longer
+                 than the rating interval
+    returned     sessions that were silent for longer than the session timeout, then reported again
     """
 
     service: str
@@ -53,22 +52,22 @@ class Feed:
     without_ts: int
     skew_median_s: float
     skew_worst_s: float
-    judged: int
-    seldom: int
+    with_gaps: int
+    infrequent: int
     returned: int
 
 
 class FeedQuality:
-    """Looks at all that is decoded, batch by batch, in the order of arrival."""
+    """Accumulates feed quality over decoded batches, in the order of arrival."""
 
     def __init__(self, plan: Plan) -> None:
-        self._feeds = {s.name: _Clients(s, plan.timing, plan.limits.sessions) for s in plan.services}
+        self._services = {s.name: _ServiceFeed(s, plan.timing, plan.limits.sessions) for s in plan.services}
         self.rejected: Counter[Reject] = Counter()
         self.sample: dict[Reject, str] = {}
-        """For each reason, the first that was rejected."""
+        """The first rejected payload of each reason."""
 
     def see(self, decoded: Decoded) -> None:
-        """Take in what a batch of messages held."""
+        """Account for a decoded batch of messages."""
         self.rejected.update(decoded.rejected)
         for reason, sample in decoded.sample.items():
             self.sample.setdefault(reason, sample)
@@ -77,20 +76,20 @@ class FeedQuality:
         for name in np.unique(services).tolist():
             mine = np.flatnonzero((services == name)[batch.route])
             if len(mine):
-                self._feeds[name].see(batch.take(mine))
+                self._services[name].add(batch.take(mine))
 
     def feeds(self) -> tuple[Feed, ...]:
-        """What has been found so far, by service."""
-        return tuple(clients.told() for clients in self._feeds.values())
+        """Feed quality so far, one Feed per service."""
+        return tuple(service.feed() for service in self._services.values())
 
 
-class _Clients:
-    """The clients of one service.
+class _ServiceFeed:
+    """Counters of the sessions of one service.
 
-    seq       (rows,) the newest told
-    counters  (3, rows) the newest told of stalls, stall_ms, play_ms; ABSENT_INT before the first
+    seq       (rows,) the newest reported
+    counters  (3, rows) the newest reported stalls, stall_ms, play_ms; ABSENT_INT before the first
     short, long  (rows,) gaps between reports, up to the rating interval and longer
-    returned  (rows,) whether it came back after a timeout
+    returned  (rows,) whether it reported again after a timeout
     """
 
     def __init__(self, service: Service, timing: Timing, limit: int) -> None:
@@ -104,14 +103,14 @@ class _Clients:
         self._skews = np.zeros(2 * SKEW_BINS + 1, np.int64)
         self._worst_s = 0.0
 
-    def see(self, batch: Batch) -> None:
-        """Take in reports, all of this service."""
+    def add(self, batch: Batch) -> None:
+        """Account for reports of this service."""
         now_s = float(batch.arrival_s.max())
-        self._forget(now_s)
+        self._expire(now_s)
         known = len(self._table)
         admitted = self._table.admit(batch.session, batch.seq, batch.arrival_s, batch.end)
         self._grow()
-        # A session without a group would not count as one that is there.
+        # A session without a group would not count as occupied.
         self._table.assign_group(admitted, np.zeros(len(batch), np.int64))
         row, position, first = admitted.row, admitted.position, admitted.first
         self._count["sessions"] += len(self._table) - known
@@ -119,16 +118,16 @@ class _Clients:
         self._count["repeated"] += admitted.duplicates
         self._count["refused"] += admitted.refused
         self._measure_gaps(row, batch.arrival_s[position] - admitted.before_s)
-        self._follow_seq(row, batch.seq[position])
+        self._update_seq(row, batch.seq[position])
         if self._service.counters is Counters.CUMULATIVE:
             counters = (batch.stalls, batch.stall_ms, batch.play_ms)
-            fell = [self._follow(i, row, column[position]) for i, column in enumerate(counters)]
+            fell = [self._update_counter(i, row, column[position]) for i, column in enumerate(counters)]
             self._count["resets"] += int(np.count_nonzero(np.any(fell, axis=0))) if len(first) else 0
         self._compare_clocks(batch.ts_s[position], batch.arrival_s[position])
 
-    def told(self) -> Feed:
-        """What has been found so far."""
-        judged, seldom, returned = self._settled(self._table.occupied)
+    def feed(self) -> Feed:
+        """Feed quality so far."""
+        with_gaps, infrequent, returned = self._gap_counts(self._table.occupied)
         count = self._count
         return Feed(
             service=self._service.name,
@@ -142,42 +141,42 @@ class _Clients:
             without_ts=count["without_ts"],
             skew_median_s=self._skew_median_s(),
             skew_worst_s=self._worst_s if self._skews.any() else np.nan,
-            judged=count["judged"] + judged,
-            seldom=count["seldom"] + seldom,
+            with_gaps=count["with_gaps"] + with_gaps,
+            infrequent=count["infrequent"] + infrequent,
             returned=count["returned"] + returned,
         )
 
     def _measure_gaps(self, row: Ints, gap_s: Floats) -> None:
-        heard = ~np.isnan(gap_s)
-        row, gap_s = row[heard], gap_s[heard]
+        has_previous = ~np.isnan(gap_s)
+        row, gap_s = row[has_previous], gap_s[has_previous]
         longer = gap_s > self._timing.interval_s
         np.add.at(self._long, row[longer], 1)
         np.add.at(self._short, row[~longer], 1)
         self._returned[row[gap_s > self._timing.session_timeout_s]] = True
 
-    def _follow_seq(self, row: Ints, seq: Ints) -> None:
-        there = seq != ABSENT_INT
-        self._count["without_seq"] += int(np.count_nonzero(~there))
-        row, seq = row[there], seq[there]
-        before, last = _before(row, seq, self._seq)
+    def _update_seq(self, row: Ints, seq: Ints) -> None:
+        present = seq != ABSENT_INT
+        self._count["without_seq"] += int(np.count_nonzero(~present))
+        row, seq = row[present], seq[present]
+        before, last = _previous(row, seq, self._seq)
         missing = np.where(before == NO_SEQ, 0, seq - before - 1)
-        # Numbers may be anything up to 2^63: those are no counters, and a float holds their sum.
+        # A seq may be as large as 2^63, and only a float holds the sum of such gaps.
         self._count["lost"] += int(np.maximum(missing, 0).sum(dtype=np.float64))
         self._seq[row[last]] = seq[last]
 
-    def _follow(self, counter: int, row: Ints, told: Ints) -> Flags:
-        """(R,) whether this counter fell; sorted by row, then seq."""
-        there = np.flatnonzero(told != ABSENT_INT)
-        fell = np.zeros(len(told), np.bool_)
-        before, last = _before(row[there], told[there], self._counters[counter])
-        fell[there] = told[there] < before
-        self._counters[counter, row[there][last]] = told[there][last]
+    def _update_counter(self, counter: int, row: Ints, reported: Ints) -> Flags:
+        """Whether this counter decreased in each report, (R,); reports are sorted by row, then seq."""
+        present = np.flatnonzero(reported != ABSENT_INT)
+        fell = np.zeros(len(reported), np.bool_)
+        before, last = _previous(row[present], reported[present], self._counters[counter])
+        fell[present] = reported[present] < before
+        self._counters[counter, row[present][last]] = reported[present][last]
         return fell
 
     def _compare_clocks(self, ts_s: Floats, arrival_s: Floats) -> None:
-        there = ts_s != ABSENT_FLOAT
-        self._count["without_ts"] += int(np.count_nonzero(~there))
-        skew_s = ts_s[there] - arrival_s[there]
+        present = ts_s != ABSENT_FLOAT
+        self._count["without_ts"] += int(np.count_nonzero(~present))
+        skew_s = ts_s[present] - arrival_s[present]
         if not len(skew_s):
             return
         bins = np.rint(np.arcsinh(skew_s / SKEW_UNIT_S) / SKEW_STEP)
@@ -188,31 +187,31 @@ class _Clients:
             self._worst_s = worst_s
 
     def _skew_median_s(self) -> float:
-        """The middle of the bin that holds the lower median."""
+        """Centre of the bin that holds the lower median; NaN without ts."""
         upto = np.cumsum(self._skews)
         if upto[-1] == 0:
             return float("nan")
         place = int(np.searchsorted(upto, (upto[-1] + 1) // 2))
         return float(np.sinh((place - SKEW_BINS) * SKEW_STEP) * SKEW_UNIT_S)
 
-    def _forget(self, now_s: float) -> None:
-        """Let the sessions go that have been silent for long; what was found of them stays counted."""
+    def _expire(self, now_s: float) -> None:
+        """Remove sessions that have been silent for long; their counts are kept."""
         silent_s = REMEMBERED_TIMEOUTS * self._timing.session_timeout_s
-        over = self._table.expired(now_s, silent_s, silent_s)
-        if not len(over):
+        expired = self._table.expired(now_s, silent_s, silent_s)
+        if not len(expired):
             return
-        judged, seldom, returned = self._settled(over)
-        self._count.update({"judged": judged, "seldom": seldom, "returned": returned})
-        self._table.remove(over)
-        self._seq[over], self._counters[:, over] = NO_SEQ, ABSENT_INT
-        self._short[over], self._long[over], self._returned[over] = 0, 0, False
+        with_gaps, infrequent, returned = self._gap_counts(expired)
+        self._count.update({"with_gaps": with_gaps, "infrequent": infrequent, "returned": returned})
+        self._table.remove(expired)
+        self._seq[expired], self._counters[:, expired] = NO_SEQ, ABSENT_INT
+        self._short[expired], self._long[expired], self._returned[expired] = 0, 0, False
 
-    def _settled(self, rows: Ints) -> tuple[int, int, int]:
-        """Of these sessions, how many had gaps, how many report too seldom, how many came back."""
+    def _gap_counts(self, rows: Ints) -> tuple[int, int, int]:
+        """Number of these sessions with gaps, with a median gap that is too long, and that returned."""
         short, long = self._short[rows], self._long[rows]
         gaps = short + long
-        seldom = (gaps > 0) & (short <= (gaps - 1) // 2)
-        return int(np.count_nonzero(gaps)), int(np.count_nonzero(seldom)), int(self._returned[rows].sum())
+        infrequent = (gaps > 0) & (short <= (gaps - 1) // 2)
+        return int(np.count_nonzero(gaps)), int(np.count_nonzero(infrequent)), int(self._returned[rows].sum())
 
     def _grow(self) -> None:
         more = self._table.capacity - len(self._seq)
@@ -224,8 +223,8 @@ class _Clients:
             self._returned = np.append(self._returned, np.zeros(more, np.bool_))
 
 
-def _before(row: Ints, told: Ints, known: Ints) -> tuple[Ints, Flags]:
-    """(R,) what each row told before each of these, and which are its last; sorted by row."""
+def _previous(row: Ints, reported: Ints, known: Ints) -> tuple[Ints, Flags]:
+    """The value that each row reported before, (R,), and whether a report is its row's last; sorted by row."""
     first = np.diff(row, prepend=-1) != 0
     last = np.append(first[1:], True)[: len(first)]
-    return np.where(first, known[row], np.roll(told, 1)), last
+    return np.where(first, known[row], np.roll(reported, 1)), last

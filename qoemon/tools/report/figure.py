@@ -1,8 +1,7 @@
-"""The frame of every chart: title, legend, source, one style; and its two forms, SVG for the page and PNG.
+"""Frame of every chart: title, legend, source, style; rendered as SVG for the page and as PNG.
 
-Margins are set in inches, not left to a layout engine: what must not be cut or overlap is then a sum. Text stays
-text in the SVG, so it can be searched and read aloud, and takes the page's colour, light or dark.
-matplotlib is needed for this alone, so it is an extra.
+Margins are set in inches, not by a layout engine, so that nothing is cut or overlaps by construction. Text stays
+text in the SVG, so it can be searched and read aloud, and has the colour of the page's text, light or dark.
 """
 
 from __future__ import annotations
@@ -19,25 +18,22 @@ from typing import TYPE_CHECKING, Any
 from rich.cells import cell_len, set_cell_size
 
 from qoemon.common.text import SHORT, printable
-from qoemon.tools.plotting import PlotError
+from qoemon.tools.plotting import AMBER, BLUE, GREY, ORANGE, SKY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, SKY, AMBER, GREY = "#0072b2", "#d55e00", "#56b4e9", "#e69f00", "#8c8c8c"
-"""Okabe and Ito's: the colour-blind tell them apart, on white and on black."""
-
 RATING_COLOURS = (ORANGE, AMBER, GREY, SKY, BLUE)
-"""From the worst to the best."""
+"""Worst rating first."""
 
 INK = "#1b2027"
-"""Of text and axes; in the page it becomes the colour of the page's text."""
+"""Colour of text and axes; in the page it becomes that of the page's text."""
 
 WIDTH = 7.2
-"""Inches."""
+"""Width of a chart, inches."""
 
 TOP, LEGEND, BOTTOM, LEFT, RIGHT = 0.45, 0.26, 0.8, 0.75, 0.2
-"""Margins, inches. LEGEND is what one adds to the top."""
+"""Margins, inches. A legend adds LEGEND to the top."""
 
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -74,7 +70,7 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Chart:
-    """What to draw. name serves files and is unique in a report; about says in words what it shows."""
+    """A chart to draw. name: of its file, unique in a report; about: caption."""
 
     name: str
     title: str
@@ -85,59 +81,51 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A chart in both forms."""
+class RenderedChart:
+    """A chart as SVG and PNG."""
 
     chart: Chart
     svg: str
     png: bytes
 
 
-def needed() -> None:
-    """PlotError, with what to do, if charts cannot be drawn here."""
-    try:
-        import matplotlib.figure  # noqa: F401, PLC0415
-    except ImportError:
-        raise PlotError("a report needs matplotlib: pip install 'qoemon[plot]'") from None
-
-
 @contextmanager
-def styled(chart: Chart) -> Iterator[None]:
-    """The style in which all charts are made and written."""
+def chart_style(chart: Chart) -> Iterator[None]:
+    """Context with the matplotlib style in which charts are drawn and saved."""
     from matplotlib import rc_context  # noqa: PLC0415
 
     with rc_context({**_STYLE, "svg.hashsalt": chart.name}), warnings.catch_warnings():
-        # Labels may be in any script; in the page the reader's fonts step in.
+        # Labels may be in any script; the browser substitutes fonts for the SVG.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         yield
 
 
-def framed(chart: Chart, source: str) -> Figure:
-    """The chart with its title and, below it, where its numbers are from; within styled()."""
+def framed_figure(chart: Chart, source: str) -> Figure:
+    """Draw a chart with its title, and the source of its numbers below; call it within chart_style()."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(WIDTH, chart.height))
     chart.draw(figure)
-    _label(figure, chart.title, source)
+    _add_texts(figure, chart.title, source)
     return figure
 
 
-def drawn(chart: Chart, source: str) -> Drawn:
-    """The chart in both forms."""
-    with styled(chart):
-        figure = framed(chart, source)
-        return Drawn(chart, _svg(figure, chart), _png(figure))
+def render_chart(chart: Chart, source: str) -> RenderedChart:
+    """Draw a chart and render it as SVG and PNG."""
+    with chart_style(chart):
+        figure = framed_figure(chart, source)
+        return RenderedChart(chart, _svg(figure, chart), _png(figure))
 
 
-def place(figure: Figure, *, legend: bool = False, left: float = LEFT, right: float = RIGHT) -> dict[str, float]:
-    """The margins as matplotlib takes them, shares of the figure."""
+def margins(figure: Figure, *, legend: bool = False, left: float = LEFT, right: float = RIGHT) -> dict[str, float]:
+    """Margins as arguments of subplots_adjust, shares of the figure."""
     height = float(figure.get_figheight())
     top = TOP + (LEGEND if legend else 0)
     return {"left": left / WIDTH, "right": 1 - right / WIDTH, "top": 1 - top / height, "bottom": BOTTOM / height}
 
 
 def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """One line of keys below the title."""
+    """Add a legend of one line below the title."""
     height = float(figure.get_figheight())
     figure.legend(
         handles,
@@ -153,22 +141,22 @@ def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> Non
 
 
 def rating_colours(ratings: int) -> list[str]:
-    """One a rating, the worst first; scales with more than five share some."""
+    """A colour for each rating, worst first; scales with more than five ratings use some twice."""
     return [RATING_COLOURS[i * (len(RATING_COLOURS) - 1) // max(ratings - 1, 1)] for i in range(ratings)]
 
 
 def name_of(labels: Sequence[str], cells: int = 40) -> str:
-    """A group's label values as one short text that may come from anywhere."""
+    """A group's label values as one line of at most `cells` cells, escaped."""
     text = " / ".join(printable(label, SHORT) or "(none)" for label in labels) or "all"
     return fitted(text, cells)
 
 
 def fitted(text: str, cells: int) -> str:
-    """A text cut to so many cells, wide characters being two."""
+    """The text truncated to `cells` terminal cells; a wide character takes two."""
     return text if cell_len(text) <= cells else set_cell_size(text, cells - 1).rstrip() + "…"
 
 
-def _label(figure: Figure, title: str, source: str) -> None:
+def _add_texts(figure: Figure, title: str, source: str) -> None:
     height = float(figure.get_figheight())
     figure.text(0.1 / WIDTH, 1 - 0.1 / height, fitted(title, 74), fontsize=11, weight="bold", va="top")
     lines = textwrap.wrap(source, 125, max_lines=2, placeholder=" …")
@@ -187,7 +175,7 @@ def _svg(figure: Figure, chart: Chart) -> str:
     text = out.getvalue()
     svg = text[text.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
-    # Charts stand in one page: ids that nothing refers to would be there several times.
+    # All charts share one page: unreferenced ids would occur several times.
     svg = re.sub(r'<g id="\w+">', "<g>", svg)
     svg = svg.replace(INK, "currentColor")
     return svg.replace("<svg", f'<svg role="img" aria-labelledby="{chart.name}"', 1)

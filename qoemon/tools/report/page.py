@@ -1,7 +1,7 @@
-"""The report as one HTML file: no script, nothing from elsewhere, every text from the wire escaped.
+"""Renders the report as one HTML file: no script, no external resources, every text from the wire escaped.
 
-It is light or dark as its reader likes, prints without the dark, and is read on a phone as on a wall: charts keep a
-least width and scroll in their own frame, tables too, and there are as many columns of charts as fit.
+The page follows the reader's light or dark preference, prints light, and suits small and large screens: charts have
+a minimum width and scroll in their frames, as do tables, and the columns of charts fill the width.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from rich.cells import cell_len
 
 import qoemon
 from qoemon.common.text import printable
-from qoemon.tools.report.figure import Drawn
+from qoemon.tools.report.figure import RenderedChart
 from qoemon.tools.report.tables import Table
 
 LONGEST_TEXT = 400
-"""Characters of one cell; what clients send may be longer."""
+"""Characters of one text; clients may send longer ones."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A figure in large type."""
+    """A number in large type, with its meaning."""
 
     value: str
     about: str
@@ -32,17 +32,17 @@ class Tile:
 
 @dataclass
 class Section:
-    """A part of the page. notes are sentences."""
+    """A section of the page. notes: paragraphs of text."""
 
     title: str
     notes: list[str] = field(default_factory=list)
     tiles: list[Tile] = field(default_factory=list)
-    charts: list[Drawn] = field(default_factory=list)
+    charts: list[RenderedChart] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
 
 
 def page(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
-    """The whole file; facts say what the report is of."""
+    """The HTML file; facts: names and values for its head."""
     numbered = list(enumerate(sections))
     return "".join(
         [
@@ -50,46 +50,46 @@ def page(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Sectio
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
             '<meta http-equiv="Content-Security-Policy" ',
             "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n",
-            f"<title>{shown(title)}</title>\n",
+            f"<title>{escaped(title)}</title>\n",
             f'<link rel="icon" href="data:image/svg+xml;base64,{_ICON}">\n',
-            f"<style>{_STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{shown(title)}</h1>\n",
+            f"<style>{_STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{escaped(title)}</h1>\n",
             *_facts(facts),
             "<nav>",
-            *(f'<a href="#part{number}">{shown(part.title)}</a> ' for number, part in numbered),
+            *(f'<a href="#part{number}">{escaped(part.title)}</a> ' for number, part in numbered),
             "</nav>\n</header>\n<main>\n",
             *(text for number, part in numbered for text in _section(number, part)),
             f"</main>\n<footer>Made by qoemon {escape(qoemon.__version__)}. ",
-            "Times are UTC. Bounds are confidence intervals.</footer>\n</body>\n</html>\n",
+            "Times are UTC. Ranges in parentheses are confidence intervals.</footer>\n</body>\n</html>\n",
         ]
     )
 
 
-def shown(text: str) -> str:
-    """Text for the page: escaped, cut, and without characters that nobody sees or that turn what follows."""
+def escaped(text: str) -> str:
+    """Text for the page: escaped, truncated, without invisible or direction-changing characters."""
     return escape(printable(text, LONGEST_TEXT))
 
 
 def _facts(facts: Sequence[tuple[str, str]]) -> Iterator[str]:
     yield '<dl class="facts">\n'
     for name, value in facts:
-        yield f"<div><dt>{shown(name)}</dt><dd>{shown(value)}</dd></div>\n"
+        yield f"<div><dt>{escaped(name)}</dt><dd>{escaped(value)}</dd></div>\n"
     yield "</dl>\n"
 
 
 def _section(number: int, part: Section) -> Iterator[str]:
-    yield f'<section id="part{number}">\n<h2>{shown(part.title)}</h2>\n'
+    yield f'<section id="part{number}">\n<h2>{escaped(part.title)}</h2>\n'
     if part.tiles:
         yield '<div class="tiles">\n'
         for tile in part.tiles:
-            yield f'<div class="tile"><b>{shown(tile.value)}</b> {shown(tile.about)}</div>\n'
+            yield f'<div class="tile"><b>{escaped(tile.value)}</b> {escaped(tile.about)}</div>\n'
         yield "</div>\n"
     for note in part.notes:
-        yield f"<p>{shown(note)}</p>\n"
+        yield f"<p>{escaped(note)}</p>\n"
     if part.charts:
         yield '<div class="charts">\n'
         for each in part.charts:
             yield f'<figure><div class="scroll">{each.svg}</div>\n'
-            yield f'<figcaption id="{escape(each.chart.name)}">{shown(each.chart.about)}</figcaption></figure>\n'
+            yield f'<figcaption id="{escape(each.chart.name)}">{escaped(each.chart.about)}</figcaption></figure>\n'
         yield "</div>\n"
     for table in part.tables:
         yield from _table(table)
@@ -97,25 +97,25 @@ def _section(number: int, part: Section) -> Iterator[str]:
 
 
 def _table(table: Table) -> Iterator[str]:
-    yield f"<h3>{shown(table.title)}</h3>\n<p>{shown(table.about)}</p>\n"
+    yield f"<h3>{escaped(table.title)}</h3>\n<p>{escaped(table.about)}</p>\n"
     if not table.rows:
         yield '<p class="none">None.</p>\n'
         return
     words = [column in table.words for column in table.columns]
     yield '<div class="scroll"><table>\n<thead><tr>'
     for name, word in zip(table.columns, words, strict=True):
-        yield f"<th{_aligned(word)}>{shown(name)}</th>"
+        yield f"<th{_aligned(word)}>{escaped(name)}</th>"
     yield "</tr></thead>\n<tbody>\n"
     for row in table.rows:
         yield "<tr>" + "".join(_cell(cell, word) for cell, word in zip(row, words, strict=True)) + "</tr>\n"
     yield "</tbody></table></div>\n"
     if table.left_out:
-        yield f'<p class="none">{table.left_out:,} more rows were left out.</p>\n'
+        yield f'<p class="none">{table.left_out:,} more rows were omitted.</p>\n'
 
 
 def _cell(text: str, word: bool) -> str:
     wide = ' class="long"' if word and cell_len(text) > 28 else _aligned(word)
-    return f"<td{wide}>{shown(text)}</td>"
+    return f"<td{wide}>{escaped(text)}</td>"
 
 
 def _aligned(word: bool) -> str:

@@ -1,4 +1,4 @@
-"""A recording through the daemon's own Pipeline, at full speed, with the times that were recorded."""
+"""Replays a recording into a period and the quality of its feed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qoemon.tools.report.period import Period
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a recording came to under one configuration."""
+    """Result of replaying a recording under one configuration."""
 
     config: Config
     period: Period
@@ -22,7 +22,7 @@ class Replayed:
 
 
 def replay(recording: Recording, config: Config, progress: Progress) -> Replayed:
-    """The whole recording."""
+    """Replay the whole recording; progress is called with the bytes read so far."""
     plan = core_plan(config)
     period, doctor = Period(plan), FeedQuality(plan)
     for ticked in ticks(recording, config, progress, doctor.see):

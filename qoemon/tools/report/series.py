@@ -1,7 +1,7 @@
-"""How a service's groups fared over a period of any length, in bounded memory.
+"""Time series of a service's groups over a period of any length, in bounded memory.
 
-A point covers a rating interval, or 2, 4, 8, ... of them once there would be too many. It holds sums over the
-conditions, so points add up exactly, and groups too; figures are made of the sums when they are asked for.
+A point covers one rating interval, or 2, 4, 8, ... of them when there would be too many points. It holds sums over
+the conditions, so points and groups add up exactly; curves are computed from the sums on request.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ FIGURES = ("mos", "gob", "pow")
 
 @dataclass
 class Point:
-    """(G, C) sums over the conditions of G groups; (G, 3) most users, active sessions and open stalls at a time.
+    """One point of G groups.
 
-    together  (3,) the same of all groups together: they need not be at their most at the same time
+    sums      (G, C) sums over the conditions
+    most      (G, 3) maximum number of users, active sessions and open stalls at any time
+    together  (3,) that of all groups together: groups need not reach their maximum at the same time
     """
 
     sums: Floats
@@ -35,7 +37,7 @@ class Point:
     together: Ints
 
     def add(self, other: Point) -> None:
-        """Take in a point that adjoins, of as many groups or more."""
+        """Add an adjacent point, of as many groups or more."""
         size = max(len(self.sums), len(other.sums))
         self.sums = grow_rows(self.sums, size) + grow_rows(other.sums, size)
         self.most = np.maximum(grow_rows(self.most, size), grow_rows(other.most, size))
@@ -44,13 +46,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """P points in the order of time; some are NaN where nobody was judged.
+    """P points in the order of time; NaN where there are no data.
 
-    edges_s  (P + 1,) seconds since the epoch, where each point begins and ends
+    edges_s  (P + 1,) begin and end of each point, seconds since the epoch
     figures  (P,) by name: mos, gob, pow
     bounds   (P, 2) by name, lower and upper
     ratings  (P, K) shares
-    users, active, open_stalls  (P,) most at a time
+    users, active, open_stalls  (P,) maximum at any time
     """
 
     edges_s: Floats
@@ -63,13 +65,13 @@ class Curve:
 
 
 class Series:
-    """One service's points. Told of each closed rating interval once, in order."""
+    """The points of one service; rating intervals are added once each, in order."""
 
     def __init__(self, service: Service, interval_s: int, confidence: float) -> None:
         each = service.kernel().judge(np.eye(len(service.rated_at), dtype=np.int64))
-        judged = np.column_stack([each.mos, each.gob, each.pow])
-        ones = np.ones((len(judged), 1))
-        self._matrix: Floats = np.hstack([ones, judged, judged**2, each.ratings])
+        figures = np.column_stack([each.mos, each.gob, each.pow])
+        ones = np.ones((len(figures), 1))
+        self._matrix: Floats = np.hstack([ones, figures, figures**2, each.ratings])
         self._scale, self._confidence = service.scale, confidence
         self._interval_s, self._factor = interval_s, 1
         self._points: dict[int, Point] = {}
@@ -77,11 +79,11 @@ class Series:
 
     @property
     def length_s(self) -> int:
-        """What a point covers, seconds."""
+        """Length of the time that a point covers, seconds."""
         return self._interval_s * self._factor
 
     def add(self, end_s: int, snapshot: ServiceSnapshot) -> None:
-        """Take in the rating interval that ended at end_s."""
+        """Add the rating interval that ended at end_s."""
         tally = snapshot.tally
         counts: Counts = tally.windows[self._interval_s]
         users = tally.users[self._interval_s]
@@ -97,7 +99,7 @@ class Series:
             self._factor *= 2
 
     def curve(self, groups: Sequence[int] | None = None, most_points: int = MOST_POINTS) -> Curve:
-        """The users of these groups taken together; of all groups, if none are given."""
+        """Curve of these groups together; of all groups by default."""
         ratio = 1
         while len(points := self._coarser(self._points, ratio)) > most_points:
             ratio *= 2
@@ -127,11 +129,11 @@ class Series:
             points[number] = point
 
     def _curve(self, numbers: list[int], length_s: int, sums: Floats, most: Ints) -> Curve:
-        """The curve with a point of nothing in each gap, however long that is."""
+        """The curve, with one empty point for each gap of any length."""
         begins = np.array(numbers, np.float64) * length_s
         after_gap = np.flatnonzero(np.diff(begins) > length_s) + 1
         sums = np.insert(sums, after_gap, 0.0, axis=0)
-        told = np.insert(most.astype(np.float64), after_gap, 0.0, axis=0)
+        maxima = np.insert(most.astype(np.float64), after_gap, 0.0, axis=0)
         edges_s = np.insert(begins, after_gap, begins[after_gap - 1] + length_s)
         edges_s = np.append(edges_s, begins[-1:] + length_s)
         with np.errstate(invalid="ignore"):
@@ -142,11 +144,11 @@ class Series:
             edges_s=edges_s,
             figures={name: mean[:, 1 + i] for i, name in enumerate(FIGURES)},
             bounds={
-                name: interval(mean[:, 1 + i], mean[:, 4 + i], told[:, 0], self._confidence, *ends[name])
+                name: interval(mean[:, 1 + i], mean[:, 4 + i], maxima[:, 0], self._confidence, *ends[name])
                 for i, name in enumerate(FIGURES)
             },
             ratings=mean[:, 7:],
-            users=told[:, 0],
-            active=told[:, 1],
-            open_stalls=told[:, 2],
+            users=maxima[:, 0],
+            active=maxima[:, 1],
+            open_stalls=maxima[:, 2],
         )

@@ -1,4 +1,4 @@
-"""What is told in rows: groups, alerts that fired, regimes and their changes."""
+"""Tables of the report: groups, alerts that fired, regimes and their changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FACTORS = {"stall_count": "number of stalls", "stall_time": "time stalled", "res
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text. words: which columns are words and not figures; left_out: rows that there was no room for."""
+    """Rows of text. words: columns of text, the others are numbers; left_out: number of rows omitted."""
 
     title: str
     about: str
@@ -40,64 +40,67 @@ def cut(
     words: Sequence[str],
     more: int = 0,
 ) -> Table:
-    """A table of the first MOST_ROWS rows; more: how many were left out before."""
+    """A table of the first MOST_ROWS rows; more: rows that were omitted before."""
     left_out = max(len(rows) - MOST_ROWS, 0) + more
     return Table(title, about, tuple(columns), list(rows[:MOST_ROWS]), frozenset(words), left_out)
 
 
 def at(time_s: float) -> str:
-    """A time as people read it, UTC."""
+    """Date and time, UTC; "-" for NaN."""
     return "-" if math.isnan(time_s) else f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def lasted(length_s: float) -> str:
-    """A duration, seconds."""
+    """Text of a duration given in seconds."""
     return duration.text(round(length_s))
 
 
 def share(value: float) -> str:
-    """A share, in percent."""
+    """A share in percent; "-" for NaN."""
     return "-" if math.isnan(value) else f"{value:.1%}"
 
 
 def bounded(value: float, bounds: Floats) -> str:
-    """A share with its bounds."""
+    """A share with its confidence interval, in percent."""
     return f"{share(value)} ({100 * bounds[0]:.1f} to {100 * bounds[1]:.1f})"
 
 
 def group_table(service: ServicePeriod, labels: Sequence[str]) -> Table:
-    """Groups over the whole period, those with most needless poor ratings first."""
-    told, totals = service.judged(), service.totals
-    assert told is not None, "asked only for services in which somebody was judged"  # noqa: S101
-    assert totals is not None, "somebody was judged"  # noqa: S101
+    """Groups over the whole period, those with most excess poor ratings first; the service has data."""
+    distribution, totals = service.distribution(), service.totals
+    assert distribution is not None  # noqa: S101
+    assert totals is not None  # noqa: S101
     everything = max(float(totals.excess.sum()), 1e-9)
     rows = [
         (
             *service.groups[g],
-            f"{told.observations[g]:,}",
-            f"{told.mos[g]:.2f}",
-            bounded(told.gob[g], told.gob_bounds[g]),
-            bounded(told.pow[g], told.pow_bounds[g]),
+            f"{distribution.observations[g]:,}",
+            f"{distribution.mos[g]:.2f}",
+            bounded(distribution.gob[g], distribution.gob_bounds[g]),
+            bounded(distribution.pow[g], distribution.pow_bounds[g]),
             f"{totals.excess[g]:,.1f}",
             share(totals.excess[g] / everything),
-            _due_to(service, g),
+            _main_cause(service, g),
             f"{share(totals.worst_pow[g])} at {at(totals.worst_at_s[g])} ({totals.worst_users[g]:,} users)",
         )
         for g in service.worst_first()
     ]
     return cut(
         f"{service.service.name}: groups",
-        "The whole period, groups with most needless poor ratings first: mending those helps most users. Needless "
-        "are the ratings poor or worse beyond those that users give when nothing goes wrong. The worst interval is "
-        "the one whose share of poor ratings was highest for sure (by its lower bound).",
-        (*labels, "judged", "MOS", "good or better", "poor or worse", "needless", "of all", "mostly by", "worst"),
+        "Whole period, groups with most excess poor ratings first: fixing those helps most users. Excess are the "
+        "ratings poor or worse beyond those that users give under good conditions. The worst interval is the one "
+        "with the highest lower confidence bound of poor or worse.",
+        (
+            *labels,
+            *("observations", "MOS", "good or better", "poor or worse", "excess", "of all", "main cause", "worst"),
+        ),
         rows,
-        (*labels, "mostly by", "worst"),
+        (*labels, "main cause", "worst"),
     )
 
 
-def _due_to(service: ServicePeriod, group: int) -> str:
-    """The factor that accounts for most poor ratings."""
+def _main_cause(service: ServicePeriod, group: int) -> str:
+    """The factor that accounts for most poor ratings of a group; "-" if none does."""
     totals = service.totals
     single = [i for i, name in enumerate(service.factors) if name in FACTORS]
     if totals is None or not single or not totals.poor_by[group, single].any():
@@ -117,20 +120,22 @@ def fired_table(
             one.service,
             *one.group,
             at(one.from_s),
-            "still at the end" if one.to_s is None else at(one.to_s),
+            "still firing" if one.to_s is None else at(one.to_s),
             lasted((end_s if one.to_s is None else one.to_s) - one.from_s),
             f"{one.worst:.3f}",
             f"{one.users:,}",
         )
         for one in sorted(fired, key=lambda one: one.from_s)
     ]
-    about = "As the daemon would have fired them. Worst is the figure that the rule looks at; users, how many then."
+    about = (
+        "As the daemon would have fired them. Worst is the worst value of the metric; users, those at that time."
+    )
     columns = ("alert", "severity", "service", *labels, "from", "to", "lasted", "worst", "users")
     return cut(title, about, columns, rows, ("alert", "severity", "service", *labels, "from", "to"), left_out)
 
 
 def regime_table(service: ServicePeriod, labels: Sequence[str], end_s: float) -> Table:
-    """How long each group was in each regime."""
+    """Time that each group spent in each regime."""
     spans = service.regimes.spans
     rows = []
     for group in service.worst_first():
@@ -138,34 +143,34 @@ def regime_table(service: ServicePeriod, labels: Sequence[str], end_s: float) ->
         if seconds:
             rows.append((*service.groups[group], *(lasted(seconds[regime]) for regime in Regime)))
     columns = (*labels, *(regime.name.lower() for regime in Regime))
-    about = "How long each group was in each regime, groups with most needless poor ratings first."
+    about = "Time that each group spent in each regime, groups with most excess poor ratings first."
     return cut(f"{service.service.name}: regimes", about, columns, rows, labels, spans.left_out)
 
 
-def turn_table(service: ServicePeriod, labels: Sequence[str]) -> Table:
-    """Changes that were established and regimes that were entered, with the reason."""
+def change_table(service: ServicePeriod, labels: Sequence[str]) -> Table:
+    """Established changes of PoW and entered regimes, with the reason."""
     words = {1: "worse", -1: "better", 0: "-"}
     rows = [
         (
-            at(turn.at_s),
-            *turn.group,
-            words[turn.direction],
-            at(turn.began_s),
-            "-" if turn.entered is None else turn.entered.name.lower(),
-            share(turn.level),
-            turn.reason,
+            at(change.at_s),
+            *change.group,
+            words[change.direction],
+            at(change.began_s),
+            "-" if change.entered is None else change.entered.name.lower(),
+            share(change.level),
+            change.reason,
         )
-        for turn in service.regimes.turns
+        for change in service.regimes.changes
     ]
     about = (
-        "When a change was established, when it had begun (estimated), and which regime was entered. Level is the "
-        "tracked share of poor ratings. The reasons are explained in docs/regimes.md."
+        "When a change was established, when it began (estimated), and which regime was entered. Level is the "
+        "tracked share of poor ratings. docs/regimes.md explains the reasons."
     )
     columns = ("established", *labels, "change", "began", "regime entered", "level", "reason")
-    words_of = ("established", *labels, "change", "began", "regime entered", "reason")
-    return cut(f"{service.service.name}: changes", about, columns, rows, words_of, service.regimes.left_out)
+    text_columns = ("established", *labels, "change", "began", "regime entered", "reason")
+    return cut(f"{service.service.name}: changes", about, columns, rows, text_columns, service.regimes.left_out)
 
 
 def span_text(period: Period) -> str:
-    """From when to when, for captions."""
+    """Begin and end of a period, for captions."""
     return f"{at(float(period.begin_s or 0))} to {at(float(period.end_s))} UTC"

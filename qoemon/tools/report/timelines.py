@@ -1,4 +1,4 @@
-"""Regimes and alerts as bars along the time, a row a group."""
+"""Charts of regimes and alerts over time, one row of bars per group."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qoemon.core.alerting.regime import Regime
 from qoemon.core.alerting.rule import AlertState
+from qoemon.tools.plotting import AMBER, GREY, ORANGE, SKY
 from qoemon.tools.report.charts import DAY_S, time_axis
 from qoemon.tools.report.episodes import Span
-from qoemon.tools.report.figure import AMBER, GREY, ORANGE, SKY, Chart, fitted, legend, name_of, place
+from qoemon.tools.report.figure import Chart, fitted, legend, margins, name_of
 from qoemon.tools.report.period import Period, ServicePeriod
 
 if TYPE_CHECKING:
@@ -19,26 +20,26 @@ MOST_ROWS = 20
 NAME_CELLS = 34
 
 
-class _Look(NamedTuple):
+class _Style(NamedTuple):
     name: str
     colour: str
     hatch: str
 
 
-REGIME_LOOKS = {
-    Regime.GOOD: _Look("good", SKY, ""),
-    Regime.DEGRADED: _Look("degraded", AMBER, "////"),
-    Regime.BAD: _Look("bad", ORANGE, "xxxx"),
+REGIME_STYLES = {
+    Regime.GOOD: _Style("good", SKY, ""),
+    Regime.DEGRADED: _Style("degraded", AMBER, "////"),
+    Regime.BAD: _Style("bad", ORANGE, "xxxx"),
 }
-ALERT_LOOKS = {
-    AlertState.UNCERTAIN: _Look("past the threshold, not for sure", GREY, ""),
-    AlertState.PENDING: _Look("pending", AMBER, "////"),
-    AlertState.FIRING: _Look("firing", ORANGE, "xxxx"),
+ALERT_STYLES = {
+    AlertState.UNCERTAIN: _Style("uncertain", GREY, ""),
+    AlertState.PENDING: _Style("pending", AMBER, "////"),
+    AlertState.FIRING: _Style("firing", ORANGE, "xxxx"),
 }
 
 
 def regime_chart(service: ServicePeriod, period: Period) -> Chart | None:
-    """The regimes of the groups that most is amiss in; None before any is known."""
+    """Regimes of the groups with most excess poor ratings; None if no regime is known."""
     log, end_s = service.regimes, period.end_s
     keys = set(log.spans.keys())
     worst = [service.groups[group] for group in service.worst_first() if service.groups[group] in keys]
@@ -49,15 +50,15 @@ def regime_chart(service: ServicePeriod, period: Period) -> Chart | None:
     return Chart(
         f"{service.service.name}-regimes",
         f"{service.service.name}: regimes",
-        "When each group was served well, worse and badly; where there is no bar, too little was known. "
-        f"{of_rows(len(rows), len(keys), 'groups')}",
+        "Regime of each group over time; no bar where it is unknown. "
+        f"{omitted_text(len(rows), len(keys), 'groups')}",
         _height(len(rows)),
-        lambda figure: _bars(figure, rows, REGIME_LOOKS, period),
+        lambda figure: _bars(figure, rows, REGIME_STYLES, period),
     )
 
 
 def alert_chart(period: Period) -> Chart | None:
-    """The alerts that fired or nearly did, those that fired longest first; None if there was none."""
+    """Alerts that fired, were pending or uncertain, those that fired longest first; None without any."""
     spans, end_s = period.alerts.spans, period.end_s
 
     def weight(key: tuple[str, str, tuple[str, ...]]) -> tuple[int, ...]:
@@ -72,16 +73,16 @@ def alert_chart(period: Period) -> Chart | None:
     return Chart(
         "alerts",
         "Alerts",
-        "When each alert fired, was pending, or past its threshold but not for sure. "
-        f"{of_rows(len(rows), len(spans.keys()), 'pairs of alert and group')}",
+        "When each alert fired, was pending, or uncertain: past its threshold within the confidence interval. "
+        f"{omitted_text(len(rows), len(spans.keys()), 'pairs of alert and group')}",
         _height(len(rows)),
-        lambda figure: _bars(figure, rows, ALERT_LOOKS, period),
+        lambda figure: _bars(figure, rows, ALERT_STYLES, period),
     )
 
 
-def of_rows(shown: int, total: int, what: str) -> str:
-    """What a chart with a row each leaves out, in words."""
-    return "" if shown >= total else f"Shown are {shown} of {total:,} {what}, the worst."
+def omitted_text(shown: int, total: int, what: str) -> str:
+    """Sentence on the rows that a chart omits; empty if it shows all."""
+    return "" if shown >= total else f"The worst {shown} of {total:,} {what}."
 
 
 def _alert_name(rule: str, service: str, group: tuple[str, ...]) -> str:
@@ -95,25 +96,25 @@ def _height(rows: int) -> float:
 def _bars(
     figure: Figure,
     rows: Sequence[tuple[str, Sequence[Span]]],
-    looks: dict[Regime, _Look] | dict[AlertState, _Look],
+    styles: dict[Regime, _Style] | dict[AlertState, _Style],
     period: Period,
 ) -> None:
     from matplotlib.patches import Patch  # noqa: PLC0415
 
     axes = figure.subplots()
     longest = max(len(name) for name, _ in rows)
-    figure.subplots_adjust(**place(figure, legend=True, left=0.35 + 0.075 * longest))
-    for place_, (_, spans) in enumerate(rows):
-        for state, look in looks.items():
+    figure.subplots_adjust(**margins(figure, legend=True, left=0.35 + 0.075 * longest))
+    for row, (_, spans) in enumerate(rows):
+        for state, style in styles.items():
             bars = [(s.from_s / DAY_S, (s.to_s - s.from_s) / DAY_S) for s in spans if s.state == state]
-            axes.broken_barh(bars, (place_ - 0.38, 0.76), facecolor=look.colour, hatch=look.hatch, linewidth=0)
+            axes.broken_barh(bars, (row - 0.38, 0.76), facecolor=style.colour, hatch=style.hatch, linewidth=0)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_ylabel("group" if looks is REGIME_LOOKS else "alert, group")
+    axes.set_ylabel("group" if styles is REGIME_STYLES else "alert, group")
     axes.grid(visible=False, axis="y")
     time_axis(axes, float(period.begin_s or 0), float(period.end_s))
     legend(
         figure,
-        [Patch(facecolor=look.colour, hatch=look.hatch, linewidth=0) for look in looks.values()],
-        [look.name for look in looks.values()],
+        [Patch(facecolor=style.colour, hatch=style.hatch, linewidth=0) for style in styles.values()],
+        [style.name for style in styles.values()],
     )

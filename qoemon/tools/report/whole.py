@@ -1,4 +1,4 @@
-"""The charts of a service that have no time: what the whole period comes to."""
+"""Charts of a service over the whole period, without a time axis: ratings, opinions, conditions."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ import numpy as np
 from qoemon.core.arrays import Floats
 from qoemon.core.qoe.distribution import Distribution, rating_cdf
 from qoemon.core.qoe.mapping import RatingModel
-from qoemon.tools.report.figure import AMBER, BLUE, INK, ORANGE, legend, name_of, place, rating_colours
+from qoemon.tools.plotting import AMBER, BLUE, ORANGE
+from qoemon.tools.report.figure import INK, legend, margins, name_of, rating_colours
 from qoemon.tools.report.period import ServicePeriod
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def with_band(period: ServicePeriod) -> str:
-    """What the chart of the ratings shows beside them, in words."""
-    return ", and what other thetas would make of it" if _band(period) else ""
+def band_note(period: ServicePeriod) -> str:
+    """Part of the caption of distribution() on theta_band; empty without a band."""
+    return ", with the range over theta_band" if _band(period) else ""
 
 
 def distribution(figure: Figure, period: ServicePeriod) -> None:
-    """The share of each rating, and what other thetas would make of it."""
+    """Draw the share of each rating, with the range over theta_band."""
     axes = figure.subplots()
-    told, band = _told(period), _band(period)
+    band = _band(period)
     ratings = period.service.scale.ratings
-    figure.subplots_adjust(**place(figure, legend=bool(band)))
-    shares = 100 * told.ratings[0]
+    figure.subplots_adjust(**margins(figure, legend=bool(band)))
+    shares = 100 * _overall(period).ratings[0]
     axes.bar(ratings, shares, color=rating_colours(len(ratings)), width=0.7)
     lower = np.min([shares, *(100 * each for each in band.values())], axis=0)
     upper = np.max([shares, *(100 * each for each in band.values())], axis=0)
@@ -48,7 +49,7 @@ def distribution(figure: Figure, period: ServicePeriod) -> None:
 
 
 def _band(period: ServicePeriod) -> dict[float, Floats]:
-    """The shares of the ratings over the whole period under each further theta, by theta."""
+    """Shares of the ratings under each further theta of the band, by theta."""
     return {
         theta: replace(period.service, theta=theta, model=RatingModel.BETA)
         .kernel()
@@ -60,9 +61,9 @@ def _band(period: ServicePeriod) -> dict[float, Floats]:
 
 
 def cdf(figure: Figure, period: ServicePeriod, worst: Sequence[int]) -> None:
-    """The share of users up to each opinion: all, and these groups."""
+    """Draw the cumulative distribution of opinions: of all users, and of the worst groups."""
     axes = figure.subplots()
-    figure.subplots_adjust(**place(figure, legend=True))
+    figure.subplots_adjust(**margins(figure, legend=True))
     service, scale = period.service, period.service.scale
     opinions = np.linspace(scale.low, scale.high, 201)
     each = rating_cdf(service.rated_at, service.theta, opinions, service.model, scale, service.study)
@@ -90,7 +91,7 @@ def cdf(figure: Figure, period: ServicePeriod, worst: Sequence[int]) -> None:
     axes.set_ylim(0, 112)
     axes.set_yticks(range(0, 101, 20))
     axes.set_xlabel(f"opinion (scale points, {scale.low} is worst)")
-    axes.set_ylabel("users up to it (%)")
+    axes.set_ylabel("share of users up to it (%)")
     legend(figure, [line for _, line in keys], [text for text, _ in keys])
 
 
@@ -98,15 +99,15 @@ _LINES = ((INK, "-"), (ORANGE, "-"), (AMBER, "--"), (BLUE, "-."))
 
 
 def conditions_title(period: ServicePeriod) -> str:
-    """What the chart of the conditions is about."""
+    """Title of the chart of the conditions."""
     axes = len(period.service.bins.axes)
-    return {2: "stalls and stall time", 1: "response times"}.get(axes, "opinions on average")
+    return {2: "stalls and stall time", 1: "response times"}.get(axes, "mean opinions")
 
 
 def conditions(figure: Figure, period: ServicePeriod) -> None:
-    """How often each condition was met."""
+    """Draw how often each condition occurred."""
     totals = period.totals
-    assert totals is not None, "charts are drawn of services in which somebody was judged"  # noqa: S101
+    assert totals is not None, "a service without data has no charts"  # noqa: S101
     bins = period.service.bins
     if len(bins.axes) == 2:
         _heatmap(figure, totals.qos.reshape([len(axis.values) for axis in bins.axes]))
@@ -120,12 +121,12 @@ def _heatmap(figure: Figure, counts: Any) -> None:
     from matplotlib.colors import LogNorm  # noqa: PLC0415
 
     axes = figure.subplots()
-    figure.subplots_adjust(**place(figure, right=0.8))
+    figure.subplots_adjust(**margins(figure, right=0.8))
     share = np.ma.masked_equal(100 * counts / counts.sum(), 0)
     lowest = float(share.min())
     highest = float(share.max())
     norm = LogNorm(min(lowest, highest / 10), highest)
-    # Edges of the bins: 0 has a column of its own, left of the slots of one second.
+    # Edges of the bins: 0 has a column of its own, left of the bins of one second.
     n_edges, t_edges = np.arange(counts.shape[0] + 1) - 0.5, np.arange(counts.shape[1] + 1) - 1.0
     mesh = axes.pcolormesh(t_edges, n_edges, share, norm=norm, cmap="cividis", rasterized=True)
     bar = figure.colorbar(mesh, ax=axes, pad=0.015, fraction=0.06)
@@ -143,15 +144,15 @@ def _heatmap(figure: Figure, counts: Any) -> None:
 
 def _responses(figure: Figure, seconds: Floats, counts: Any) -> None:
     axes = figure.subplots()
-    figure.subplots_adjust(**place(figure))
+    figure.subplots_adjust(**margins(figure))
     merged = 6  # bins of 2 % are narrower than a line
     size = len(counts) // merged * merged
     shares = 100 * counts[:size].reshape(-1, merged).sum(axis=1) / counts.sum()
     edges = np.append(seconds[:size:merged], seconds[size - 1])
-    there = np.flatnonzero(shares)
+    nonzero = np.flatnonzero(shares)
     axes.stairs(shares, edges, fill=True, color=BLUE, linewidth=0)
     axes.set_xscale("log")
-    axes.set_xlim(edges[max(there[0] - 1, 0)], edges[min(there[-1] + 2, len(edges) - 1)])
+    axes.set_xlim(edges[max(nonzero[0] - 1, 0)], edges[min(nonzero[-1] + 2, len(edges) - 1)])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_ylim(0, 1.1 * shares.max())
     axes.set_xlabel("response time (s)")
@@ -160,7 +161,7 @@ def _responses(figure: Figure, seconds: Floats, counts: Any) -> None:
 
 def _opinions(figure: Figure, period: ServicePeriod) -> None:
     axes = figure.subplots()
-    figure.subplots_adjust(**place(figure))
+    figure.subplots_adjust(**margins(figure))
     scale = period.service.scale
     edges = np.linspace(scale.low, scale.high, 41)
     levels = _levels(period)[0]
@@ -172,13 +173,13 @@ def _opinions(figure: Figure, period: ServicePeriod) -> None:
     axes.set_ylabel("share of conditions (%)")
 
 
-def _told(period: ServicePeriod) -> Distribution:
-    told = period.judged_together()
-    assert told is not None, "charts are drawn of services in which somebody was judged"  # noqa: S101
-    return told
+def _overall(period: ServicePeriod) -> Distribution:
+    distribution = period.overall_distribution()
+    assert distribution is not None, "a service without data has no charts"  # noqa: S101
+    return distribution
 
 
 def _levels(period: ServicePeriod, group: int | None = None) -> Any:
     totals = period.totals
-    assert totals is not None, "charts are drawn of services in which somebody was judged"  # noqa: S101
+    assert totals is not None, "a service without data has no charts"  # noqa: S101
     return totals.levels.sum(axis=0, keepdims=True) if group is None else totals.levels[group : group + 1]

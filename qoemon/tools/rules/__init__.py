@@ -1,1 +1,1 @@
-"""Rule files, their tests and a scrape configuration for Prometheus."""
+"""Rule files for Prometheus, their tests for promtool, and a scrape configuration."""

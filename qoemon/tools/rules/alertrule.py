@@ -1,14 +1,14 @@
-"""A rule of the configuration as one of Prometheus, equal in meaning to core.alert.decide.
+"""Translates a rule of the configuration to Prometheus, equal in meaning to decide() of core.alerting.rule.
 
-decide() remembers what it decided; PromQL has no memory but ALERTS, the series that Prometheus writes for its own
+decide() keeps its last decision; the only memory of PromQL is ALERTS, the series that Prometheus writes for its own
 alerts. So an expression has two halves:
 
-    what begins an alert, or (what has not ended it, and it fires)
+    condition to fire, or (not the condition to clear, and ALERTS is firing)
 
-An alert has not ended as long as its group is there and has not recovered: what tells nothing ends nothing. If the
-daemon tells nothing at all, the groups of which it told last stand in for an hour, and for the first two minutes
-after it came back. Both halves must have the same labels, or the alert would end and another begin: so what only
-some metrics have (window, bound, theta, quantile) is aggregated away.
+An alert that fires continues as long as its group is known and has not recovered; missing data do not clear it. If
+the daemon cannot be scraped, its last known groups are used for an hour, and for the first two minutes after its
+restart. Both halves must have the same labels, or one alert would end and another begin: so labels that only some
+metrics have (window, bound, theta, quantile) are aggregated away.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.plan.plan import Plan
 from qoemon.tools.rules.rulefile import INSTANCE, JOB, Alerting, literal, number, quoted, selector
 
-MUTE = "1h"
-"""How long an alert outlives a daemon of which nothing is heard."""
+HOLD = "1h"
+"""Time that an alert continues to fire while the daemon cannot be scraped."""
 
 WARM_S = 120
-"""How long after its start a daemon may not have heard of a group that is there."""
+"""Time after its start within which a daemon may not yet know all its groups."""
 
 _RATIOS = (AlertMetric.GOB, AlertMetric.POW)
 _METRICS = {
@@ -40,16 +40,16 @@ _METRICS = {
 
 
 class AnnotationError(ValueError):
-    """An annotation that Prometheus's templates have no counterpart for; says which, and what there is."""
+    """An annotation without a counterpart in Prometheus's templates; the message names it and the alternatives."""
 
 
 @dataclass(frozen=True)
 class PromRule:
-    """One rule, with what it takes to say it in PromQL.
+    """A rule of the configuration, with what its translation to PromQL needs.
 
-    names  the labels of a group
-    band   the thetas of the service
-    job    under which Prometheus scrapes the daemon
+    names  label names of a group
+    band   theta_band of the service
+    job    job label under which Prometheus scrapes the daemon
     """
 
     rule: Rule
@@ -64,7 +64,7 @@ class PromRule:
         return cls(rule, plan.labels, bands[rule.service], job)
 
     def alerting(self) -> Alerting:
-        """The whole rule."""
+        """The rule as an alerting rule of Prometheus."""
         rule = self.rule
         # Rules of one name for several services differ in this label, which the series have anyway.
         labels = {"service": rule.service, "severity": rule.severity, **(rule.labels or {})}
@@ -78,20 +78,20 @@ class PromRule:
 
     @property
     def metric(self) -> str:
-        """The metric of the figure, if it has one of its own."""
+        """Metric of the rule's value; OPEN_STALLS has none."""
         return _METRICS[self.rule.what]
 
     @property
     def bound(self) -> str | None:
-        """The metric of the figure's confidence interval; None where there is none to ask for."""
+        """Metric of the confidence bounds; None if the rule does not use them."""
         exported = self.rule.what in {AlertMetric.MOS, *_RATIOS}
         return f"{self.metric}_bound" if exported and self.rule.confident else None
 
     @property
     def by_theta(self) -> str | None:
-        """The metric of the figure by theta; None where all thetas agree anyway."""
-        asked = self.rule.all_thetas and self.band and self.rule.what in _RATIOS
-        return f"{self.metric}_theta" if asked else None
+        """Metric of the value by theta; None if the rule does not use it."""
+        used = self.rule.all_thetas and self.band and self.rule.what in _RATIOS
+        return f"{self.metric}_theta" if used else None
 
     @property
     def confident_value(self) -> str:
@@ -100,31 +100,31 @@ class PromRule:
 
     @cached_property
     def expr(self) -> str:
-        """What Prometheus evaluates."""
+        """The PromQL expression."""
         rule = self.rule
         enter = number(rule.enter)
         worse, better = (">", "<") if rule.what.high_is_bad else ("<", ">")
         nearest = "min" if rule.what.high_is_bad else "max"
-        begins = [f"{self._figure} {worse}= {enter}"]
+        fires = [f"{self._figure} {worse}= {enter}"]
         if self.bound:
-            begins.append(f"{self._one(self.bound, bound=self.confident_value)} {worse}= {enter}")
+            fires.append(f"{self._per_group(self.bound, bound=self.confident_value)} {worse}= {enter}")
         if self.by_theta:
-            begins.append(f"{nearest} without (window, theta) ({self._of(self.by_theta)}) {worse}= {enter}")
-        # On the threshold to leave counts as left, but on the one to enter as entered.
-        ends = [f"{self._figure} {better}{'' if rule.leave == rule.enter else '='} {number(rule.leave)}"]
+            fires.append(f"{nearest} without (window, theta) ({self._selector(self.by_theta)}) {worse}= {enter}")
+        # A value at `leave` clears the alert, but if both thresholds are equal, a value at them fires.
+        clears = [f"{self._figure} {better}{'' if rule.leave == rule.enter else '='} {number(rule.leave)}"]
         if rule.min_sessions:
             enough = f"{self._users} >= {rule.min_sessions}"
-            begins, ends = [*begins, enough], [*ends, enough]
+            fires, clears = [*fires, enough], [*clears, enough]
         firing = selector("ALERTS", {"alertname": rule.name, "alertstate": "firing", "service": rule.service})
         return _LAYOUT.format(
-            begins="\n  and ".join(begins),
-            ends="\n    and ".join(ends),
+            fires="\n  and ".join(fires),
+            clears="\n    and ".join(clears),
             figure=self._figure,
-            there=selector("qoemon_active_sessions", self._group),
+            known=selector("qoemon_active_sessions", self._group),
             start=selector("process_start_time_seconds", {JOB: self.job}),
-            mute=MUTE,
+            hold=HOLD,
             warm_s=WARM_S,
-            who=", ".join((JOB, INSTANCE, "service", *self.names)),
+            by=", ".join((JOB, INSTANCE, "service", *self.names)),
             firing=firing,
         )
 
@@ -141,24 +141,24 @@ class PromRule:
             )
             return f"{stalls} / ({active} > 0)"
         if what is AlertMetric.QUANTILE:
-            return self._one(self.metric, quantile=f"{self.rule.quantile:g}")
-        return self._one(self.metric)
+            return self._per_group(self.metric, quantile=f"{self.rule.quantile:g}")
+        return self._per_group(self.metric)
 
     @property
     def _users(self) -> str:
         if self.rule.what is AlertMetric.OPEN_STALLS:
             return selector("qoemon_active_sessions", self._group)
-        return self._one("qoemon_window_users")
+        return self._per_group("qoemon_window_users")
 
-    def _of(self, metric: str, **more: str) -> str:
+    def _selector(self, metric: str, **more: str) -> str:
         return selector(metric, {**self._group, "window": duration.text(self.rule.window_s), **more})
 
-    def _one(self, metric: str, **more: str) -> str:
-        """A metric with the labels of its group only."""
-        return f"max without ({', '.join(('window', *more))}) ({self._of(metric, **more)})"
+    def _per_group(self, metric: str, **more: str) -> str:
+        """A metric with only the labels of its group."""
+        return f"max without ({', '.join(('window', *more))}) ({self._selector(metric, **more)})"
 
     def _template(self, name: str, text: str) -> str:
-        """An annotation as a Go template: each figure is asked for when the text is made."""
+        """An annotation as a Go template, which queries each value when it is rendered."""
         return "".join(
             literal(before) + ("" if field is None else self._field(name, field, spec or ""))
             for before, field, spec, _ in Formatter().parse(text)
@@ -173,15 +173,15 @@ class PromRule:
             return literal(value if isinstance(value, str) else format(value, spec))
         figures = self.figures()
         if field not in figures:
-            there = ", ".join(("service", *self.names, *known, *figures))
+            names = ", ".join(("service", *self.names, *known, *figures))
             raise AnnotationError(
-                f"alert {self.rule.name}: annotation {annotation}: found {{{field}}}, expected one of {there}"
+                f"alert {self.rule.name}: annotation {annotation}: found {{{field}}}, expected one of {names}"
             )
         factor, verb = self._format(annotation, field, spec)
-        return _asked(factor + figures[field], ("service", *self.names), verb)
+        return _query_template(factor + figures[field], ("service", *self.names), verb)
 
     def figures(self) -> dict[str, str]:
-        """The figures that annotations may name: a metric, or a ratio of two, each with its further matchers."""
+        """Queries of the values that annotations may name; %s is the place of the group's matchers."""
         window = f'window="{duration.text(self.rule.window_s)}"'
         what = self.rule.what
         figures = {str(each): f"{_METRICS[each]}{{{window},%s}}" for each in (AlertMetric.MOS, *_RATIOS)}
@@ -193,12 +193,12 @@ class PromRule:
             figures[what] = f'qoemon_rating_quantile{{{window},quantile="{self.rule.quantile:g}",%s}}'
         figures |= {"value": figures[what], "users": users}
         if what in {AlertMetric.MOS, *_RATIOS}:
-            ends = ("lower", "upper")
-            figures |= {end: f'{self.metric}_bound{{{window},bound="{end}",%s}}' for end in ends}
+            clears = ("lower", "upper")
+            figures |= {end: f'{self.metric}_bound{{{window},bound="{end}",%s}}' for end in clears}
         return figures
 
     def _format(self, annotation: str, field: str, spec: str) -> tuple[str, str]:
-        """What a figure is multiplied with, and Go's verb for a format of Python's."""
+        """Factor of a value, and the verb of Go, for a format of Python."""
         digits, kind = spec[:-1], spec[-1:]
         plain = digits == "" or (digits[0] == "." and digits[1:].isdecimal())
         if not plain or kind not in {"", "d", "f", "g", "e", "%"} or (kind == "d" and digits):
@@ -213,7 +213,7 @@ class PromRule:
 
 
 def constants(rule: Rule) -> Mapping[str, float | str]:
-    """What annotations may name that is the same for all groups."""
+    """Values that annotations may name and that are the same for all groups."""
     return {
         "alert": rule.name,
         "severity": rule.severity,
@@ -224,37 +224,37 @@ def constants(rule: Rule) -> Mapping[str, float | str]:
 
 _LAYOUT = """\
 (
-  # begins
-  {begins}
+  # condition to fire
+  {fires}
 )
 or
 (
-  # fires, and has not ended
+  # firing, and not cleared
   (
     {figure}
     or
     NaN * (
-      {there}
+      {known}
       or (
-        last_over_time({there}[{mute}])
+        last_over_time({known}[{hold}])
         unless on (job, instance) (time() - {start} > {warm_s})
       )
     )
   )
   unless (
-    {ends}
+    {clears}
   )
-  and on ({who}) {firing}
+  and on ({by}) {firing}
 )
 """
 
 
-def _asked(query: str, labels: Sequence[str], verb: str) -> str:
-    """A Go template that makes a query for the group of the alert, and prints its value."""
+def _query_template(query: str, labels: Sequence[str], verb: str) -> str:
+    """A Go template that queries a value for the group of the alert, and prints it."""
     names = (JOB, INSTANCE, *labels)
     times = query.count("%s")
     matchers = ",".join(f"{name}=%q" for name in names)
     values = " ".join(f"$labels.{name}" for name in names)
-    made = f"printf `{query.replace('%s', matchers)}` {' '.join([values] * times)}"
+    printf = f"printf `{query.replace('%s', matchers)}` {' '.join([values] * times)}"
     value = f"{{{{ . | first | value | printf {quoted(verb)} }}}}"
-    return f"{{{{ with {made} | query }}}}{value}{{{{ else }}}}{ABSENT}{{{{ end }}}}"
+    return f"{{{{ with {printf} | query }}}}{value}{{{{ else }}}}{ABSENT}{{{{ end }}}}"

@@ -1,28 +1,28 @@
-"""Prometheus's rules on the daemon itself: is what it tells whole and fresh? Each says what to do."""
+"""Prometheus rules on the daemon itself: whether its data are complete and up to date. Each says what to do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import ceil
 
 from qoemon.common import duration
 from qoemon.core.plan.plan import Plan
-from qoemon.tools.rules.daemonrule import Detector, Growth, rising, series
+from qoemon.tools.rules.daemonrule import DaemonRule, Growth, counter_rule, gauge_rule, series
 from qoemon.tools.rules.rulefile import INSTANCE, JOB, Case, Recording, RuleGroup, Value, selector
 
 GROUPS = "job_instance_service:qoemon_groups:count"
-"""How many groups a daemon knows of each service: limits.groups is for each, qoemon_groups is of all."""
+"""Number of groups of each service of a daemon: limits.groups is per service, qoemon_groups is the total."""
 
 NEAR = 0.9
-"""This share of a limit is near it."""
+"""Share of a limit from which on a value is near it."""
 
 
-def watches(plan: Plan, job: str) -> Iterator[Detector]:
+def rules(plan: Plan, job: str) -> Iterator[DaemonRule]:
     """All rules on the daemon."""
     yield from _reached(job)
     yield from _connected(plan)
     yield from _on_time(plan)
-    yield from _whole()
+    yield from _complete()
     yield from _stored()
     yield from _limits(plan)
 
@@ -30,14 +30,14 @@ def watches(plan: Plan, job: str) -> Iterator[Detector]:
 def group(plan: Plan, job: str) -> RuleGroup:
     """The rules as a group of the file."""
     counted = "count by (job, instance, service) (count without (rating) (qoemon_expected_ratings_total))"
-    alerts = [watch.alerting() for watch in watches(plan, job)]
+    alerts = [rule.alerting() for rule in rules(plan, job)]
     return RuleGroup("qoemon-daemon", 30, [Recording(GROUPS, counted, {}), *alerts])
 
 
 def cases(plan: Plan, job: str) -> Iterator[Case]:
     """The tests of these rules."""
-    for watch in watches(plan, job):
-        yield from watch.cases(job)
+    for rule in rules(plan, job):
+        yield from rule.cases(job)
     ratings = {
         f'qoemon_expected_ratings_total{{service="{service}",{label}rating="{rating}"}}': (0.0, 1.0)
         for service, label in (("one", 'a="1",'), ("one", 'a="2",'), ("two", ""))
@@ -47,67 +47,64 @@ def cases(plan: Plan, job: str) -> Iterator[Case]:
     yield Case("groups are counted by service", series(ratings, job, 5), counts)
 
 
-def _reached(job: str) -> Iterator[Detector]:
+def _reached(job: str) -> Iterator[DaemonRule]:
     up = selector("up", {JOB: job})
-    yield Detector(
+    yield DaemonRule(
         alert="QoemonDown",
         severity="critical",
         for_s=120,
         expr=f"{up} == 0",
-        summary="qoemon at {{ $labels.instance }} can't be scraped",
-        description="Nothing is known of its users. Does it run, and does its log say why not? "
+        summary="qoemon at {{ $labels.instance }} cannot be scraped",
+        description="There are no data on its users. Check that it runs, and its log. "
         "Before its first tick it answers 503.",
-        bad={"up": (0, 0)},
-        well={"up": (1, 0)},
+        failing={"up": (0, 0)},
+        healthy={"up": (1, 0)},
     )
-    yield Detector(
+    yield DaemonRule(
         alert="QoemonAbsent",
         severity="critical",
         for_s=120,
         expr=f"absent({up})",
         summary=f"Prometheus has no qoemon to scrape under the job {job}",
-        description="Is it in scrape_configs? If its job has another name, write the rules with that name.",
-        bad={},
-        well={"up": (0, 0)},
+        description="Check scrape_configs. If the job has another name, generate the rules with that name.",
+        failing={},
+        healthy={"up": (0, 0)},
         labels={INSTANCE: ""},
     )
 
 
-def _connected(plan: Plan) -> Iterator[Detector]:
-    yield Detector(
-        alert="QoemonNotConnected",
-        severity="critical",
+def _connected(plan: Plan) -> Iterator[DaemonRule]:
+    yield gauge_rule(
+        "QoemonNotConnected",
+        "qoemon_mqtt_connected",
+        "qoemon at {{ $labels.instance }} is not connected to its broker",
+        "The log says why. The broker keeps messages of QoS 1 for mqtt.session_expiry.",
         for_s=120,
-        expr="qoemon_mqtt_connected == 0",
-        summary="qoemon at {{ $labels.instance }} is not connected to its broker",
-        description="Its log says why, in words. The broker keeps messages of QoS 1 meanwhile, "
-        "for mqtt.session_expiry.",
-        bad={"qoemon_mqtt_connected": (0, 0)},
-        well={"qoemon_mqtt_connected": (1, 0)},
     )
-    yield Detector(
+    yield DaemonRule(
         alert="QoemonNotSubscribed",
         severity="critical",
         for_s=120,
         expr="qoemon_mqtt_subscribed == 0 and qoemon_mqtt_connected == 1",
         summary="qoemon at {{ $labels.instance }} is connected, but the broker refuses a subscription",
         description="Allow mqtt.username to read the topics of mqtt.topics.",
-        bad={"qoemon_mqtt_connected": (1, 0), "qoemon_mqtt_subscribed": (0, 0)},
-        well={"qoemon_mqtt_connected": (0, 0), "qoemon_mqtt_subscribed": (0, 0)},
+        failing={"qoemon_mqtt_connected": (1, 0), "qoemon_mqtt_subscribed": (0, 0)},
+        healthy={"qoemon_mqtt_connected": (0, 0), "qoemon_mqtt_subscribed": (0, 0)},
     )
     silent_s = plan.timing.session_timeout_s
-    yield Detector(
+    yield DaemonRule(
         alert="QoemonNoMessages",
         severity="warning",
         for_s=silent_s,
         # The age has no sample before the first message.
         expr=f"(qoemon_last_message_age_seconds > {plan.timing.interval_s} or qoemon_messages_total == 0)\n"
         "and qoemon_mqtt_subscribed == 1\n",
-        summary=f"qoemon at {{{{ $labels.instance }}}} has heard nothing for {duration.text(silent_s)}, "
-        "though it is subscribed",
-        description="Are clients publishing, and to the topics of mqtt.topics? All their sessions time out now.",
-        bad={"qoemon_messages_total": (0, 0), "qoemon_mqtt_subscribed": (1, 0)},
-        well={
+        summary="qoemon at {{ $labels.instance }} is subscribed, but has received no messages for "
+        f"{duration.text(silent_s)}",
+        description="Check that clients publish, and that mqtt.topics matches their topics. "
+        "All their sessions are timing out.",
+        failing={"qoemon_messages_total": (0, 0), "qoemon_mqtt_subscribed": (1, 0)},
+        healthy={
             "qoemon_messages_total": (0, 9),
             "qoemon_last_message_age_seconds": (2, 0),
             "qoemon_mqtt_subscribed": (1, 0),
@@ -115,174 +112,173 @@ def _connected(plan: Plan) -> Iterator[Detector]:
     )
 
 
-def _on_time(plan: Plan) -> Iterator[Detector]:
+def _on_time(plan: Plan) -> Iterator[DaemonRule]:
     tick_s = plan.timing.tick_s
-    took = {"qoemon_tick_seconds_count": (0, 1)}
-    yield Detector(
+    ticks = {"qoemon_tick_seconds_count": (0, 1)}
+    yield DaemonRule(
         alert="QoemonTicksSlow",
         severity="warning",
         for_s=300,
         expr="rate(qoemon_tick_seconds_sum[5m]) / rate(qoemon_tick_seconds_count[5m])"
         f" > {tick_s / 2:g}\n"
         f"or qoemon_tick_lag_seconds > {tick_s / 2:g}\n",
-        summary="qoemon at {{ $labels.instance }} takes or loses {{ $value | humanizeDuration }} a tick"
-        f", of {duration.text(tick_s)}",
-        description="Soon ticks will be left out. A longer sessions.tick, fewer groups, or more CPU.",
-        bad={**took, "qoemon_tick_seconds_sum": (0, tick_s)},
-        well={**took, "qoemon_tick_seconds_sum": (0, tick_s / 4), "qoemon_tick_lag_seconds": (0, 0)},
+        summary="ticks of qoemon at {{ $labels.instance }} take or lag {{ $value | humanizeDuration }}"
+        f"; sessions.tick is {duration.text(tick_s)}",
+        description="Ticks will soon be skipped. Raise sessions.tick, reduce the number of groups, or add CPU.",
+        failing={**ticks, "qoemon_tick_seconds_sum": (0, tick_s)},
+        healthy={**ticks, "qoemon_tick_seconds_sum": (0, tick_s / 4), "qoemon_tick_lag_seconds": (0, 0)},
         shown=_humanized(tick_s),
     )
-    yield rising(
+    yield counter_rule(
         "QoemonTicksSkipped",
         "qoemon_tick_skipped_total",
-        "has left out ticks",
-        "Figures are older than they seem. A longer sessions.tick, fewer groups, or more CPU.",
+        "has skipped ticks",
+        "Estimates are older than they seem. Raise sessions.tick, reduce the number of groups, or add CPU.",
     )
-    yield Detector(
-        alert="QoemonWorkerDown",
-        severity="critical",
-        for_s=60,
-        expr="qoemon_worker_up == 0",
-        summary="worker {{ $labels.worker }} of qoemon at {{ $labels.instance }} does not come back",
-        description="Figures stand still until it does. /readyz says whether it runs its journal again, the log "
-        "why it ended. What its sessions report waits at the broker.",
-        bad={'qoemon_worker_up{worker="1"}': (0, 0)},
-        well={'qoemon_worker_up{worker="1"}': (1, 0)},
+    yield gauge_rule(
+        "QoemonWorkerDown",
+        "qoemon_worker_up",
+        "worker {{ $labels.worker }} of qoemon at {{ $labels.instance }} is down",
+        "Estimates are not updated until it is up. /readyz says whether it is replaying its journal, the log why "
+        "it ended. The broker keeps the reports of its sessions.",
         labels={"worker": "1"},
     )
-    yield rising(
+    yield counter_rule(
         "QoemonWorkerRestarted",
         "qoemon_worker_restarts_total",
-        "has had a worker end, and started it again",
-        "Nothing that was acknowledged is lost. The log says how it ended: for want of memory, perhaps?",
+        "has restarted a worker that ended",
+        "Nothing that was acknowledged is lost. The log says why the worker ended, such as lack of memory.",
     )
     stale_s = max(6 * tick_s, 60)
-    yield Detector(
+    yield DaemonRule(
         alert="QoemonSnapshotStale",
         severity="critical",
         for_s=60,
         expr=f"time() - qoemon_snapshot_timestamp_seconds > {stale_s}",
-        summary="qoemon at {{ $labels.instance }} serves figures that are {{ $value | humanizeDuration }} old",
-        description="Ticks do not come: look at /healthz and at the log. If they do, the clocks of the two "
+        summary="qoemon at {{ $labels.instance }} serves estimates that are {{ $value | humanizeDuration }} old",
+        description="Check /healthz and the log for missing ticks. If there are none, the clocks of the two "
         "machines differ.",
-        bad={"qoemon_snapshot_timestamp_seconds": (0, 0)},
-        well={"qoemon_snapshot_timestamp_seconds": (0, 60)},
+        failing={"qoemon_snapshot_timestamp_seconds": (0, 0)},
+        healthy={"qoemon_snapshot_timestamp_seconds": (0, 60)},
         shown="16m 0s",
     )
 
 
-def _whole() -> Iterator[Detector]:
-    taken = "rate(qoemon_reports_total[5m])"
+def _complete() -> Iterator[DaemonRule]:
+    accepted = "rate(qoemon_reports_total[5m])"
     rejected = "sum without (reason) (rate(qoemon_reports_rejected_total[5m]))"
     reports: dict[str, Growth] = {"qoemon_reports_total": (0, 960)}
     schema = 'qoemon_reports_rejected_total{reason="schema"}'
     range_ = 'qoemon_reports_rejected_total{reason="out_of_range"}'
-    yield Detector(
+    yield DaemonRule(
         alert="QoemonReportsRejected",
         severity="warning",
         for_s=600,
-        expr=f"{rejected}\n/ ({rejected} + {taken})\n> 0.01\n",
-        summary="qoemon at {{ $labels.instance }} can't take {{ $value | humanizePercentage }} of the reports",
-        description="Their users are missing in all figures. The label reason of qoemon_reports_rejected_total and "
-        "the samples in the log say what is wrong with them.",
-        bad={**reports, schema: (0, 30), range_: (0, 10)},
-        well={**reports, schema: (0, 4), range_: (0, 4)},
+        expr=f"{rejected}\n/ ({rejected} + {accepted})\n> 0.01\n",
+        summary="qoemon at {{ $labels.instance }} rejects {{ $value | humanizePercentage }} of the reports",
+        description="Their users are missing from all estimates. The label reason of qoemon_reports_rejected_total "
+        "and the samples in the log say what is wrong with them.",
+        failing={**reports, schema: (0, 30), range_: (0, 10)},
+        healthy={**reports, schema: (0, 4), range_: (0, 4)},
         shown="4%",
     )
-    yield rising(
+    yield counter_rule(
         "QoemonMessagesDropped",
         "qoemon_messages_dropped_total",
-        "has lost messages of QoS 0, as its inbox was full",
-        "More CPU, or QoS 1, of which nothing is lost.",
+        "has dropped messages of QoS 0, since its inbox was full",
+        "Add CPU, or use QoS 1, which loses no messages.",
     )
-    yield rising(
+    yield counter_rule(
         "QoemonMessagesWithheld",
         "qoemon_messages_withheld_total",
-        "leaves messages with the broker, as its inbox is full again and again",
-        "It is slower than its clients: more CPU. Figures are late, and the broker's queue may overflow.",
+        "leaves messages at the broker, since its inbox is repeatedly full",
+        "It is slower than its clients: add CPU. Estimates are late, and the broker's queue may overflow.",
         for_s=600,
     )
 
 
-def _stored() -> Iterator[Detector]:
-    yield Detector(
-        alert="QoemonStateNotWritable",
-        severity="critical",
-        for_s=60,
-        expr="qoemon_state_writable == 0",
-        summary="qoemon at {{ $labels.instance }} can store nothing, so it acknowledges nothing",
-        description="Its log and /readyz say why. Messages of QoS 1 wait at the broker, whose queue may overflow: "
-        "free space where state.dir is.",
-        bad={"qoemon_state_writable": (0, 0)},
-        well={"qoemon_state_writable": (1, 0)},
+def _stored() -> Iterator[DaemonRule]:
+    yield gauge_rule(
+        "QoemonStateNotWritable",
+        "qoemon_state_writable",
+        "qoemon at {{ $labels.instance }} cannot write its state, so it acknowledges no messages",
+        "The log and /readyz say why. The broker keeps messages of QoS 1, but its queue may overflow: "
+        "free space in state.dir.",
     )
-    yield rising(
+    yield counter_rule(
         "QoemonClockSet",
         "qoemon_clock_steps_total",
-        "has seen its wall clock set",
-        "Its windows have moved with the clock; graphs have a gap or an overlap there. Mend time synchronisation.",
+        "has detected a step of its wall clock",
+        "Its windows moved with the clock; graphs have a gap or an overlap there. Fix the time synchronisation.",
     )
-    for alert, metric, what in (
+    for alert, gauge, what in (
         ("QoemonReloadRefused", "qoemon_config_last_reload_successful", "its configuration"),
         ("QoemonWebConfigBroken", "qoemon_web_config_last_reload_successful", "http.web_config_file"),
     ):
-        yield Detector(
-            alert=alert,
+        yield gauge_rule(
+            alert,
+            gauge,
+            f"qoemon at {{{{ $labels.instance }}}} could not reload {what}, and keeps the previous version",
+            "The log says what is wrong in the file, or which change needs a restart.",
             severity="warning",
             for_s=0,
-            expr=f"{metric} == 0",
-            summary=f"qoemon at {{{{ $labels.instance }}}} could not read {what} again: what it had goes on",
-            description="Its log says what is wrong in the file, or what takes a restart.",
-            bad={metric: (0, 0)},
-            well={metric: (1, 0)},
         )
 
 
-def _limits(plan: Plan) -> Iterator[Detector]:
-    limits, near = plan.limits, ceil(NEAR * plan.limits.groups)
-    service = plan.services[0].name
-    known = selector(GROUPS, {"service": service})
-    yield Detector(
-        alert="QoemonGroupsNearLimit",
-        severity="warning",
-        for_s=300,
-        expr=f"{GROUPS} > {near}",
-        summary="qoemon at {{ $labels.instance }} knows {{ $value }} groups of {{ $labels.service }}; "
+def _limits(plan: Plan) -> Iterator[DaemonRule]:
+    limits = plan.limits
+    yield _near_limit(
+        "QoemonGroupsNearLimit",
+        GROUPS,
+        limits.groups,
+        "qoemon at {{ $labels.instance }} has {{ $value }} groups of {{ $labels.service }}; "
         f"limits.groups is {limits.groups}",
-        description="Beyond it new label sets go to one group, other. Raise it, or take a label out.",
-        bad={known: (near + 1, 0)},
-        well={known: (near, 0)},
-        shown=str(near + 1),
-        labels={"service": service},
+        "Beyond the limit, new label sets are pooled in one group, other. Raise it, or remove a label.",
+        {"service": plan.services[0].name},
     )
-    yield rising(
+    yield counter_rule(
         "QoemonGroupsPooled",
         "qoemon_reports_pooled_total",
-        f"pools new label sets in the group other, as there are limits.groups ({limits.groups})",
-        "Raise limits.groups, or take a label out: one with a value for each client does not belong here.",
+        f"pools new label sets in the group other, since limits.groups ({limits.groups}) is reached",
+        "Raise limits.groups, or remove a label: one with a value for each client does not belong here.",
     )
-    near = ceil(NEAR * limits.sessions)
-    yield Detector(
-        alert="QoemonSessionsNearLimit",
-        severity="warning",
-        for_s=300,
-        expr=f"qoemon_sessions > {near}",
-        summary="qoemon at {{ $labels.instance }} holds {{ $value }} sessions; "
+    yield _near_limit(
+        "QoemonSessionsNearLimit",
+        "qoemon_sessions",
+        limits.sessions,
+        "qoemon at {{ $labels.instance }} holds {{ $value }} sessions; "
         f"limits.sessions is {limits.sessions} for each service",
-        description="Beyond it new sessions are left out. Raise it, or find who invents sessions.",
-        bad={"qoemon_sessions": (near + 1, 0)},
-        well={"qoemon_sessions": (near, 0)},
-        shown=str(near + 1),
+        "Beyond the limit, new sessions are refused. Raise it, or find the client that invents sessions.",
+        {},
     )
-    yield rising(
+    yield counter_rule(
         "QoemonReportsRefused",
         "qoemon_reports_refused_total",
-        f"leaves new sessions out, as there are limits.sessions ({limits.sessions})",
-        "Raise limits.sessions, or find who invents sessions.",
+        f"refuses new sessions, since limits.sessions ({limits.sessions}) is reached",
+        "Raise limits.sessions, or find the client that invents sessions.",
+    )
+
+
+def _near_limit(
+    alert: str, metric: str, limit: int, summary: str, description: str, labels: Mapping[str, str]
+) -> DaemonRule:
+    """A rule on a number that is near its limit."""
+    near, series_name = ceil(NEAR * limit), selector(metric, labels)
+    return DaemonRule(
+        alert=alert,
+        severity="warning",
+        for_s=300,
+        expr=f"{metric} > {near}",
+        summary=summary,
+        description=description,
+        failing={series_name: (near + 1, 0)},
+        healthy={series_name: (near, 0)},
+        shown=str(near + 1),
+        labels=labels,
     )
 
 
 def _humanized(length_s: float) -> str:
-    """As Prometheus's humanizeDuration writes less than an hour."""
+    """A duration below an hour as Prometheus's humanizeDuration writes it."""
     minutes, seconds = divmod(int(length_s), 60)
     return f"{minutes}m {seconds}s" if minutes else f"{seconds}s"

@@ -1,7 +1,7 @@
-"""For operators with Prometheus alone: what `qoemon rules` writes.
+"""The files that `qoemon rules` writes for Prometheus.
 
-The alerts of the configuration, the rules on the daemon itself, the objectives; a test for each; and how Prometheus
-comes to read them.
+Rules for the alerts of the configuration, for the daemon itself and for the objectives; a test for each; and a
+scrape configuration.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from qoemon.tools.rules.rulefile import STEP_S, Case, RuleGroup, write
 from qoemon.tools.rules.slo import OBJECTIVE, SloRules
 
 RULES_FILE = "rules.yml"
-"""What the tests and the scrape configuration call the file of rules."""
+"""Name of the file of rules in the tests and in the scrape configuration."""
 
 
 @dataclass(frozen=True)
 class PromFiles:
     """The files of one configuration, YAML.
 
-    alerts      its rules; equal in meaning to what the daemon decides by them
-    objectives  share of good ratings by service; without an entry a service has none. None: OBJECTIVE for each
-    job         under which Prometheus scrapes the daemon
-    source      what the heads of the files call the configuration
-    access      how Prometheus gets in, as its scrape configuration says it
+    alerts      its rules; Prometheus decides by them as the daemon does
+    objectives  share of good ratings by service; a service without an entry has none. None: OBJECTIVE for each
+    job         job label under which Prometheus scrapes the daemon
+    source      name of the configuration in the heads of the files
+    access      TLS and authentication settings of the scrape configuration
 
-    All raise ValueError: an AnnotationError or an ObjectiveError says what Prometheus, or a service, can't do.
+    All methods raise AnnotationError or ObjectiveError if a rule cannot be expressed or an objective is impossible.
     """
 
     plan: Plan
@@ -45,20 +45,20 @@ class PromFiles:
     def rules(self) -> str:
         """The rules, for Prometheus's rule_files."""
         head = f"{self._head()}\nCheck them: promtool check rules {RULES_FILE}"
-        return write({"groups": [group.plain() for group in self._groups()]}, head)
+        return write({"groups": [group.as_dict() for group in self._groups()]}, head)
 
     def tests(self) -> str:
-        """The tests of these rules, for promtool: each firing and not firing."""
+        """The tests of these rules for promtool: each rule firing and not firing."""
         content = {
             "rule_files": [RULES_FILE],
             "evaluation_interval": duration.text(STEP_S),
-            "tests": [case.plain() for case in self._cases()],
+            "tests": [case.as_dict() for case in self._cases()],
         }
         head = f"{self._head(' --tests')}\nRun them beside {RULES_FILE}: promtool test rules THIS_FILE"
         return write(content, head)
 
     def scrape(self, target: str) -> str:
-        """What Prometheus needs to scrape the daemon at target, such as 127.0.0.1:9877, and to read its rules."""
+        """Configuration for Prometheus to scrape the daemon at target, such as 127.0.0.1:9877, and read rules."""
         scraped = {
             "job_name": self.job,
             "scrape_interval": duration.text(self.plan.timing.tick_s),
@@ -70,7 +70,7 @@ class PromFiles:
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": ["127.0.0.1:9093"]}]}]},
             "scrape_configs": [scraped],
         }
-        return write(content, f"{self._head(' --scrape')}\nAn example: take over the parts that yours lacks.")
+        return write(content, f"{self._head(' --scrape')}\nExample: copy the parts that your configuration lacks.")
 
     def _groups(self) -> Iterator[RuleGroup]:
         if self._users:

@@ -1,4 +1,4 @@
-"""What Prometheus's rule files and promtool's test files are made of, and how they are written down."""
+"""Elements of Prometheus's rule files and promtool's test files, and how they are written as YAML."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import yaml
 from qoemon.common import duration
 
 STEP_S = 60
-"""What a test counts in: Prometheus looks back for five minutes, so samples may be a minute apart."""
+"""Time step of the tests: Prometheus looks back five minutes, so samples may be a minute apart."""
 
 JOB, INSTANCE = "job", "instance"
-"""The labels that Prometheus itself gives to whatever it scrapes."""
+"""The labels that Prometheus adds to what it scrapes."""
 
 Labels = Mapping[str, str]
 
 _NOTE = "note"
-"""A key that becomes a comment when it is written: PyYAML writes none."""
+"""A key that is written as a comment, since PyYAML writes none."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Recording:
     expr: str
     labels: Labels
 
-    def plain(self) -> dict[str, Any]:
-        """As in the file."""
+    def as_dict(self) -> dict[str, Any]:
+        """The element as in the file."""
         return _without_empty({"record": self.record, "expr": self.expr, "labels": dict(self.labels)})
 
 
@@ -48,35 +48,35 @@ class Alerting:
     labels: Labels
     annotations: Labels
 
-    def plain(self) -> dict[str, Any]:
-        """As in the file."""
-        told = {
+    def as_dict(self) -> dict[str, Any]:
+        """The element as in the file."""
+        content = {
             "alert": self.alert,
             "expr": self.expr,
             "for": duration.text(self.for_s) if self.for_s else "",
             "labels": dict(self.labels),
             "annotations": dict(self.annotations),
         }
-        return _without_empty(told)
+        return _without_empty(content)
 
 
 @dataclass(frozen=True)
 class RuleGroup:
-    """Rules that are evaluated together, one after the other."""
+    """Rules that are evaluated together, in sequence."""
 
     name: str
     interval_s: float
     rules: Sequence[Recording | Alerting]
 
-    def plain(self) -> dict[str, Any]:
-        """As in the file."""
-        rules = [rule.plain() for rule in self.rules]
+    def as_dict(self) -> dict[str, Any]:
+        """The element as in the file."""
+        rules = [rule.as_dict() for rule in self.rules]
         return {"name": self.name, "interval": duration.text(self.interval_s), "rules": rules}
 
 
 @dataclass(frozen=True)
-class Told:
-    """An alert that fires, with all its labels and annotations as receivers get them."""
+class FiringAlert:
+    """An alert that fires, with all labels and annotations as receivers get them."""
 
     labels: Labels
     annotations: Labels
@@ -84,18 +84,18 @@ class Told:
 
 @dataclass(frozen=True)
 class Check:
-    """What fires under a name, so many steps after the beginning; nothing else may.
+    """Expects exactly these alerts of a name to fire after `step` steps.
 
-    note  a comment: what is the case then
+    note  a comment on the situation
     """
 
     step: int
     alert: str
-    firing: Sequence[Told]
+    firing: Sequence[FiringAlert]
     note: str = ""
 
-    def plain(self) -> dict[str, Any]:
-        """As in the file."""
+    def as_dict(self) -> dict[str, Any]:
+        """The element as in the file."""
         alerts = [{"exp_labels": dict(a.labels), "exp_annotations": dict(a.annotations)} for a in self.firing]
         at: dict[str, Any] = {_NOTE: self.note} if self.note else {}
         at |= {"eval_time": duration.text(self.step * STEP_S), "alertname": self.alert}
@@ -104,14 +104,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Value:
-    """What a query gives, so many steps after the beginning: one sample, rounded to thousandths."""
+    """Expects a query to give one sample after `step` steps, rounded to thousandths."""
 
     step: int
     query: str
     value: float
 
-    def plain(self) -> dict[str, Any]:
-        """As in the file."""
+    def as_dict(self) -> dict[str, Any]:
+        """The element as in the file."""
         sample = {"labels": "{}", "value": self.value}
         expr = f"round(sum({self.query}), 0.001)"
         return {"expr": expr, "eval_time": duration.text(self.step * STEP_S), "exp_samples": [sample]}
@@ -119,29 +119,29 @@ class Value:
 
 @dataclass(frozen=True)
 class Case:
-    """Series by their name with labels, in promtool's notation a value a step, and what follows from them."""
+    """A test: series by selector, in promtool's notation with a value per step, and the checks on them."""
 
     name: str
     series: Mapping[str, str]
     checks: Sequence[Check | Value]
 
-    def plain(self) -> dict[str, Any]:
-        """As in the file."""
+    def as_dict(self) -> dict[str, Any]:
+        """The element as in the file."""
         inputs = [{"series": series, "values": values} for series, values in self.series.items()]
-        checks = [check.plain() for check in self.checks if isinstance(check, Check)]
-        values = [check.plain() for check in self.checks if isinstance(check, Value)]
-        told = {
+        checks = [check.as_dict() for check in self.checks if isinstance(check, Check)]
+        values = [check.as_dict() for check in self.checks if isinstance(check, Value)]
+        content = {
             "name": self.name,
             "interval": duration.text(STEP_S),
             "input_series": inputs,
             "alert_rule_test": checks,
             "promql_expr_test": values,
         }
-        return _without_empty(told)
+        return _without_empty(content)
 
 
 def selector(name: str, labels: Mapping[str, str | Sequence[str]]) -> str:
-    """A PromQL selector: a label has the value, or one of the values, exactly."""
+    """A PromQL selector: each label has exactly the value, or one of the values."""
     matchers = ",".join(_matcher(label, values) for label, values in labels.items())
     return f"{name}{{{matchers}}}" if matchers else name
 
@@ -152,17 +152,17 @@ def quoted(text: str) -> str:
 
 
 def number(value: float) -> str:
-    """The shortest text that Prometheus reads as this very number."""
+    """The shortest text that Prometheus reads as exactly this number."""
     return repr(float(value)).removesuffix(".0")
 
 
 def literal(text: str) -> str:
-    """Text in a Go template that stands for itself, whatever comes before and after it."""
+    """Text escaped for a Go template, independent of the text around it."""
     return text.replace("{", '{{ "{" }}')
 
 
 def steps(values: Sequence[float | None]) -> str:
-    """A series in promtool's notation, a value a step; None is none, as after a scrape without it."""
+    """A series in promtool's notation, one value per step; None: no sample, as after a scrape without it."""
     runs = [(value, len(list(same))) for value, same in groupby(values)]
     parts = []
     for place, (value, count) in enumerate(runs):
@@ -176,7 +176,7 @@ def steps(values: Sequence[float | None]) -> str:
 
 
 def write(content: Mapping[str, Any], head: str) -> str:
-    """YAML with a comment at its head; each rule and each test is set off by an empty line."""
+    """YAML with a comment at its head and an empty line before each rule and test."""
     comment = "".join(f"# {line}".rstrip() + "\n" for line in head.splitlines())
     text = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     text = re.sub(rf"- {_NOTE}: (.*)", r"- # \1", text)
@@ -185,7 +185,7 @@ def write(content: Mapping[str, Any], head: str) -> str:
 
 class _Dumper(yaml.SafeDumper):
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        # Items stand further in than their key.
+        # Items are indented further than their key.
         super().increase_indent(flow, indentless=False)
 
     def ignore_aliases(self, data: object) -> bool:

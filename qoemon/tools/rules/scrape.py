@@ -1,4 +1,4 @@
-"""Rule files and scrape configuration from the qoemon configuration."""
+"""Builds the files for Prometheus from a qoemon configuration."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from qoemon.tools.rules.files import PromFiles
 
 
 def prometheus_files(config: Config, source: str) -> PromFiles:
-    """Rules, tests and scrape configuration for Prometheus; source: what their heads call the configuration."""
+    """Rules, tests and scrape configuration for Prometheus; source: name of the configuration in their heads."""
     objectives = {name: section.slo for name, section in config.services.items() if section.slo is not None}
     return PromFiles(core_plan(config), alert_rules(config), objectives, source=source, access=_access(config.http))
 
 
 def _access(http: Http) -> dict[str, object]:
-    """What a scrape configuration needs to get through the web configuration; its file names are examples."""
+    """TLS and authentication settings that the web configuration requires; file names are examples."""
     web = WebFile() if http.web_config_file is None else webconfig.read(http.web_config_file)
-    told: dict[str, object] = {}
+    settings: dict[str, object] = {}
     if web.tls_server_config is not None:
         files = {"ca_file": "ca.pem"}
         if web.tls_server_config.client_auth_type == "RequireAndVerifyClientCert":
             files |= {"cert_file": "prometheus.pem", "key_file": "prometheus.key"}
-        told = {"scheme": "https", "tls_config": files}
+        settings = {"scheme": "https", "tls_config": files}
     if web.basic_auth_users:
-        told["basic_auth"] = {"username": next(iter(web.basic_auth_users)), "password_file": "qoemon.password"}
-    return told
+        settings["basic_auth"] = {"username": next(iter(web.basic_auth_users)), "password_file": "qoemon.password"}
+    return settings

@@ -1,12 +1,12 @@
-"""Service level objectives on what users would say: how fast the error budget burns.
+"""Rules for service level objectives on estimated ratings: how fast the error budget burns.
 
-The objective is a share of ratings that are good or better, over 30 days; the rest is the error budget. Rules look
-at how fast it burns in a long window, so that it matters, and in a short one, so that it still does (Google, The
-Site Reliability Workbook, chapter 5). All shares are of sums of qoemon_expected_ratings_total: exact over groups,
-time and daemons.
+The objective is a share of ratings that are good or better, over 30 days; the rest is the error budget. Alerts fire
+if it burns too fast both in a long window, for significance, and in a short one, so that they clear soon (Google,
+The Site Reliability Workbook, chapter 5). Shares are ratios of sums of qoemon_expected_ratings_total, so they are
+exact over groups, time and daemons.
 
-A counter of each group and rating over 30 days is more than Prometheus likes to read, so rates are recorded, and
-longer windows sum what was recorded: sums of ratings, never means of shares.
+Reading the counters of each group and rating over 30 days is too expensive for Prometheus. So rates are recorded,
+and longer windows sum the recorded rates: sums of ratings, never means of shares.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from qoemon.core.plan.plan import Plan, Service
 from qoemon.tools.rules.rulefile import STEP_S, Alerting, Recording, RuleGroup, selector
 
 OBJECTIVE = 0.9
-"""The share of good ratings that is asked for where nothing else is said."""
+"""Default objective, a share of good ratings."""
 
 PERIOD_S = 30 * 86400
-"""The time for which an error budget is."""
+"""Period of the error budget."""
 
-CLEARLY = 0.8
-"""The fastest burn that is asked about, as a share of the fastest that there can be."""
+MAX_BURN_SHARE = 0.8
+"""The highest burn rate of an alert, as a share of the highest possible one."""
 
 GOOD, ALL = "qoemon_expected_ratings_good", "qoemon_expected_ratings"
 
@@ -39,7 +39,7 @@ _WINDOWS_S = (300, 1800, _HOUR_S, 2 * _HOUR_S, 6 * _HOUR_S, 24 * _HOUR_S, 72 * _
 
 @dataclass(frozen=True)
 class Burn:
-    """Burning `factor` times as fast as the budget allows, in both windows."""
+    """An alert on a budget that burns `factor` times as fast as allowed, in both windows."""
 
     factor: float
     long_s: int
@@ -53,11 +53,11 @@ BURNS = (
     Burn(3, 24 * _HOUR_S, 2 * _HOUR_S, "warning"),
     Burn(1, 72 * _HOUR_S, 6 * _HOUR_S, "warning"),
 )
-"""The workbook's table: 2, 5, 10 and 10 % of the budget are spent when they fire. Critical wakes someone."""
+"""The workbook's table: 2, 5, 10 and 10 % of the budget are spent when an alert fires. Critical pages."""
 
 
 class ObjectiveError(ValueError):
-    """An objective that a service can't meet or can't miss; says what it can reach."""
+    """An objective that a service cannot meet or cannot miss; the message says what it can reach."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Slo:
         if not worst < self.objective < best:
             raise ObjectiveError(
                 f"service {self.service.name}: found the objective {self.objective:g}, expected a share of good "
-                f"ratings above {worst:.4f} and below {best:.4f}, the worst and the best that "
-                f"{self.service.mapping.name} comes to"
+                f"ratings above {worst:.4f} and below {best:.4f}, the worst and the best of "
+                f"{self.service.mapping.name}"
             )
 
     @cached_property
@@ -81,30 +81,30 @@ class Slo:
         """The table for this objective.
 
         With an objective of .9, a total outage burns the budget 10 times as fast as allowed: 14.4 times is never
-        reached. Then the factors are pressed together, the fastest to what a total outage clearly passes, in a way
-        that leaves 1 where it is.
+        reached. Then the factors are raised to a common exponent, so that a total outage clearly exceeds the
+        highest one and 1 stays 1.
         """
-        fastest = CLEARLY * (1 - self._reach[0]) / self.budget
-        press = min(1.0, max(log(fastest), 0) / log(BURNS[0].factor))
-        return tuple(Burn(b.factor**press, b.long_s, b.short_s, b.severity) for b in BURNS)
+        fastest = MAX_BURN_SHARE * (1 - self._reach[0]) / self.budget
+        exponent = min(1.0, max(log(fastest), 0) / log(BURNS[0].factor))
+        return tuple(Burn(b.factor**exponent, b.long_s, b.short_s, b.severity) for b in BURNS)
 
     @property
     def worst(self) -> float:
-        """The largest share of ratings that are not good, thousandths."""
+        """The largest possible share of ratings that are not good, rounded down to thousandths."""
         return floor(1000 * (1 - self._reach[0])) / 1000
 
     @property
     def budget(self) -> float:
-        """The share of ratings that need not be good."""
+        """The share of ratings that may be below good."""
         return 1 - self.objective
 
-    def least(self, burn: Burn) -> float:
-        """The share of good ratings below which the budget burns as fast; readable digits."""
+    def threshold(self, burn: Burn) -> float:
+        """The share of good ratings below which the budget burns this fast, rounded to readable digits."""
         return round(1 - burn.factor * self.budget, 4)
 
     @cached_property
     def _reach(self) -> tuple[float, float]:
-        """The worst and the best share of good ratings."""
+        """The worst and the best possible share of good ratings."""
         ends = self.service.kernel((), self.service.mapping.reach).judge(np.eye(2, dtype=np.int64))
         return float(ends.gob.min()), float(ends.gob.max())
 
@@ -113,7 +113,7 @@ class Slo:
 class SloRules:
     """The rules of all objectives of a plan.
 
-    objectives  by service; a service without one has its shares recorded all the same
+    objectives  by service; shares are recorded also for services without one
     """
 
     plan: Plan
@@ -122,13 +122,13 @@ class SloRules:
 
     @cached_property
     def slos(self) -> tuple[Slo, ...]:
-        """The objectives; ObjectiveError if one makes no sense."""
+        """The objectives; ObjectiveError if one cannot be met or missed."""
         named = [service for service in self.plan.services if service.name in self.objectives]
         return tuple(Slo(service, self.objectives[service.name]) for service in named)
 
     @cached_property
     def base_s(self) -> int:
-        """The shortest window, minutes: ratings come as rating intervals close, some of which it must contain."""
+        """The shortest window, seconds, whole minutes: it must contain several closed rating intervals."""
         return max(_WINDOWS_S[0], 60 * ceil(4 * self.plan.timing.interval_s / 60))
 
     def group(self) -> RuleGroup:
@@ -138,20 +138,20 @@ class SloRules:
 
     @property
     def levels(self) -> tuple[tuple[str, ...], ...]:
-        """The labels by which ratings are summed, those of a group first."""
+        """Label sets by which ratings are summed, those of a group first."""
         return tuple(dict.fromkeys([("service", *self.plan.labels), ("service",)]))
 
     @property
     def windows_s(self) -> tuple[int, ...]:
-        """The windows whose shares are recorded."""
+        """Windows of the recorded shares, seconds."""
         return (*dict.fromkeys(max(each, self.base_s) for each in _WINDOWS_S), PERIOD_S)
 
     @property
-    def _tile_s(self) -> int:
+    def _step_s(self) -> int:
         return max(_HOUR_S, self.base_s)
 
     def windows(self, burn: Burn) -> tuple[int, int]:
-        """The long and the short window, no shorter than the shortest."""
+        """The long and the short window of an alert, seconds, at least base_s."""
         return max(burn.long_s, self.base_s), max(burn.short_s, self.base_s)
 
     def _rates(self) -> Iterator[Recording]:
@@ -162,36 +162,36 @@ class SloRules:
         for service in self.plan.services:
             good = [str(r) for r in service.scale.ratings.tolist() if r >= service.scale.good]
             rated = selector(counter, {"service": service.name, "rating": good})
-            # The label is there anyway; said once more, promtool sees that these are no duplicates.
+            # The series have this label anyway; set explicitly, promtool sees that the rules are no duplicates.
             yield Recording(_name(finest, GOOD, per), f"{by} (rate({rated}{base}))", {"service": service.name})
         for level in coarser:
             for metric in (ALL, GOOD):
                 summed = f"sum by ({', '.join(level)}) ({_name(finest, metric, per)})"
                 yield Recording(_name(level, metric, per), summed, {})
-        if self._tile_s != self.base_s:
-            yield from self._tiles()
+        if self._step_s != self.base_s:
+            yield from self._step_rates()
 
-    def _tiles(self) -> Iterator[Recording]:
+    def _step_rates(self) -> Iterator[Recording]:
         for level in self.levels:
             for metric in (ALL, GOOD):
-                mean = f"avg_over_time({_name(level, metric, _rate(self.base_s))}[{duration.text(self._tile_s)}])"
-                yield Recording(_name(level, metric, _rate(self._tile_s)), mean, {})
+                mean = f"avg_over_time({_name(level, metric, _rate(self.base_s))}[{duration.text(self._step_s)}])"
+                yield Recording(_name(level, metric, _rate(self._step_s)), mean, {})
 
     def _shares(self) -> Iterator[Recording]:
         for level in self.levels:
             for window_s in self.windows_s:
-                good, every = (self._summed(level, metric, window_s) for metric in (GOOD, ALL))
-                yield Recording(share(level, window_s), f"{good}\n/ ({every} > 0)\n", {})
+                good, all_ratings = (self._summed(level, metric, window_s) for metric in (GOOD, ALL))
+                yield Recording(share(level, window_s), f"{good}\n/ ({all_ratings} > 0)\n", {})
 
     def _summed(self, level: Sequence[str], metric: str, window_s: int) -> str:
-        """The ratings of a window, but for a factor."""
+        """The ratings of a window, up to a constant factor."""
         if window_s == self.base_s:
             return _name(level, metric, _rate(self.base_s))
         if window_s < PERIOD_S:
             return f"sum_over_time({_name(level, metric, _rate(self.base_s))}[{duration.text(window_s)}])"
-        # Tiles of the month that neither overlap nor leave gaps.
-        tiles = f"[{duration.text(window_s)}:{duration.text(self._tile_s)}]"
-        return f"sum_over_time({_name(level, metric, _rate(self._tile_s))}{tiles})"
+        # Subquery steps that neither overlap nor leave gaps.
+        subquery = f"[{duration.text(window_s)}:{duration.text(self._step_s)}]"
+        return f"sum_over_time({_name(level, metric, _rate(self._step_s))}{subquery})"
 
     def _alerts(self) -> Iterator[Alerting]:
         for slo in self.slos:
@@ -201,13 +201,13 @@ class SloRules:
     def _alert(self, slo: Slo, burn: Burn) -> Alerting:
         of_service = {"service": slo.service.name}
         shares = [selector(share(("service",), window_s), of_service) for window_s in self.windows(burn)]
-        expr = "\nand ".join(f"{share} < {slo.least(burn):g}" for share in shares) + "\n"
-        told = {"summary": self.summary(slo, burn, "{{ $value | humanizePercentage }}")}
-        told["description"] = self.description(burn)
-        return Alerting(alert_name(burn), expr, 0, {"service": slo.service.name, "severity": burn.severity}, told)
+        expr = "\nand ".join(f"{share} < {slo.threshold(burn):g}" for share in shares) + "\n"
+        texts = {"summary": self.summary(slo, burn, "{{ $value | humanizePercentage }}")}
+        texts["description"] = self.description(burn)
+        return Alerting(alert_name(burn), expr, 0, {"service": slo.service.name, "severity": burn.severity}, texts)
 
     def summary(self, slo: Slo, burn: Burn, good: str) -> str:
-        """What has happened, given the share of good ratings in words."""
+        """Summary of an alert, given the share of good ratings as text."""
         long_s, _ = self.windows(burn)
         return (
             f"{good} of the ratings of {slo.service.name} in the last {duration.text(long_s)} "
@@ -215,19 +215,19 @@ class SloRules:
         )
 
     def description(self, burn: Burn) -> str:
-        """What it means, and what to do."""
+        """Description of an alert: time until the budget is used up, and the query for the worst groups."""
         spent = duration.text(_HOUR_S * round(PERIOD_S / burn.factor / _HOUR_S))
         level = share(self.levels[0], self.windows(burn)[0])
-        return f"As bad as this, the error budget of 30 days is spent in {spent}. Where: bottomk(5, {level})"
+        return f"At this rate the 30-day error budget is used up in {spent}. Worst groups: bottomk(5, {level})"
 
 
 def alert_name(burn: Burn) -> str:
-    """The name of the alert of a row of the table."""
+    """Name of the alert of a row of the table."""
     return f"QoemonSloBurn{duration.text(burn.long_s)}"
 
 
 def share(level: Sequence[str], window_s: int) -> str:
-    """The recorded share of good ratings."""
+    """Name of the recorded share of good ratings."""
     return _name(level, GOOD, f"ratio_{_rate(window_s)}")
 
 
@@ -236,5 +236,5 @@ def _rate(window_s: int) -> str:
 
 
 def _name(level: Sequence[str], metric: str, operation: str) -> str:
-    """By Prometheus's convention, level:metric:operation."""
+    """Name of a recorded series by Prometheus's convention, level:metric:operation."""
     return f"{'_'.join(level)}:{metric}:{operation}"

@@ -1,1 +1,1 @@
-"""Simulated viewers and page loads that report to a broker."""
+"""Simulated viewers and page loads that publish reports to a broker."""

@@ -1,9 +1,8 @@
 """Publishes a simulated population to an MQTT broker, in real time.
 
-The population lives by a clock of its own, which takes fixed steps. A step begins when its time has come and
-the reports of the one before are out. So a broker or a rate that is too slow makes the simulation fall behind
-(lag) instead of dropping reports or piling them up in memory, and what is sent does not depend on how fast
-this machine is.
+The population has its own clock with fixed steps. A step begins when its time has come and the reports of the
+previous step are sent. So a slow broker or a low rate makes the simulation lag instead of dropping reports or
+queueing them in memory, and what is sent does not depend on the speed of this machine.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ if TYPE_CHECKING:
 TOPIC = "qoe/v1/{service}/{region}/{cdn}"
 
 IN_FLIGHT = 20
-"""Publishes under way at once. An MQTT 5 broker may disconnect who sends more than its receive maximum, which
-aiomqtt does not tell; 20 is mosquitto's, the lowest default we know."""
+"""Concurrent publishes. An MQTT 5 broker may disconnect a client that exceeds its receive maximum, which aiomqtt
+does not expose; 20 is mosquitto's, the lowest default we know."""
 
 CATCH_UP_S = 0.02
-"""A timer wakes late; what was missed within this time may be sent at once."""
+"""Timers fire late; messages overdue by at most this time are sent at once."""
 
 ENCODERS: dict[str, Callable[[Any], bytes]] = {
     "json": msgspec.json.Encoder().encode,
@@ -45,7 +44,7 @@ ENCODERS: dict[str, Callable[[Any], bytes]] = {
 }
 
 SILENT = logging.getLogger("qoemon.tools.simulate.mqtt")
-"""aiomqtt logs errors that it raises too, and warns of every pipelined publish."""
+"""aiomqtt logs errors that it also raises, and warns of every pipelined publish."""
 SILENT.disabled = True
 
 VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V311}
@@ -53,7 +52,7 @@ VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V3
 
 @dataclass(frozen=True)
 class Target:
-    """The broker to publish to, and how. `tls` None is plain TCP."""
+    """The broker to publish to. tls: None for plain TCP."""
 
     host: str = "localhost"
     port: int = 1883
@@ -67,37 +66,37 @@ class Target:
 
 
 class Progress(NamedTuple):
-    """How far a load has come."""
+    """Progress of a load."""
 
     elapsed_s: float
     reports: int
-    """That were sent and, at QoS 1, acknowledged."""
+    """Sent and, at QoS 1, acknowledged."""
     messages: int
     active_sessions: int
     phase: str
     lag_s: float
-    """How far the simulation is behind the clock."""
+    """Delay of the simulation behind the clock."""
 
 
 class Totals(NamedTuple):
-    """What a load came to."""
+    """Totals of a finished load."""
 
     elapsed_s: float
     reports: int
-    """That were sent and, at QoS 1, acknowledged."""
+    """Sent and, at QoS 1, acknowledged."""
     messages: int
     unsent_reports: int
-    """Of the last step, when time ran out before they had been sent."""
+    """Of the last step, not sent before time ran out."""
     lag_s: float
-    """How far the simulation was behind the clock at the end."""
+    """Delay of the simulation behind the clock at the end."""
 
 
 class TopicError(ValueError):
-    """The topic template makes no topics; says why."""
+    """The topic template does not yield valid topics; the message says why."""
 
 
 class LoadError(Exception):
-    """The broker did not take the load; says which broker, what happened and what to do."""
+    """The broker did not accept the load; the message names the broker, what happened and what to do."""
 
 
 async def publish(
@@ -114,23 +113,23 @@ async def publish(
     encoding: Literal["json", "msgpack"] = "json",
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Totals:
-    """Let a population report to a broker, from now on, for `for_s` seconds or until cancelled.
+    """Publish the reports of a population to a broker for `for_s` seconds or until cancelled.
 
-    rate         most reports a second; over any second it holds but for 2 % and the size of one message
+    rate         maximum reports per second; in any second exceeded by at most 2 % and one message
     step_s       the population's time step
-    batch        most reports in one message; 1 sends plain objects, more sends arrays of one topic's reports
-    topic        template; {service}, the groups' labels, and {shard} fill it
-    shards       how many values {shard} has
-    on_progress  called about once a second, and once at the end, however that comes
-    raises       LoadError if the broker cannot be reached, refuses or goes away; TopicError if the topic
+    batch        maximum reports per message; 1 sends plain objects, more sends arrays of one topic's reports
+    topic        template with {service}, the groups' labels and {shard}
+    shards       number of values of {shard}
+    on_progress  called about once a second, and once at the end, also after an error
+    raises       LoadError if the broker is unreachable, refuses or closes the connection; TopicError if the topic
                  cannot be filled; ValueError if an argument is out of range
     """
     if not (rate > 0 and step_s > 0 and batch >= 1):
         raise ValueError(f"rate {rate}, step_s {step_s}, batch {batch}: expected all above 0")
-    envelope = _Envelope(topic, shards, encoding, batch)
-    envelope.check(population.groups)
+    encoder = _Encoder(topic, shards, encoding, batch)
+    encoder.check(population.groups)
     async with _connected(target) as client:
-        load = _Load(client, qos, population, envelope, rate)
+        load = _Load(client, qos, population, encoder, rate)
         try:
             return await load.run(step_s, for_s, on_progress)
         finally:
@@ -144,8 +143,8 @@ class _Message(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Envelope:
-    """How reports become messages."""
+class _Encoder:
+    """Converts reports to messages."""
 
     topic: str
     shards: int
@@ -153,7 +152,7 @@ class _Envelope:
     batch: int
 
     def check(self, groups: Iterable[Mapping[str, str]]) -> None:
-        """Raises ValueError if a group's labels do not make a topic that one can publish to."""
+        """Raise TopicError if a group's labels do not yield a topic for publishing."""
         for labels in groups:
             try:
                 topic = self.topic.format(service="video", shard=0, **labels)
@@ -164,7 +163,7 @@ class _Envelope:
                 raise TopicError(f"topic {self.topic!r} gives {topic!r}: expected no + or #, and no / in labels")
 
     def messages(self, reports: list[Reported]) -> Iterator[_Message]:
-        """One after another, so that what has to wait is not encoded yet."""
+        """Yield the messages one by one, so that each is encoded only when it is due."""
         by_topic: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for service, labels, report in reports:
             shard = shard_of(report["session"], self.shards)
@@ -180,15 +179,15 @@ class _Load:
     """One run: a producer that steps the population and paces its messages, and IN_FLIGHT senders."""
 
     def __init__(
-        self, client: aiomqtt.Client, qos: int, population: Population, envelope: _Envelope, rate: float
+        self, client: aiomqtt.Client, qos: int, population: Population, encoder: _Encoder, rate: float
     ) -> None:
         self._client = client
         self._qos = qos
         self._population = population
-        self._envelope = envelope
+        self._encoder = encoder
         self._rate = rate
         self._clock = asyncio.get_running_loop().time
-        self._begun_s = self._free_s = self._due_s = self._clock()
+        self._started_s = self._next_turn_s = self._due_s = self._clock()
         self._outbox: asyncio.Queue[_Message] = asyncio.Queue(maxsize=IN_FLIGHT)
         self._produced = self._reports = self._messages = 0
 
@@ -196,7 +195,7 @@ class _Load:
         try:
             async with asyncio.TaskGroup() as group:
                 senders = (self._send() for _ in range(IN_FLIGHT))
-                helpers = (self._until_lost(), self._tell(on_progress), *senders)
+                helpers = (self._until_lost(), self._report_progress(on_progress), *senders)
                 tasks = [group.create_task(helper) for helper in helpers]
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(for_s):
@@ -205,7 +204,7 @@ class _Load:
                 for task in tasks:
                     task.cancel()
         except ExceptionGroup as errors:
-            first = errors.exceptions[0]  # the others, if any, say the same of another message
+            first = errors.exceptions[0]  # any others report the same of another message
             raise first from first.__cause__
         unsent = self._produced - self._reports
         return Totals(self._elapsed_s(), self._reports, self._messages, unsent, self._lag_s())
@@ -216,7 +215,7 @@ class _Load:
         return Progress(self._elapsed_s(), *sent, users.active_sessions, users.phase, self._lag_s())
 
     def _elapsed_s(self) -> float:
-        return self._clock() - self._begun_s
+        return self._clock() - self._started_s
 
     def _lag_s(self) -> float:
         return max(0.0, self._clock() - self._due_s)
@@ -224,18 +223,18 @@ class _Load:
     async def _produce(self, step_s: float) -> None:
         start_s = self._population.now_s
         for step in count(1):
-            self._due_s = self._begun_s + step * step_s
+            self._due_s = self._started_s + step * step_s
             await asyncio.sleep(self._due_s - self._clock())
             reports = self._population.step(start_s + step * step_s)
             self._produced += len(reports)
-            for message in self._envelope.messages(reports):
+            for message in self._encoder.messages(reports):
                 await self._wait_for_turn(message.reports)
                 await self._outbox.put(message)
             await self._outbox.join()
 
     async def _wait_for_turn(self, reports: int) -> None:
-        turn_s = max(self._free_s, self._clock() - CATCH_UP_S)
-        self._free_s = turn_s + reports / self._rate
+        turn_s = max(self._next_turn_s, self._clock() - CATCH_UP_S)
+        self._next_turn_s = turn_s + reports / self._rate
         if turn_s > self._clock():
             await asyncio.sleep(turn_s - self._clock())
 
@@ -247,20 +246,20 @@ class _Load:
             self._messages += 1
             self._outbox.task_done()
 
-    async def _tell(self, on_progress: Callable[[Progress], None]) -> None:
+    async def _report_progress(self, on_progress: Callable[[Progress], None]) -> None:
         while True:
             await asyncio.sleep(1)
             on_progress(self.progress())
 
     async def _until_lost(self) -> None:
-        """Raises MqttError when the connection is lost: publishes would only time out, ten seconds later."""
+        """Raise MqttError when the connection is lost; publishes would notice only by a timeout of ten seconds."""
         async for _ in self._client.messages:
-            pass  # nothing comes: nothing is subscribed
+            pass  # no messages: nothing is subscribed
 
 
 @contextlib.asynccontextmanager
 async def _connected(target: Target) -> AsyncIterator[aiomqtt.Client]:
-    """A connection whose errors, now and later, are LoadErrors."""
+    """A connection whose errors are raised as LoadError, when it opens and later."""
     connected = False
     try:
         async with _client(target) as client:
@@ -276,7 +275,7 @@ def _client(target: Target) -> aiomqtt.Client:
         target.host,
         target.port,
         protocol=VERSIONS[target.version],
-        identifier=f"qoemonload{secrets.token_hex(4)}",  # of the form that every broker must take
+        identifier=f"qoemonload{secrets.token_hex(4)}",  # a form that every broker must accept
         username=target.username,
         password=target.password,
         tls_context=target.tls,

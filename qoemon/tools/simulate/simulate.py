@@ -1,12 +1,12 @@
-"""Simulated users: what a population of viewers and readers would report, through good times and bad.
+"""Simulates the reports of a population of viewers and readers under a scenario of network conditions.
 
-Everybody here alternates between being served and waiting: a viewer plays and stalls, a reader reads and
-waits for the next page. Waits begin by a Poisson process and last log-normal times, and people differ: some
-have poor connections and carry more than their share of the trouble, as in real networks, so the whole
-*distribution* of QoS moves, not just its mean. A scenario says how bad it is, when, and for which groups.
+Each user alternates between being served and waiting: a viewer plays and stalls, a reader reads and waits for a
+page. Waits begin by a Poisson process and last log-normal times. Users differ: some have poor connections and
+wait more often, as in real networks, so the whole *distribution* of QoS moves, not just its mean. A scenario
+defines the severity over time and the affected groups.
 
-Sessions are the rows of one table, so 100 000 of them cost tens of milliseconds a step. There is no clock and
-no socket here: time comes in, and the same seed and times give the same reports.
+Sessions are the rows of one table, so 100,000 of them cost tens of milliseconds a step. There is no clock and no
+socket here: time is an argument, and the same seed and times give the same reports.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ VIDEO, WEB = range(2)
 SESSION_SHARE = np.array([0.75, 0.25])
 SESSION_MEAN_S = np.array([480.0, 240.0])
 SESSION_SIGMA = 1.0
-"""Of the log of a session's length: most are short, some last an evening."""
+"""Standard deviation of the log of a session's length: most are short, some last an evening."""
 
 PRONENESS_SIGMA = 0.6
-"""Of the log of a user's own factor (mean 1) on a viewer's rate of stalls or a reader's page times."""
+"""Standard deviation of the log of a user's factor (mean 1) on the rate of stalls or the page times."""
 
 WAIT_SIGMA = 0.6
-"""Of the log of one wait's length."""
+"""Standard deviation of the log of a wait's length."""
 WAIT_SHORTEST_S = 0.1
 
 PAGES_PER_S = 1 / 15
-"""Pages that a reader asks for, per second of reading."""
+"""Pages that a reader requests per second of reading."""
 
 RESUME_MEAN_S = 3.0
-"""How long after the end of an outage its victims are served again."""
+"""Mean time from the end of an outage until a session is served again."""
 
 
 class Health(NamedTuple):
-    """What the network does to an average user."""
+    """Network conditions of an average user."""
 
     stalls_per_min: float
-    """Stalls begun per minute of playing."""
+    """Stalls that begin per minute of playing."""
     stall_mean_s: float
     page_mean_s: float
 
@@ -64,20 +64,20 @@ WORST = Health(stalls_per_min=3.0, stall_mean_s=7.0, page_mean_s=6.0)
 
 
 class Phase(NamedTuple):
-    """A part of a scenario, over which severity goes evenly from one level to another."""
+    """A part of a scenario, in which severity changes linearly from one level to another."""
 
     name: str
     share: float
-    """Of the scenario's length, relative to the shares of its other phases."""
+    """Share of the scenario's length, relative to the shares of the other phases."""
     severity_from: float = 0.0
-    """0 is calm, 1 the scenario's worst health; between them rates and lengths change geometrically."""
+    """0 is CALM, 1 the scenario's worst health; in between, rates and lengths are interpolated geometrically."""
     severity_to: float = 0.0
     outage: bool = False
-    """All players stall, no page arrives, and nobody can report it."""
+    """All players stall, no page arrives, and no report can be sent."""
 
 
 class Moment(NamedTuple):
-    """What a scenario does to the groups it hits at one moment."""
+    """Conditions of the affected groups at one moment."""
 
     phase: str
     health: Health
@@ -86,16 +86,16 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True)
 class Scenario:
-    """Phases in turn, over and over, for the groups that they hit; everybody else stays calm.
+    """A repeated sequence of phases for the affected groups; all others stay calm.
 
-    length_s  one run through all phases, after which the first one comes again
-    hits      a group with all of these label values is hit; None hits the population's first group
-    worst     the health at severity 1
+    length_s  of one run through all phases
+    affects   label values that an affected group has; None: the population's first group
+    worst     health at severity 1
     """
 
     phases: tuple[Phase, ...]
     length_s: float = 1200.0
-    hits: Mapping[str, str] | None = None
+    affects: Mapping[str, str] | None = None
     worst: Health = WORST
 
     def __post_init__(self) -> None:
@@ -103,11 +103,11 @@ class Scenario:
             raise ValueError(f"{self}: expected at least one phase, shares above 0 and a length above 0 s")
 
     def lasting(self, length_s: float) -> Scenario:
-        """The same, squeezed or stretched to this length."""
+        """The same scenario, scaled to this length."""
         return replace(self, length_s=length_s)
 
     def at(self, elapsed_s: float) -> Moment:
-        """What happens `elapsed_s` after the start."""
+        """The moment `elapsed_s` after the start."""
         bounds = [0.0, *accumulate(phase.share for phase in self.phases)]
         place = elapsed_s % self.length_s / self.length_s * bounds[-1]
         index = min(bisect_right(bounds, place) - 1, len(self.phases) - 1)
@@ -116,13 +116,13 @@ class Scenario:
         severity = phase.severity_from + passed * (phase.severity_to - phase.severity_from)
         return Moment(phase.name, _between(CALM, self.worst, severity), phase.outage)
 
-    def hit(self, groups: Sequence[Mapping[str, str]]) -> Bools:
-        """(G,) which of the groups are hit. Raises ValueError if none is."""
-        wanted = groups[0] if self.hits is None else self.hits
-        hit = np.array([wanted.items() <= group.items() for group in groups])
-        if not hit.any():
-            raise ValueError(f"the scenario hits {dict(wanted)}, but no group has these labels")
-        return hit
+    def affected(self, groups: Sequence[Mapping[str, str]]) -> Bools:
+        """Which of the groups are affected, (G,); ValueError if none is."""
+        labels = groups[0] if self.affects is None else self.affects
+        affected = np.array([labels.items() <= group.items() for group in groups])
+        if not affected.any():
+            raise ValueError(f"the scenario affects {dict(labels)}, but no group has these labels")
+        return affected
 
 
 def _between(calm: Health, worst: Health, severity: float) -> Health:
@@ -154,11 +154,11 @@ SCENARIOS = {
         )
     ),
 }
-"""By name. The length is what an endless run repeats; `lasting` fits one into a run of known length."""
+"""Scenarios by name, as an endless run repeats them; `lasting` scales one to a run of known length."""
 
 
 class Reported(NamedTuple):
-    """One report of one session, its fields as on the wire, and where it belongs."""
+    """A report of a session with its fields as on the wire, its service and its labels."""
 
     service: str
     labels: Mapping[str, str]
@@ -172,27 +172,27 @@ SESSION = np.dtype(
         ("group", np.intp),
         ("proneness", np.float64),
         ("seq", np.int64),
-        ("report_s", np.float64),  # when it next reports
+        ("report_s", np.float64),  # time of the next report
         ("end_s", np.float64),
-        ("at_s", np.float64),  # the columns below hold up to this time
+        ("at_s", np.float64),  # the columns below are valid up to this time
         ("served_s", np.float64),
         ("waited_s", np.float64),
         ("waits", np.int64),
         ("waiting", np.bool_),
-        ("since_s", np.float64),  # when the newest wait began
-        ("until_s", np.float64),  # when it ends; infinite in an outage
-        ("patience", np.float64),  # exponential, of mean 1, less the waits expected since; at 0 one begins
+        ("since_s", np.float64),  # begin of the newest wait
+        ("until_s", np.float64),  # end of that wait; infinite in an outage
+        ("hazard_left", np.float64),  # exponential of mean 1, reduced by the expected waits; a wait begins at 0
     ]
 )
-"""One session's row. Times are seconds since the population's start, which keeps their decimals."""
+"""Row of a session. Times are seconds since the population's start, which keeps their precision."""
 
 
 class Population:
-    """Users who come, watch or browse, report, and go: about `sessions` of them at any time.
+    """Sessions that begin, report and end: about `sessions` of them at any time.
 
-    groups          label values, one mapping a group; sessions spread evenly over them
+    groups          label values, one mapping per group; sessions spread evenly over them
     sessions        mean number of concurrent sessions, three in four of them video
-    scenario        what happens to whom, see SCENARIOS
+    scenario        such as one of SCENARIOS
     seed            the same seed and the same step times give the same reports
     start_s         time of the start, s since the epoch
     report_every_s  interval between two reports of one session
@@ -215,15 +215,15 @@ class Population:
             )
         self.groups = tuple(groups)
         self._scenario = scenario
-        self._hit = scenario.hit(groups)
-        self._out = np.zeros(len(groups), bool)
+        self._affected = scenario.affected(groups)
+        self._in_outage = np.zeros(len(groups), bool)
         self._start_s = start_s
         self._elapsed_s = 0.0
         self._report_every_s = report_every_s
         self._rng = np.random.default_rng(seed)
         self._arrivals_per_s = sessions * SESSION_SHARE / SESSION_MEAN_S
         self._pages: defaultdict[int, list[float]] = defaultdict(list)  # by session, not yet reported
-        self._table = self._founders(sessions)
+        self._table = self._initial_sessions(sessions)
 
     @property
     def now_s(self) -> float:
@@ -232,49 +232,49 @@ class Population:
 
     @property
     def active_sessions(self) -> int:
-        """Sessions now going on, the silent ones too."""
+        """Sessions at present, including silent ones."""
         return len(self._table)
 
     @property
     def phase(self) -> str:
-        """Name of the scenario's phase."""
+        """Name of the scenario's present phase."""
         return self._scenario.at(self._elapsed_s).phase
 
     def step(self, now_s: float) -> list[Reported]:
-        """Live on until `now_s` and return what was reported since the last step, as of `now_s`.
+        """Advance to `now_s` and return the reports since the last step, as of `now_s`.
 
         A session reports at most once a step, so steps should not be longer than the reporting interval.
-        Raises ValueError if time does not go forward.
+        Raises ValueError if time does not increase.
         """
         if not now_s > self.now_s:
-            raise ValueError(f"step to {now_s} s after {self.now_s} s: time goes forward only")
+            raise ValueError(f"step to {now_s} s after {self.now_s} s: time must increase")
         before_s, self._elapsed_s = self._elapsed_s, now_s - self._start_s
         moment = self._scenario.at(self._elapsed_s)
-        was_out, self._out = self._out, self._hit & moment.outage
-        self._arrive(before_s)
-        self._strike(before_s)
-        self._live(moment.health)
-        reports = list(self._report(self._due(was_out)))
-        self._leave()
+        was_in_outage, self._in_outage = self._in_outage, self._affected & moment.outage
+        self._add_arrivals(before_s)
+        self._apply_outage(before_s)
+        self._advance(moment.health)
+        reports = list(self._report(self._due(was_in_outage)))
+        self._remove_ended()
         return reports
 
-    def _founders(self, sessions: int) -> NDArray[np.void]:
-        """Who is there at the start: as many as later on average, with what is left of lives under way."""
+    def _initial_sessions(self, sessions: int) -> NDArray[np.void]:
+        """Sessions at the start: the mean number, each with a random rest of its length."""
         service = np.where(np.arange(sessions) < sessions * SESSION_SHARE[VIDEO], VIDEO, WEB)
-        table = self._newcomers(service, np.arange(sessions) % len(self.groups), np.zeros(sessions))
-        # A life found under way is a long one more often (length-biased), and found at any point of it.
+        table = self._new_sessions(service, np.arange(sessions) % len(self.groups), np.zeros(sessions))
+        # A session observed in progress is length-biased, and observed at a uniformly random point.
         bias = np.exp(SESSION_SIGMA**2)
         table["end_s"] *= bias * self._rng.random(sessions)
         return table
 
-    def _arrive(self, before_s: float) -> None:
+    def _add_arrivals(self, before_s: float) -> None:
         span_s = self._elapsed_s - before_s
         service = np.repeat([VIDEO, WEB], self._rng.poisson(self._arrivals_per_s * span_s))
         group = self._rng.integers(len(self.groups), size=service.size)
         begun_s = before_s + span_s * self._rng.random(service.size)
-        self._table = np.concatenate([self._table, self._newcomers(service, group, begun_s)])
+        self._table = np.concatenate([self._table, self._new_sessions(service, group, begun_s)])
 
-    def _newcomers(self, service: Rows, group: Rows, begun_s: Floats) -> NDArray[np.void]:
+    def _new_sessions(self, service: Rows, group: Rows, begun_s: Floats) -> NDArray[np.void]:
         rng, count = self._rng, service.size
         table = np.zeros(count, SESSION)
         table["id"] = rng.integers(2**64, size=count, dtype=np.uint64)
@@ -283,79 +283,79 @@ class Population:
         table["report_s"] = begun_s + self._report_every_s * rng.random(count)
         table["end_s"] = begun_s + _lognormal(rng, SESSION_MEAN_S[service], SESSION_SIGMA)
         table["at_s"] = begun_s
-        table["patience"] = rng.exponential(size=count)
+        table["hazard_left"] = rng.exponential(size=count)
         return table
 
-    def _strike(self, before_s: float) -> None:
-        """Let an outage stop whom it has not stopped yet, and let those go whom it held."""
+    def _apply_outage(self, before_s: float) -> None:
+        """Begin a wait for players in an outage, and end the waits of those whose outage is over."""
         table = self._table
-        out = self._out[table["group"]]
-        table["patience"][out & ~table["waiting"] & (table["service"] == VIDEO)] = 0.0
-        table["until_s"][out & table["waiting"]] = np.inf
-        freed = ~out & table["waiting"] & np.isinf(table["until_s"])
-        table["until_s"][freed] = before_s + self._rng.exponential(RESUME_MEAN_S, np.count_nonzero(freed))
+        in_outage = self._in_outage[table["group"]]
+        table["hazard_left"][in_outage & ~table["waiting"] & (table["service"] == VIDEO)] = 0.0
+        table["until_s"][in_outage & table["waiting"]] = np.inf
+        ended = ~in_outage & table["waiting"] & np.isinf(table["until_s"])
+        table["until_s"][ended] = before_s + self._rng.exponential(RESUME_MEAN_S, np.count_nonzero(ended))
 
-    def _live(self, health: Health) -> None:
-        """Bring all sessions to the present; each round ends one state of those with time left."""
+    def _advance(self, health: Health) -> None:
+        """Advance all sessions to the present; each round ends one state of the sessions with time left."""
         rate_per_s, wait_mean_s = self._conditions(health)
         table, rows = self._table, np.arange(len(self._table))
         while rows.size:
             now, rate = table[rows], rate_per_s[rows]
-            left_s = np.where(now["waiting"], now["until_s"] - now["at_s"], now["patience"] / rate)
+            left_s = np.where(now["waiting"], now["until_s"] - now["at_s"], now["hazard_left"] / rate)
             room_s = self._elapsed_s - now["at_s"]
             span_s = np.clip(left_s, 0, room_s)
             table["waited_s"][rows] += np.where(now["waiting"], span_s, 0)
             table["served_s"][rows] += np.where(now["waiting"], 0, span_s)
-            table["patience"][rows] -= span_s * rate  # of those who wait too: they get a new one after it
+            table["hazard_left"][rows] -= span_s * rate  # also while waiting: it is drawn again after the wait
             table["at_s"][rows] += span_s
             rows = rows[left_s < room_s]
-            self._turn(rows, wait_mean_s[rows])
+            self._switch_state(rows, wait_mean_s[rows])
 
     def _conditions(self, health: Health) -> tuple[Floats, Floats]:
-        """Each row's rate of waits, 1/s, and the mean length of a wait that begins now, s."""
+        """Rate of waits of each row, 1/s, and mean length of a wait that begins now, s."""
         table = self._table
         video = table["service"] == VIDEO
-        hit = self._hit[table["group"]]
-        stalls_per_min = np.where(hit, health.stalls_per_min, CALM.stalls_per_min)
+        affected = self._affected[table["group"]]
+        stalls_per_min = np.where(affected, health.stalls_per_min, CALM.stalls_per_min)
         rate_per_s = np.where(video, table["proneness"] * stalls_per_min / 60, PAGES_PER_S)
-        stall_s = np.where(hit, health.stall_mean_s, CALM.stall_mean_s)
-        page_s = table["proneness"] * np.where(hit, health.page_mean_s, CALM.page_mean_s)
+        stall_s = np.where(affected, health.stall_mean_s, CALM.stall_mean_s)
+        page_s = table["proneness"] * np.where(affected, health.page_mean_s, CALM.page_mean_s)
         wait_s = np.where(video, stall_s, page_s)
-        return rate_per_s, np.where(self._out[table["group"]], np.inf, wait_s)
+        return rate_per_s, np.where(self._in_outage[table["group"]], np.inf, wait_s)
 
-    def _turn(self, rows: Rows, wait_mean_s: Floats) -> None:
-        """From served to waiting and back."""
+    def _switch_state(self, rows: Rows, wait_mean_s: Floats) -> None:
+        """Switch rows from served to waiting and back."""
         table, rng = self._table, self._rng
         waited = table["waiting"][rows]
-        freed, held = rows[waited], rows[~waited]
-        self._keep_pages(freed[table["service"][freed] == WEB])
-        table["waiting"][freed] = False
-        table["patience"][freed] = rng.exponential(size=freed.size)
-        table["waiting"][held] = True
-        table["waits"][held] += 1
-        table["since_s"][held] = table["at_s"][held]
+        ended, begun = rows[waited], rows[~waited]
+        self._record_pages(ended[table["service"][ended] == WEB])
+        table["waiting"][ended] = False
+        table["hazard_left"][ended] = rng.exponential(size=ended.size)
+        table["waiting"][begun] = True
+        table["waits"][begun] += 1
+        table["since_s"][begun] = table["at_s"][begun]
         wait_s = np.maximum(_lognormal(rng, wait_mean_s[~waited], WAIT_SIGMA), WAIT_SHORTEST_S)
-        table["until_s"][held] = table["at_s"][held] + wait_s
+        table["until_s"][begun] = table["at_s"][begun] + wait_s
 
-    def _keep_pages(self, rows: Rows) -> None:
+    def _record_pages(self, rows: Rows) -> None:
         arrived = self._table[rows]
         response_s = np.round(arrived["at_s"] - arrived["since_s"], 3)
         for session, seconds in zip(arrived["id"].tolist(), response_s.tolist(), strict=True):
             self._pages[session].append(seconds)
 
-    def _due(self, was_out: Bools) -> Rows:
-        """The rows that report now: whose time it is, who ends, and who has a last word to say.
+    def _due(self, was_in_outage: Bools) -> Rows:
+        """Rows that report now: those that are due, that end, or whose outage begins.
 
-        As an outage begins, all its players get one report out, "stalled". After that the group is silent,
-        but keeps its rhythm, so that its return is no burst. Readers report only when a page has arrived.
+        When an outage begins, all its players send one report, "stalled". Then the group is silent but keeps its
+        schedule, so that its return is no burst. Readers report only when a page has arrived.
         """
         table, now_s, every_s = self._table, self._elapsed_s, self._report_every_s
         timely = table["report_s"] <= now_s
         table["report_s"][timely] += every_s * (1 + (now_s - table["report_s"][timely]) // every_s)
         video, ended = table["service"] == VIDEO, table["end_s"] <= now_s
-        out, silent = self._out[table["group"]], (self._out & was_out)[table["group"]]
+        in_outage, silent = self._in_outage[table["group"]], (self._in_outage & was_in_outage)[table["group"]]
         loaded = np.isin(table["id"], np.fromiter(self._pages, np.uint64, len(self._pages)))
-        return np.flatnonzero(~silent & (ended | timely & (video | loaded) | video & out))
+        return np.flatnonzero(~silent & (ended | timely & (video | loaded) | video & in_outage))
 
     def _report(self, rows: Rows) -> Iterator[Reported]:
         table = self._table[rows]
@@ -378,7 +378,7 @@ class Population:
                 report["end"] = True
             yield Reported(SERVICES[service], self.groups[group], report)
 
-    def _leave(self) -> None:
+    def _remove_ended(self) -> None:
         gone = self._table["end_s"] <= self._elapsed_s
         for session in self._table["id"][gone].tolist():
             self._pages.pop(session, None)

@@ -1,4 +1,4 @@
-"""What each column says of a group, and a line for each alert."""
+"""Columns of the table of groups, and lines for alerts."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _BADGES = {
     "degraded": Text("DEGRADED", style="bold #e69f00"),
     "bad": Text("BAD", style="bold reverse #d55e00"),
 }
-"""Told apart as words; the colours are those that the colour-blind tell apart."""
+"""Regimes as words, so that they differ without colour; the colours suit the colour-blind."""
 
 
 def columns_of(rows: Sequence[Row], labels: Sequence[str]) -> list[Column]:
-    """All but the trend and the bar, which take what room is left."""
+    """All columns but the trend and the rating bar, which take the remaining width."""
 
-    def told(value: Callable[[Row], str | Text]) -> list[Text]:
-        cells = (value(row) for row in rows)
-        return [cell if isinstance(cell, Text) else Text(cell) for cell in cells]
+    def cells(value: Callable[[Row], str | Text]) -> list[Text]:
+        values = (value(row) for row in rows)
+        return [each if isinstance(each, Text) else Text(each) for each in values]
 
-    def judged(name: Literal["mos", "gob", "pow"], form: str) -> list[Text]:
-        return told(lambda row: _figure(getattr(row.judged, name, None), form))
+    def figures(name: Literal["mos", "gob", "pow"], form: str) -> list[Text]:
+        return cells(lambda row: _figure(getattr(row.estimate, name, None), form))
 
-    poor = [Text(f"{figure.plain} {_bounds(row)}") for figure, row in zip(judged("pow", ".1%"), rows, strict=True)]
+    poor = [Text(f"{figure.plain} {_bounds(row)}") for figure, row in zip(figures("pow", ".1%"), rows, strict=True)]
     return [
-        Column("service", told(lambda row: printable(row.service, SHORT)), 5, 9),
+        Column("service", cells(lambda row: printable(row.service, SHORT)), 5, 9),
         *(
             Column(
                 printable(label, SHORT),
@@ -44,12 +44,12 @@ def columns_of(rows: Sequence[Row], labels: Sequence[str]) -> list[Column]:
             )
             for label in labels
         ),
-        Column("sess", told(lambda row: _count(row.group.active_sessions)), 5, 3, "right"),
-        Column("stall", told(lambda row: _count(row.group.open_stalls)), 5, 2, "right"),
-        Column("MOS", judged("mos", ".2f"), 4, 5, "right"),
-        Column("GoB", judged("gob", ".0%"), 4, 4, "right"),
+        Column("sess", cells(lambda row: _count(row.group.active_sessions)), 5, 3, "right"),
+        Column("stall", cells(lambda row: _count(row.group.open_stalls)), 5, 2, "right"),
+        Column("MOS", figures("mos", ".2f"), 4, 5, "right"),
+        Column("GoB", figures("gob", ".0%"), 4, 4, "right"),
         Column("PoW", poor, 12, 10, "right"),
-        Column("regime", told(_badge), 8, 6),
+        Column("regime", cells(_badge), 8, 6),
     ]
 
 
@@ -62,8 +62,8 @@ def _count(number: int) -> str:
 
 
 def _bounds(row: Row) -> str:
-    """Of PoW, in whole percent: "9-16"."""
-    low, high = row.judged.pow_bounds if row.judged else (None, None)
+    """Confidence bounds of PoW in whole percent, such as "9-16"."""
+    low, high = row.estimate.pow_bounds if row.estimate else (None, None)
     return f"{'' if low is None or high is None else f'{low * 100:.0f}-{high * 100:.0f}':<5}"
 
 
@@ -73,20 +73,20 @@ def _badge(row: Row) -> Text:
 
 
 def rating_bar(row: Row, width: int) -> Text:
-    """Shares of the ratings as a bar of so many cells; empty where there is nothing to judge."""
-    return bar([share or 0.0 for share in row.judged.ratings.values()], width) if row.judged else Text("")
+    """Bar of `width` cells for the shares of the ratings; empty without data."""
+    return bar([share or 0.0 for share in row.estimate.ratings.values()], width) if row.estimate else Text("")
 
 
 def alert_lines(alerts: Sequence[Alert], now_s: float, most: int | None) -> list[Text]:
-    """A line for each of the first so many alerts, and one that counts the others; None is all."""
+    """A line for each of the first `most` alerts, and one that counts the others; None: all."""
     hidden = len(alerts) - len(alerts[:most])
-    told = [_alert_line(alert, now_s) for alert in alerts[:most]]
-    return [*told, Text(f"… and {hidden:,} more alert{'s' * (hidden > 1)}", style="dim")] if hidden else told
+    shown = [_alert_line(alert, now_s) for alert in alerts[:most]]
+    return [*shown, Text(f"… and {hidden:,} more alert{'s' * (hidden > 1)}", style="dim")] if hidden else shown
 
 
 def _alert_line(alert: Alert, now_s: float) -> Text:
-    where = "/".join(printable(name, SHORT) for name in (alert.service, *alert.labels.values()))
-    figures = "" if alert.value is None else f", {alert.value:.3g} (enters at {alert.enter:g})"
+    where = "/".join([printable(alert.service, SHORT), *(printable(name, SHORT) for name in alert.labels.values())])
+    figures = "" if alert.value is None else f", {alert.value:.3g} (fires at {alert.enter:g})"
     since = duration.text(max(0, round(now_s - alert.since_s)))
     name, reason = printable(alert.alert, SHORT), printable(alert.reason, SHORT).replace("_", " ")
     text = f"{alert.state:<7} {name} {where}: {reason}{figures}"

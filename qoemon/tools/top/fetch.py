@@ -1,4 +1,4 @@
-"""The snapshot of a daemon, fetched over HTTP; what goes wrong is told in words."""
+"""Fetches the snapshot of a daemon over HTTP."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ URL_DEFAULT = "http://127.0.0.1:9877"
 PATH = "/api/v1/snapshot"
 
 ANSWER_S = 5.0
-"""Within this an answer has come, or none will."""
+"""Timeout of a request."""
 
 _MOST_BYTES = 64 * 2**20
-"""A snapshot of thousands of groups has some; what goes on and on is none."""
+"""Limit of an answer: snapshots of thousands of groups are some MiB."""
 
 
 class AnswerError(Exception):
-    """The daemon gives no snapshot; says why."""
+    """The daemon returns no snapshot; the message says why."""
 
 
 def address_of(url: str) -> URL:
-    """Where the snapshot is, given that or only the daemon. Raises QueryError if url is no address."""
+    """Address of the snapshot, given that or the daemon's address; QueryError if url is neither."""
     try:
         address = URL(url)
     except ValueError:
         address = URL()
     if address.scheme not in {"http", "https"} or not address.host:
-        raise QueryError(f"{url!r} is no address of a daemon; expected one such as {URL_DEFAULT}")
+        raise QueryError(f"{url!r} is not the address of a daemon; expected one such as {URL_DEFAULT}")
     return address if address.path.endswith(PATH) else address / PATH.removeprefix("/")
 
 
 async def fetch(client: aiohttp.ClientSession, address: URL) -> Answer:
-    """The newest snapshot; AnswerError if there is none."""
+    """Fetch the newest snapshot; AnswerError if there is none."""
     try:
         async with client.get(address) as answer:
             body = await _body(answer)
@@ -51,9 +51,9 @@ async def fetch(client: aiohttp.ClientSession, address: URL) -> Answer:
                 raise AnswerError(f"status {answer.status}, {printable(text, SHORT)}")
             date = answer.headers.get("Date", "")
     except aiohttp.ClientConnectorError as error:
-        raise AnswerError(_words(error.os_error)) from None
+        raise AnswerError(_reason(error.os_error)) from None
     except TimeoutError:
-        raise AnswerError(f"nothing came within {ANSWER_S:g} s") from None
+        raise AnswerError(f"no answer within {ANSWER_S:g} s") from None
     except (aiohttp.ClientError, OSError) as error:
         raise AnswerError(printable(str(error), SHORT) or type(error).__name__) from None
     return _decoded(body, date)
@@ -64,7 +64,7 @@ async def _body(answer: aiohttp.ClientResponse) -> bytes:
     async for chunk in answer.content.iter_any():
         body += chunk
         if len(body) > _MOST_BYTES:
-            raise AnswerError(f"it answers more than {_MOST_BYTES:,} bytes, which is no snapshot")
+            raise AnswerError(f"the answer has more than {_MOST_BYTES:,} bytes, which is no snapshot")
     return bytes(body)
 
 
@@ -75,20 +75,20 @@ def _decoded(body: bytes, date: str) -> Answer:
         for window in windows_of(snapshot):
             duration.seconds(window)
     except (msgspec.DecodeError, ValueError) as error:
-        raise AnswerError(f"what it answers is no snapshot of qoemon: {printable(str(error), SHORT)}") from None
-    return Answer(snapshot, raw, _clock(date))
+        raise AnswerError(f"the answer is no snapshot of qoemon: {printable(str(error), SHORT)}") from None
+    return Answer(snapshot, raw, _daemon_time_s(date))
 
 
-def _clock(date: str) -> float:
-    """The time of whom we asked, seconds since the epoch: the age of data is not a matter of our own clock."""
+def _daemon_time_s(date: str) -> float:
+    """The daemon's time, seconds since the epoch: its age of data must not depend on our clock."""
     try:
         return parsedate_to_datetime(date).timestamp()
     except ValueError:
         return time.time()
 
 
-def _words(error: OSError) -> str:
-    """Why there is no connection; asyncio hides the words of the system behind the address."""
+def _reason(error: OSError) -> str:
+    """Reason of a failed connection, as the system words it; asyncio's text only repeats the address."""
     number = error.errno or 0
-    # Failures to look a name up have negative numbers, and words of their own.
+    # Errors of the name resolution have negative numbers and their own texts.
     return (os.strerror(number) if number > 0 else error.strerror or str(error)).lower()

@@ -1,4 +1,4 @@
-"""Columns of text side by side, that give way where room is short."""
+"""Columns of text side by side, which are narrowed or omitted if the terminal is too narrow."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rich.text import Text
 
 @dataclass
 class Column:
-    """A column that may have to give way.
+    """A column of the table.
 
-    least   cells that it needs at least; it is cut down to that where room is short
-    weight  where that is not enough, the column with the least weight is left out
-    needs   cells that its values take uncut; width, those that it gets
+    least   minimum width, cells; columns are narrowed to it if the room is short
+    weight  if that is not enough, the column with the least weight is omitted
+    needs   cells of its longest value; width: cells that it gets
     """
 
     name: str
@@ -33,12 +33,12 @@ class Column:
 
 
 def fitted(columns: Sequence[Column], width: int) -> list[Column]:
-    """Those columns that have room side by side, each cut as much as it must be."""
+    """The columns that fit side by side in `width` cells, narrowed as necessary."""
     kept = list(columns)
     while (over := taken(kept) - width) > 0:
         wide = [column for column in kept if column.width > column.least]
         if wide:
-            # Names give way before values; by steps of one, so that the long ones end up equally long.
+            # Names are cut before values; in steps of one, so that long columns end up equally wide.
             max(wide, key=lambda column: (column.width > column.needs, column.width)).width -= 1
         elif len(kept) > 1:
             kept.remove(min(kept, key=lambda column: column.weight))
@@ -48,12 +48,12 @@ def fitted(columns: Sequence[Column], width: int) -> list[Column]:
 
 
 def taken(columns: Sequence[Column]) -> int:
-    """Cells that columns take side by side, with a blank between them."""
+    """Width of the columns side by side, with a blank between them, cells."""
     return sum(column.width + 1 for column in columns) - 1
 
 
 def lines(columns: Sequence[Column]) -> list[Text]:
-    """The columns as lines of text, their names first; what is too long loses its middle."""
+    """The columns as lines of text, names first; values that are too long lose their middle."""
     names = [Text(column.name, style="bold") for column in columns]
     rows = [names, *zip(*(column.cells for column in columns), strict=True)]
     return [Text(" ").join(_cell(cell, column) for cell, column in zip(row, columns, strict=True)) for row in rows]
@@ -72,7 +72,7 @@ def _cell(text: Text, column: Column) -> Text:
 
 
 def _cut(text: str, width: int) -> str:
-    """The beginning and the end of a text: what tells europe-west-1 from europe-west-2 comes last."""
+    """The text without its middle: europe-west-1 and europe-west-2 differ only at the end."""
     tail = (width - 1) // 2
     head = set_cell_size(text, max(width - 1 - tail, 0))
     return set_cell_size(f"{head}…{set_cell_size(text[::-1], tail)[::-1]}", width)

@@ -1,4 +1,4 @@
-"""Which groups of a snapshot to show, and in which order."""
+"""Selects and sorts the groups of a snapshot."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ SortBy = Literal["pow", "mos", "gob", "sessions", "name"]
 
 
 class QueryError(Exception):
-    """What was asked for cannot be had; says what there is."""
+    """The query cannot be answered; the message says what there is."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A group to show; judged is None as long as there is nothing to judge in the window."""
+    """A group to show; estimate: None while the window has no data."""
 
     service: str
     group: Group
-    judged: Window | None
+    estimate: Window | None
     raw: Mapping[str, Any]
 
     @property
     def key(self) -> tuple[str, ...]:
-        """Service and label values: what names the group."""
+        """Service and label values, which identify the group."""
         return (self.service, *self.group.labels.values())
 
 
 @dataclass(frozen=True)
 class Query:
-    """Which groups to show, and how.
+    """Selection and order of groups.
 
-    window_s  None is the shortest that the snapshot has
-    labels    values that a group may have, of each label that matters
+    window_s  None: the shortest window of the snapshot
+    labels    allowed values, by label
     """
 
     window_s: float | None = None
@@ -46,79 +46,79 @@ class Query:
     labels: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def window(self, snapshot: Snapshot) -> str:
-        """Its name in the snapshot; "-" if there is none yet."""
+        """Name of the window in the snapshot; "-" if there is none yet."""
         if self.window_s is not None:
             return duration.text(self.window_s)
         return min(windows_of(snapshot), key=duration.seconds, default="-")
 
     def rows(self, answer: Answer) -> list[Row]:
-        """The groups asked for, worst first."""
+        """The selected groups, worst first."""
         window = self.window(answer.snapshot)
         rows = [
             Row(service.service, group, group.windows.get(window), raw_group)
             for service, raw in zip(answer.snapshot.services, answer.raw["services"], strict=True)
             for group, raw_group in zip(service.groups, raw["groups"], strict=True)
-            if self._wants(service.service, group.labels)
+            if self._selects(service.service, group.labels)
         ]
         return sorted(rows, key=lambda row: (_RANKS[self.sort](row), row.key))
 
     def alerts(self, snapshot: Snapshot) -> list[Alert]:
-        """Those of the groups asked for that fire or are about to; those that fire come first."""
-        told = [
+        """Firing and pending alerts of the selected groups, firing ones first."""
+        selected = [
             alert
             for alert in snapshot.alerts
-            if alert.state in {"firing", "pending"} and self._wants(alert.service, alert.labels)
+            if alert.state in {"firing", "pending"} and self._selects(alert.service, alert.labels)
         ]
-        return sorted(told, key=lambda alert: (alert.state != "firing", alert.since_s))
+        return sorted(selected, key=lambda alert: (alert.state != "firing", alert.since_s))
 
     def problems(self, snapshot: Snapshot) -> list[str]:
-        """What was asked for that the snapshot does not have, in words."""
+        """Messages about what the query names and the snapshot lacks."""
         services = [service.service for service in snapshot.services]
-        asked = [("service", self.service, services)]
-        asked += [("label", label, snapshot.labels) for label in self.labels]
+        requested = [("service", self.service, services)]
+        requested += [("label", label, snapshot.labels) for label in self.labels]
         if self.window_s is not None and (windows := sorted(windows_of(snapshot), key=duration.seconds)):
-            asked.append(("window", self.window(snapshot), windows))
+            requested.append(("window", self.window(snapshot), windows))
         return [
-            f"there is no {kind} '{printable(name, SHORT)}' in the snapshot; "
-            f"it has {', '.join(printable(each, SHORT) for each in there) or 'none'}"
-            for kind, name, there in asked
-            if name is not None and name not in there
+            f"there is no {kind} {'{printable(name, SHORT)}'} in the snapshot; it has {', '.join(printable(each, SHORT) for each in known) or 'none'}"
+            for kind, name, known in requested
+            if name is not None and name not in known
         ]
 
-    def _wants(self, service: str, labels: Mapping[str, str]) -> bool:
+    def _selects(self, service: str, labels: Mapping[str, str]) -> bool:
         return self.service in {None, service} and all(
             labels.get(label) in values for label, values in self.labels.items()
         )
 
 
 def wanted(filters: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Label values from texts such as "region=eu"; a label named twice may have either.
+    """Label values from filters such as "region=eu"; a label named twice may have either value.
 
-    raises  QueryError if a text is no filter
+    raises  QueryError if a text is not a filter
     """
     labels: dict[str, frozenset[str]] = {}
     for text in filters:
         label, equals, value = text.partition("=")
         if not (label and equals):
-            raise QueryError(f"{text!r} is no filter; expected a label and its value, such as region=eu")
+            raise QueryError(f"{text!r} is not a filter; expected a label and its value, such as region=eu")
         labels[label] = labels.get(label, frozenset()) | {value}
     return labels
 
 
 def _descending(value: float | None) -> float:
-    """The greatest first; those without a figure last."""
+    """Sort key: greatest first, None last."""
     return float("inf") if value is None else -value
 
 
 def _ascending(value: float | None) -> float:
+    """Sort key: smallest first, None last."""
     return float("inf") if value is None else value
 
 
 _RANKS: dict[SortBy, Callable[[Row], float]] = {
-    "pow": lambda row: _descending(row.judged.pow if row.judged else None),
-    "mos": lambda row: _ascending(row.judged.mos if row.judged else None),
-    "gob": lambda row: _ascending(row.judged.gob if row.judged else None),
+    "pow": lambda row: _descending(row.estimate.pow if row.estimate else None),
+    "mos": lambda row: _ascending(row.estimate.mos if row.estimate else None),
+    "gob": lambda row: _ascending(row.estimate.gob if row.estimate else None),
     "sessions": lambda row: -row.group.active_sessions,
     "name": lambda _: 0.0,
 }
-"""Worst first, or most first; equals come by name."""
+"""Sort keys: worst first, or most first; ties by name."""

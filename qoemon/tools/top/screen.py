@@ -1,4 +1,4 @@
-"""What is known after the polls so far, as lines of a terminal."""
+"""The screen of `qoemon top`: the results of the polls so far as lines of text."""
 
 from __future__ import annotations
 
@@ -17,60 +17,60 @@ from qoemon.tools.top.query import Query, Row
 from qoemon.tools.top.snapshot import Answer
 
 _HISTORY = 60
-"""So many ticks a sparkline goes back at most."""
+"""Maximum number of ticks of a sparkline."""
 
 _ALERTS = 3
-"""Lines for alerts, where there are rows to show too."""
+"""Maximum lines for alerts below the rows."""
 
 _TREND, _BAR_LEAST, _BAR_MOST = 8, 10, 18
 
 _LEAST_TOP = 0.2
-"""A sparkline reaches to this share of poor ratings at least: noise around 1 % shall look like nothing."""
+"""Minimum top of the sparklines, a share of poor ratings: noise around 1 % should look flat."""
 
 
 class Screen:
-    """What is known after the polls so far: the newest answer, its age, the past of each group."""
+    """Results of the polls so far: newest answer, its age, trend of each group."""
 
     def __init__(self, address: URL, query: Query) -> None:
-        self._shown = str(address.with_user(None))  # A password in it is nobody's business.
+        self._shown = str(address.with_user(None))  # It may contain a password.
         self._query = query
         self._answer: Answer | None = None
-        self._took_s = self._missing_s = time.monotonic()
-        self._trouble = ""
-        self._step_s = 20.0  # Of a tick, until two have been seen; twice the default.
+        self._taken_s = self._failed_s = time.monotonic()
+        self._failure = ""
+        self._step_s = 20.0  # Length of a tick, until two have been received; twice the default.
         self._trends: dict[tuple[str, ...], deque[float | None]] = {}
 
     def take(self, answer: Answer) -> bool:
-        """An answer came; whether it is another tick, or the end of trouble."""
+        """Take an answer; returns whether it is another tick, or the first one after a failure."""
         before = None if self._answer is None else self._answer.snapshot.time_s
-        again, self._trouble = bool(self._trouble), ""
+        recovered, self._failure = bool(self._failure), ""
         if before == answer.snapshot.time_s:
-            return again
+            return recovered
         if before is not None and before < answer.snapshot.time_s:
             self._step_s = answer.snapshot.time_s - before
-        self._answer, self._took_s = answer, time.monotonic()
+        self._answer, self._taken_s = answer, time.monotonic()
         self._trends = {
-            row.key: self._trend(row.key, row.judged.pow if row.judged else None)
+            row.key: self._trend(row.key, row.estimate.pow if row.estimate else None)
             for row in self._query.rows(answer)
         }
         return True
 
-    def miss(self, why: str) -> bool:
-        """No answer came; whether that is new."""
-        fresh = not self._trouble
-        if fresh:
-            self._missing_s = time.monotonic()
-        self._trouble = why
-        return fresh
+    def fail(self, reason: str) -> bool:
+        """Take a failed poll; returns whether it is the first one."""
+        first = not self._failure
+        if first:
+            self._failed_s = time.monotonic()
+        self._failure = reason
+        return first
 
     def drawn(self, width: int, height: int | None) -> Group:
-        """Lines of at most so many cells, and at most so many of them; None is as many as it takes."""
+        """At most `height` lines of at most `width` cells; None: all lines."""
         head = [*self._head(), *self._notices()]
         body = [] if self._answer is None else self._body(self._answer, width, height and height - len(head))
-        told = [*head, *body][:height]
-        for line in told:
+        shown = [*head, *body][:height]
+        for line in shown:
             line.truncate(width, overflow="ellipsis")
-        return Group(*told)
+        return Group(*shown)
 
     def _trend(self, key: tuple[str, ...], poor: float | None) -> deque[float | None]:
         trend = self._trends.get(key, deque(maxlen=_HISTORY))
@@ -90,22 +90,22 @@ class Screen:
         )
 
     def _age_s(self) -> float:
-        """Of the newest data, by the daemon's clock when they came and by ours since."""
-        assert self._answer is not None, "asked for where there are data"  # noqa: S101
-        return max(0.0, self._answer.now_s - self._answer.snapshot.time_s) + time.monotonic() - self._took_s
+        """Age of the newest data: by the daemon's clock on arrival, by ours since then."""
+        assert self._answer is not None, "only called with an answer"  # noqa: S101
+        return max(0.0, self._answer.now_s - self._answer.snapshot.time_s) + time.monotonic() - self._taken_s
 
     def _notices(self) -> Iterator[Text]:
-        if self._trouble:
-            gone_s = time.monotonic() - self._missing_s
-            yield _notice(f"no answer for {gone_s:.0f} s: {self._trouble}; retrying")
+        if self._failure:
+            failing_s = time.monotonic() - self._failed_s
+            yield _notice(f"no answer for {failing_s:.0f} s: {self._failure}; retrying")
         if self._answer is None:
             return
-        if self._trouble:
-            yield _notice("what stands below is old")
+        if self._failure:
+            yield _notice("the data below are old")
         elif self._age_s() > 3 * self._step_s + 10:
-            yield _notice("it answers, but with old data: no tick has come for long; see its log and /healthz")
-        for mistake in self._query.problems(self._answer.snapshot):
-            yield _notice(mistake)
+            yield _notice("the daemon answers, but with old data: no recent tick; see its log and /healthz")
+        for problem in self._query.problems(self._answer.snapshot):
+            yield _notice(problem)
 
     def _body(self, answer: Answer, width: int, height: int | None) -> list[Text]:
         rows = self._query.rows(answer)
@@ -135,7 +135,7 @@ class Screen:
         return columns
 
     def _scale(self, rows: Sequence[Row]) -> float:
-        """Where the sparklines end, the same for all rows; whole tens of percent, so that it rests."""
+        """Top of the sparklines of all rows, rounded up to 10 %, so that it rarely changes."""
         highest = max((poor for row in rows for poor in self._trends[row.key] if poor is not None), default=0)
         return max(_LEAST_TOP, -(-highest * 10 // 1) / 10)
 

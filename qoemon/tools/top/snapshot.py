@@ -1,4 +1,4 @@
-"""What a daemon's snapshot says, as far as it is shown."""
+"""The parts of a daemon's snapshot that are shown."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import msgspec
 
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1.001)]
-"""With some room for what rounding adds to a sum."""
+"""A share, with room for rounding errors of sums."""
 
 _Time = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
-"""Seconds since the epoch; beyond, no calendar has words for it."""
+"""Seconds since the epoch, within what a calendar can express."""
 
 
 class Window(msgspec.Struct):
-    """How a group is judged; pow_bounds are lower and upper, ratings the share of each, worst first."""
+    """Estimates of a group; pow_bounds: lower and upper; ratings: share of each, worst first."""
 
     mos: float | None
     gob: _Share | None
@@ -25,13 +25,13 @@ class Window(msgspec.Struct):
 
 
 class Regime(msgspec.Struct):
-    """None is not known yet."""
+    """Regime of a group; None if it is not yet known."""
 
     regime: str | None
 
 
 class Group(msgspec.Struct):
-    """Label values, and what holds there; a window with nothing to judge is not among the windows."""
+    """A group; windows without data are absent."""
 
     labels: dict[str, str]
     active_sessions: int
@@ -41,14 +41,14 @@ class Group(msgspec.Struct):
 
 
 class Service(msgspec.Struct):
-    """A service by its name, with all groups that it has."""
+    """A service and its groups."""
 
     service: str
     groups: list[Group]
 
 
 class Alert(msgspec.Struct):
-    """How the alert of one group stands, and why."""
+    """State of the alert of a group, with the reason."""
 
     alert: str
     service: str
@@ -61,7 +61,7 @@ class Alert(msgspec.Struct):
 
 
 class Snapshot(msgspec.Struct):
-    """One tick of a daemon; labels are the names of those that every group has."""
+    """One tick of a daemon; labels: the label names of all groups."""
 
     time_s: _Time
     labels: list[str]
@@ -71,7 +71,7 @@ class Snapshot(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Answer:
-    """A snapshot as the daemon gave it. now_s is the time of the daemon's clock, which need not be ours."""
+    """A snapshot as the daemon sent it. now_s: time of the daemon's clock, which may differ from ours."""
 
     snapshot: Snapshot
     raw: dict[str, Any]
@@ -79,5 +79,5 @@ class Answer:
 
 
 def windows_of(snapshot: Snapshot) -> set[str]:
-    """The names of all windows in which some group is judged."""
+    """Names of all windows in which some group has data."""
     return {window for service in snapshot.services for group in service.groups for window in group.windows}

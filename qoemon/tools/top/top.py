@@ -1,7 +1,7 @@
-"""The groups of a daemon, live in a terminal: what its snapshot says, worst first, on this machine or another.
+"""Shows the groups of a daemon live in a terminal, worst first, from its `/api/v1/snapshot`.
 
-It reads what anyone may read, `/api/v1/snapshot`, and has no part in the daemon. Whatever it shows may have come
-from a client's topic, so all of it is text: nothing is markup, nothing is sent to the terminal as it came.
+The daemon may run on this machine or another. All that is shown may come from a client's topic, so it is treated as
+plain text: never as markup, and never written to the terminal unescaped.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ POLL_S = 1.0
 
 
 async def top(console: Console, url: str, query: Query, *, once: bool = False, as_json: bool = False) -> None:
-    """Show the groups until a signal comes; once, or as_json, show them once and return.
+    """Show the groups until a signal arrives; with once or as_json, show them once and return.
 
-    raises  QueryError if url is none, or if once or as_json asks for what is not there;
-            AnswerError if once or as_json gets no snapshot
+    raises  QueryError if url is invalid, or with once or as_json if the snapshot lacks what the query selects;
+            AnswerError with once or as_json if there is no snapshot
     """
     address = address_of(url)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as client:
@@ -49,7 +49,7 @@ def _show_once(console: Console, address: URL, query: Query, answer: Answer, *, 
     if problems:
         raise QueryError("\n".join(problems))
     if as_json:
-        # Every character beyond ASCII is escaped: safe on a terminal, too.
+        # Every character beyond ASCII is escaped, so this is safe on a terminal, too.
         console.file.write(json.dumps(_as_dict(query, answer), indent=2) + "\n")
         return
     screen = Screen(address, query)
@@ -66,23 +66,23 @@ def _as_dict(query: Query, answer: Answer) -> dict[str, Any]:
 
 
 async def _watch(console: Console, client: aiohttp.ClientSession, address: URL, query: Query) -> None:
-    """Draw on a terminal each second, since the age of the data is news as well; elsewhere print what is new."""
+    """Redraw a terminal each second, since the age of the data changes; elsewhere print new data only."""
     screen = Screen(address, query)
     if not console.is_terminal or console.is_dumb_terminal:
         while True:
-            if await _polled(screen, client, address):
+            if await _poll(screen, client, address):
                 console.print(screen.drawn(console.width, None), soft_wrap=True)
             await asyncio.sleep(POLL_S)
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            await _polled(screen, client, address)
+            await _poll(screen, client, address)
             live.update(screen.drawn(console.width, console.height), refresh=True)
             await asyncio.sleep(POLL_S)
 
 
-async def _polled(screen: Screen, client: aiohttp.ClientSession, address: URL) -> bool:
-    """Ask once; whether there is something new: another tick, or the beginning of trouble."""
+async def _poll(screen: Screen, client: aiohttp.ClientSession, address: URL) -> bool:
+    """Poll once; returns whether there is something new: another tick, or the first failure."""
     try:
         return screen.take(await fetch(client, address))
     except AnswerError as error:
-        return screen.miss(str(error))
+        return screen.fail(str(error))

@@ -1,4 +1,4 @@
-"""The SOS parameter is the slope of the parabola, its interval covers the truth, and both are told in words."""
+"""The SOS parameter is the slope of the parabola, its interval covers the truth, and both are printed."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def crowd(theta: float, low: float, high: float, conditions: int = 9, raters: in
 @pytest.mark.parametrize(("low", "high"), [(1, 5), (0, 100), (-3, 3), (1, 7)])
 @pytest.mark.parametrize("theta", [0.02, 0.1, 0.3, 0.7])
 def test_theta_is_recovered_exactly_from_variances_on_the_parabola(theta: float, low: float, high: float) -> None:
-    said = estimate(rated(*crowd(theta, low, high), low=low, high=high))
-    assert said.theta == pytest.approx(theta, rel=1e-12)
-    assert said.rmse == pytest.approx(0, abs=1e-11 * (high - low) ** 2)
-    assert said.interval[0] < theta < said.interval[1]
+    estimated = estimate(rated(*crowd(theta, low, high), low=low, high=high))
+    assert estimated.theta == pytest.approx(theta, rel=1e-12)
+    assert estimated.rmse == pytest.approx(0, abs=1e-11 * (high - low) ** 2)
+    assert estimated.interval[0] < theta < estimated.interval[1]
 
 
 def test_theta_is_the_slope_through_the_origin() -> None:
@@ -116,37 +116,39 @@ def test_more_confidence_takes_a_wider_interval_and_the_same_seed_gives_the_same
 
 
 def test_a_condition_with_one_rating_is_named_and_left_out() -> None:
-    said = estimate(rated([1, 2, 3], [3, 4, 5], [5]))
-    assert said.theta == estimate(rated([1, 2, 3], [3, 4, 5])).theta
-    assert said.warnings[0] == "left out, since a single rating has no variance: c2"
-    assert [each.name for each in said.used] == ["c0", "c1"]
-    assert said.as_dict()["conditions"][2]["variance"] is None
+    estimated = estimate(rated([1, 2, 3], [3, 4, 5], [5]))
+    assert estimated.theta == estimate(rated([1, 2, 3], [3, 4, 5])).theta
+    assert estimated.warnings[0] == "left out, since a single rating has no variance: c2"
+    assert [each.name for each in estimated.used] == ["c0", "c1"]
+    assert estimated.as_dict()["conditions"][2]["variance"] is None
 
 
 @pytest.mark.parametrize(
-    ("conditions", "told"),
+    ("conditions", "error"),
     [
         pytest.param([[3], [4]], "no condition has two ratings", id="one each"),
         pytest.param([[5, 5, 5], [1, 1]], "all users agree on 1 or 5, where theta has no effect", id="ends"),
         pytest.param([], "no condition has two ratings", id="nothing"),
     ],
 )
-def test_a_study_without_a_spread_says_so(conditions: list[list[float]], told: str) -> None:
-    with pytest.raises(StudyError, match=told):
+def test_a_study_without_a_spread_says_so(conditions: list[list[float]], error: str) -> None:
+    with pytest.raises(StudyError, match=error):
         estimate(rated(*conditions))
 
 
-def test_users_who_never_differ_have_theta_0_which_no_configuration_takes() -> None:
-    said = estimate(rated([3, 3, 3], [4.1, 4.1, 4.1]))
-    assert (said.theta, said.interval) == (0, (0, 1))
-    assert "the ratings are too few, or too alike, for an interval" in said.warnings
-    assert yaml_fragment(said, "video", "video-stall").startswith("# theta is 0.000: nobody differs")
+def test_users_who_agree_have_theta_0_which_the_configuration_rejects() -> None:
+    estimated = estimate(rated([3, 3, 3], [4.1, 4.1, 4.1]))
+    assert (estimated.theta, estimated.interval) == (0, (0, 1))
+    assert "the ratings are too few, or too alike, for an interval" in estimated.warnings
+    assert yaml_fragment(estimated, "video", "video-stall").startswith("# theta is 0.000: all users agree")
 
 
 def test_two_users_may_differ_more_than_any_crowd() -> None:
-    said = estimate(rated([1, 5]))
-    assert (said.theta, said.interval) == (2, (0, 1))
-    assert yaml_fragment(said, "video", "video-stall").startswith("# theta is 2.000, which no large crowd can have")
+    estimated = estimate(rated([1, 5]))
+    assert (estimated.theta, estimated.interval) == (2, (0, 1))
+    assert yaml_fragment(estimated, "video", "video-stall").startswith(
+        "# theta is 2.000, which many users cannot reach"
+    )
 
 
 def typical() -> Sos:
@@ -155,25 +157,25 @@ def typical() -> Sos:
 
 
 def test_the_fragment_is_a_configuration(tmp_path: Path) -> None:
-    said, path = typical(), tmp_path / "qoemon.yaml"
-    path.write_text(yaml_fragment(said, "video", "video-stall"))
+    estimated, path = typical(), tmp_path / "qoemon.yaml"
+    path.write_text(yaml_fragment(estimated, "video", "video-stall"))
     service = config.load(path).services["video"]
-    assert service.theta == pytest.approx(said.theta, abs=0.0005)
-    assert service.theta_band == pytest.approx(said.interval, abs=0.0005)
+    assert service.theta == pytest.approx(estimated.theta, abs=0.0005)
+    assert service.theta_band == pytest.approx(estimated.interval, abs=0.0005)
 
 
-def test_a_band_that_the_configuration_does_not_take_is_left_out() -> None:
-    said = estimate(rated([3, 4, 3, 4]))
-    assert said.interval[1] == 1 or said.interval[0] == 0
-    assert yaml.safe_load(yaml_fragment(said, "on", "video-stall")) == {
-        "services": {"on": {"mapping": "video-stall", "theta": round(said.theta, 3)}}
+def test_a_band_that_the_configuration_rejects_is_left_out() -> None:
+    estimated = estimate(rated([3, 4, 3, 4]))
+    assert estimated.interval[1] == 1 or estimated.interval[0] == 0
+    assert yaml.safe_load(yaml_fragment(estimated, "on", "video-stall")) == {
+        "services": {"on": {"mapping": "video-stall", "theta": round(estimated.theta, 3)}}
     }
 
 
 def test_json_keeps_its_keys() -> None:
     """A contract: scripts read these."""
-    said = json.loads(json.dumps(typical().as_dict(), allow_nan=False))
-    assert list(said) == [
+    estimated = json.loads(json.dumps(typical().as_dict(), allow_nan=False))
+    assert list(estimated) == [
         "theta",
         "interval",
         "confidence",
@@ -183,17 +185,17 @@ def test_json_keeps_its_keys() -> None:
         "conditions",
         "warnings",
     ]
-    assert list(said["conditions"][0]) == ["condition", "ratings", "mos", "variance", "on_curve"]
-    assert (said["ratings"], len(said["conditions"])) == (12 * 24 + 1, 13)
+    assert list(estimated["conditions"][0]) == ["condition", "ratings", "mos", "variance", "on_curve"]
+    assert (estimated["ratings"], len(estimated["conditions"])) == (12 * 24 + 1, 13)
 
 
-def test_the_table_fits_80_columns_and_tells_each_condition() -> None:
-    said, out = typical(), io.StringIO()
-    Console(file=out, width=80).print(table(said))
+def test_the_table_fits_80_columns_and_has_each_condition() -> None:
+    estimated, out = typical(), io.StringIO()
+    Console(file=out, width=80).print(table(estimated))
     lines = out.getvalue().splitlines()
-    assert lines[0].startswith(f"theta {said.theta:.3f} (95 % interval {said.interval[0]:.3f} to ")
+    assert lines[0].startswith(f"theta {estimated.theta:.3f} (95 % interval {estimated.interval[0]:.3f} to ")
     assert max(map(len, lines)) <= 80
-    assert sum(line.split()[:1] == [each.name] for line in lines for each in said.conditions) == 13
+    assert sum(line.split()[:1] == [each.name] for line in lines for each in estimated.conditions) == 13
     assert "Warning: left out, since a single rating has no variance: c12" in out.getvalue()
 
 
@@ -211,15 +213,15 @@ def test_the_picture_is_written_in_the_format_of_its_name(tmp_path: Path, suffix
 
 
 @pytest.mark.usefixtures("matplotlib")
-def test_the_picture_tells_theta_its_interval_and_its_axes(tmp_path: Path) -> None:
-    path, said = tmp_path / "sos.svg", typical()
+def test_the_picture_shows_theta_its_interval_and_its_axes(tmp_path: Path) -> None:
+    path, estimated = tmp_path / "sos.svg", typical()
     import matplotlib as mpl  # noqa: PLC0415
 
     with mpl.rc_context({"svg.fonttype": "none"}):  # texts as texts
-        plot.draw(said, path)
+        plot.draw(estimated, path)
     drawn = path.read_text()
-    assert f"SOS parameter θ = {said.theta:.3f}" in drawn
-    assert f"95 % interval: {said.interval[0]:.3f} to {said.interval[1]:.3f}" in drawn
+    assert f"SOS parameter θ = {estimated.theta:.3f}" in drawn
+    assert f"95 % interval: {estimated.interval[0]:.3f} to {estimated.interval[1]:.3f}" in drawn
     assert "MOS of the condition (scale points, 1 to 5)" in drawn
     assert "variance of its ratings (scale points²)" in drawn
     assert "conditions (24 ratings each)" in drawn
@@ -227,20 +229,22 @@ def test_the_picture_tells_theta_its_interval_and_its_axes(tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("matplotlib")
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "error"),
     [
         ("sos.doc", "found the suffix .doc, expected a file that ends in .png"),
         ("sos", "found no suffix"),
         ("no/sos.png", "cannot be written: No such file or directory"),
     ],
 )
-def test_a_picture_that_cannot_be_written_is_told(tmp_path: Path, name: str, told: str) -> None:
-    with pytest.raises(PlotError, match=told):
+def test_a_picture_that_cannot_be_written_is_an_error(tmp_path: Path, name: str, error: str) -> None:
+    with pytest.raises(plot.PlotError, match=error):
         plot.draw(typical(), tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
-def test_without_matplotlib_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_matplotlib_the_error_names_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(PlotError, match=r"pip install 'qoemon\[plot\]'"):
         plot.draw(typical(), tmp_path / "sos.png")

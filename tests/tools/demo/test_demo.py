@@ -1,4 +1,4 @@
-"""The demo: it shows what it is for, ends when told, and leaves nothing behind."""
+"""The demo shows both services, stops on time or on a signal, and leaves no broker behind."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def test_demo_shows_both_services_and_ends_by_itself() -> None:
     assert process.returncode == 0, err
     assert "Traceback" not in err
     assert not Path(f"/proc/{broker}").exists()
-    for told in ("video", "web", "MOS", "good", "poor", "/metrics", "The worst of it"):
-        assert told in out
-    last_table = out[out.rindex("what users would say") :]
+    for text in ("video", "web", "MOS", "good", "poor", "/metrics", "Worst moment:"):
+        assert text in out
+    last_table = out[out.rindex("estimated ratings") :]
     assert [last_table.count(f"{name} ") >= 4 for name in ("video", "web")] == [True, True]
 
 
@@ -77,7 +77,7 @@ def test_demo_ends_soon_when_interrupted_and_takes_its_broker_along(number: sign
     with demo() as process:
         broker = broker_of(process)
         assert process.stdout is not None
-        first_table = next(line for line in process.stdout if "what users would say" in line)
+        first_table = next(line for line in process.stdout if "estimated ratings" in line)
         asked_s = time.monotonic()
         process.send_signal(number)
         _, err = process.communicate(timeout=30)

@@ -19,7 +19,7 @@ from qoemon.common.csvfile import UnreadableError
 from qoemon.config.config import Config
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.options import broker_options
-from qoemon.tools.recordings.record import RecordError, own, record
+from qoemon.tools.recordings.record import RecordError, record, recorder_options
 from qoemon.tools.recordings.recording import LONGEST_PAYLOAD, Header, Recorded, Recording, RecordingError, Writer
 from tests.support.parts import ROOT, Mosquitto, until
 from tests.test_cli import process, qoemon_cli
@@ -61,7 +61,7 @@ def test_every_line_is_json_that_any_tool_can_read(tmp_path):
     assert binary == {"t": 6.0, "topic": "b", "b64": "gP8="}
 
 
-def test_wherever_the_file_breaks_off_what_was_before_is_read(tmp_path):
+def test_wherever_the_file_is_truncated_the_messages_before_are_read(tmp_path):
     messages = [Recorded("t", f"{number} {'x' * (number % 7)}".encode(), float(number)) for number in range(200)]
     path, cut = tmp_path / "r.gz", tmp_path / "cut.gz"
     with Writer(path, HEADER) as writer:
@@ -130,7 +130,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("texts", "words"), BROKEN.values(), ids=BROKEN)
-def test_what_is_no_recording_is_told_by_its_line(texts, words, tmp_path):
+def test_what_is_no_recording_is_an_error_with_its_line(texts, words, tmp_path):
     path = lines(tmp_path / "r.gz", *texts)
     with pytest.raises(RecordingError) as caught:
         list(Recording(path).messages())
@@ -138,7 +138,7 @@ def test_what_is_no_recording_is_told_by_its_line(texts, words, tmp_path):
     assert words in str(caught.value)
 
 
-def test_damage_within_is_told_and_not_taken_for_the_end(tmp_path):
+def test_damage_within_is_an_error_and_not_taken_for_the_end(tmp_path):
     path = recorded(tmp_path / "r.gz", [Recorded("t", bytes([n % 251]), float(n)) for n in range(5000)])
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
@@ -148,7 +148,7 @@ def test_damage_within_is_told_and_not_taken_for_the_end(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["replay {}", "report {} -o out"])
-def test_the_commands_tell_a_bad_file_in_words(command, tmp_path):
+def test_the_commands_report_a_bad_file(command, tmp_path):
     plain = tmp_path / "plain.txt"
     plain.write_text("hello")
     result = qoemon_cli(*command.format(plain).split())
@@ -174,10 +174,10 @@ def test_a_broken_configuration_starts_nothing(command, tmp_path):
 
 def test_the_recorder_is_a_client_of_its_own_whose_session_ends_with_it():
     theirs = broker_options(Config())
-    ours = own(theirs)
+    ours = recorder_options(theirs)
     assert ours.client_id == f"{theirs.client_id}-record"
     assert (ours.session_expiry_s, ours.qos) == (0, theirs.qos)
-    older = own(broker_options(Config.model_validate({"mqtt": {"version": "3.1.1"}})))
+    older = recorder_options(broker_options(Config.model_validate({"mqtt": {"version": "3.1.1"}})))
     assert older.qos == 0, "a broker keeps nothing of QoS 0 for who is away"
 
 
@@ -192,7 +192,7 @@ async def test_without_a_broker_nothing_is_recorded_and_no_file_is_left(tmp_path
 @pytest.mark.mosquitto
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 def test_record_simulate_replay_report_round_trip(version, mosquitto: Mosquitto, tmp_path):
-    """A crowd reports to a real broker; what it said is recorded, judged again, and told in a report."""
+    """Reports sent to a real broker are recorded, replayed and made into a report."""
     config = tmp_path / "qoemon.yaml"
     config.write_text(
         f"mqtt: {{host: 127.0.0.1, port: {mosquitto.port}, version: '{version}'}}\n"
@@ -226,10 +226,10 @@ def test_record_simulate_replay_report_round_trip(version, mosquitto: Mosquitto,
     assert (replayed.returncode, replayed.stderr) == (0, "")
     assert "Alerts that would have fired" in replayed.stdout
     as_json = process("replay", str(path), "-c", str(config), "--json")
-    told = [json.loads(line) for line in as_json.stdout.splitlines()]
-    assert all(each["time_s"] % 2 == 0 for each in told)
-    heard = sum(message.arrival_s < told[-1]["time_s"] for message in recording.messages())
-    assert told[-1]["events"]["reports"] == heard > 0
+    ticks = [json.loads(line) for line in as_json.stdout.splitlines()]
+    assert all(each["time_s"] % 2 == 0 for each in ticks)
+    arrived = sum(message.arrival_s < ticks[-1]["time_s"] for message in recording.messages())
+    assert ticks[-1]["events"]["reports"] == arrived > 0
 
     made = process("report", str(path), "-c", str(config), "-o", str(tmp_path / "out"), timeout_s=100)
     assert (made.returncode, (tmp_path / "out/report.html").exists()) == (0, True), made.stderr

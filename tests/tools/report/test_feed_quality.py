@@ -1,4 +1,4 @@
-"""What the doctor counts is what one counts by hand, report by report."""
+"""Feed quality equals a count by hand, report by report."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def message(at_s: float, *, service: str = "video", **report: Any) -> Message:
 
 
 def examined(messages: list[Message], *, at_once: int = 7, services: tuple[Any, ...] = (VIDEO, WEB)) -> FeedQuality:
-    told = plan(*services)
-    doctor, codec = FeedQuality(told), Codec(told)
+    tested = plan(*services)
+    quality, codec = FeedQuality(tested), Codec(tested)
     for start in range(0, len(messages), at_once):
-        doctor.see(codec.decode(messages[start : start + at_once]))
-    return doctor
+        quality.see(codec.decode(messages[start : start + at_once]))
+    return quality
 
 
 def feed(messages: list[Message], **options: Any) -> Feed:
@@ -93,8 +93,8 @@ def by_hand(messages: list[Message]) -> dict[str, float]:
         else:
             found["without_ts"] += 1
         before |= report | {"at": each.arrival_s}
-    found["sessions"], found["judged"] = len(last), len(gaps)
-    found["seldom"] = sum(statistics.median_low(each) > INTERVAL_S for each in gaps.values())
+    found["sessions"], found["with_gaps"] = len(last), len(gaps)
+    found["infrequent"] = sum(statistics.median_low(each) > INTERVAL_S for each in gaps.values())
     found["returned"] = sum(max(each) > TIMEOUT_S for each in gaps.values())
     found["skew_median_s"], found["skew_worst_s"] = statistics.median_low(skews), max(skews, key=abs)
     return found
@@ -105,13 +105,13 @@ KEYS = ("stall_count", "stall_s", "play_s")
 
 @pytest.mark.parametrize("at_once", [1, 7, 10_000])
 @pytest.mark.parametrize("seed", range(4))
-def test_the_doctor_finds_what_a_count_by_hand_finds(seed, at_once):
+def test_feed_quality_equals_a_count_by_hand(seed, at_once):
     messages = faulty(seed)
     found, truth = feed(messages, at_once=at_once), by_hand(messages)
-    assert min(truth[name] for name in ("lost", "repeated", "resets", "without_seq", "seldom", "returned")) > 0
-    for name in ("sessions", "reports", "repeated", "lost", "resets", "without_seq", "without_ts", "judged"):
+    assert min(truth[name] for name in ("lost", "repeated", "resets", "without_seq", "infrequent", "returned")) > 0
+    for name in ("sessions", "reports", "repeated", "lost", "resets", "without_seq", "without_ts", "with_gaps"):
         assert getattr(found, name) == truth[name], name
-    assert (found.seldom, found.returned) == (truth["seldom"], truth["returned"])
+    assert (found.infrequent, found.returned) == (truth["infrequent"], truth["returned"])
     assert found.skew_median_s == pytest.approx(truth["skew_median_s"], rel=0.02, abs=2e-4)
     assert found.skew_worst_s == pytest.approx(truth["skew_worst_s"])
 
@@ -119,8 +119,8 @@ def test_the_doctor_finds_what_a_count_by_hand_finds(seed, at_once):
 def test_a_sound_feed_has_nothing_to_find():
     sound = [message(5 * i, seq=i, ts=T0 + 5 * i, stall_count=0, stall_s=0, play_s=5 * i) for i in range(100)]
     found = feed(sound)
-    assert (found.sessions, found.reports, found.judged) == (1, 100, 1)
-    quiet = ("lost", "repeated", "resets", "without_seq", "without_ts", "seldom", "returned", "refused")
+    assert (found.sessions, found.reports, found.with_gaps) == (1, 100, 1)
+    quiet = ("lost", "repeated", "resets", "without_seq", "without_ts", "infrequent", "returned", "refused")
     assert not any(getattr(found, name) for name in quiet)
     assert found.skew_median_s == found.skew_worst_s == 0
 
@@ -137,9 +137,12 @@ def test_differences_have_no_resets():
     assert feed(falling, services=(DELTAS,)).resets == 0
 
 
-def test_services_are_told_apart():
-    doctor = examined([message(i, seq=2 * i, service=name) for i in range(9) for name in ("video", "web", "web")])
-    assert [(each.service, each.lost, each.repeated) for each in doctor.feeds()] == [("video", 8, 0), ("web", 8, 9)]
+def test_services_are_counted_separately():
+    quality = examined([message(i, seq=2 * i, service=name) for i in range(9) for name in ("video", "web", "web")])
+    assert [(each.service, each.lost, each.repeated) for each in quality.feeds()] == [
+        ("video", 8, 0),
+        ("web", 8, 9),
+    ]
 
 
 def test_rejects_are_counted_by_reason_and_the_first_is_kept():
@@ -148,23 +151,23 @@ def test_rejects_are_counted_by_reason_and_the_first_is_kept():
         Message("qoe/v1/video/eu", b"nope", T0),
         Message("x/y", b"{}", T0),
     ]
-    doctor = examined(bad)
-    assert doctor.rejected == {Reject.UNPARSEABLE: 2, Reject.UNKNOWN_SERVICE: 1}
-    assert "b'no'" in doctor.sample[Reject.UNPARSEABLE]
+    quality = examined(bad)
+    assert quality.rejected == {Reject.UNPARSEABLE: 2, Reject.UNKNOWN_SERVICE: 1}
+    assert "b'no'" in quality.sample[Reject.UNPARSEABLE]
 
 
 def test_a_session_that_was_long_gone_counts_as_another_and_its_row_is_clean():
-    told = [message(0, seq=9, play_s=9), message(10, seq=10, play_s=19), message(90_000, seq=1, play_s=1)]
-    found = feed(told, at_once=1)
+    tested = [message(0, seq=9, play_s=9), message(10, seq=10, play_s=19), message(90_000, seq=1, play_s=1)]
+    found = feed(tested, at_once=1)
     assert (found.sessions, found.lost, found.repeated, found.resets, found.returned) == (2, 0, 0, 0, 0)
-    assert (found.judged, found.seldom) == (1, 0)
+    assert (found.with_gaps, found.infrequent) == (1, 0)
 
 
 def test_memory_is_bounded_by_the_limit_of_sessions():
-    told = plan(sessions=3)
-    doctor, codec = FeedQuality(told), Codec(told)
-    doctor.see(codec.decode([message(i, session=f"s{i}", seq=1) for i in range(10)]))
-    found = doctor.feeds()[0]
+    tested = plan(sessions=3)
+    quality, codec = FeedQuality(tested), Codec(tested)
+    quality.see(codec.decode([message(i, session=f"s{i}", seq=1) for i in range(10)]))
+    found = quality.feeds()[0]
     assert (found.sessions, found.reports, found.refused) == (3, 3, 7)
 
 

@@ -1,4 +1,4 @@
-"""The report says what was recorded: its figures add up, its charts are whole, nothing in it is from elsewhere."""
+"""The report shows what was recorded: its figures add up, its charts are complete, its page is self-contained."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from qoemon.tools.recordings.replay import ticks
 from qoemon.tools.report import advice, compare, series
 from qoemon.tools.report.charts import service_charts
 from qoemon.tools.report.episodes import Spans
-from qoemon.tools.report.figure import Chart, drawn, framed, styled
+from qoemon.tools.report.figure import Chart, chart_style, framed_figure, render_chart
 from qoemon.tools.report.period import Period
 from qoemon.tools.report.replay import Replayed, replay
 from qoemon.tools.report.timelines import alert_chart, regime_chart
@@ -82,19 +82,19 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     )
     messages = [
         Recorded(
-            f"qoe/v1/{told.service}/{told.labels['region']}/{told.labels['cdn']}",
-            msgspec.json.encode(told.report),
+            f"qoe/v1/{reported.service}/{reported.labels['region']}/{reported.labels['cdn']}",
+            msgspec.json.encode(reported.report),
             float(START_S + at),
         )
         for at in range(2, LENGTH_S, 2)
-        for told in population.step(START_S + at)
+        for reported in population.step(START_S + at)
     ]
     return written(tmp_path_factory.mktemp("report") / "story.jsonl.gz", messages, START_S + LENGTH_S)
 
 
 @pytest.fixture(scope="module")
 def nasty(tmp_path_factory: pytest.TempPathFactory) -> Recording:
-    """Labels that would like to be something else; those at the front of the list suffer most."""
+    """Hostile labels; the groups at the front of the list have most stalls."""
     messages = []
     for tick in range(30):
         for number, label in enumerate(NASTY):
@@ -119,7 +119,7 @@ def configured(**settings: Any) -> Config:
 NASTY_CONFIG = configured(labels=["who"], limits={"label_length": 20_000})
 
 
-def judged(recording: Recording, config: Config | None = None) -> Replayed:
+def replayed_with(recording: Recording, config: Config | None = None) -> Replayed:
     return replay(recording, config or Config(), lambda _: None)
 
 
@@ -131,8 +131,8 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(recording: Recording, mine: Path) -> Replayed:
-    return judged(recording, load(mine))
+def baseline(recording: Recording, mine: Path) -> Replayed:
+    return replayed_with(recording, load(mine))
 
 
 @pytest.fixture(scope="module")
@@ -145,9 +145,9 @@ def of_service(ticked: Tick, name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", ["video", "web"])
-def test_the_totals_are_what_the_daemon_would_have_counted(name, told, every_tick):
+def test_the_totals_are_what_the_daemon_would_have_counted(name, baseline, every_tick):
     """qoemon_expected_ratings_total at the end of the recording, group by group."""
-    service, last = told.period.services[name], of_service(every_tick[-1], name)
+    service, last = baseline.period.services[name], of_service(every_tick[-1], name)
     assert service.groups == last.tally.groups
     expected = service.kernel.expected_ratings(service.totals.levels)
     assert np.allclose(expected, last.tally.expected_ratings, rtol=1e-12)
@@ -155,14 +155,14 @@ def test_the_totals_are_what_the_daemon_would_have_counted(name, told, every_tic
 
 
 @pytest.mark.parametrize("name", ["video", "web"])
-def test_each_point_of_a_chart_is_what_the_snapshot_said(name, told, every_tick):
+def test_each_point_of_a_chart_equals_the_snapshot(name, baseline, every_tick):
     closes = [each for each in every_tick if each.snapshot.time_s % 60 == 0]
-    assert len(closes) == told.period.intervals == LENGTH_S // 60
+    assert len(closes) == baseline.period.intervals == LENGTH_S // 60
     for group in range(len(GROUPS)):
-        curve = told.period.services[name].series.curve([group])
+        curve = baseline.period.services[name].series.curve([group])
         assert curve.edges_s.tolist() == [START_S + 60 * i for i in range(LENGTH_S // 60 + 1)]
-        said = [of_service(each, name) for each in closes]
-        here = [each.distributions[60] for each in said]
+        snapshots = [of_service(each, name) for each in closes]
+        here = [each.distributions[60] for each in snapshots]
         rows = [group if group < len(each.mos) else None for each in here]
         for figure in ("mos", "gob", "pow"):
             truth = [
@@ -174,8 +174,8 @@ def test_each_point_of_a_chart_is_what_the_snapshot_said(name, told, every_tick)
             assert np.allclose(curve.bounds[figure][there], np.array(bounds)[there], atol=1e-9)
 
 
-def test_coarser_points_lose_nobody(told):
-    whole = told.period.services["video"].series
+def test_coarser_points_lose_nobody(baseline):
+    whole = baseline.period.services["video"].series
     fine, coarse = whole.curve(), whole.curve(most_points=7)
     assert len(coarse.users) <= 7 < len(fine.users)
     for curve in (fine, coarse):
@@ -184,16 +184,16 @@ def test_coarser_points_lose_nobody(told):
     assert coarse.users.max() == fine.users.max()
 
 
-def test_a_period_of_any_length_stays_bounded(recording, told, monkeypatch):
-    """Fed with as many intervals as one likes, a series keeps so many points, and all conditions."""
+def test_a_period_of_any_length_stays_bounded(recording, baseline, monkeypatch):
+    """With any number of intervals, a series keeps a bounded number of points, and all conditions."""
     monkeypatch.setattr(series, "FEWEST_POINTS", 4)
     monkeypatch.setattr(series, "MOST_POINTS", 8)
-    short = judged(recording).period.services["video"].series
+    short = replayed_with(recording).period.services["video"].series
     assert short.length_s > 60
-    curve, fine = short.curve(), told.period.services["video"].series.curve()
+    curve, fine = short.curve(), baseline.period.services["video"].series.curve()
     assert len(curve.users) <= 9  # one more where it does not begin at a multiple
     weights = [total.sums[:, 0].sum() for total in short._points.values()]
-    truth = [total.sums[:, 0].sum() for total in told.period.services["video"].series._points.values()]
+    truth = [total.sums[:, 0].sum() for total in baseline.period.services["video"].series._points.values()]
     assert sum(weights) == sum(truth)
     assert np.nanmax(curve.figures["pow"]) <= np.nanmax(fine.figures["pow"])
 
@@ -210,24 +210,26 @@ def test_a_gap_is_a_gap_however_long(tmp_path):
         ]
 
     day = 86_400
-    found = judged(written(tmp_path / "r.gz", watching(START_S) + watching(START_S + day), START_S + day + 600.0))
+    found = replayed_with(
+        written(tmp_path / "r.gz", watching(START_S) + watching(START_S + day), START_S + day + 600.0)
+    )
     curve = found.period.services["video"].series.curve()
     assert np.isfinite(curve.figures["mos"]).sum() == 8
     assert len(curve.users) < 200
     assert (np.diff(curve.edges_s) > 0).all()
 
 
-def test_alerts_are_told_from_their_first_tick_to_their_last(told, every_tick):
+def test_alerts_last_from_their_first_tick_to_their_last(baseline, every_tick):
     firing = {
         (alert.rule.name, alert.rule.service, alert.group, ticked.snapshot.time_s): alert.reading
         for ticked in every_tick
         for alert in ticked.detections.alerts
         if alert.firing
     }
-    assert told.period.alerts.fired
+    assert baseline.period.alerts.fired
     counted = 0
-    for fired in told.period.alerts.fired:
-        end_s = told.period.end_s + 1 if fired.to_s is None else fired.to_s
+    for fired in baseline.period.alerts.fired:
+        end_s = baseline.period.end_s + 1 if fired.to_s is None else fired.to_s
         at = [
             t
             for *key, t in firing
@@ -237,15 +239,15 @@ def test_alerts_are_told_from_their_first_tick_to_their_last(told, every_tick):
         readings = [firing[fired.rule, fired.service, fired.group, t] for t in at]
         assert fired.worst == max(reading.figure for reading in readings if reading)
         counted += len(at)
-        spans = told.period.alerts.spans.of((fired.rule, fired.service, fired.group), told.period.end_s)
-        assert (fired.from_s, fired.to_s or told.period.end_s) in [
+        spans = baseline.period.alerts.spans.of((fired.rule, fired.service, fired.group), baseline.period.end_s)
+        assert (fired.from_s, fired.to_s or baseline.period.end_s) in [
             (span.from_s, span.to_s) for span in spans if span.state == AlertState.FIRING
         ]
     assert counted == len(firing)
 
 
-def test_regimes_are_told_as_they_were(told, every_tick):
-    service = told.period.services["video"]
+def test_regimes_are_those_of_the_ticks(baseline, every_tick):
+    service = baseline.period.services["video"]
     seconds = {group: [0, 0, 0] for group in service.groups}
     for ticked in every_tick[:-1]:
         regimes = ticked.detections.regimes.get("video")
@@ -253,11 +255,11 @@ def test_regimes_are_told_as_they_were(told, every_tick):
             if known:
                 seconds[service.groups[number]][int(regimes.regime[number])] += 10
     for group, truth in seconds.items():
-        found = service.regimes.spans.seconds(group, told.period.end_s)
+        found = service.regimes.spans.seconds(group, baseline.period.end_s)
         assert [found[regime] for regime in Regime] == truth
     assert any(truth[Regime.BAD] for truth in seconds.values())
-    entered = [turn for turn in service.regimes.turns if turn.entered is not None]
-    assert {turn.group for turn in entered} == {("eu", "a")}
+    entered = [change for change in service.regimes.changes if change.entered is not None]
+    assert {change.group for change in entered} == {("eu", "a")}
 
 
 def test_spans_are_bounded_and_what_is_left_out_is_counted(monkeypatch):
@@ -269,8 +271,8 @@ def test_spans_are_bounded_and_what_is_left_out_is_counted(monkeypatch):
     assert spans.left_out == 6
 
 
-def test_the_same_configuration_differs_in_nothing(told):
-    tables = compare.tables(told.period, told.period, ("one", "other"))
+def test_the_same_configuration_differs_in_nothing(baseline):
+    tables = compare.tables(baseline.period, baseline.period, ("one", "other"))
     assert {table.title for table in tables if "only under" in table.title or "differ" in table.title} == {
         "Alerts only under one",
         "Alerts only under other",
@@ -284,13 +286,13 @@ def test_the_same_configuration_differs_in_nothing(told):
             assert {row[index] for row in table.rows for index in (4, 7, 10)} == {"+0.00", "+0.0"}
 
 
-def test_another_theta_and_threshold_say_something_else(told, recording, tmp_path):
+def test_another_theta_and_threshold_differ(baseline, recording, tmp_path):
     (tmp_path / "other.yaml").write_text(OTHER)
-    other = judged(recording, load(tmp_path / "other.yaml"))
-    tables = {table.title: table for table in compare.tables(told.period, other.period, ("one", "two"))}
-    mine, theirs = told.period.services["video"].judged(), other.period.services["video"].judged()
+    other = replayed_with(recording, load(tmp_path / "other.yaml"))
+    tables = {table.title: table for table in compare.tables(baseline.period, other.period, ("one", "two"))}
+    mine, theirs = baseline.period.services["video"].distribution(), other.period.services["video"].distribution()
     for row, group in zip(
-        tables["video: both configurations"].rows, told.period.services["video"].worst_first(), strict=True
+        tables["video: both configurations"].rows, baseline.period.services["video"].worst_first(), strict=True
     ):
         assert row[8] == f"{mine.pow[group]:.1%}"
         assert row[9] == f"{theirs.pow[group]:.1%}"
@@ -301,7 +303,7 @@ def test_another_theta_and_threshold_say_something_else(told, recording, tmp_pat
 
 def every_chart(replayed: Replayed, other: Replayed) -> list[Chart]:
     period = replayed.period
-    charts = [chart for each in period.services.values() if each.judged() for chart in service_charts(each)]
+    charts = [chart for each in period.services.values() if each.distribution() for chart in service_charts(each)]
     charts += [found for each in period.services.values() if (found := regime_chart(each, period))]
     charts += compare.charts(period, other.period, ("one.yaml", "two.yaml"))
     alerts = alert_chart(period)
@@ -333,9 +335,11 @@ def seen_texts(figure: Any) -> list[Text]:
 
 
 def faults_of(chart: Chart) -> list[str]:
-    """What is cut or overlaps, where an axis lacks a name or unit, or nothing is drawn."""
-    with styled(chart):
-        figure = framed(chart, "Source: story.jsonl.gz, 2023-11-14 22:14:00 to 2023-11-14 23:14:00 UTC; service x")
+    """Faults of a chart: texts cut or overlapping, axes without name or unit, nothing drawn."""
+    with chart_style(chart):
+        figure = framed_figure(
+            chart, "Source: story.jsonl.gz, 2023-11-14 22:14:00 to 2023-11-14 23:14:00 UTC; service x"
+        )
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         renderer = canvas.get_renderer()
@@ -365,17 +369,17 @@ def faults_of(chart: Chart) -> list[str]:
         return faults
 
 
-def test_no_chart_is_empty_cut_or_overlapping(told, nasty, recording, tmp_path):
+def test_no_chart_is_empty_cut_or_overlapping(baseline, nasty, recording, tmp_path):
     (tmp_path / "other.yaml").write_text(OTHER)
-    other = judged(recording, load(tmp_path / "other.yaml"))
-    bad = judged(nasty, NASTY_CONFIG)
-    charts = [*every_chart(told, other), *every_chart(bad, bad)]
+    other = replayed_with(recording, load(tmp_path / "other.yaml"))
+    bad = replayed_with(nasty, NASTY_CONFIG)
+    charts = [*every_chart(baseline, other), *every_chart(bad, bad)]
     assert len(charts) >= 25
     assert {chart.name: found for chart in charts if (found := faults_of(chart))} == {}
 
 
-def test_the_check_of_charts_sees_faults(told):
-    chart = service_charts(told.period.services["video"])[3]
+def test_the_check_of_charts_sees_faults(baseline):
+    chart = service_charts(baseline.period.services["video"])[3]
 
     def spoilt(figure: Any) -> None:
         chart.draw(figure)
@@ -388,7 +392,7 @@ def test_the_check_of_charts_sees_faults(told):
 
 
 class Page(HTMLParser):
-    """What a browser would make of it, as far as it matters here."""
+    """Tags, attributes and texts of the page, as a browser parses them."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -440,7 +444,7 @@ def test_the_page_holds_every_chart_and_needs_nothing_else(recording, mine, tmp_
         "Service web",
         "Alerts that fired",
         "ManyPoorRatings",
-        "Doctor",
+        "Feed quality",
     ):
         assert expected in words
     assert "b" not in page.tags or "A <b>" not in text
@@ -460,34 +464,34 @@ def test_labels_from_the_wire_stay_text(nasty, tmp_path):
     assert "x" * 1000 not in text
 
 
-def test_figures_of_the_page_are_those_of_the_replay(recording, told, tmp_path):
+def test_figures_of_the_page_are_those_of_the_replay(recording, baseline, tmp_path):
     _, text = made(recording, tmp_path)
     words = "".join(Page(text).words)
-    for service in told.period.services.values():
-        together = service.judged_together()
+    for service in baseline.period.services.values():
+        together = service.overall_distribution()
         for shown in (f"{together.mos[0]:.2f}", f"{together.gob[0]:.1%}", f"{together.observations[0]:,}"):
             assert shown in words
     assert f"{recording.read:,} messages" in words
 
 
-def test_the_same_recording_makes_the_same_report(told):
-    chart = service_charts(told.period.services["video"])[0]
-    assert drawn(chart, "s") == drawn(chart, "s")
+def test_the_same_recording_makes_the_same_report(baseline):
+    chart = service_charts(baseline.period.services["video"])[0]
+    assert render_chart(chart, "s") == render_chart(chart, "s")
 
 
 def test_an_empty_recording_makes_a_report_that_says_so(tmp_path):
     _, text = made(written(tmp_path / "r.gz", [], START_S), tmp_path)
-    assert "No rating interval closed" in text
+    assert "No data: no rating interval closed" in text
     assert not list((tmp_path / "out").glob("*.png"))
 
 
-def test_a_recording_that_breaks_off_is_told_in_the_report_too(recording, tmp_path):
+def test_the_report_names_where_a_recording_is_truncated(recording, tmp_path):
     cut = tmp_path / "cut.gz"
     cut.write_bytes(recording.path.read_bytes()[:100_000])
     result = qoemon_cli("report", str(cut), "-o", str(tmp_path / "r.html"))
     assert result.exit_code == 0
     assert "the file breaks off here" in result.stderr
-    assert "the file breaks off in line" in (tmp_path / "r.html").read_text()
+    assert "the file is truncated in line" in (tmp_path / "r.html").read_text()
 
 
 def test_without_matplotlib_the_error_says_what_to_do(recording, tmp_path, monkeypatch):
@@ -506,14 +510,14 @@ def test_where_nothing_can_be_written_it_says_so(recording, tmp_path):
     assert "cannot be written" in result.stderr
 
 
-def test_every_finding_has_a_meaning_and_trouble_has_advice(nasty, told):
-    for replayed in (told, judged(nasty, NASTY_CONFIG)):
+def test_every_finding_has_a_meaning_and_every_problem_advice(nasty, baseline):
+    for replayed in (baseline, replayed_with(nasty, NASTY_CONFIG)):
         timing = replayed.period.plan.timing
         found = advice.findings(replayed.doctor, timing)
-        assert all(one.meaning and (one.advice != "-" or not one.trouble) for one in found)
-    assert [one.what for one in found if one.service == "any"] == ["rejected, unparseable"]
+        assert all(one.meaning and (one.advice != "-" or not one.problem) for one in found)
+    assert [one.check for one in found if one.service == "any"] == ["rejected, unparseable"]
 
 
-def test_a_period_knows_where_it_begins(told):
-    assert (told.period.begin_s, told.period.end_s) == (START_S, START_S + LENGTH_S)
+def test_a_period_knows_where_it_begins(baseline):
+    assert (baseline.period.begin_s, baseline.period.end_s) == (START_S, START_S + LENGTH_S)
     assert Period(core_plan(Config())).begin_s is None

@@ -20,7 +20,7 @@ from qoemon.core.alerting.rule import AlertMetric, Rule, Sample
 from qoemon.daemon.metrics import initial_metrics
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.tools.rules import alertcase
-from qoemon.tools.rules.alertcase import Scene
+from qoemon.tools.rules.alertcase import Phase
 from qoemon.tools.rules.alertrule import AnnotationError, PromRule
 from qoemon.tools.rules.files import RULES_FILE, PromFiles
 from qoemon.tools.rules.rulefile import selector, write
@@ -45,7 +45,7 @@ ALL = _rule(
     severity="critical",
     labels={"team": "{{ no template }}"},
     annotations={
-        "summary": "{pow:.1%} of {users} users in {region}/{cdn} would say poor, {lower:.3f} for sure",
+        "summary": "{pow:.1%} of {users} users in {region}/{cdn} would rate poor, at least {lower:.3f}",
         "more": "{alert} {service} {severity} {window} {threshold:.0%} {value} {gob:.2f} {{braces}} {{{{",
     },
 )
@@ -120,31 +120,31 @@ def test_rules_with_every_feature_hold(tmp_path):
 @pytest.mark.prometheus
 @pytest.mark.parametrize("rule", [ALL, EVERY[2], EVERY[5]], ids=lambda rule: rule.name)
 def test_prometheus_decides_as_the_daemon_whatever_happens(tmp_path, rule):
-    """Random stories, a minute a step, judged by core.alert.decide and by Prometheus at each step."""
+    """Random phases, a minute per step, evaluated by decide() and by Prometheus at each step."""
     prom = PromRule.of(rule, PLAN, "qoemon")
-    told = replace(alertcase.story(prom, _random_scenes(prom, random.Random(7))), name="random")
-    firing = [bool(check.firing) for check in told.checks]
+    found = replace(alertcase.case_of(prom, _random_phases(prom, random.Random(7))), name="random")
+    firing = [bool(check.firing) for check in found.checks]
     assert 0.2 < sum(firing) / len(firing) < 0.9
     rules = _only(PromFiles(PLAN, [rule]).rules(), groups="qoemon-users")
-    tests = {"rule_files": [RULES_FILE], "evaluation_interval": "1m", "tests": [told.plain()]}
+    tests = {"rule_files": [RULES_FILE], "evaluation_interval": "1m", "tests": [found.as_dict()]}
     tested = _tested(tmp_path, write(rules, ""), write(tests, ""))
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
-def _random_scenes(prom: PromRule, draw: random.Random) -> list[Scene]:
+def _random_phases(prom: PromRule, draw: random.Random) -> list[Phase]:
     rule = prom.rule
     figures = [rule.enter, rule.leave, (rule.enter + rule.leave) / 2, 3 * rule.enter - 2 * rule.leave]
     users = [rule.min_sessions - 1, 64, 64, 128, 128]
-    scenes = [Scene("first", 3, alertcase.sure(prom, 3 * rule.leave - 2 * rule.enter))]
-    while len(scenes) < 300:
+    phases = [Phase("first", 3, alertcase.confident_sample(prom, 3 * rule.leave - 2 * rule.enter))]
+    while len(phases) < 300:
         what, length = draw.random(), draw.randint(1, 5)
         if what < 0.03:
-            scenes.append(Scene("away", draw.randint(1, 50), there=False, heard=False, decides=False))
-            scenes.append(Scene("back", 2, there=False, decides=False))
+            phases.append(Phase("away", draw.randint(1, 50), known=False, scraped=False, evaluated=False))
+            phases.append(Phase("back", 2, known=False, evaluated=False))
         elif what < 0.08:
-            scenes.append(Scene("gone", length, there=False))
+            phases.append(Phase("gone", length, known=False))
         elif what < 0.15:
-            scenes.append(Scene("nothing", length))
+            phases.append(Phase("nothing", length))
         else:
             one = draw.choice(figures)
             sure = draw.random() < 0.7
@@ -154,8 +154,8 @@ def _random_scenes(prom: PromRule, draw: random.Random) -> list[Scene]:
                 tuple(one if sure else draw.choice(figures) for _ in prom.band if prom.by_theta),
                 draw.choice(users),
             )
-            scenes.append(Scene("some", length, doubted))
-    return scenes
+            phases.append(Phase("some", length, doubted))
+    return phases
 
 
 MUTATIONS = {
@@ -197,7 +197,7 @@ def test_a_rule_with_another_meaning_fails_its_test(tmp_path, mutation):
 
 @pytest.mark.prometheus
 @pytest.mark.parametrize("key", ["for", "labels", "annotations"])
-def test_a_rule_that_tells_something_else_fails_its_test(tmp_path, key):
+def test_a_rule_with_other_labels_or_annotations_fails_its_test(tmp_path, key):
     files = PromFiles(PLAN, [ALL])
     rules = _only(files.rules(), groups="qoemon-users")
     del rules["groups"][0]["rules"][0][key]
@@ -215,8 +215,8 @@ def test_daemon_rules_are_seen_both_firing_and_not(tmp_path, always, verdict):
         rule |= {"expr": always, "for": "0s"}
     tests = _only(files.tests(), tests=f"Qoemon.* {verdict}")
     tested = _tested(tmp_path, write(rules, ""), write(tests, ""))
-    told = tested.stdout + tested.stderr
-    assert [rule["alert"] for rule in alerts if f"alertname: {rule['alert']}," not in told] == []
+    found = tested.stdout + tested.stderr
+    assert [rule["alert"] for rule in alerts if f"alertname: {rule['alert']}," not in found] == []
     assert len(tests["tests"]) == len(alerts)
 
 
@@ -298,7 +298,7 @@ def test_annotations_without_counterpart_are_refused(template, words):
 @pytest.mark.parametrize("objective", [0.1, 0.5, 0.9, 0.95, 0.99, 0.999])
 def test_every_burn_rate_can_be_reached(service, objective):
     slo = Slo(service, objective)
-    least = [slo.least(burn) for burn in slo.burns]
+    least = [slo.threshold(burn) for burn in slo.burns]
     assert all(1 - slo.worst < share < 1 for share in least)
     assert least == sorted(least)
     assert least[-1] == pytest.approx(objective)

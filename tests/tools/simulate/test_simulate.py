@@ -1,4 +1,4 @@
-"""Simulated users live plausibly and repeatably, and what they report reaches a broker whole."""
+"""Simulated sessions are plausible and repeatable, and all their reports reach a broker."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_calm_viewers_stall_about_once_in_a_quarter_of_an_hour() -> None:
 
 
 def test_pages_take_a_second_in_calm_and_several_where_it_is_bad() -> None:
-    worst = Scenario((Phase("degraded", 1, 1, 1),), hits=HIT)
+    worst = Scenario((Phase("degraded", 1, 1, 1),), affects=HIT)
     pages_s: defaultdict[bool, list[float]] = defaultdict(list)
     for item in live(population(worst), 1200, step_s=1.0):
         pages_s[item.labels == HIT] += item.report.get("response_s", [])
@@ -177,7 +177,7 @@ def test_pages_take_a_second_in_calm_and_several_where_it_is_bad() -> None:
 
 
 def test_degradation_hits_its_group_alone_and_passes() -> None:
-    ratios = stall_ratios(population(replace(SCENARIOS["degrade"], hits=HIT), sessions=1000), 1200)
+    ratios = stall_ratios(population(replace(SCENARIOS["degrade"], affects=HIT), sessions=1000), 1200)
     assert all(ratio < 0.01 for (_, hit), ratio in ratios.items() if not hit)
     assert ratios["calm", True] < 0.02
     assert 0.02 < ratios["degrade", True] < ratios["degraded", True]
@@ -203,7 +203,7 @@ def test_a_scenario_shows_all_its_phases_in_its_length_and_repeats(name: str) ->
 
 
 def test_an_outage_silences_its_group_at_once_while_every_player_stalls() -> None:
-    """The last word of each player that is there as the outage begins is that it stalls; then nothing comes."""
+    """Each player's last report when the outage begins is that it stalls; then nothing arrives."""
     scenario = Scenario((Phase("calm", 60), Phase("outage", 60, outage=True), Phase("calm", 60)), 180, HIT)
     users, newest = population(scenario), dict[str, dict[str, Any]]()
     heard_s = {True: 0.0, False: 0.0}
@@ -239,13 +239,13 @@ def test_a_hundred_thousand_sessions_keep_up_with_the_clock() -> None:
     assert time.perf_counter() - begun_s < 10
 
 
-def test_what_cannot_be_simulated_is_refused_in_words() -> None:
+def test_what_cannot_be_simulated_is_refused_with_the_reason() -> None:
     users = population()
     users.step(START_S + 1)
-    with pytest.raises(ValueError, match="time goes forward only"):
+    with pytest.raises(ValueError, match="time must increase"):
         users.step(START_S + 1)
     with pytest.raises(ValueError, match=r"'cdn': 'z'.*no group has these labels"):
-        population(replace(SCENARIOS["outage"], hits={"cdn": "z"}))
+        population(replace(SCENARIOS["outage"], affects={"cdn": "z"}))
     with pytest.raises(ValueError, match="at least one group"):
         Population([], sessions=1, scenario=SCENARIOS["calm"], seed=1, start_s=0)
     with pytest.raises(ValueError, match="at least one phase"):
@@ -310,7 +310,7 @@ async def test_what_is_sent_does_not_depend_on_how_fast_it_could_be(nats: Nats) 
     assert sent.total() == totals.reports
 
 
-async def test_the_rate_is_kept_and_what_falls_behind_is_told(nats: Nats) -> None:
+async def test_the_rate_is_kept_and_the_lag_is_reported(nats: Nats) -> None:
     totals = await publish(target(nats), population(sessions=1000), for_s=3, rate=20)
     assert 20 < totals.reports <= 20 * 3.1
     assert totals.unsent_reports > 0
@@ -325,14 +325,14 @@ async def test_a_lost_broker_ends_the_load_at_once_with_its_name(broker: Nats | 
     assert time.monotonic() - begun_s < 8, "found out by a timeout only"
 
 
-async def test_who_cannot_connect_is_told_where_and_why(nats: Nats, unused_port: int) -> None:
+async def test_a_failed_connection_names_the_broker_and_the_reason(nats: Nats, unused_port: int) -> None:
     with pytest.raises(LoadError, match=f"Cannot connect to .* 127.0.0.1:{unused_port}: connection refused: check"):
         await publish(Target("127.0.0.1", unused_port), population())
     with pytest.raises(LoadError, match="does not speak this version of MQTT"):
         await publish(replace(target(nats), version="5"), population())
 
 
-async def test_cancelling_leaves_no_task_and_tells_how_far_it_came(nats: Nats) -> None:
+async def test_cancelling_leaves_no_task_and_reports_the_progress(nats: Nats) -> None:
     progress: list[Progress] = []
     others = asyncio.all_tasks()
     load = asyncio.create_task(publish(target(nats), population(), qos=1, on_progress=progress.append))

@@ -36,12 +36,12 @@ HOSTILE = "\x1b[2J\x1b]0;owned\x07[red]x[/red]\r\n\u202egnp\u2066"
 
 
 def group(pow_: float | None, *, sessions: int = 40, regime: str | None = "good", **labels: str) -> dict[str, Any]:
-    judged = None if pow_ is None else figures(pow_)
+    estimate = None if pow_ is None else figures(pow_)
     return {
         "labels": labels,
         "active_sessions": sessions,
         "open_stalls": 3,
-        "windows": {"1m": judged, "5m": figures(0.5)} if judged else {},
+        "windows": {"1m": estimate, "5m": figures(0.5)} if estimate else {},
         "regime": {"regime": regime},
     }
 
@@ -81,10 +81,10 @@ def alert(state: str, reason: str, **labels: str) -> dict[str, Any]:
 
 
 class Server:
-    """Answers with whatever it is told at the moment, over a real socket; comes back where it was."""
+    """Serves its current answer over a real socket; restarts on the same port."""
 
-    def __init__(self, told: object) -> None:
-        self.told, self.status, self.port = told, 200, 0
+    def __init__(self, answer: object) -> None:
+        self.answer, self.status, self.port = answer, 200, 0
         self._runner: web.AppRunner | None = None
 
     @property
@@ -102,13 +102,13 @@ class Server:
             self._runner = None
 
     async def _answer(self, _: web.Request) -> web.Response:
-        text = self.told if isinstance(self.told, str) else json.dumps(self.told)
+        text = self.answer if isinstance(self.answer, str) else json.dumps(self.answer)
         return web.Response(text=text, status=self.status)
 
 
 @contextlib.asynccontextmanager
-async def serving(told: object) -> AsyncIterator[Server]:
-    server = Server(told)
+async def serving(answer: object) -> AsyncIterator[Server]:
+    server = Server(answer)
     await server.start()
     try:
         yield server
@@ -132,10 +132,10 @@ def written(screen: Console) -> str:
     return screen.file.getvalue()
 
 
-async def once(told: object, query: Query | None = None, *, width: int = 80) -> list[str]:
+async def once(answer: object, query: Query | None = None, *, width: int = 80) -> list[str]:
     """The lines of a table of a snapshot."""
     screen = console(width)
-    async with serving(told) as server:
+    async with serving(answer) as server:
         await top(screen, server.url, query or Query(), once=True)
     return written(screen).splitlines()
 
@@ -206,7 +206,7 @@ async def test_no_line_is_wider_than_the_terminal_and_poor_is_the_last_to_go(wid
         ("name", ["a", "b", "c", "d"]),
     ],
 )
-async def test_worst_comes_first_and_what_cannot_be_judged_last(sort: Any, order: list[str]) -> None:
+async def test_worst_comes_first_and_groups_without_data_last(sort: Any, order: list[str]) -> None:
     groups = [
         group(None, region="d", sessions=90),
         group(0.1, region="a", sessions=80),
@@ -216,19 +216,19 @@ async def test_worst_comes_first_and_what_cannot_be_judged_last(sort: Any, order
     assert names(await once(snapshot(*groups), Query(sort=sort))) == order
 
 
-async def test_filters_leave_what_was_asked_for_alerts_too() -> None:
-    told = snapshot(
+async def test_filters_select_groups_and_alerts() -> None:
+    data = snapshot(
         *(group(0.1, region=region, cdn=cdn) for region in ("eu", "us", "ap") for cdn in "ab"),
         alerts=[alert("pending", "not_long_enough", region=region, cdn="b") for region in ("eu", "ap")],
     )
-    lines = await once(told, Query(labels=wanted(["region=eu", "region=us", "cdn=b"])))
+    lines = await once(data, Query(labels=wanted(["region=eu", "region=us", "cdn=b"])))
     assert names(lines) == ["eu", "us"]
     assert [line for line in lines if "not long enough" in line] == [lines[-1]]
     assert "video/eu/b" in lines[-1]
-    assert re.search(r"0\.231 \(enters at 0\.2\), for (59s|1m)", lines[-1])
+    assert re.search(r"0\.231 \(fires at 0\.2\), for (59s|1m)", lines[-1])
 
 
-async def test_another_window_is_shown_when_asked_for() -> None:
+async def test_another_window_is_shown_on_request() -> None:
     lines = await once(snapshot(group(0.1, region="eu")), Query(window_s=300))
     assert "50.0%" in lines[-1]
 
@@ -241,7 +241,7 @@ async def test_another_window_is_shown_when_asked_for() -> None:
         (Query(window_s=7), "no window '7s' in the snapshot; it has 1m, 5m"),
     ],
 )
-async def test_asking_for_what_is_not_there_says_what_is(query: Query, words: str) -> None:
+async def test_a_query_for_what_is_absent_names_what_there_is(query: Query, words: str) -> None:
     with pytest.raises(QueryError, match=re.escape(words)):
         await once(snapshot(group(0.1, region="eu")), query)
 
@@ -259,9 +259,9 @@ async def test_an_address_that_is_none_is_refused(url: str) -> None:
 
 
 async def test_labels_from_clients_stay_text() -> None:
-    told = snapshot(group(0.1, region=HOSTILE), alerts=[alert("firing", HOSTILE, region=HOSTILE)])
-    told["services"][0]["service"] = "video" + HOSTILE
-    lines = await once(told, width=200)
+    data = snapshot(group(0.1, region=HOSTILE), alerts=[alert("firing", HOSTILE, region=HOSTILE)])
+    data["services"][0]["service"] = "video" + HOSTILE
+    lines = await once(data, width=200)
     text = "\n".join(lines)
     assert "[red]x[/red]" in text
     assert not re.search(r"[^\n\x20-\x7e\xa0-\u200a\u2030-\u205f\u2070-\uffff]", text)
@@ -281,20 +281,20 @@ def test_sparkline_spans_zero_to_top_and_leaves_gaps() -> None:
 
 
 async def test_json_has_the_groups_whole_filtered_and_sorted() -> None:
-    told = snapshot(group(0.1, region="eu"), group(0.3, region=HOSTILE), group(0.2, region="us"))
+    data = snapshot(group(0.1, region="eu"), group(0.3, region=HOSTILE), group(0.2, region="us"))
     screen = console()
-    async with serving(told) as server:
+    async with serving(data) as server:
         await top(screen, server.url, Query(), as_json=True)
     printed = json.loads(written(screen))
-    groups = told["services"][0]["groups"]
-    assert (printed["time_s"], printed["window"]) == (told["time_s"], "1m")
+    groups = data["services"][0]["groups"]
+    assert (printed["time_s"], printed["window"]) == (data["time_s"], "1m")
     assert printed["groups"] == [{"service": "video", **groups[n]} for n in (1, 2, 0)]
     assert written(screen).isascii()
     assert "\x1b" not in written(screen)
 
 
 @pytest.mark.parametrize("how", ["once", "as_json"])
-async def test_a_daemon_that_is_not_there_is_told_in_words(how: Any, unused_port: int) -> None:
+async def test_an_unreachable_daemon_is_an_error_with_its_reason(how: Any, unused_port: int) -> None:
     url = f"http://127.0.0.1:{unused_port}"
     words = f"no snapshot from {url}/api/v1/snapshot: connection refused; expected a running qoemon there"
     with pytest.raises(AnswerError, match=f"^{re.escape(words)}$"):
@@ -302,7 +302,7 @@ async def test_a_daemon_that_is_not_there_is_told_in_words(how: Any, unused_port
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("answer", "words"),
     [
         ("<html>", "is no snapshot of qoemon: JSON is malformed"),
         ({"time_s": 1}, "is no snapshot of qoemon: Object missing required field `labels`"),
@@ -310,9 +310,9 @@ async def test_a_daemon_that_is_not_there_is_told_in_words(how: Any, unused_port
         (snapshot(group(0.1) | {"windows": {"often": figures(0.1)}}), "'often' is no duration"),
     ],
 )
-async def test_what_is_no_snapshot_is_told_in_words(told: object, words: str) -> None:
+async def test_an_answer_that_is_no_snapshot_is_an_error(answer: object, words: str) -> None:
     with pytest.raises(AnswerError, match=re.escape(words)):
-        await once(told)
+        await once(answer)
 
 
 async def test_a_daemon_that_has_not_ticked_is_quoted() -> None:
@@ -341,14 +341,14 @@ async def test_each_tick_adds_to_the_sparkline_and_each_poll_only_once() -> None
     await server.start()
     async with live(server.url) as screen:
         await until(lambda: written(screen).count("0.0%") >= 2)
-        server.told = snapshot(group(0.2, region="eu"))
+        server.answer = snapshot(group(0.2, region="eu"))
         await until(lambda: "20.0%" in written(screen))
         row = next(line for line in frame(screen) if line.startswith("video"))
     await server.stop()
     assert " ▁█ " in row
 
 
-async def test_a_daemon_that_stops_is_told_and_taken_up_again() -> None:
+async def test_a_daemon_that_stops_is_noticed_and_polled_until_it_is_back() -> None:
     server = Server(snapshot(group(0.1, region="eu")))
     await server.start()
     async with live(server.url) as screen:
@@ -356,21 +356,21 @@ async def test_a_daemon_that_stops_is_told_and_taken_up_again() -> None:
         await server.stop()
         await until(lambda: any(line.endswith("s: connection refused; retrying") for line in frame(screen)))
         stale = frame(screen)
-        server.told = snapshot(group(0.3, region="eu"))
+        server.answer = snapshot(group(0.3, region="eu"))
         await server.start()
         await until(lambda: "30.0%" in written(screen))
         assert not any("no answer" in line for line in frame(screen))
     await server.stop()
     assert any(line.startswith("no answer for ") for line in stale)
-    assert "what stands below is old" in stale
+    assert "the data below are old" in stale
     assert names(stale) == ["eu"]
     assert written(screen).endswith("\x1b[?25h\x1b[?1049l")
 
 
 async def test_data_that_grow_old_in_a_daemon_that_answers_are_called_old() -> None:
-    told = snapshot(group(0.1, region="eu"), time_s=time.time() - 300)
-    async with serving(told) as server, live(server.url) as screen:
-        await until(lambda: "it answers, but with old data" in written(screen))
+    data = snapshot(group(0.1, region="eu"), time_s=time.time() - 300)
+    async with serving(data) as server, live(server.url) as screen:
+        await until(lambda: "the daemon answers, but with old data" in written(screen))
         assert re.search(r"  (299|3\d\d) s old  ", frame(screen)[0])
 
 
@@ -379,7 +379,7 @@ async def test_where_there_is_no_terminal_each_tick_is_printed_once() -> None:
     async with serving(snapshot(group(0.1, region="eu"))) as server:
         task = asyncio.create_task(top(screen, server.url, Query()))
         await until(lambda: "10.0%" in written(screen))
-        server.told = snapshot(group(0.2, region="eu"))
+        server.answer = snapshot(group(0.2, region="eu"))
         await until(lambda: "20.0%" in written(screen))
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
