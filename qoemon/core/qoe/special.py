@@ -2,9 +2,9 @@
 
 `import scipy.special` costs twice as much as numpy itself: for the sake of other array libraries it imports all of
 numpy, f2py and numpy.testing included. The compiled module that contains the functions needs none of that. It is
-imported here from an empty package. Both are then removed from sys.modules, so a later `import scipy.special` builds
-the package as usual, with these same functions. A scipy whose files are arranged differently is imported whole.
-Rejected: own implementations, which would have to be as exact as scipy's.
+imported here from an empty package. Both are then removed from sys.modules, so a later `import scipy.special`
+builds the package as usual, with these same functions. A scipy whose files are arranged differently is imported
+whole. Rejected: own implementations, which would have to be as exact as scipy's.
 """
 
 from __future__ import annotations

@@ -486,7 +486,7 @@ def test_a_recording_that_breaks_off_is_told_in_the_report_too(recording, tmp_pa
     cut.write_bytes(recording.path.read_bytes()[:100_000])
     result = qoemon_cli("report", str(cut), "-o", str(tmp_path / "r.html"))
     assert result.exit_code == 0
-    assert "the file breaks off here" in result.stderr
+    assert "the file is truncated here" in result.stderr
     assert "the file breaks off in line" in (tmp_path / "r.html").read_text()
 
 
