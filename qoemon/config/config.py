@@ -225,9 +225,6 @@ def _repeated(values: Sequence[T]) -> dict[T, int]:
     return {value: place for place, value in enumerate(values) if values.index(value) < place}
 
 
-DEFAULT = Config()
-
-
 def load(path: Path, env: Mapping[str, str] = os.environ) -> Config:
     """The configuration in that file; ConfigError with all the mistakes in it."""
     config = validated(yamlfile.read(path, env), Config)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from qoemon.config.config import Config
 from qoemon.core.alerting.rule import Rule
-from qoemon.core.evaluation import Union
-from qoemon.core.pipeline import Pipeline
 from qoemon.core.plan.plan import Limits, Plan, Timing
+
+if TYPE_CHECKING:
+    from qoemon.core.evaluation import Union
+    from qoemon.core.pipeline import Pipeline
 
 
 def core_plan(config: Config) -> Plan:
@@ -52,11 +55,15 @@ def alert_rules(config: Config) -> tuple[Rule, ...]:
 
 def new_pipeline(config: Config) -> Pipeline:
     """The line from bytes to what is thought of them, at its beginning."""
+    from qoemon.core.pipeline import Pipeline  # noqa: PLC0415 - not for `qoemon check`
+
     return Pipeline(core_plan(config), alert_rules(config), config.regimes.core)
 
 
 def new_union(config: Config) -> Union:
     """What is thought of all shards together, at its beginning."""
+    from qoemon.core.evaluation import Union  # noqa: PLC0415 - not for `qoemon check`
+
     return Union(core_plan(config), alert_rules(config), config.regimes.core)
 
 

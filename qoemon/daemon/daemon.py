@@ -19,7 +19,6 @@ from qoemon.daemon.tick_loop import TickLoop
 from qoemon.engine.engine import Work
 from qoemon.engine.local import Alone
 from qoemon.engine.storage import layout_name, open_store, state_directory
-from qoemon.engine.workers.pool import WorkerPool
 from qoemon.inputs.mqtt.options import broker_options
 from qoemon.net.http.server import Serving, serve
 from qoemon.net.http.stats import HttpStats
@@ -126,6 +125,8 @@ class Daemon:
         if directory is None:
             LOG.warning("nothing survives a restart: state.dir is not set, or state.durability is none")
         if config.workers > 1:
+            from qoemon.engine.workers.pool import WorkerPool  # noqa: PLC0415 - most daemons have one process
+
             return WorkerPool(config)
         if directory is None:
             return Alone(config, None)
