@@ -7,6 +7,7 @@ A command imports what it runs when it is called. This module imports only typer
 # ruff: noqa: PLC0415 - see above
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path  # noqa: F401 - typer evaluates the annotations
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ import typer
 
 import qoemon
 from qoemon.common import duration
+from qoemon.engine.interpreter import GARBAGE
 from qoemon.tools.calibrate.commands import fit, theta
 from qoemon.tools.command import USAGE, exit_on_errors, fail, load
 from qoemon.tools.demo.commands import demo
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from qoemon.config.config import Config
     from qoemon.core.plan.plan import Plan, Service
 
+VERSION = f"qoemon {qoemon.__version__}\n"
+
 app = typer.Typer(
     help="Live QoE: the share of users who would rate the service good, and the share who would rate it poor.",
     no_args_is_help=True,
@@ -38,7 +42,11 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the command `qoemon`."""
-    app()
+    gc.set_threshold(*GARBAGE)  # with Python's own, a tenth of the start looks for garbage among what imports make
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(VERSION)  # without the pydantic that typer converts arguments with
+    else:
+        app()
 
 
 @app.callback(invoke_without_command=True)
@@ -46,7 +54,7 @@ def _common(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
     if version:
-        typer.echo(f"qoemon {qoemon.__version__}")
+        sys.stdout.write(VERSION)
         raise typer.Exit
 
 
