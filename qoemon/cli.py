@@ -8,6 +8,7 @@ A command imports what it runs when it is called. This module imports only typer
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from pathlib import Path  # noqa: F401 - typer evaluates the annotations
 from typing import TYPE_CHECKING, Annotated
@@ -43,6 +44,7 @@ app = typer.Typer(
 def main() -> None:
     """Entry point of the command `qoemon`."""
     gc.set_threshold(*GARBAGE)  # with Python's own, a tenth of the start looks for garbage among what imports make
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # see interpreter.tune(); numpy would start a thread a core
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(VERSION)  # without the pydantic that typer converts arguments with
     else:
