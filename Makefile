@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test retest check audit format docs pictures dashboards bench coverage regimes calibration binning fuzz chaos soak attack clean
+.PHONY: help demo test retest check audit format docs pictures dashboards bench start coverage regimes calibration binning fuzz chaos soak attack clean
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -46,6 +46,9 @@ bench: $(VENV)/dev  ## what it costs beside a broker and its rivals; writes docs
 
 dashboards: $(VENV)/dev  ## write the Grafana boards
 	$(BIN)/python -m dashboards.generate
+
+start: $(VENV)/dev  ## measure what the start of the commands costs beside `import numpy` (1 minute)
+	$(BIN)/python -m benchmarks.start
 
 coverage: $(VENV)/dev  ## measure how often the confidence intervals contain the truth (3 minutes)
 	$(BIN)/python -m benchmarks.coverage

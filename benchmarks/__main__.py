@@ -23,7 +23,7 @@ MARKS = "<!-- figures: make bench -->", "<!-- end of figures -->"
 
 HEAD = "| | median | least to most | unit | bar |", "|---|---|---|---|---|"
 
-PARTS = ("wire", "tick", "memory", "render", "recovery", "authors")
+PARTS = ("wire", "tick", "memory", "render", "recovery", "start", "authors")
 """Modules of this package, each with --json FILE."""
 
 

@@ -18,11 +18,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from qoemon.core.pipeline import Pipeline
 
-from qoemon.config.config import DEFAULT
+from qoemon.config.config import Config
 from qoemon.config.plan import alert_rules, core_plan
 from qoemon.core.counting.counts import Event
-from qoemon.core.pipeline import Pipeline
 from qoemon.core.plan.plan import Limits
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.inputs.inbox import Message
@@ -90,8 +90,8 @@ def attack(tick: int, ids: int, label_sets: int) -> Iterator[Message]:
 def run(limits: Limits, ids: int, label_sets: int) -> Outcome:
     """All ticks, with an attack if ids is not 0."""
     began_s = time.monotonic()
-    plan = replace(core_plan(DEFAULT), limits=limits)
-    pipeline = Pipeline(plan, alert_rules(DEFAULT), DEFAULT.regimes.core)
+    plan = replace(core_plan(Config()), limits=limits)
+    pipeline = Pipeline(plan, alert_rules(Config()), Config().regimes.core)
     told, snapshot = [], None
     for tick in range(TICKS):
         pipeline.apply(honest(tick))
@@ -190,7 +190,7 @@ def main() -> int:
     parser.add_argument("--ids", type=int, default=IDS, help="session ids to invent (default: %(default)s)")
     parser.add_argument("--label-sets", type=int, default=LABEL_SETS, help="label sets (default: %(default)s)")
     told = parser.parse_args()
-    limits = core_plan(DEFAULT).limits
+    limits = core_plan(Config()).limits
     calm, hit = both(limits, told.ids, told.label_sets)
     print("| what | without | under attack |", "|---|---:|---:|", sep="\n")
     for name in ("sessions", "groups", "refused", "pooled", "newcomer_refused", "sessions_after"):

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from prometheus_client.core import Metric
-from qoemon.daemon.own import IDLE, own_families
 
 from docs import figures
 from docs.configuration import configuration_page
 from qoemon.config.config import Config
-from qoemon.config.plan import core_plan
+from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.alerting.detector import Detections
-from qoemon.core.counting.monitor import Monitor
+from qoemon.core.sharding.shard_pipeline import ShardPipeline
+from qoemon.daemon.metrics import initial_metrics
 from qoemon.outputs.metrics.alerts import detection_families
 from qoemon.outputs.metrics.qoe import qoe_families
 
@@ -48,10 +48,10 @@ together, and the usual `process_*` metrics: CPU seconds, memory, open files.
 def metrics_page() -> str:
     """Text of metrics.md."""
     plan = core_plan(Config())
-    empty, group = Monitor(plan).snapshot(0), ("service", *plan.labels)
+    (empty, _), group = new_evaluation(Config()).tick([ShardPipeline(plan).tick(0)]), ("service", *plan.labels)
     users = _table(qoe_families(empty), group)
     watched = _table(detection_families(empty, Detections((), {}, {})), group)
-    daemon = _table(own_families(IDLE), ())
+    daemon = _table(initial_metrics(), ())
     return f"{_HEAD}\n## Users\n\n{users}\n## Alerts and regimes\n\n{watched}\n## The daemon\n\n{daemon}{_PROCESS}"
 
 

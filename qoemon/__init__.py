@@ -1,4 +1,4 @@
-"""qoemon: from the QoS that sessions report to the ratings that their users would give, live."""
+"""qoemon: live estimates of user ratings from the QoS that sessions report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """What packages with mappings of their own import, loaded when it is asked for: numpy takes its time."""
+    """Import the names that packages with mappings need on first use, as they import numpy."""
     if name in {"Qos", "QosMapping"}:
         from qoemon.core.qoe import mapping  # noqa: PLC0415 - see above
 

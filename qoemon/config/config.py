@@ -222,9 +222,6 @@ def _repeated(values: Sequence[T]) -> dict[T, int]:
     return {value: place for place, value in enumerate(values) if values.index(value) < place}
 
 
-DEFAULT = Config()
-
-
 def load(path: Path, env: Mapping[str, str] = os.environ) -> Config:
     """The configuration in the file; ConfigError with every error in it, or else in its web configuration file."""
     config = validated(yamlfile.read(path, env), Config)

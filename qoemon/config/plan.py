@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from qoemon.config.config import Config
 from qoemon.core.alerting.rule import Rule
-from qoemon.core.evaluation import Evaluation
 from qoemon.core.plan.plan import Limits, Plan, Timing
+
+if TYPE_CHECKING:
+    from qoemon.core.evaluation import Evaluation
 
 
 def core_plan(config: Config) -> Plan:
@@ -51,6 +54,8 @@ def alert_rules(config: Config) -> tuple[Rule, ...]:
 
 def new_evaluation(config: Config) -> Evaluation:
     """The evaluation of all shards, at its beginning."""
+    from qoemon.core.evaluation import Evaluation  # noqa: PLC0415 - not for `qoemon check`
+
     return Evaluation(core_plan(config), alert_rules(config), config.regimes.core)
 
 

@@ -1,4 +1,4 @@
-"""Mappings by name: those of qoemon, and a user's own, found by Python entry points.
+"""Mappings by name: the built-in ones, and those that installed packages provide by Python entry points.
 
 A package that declares, in its pyproject.toml,
 
@@ -18,19 +18,19 @@ GROUP = "qoemon.mappings"
 
 
 class PluginError(Exception):
-    """An entry point that gives no mapping; says which and why."""
+    """An entry point that provides no mapping; the message names it and the reason."""
 
 
 def names() -> list[str]:
-    """All that can be named: qoemon's own first."""
-    return [*MAPPINGS, *sorted(_own().keys() - MAPPINGS.keys())]
+    """The names of all mappings, the built-in ones first. Reads the metadata of every installed package."""
+    return [*MAPPINGS, *sorted(_installed().keys() - MAPPINGS.keys())]
 
 
 def find(name: str) -> QosMapping:
     """The mapping of this name; KeyError if there is none, PluginError if its package does not provide it."""
     if name in MAPPINGS:
         return MAPPINGS[name]
-    point = _own()[name]
+    point = _installed()[name]
     try:
         found = point.load()
     except Exception as error:
@@ -40,5 +40,5 @@ def find(name: str) -> QosMapping:
     return found
 
 
-def _own() -> dict[str, EntryPoint]:
+def _installed() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}

@@ -22,7 +22,6 @@ from qoemon.daemon.tick_loop import TickLoop
 from qoemon.engine.engine import Engine, ExtraState
 from qoemon.engine.local import LocalEngine
 from qoemon.engine.storage import layout_name, open_store, state_directory
-from qoemon.engine.workers.pool import WorkerPool
 from qoemon.inputs.mqtt.options import broker_options
 from qoemon.net.http.listener import bound
 from qoemon.net.http.server import serve
@@ -125,6 +124,8 @@ def _engine(config: Config, extra_state: ExtraState) -> Engine:
     if directory is None:
         LOG.warning("nothing survives a restart: state.dir is not set, or state.durability is none")
     if config.workers > 1:
+        from qoemon.engine.workers.pool import WorkerPool  # noqa: PLC0415 - one process needs no pool
+
         return WorkerPool(config, extra_state)
     if directory is None:
         return LocalEngine(config, None, extra_state)

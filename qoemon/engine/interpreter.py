@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import sys
 
-from threadpoolctl import threadpool_limits
-
 SWITCH_S = 0.0005
 """The event loop waits this long for its turn when the evaluation computes; Python's 5 ms add up to a tenth of a
 second at 20,000 messages/s."""
@@ -18,6 +16,8 @@ own (700, 10, 10) it looked at everything several times a tick: 50 ms without an
 
 def tune() -> None:
     """Set it."""
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - the command line needs only GARBAGE
+
     sys.setswitchinterval(SWITCH_S)
     gc.set_threshold(*GARBAGE)
     # A second thread of the BLAS costs more than it gains in our products, which are long and thin; and with one

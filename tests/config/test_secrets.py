@@ -185,6 +185,7 @@ def get(port: int, issued: Certificates, path: str) -> str:
 def test_check_and_rules_show_none(tmp_path: Path, issued: Certificates) -> None:
     file = str(settings(tmp_path, issued, 1883, 9877))
     output = [qoemon("check", "-c", file), qoemon("rules", "-c", file), qoemon("rules", "--scrape", "-c", file)]
+    assert "configuration is valid" in output[0]
     assert not leaks("".join(output))
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
-from qoemon.daemon.daemon import running
+from qoemon.daemon.daemon import running as running_daemon
 from qoemon.daemon.tick_loop import TickLoop
 from qoemon.engine.local import LocalEngine
 from qoemon.inputs.inbox import Message
@@ -203,14 +203,14 @@ async def test_what_a_stopped_daemon_took_and_what_the_next_takes_is_everything_
     total = 600
     with Nats(tmp_path) as broker:
         config = config_at(broker.port)
-        async with running(config) as first:
+        async with running_daemon(config) as first:
             await until(lambda: first.engine.stats.mqtt.subscribed)
             sending = asyncio.create_task(send(broker.port, total))
             await until(lambda: first.engine.stats.mqtt.acks_total > 50)
         taken = first.engine.stats.mqtt.acks_total
         await sending
         assert 50 < taken < total
-        async with running(config) as second:
+        async with running_daemon(config) as second:
             await until(lambda: second.engine.stats.mqtt.acks_total >= total - taken)
             await asyncio.sleep(1.5)  # NATS would send again what it misses an acknowledgement of.
         assert taken + second.engine.stats.mqtt.acks_total == total

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from qoemon.config.config import Config
-from qoemon.daemon.daemon import Daemon, ListenError
+from qoemon.daemon.daemon import Daemon, ListenError, running
 from tests.support.parts import Nats
 
 if TYPE_CHECKING:

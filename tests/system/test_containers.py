@@ -156,7 +156,7 @@ def qoemon(*arguments: str) -> str:
 
 
 def test_the_configuration_has_no_mistakes() -> None:
-    assert "no mistakes" in qoemon("check", "-c", "config/compose/qoemon.yaml")
+    assert "configuration is valid" in qoemon("check", "-c", "config/compose/qoemon.yaml")
 
 
 def test_the_rules_are_those_of_the_configuration() -> None:

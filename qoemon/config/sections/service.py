@@ -3,22 +3,20 @@
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
-from qoemon.common.csvfile import ContentError, UnreadableError, opened
 from qoemon.common.text import did_you_mean
 from qoemon.config import plugins
 from qoemon.config.sections.types import File, Label, Real, ServiceName, Share, number
-from qoemon.config.studies import study
 from qoemon.config.yaml.section import Section, Violation, expecting, key
 from qoemon.core.plan.plan import Counters
 from qoemon.core.plan.plan import Service as CoreService
 from qoemon.core.qoe.distribution import binomial_theta
 from qoemon.core.qoe.empirical import EmpiricalRatings
-from qoemon.core.qoe.mapping import QosMapping, RatingModel
+from qoemon.core.qoe.mapping import MAPPINGS, QosMapping, RatingModel
 from qoemon.core.qoe.scale import Scale
 
 ScalePoint = Annotated[int, Strict(), Field(ge=0, le=100), BeforeValidator(number)]
@@ -40,13 +38,17 @@ class RatingScale(Section):
 
 
 def _mapping(name: str) -> str:
-    if name not in plugins.names():
+    if name not in MAPPINGS and name not in plugins.names():  # names() reads the metadata of all packages
         raise expecting(" or ".join(plugins.names()), did_you_mean(name, plugins.names()))
     try:
         plugins.find(name)
     except plugins.PluginError as error:
         raise expecting("a mapping that its package provides", str(error)) from None
     return name
+
+
+def _name_the_mappings(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(plugins.names())
 
 
 def _ascending(band: tuple[float, float]) -> tuple[float, float]:
@@ -60,6 +62,9 @@ Band = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
 
 def _readable_study(path: Path) -> Path:
     """Read the study with the configuration, so that an error in it prevents the start."""
+    from qoemon.common.csvfile import ContentError, UnreadableError, opened  # noqa: PLC0415 - studies are rare
+    from qoemon.config.studies import study  # noqa: PLC0415 - and import the counting of stalls
+
     try:
         with opened(str(path)) as file:
             study.read_ratings(file)
@@ -72,6 +77,9 @@ RatingStudy = Annotated[File, AfterValidator(_readable_study)]
 
 
 def _frequencies(path: Path, scale: Scale) -> EmpiricalRatings:
+    from qoemon.common.csvfile import opened  # noqa: PLC0415 - see above
+    from qoemon.config.studies import study  # noqa: PLC0415 - see above
+
     with opened(str(path)) as file:
         ratings = study.read_ratings(file, scale.low, scale.high)
     size = len(scale.ratings)
@@ -82,7 +90,7 @@ def _frequencies(path: Path, scale: Scale) -> EmpiricalRatings:
 class Service(Section):
     """How the ratings of one service are estimated."""
 
-    mapping: Annotated[str, AfterValidator(_mapping), Field(json_schema_extra={"enum": plugins.names()})] = key(
+    mapping: Annotated[str, AfterValidator(_mapping), Field(json_schema_extra=_name_the_mappings)] = key(
         "Formula from QoS to MOS."
     )
     theta: Share = key("SOS parameter, 0 to 1: how far the ratings of users differ.")

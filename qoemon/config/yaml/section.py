@@ -53,6 +53,7 @@ class Section(BaseModel):
 
     model_config = ConfigDict(
         frozen=True,
+        defer_build=True,  # one validator for the whole file, not one for each section too
         extra="forbid",
         validate_default=True,
         hide_input_in_errors=True,

@@ -12,9 +12,9 @@ for the upper bound one at the upper end of the scale, for the lower bound one a
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtri
 
 from qoemon.core.arrays import Counts, Floats
+from qoemon.core.qoe.special import ndtri
 
 
 def interval(

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import bdtr, betainc
 
 from qoemon.core.arrays import Counts, Floats
 from qoemon.core.qoe.confidence import interval
 from qoemon.core.qoe.empirical import EmpiricalRatings
 from qoemon.core.qoe.mapping import RatingModel
 from qoemon.core.qoe.scale import Scale
+from qoemon.core.qoe.special import bdtr, betainc
 
 OPINION_STEPS = 64
 """Steps of the grid on which the CDF of opinions is kept to invert it. They are narrow at the ends of the scale,

@@ -13,11 +13,10 @@ from enum import StrEnum
 from types import MappingProxyType
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
-from scipy.special import expit
 
 from qoemon.core.arrays import Floats
 from qoemon.core.qoe.scale import ACR5, Scale
+from qoemon.core.qoe.special import expit
 
 MEDIA_S = 60.0
 """The media time that a condition refers to: d in Hossfeld et al. 2020, (22)."""
@@ -111,6 +110,8 @@ class QosMapping:
         x, mos = np.array(sorted(points), np.float64).reshape(-1, 2).T
         if len(x) < 2 or not np.all(np.diff(x) > 0):
             raise ValueError("a table takes two or more points, each at another x")
+        from scipy.interpolate import PchipInterpolator  # noqa: PLC0415 - takes 4 times as long as numpy
+
         curve = PchipInterpolator(x, mos)
         # A monotone cubic does not overshoot: the table reaches what its points do.
         formula = lambda at: np.asarray(curve(np.clip(at, x[0], x[-1])))  # noqa: E731 - one line of two

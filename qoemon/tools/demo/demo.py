@@ -19,10 +19,8 @@ from qoemon.daemon.daemon import Daemon, running
 from qoemon.outputs.snapshot_json import snapshot_document
 from qoemon.tools.demo import broker as embedded
 from qoemon.tools.simulate.load import Target, publish
-from qoemon.tools.simulate.simulate import SCENARIOS, Phase, Population, Scenario
+from qoemon.tools.simulate.simulate import GROUPS, SCENARIOS, Phase, Population, Scenario
 from qoemon.tools.table import groups_table, legend
-
-GROUPS = [{"region": region, "cdn": cdn} for region in ("eu", "us") for cdn in ("a", "b")]
 
 _TICK_S = 2
 _WINDOW = "20s"

@@ -79,7 +79,7 @@ class _Recorder:
             written=self.writer.written,
             size=self.writer.size,
             lost=self.inbox.dropped,
-            trouble=self.consumer.state.last_error,
+            trouble=self.consumer.stats.last_error,
         )
 
 
@@ -110,7 +110,7 @@ async def record(
         writer.silence(time.time())
         writer.flush()
         done = recorder.progress()
-    if consumer.state.connects_total == 0 or (done.messages == 0 and done.trouble):
+    if consumer.stats.connects_total == 0 or (done.messages == 0 and done.trouble):
         path.unlink()  # the next attempt may then use the name
         raise RecordError(f"{path}: nothing was recorded: {done.trouble or f'no answer from {broker} yet'}")
     return done

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
     Rows = NDArray[np.intp]
 
+GROUPS = [{"region": region, "cdn": cdn} for region in ("eu", "us") for cdn in ("a", "b")]
+"""Label values of the groups that `qoemon simulate` and `qoemon demo` publish."""
+
 SERVICES = ("video", "web")
 VIDEO, WEB = range(2)
 

@@ -12,10 +12,9 @@ from yarl import URL
 
 from qoemon.common import duration
 from qoemon.common.text import SHORT, printable
+from qoemon.tools.top.options import URL_DEFAULT
 from qoemon.tools.top.query import QueryError
 from qoemon.tools.top.snapshot import Answer, Snapshot, windows_of
-
-URL_DEFAULT = "http://127.0.0.1:9877"
 
 PATH = "/api/v1/snapshot"
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from qoemon.common import duration
 from qoemon.common.text import SHORT, printable
+from qoemon.tools.top.options import SortBy
 from qoemon.tools.top.snapshot import Alert, Answer, Group, Snapshot, Window, windows_of
-
-SortBy = Literal["pow", "mos", "gob", "sessions", "name"]
 
 
 class QueryError(Exception):

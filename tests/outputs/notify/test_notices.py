@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from qoemon.config.config import DEFAULT
+from qoemon.config.config import Config
 from qoemon.core.alerting.alerts import Alerts
 from qoemon.core.alerting.detector import Detections
 from qoemon.core.alerting.rule import Reason
@@ -17,7 +17,7 @@ from qoemon.outputs.notify.notice import Notice
 from qoemon.outputs.notify.notices import notices
 from tests.core.alerting.test_alerts import RULE, Scene
 
-SUMMARY = DEFAULT.alerts[0].annotations["summary"]
+SUMMARY = Config().alerts[0].annotations["summary"]
 SILENT_TICKS = 35
 """Ticks without reports after which open stalls are just about to time out."""
 

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
-from qoemon.core.pipeline import Tick
 
 from qoemon.config.config import Config, load
 from qoemon.config.plan import core_plan
 from qoemon.core.alerting.regime import Regime
 from qoemon.core.alerting.rule import AlertState
+from qoemon.core.evaluation import Tick
 from qoemon.tools.recordings.recording import Header, Recorded, Recording, Writer
 from qoemon.tools.recordings.replay import ticks
 from qoemon.tools.report import advice, compare, series
@@ -490,7 +490,7 @@ def test_the_report_names_where_a_recording_is_truncated(recording, tmp_path):
     cut.write_bytes(recording.path.read_bytes()[:100_000])
     result = qoemon_cli("report", str(cut), "-o", str(tmp_path / "r.html"))
     assert result.exit_code == 0
-    assert "the file breaks off here" in result.stderr
+    assert "the file is truncated here" in result.stderr
     assert "the file is truncated in line" in (tmp_path / "r.html").read_text()
 
 

@@ -1,0 +1,40 @@
+"""The command `qoemon top`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qoemon.tools.command import exit_on_errors
+from qoemon.tools.options import seconds
+from qoemon.tools.top.options import URL_DEFAULT, SortBy
+
+
+def top(
+    url: Annotated[str, typer.Argument(help="URL of the daemon or of its snapshot.")] = URL_DEFAULT,
+    sort: Annotated[SortBy, typer.Option(help="Sort key, worst first.")] = "pow",
+    service: Annotated[str | None, typer.Option(help="Show only this service.")] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option("--filter", metavar="LABEL=VALUE", help="Show only groups with this label value; repeatable."),
+    ] = None,
+    window: Annotated[
+        float | None, typer.Option(metavar="DURATION", parser=seconds, help="Window (default: the shortest).")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print one table and exit.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the groups as JSON and exit.")] = False,
+) -> None:
+    """Show a daemon's groups live in the terminal, worst first."""
+    # ruff: noqa: PLC0415 - not for --help
+    import asyncio
+
+    from rich.console import Console
+
+    from qoemon.tools.top.fetch import AnswerError
+    from qoemon.tools.top.query import Query, QueryError, wanted
+    from qoemon.tools.top.top import top as run_top
+
+    with exit_on_errors(usage=(QueryError,), failed=(AnswerError,)):
+        query = Query(window_s=window, sort=sort, service=service, labels=wanted(filters or []))
+        asyncio.run(run_top(Console(highlight=False), url, query, once=once, as_json=as_json))
