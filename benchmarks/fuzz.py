@@ -142,7 +142,7 @@ def check_decoding(codec: Codec, messages: Sequence[Wrong], *, singly: bool = Tr
 def check_number(decoded: Decoded, messages: Sequence[Wrong]) -> None:
     """No report is lost, none is counted twice."""
     found, sent = len(decoded.batch) + decoded.rejected.total(), sum(map(reports_in, messages))
-    expect(found == sent, f"{found} reports accounted for, {sent} were sent")
+    expect(found == sent, f"{found} reports accounted for, there are {sent}")
 
 
 def reports_in(sent: Wrong) -> int:
