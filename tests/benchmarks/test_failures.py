@@ -5,9 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
-from benchmarks.row import Row, Verdict, exit_code, markdown, summary
+from benchmarks.__main__ import measured
+from benchmarks.row import Part, Row, Verdict, exit_code, markdown, summary
 from benchmarks.wire import cases, receivers, workers
 from benchmarks.wire.figures import Figures, attempt, rival_cost
 from benchmarks.wire.receivers import LostError
@@ -127,3 +129,17 @@ def test_verdicts_compare_the_median_with_the_bar():
     assert Row.of("a", "times", [1, 3, 9], at_least=3).verdict is Verdict.HOLDS
     assert Row.of("a", "times", [1, 3, 9], at_least=4).verdict is Verdict.MISSED
     assert Row.of("a", "ms", [1, 3, 9]).verdict is Verdict.NONE
+
+
+def test_a_part_that_ends_without_figures_is_a_failed_row():
+    part = measured("no_such_part")
+    assert [row.verdict for row in part.rows] == [Verdict.FAILED]
+    assert "python -m benchmarks.no_such_part ended with exit code 1" in part.rows[0].reason
+
+
+def test_json_has_the_verdict_and_gives_the_same_table():
+    failed = Row("b", "ms", problem=Verdict.FAILED, reason="lost 1 of 2 messages")
+    part = Part("title", "machine", [Row.of("a", "times", [1], at_most=2), failed])
+    encoded = msgspec.json.encode(part.plain())
+    assert [row["verdict"] for row in msgspec.json.decode(encoded)["rows"]] == ["holds", "failed"]
+    assert msgspec.json.decode(encoded, type=Part) == part
