@@ -65,11 +65,15 @@ class Figures:
         resolution_s: float = RESOLUTION_S,
     ) -> None:
         """Our time over another one of the same round, which is None if the rival failed."""
-        runs = self._runs(name, "times", at_most)
+        self._runs(name, "times", at_most)
         if theirs_s is None:
-            self._problem(runs, Verdict.NOT_MEASURABLE, "the rival failed")
+            self.not_measurable(name, "times", "the rival failed")
         else:
             self._divided(name, "times", ours_s, theirs_s, short=_short(min(ours_s, theirs_s), resolution_s))
+
+    def not_measurable(self, name: str, unit: str, reason: str) -> None:
+        """A figure that this round could not measure."""
+        self._problem(self._runs(name, unit), Verdict.NOT_MEASURABLE, reason)
 
     def fail(self, name: str, error: BaseException, *, verdict: Verdict = Verdict.FAILED) -> None:
         """A case, or a receiver in it, that failed; figures of other rounds do not count any more."""
@@ -84,7 +88,7 @@ class Figures:
     def _divided(self, name: str, unit: str, value: float, divisor: float, *, short: bool) -> None:
         runs = self._runs(name, unit)
         if short:
-            self._problem(runs, Verdict.NOT_MEASURABLE, TOO_SHORT)
+            self.not_measurable(name, unit, TOO_SHORT)
         else:
             runs.values.append(value / divisor)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -41,6 +42,29 @@ class HttpClient:
         assert length is not None, got[:end]
         missing = int(length[1]) - (len(got) - end - 4)
         return got[end + 4 :] + (self._wire.recv(missing, socket.MSG_WAITALL) if missing else b"")
+
+
+BARE = """
+import socket
+with socket.create_server(("127.0.0.1", 0)) as listening:
+    print(listening.getsockname()[1], flush=True)
+    connection, _ = listening.accept()
+    with connection:
+        while connection.recv(65536):
+            connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok")
+"""
+"""Serves one client and does nothing else."""
+
+
+@contextmanager
+def bare_server() -> Iterator[int]:
+    """A process that runs BARE; its port."""
+    with subprocess.Popen([sys.executable, "-c", BARE], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
 
 
 @contextmanager
