@@ -82,8 +82,8 @@ def rows() -> list[Row]:
     for batch in (100, 1):
         rates, shares = zip(*(ingest(batch) for _ in range(REPEATS)), strict=True)
         table += [
-            Row.of(f"{batch} a message", "reports/s", rates),
-            Row.of(f"{batch} a message: share of decoding", "of it", shares),
+            Row.of(f"{batch} reports a message", "reports/s", rates),
+            Row.of(f"{batch} reports a message: share of decoding", "of it", shares),
         ]
     return [*table, Row.of("tick", "ms CPU", ticks_ms())]
 
