@@ -41,7 +41,7 @@ docs: $(VENV)/dev  ## write the generated pages, draw the figures, build the sit
 pictures: $(VENV)/dev  ## take the pictures of the README, of a running demo (4 minutes)
 	$(BIN)/python -m docs.pictures
 
-bench: $(VENV)/dev  ## what it costs beside a broker and its rivals; writes docs/performance.md (20 minutes; QUICK=1: 6)
+bench: $(VENV)/dev  ## measure CPU, memory and latency beside rivals; writes docs/performance.md (25 minutes; QUICK=1: 10)
 	$(BIN)/python -m benchmarks
 
 dashboards: $(VENV)/dev  ## write the Grafana boards

@@ -1,4 +1,4 @@
-"""What judging by (n, t) bins would cost against judging by MOS level: docs/decisions/0002. `make binning`."""
+"""Error of rating sessions by (n, t) bins and by MOS levels: docs/decisions/0002. `make binning`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SHAPES = {
     "heavy stalls, 20 to 50 s of media": (3.0, 7.0, 20.0, 50.0),
     "many short stalls": (25.0, 0.1, 50.0, 60.0),
 }
-"""Mean number of stalls, their mean length in s, and between which seconds of media sessions have."""
+"""Mean number of stalls, their mean length in s, least and most seconds of media."""
 
 
 def errors(service: Service, n: Floats, t: Floats) -> list[tuple[float, float]]:
-    """MOS and GoB of the bins, then of the levels, minus those of judging each session exactly."""
+    """MOS and GoB by bins, then by levels, minus those of the exact rating of each session."""
     one = np.zeros(len(n), np.int64)
     mos = service.mapping(n, t)
     distinct, times = np.unique(mos, return_counts=True)
@@ -34,11 +34,11 @@ def errors(service: Service, n: Floats, t: Floats) -> list[tuple[float, float]]:
     )
     level = mos_level(mos, service.scale)
     levels = service.kernel().judge(histogram(one, level, 1, len(service.rated_at)))
-    return [_off(told, exact) for told in (binned, levels)]
+    return [_error(rated, exact) for rated in (binned, levels)]
 
 
-def _off(told: Distribution, exact: Distribution) -> tuple[float, float]:
-    return float(told.mos[0] - exact.mos[0]), float(told.gob[0] - exact.gob[0])
+def _error(rated: Distribution, exact: Distribution) -> tuple[float, float]:
+    return float(rated.mos[0] - exact.mos[0]), float(rated.gob[0] - exact.gob[0])
 
 
 def main() -> None:

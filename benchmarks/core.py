@@ -1,20 +1,20 @@
-"""What one core does with the pure part of the daemon: decode, apply, tick. `make bench`.
-
-Figures are CPU seconds of this process, the median of several runs; they leave out the MQTT client.
-"""
+"""CPU of decoding, counting and ticks on one core, without the MQTT client. `python -m benchmarks.core`."""
 
 from __future__ import annotations
 
-import statistics
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 import numpy as np
 
+from benchmarks.bench import cpu_ms, run
+from benchmarks.row import Row
+from benchmarks.shard import Shard
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.wire.codec import Codec
 from qoemon.inputs.inbox import Message
 
@@ -45,58 +45,48 @@ def messages(batch: int, round_: int) -> Iterator[Message]:
             yield Message(topic, payload, START_S + round_ * TICK_S + 5, 1, 1, 1)
 
 
-def reports_per_second(batch: int) -> tuple[float, float]:
-    """Reports a second of CPU, and the share of the time that went into decoding."""
+def ingest(batch: int) -> tuple[float, float]:
+    """Reports a second of CPU, and the share of the time that decoding takes."""
     plan = core_plan(Config())
-    codec, monitor = Codec(plan), Monitor(plan)
-    decoding = applying = 0.0
+    codec, shard = Codec(plan), Shard(plan)
+    decoding = counting = 0.0
     for round_ in range(ROUNDS):
         arrived = list(messages(batch, round_))
-        chunk = max(10_000 // batch, 1)  # as much as arrives between two looks at the inbox under load
+        chunk = max(10_000 // batch, 1)  # As many as arrive between two reads of the inbox under load.
         for begin in range(0, len(arrived), chunk):
             part = arrived[begin : begin + chunk]
             begun = time.process_time()
             decoded = codec.decode(part)
             between = time.process_time()
-            monitor.apply(decoded.batch, part[-1].arrival_s)
+            shard.apply(decoded.batch, part[-1].arrival_s)
             decoding += between - begun
-            applying += time.process_time() - between
-    return SESSIONS * ROUNDS / (decoding + applying), decoding / (decoding + applying)
+            counting += time.process_time() - between
+    return SESSIONS * ROUNDS / (decoding + counting), decoding / (decoding + counting)
 
 
-def tick_seconds() -> float:
-    """CPU seconds of one tick with all sessions active."""
+def ticks_ms() -> list[float]:
+    """CPU milliseconds of ticks with all sessions active."""
     plan = core_plan(Config())
-    codec, monitor = Codec(plan), Monitor(plan)
-    took = []
+    codec, shard = Codec(plan), Shard(plan)
+    took_ms = []
     for round_ in range(ROUNDS):
         now_s = START_S + round_ * TICK_S + 5
-        monitor.apply(codec.decode(messages(100, round_)).batch, now_s)
-        begun = time.process_time()
-        monitor.snapshot(now_s + TICK_S)
-        took.append(time.process_time() - begun)
-    return statistics.median(took)
+        shard.apply(codec.decode(messages(100, round_)).batch, now_s)
+        took_ms += cpu_ms(partial(shard.tick, now_s + TICK_S), 1)
+    return took_ms
 
 
-def median(measure: Callable[[], float]) -> tuple[float, float, float]:
-    """Least, median and most of several runs."""
-    runs = sorted(measure() for _ in range(REPEATS))
-    return runs[0], statistics.median(runs), runs[-1]
-
-
-def main() -> None:
-    """Print the table."""
-    print(
-        f"{SESSIONS:,} sessions in {GROUPS} groups, CPU time of one core; least / median / most of {REPEATS} runs"
-    )
+def rows() -> list[Row]:
+    """All figures."""
+    table = []
     for batch in (100, 1):
-        low, middle, high = median(lambda batch=batch: reports_per_second(batch)[0])  # type: ignore[misc]
-        share = reports_per_second(batch)[1]
-        figures = f"{low:>9,.0f} / {middle:>9,.0f} / {high:>9,.0f}"
-        print(f"reports/s, {batch:3} a message   {figures}   decoding {share:.0%}")
-    low, middle, high = median(tick_seconds)
-    print(f"tick, ms                  {low * 1e3:>9.1f} / {middle * 1e3:>9.1f} / {high * 1e3:>9.1f}")
+        rates, shares = zip(*(ingest(batch) for _ in range(REPEATS)), strict=True)
+        table += [
+            Row.of(f"{batch} reports a message", "reports/s", rates),
+            Row.of(f"{batch} reports a message: share of decoding", "of it", shares),
+        ]
+    return [*table, Row.of("tick", "ms CPU", ticks_ms())]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(f"Decoding and counting, {SESSIONS:,} sessions in {GROUPS} groups, CPU of one core", rows))

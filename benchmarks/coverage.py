@@ -1,12 +1,12 @@
-"""How often the bounds contain the truth, and how wide they are. `python -m benchmarks.coverage`.
+"""Coverage and width of the confidence intervals. `python -m benchmarks.coverage`.
 
-Each population is known exactly: shares of users in the bins in which the daemon judges. From it N users are
-drawn many times. The command fails (exit code 1) where
+Each population is known exactly: the share of users in each bin that the daemon rates. N users are drawn from it
+many times. The exit code is 1 if
 
-- coverage is below 94 %, anywhere;
-- the mean width is more than 1.1 times that of the normal interval, where that one is valid:
-  N min(mu, 1 - mu) >= 30 (mu the GoB, the PoW, or the MOS on [0, 1]) and N Var(g) >= 3. The second matters only
-  to users who are all much alike; for them the table marks the width with *. docs/uncertainty.md says why.
+- coverage is below 94 % in any cell, or
+- the mean width exceeds 1.1 times that of the normal interval where the normal interval is valid:
+  N min(mu, 1 - mu) >= 30 (mu the GoB, the PoW, or the MOS on [0, 1]) and N Var(g) >= 3. The second condition
+  excludes only users who are almost identical; the table marks their width with *. See docs/uncertainty.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from qoemon.core.qoe.scale import ACR5
 
 USERS = (10, 30, 100, 300, 1000, 3000, 10_000)
 REPETITIONS = 20_000
-"""Of each cell: the standard error of a coverage is .0015."""
+"""Samples of each cell: the standard error of a coverage is .0015."""
 POPULATION = 1_000_000
 LEAST_COVERAGE, MOST_WIDTH, FROM_COUNT, FROM_VARIANCE = 0.94, 1.1, 30, 3
 FIGURES = ("GoB", "PoW", "MOS")
@@ -53,7 +53,7 @@ class Population:
 
 @dataclass(frozen=True)
 class Cell:
-    """What REPETITIONS samples gave; (3,) each, in the order of FIGURES."""
+    """Result of REPETITIONS samples; (3,) each, in the order of FIGURES."""
 
     truth: Floats
     variance: Floats
@@ -68,12 +68,12 @@ class Cell:
 
     @property
     def alike(self) -> Flags:
-        """Where the count says that the normal interval is valid, and the spread that it is not."""
+        """Where the normal interval is valid by the count, but not by the variance."""
         return (self.count >= FROM_COUNT) & (self.users * self.variance < FROM_VARIANCE)
 
     @property
     def held(self) -> Flags:
-        """Where the width is held to the bar."""
+        """Where the width has to keep to the bar."""
         return (self.count >= FROM_COUNT) & ~self.alike
 
     @property
@@ -83,7 +83,7 @@ class Cell:
 
 
 def players(stalls: float, stall_mean_s: float, outage: float = 0.0) -> Population:
-    """Stalls a minute, with users who are prone to them and users who are not; a share stands still."""
+    """Stalls a minute, whose rate differs between users; a share of users is stalled the whole time."""
     rng = np.random.default_rng(1)
     n = rng.poisson(stalls * rng.exponential(size=POPULATION))
     t = np.where(n > 0, rng.gamma(np.maximum(n, 1), stall_mean_s), 0)
@@ -94,7 +94,7 @@ def players(stalls: float, stall_mean_s: float, outage: float = 0.0) -> Populati
 
 
 def readers(mean_s: float, spread: float, outage: float = 0.0) -> Population:
-    """Lognormal response times, their standard deviation `spread` times the mean; a share waits for ever."""
+    """Lognormal response times, standard deviation `spread` times the mean; a share never gets a response."""
     rng = np.random.default_rng(1)
     sigma = np.sqrt(np.log1p(spread**2))
     x = mean_s * np.exp(rng.normal(-(sigma**2) / 2, sigma, POPULATION))
@@ -108,7 +108,7 @@ def _shares(bins: np.ndarray, service: Service) -> Floats:
 
 
 def populations() -> Iterator[Population]:
-    """PoW from .001 to .5; spread out, or nearly all alike with a few in an outage."""
+    """PoW from .001 to .5; users differ, or are almost identical but for a few in an outage."""
     for stalls, stall_mean_s in ((0.05, 3), (0.1, 3), (0.3, 4), (1, 4), (3, 5)):
         yield players(stalls, stall_mean_s)
     for outage in (0.0025, 0.01, 0.05):
@@ -129,19 +129,19 @@ def answers(service: Service) -> Floats:
 
 
 def normal_interval(mean: Floats, square: Floats, users: int) -> Floats:
-    """The textbook's, mean ± z sd / sqrt(N): (R,) to (R, 2)."""
+    """The textbook interval, mean ± z sd / sqrt(N): (R,) to (R, 2)."""
     reach = ndtri(0.975) * np.sqrt(np.maximum(square - mean**2, 0) / users)
     return np.column_stack([mean - reach, mean + reach])
 
 
 def covered(bounds: Floats, truth: float) -> float:
-    """Share of the (R, 2) intervals that contain it, give or take rounding."""
+    """Share of the (R, 2) intervals that contain the truth, within rounding."""
     inside = (bounds[:, 0] <= truth + 1e-12) & (truth <= bounds[:, 1] + 1e-12)
     return float(inside.mean())
 
 
 def measure(counts: np.ndarray, share: Floats, g: Floats) -> Cell:
-    """counts (R, B) users drawn, share (B,) the population, g (B, 3)."""
+    """The cell of samples: counts (R, B) of users drawn, share (B,) of the population, g (B, 3)."""
     users = int(counts[0].sum())
     truth = share @ g
     means, squares = counts @ g / users, counts @ g**2 / users
@@ -158,14 +158,14 @@ def measure(counts: np.ndarray, share: Floats, g: Floats) -> Cell:
 def cells(
     population: Population, repetitions: int, sizes: Sequence[int], seed: int
 ) -> Iterator[tuple[Service, Cell]]:
-    """All cells of one population. The same users are drawn for both its services."""
+    """All cells of one population. Both its services get the same samples."""
     rng = np.random.default_rng(seed)
-    there = population.share > 0
-    share = population.share[there]
+    nonzero = population.share > 0
+    share = population.share[nonzero]
     for users in sizes:
         counts = rng.multinomial(users, share, size=repetitions)
         for service in SERVICES[population.mapping]:
-            yield service, measure(counts, share, answers(service)[there])
+            yield service, measure(counts, share, answers(service)[nonzero])
 
 
 def row(service: Service, cell: Cell) -> str:
@@ -187,7 +187,7 @@ def _percent(shares: Floats) -> str:
 
 
 def summary(done: list[Cell]) -> Iterator[str]:
-    """The table condensed: the worst of all populations and figures, by number of users."""
+    """The worst of all populations and figures, by number of users, as a Markdown table."""
     yield "| users | least coverage | of the normal interval | widest where held to 1.1 | of users all alike (*) |"
     yield "|---|---|---|---|---|"
     for users in USERS:
@@ -202,8 +202,8 @@ def _widest(widths: Sequence[Floats]) -> str:
     return f"{every.max():.2f}" if every.size else "–"
 
 
-def told(population: Population, seed: int) -> list[Cell]:
-    """Print the lines of one population, and return its cells."""
+def measured(population: Population, seed: int) -> list[Cell]:
+    """Print the lines of one population; returns its cells."""
     print(f"\n{population.users}")
     done = []
     for service, cell in cells(population, REPETITIONS, USERS, seed):
@@ -217,14 +217,14 @@ def main() -> int:
     figures = " ".join(f"{name:>5}" for name in FIGURES)
     widths = "  ".join(f"{name:>5}" for name in FIGURES)
     print(f"{REPETITIONS:,} samples a cell; coverage in %, mean width over that of the normal interval")
-    print("(= where held to 1.1, * where users are too much alike for that)\n")
+    print("(= where the bar of 1.1 applies, * where users are too similar for it)\n")
     print(f"{'':40}{'coverage':17}   {'width':20}   coverage of the normal interval")
     print(f"{'service, theta, ratings':24} {'PoW':>6} {'N':>6}  {figures}   {widths}    {figures}")
-    done = [cell for seed, population in enumerate(populations()) for cell in told(population, seed)]
+    done = [cell for seed, population in enumerate(populations()) for cell in measured(population, seed)]
     print("", *summary(done), sep="\n")
-    print("\nNot held to the bar: users almost exactly alike, but for a few whom samples mostly miss")
+    print("\nWithout a bar: users who are almost identical, but for a few whom most samples miss")
     for population in (readers(1, 0.1), readers(1, 0.1, 0.002)):
-        told(population, seed=0)
+        measured(population, seed=0)
     failed = sum(cell.fails for cell in done)
     print(f"\n{len(done)} cells of three figures, {failed} below the bar")
     return int(failed > 0)

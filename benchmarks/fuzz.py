@@ -1,7 +1,7 @@
-"""Millions of wrong messages against the codec, the topic templates and the Monitor. `make fuzz`.
+"""Millions of invalid messages against the codec, the topic templates and the core. `make fuzz`.
 
-Each message is one of accepted or rejected with a reason, report by report; what is accepted can be judged; nothing
-raises; memory stays where it was. The first message that breaks this is printed with the seed that makes it again.
+Each report is either accepted or rejected with a reason; accepted reports can be rated; nothing raises; memory does
+not grow. The first message that breaks this is printed with the seed that reproduces it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from benchmarks.shard import Shard
 from benchmarks.wrong_inputs import PLAN, START_S, Wrong, message
 from qoemon.core.arrays import Floats
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.qoe.distribution import Distribution
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.batch import MAX_COUNT, MAX_MEASURE, MAX_SECONDS, Batch
@@ -38,19 +38,19 @@ from qoemon.outputs.metrics.qoe import qoe_families
 
 INPUTS, ROUND = 5_000_000, 20_000
 BATCH, SINGLY_EVERY = 100, 4
-"""Messages that are decoded together, and every how many batches they are decoded one by one as well."""
+"""Messages that are decoded together; one batch of so many is also decoded message by message."""
 GROWTH_BYTES = 32 * 2**20
-"""Memory that a process may gain after its first round: the allocator keeps some of what it had to use at once."""
+"""Memory that a process may gain after its first round: the allocator keeps some of its peak."""
 ROUNDING = 1e-9
 
 
 class BrokenError(AssertionError):
-    """A promise that an input broke."""
+    """An input broke a promise."""
 
 
 @dataclass
 class Outcome:
-    """What a round of messages came to."""
+    """Result of a round of messages."""
 
     seed: str
     process: int = 0
@@ -62,18 +62,18 @@ class Outcome:
 
 
 def run_round(seed: str, inputs: int = ROUND) -> Outcome:
-    """Make so many messages from the seed and follow them through everything."""
+    """Make so many messages from the seed, decode and count them, and check each step."""
     rng, outcome = Random(seed), Outcome(seed, os.getpid())
-    codec, monitor, now_s = Codec(PLAN), Monitor(PLAN), START_S
+    codec, shard, now_s = Codec(PLAN), Shard(PLAN), START_S
     for number, size in enumerate(_sizes(inputs)):
         now_s += rng.choice((0, 0.1, 2, 5, 9, -30, 400 if rng.random() < 0.05 else 1))
         messages = [message(rng, now_s) for _ in range(size)]
         try:
             decoded = check_decoding(codec, messages, singly=number % SINGLY_EVERY == 0)
-            monitor.apply(decoded.batch, now_s)
+            shard.apply(decoded.batch, now_s)
             if number % 10 == 9:
-                check_snapshot(monitor.snapshot(now_s + 10), exposed=number % 100 == 99)
-        except Exception:  # noqa: BLE001 - any exception is what is looked for
+                check_snapshot(shard.tick(now_s + 10), exposed=number % 100 == 99)
+        except Exception:  # noqa: BLE001 - any exception is a find
             outcome.broken = _story(seed, messages)
             return outcome
         outcome.inputs += size
@@ -89,39 +89,39 @@ def _sizes(inputs: int) -> Iterator[int]:
 
 
 def _story(seed: str, messages: Sequence[Wrong]) -> str:
-    """What broke, by the smallest part of the messages that still breaks something."""
+    """The error, and the smallest part of the messages that still causes one."""
     error = traceback.format_exc()
-    ways = (decode, follow)  # the quick one first
+    ways = (decode, follow)  # The faster one first.
     alone = next(([each] for way in ways for each in messages if breaks([each], way)), list(messages))
     shown = "\n".join(repr(each) for each in alone)
     return f"{error}\nseed {seed}, {len(alone)} of {len(messages)} messages break it:\n{shown}"
 
 
 def breaks(messages: Sequence[Wrong], way: Callable[[Sequence[Wrong]], Decoded]) -> bool:
-    """Whether these break a promise by themselves."""
+    """Whether these messages alone break a promise."""
     try:
         way(messages)
-    except Exception:  # noqa: BLE001 - likewise
+    except Exception:  # noqa: BLE001 - as above
         return True
     return False
 
 
 def decode(messages: Sequence[Wrong]) -> Decoded:
-    """Take messages through a codec of their own."""
+    """Decode messages with a new codec, and check the result."""
     return check_decoding(Codec(PLAN), messages)
 
 
 def follow(messages: Sequence[Wrong]) -> Decoded:
-    """Take messages through everything, alone."""
+    """Decode and count messages from an empty state, and check each step."""
     decoded = decode(messages)
-    monitor = Monitor(PLAN)
-    monitor.apply(decoded.batch, messages[-1].arrival_s)
-    check_snapshot(monitor.snapshot(messages[-1].arrival_s + 10), exposed=True)
+    shard = Shard(PLAN)
+    shard.apply(decoded.batch, messages[-1].arrival_s)
+    check_snapshot(shard.tick(messages[-1].arrival_s + 10), exposed=True)
     return decoded
 
 
 def check_decoding(codec: Codec, messages: Sequence[Wrong], *, singly: bool = True) -> Decoded:
-    """Each report is accepted or rejected; singly: each message by itself, and a batch is what its messages are.
+    """Decode, and check that each report is accepted or rejected; singly: message by message as well.
 
     raises   BrokenError
     """
@@ -141,12 +141,12 @@ def check_decoding(codec: Codec, messages: Sequence[Wrong], *, singly: bool = Tr
 
 def check_number(decoded: Decoded, messages: Sequence[Wrong]) -> None:
     """No report is lost, none is counted twice."""
-    found, there = len(decoded.batch) + decoded.rejected.total(), sum(map(reports_in, messages))
-    expect(found == there, f"{found} reports accounted for, there are {there}")
+    found, sent = len(decoded.batch) + decoded.rejected.total(), sum(map(reports_in, messages))
+    expect(found == sent, f"{found} reports accounted for, there are {sent}")
 
 
 def reports_in(sent: Wrong) -> int:
-    """How many reports a message is to be counted for: 1, unless it is an array that can be taken apart."""
+    """Reports that a message counts for: 1, unless it is an array that can be split into its elements."""
     service = next((m["service"] for template in PLAN.topics if (m := template.match(sent.topic))), None)
     if service not in {each.name for each in PLAN.services} or len(sent.payload) > PLAN.limits.message_bytes:
         return 1
@@ -191,7 +191,7 @@ def within(column: Floats | np.ndarray, least: float, most: float, absent: float
 
 
 def check_same(whole: Batch, parts: Sequence[Batch]) -> None:
-    """The columns of the batch are those of its messages, one after the other."""
+    """The columns of the batch are those of its messages, concatenated."""
     expect(list(whole.session) == [session for part in parts for session in part.session], "sessions differ")
     routes = [part.routes[number] for part in parts for number in part.route.tolist()]
     expect([whole.routes[number] for number in whole.route.tolist()] == routes, "routes differ")
@@ -208,34 +208,34 @@ def _joined(columns: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def check_snapshot(snapshot: Snapshot, *, exposed: bool) -> None:
-    """Shares are shares, opinions are on the scale, and Prometheus can read it."""
+    """Shares are in [0, 1], scores are on the scale, and Prometheus can parse the metrics."""
     for service in snapshot.services:
         for distribution in service.distributions.values():
             check_distribution(distribution)
         expect(service.tally.qos.min(initial=0) >= 0, "a negative count")
     if exposed:
         registry = CollectorRegistry()
-        registry.register(_Families(list(qoe_families(snapshot))))
+        registry.register(_Families(list(qoe_families(snapshot))))  # type: ignore[arg-type]
         text = prometheus_client.generate_latest(registry).decode()
         expect(sum(1 for _ in text_string_to_metric_families(text)) > 0, "nothing exposed")
 
 
-def check_distribution(told: Distribution) -> None:
+def check_distribution(rated: Distribution) -> None:
     """NaN without observations, in range with them."""
-    there = told.observations > 0
+    there = rated.observations > 0
     for name in ("gob", "pow", "ratings", "gob_bounds", "pow_bounds", "band_gob", "band_pow"):
-        expect(within(getattr(told, name)[there], -ROUNDING, 1 + ROUNDING), f"{name} is no share")
+        expect(within(getattr(rated, name)[there], -ROUNDING, 1 + ROUNDING), f"{name} is no share")
     for name in ("mos", "mos_bounds", "quantiles"):
-        expect(within(getattr(told, name)[there], 1 - ROUNDING, 5 + ROUNDING), f"{name} is off the scale")
-    expect(bool(np.isnan(told.mos[~there]).all()), "a score of nobody")
+        expect(within(getattr(rated, name)[there], 1 - ROUNDING, 5 + ROUNDING), f"{name} is off the scale")
+    expect(bool(np.isnan(rated.mos[~there]).all()), "a score without observations")
 
 
 class _Families(Collector):
-    def __init__(self, told: list[Metric]) -> None:
-        self._told = told
+    def __init__(self, found: list[Metric]) -> None:
+        self._found = found
 
     def collect(self) -> Iterable[Metric]:
-        return self._told
+        return self._found
 
 
 def expect(holds: bool, otherwise: str) -> None:
@@ -244,7 +244,7 @@ def expect(holds: bool, otherwise: str) -> None:
 
 
 def resident_bytes() -> int:
-    """Memory of this process, without what is shared or swapped."""
+    """Resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -257,7 +257,7 @@ def run(seed: int, inputs: int, processes: int) -> int:
     """Run all rounds and print the table; 1 if an input broke a promise."""
     began_s, outcomes = time.monotonic(), []
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        # As they come: the first that breaks ends it all.
+        # In order: the first round that breaks a promise ends the run.
         for outcome in pool.map(run_round, *zip(*rounds(seed, inputs), strict=True)):
             outcomes.append(outcome)
             if outcome.broken:
@@ -266,13 +266,13 @@ def run(seed: int, inputs: int, processes: int) -> int:
                 return 1
     took_s = time.monotonic() - began_s
     print(*table(outcomes, took_s, processes), sep="\n")
-    if grow_rows := any(last - first > GROWTH_BYTES for first, _, last in memory(outcomes)):
-        print(f"a process has grow_rows by more than {GROWTH_BYTES / 2**20:.0f} MiB")
-    return int(grow_rows)
+    if grown := any(last - first > GROWTH_BYTES for first, _, last in memory(outcomes)):
+        print(f"a process has grown by more than {GROWTH_BYTES / 2**20:.0f} MiB")
+    return int(grown)
 
 
 def memory(outcomes: Sequence[Outcome]) -> list[tuple[int, int, int]]:
-    """Of each process, resident bytes after its first round, half of them, and the last."""
+    """Resident bytes of each process after its first round, after half of its rounds, and after the last."""
     by_process: dict[int, list[int]] = {}
     for outcome in outcomes:
         by_process.setdefault(outcome.process, []).append(outcome.rss_bytes)
@@ -280,7 +280,7 @@ def memory(outcomes: Sequence[Outcome]) -> list[tuple[int, int, int]]:
 
 
 def table(outcomes: Sequence[Outcome], took_s: float, processes: int) -> Iterator[str]:
-    """What there is to tell, as Markdown."""
+    """The results, as a Markdown table."""
     inputs, rejected = sum(each.inputs for each in outcomes), Counter[Reject]()
     for outcome in outcomes:
         rejected.update(outcome.rejected)
@@ -301,15 +301,15 @@ def main() -> int:
     """Read the command line; 0 if every promise was kept."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
     parser.add_argument("--inputs", type=int, default=INPUTS, help="messages (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="another number, other messages (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the messages (default: %(default)s)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--round", help="run only the round of this name, as printed when it broke")
-    told = parser.parse_args()
-    if told.round:
-        outcome = run_round(told.round)
+    parser.add_argument("--round", help="run only the round of this name, as printed after a failure")
+    options = parser.parse_args()
+    if options.round:
+        outcome = run_round(options.round)
         print(outcome.broken or "kept every promise")
         return int(bool(outcome.broken))
-    return run(told.seed, told.inputs, told.processes)
+    return run(options.seed, options.inputs, options.processes)
 
 
 if __name__ == "__main__":

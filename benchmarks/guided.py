@@ -1,7 +1,7 @@
-"""The fuzzing of codec and topics led by coverage: libFuzzer, through atheris, goes on from what reached new code.
+"""Coverage-guided fuzzing of codec and topics with libFuzzer, through atheris. `make fuzz`.
 
-atheris is no dependency of qoemon: there are wheels of it for some versions of Python only. Without it this says so
-and does nothing.
+atheris is no dependency of qoemon, since it has wheels for some versions of Python only. Without it this prints a
+note and ends with exit code 0.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CODEC = Codec(PLAN)
 
 
 def taken_apart(data: bytes) -> Wrong:
-    """A message of what libFuzzer makes: the first byte is a topic's number, or the length of one that follows."""
+    """A message from libFuzzer's bytes: the number of a topic, or the length of one and the topic; the payload."""
     kind, rest = (data[0], data[1:]) if data else (0, b"")
     if kind < 0x80:
         return Wrong(TOPICS[kind % len(TOPICS)], rest, START_S)
@@ -37,14 +37,14 @@ def taken_apart(data: bytes) -> Wrong:
 
 
 def put_together(sent: Wrong) -> bytes:
-    """The other way round, for messages to begin with."""
+    """The inverse of taken_apart, for the initial corpus."""
     name = sent.topic.encode()[:127]
     head = bytes([TOPICS.index(sent.topic)]) if sent.topic in TOPICS else bytes([0x80 + len(name)]) + name
     return head + sent.payload
 
 
 def check(data: bytes) -> None:
-    """What libFuzzer calls. An exception ends it."""
+    """Decode and check one input. libFuzzer calls this; an exception ends it."""
     sent = taken_apart(data)
     try:
         check_decoding(CODEC, [sent])
@@ -54,14 +54,14 @@ def check(data: bytes) -> None:
 
 
 def corpus(directory: Path) -> None:
-    """Messages to begin with, one a file."""
+    """Write the initial corpus, one message a file."""
     rng = Random(1)
     for number in range(SEEDS):
         (directory / str(number)).write_bytes(put_together(Wrong(topic(rng), payload(rng), START_S)))
 
 
 def instrument(atheris: Any) -> None:
-    """Have each branch of codec, columns and topics tell that it was taken."""
+    """Report the coverage of codec, columns and topics to libFuzzer."""
     for owner in (codec, Codec, codec._Gather, batch, TopicTemplate):
         for each in vars(owner).values():
             if inspect.isfunction(each) and each.__module__.startswith("qoemon."):
@@ -69,20 +69,20 @@ def instrument(atheris: Any) -> None:
 
 
 def main() -> int:
-    """Read the command line and fuzz; libFuzzer ends the process itself, with 0 if all went well."""
+    """Read the command line and fuzz. libFuzzer ends the process itself, with exit code 0 if no input failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.guided", description=__doc__)
     parser.add_argument("--inputs", type=int, default=INPUTS, help="messages (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
-    told = parser.parse_args()
+    options = parser.parse_args()
     if importlib.util.find_spec("atheris") is None:
-        print("not led by coverage: atheris is not installed; where there is a wheel, pip install atheris")
+        print("coverage-guided fuzzing skipped: atheris is not installed (pip install atheris)")
         return 0
     atheris = importlib.import_module("atheris")
     instrument(atheris)
     with tempfile.TemporaryDirectory() as directory:
         corpus(Path(directory))
-        # A crash prints its input; its file would only lie about.
-        limits = [f"-runs={told.inputs}", f"-seed={told.seed}", "-max_len=5000", "-timeout=10"]
+        # A failure prints its input, so its file is not needed.
+        limits = [f"-runs={options.inputs}", f"-seed={options.seed}", "-max_len=5000", "-timeout=10"]
         atheris.Setup([sys.argv[0], *limits, f"-artifact_prefix={directory}/", directory], check)
         atheris.Fuzz()
     return 0

@@ -1,4 +1,4 @@
-"""A million viewers as batches of columns, without the cost of writing and decoding their messages."""
+"""Simulated viewers as batches of columns, without the cost of encoding and decoding messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plan(sessions: int, groups: int) -> Plan:
 
 @dataclass
 class Population:
-    """Viewers who report once a tick. A tenth have a stall in a tick, a hundredth are in one as they report."""
+    """Viewers who report once a tick. In a tick each has .1 stalls on average; 1 % are stalled when they report."""
 
     sessions: int
     groups: int
@@ -47,29 +47,29 @@ class Population:
 
     @property
     def now_s(self) -> int:
-        """When the present tick began, seconds since the epoch."""
+        """Start of the current tick, seconds since the epoch."""
         return START_S + TICK_S * self.ticks
 
     def tick(self) -> Iterator[Batch]:
-        """Everybody reports once."""
+        """One report of every viewer."""
         for begin in range(0, self.sessions, AT_ONCE):
             yield self._batch(np.arange(begin, min(begin + AT_ONCE, self.sessions)))
         self.ticks += 1
 
-    def _batch(self, who: Ints) -> Batch:
-        size = len(who)
+    def _batch(self, rows: Ints) -> Batch:
+        size = len(rows)
         new = self._rng.poisson(0.1, size)
-        self.stalls[who] += new
-        self.stall_ms[who] += np.rint(new * self._rng.gamma(2, 500, size)).astype(np.int64) + new
+        self.stalls[rows] += new
+        self.stall_ms[rows] += np.rint(new * self._rng.gamma(2, 500, size)).astype(np.int64) + new
         return Batch(
             routes=self._routes,
-            route=who % self.groups,
-            session=[f"{i:032x}" for i in who.tolist()],
+            route=rows % self.groups,
+            session=[f"{i:032x}" for i in rows.tolist()],
             seq=np.full(size, self.ticks),
             arrival_s=np.full(size, self.now_s + TICK_S / 2),
             ts_s=np.full(size, ABSENT_FLOAT),
-            stalls=self.stalls[who],
-            stall_ms=self.stall_ms[who],
+            stalls=self.stalls[rows],
+            stall_ms=self.stall_ms[rows],
             play_ms=np.full(size, 9500 * (self.ticks + 1)),
             stalled=self._rng.random(size) < 0.01,
             end=np.zeros(size, np.bool_),

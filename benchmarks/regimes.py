@@ -1,9 +1,9 @@
-"""How often changes of PoW are announced without cause, how soon with cause: python -m benchmarks.regimes
+"""False alarms and delays of the detection of changes of PoW. `python -m benchmarks.regimes`.
 
 A group's PoW is simulated interval by interval: each of N sessions stalls by a Poisson process, sessions differ,
-and the rate of stalls swings by half over the day and by an AR(1) process that hits all sessions together. The same
-series go to qoemon's RegimeMonitor, to fixed thresholds with `for: 5m`, and to a window-limited GLR, which was
-rejected. Exit code 1 if a promise of docs/regimes.md is broken.
+and the rate of stalls varies by half over the day and by an AR(1) process that affects all sessions together. The
+same series are given to qoemon's RegimeMonitor, to fixed thresholds with `for: 5m`, and to a window-limited GLR,
+which was rejected. The exit code is 1 if a promise of docs/regimes.md is broken.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SHARES = 41  # cells of the share of poor ratings, the first for none at all
 
 
 class Process(NamedTuple):
-    """How the stall rate wanders beside its daily swing: deviation of its log, and its time constant."""
+    """Random variation of the stall rate beside its daily swing: deviation of its log, and its time constant."""
 
     name: str
     deviation: float
@@ -52,7 +52,7 @@ PROCESSES = (Process("slow", 0.20, 60), Process("usual", 0.25, 20), Process("rou
 
 
 class Shift(NamedTuple):
-    """PoW goes from one level to another, in `ramp` intervals."""
+    """PoW changes from one level to another, within `ramp` intervals."""
 
     begin: float
     end: float
@@ -99,7 +99,7 @@ class Table:
         return np.asarray(np.interp(pow_, self._means, LOG_RATES))
 
     def draw(self, rng: np.random.Generator, size: Ints, log_rate: Floats) -> tuple[Floats, Floats]:
-        """PoW and second moment of a fresh sample for each group; rates between two tabulated ones take either."""
+        """PoW and second moment of a new sample for each group; a rate between two tabulated ones takes either."""
         place = (log_rate - LOG_RATES[0]) / LOG_STEP + rng.random(log_rate.shape)
         index = np.clip(place.astype(np.int64), 0, len(LOG_RATES) - 1)
         pick = rng.integers(self._pool, size=log_rate.shape)
@@ -107,7 +107,7 @@ class Table:
 
 
 def _shares(rng: np.random.Generator, rate: float, sessions: int, poor: Floats) -> Floats:
-    """Of each session, the share of ratings poor or worse after a minute at so many stalls per minute."""
+    """Share of ratings poor or worse of each session, after a minute at so many stalls per minute."""
     proneness = rng.normal(-(PRONENESS_SIGMA**2) / 2, PRONENESS_SIGMA, sessions)
     stalls = rng.poisson(rate * np.exp(proneness))
     lengths = STALL_MEAN_S * np.exp(rng.normal(-(STALL_SIGMA**2) / 2, STALL_SIGMA, stalls.sum()))
@@ -119,7 +119,7 @@ def _shares(rng: np.random.Generator, rate: float, sessions: int, poor: Floats) 
 
 @dataclass
 class Crowd:
-    """Groups in cells: of one process, size and shift each, `each` groups a cell."""
+    """Groups in cells of one process, size and shift; `each` groups a cell."""
 
     cells: Sequence[tuple[Process, int, Shift]]
     each: int
@@ -152,7 +152,7 @@ class Watcher(Protocol):
 
 
 class Qoemon:
-    """What qoemon does; it also notes how often the regime moved, and since when it has not been good."""
+    """qoemon's detector; also records how often the regime changed, and when it was not good."""
 
     def __init__(self) -> None:
         self._monitor = RegimeMonitor(RegimeRules())
@@ -160,10 +160,10 @@ class Qoemon:
         self.not_good: list[NDArray[np.bool_]] = []
 
     def close(self, interval: Interval) -> Change:
-        told = self._monitor.close(interval)
-        self.moves = np.zeros(len(told.moved)) + (self.moves if len(self.moves) else 0) + told.moved
-        self.not_good = [*self.not_good[-WATCHED + 1 :], told.regime > Regime.GOOD]
-        return Change(told.direction, told.changed_s)
+        found = self._monitor.close(interval)
+        self.moves = np.zeros(len(found.moved)) + (self.moves if len(self.moves) else 0) + found.moved
+        self.not_good = [*self.not_good[-WATCHED + 1 :], found.regime > Regime.GOOD]
+        return Change(found.direction, found.changed_s)
 
 
 class Fixed:
@@ -219,7 +219,7 @@ def watchers() -> dict[str, Watcher]:
 
 
 def in_control(table: Table, rng: np.random.Generator, each: int) -> bool:
-    """False alarms; whether qoemon keeps its promise."""
+    """Print the false alarms; returns whether qoemon keeps its promise."""
     levels = (Shift(0.05, 0.05), Shift(0.01, 0.01))
     cells = [(process, size, at) for process in PROCESSES for at in levels for size in range(len(SIZES))]
     crowd, named = Crowd(cells, each), watchers()
@@ -227,7 +227,7 @@ def in_control(table: Table, rng: np.random.Generator, each: int) -> bool:
     for interval in crowd.intervals(table, rng, DAYS * DAY, 0):
         for name, watcher in named.items():
             direction = watcher.close(interval).direction
-            # Of a fixed threshold only the beginning is an alarm, not its end.
+            # A fixed threshold alarms only when it is exceeded, not when that ends.
             alarms[name] += direction > 0 if isinstance(watcher, Fixed) else direction != 0
     qoemon = named["qoemon"]
     assert isinstance(qoemon, Qoemon)
@@ -237,9 +237,9 @@ def in_control(table: Table, rng: np.random.Generator, each: int) -> bool:
     kept = True
     for number, (process, size, at) in enumerate(cells):
         mine = slice(number * each, (number + 1) * each)
-        told = [_rate(alarms[name][mine]) for name in named]
+        texts = [_rate(alarms[name][mine]) for name in named]
         moves = qoemon.moves[mine].mean()
-        print(f"| {process.name} | {at.begin:.2f} | {SIZES[size]} | {' | '.join(told)} | {moves:.1f} |")
+        print(f"| {process.name} | {at.begin:.2f} | {SIZES[size]} | {' | '.join(texts)} | {moves:.1f} |")
         kept &= _upper(alarms["qoemon"][mine]) <= 1
     return kept
 
@@ -255,7 +255,7 @@ def _rate(alarms: Floats) -> str:
 
 
 def shifted(table: Table, rng: np.random.Generator, each: int) -> bool:
-    """Delays; whether qoemon keeps its promise."""
+    """Print the delays; returns whether qoemon keeps its promise."""
     cells = [(process, size, shift) for process in PROCESSES for shift in SHIFTS for size in range(len(SIZES))]
     crowd, named = Crowd(cells, each), watchers()
     worse = np.repeat([shift.end > shift.begin for _, _, shift in cells], each)
@@ -276,12 +276,12 @@ def shifted(table: Table, rng: np.random.Generator, each: int) -> bool:
     kept = True
     for number, (process, size, shift) in enumerate(cells):
         mine = slice(number * each, (number + 1) * each)
-        told = [_delay(delay[name][mine]) for name in named]
+        texts = [_delay(delay[name][mine]) for name in named]
         dated = error["qoemon"][mine]
         dated = dated[~np.isnan(dated)]
         near = f"{np.mean(np.abs(dated) <= 1):.0%}" if len(dated) else "–"
         level = _first(np.array(qoemon.not_good)[:, mine]) if shift.end > shift.begin else "–"
-        print(f"| {process.name} | {shift} | {SIZES[size]} | {' | '.join(told)} | {near} | {level} |")
+        print(f"| {process.name} | {shift} | {SIZES[size]} | {' | '.join(texts)} | {near} | {level} |")
         if SIZES[size] == 300 and shift in BARS:
             kept &= bool(np.median(delay["qoemon"][mine]) <= BARS[shift])
     return kept
@@ -307,13 +307,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--groups", type=int, default=200, help="simulated groups in each row")
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     begun = time.monotonic()
-    rng = np.random.default_rng(asked.seed)
+    rng = np.random.default_rng(options.seed)
     table = Table(rng)
-    kept = [shifted(table, rng, 2 * asked.groups)]
+    kept = [shifted(table, rng, 2 * options.groups)]
     print()
-    kept += [in_control(table, rng, asked.groups)]
+    kept += [in_control(table, rng, options.groups)]
     print(f"\n{time.monotonic() - begun:.0f} s")
     if not all(kept):
         print("a promise is broken: see docs/regimes.md", file=sys.stderr)

@@ -1,6 +1,6 @@
-"""What it costs to render a tick of ten thousand groups, and to scrape it. `python -m benchmarks.render`.
+"""CPU of rendering a tick of ten thousand groups, and the time of scraping it. `python -m benchmarks.render`.
 
-CPU milliseconds of this process. The daemon renders in its worker thread; the event loop only hands out bytes.
+The daemon renders in its worker thread; the event loop only sends bytes.
 """
 
 from __future__ import annotations
@@ -14,22 +14,26 @@ import numpy as np
 import prometheus_client
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
-from qoemon.daemon.own import IDLE
 
-from benchmarks.bench import Row, cpu_ms, run
-from qoemon.core.alerting.detector import Detections, Detector
+from benchmarks.bench import cpu_ms, run
+from benchmarks.row import Row
+from benchmarks.shard import Shard
+from qoemon.core.alerting.detector import Detector
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import AlertMetric, Rule
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Limits, Plan, Service, Timing
 from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.qoe.mapping import VIDEO_STALL
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.batch import batch_of
 from qoemon.core.wire.report import Report, Route
+from qoemon.daemon.metrics import initial_metrics
 from qoemon.net.http.body import Body, CompressionDemand
 from qoemon.net.http.bulk_send import QUEUE
+from qoemon.net.http.listener import bound
 from qoemon.net.http.server import serve
+from qoemon.net.http.stats import HttpStats
+from qoemon.net.http.web_config import WebConfig
 from qoemon.outputs.history import History
 from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.exporter import Exporter
@@ -56,8 +60,8 @@ def plan() -> Plan:
 
 
 def ticks(count: int) -> Iterator[Snapshot]:
-    """Rating interval by rating interval, with viewers in every group."""
-    monitor, rng = Monitor(plan()), np.random.default_rng(1)
+    """Snapshots of consecutive rating intervals, with viewers in every group."""
+    shard, rng = Shard(plan()), np.random.default_rng(1)
     routes = [Route("video", (f"region-{g // 100}", f"cdn-{g % 100}")) for g in range(GROUPS)]
     size = GROUPS * SESSIONS_A_GROUP
     stalls, stall_s = np.zeros(size, np.int64), np.zeros(size)
@@ -65,68 +69,65 @@ def ticks(count: int) -> Iterator[Snapshot]:
         now_s = START_S + 60.0 * minute
         new = rng.poisson(0.3, size)
         stalls, stall_s = stalls + new, stall_s + new * rng.gamma(2, 1.5, size)
-        told = zip(stalls.tolist(), stall_s.tolist(), strict=True)
+        counters = zip(stalls.tolist(), stall_s.tolist(), strict=True)
         reports = [
             Report(f"{s:032x}", seq=minute, stall_count=n, stall_s=t, play_s=55.0 * (minute + 1))
-            for s, (n, t) in enumerate(told)
+            for s, (n, t) in enumerate(counters)
         ]
         route = [s % GROUPS for s in range(size)]
-        monitor.apply(batch_of(reports, route, [now_s + 5] * size, routes)[0], now_s + 5)
-        yield monitor.snapshot(now_s + 60)
+        shard.apply(batch_of(reports, route, [now_s + 5] * size, routes)[0], now_s + 5)
+        yield shard.tick(now_s + 60)
 
 
 class Rendering:
-    """A daemon's last steps on some ticks of ten thousand groups."""
+    """The outputs of a daemon, after some ticks of ten thousand groups."""
 
     def __init__(self) -> None:
         rule = Rule("Poor", "video", AlertMetric.POW, 300, 0.2, 0.1, {})
-        self._watch, self._history = Detector(plan(), (rule,), RegimeRules()), History(10)
+        self._detector, self._history = Detector(plan(), (rule,), RegimeRules()), History(10)
         self.exporter = Exporter()
         for snapshot in ticks(3):
-            self.snapshot, self.watched = snapshot, self._see(snapshot)
+            self.snapshot, self.watched = snapshot, self._detector.observe(snapshot)
             self.past = self._history.add(snapshot, self.watched)
 
-    def _see(self, snapshot: Snapshot) -> Detections:
-        return self._watch.observe(snapshot)
-
     def publish(self) -> PublishedTick:
-        """What the worker thread does at the end of each tick."""
-        return self.exporter.publish(self.snapshot, self.watched, IDLE, self.past)
+        """Render the tick, as the worker thread does."""
+        return self.exporter.render(self.snapshot, self.watched, initial_metrics(), self.past)
 
     def remember(self) -> object:
-        """What the page's last hour costs at each tick, the oldest frame going."""
+        """Add a tick to the page's history of the last hour, which drops its oldest."""
         return self._history.add(self.snapshot, self.watched)
 
 
 class _Families(Collector):
-    def __init__(self, told: list[Metric]) -> None:
-        self._told = told
+    def __init__(self, found: list[Metric]) -> None:
+        self._found = found
 
     def collect(self) -> list[Metric]:
-        return self._told
+        return self._found
 
 
 def by_client(snapshot: Snapshot) -> bytes:
-    """The same families by prometheus-client."""
+    """The same metric families, rendered by prometheus-client."""
     return prometheus_client.generate_latest(_Families(list(qoe_families(snapshot))))  # type: ignore[arg-type]
 
 
 CLIENT = """
 import socket, sys, time
 encoding, scrapes, *ports = sys.argv[1], *map(int, sys.argv[2:])
-asked = f"GET /metrics HTTP/1.1\\r\\nHost: x\\r\\nAccept-Encoding: {encoding}\\r\\nConnection: close\\r\\n\\r\\n"
+request = f"GET /metrics HTTP/1.1\\r\\nHost: x\\r\\nAccept-Encoding: {encoding}\\r\\nConnection: close\\r\\n\\r\\n"
 space = bytearray(2**20)
 for _ in range(scrapes):
     for port in ports:
         time.sleep(0.2)
         began = time.perf_counter()
         with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.sendall(asked.encode())
+            connection.sendall(request.encode())
             while connection.recv_into(space):
                 pass
         print(1000 * (time.perf_counter() - began))
 """
-"""Another process, as Prometheus is; it reads and does not unpack. It goes from port to port in turn."""
+"""A client in a process of its own, as Prometheus is. It scrapes the ports in turn and does not decompress."""
 
 BARE = """
 import socket, sys
@@ -140,32 +141,33 @@ with socket.create_server(("127.0.0.1", 0)) as listening:
             connection.recv(65536)
             connection.sendall(answer)
 """
-"""A process that sends the same bytes, by a queue as short as ours, and does nothing else."""
+"""A server process that only sends the same bytes, through a socket buffer of the same size."""
 
 
 async def scrapes_ms(
     rendering: Rendering, encoding: str, scrapes: int, *, ticking: bool
 ) -> tuple[list[float], list[float]]:
-    """Milliseconds until the whole of /metrics was there; and the same from a bare socket.
+    """Milliseconds of scrapes of /metrics, and of the same bytes from a bare socket.
 
-    ticking  whether the worker makes one tick after the other meanwhile
+    ticking  whether the worker thread renders one tick after the other meanwhile
     """
-    board = Latest()
-    app = application(board, list, list, asyncio.Condition())
-    serving, port = await serve(app, "127.0.0.1", 0)
+    latest = Latest()
+    app, stats, sockets = application(latest, list, list), HttpStats(), await bound("127.0.0.1", 0)
+    serving, port = await serve(app, sockets, WebConfig(None, stats), stats), sockets[0].getsockname()[1]
     over = threading.Event()
-    board.newest = rendering.publish()
-    body = board.newest.exposition
+    published = rendering.publish()
+    await latest.put(published)
+    body = published.metrics
     body.want()
     packed = body.packed()
     bare, bare_port = await bare_server(packed if encoding == "gzip" else body.pieces)
-    worker = threading.Thread(target=_publish_on, args=(rendering, board, over))
+    worker = threading.Thread(target=_publish_on, args=(rendering, latest, over, asyncio.get_running_loop()))
     if ticking:
         worker.start()
     try:
         command = (sys.executable, "-c", CLIENT, encoding, str(scrapes), str(port), str(bare_port))
         client = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-        told, _ = await client.communicate()
+        output, _ = await client.communicate()
     finally:
         over.set()
         if ticking:
@@ -173,12 +175,12 @@ async def scrapes_ms(
         bare.kill()
         await bare.wait()
         await serving.cleanup()
-    took_ms = [float(line) for line in told.split()]
+    took_ms = [float(line) for line in output.split()]
     return took_ms[::2], took_ms[1::2]
 
 
 async def bare_server(pieces: Iterable[bytes]) -> tuple[asyncio.subprocess.Process, int]:
-    """A process that sends this to whoever connects, and its port."""
+    """A process that sends these bytes to each client, and its port."""
     pipe = asyncio.subprocess.PIPE
     server = await asyncio.create_subprocess_exec(sys.executable, "-c", BARE, str(QUEUE), stdin=pipe, stdout=pipe)
     assert server.stdin is not None
@@ -188,57 +190,56 @@ async def bare_server(pieces: Iterable[bytes]) -> tuple[asyncio.subprocess.Proce
     return server, int(await server.stdout.readline())
 
 
-def _publish_on(rendering: Rendering, board: Latest, over: threading.Event) -> None:
+def _publish_on(
+    rendering: Rendering, latest: Latest, over: threading.Event, loop: asyncio.AbstractEventLoop
+) -> None:
     while not over.is_set():
-        board.newest = rendering.publish()
+        asyncio.run_coroutine_threadsafe(latest.put(rendering.publish()), loop)
 
 
 def rows() -> list[Row]:
     """All figures."""
     rendering = Rendering()
     published = rendering.publish()
-    written, view = published.metrics, published.json
-    packed = b"".join(published.exposition.packed())
+    metrics, view = published.metrics.whole, published.json.whole
+    packed = b"".join(published.metrics.packed())
     shown = overview(published, Query.parse({}), [])
     of = f"{GROUPS:,} groups x 2 windows"
+    ours_ms = cpu_ms(rendering.publish, REPEATS)
+    client_ms = cpu_ms(lambda: by_client(rendering.snapshot), 1)
     return [
-        Row.of(f"{of}: samples", "count", [sum(not line.startswith(b"#") for line in written.splitlines())]),
-        Row.of(f"{of}: /metrics", "MB", [len(written) / MEGA]),
+        Row.of(f"{of}: samples", "count", [sum(not line.startswith(b"#") for line in metrics.splitlines())]),
+        Row.of(f"{of}: /metrics", "MB", [len(metrics) / MEGA]),
         Row.of(f"{of}: /metrics, gzip", "MB", [len(packed) / MEGA]),
         Row.of(f"{of}: /api/v1/snapshot", "MB", [len(view) / MEGA]),
-        Row.of("render both", "ms CPU", cpu_ms(rendering.publish, REPEATS), bar=1000),
-        Row.of("  /metrics by prometheus-client", "ms CPU", cpu_ms(lambda: by_client(rendering.snapshot), 1)),
-        Row.of("  gzip of /metrics", "ms CPU", cpu_ms(lambda: repacked(written), REPEATS)),
-        Row.of("the page's last hour, a tick", "ms CPU", cpu_ms(rendering.remember, REPEATS)),
+        Row.of("rendering /metrics and JSON", "ms CPU", ours_ms),
+        Row.of("prometheus-client: rendering /metrics", "ms CPU", client_ms),
+        Row.ratio("rendering both / prometheus-client", ours_ms, client_ms * REPEATS, at_most=0.15),
+        Row.of("gzip of /metrics", "ms CPU", cpu_ms(lambda: compressed(metrics), REPEATS)),
+        Row.of("history of the page, a tick", "ms CPU", cpu_ms(rendering.remember, REPEATS)),
         Row.of(
-            f"the page's table, {len(shown['rows'])} rows",
+            f"table of the page, {len(shown['rows'])} rows",
             "ms CPU",
             cpu_ms(lambda: overview(published, Query.parse({}), []), REPEATS),
         ),
-        *scrape_rows(rendering, "scrape with gzip, during ticks", "gzip", ticking=True, bar=30),
-        *scrape_rows(rendering, "scrape without, during ticks", "identity", ticking=True, bar=30),
-        *scrape_rows(rendering, "scrape without, between ticks", "identity", ticking=False),
+        *scrape_rows(rendering, "scrape with gzip, during ticks", "gzip", ticking=True, at_most=6),
+        *scrape_rows(rendering, "scrape without gzip, during ticks", "identity", ticking=True, at_most=2),
+        *scrape_rows(rendering, "scrape without gzip, between ticks", "identity", ticking=False, at_most=2),
     ]
 
 
-def scrape_rows(
-    rendering: Rendering, name: str, encoding: str, *, ticking: bool, bar: float | None = None
-) -> Iterator[Row]:
-    """How long scrapes take, beside the floor of this machine."""
+def scrape_rows(rendering: Rendering, name: str, encoding: str, *, ticking: bool, at_most: float) -> Iterator[Row]:
+    """Times of scrapes, compared with a bare socket in turn."""
     ours_ms, bare_ms = asyncio.run(scrapes_ms(rendering, encoding, SCRAPES, ticking=ticking))
-    yield Row.of(name, "ms", ours_ms, bar)
-    yield Row.of("  the same bytes through a bare socket", "ms", bare_ms)
+    yield Row.of(name, "ms", ours_ms)
+    yield Row.of(f"{name}: bare socket", "ms", bare_ms)
+    yield Row.ratio(f"{name} / bare socket", ours_ms, bare_ms, at_most=at_most)
 
 
-def repacked(written: bytes) -> tuple[bytes, ...]:
-    """Compressed anew."""
-    return Body([written], CompressionDemand()).packed()
-
-
-def main() -> None:
-    """Print the table."""
-    run("Rendering, as in a tick of the daemon", rows)
+def compressed(metrics: bytes) -> tuple[bytes, ...]:
+    """The bytes, compressed as for a scrape."""
+    return Body([metrics], CompressionDemand()).packed()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run("Rendering, as in a tick of the daemon", rows))

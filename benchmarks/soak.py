@@ -1,8 +1,8 @@
-"""The daemon under load for long, while sessions and groups come and go. `make soak`, `make soak FOR=2h`.
+"""The daemon under load for a long time, while sessions and groups come and go. `make soak`, `make soak FOR=2h`.
 
-Broker, daemon and users are processes of their own, the daemon with its default configuration and a state
-directory. What it holds is read from /proc, what it says from its own metrics. Each figure has a limit; beyond one
-of them the exit code is 1.
+Broker, daemon and load generator are processes of their own. The daemon has its default configuration and a state
+directory. Its resources are read from /proc, the rest from its own metrics. The exit code is 1 if a figure exceeds
+its limit.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from tests.support.parts import Daemon, Mosquitto, until
 REPORTS_PER_S, FOR_S, SAMPLE_S = 2000.0, 1200.0, 5.0
 
 EVERY_S, SESSIONS_PER_RATE = 5.0, 6.0
-"""Players report that often, readers only when a page has come: so many sessions make a report a second."""
+"""Interval of players' reports; web sessions report page loads. So many sessions send a report a second."""
 
 GENERATIONS, GENERATION_S = 10, 10
-"""A session changes its group every ten seconds; after a hundred all groups have been seen, and come again."""
+"""A session changes its group every ten seconds. After a hundred seconds the groups repeat."""
 
 WARM_SHARE, WARM_MOST_S = 1 / 3, 300.0
-"""What is left out of the slope: groups are new, and the first sessions have not timed out."""
+"""Left out of the slope: groups are still new, and the first sessions have not timed out."""
 
 TROUBLE = {
     "ticks missed": "qoemon_tick_skipped_total",
@@ -63,9 +63,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Line:
-    """A figure and the most that it may be; None is no limit.
+    """A figure and its limit; None is no limit.
 
-    timed  whether it depends on how busy the machine is, or on how long the run was
+    timed  whether it depends on other load of the machine, or on the length of the run
     """
 
     name: str
@@ -84,10 +84,10 @@ class Line:
 
 
 class Churning(Population):
-    """Users whose CDN has another name every GENERATION_S, out of GENERATIONS."""
+    """Users whose CDN changes its name every GENERATION_S, through GENERATIONS names."""
 
     def step(self, now_s: float) -> list[Reported]:
-        """What was reported, under the names of now."""
+        """The reports, with the current names."""
         generation = int(now_s // GENERATION_S) % GENERATIONS
         return [
             report._replace(labels={**report.labels, "cdn": f"{report.labels['cdn']}{generation}"})
@@ -96,10 +96,10 @@ class Churning(Population):
 
 
 class Soaked(Daemon):
-    """A daemon that is looked at from outside."""
+    """A daemon that is sampled from outside."""
 
     def sample(self) -> Sample:
-        """What it holds now, and how long its metrics take; before the scrape, which is a descriptor too."""
+        """Its resources before a scrape, which needs a descriptor itself, and the duration of the scrape."""
         assert self._process is not None
         proc = Path(f"/proc/{self._process.pid}")
         status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
@@ -117,7 +117,7 @@ class Soaked(Daemon):
 
 
 def load(port: int, for_s: float, reports_per_s: float) -> Totals:
-    """Be the users, in a process of their own."""
+    """Publish the reports of the users; runs in a process of its own."""
     users = Churning(
         GROUPS,
         sessions=max(round(reports_per_s * SESSIONS_PER_RATE), len(GROUPS)),
@@ -130,7 +130,7 @@ def load(port: int, for_s: float, reports_per_s: float) -> Totals:
 
 
 def soak(directory: Path, for_s: float, reports_per_s: float, sample_s: float = SAMPLE_S) -> list[Line]:
-    """Run it all for so long; the table."""
+    """Run broker, daemon and load for so long; returns the table."""
     spawn, state = get_context("spawn"), {"dir": str(directory / "state")}
     with (
         Mosquitto(directory) as broker,
@@ -143,7 +143,7 @@ def soak(directory: Path, for_s: float, reports_per_s: float, sample_s: float = 
         samples = list(_samples(daemon, sending, sample_s))
         sent = sending.result()
         until(lambda: daemon.value("qoemon_messages_total") >= sent.messages, lambda: f"sent {sent}")
-        return table(before, samples, daemon.sample(), sent, _told(daemon))
+        return table(before, samples, daemon.sample(), sent, _metrics(daemon))
 
 
 def _samples(daemon: Soaked, sending: Future[Totals], every_s: float) -> Iterator[Sample]:
@@ -152,26 +152,26 @@ def _samples(daemon: Soaked, sending: Future[Totals], every_s: float) -> Iterato
         time.sleep(every_s)
 
 
-def _told(daemon: Daemon) -> dict[str, float]:
-    """The daemon's own metrics, labels added up."""
-    told: dict[str, float] = {}
+def _metrics(daemon: Daemon) -> dict[str, float]:
+    """The daemon's own metrics, summed over labels."""
+    metrics: dict[str, float] = {}
     for (name, _), value in daemon.samples().items():
-        told[name] = told.get(name, 0.0) + value
-    return told
+        metrics[name] = metrics.get(name, 0.0) + value
+    return metrics
 
 
 def table(
-    before: Sample, samples: Sequence[Sample], after: Sample, sent: Totals, told: dict[str, float]
+    before: Sample, samples: Sequence[Sample], after: Sample, sent: Totals, metrics: dict[str, float]
 ) -> list[Line]:
     """Every figure with its limit."""
     kept = warm(samples)
     scrape_s = np.array([sample.scrape_s for sample in kept])
-    tick_s = told["qoemon_tick_seconds_sum"] / told["qoemon_tick_seconds_count"]
+    tick_s = metrics["qoemon_tick_seconds_sum"] / metrics["qoemon_tick_seconds_count"]
     gaps_s = [later.at_s - earlier.at_s for earlier, later in pairwise(samples)]
     return [
         Line("s of load", sent.elapsed_s, None),
         Line("reports a second", sent.reports / sent.elapsed_s, None),
-        Line("label sets seen", told["qoemon_groups"], None),
+        Line("label sets seen", metrics["qoemon_groups"], None),
         Line("MB resident at the end", after.rss_kb / 1e3, 400),
         Line("kB a minute that resident memory grows, after warming up", slope(kept), 500, timed=True),
         Line("descriptors more than before the load, at most", _more("descriptors", before, samples), 4),
@@ -181,21 +181,21 @@ def table(
         Line("ms of a scrape, 99 of 100", float(np.quantile(scrape_s, 0.99)) * 1e3, 1000, timed=True),
         Line("s between two samples, most", max(gaps_s), None),
         Line("s a tick takes, mean", tick_s, 1, timed=True),
-        Line("messages sent that did not arrive", sent.messages - told["qoemon_messages_total"], 0),
-        Line("reports rejected", told["qoemon_reports_rejected_total"], 0),
-        *(Line(name, told[metric], 0, timed=name in BY_SPEED) for name, metric in TROUBLE.items()),
+        Line("messages sent that did not arrive", sent.messages - metrics["qoemon_messages_total"], 0),
+        Line("reports rejected", metrics["qoemon_reports_rejected_total"], 0),
+        *(Line(name, metrics[metric], 0, timed=name in BY_SPEED) for name, metric in TROUBLE.items()),
     ]
 
 
 def warm(samples: Sequence[Sample]) -> Sequence[Sample]:
-    """Those after warming up."""
+    """Samples after warming up."""
     span_s = samples[-1].at_s - samples[0].at_s
     begin_s = samples[0].at_s + min(span_s * WARM_SHARE, WARM_MOST_S)
     return [sample for sample in samples if sample.at_s >= begin_s]
 
 
 def slope(samples: Sequence[Sample]) -> float:
-    """kB a minute: the median over all pairs (Theil and Sen), so that a few odd samples do not matter."""
+    """kB a minute: the Theil-Sen estimate, the median over all pairs, which tolerates outliers."""
     fit = theilslopes([sample.rss_kb for sample in samples], [sample.at_s / 60 for sample in samples])
     return float(fit.slope)
 
@@ -205,13 +205,13 @@ def _more(what: str, before: Sample, samples: Sequence[Sample]) -> float:
 
 
 def main() -> int:
-    """Read the command line, print the table; 1 if a figure is beyond its limit."""
+    """Read the command line, print the table; 1 if a figure exceeds its limit."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
-    parser.add_argument("--for", dest="for_s", type=duration.seconds, default=FOR_S, help="such as 20m, 2h")
+    parser.add_argument("--for", dest="for_s", type=duration.seconds, default=FOR_S, help="such as 20m or 2h")
     parser.add_argument("--rate", type=float, default=REPORTS_PER_S, help="reports a second (default: %(default)s)")
-    told = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        lines = soak(Path(directory), told.for_s, told.rate)
+        lines = soak(Path(directory), options.for_s, options.rate)
     print("| what | figure | at most |", "|---|---:|---:|", *lines, sep="\n")
     return int(not all(line.holds for line in lines))
 

@@ -16,7 +16,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.bench import Row, run
+from benchmarks.bench import run
+from benchmarks.row import Row
 
 REPEATS = 11
 KILO, GIGA = 1e3, 1e9
@@ -31,7 +32,7 @@ COMMANDS = (
 NO_BROKER = "mqtt: {host: 127.0.0.1, port: 1}\nhttp: {host: 127.0.0.1, port: %d}\n"
 
 
-def measure() -> list[Row]:
+def rows() -> list[Row]:
     """Every command beside numpy, round by round, so that other load on the machine meets them alike."""
     with tempfile.TemporaryDirectory() as folder:
         file, port = Path(folder) / "qoemon.yaml", _unused_port()
@@ -50,9 +51,9 @@ def measure() -> list[Row]:
     numpy_s, *others = zip(*rounds, strict=True)
     base_s = statistics.median(numpy_s)
     return [
-        Row.of("import numpy", "ms", (used_s * KILO for used_s in numpy_s)),
+        Row.of("import numpy", "ms", [used_s * KILO for used_s in numpy_s]),
         *(
-            Row.of(name, "x numpy", (used_s / base_s for used_s in column), bar)
+            Row.of(name, "x numpy", [used_s / base_s for used_s in column], at_most=bar)
             for (name, bar), column in zip(bars, others, strict=True)
         ),
     ]
@@ -89,4 +90,4 @@ def _unused_port() -> int:
 
 
 if __name__ == "__main__":
-    run("Start of the commands, CPU time", measure)
+    sys.exit(run("Start of the commands, CPU time", rows))

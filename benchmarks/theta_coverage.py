@@ -1,9 +1,9 @@
-"""How often the interval of the SOS parameter covers the truth: `python -m benchmarks.theta_coverage`.
+"""Coverage of the confidence interval of the SOS parameter. `python -m benchmarks.theta_coverage`.
 
 Simulated studies: conditions with a MOS drawn from 1.3 to 4.8, whose users have Beta opinions with SOS parameter
 theta, and rate them rounded to 1..5. Rounding changes the variance, so the truth to cover is not the theta of the
 opinions but that of the ratings: least squares on the exact means and variances of their distribution.
-It ends with exit code 1 if the interval that is used covers less than 92 % or more than 98 % in any row.
+The exit code is 1 if the interval that qoemon uses covers less than 92 % or more than 98 % in any row.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ METHODS = ("bootstrap-t", "percentile", "conditions", "normal")
 
 
 class Simulated(NamedTuple):
-    """A study, and the SOS parameter of those it is drawn from."""
+    """A study, and the SOS parameter of the population that it is drawn from."""
 
     ratings: list[Floats]
     truth: float
@@ -48,7 +48,7 @@ def study(theta: float, conditions: int, raters: int, rng: np.random.Generator) 
 
 
 def intervals(ratings: list[Floats], rng: np.random.Generator) -> Iterator[tuple[float, float]]:
-    """By each of METHODS."""
+    """The interval of each of METHODS."""
     yield bootstrap_t(ratings, LOW, HIGH, CONFIDENCE, rng, RESAMPLES)
     within = Moments(*np.concatenate([resampled(each, rng, RESAMPLES) for each in ratings], axis=2))
     yield _percentiles(slope(within, LOW, HIGH))
@@ -101,7 +101,7 @@ def main() -> int:
         of = f"{theta} | {found.truth:.3f} | {conditions} | {raters}"
         print(f"| {of} | {covered} | {misses} | {found.width:.3f} |", flush=True)
         kept &= bool(BAR[0] <= found.covered[0] <= BAR[1])
-    print(f"\n{METHODS[0]}, the one that is used, is {'' if kept else 'NOT '}within {BAR[0]} to {BAR[1]} %")
+    print(f"\n{METHODS[0]}, the one in use, is {'' if kept else 'NOT '}within {BAR[0]} to {BAR[1]} %")
     return 0 if kept else 1
 
 

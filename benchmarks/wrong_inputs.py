@@ -1,6 +1,6 @@
-"""Messages as clients should not send them: near the schema, so that they get far into the codec, and far from it.
+"""Invalid messages: some near the schema, so that they get far into the codec, and some far from it.
 
-Everything is drawn from one `random.Random`, so a seed tells the whole story.
+All are drawn from one `random.Random`, so a seed reproduces them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ PLAN = Plan(
     labels=("region", "cdn", "isp"),
     limits=Limits(sessions=5000, groups=50, message_bytes=4096, reports_per_message=20, label_length=32),
 )
-"""Of every kind of service; with limits so low that they are met all the time."""
+"""A service of every kind, with limits so low that messages exceed them all the time."""
 
 
 class Wrong(NamedTuple):
-    """A message, as the codec takes it."""
+    """A message as the codec expects it."""
 
     topic: str
     payload: bytes
@@ -115,7 +115,7 @@ def message(rng: Random, now_s: float) -> Wrong:
 
 
 def topic(rng: Random) -> str:
-    """Mostly one that fits."""
+    """A topic, mostly one that matches a template."""
     chance = rng.random()
     if chance < 0.05:
         return rng.choice(ODD_TOPICS)
@@ -125,14 +125,14 @@ def topic(rng: Random) -> str:
 
 
 def label(rng: Random) -> str:
-    """A level of a topic; few of them, as they come from few places."""
+    """A level of a topic, out of few."""
     if rng.random() < 0.03:
         return rng.choice(TEXTS).encode("utf-8", "replace").decode()  # Topics are UTF-8 by now.
     return f"l{rng.randrange(8)}"
 
 
 def payload(rng: Random) -> bytes:
-    """A document in one of the encodings, damaged now and then."""
+    """A document in one of the encodings, sometimes damaged."""
     chance = rng.random()
     if chance < 0.02:
         return rng.choice(BROKEN)
@@ -145,7 +145,7 @@ def payload(rng: Random) -> bytes:
 
 
 def document(rng: Random) -> object:
-    """A report, or an array in which good ones and bad ones are mixed."""
+    """A report, or an array of valid and invalid ones."""
     if rng.random() < 0.7:
         return report(rng)
     reports = [report(rng) if rng.random() < 0.95 else value(rng) for _ in range(rng.randrange(6))]
@@ -153,7 +153,7 @@ def document(rng: Random) -> object:
 
 
 def report(rng: Random) -> dict[str, Any]:
-    """One that is good, but for the fields that are made wrong."""
+    """A valid report, then some of its fields made invalid."""
     good = good_report(rng)
     for _ in range(rng.choice((0, 0, 0, 0, 1, 1, 2, 3))):
         field = rng.choice(FIELDS) if rng.random() < 0.95 else rng.choice(TEXTS)
@@ -165,7 +165,7 @@ def report(rng: Random) -> dict[str, Any]:
 
 
 def good_report(rng: Random) -> dict[str, Any]:
-    """What a client sends whose session is one of many."""
+    """A valid report of one of many sessions."""
     stalls = rng.randrange(4)
     good: dict[str, Any] = {"session": f"s{rng.randrange(20_000)}", "seq": rng.randrange(100)}
     kind = rng.randrange(4)
@@ -183,7 +183,7 @@ def good_report(rng: Random) -> dict[str, Any]:
 
 
 def value(rng: Random) -> Any:
-    """Anything."""
+    """Any value."""
     kind = rng.randrange(5)
     if kind < 2:
         return rng.choice(NUMBERS)
@@ -197,7 +197,7 @@ def value(rng: Random) -> Any:
 
 
 def encoded(rng: Random, content: object) -> bytes:
-    """MessagePack if it can say it, or JSON as Python writes it: with NaN, and with lone surrogates in codes."""
+    """MessagePack if it can encode it, or JSON as Python writes it: with NaN, and with escaped lone surrogates."""
     if rng.random() < 0.4:
         try:
             return msgspec.msgpack.encode(content)
@@ -212,7 +212,7 @@ def encoded(rng: Random, content: object) -> bytes:
 
 
 def deep(rng: Random) -> bytes:
-    """Nesting beyond what a parser's stack takes, within the size that is looked into."""
+    """Nesting deeper than a parser's stack, within the size limit of a message."""
     depth = rng.choice((10, 500, 1000, 2000))
     opening, closing = rng.choice(((b"[", b"]"), (b'{"x":', b"}"), (b"\x91", b""), (b"\x81\xa1x", b"")))
     nested = opening * depth + rng.choice((b"", b"1", b"\x01")) + closing * rng.choice((0, depth - 1, depth))
@@ -224,7 +224,7 @@ def deep(rng: Random) -> bytes:
 
 
 def damaged(rng: Random, whole: bytes) -> bytes:
-    """Some bytes changed, put in, cut off, doubled."""
+    """Some bytes changed, inserted, cut off or repeated."""
     out = bytearray(whole)
     for _ in range(rng.randrange(1, 4)):
         at, some = rng.randrange(len(out) + 1), rng.randrange(4)

@@ -1,1 +1,1 @@
-"""The whole daemon beside a broker, under load, beside its rivals. `python -m benchmarks.wire`."""
+"""Benchmarks of a whole daemon beside a broker under load, compared with rivals. `python -m benchmarks.wire`."""

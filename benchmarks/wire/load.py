@@ -1,4 +1,4 @@
-"""Sends encoded MQTT packets over a plain socket, so that what is measured is who receives them.
+"""Load generator: sends encoded MQTT packets over a plain socket, so that the receivers are what is measured.
 
 Everything is encoded before the first byte is sent; sending is then `sendall` of whole chunks, and the
 acknowledgements are only counted. Broker and generator speak MQTT 3.1.1, where a publisher has no limit of
@@ -35,17 +35,17 @@ def topic(group: int) -> bytes:
 def payloads(messages: int, batch: int, sessions: int, groups: int, begin: int = 0) -> Iterator[tuple[int, bytes]]:
     """The group and the JSON of each message; reports of all sessions in turn.
 
-    begin  number of the first report: what was sent before, so that sequence numbers go on
+    begin  number of the first report, for sequence numbers that continue those of an earlier load
     """
     number = begin
     for _ in range(messages):
-        told = [report(number + place, sessions, groups) for place in range(batch)]
-        yield number // batch % groups, msgspec.json.encode(told if batch > 1 else told[0])
+        reports = [report(number + place, sessions, groups) for place in range(batch)]
+        yield number // batch % groups, msgspec.json.encode(reports if batch > 1 else reports[0])
         number += batch
 
 
 def report(number: int, sessions: int, groups: int) -> dict[str, object]:
-    """The report of this number: all sessions in turn, each a little further every time."""
+    """Report of this number. Sessions report in turn; the counters of each grow with every report."""
     seq, session = divmod(number, sessions)
     stalls = session % 7 // 6 * seq
     return {
@@ -57,10 +57,10 @@ def report(number: int, sessions: int, groups: int) -> dict[str, object]:
     }
 
 
-def packets(told: Iterator[tuple[int, bytes]], qos: int) -> list[bytes]:
+def packets(messages: Iterator[tuple[int, bytes]], qos: int) -> list[bytes]:
     """PUBLISH packets in chunks of CHUNK messages."""
     encoded = [
-        publish(topic(group), payload, qos, 1 + number % 65535) for number, (group, payload) in enumerate(told)
+        publish(topic(group), payload, qos, 1 + number % 65535) for number, (group, payload) in enumerate(messages)
     ]
     return [b"".join(encoded[begin : begin + CHUNK]) for begin in range(0, len(encoded), CHUNK)]
 
@@ -81,7 +81,7 @@ def _length(value: int) -> bytes:
 
 
 class Generator:
-    """One connection to a broker that only publishes."""
+    """One connection that only publishes."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
@@ -104,7 +104,7 @@ class Generator:
 
     @property
     def acked(self) -> int:
-        """QoS 1 messages that the broker has taken over."""
+        """QoS 1 messages that the broker has acknowledged."""
         return self._acked_bytes // ACK_BYTES
 
     def flood(self, chunks: Sequence[bytes]) -> None:
@@ -113,7 +113,7 @@ class Generator:
             self._socket.sendall(chunk)
 
     def pace(self, chunks: Sequence[bytes], rate: float) -> float:
-        """Send that many messages a second, CHUNK at once; returns how late it came at the most, s."""
+        """Send so many messages a second, CHUNK at once; the longest delay behind this plan, s."""
         began_s, late_s = time.monotonic(), 0.0
         for number, chunk in enumerate(chunks):
             ahead_s = began_s + number * CHUNK / rate - time.monotonic()
@@ -123,13 +123,13 @@ class Generator:
         return late_s
 
     def _count_acks(self) -> None:
-        with contextlib.suppress(ConnectionResetError):  # We hang up without a word.
+        with contextlib.suppress(ConnectionResetError):  # The socket is closed without a DISCONNECT.
             while got := self._socket.recv(65536):
                 self._acked_bytes += len(got)
 
 
 def ceiling(chunks: Sequence[bytes]) -> float:
-    """Messages a second that the generator can send to who only reads: a socket of its own."""
+    """Messages a second that the generator sends to a socket whose other end only reads."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         sink = threading.Thread(target=_sink, args=(server,), daemon=True)
         sink.start()

@@ -1,6 +1,6 @@
-"""Several workers beside one process: how much all of them take in together, and who is busiest on the way.
+"""Workers compared with one process: reports a second in total, and CPU time of each process for a report.
 
-Reports come in pieces: the next is sent when the CPU rests, so no queue grows, and what is measured is work.
+Reports are sent in pieces. The next piece is sent when all processes are idle, so no queue grows.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from tests.support.parts import children
 
 PIECES = 4
 SHARDS = 16
-RESTS_S = 0.5
-"""Who has not used the CPU for so long has nothing more to do."""
+IDLE_S = 0.5
+"""Processes that have not used the CPU for so long are idle."""
 
 WAYS: Mapping[str, dict[str, Any]] = {
     "one process": {},
     "2 workers, shards": {"workers": 2, "topics": ["qoe/v1/{service}/{region}/{cdn}/{shard}"]},
-    "2 workers, handed out": {"workers": 2},
+    "2 workers, routed by the parent": {"workers": 2},
 }
 
 
 class Measured(NamedTuple):
-    """Reports a second, all together; CPU seconds a report by process."""
+    """Wall seconds of all pieces, 0 if no CPU time is visible in /proc; CPU seconds of each process."""
 
-    rate: float
+    took_s: float
     spent_s: dict[str, float]
 
 
 def measure(
     directory: Path, broker: tuple[int, int], way: str, pieces: Sequence[Sequence[bytes]], reports: int
 ) -> Measured:
-    """One way, with so many reports in all pieces. broker: its port and its process."""
+    """One of WAYS, with so many reports in all pieces. broker: port and pid."""
     port, broker_pid = broker
     more = dict(WAYS[way])
     topics = more.pop("topics", None)
@@ -52,9 +52,9 @@ def measure(
         processes |= {f"worker {n}": pid for n, pid in enumerate(sorted(children(daemon.pid)))}
         before, began = daemon.reports(), _spent(processes)
         took_s = sum(_piece(load, chunks, processes) for chunks in pieces)
-        spent = {name: (now - began[name]) / reports for name, now in _spent(processes).items()}
+        spent = {name: now - began[name] for name, now in _spent(processes).items()}
         daemon.cost(reports - round(daemon.reports() - before), lambda: None)
-    return Measured(reports / took_s, spent)
+    return Measured(took_s if sum(spent.values()) >= cpu.RESOLUTION_S else 0.0, spent)
 
 
 def _spent(processes: Mapping[str, int]) -> dict[str, float]:
@@ -62,30 +62,31 @@ def _spent(processes: Mapping[str, int]) -> dict[str, float]:
 
 
 def _piece(load: Generator, chunks: Sequence[bytes], processes: Mapping[str, int]) -> float:
-    """Seconds from the first byte until nobody has anything more to do."""
-    began_s = rests_s = time.monotonic()
+    """Seconds from the first byte until all processes are idle."""
+    used = sum(_spent(processes).values())
+    began_s = time.monotonic()
     load.flood(chunks)
-    used = 0.0
-    while time.monotonic() - rests_s < RESTS_S:
+    idle_s = time.monotonic()  # Sending may take longer than IDLE_S.
+    while time.monotonic() - idle_s < IDLE_S:
         now = sum(_spent(processes).values())
-        if now > used + 0.01:
-            used, rests_s = now, time.monotonic()
+        if now > used + cpu.RESOLUTION_S:
+            used, idle_s = now, time.monotonic()
         time.sleep(0.02)
-    return rests_s - began_s
+    return idle_s - began_s
 
 
 def pieces(reports: int, batch: int, sessions: int, groups: int, *, by_shard: bool) -> Iterator[list[bytes]]:
-    """PUBLISH packets in chunks, PIECES times so many reports; by_shard: each message has sessions of one shard."""
+    """PUBLISH packets in chunks, `reports` in each of PIECES; by_shard: the sessions of a message share a shard."""
     number = 0
     for _ in range(PIECES):
-        packets = []
+        packets: list[bytes] = []
         waiting: dict[int, list[dict[str, object]]] = {}
         while len(packets) * batch < reports:
-            told = report(number, sessions, groups)
-            shard = shard_of(str(told["session"]), SHARDS) if by_shard else 0
+            new = report(number, sessions, groups)
+            shard = shard_of(str(new["session"]), SHARDS) if by_shard else 0
             number += 1
             some = waiting.setdefault(shard, [])
-            some.append(told)
+            some.append(new)
             if len(some) == batch:
                 name = topic(number // batch % groups) + (b"/%d" % shard if by_shard else b"")
                 payload = msgspec.json.encode(some if batch > 1 else some[0])
