@@ -12,7 +12,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
-from qoemon.net.mqtt.connection import paho_client
+from qoemon.net.mqtt.connection import paho_client, patch_socket_callbacks
 from qoemon.net.mqtt.errors import ANSWER_S
 from qoemon.net.mqtt.tls import Tls, tls_context
 
@@ -80,7 +80,9 @@ async def new_client(broker: Broker, *, forget: bool = False) -> aiomqtt.Client:
         logger=PAHO_LOG,
         **session_options(broker, forget=forget),
     )
-    paho_client(client).connect_timeout = ANSWER_S
+    paho = paho_client(client)
+    paho.connect_timeout = ANSWER_S
+    patch_socket_callbacks(paho)
     return client
 
 

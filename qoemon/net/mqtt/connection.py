@@ -14,6 +14,7 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from qoemon.net.mqtt.errors import MqttConnectionError
+from qoemon.net.mqtt.socket_events import SocketEvents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -51,10 +52,30 @@ def hang_up(paho: Paho) -> None:
     paho.on_disconnect = None  # aiomqtt's fails if the attempt was cancelled.
     paho.on_socket_register_write = None  # Without it paho writes now, acknowledgements first.
     paho.disconnect()
-    unsent = paho.socket()
-    if isinstance(unsent, socket.socket):  # The broker reads no more: let aiomqtt's reader find the end.
+    shut_down(paho)  # If the broker reads no more, this is what makes paho find the end.
+
+
+def shut_down(paho: Paho) -> None:
+    """End the connection under paho, which closes its socket when it finds the end at its next read or write."""
+    connected = paho.socket()
+    if isinstance(connected, socket.socket):
         with contextlib.suppress(OSError):
-            unsent.shutdown(socket.SHUT_RDWR)
+            connected.shutdown(socket.SHUT_RDWR)
+
+
+def patch_socket_callbacks(
+    paho: Paho, read: Callable[[], object] | None = None, failed: Callable[[Exception], None] | None = None
+) -> None:
+    """Put SocketEvents in the place of aiomqtt's callbacks, before the client connects.
+
+    read     what reads; paho by default
+    failed   called with what reading or writing raises; the default ends the connection
+    """
+    events = SocketEvents(paho, read or (lambda: paho.loop_read()), failed or (lambda _: shut_down(paho)))  # noqa: PLW0108
+    paho.on_socket_open = events.opened
+    paho.on_socket_close = events.closing
+    paho.on_socket_register_write = events.register_write
+    paho.on_socket_unregister_write = events.unregister_write
 
 
 def _come_too_late(_paho: Paho, _userdata: Any, _socket: Any) -> NoReturn:
@@ -107,10 +128,7 @@ class Connection:
             return
         self._lost.set_exception(error)
         self._lost.exception()  # If we are just being cancelled, nobody else asks for it.
-        unread = self._paho.socket()
-        if isinstance(unread, socket.socket):  # So that paho's next write closes it, whatever waits to be read.
-            with contextlib.suppress(OSError):
-                unread.shutdown(socket.SHUT_RDWR)
+        shut_down(self._paho)
 
     def _reason(self) -> aiomqtt.MqttError:
         error = self._lost.exception()
