@@ -9,9 +9,6 @@ When the inbox is full, QoS 1 messages are withheld: neither stored nor acknowle
 the connection stores no further QoS 1 message, since a later report that overtakes an earlier one would make
 it look like a duplicate. Brokers send again only after a reconnect, so once all that was stored is
 acknowledged, we reconnect. The reader never waits.
-
-aiomqtt brings paho into asyncio. Its own message queue is passed by: it makes a task per message, and
-acknowledges before we have processed. Messages are taken from in front of paho, by a BulkReader.
 """
 
 from __future__ import annotations
@@ -22,15 +19,14 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 import aiomqtt
-from paho.mqtt.client import Client as Paho
 from paho.mqtt.reasoncodes import ReasonCode
 
 from qoemon.common.backoff import Repeats, backoff_s
 from qoemon.inputs.inbox import Inbox, Message
 from qoemon.inputs.stats import MqttStats
-from qoemon.net.mqtt.bulk_reader import DUP, QOS, RETAIN, BulkReader, send_acks
+from qoemon.net.mqtt.bulk_reader import DUP, QOS, RETAIN
 from qoemon.net.mqtt.client import Broker, new_client
-from qoemon.net.mqtt.connection import Connection, hang_up, paho_client, raise_if_cancelled
+from qoemon.net.mqtt.connection import Connection, raise_if_cancelled
 from qoemon.net.mqtt.errors import MqttConnectionError, describe_error
 
 if TYPE_CHECKING:
@@ -49,9 +45,6 @@ REFUSED = 0x80
 MAX_TOPIC = 4096
 """Characters; the inbox bounds the bytes of payloads only."""
 
-NO_FILTER = "qoemon/no/such/filter"
-"""What nobody subscribed to, to be unsubscribed from."""
-
 
 class MqttConsumer:
     """One connection to the broker, made again whenever it ends.
@@ -69,8 +62,9 @@ class MqttConsumer:
         self.state = MqttStats()
         self._inbox = inbox
         self._clock = clock
-        self._paho: Paho | None = None
-        self._connection = 0
+        self._connection: Connection | None = None
+        self._connections = 0
+        """How many there were: the number of the present one."""
         self._connected_s: float | None = None
         """Since when this connection stands, by the monotonic clock; None before."""
         self._unacknowledged = 0
@@ -106,10 +100,10 @@ class MqttConsumer:
         Those of an earlier connection are counted and skipped: the broker delivers them again.
         """
         asked = [message for message in messages if message.qos]
-        here = [] if self._paho is None else [each.mid for each in asked if each.connection == self._connection]
+        here = [each.mid for each in asked if self._connection and each.connection == self._connections]
         self.state.stale_acks_total += len(asked) - len(here)
-        if self._paho is not None and here:
-            send_acks(self._paho, here)
+        if self._connection is not None and here:
+            self._connection.ack(here)
             self._in_flight.difference_update(here)
             self.state.acks_total += len(here)
             self._unacknowledged -= len(here)
@@ -127,35 +121,34 @@ class MqttConsumer:
         """
         self._connected_s = None
         client = await new_client(self.broker, forget=self._forget)
-        paho, reader = self._begin(client)
-        link = Connection(client)
+        connection = self._begin(client)
         try:
             # Not `async with`: its end waits up to ANSWER_S for a broker that may be gone, then raises what
             # hides that we were cancelled.
-            await link.unless_lost(client.__aenter__())
-            self._connected(kept=link.session_present)
+            await connection.unless_lost(client.__aenter__())
+            self._connected(kept=connection.session_present)
             filters = [(one, int(self.broker.qos)) for one in self.broker.filters]
             # The broker may hang up instead of answering.
-            self._subscribed([granted_qos(code) for code in await link.unless_lost(client.subscribe(filters))])
-            await link.until_lost()
+            answer = await connection.unless_lost(client.subscribe(filters))
+            self._subscribed([granted_qos(code) for code in answer])
+            await connection.until_lost()
         finally:
-            self._paho = None
-            reader.deliver = None
+            self._connection = None
             self.state.connected = self.state.subscribed = False
-            hang_up(paho)
+            connection.close()
 
-    def _begin(self, client: aiomqtt.Client) -> tuple[Paho, BulkReader]:
+    def _begin(self, client: aiomqtt.Client) -> Connection:
         # Before connecting, since a stored session's messages may come before we have subscribed.
-        paho = self._paho = paho_client(client)
-        reader = BulkReader(paho, self._arrived, properties=self.broker.version == "5")
-        self._connection += 1
+        connection = Connection(client, self._arrived, properties=self.broker.version == "5")
+        self._connection = connection
+        self._connections += 1
         self._unacknowledged = 0
         self._in_flight = set()
         self._withholding = False
         # What overload makes us do again and again is not news.
         self._log_level = logging.DEBUG if self._resuming else logging.INFO
         self._resuming = False
-        return paho, reader
+        return connection
 
     def _connected(self, *, kept: bool) -> None:
         self._connected_s = time.monotonic()
@@ -237,11 +230,11 @@ class MqttConsumer:
         if qos and not flags & DUP:  # Some brokers deliver again on the same connection.
             self._check_identifier(mid)
         state.last_message_s = arrival_s
-        self._store(Message(topic, payload, arrival_s, qos, mid, self._connection))
+        self._store(Message(topic, payload, arrival_s, qos, mid, self._connections))
 
     def _pass_over(self, flags: int, mid: int) -> None:
-        if flags & QOS and self._paho is not None:
-            send_acks(self._paho, [mid])
+        if flags & QOS and self._connection is not None:
+            self._connection.ack([mid])
 
     def _check_identifier(self, mid: int) -> None:
         """Refuse what would make acknowledgements ambiguous; say when the broker sends more than we allowed.
@@ -297,14 +290,9 @@ class MqttConsumer:
 
         Until then we go on withholding: what is read before the end must not overtake it.
         """
-        if self._paho is None:
-            return
-        self._resuming = True
-        # Closing a socket with unread data makes the kernel throw away what we sent last: the broker may never
-        # see our acknowledgements, and deliver the same batch for ever. So ask for something that is answered
-        # only after them, and end the connection then.
-        self._paho.on_unsubscribe = lambda paho, *_: paho.disconnect()
-        self._paho.unsubscribe(NO_FILTER)
+        if self._connection is not None:
+            self._resuming = True
+            self._connection.end_after_acks()
 
 
 def granted_qos(code: int | ReasonCode) -> int:

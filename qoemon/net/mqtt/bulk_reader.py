@@ -6,7 +6,7 @@ call brings all that has come, and messages go straight from there to whoever wa
 paho's: it gets it byte for byte, as if from the socket, and does what it always does. Acknowledgements are packed
 together and given to paho as one packet, which it sends with one system call.
 
-Two private names of paho are needed: `_sock_recv`, through which it reads, and `_packet_queue`, by which it sends.
+It reads through paho's `_sock_recv` and sends acknowledgements by its `_packet_queue`, both private names of paho.
 docs/decisions/0016-mqtt-path.md has the measurements, and what was rejected.
 """
 
@@ -19,8 +19,7 @@ from paho.mqtt.client import Client as Paho
 from paho.mqtt.enums import MQTTErrorCode
 
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
-from qoemon.net.mqtt.connection import NOT_MQTT
-from qoemon.net.mqtt.errors import MqttConnectionError
+from qoemon.net.mqtt.errors import NOT_MQTT, MqttConnectionError
 
 READ_BYTES = 2**17
 """What one system call brings at most: some 700 messages and 3 ms of work, before others have their turn."""
@@ -35,28 +34,17 @@ Deliver = Callable[[int, bytes, int, bytes], None]
 
 
 class BulkReader:
-    """Stands between paho and its socket, from before it connects.
+    """Reads paho's socket; `connection.patch` puts `recv` in the place of paho's `_sock_recv`.
 
-    deliver  what each message of QoS 0 or 1 is given to; None when nobody wants any more
+    deliver     called with each message of QoS 0 or 1; None to discard them
+    properties  whether messages have properties, as in MQTT 5
     """
 
     def __init__(self, paho: Paho, deliver: Deliver, *, properties: bool) -> None:
-        """Stand there; `properties`: whether messages have any, as in MQTT 5.
-
-        raises   RuntimeError if this paho reads in another way
-        """
-        if not (hasattr(paho, "_sock_recv") and hasattr(paho, "_packet_queue")):
-            raise RuntimeError(
-                "this version of paho-mqtt has no Client._sock_recv or no Client._packet_queue, so it cannot be "
-                "read for: install a version that qoemon's package metadata allows"
-            )
         self.deliver: Deliver | None = deliver
         self._properties = properties
         self._paho = paho
         self._receive: Callable[[int], bytes] = paho._sock_recv
-        self._paho_reads: Callable[[], MQTTErrorCode] = paho.loop_read
-        paho._sock_recv = self._for_paho  # type: ignore[method-assign, assignment]
-        paho.loop_read = self.read  # type: ignore[method-assign, assignment]
         self._pieces: list[bytes] = []
         """What has come and is no whole packet yet."""
         self._waiting = 0
@@ -84,7 +72,7 @@ class BulkReader:
         if data:
             return self._take(data)
         self._ended, self._packet = True, b""
-        return self._paho_reads()  # It finds the end, and says so as it does.
+        return self._paho.loop_read()  # It finds the end, and says so as it does.
 
     def _take(self, data: bytes) -> MQTTErrorCode:
         self._pieces.append(data)
@@ -127,9 +115,9 @@ class BulkReader:
 
     def _hand_over(self, packet: bytes) -> MQTTErrorCode:
         self._packet = packet
-        return self._paho_reads()
+        return self._paho.loop_read()
 
-    def _for_paho(self, size: int) -> bytes:
+    def recv(self, size: int) -> bytes:
         """What paho takes for the socket's recv."""
         if not self._packet and not self._ended:
             raise BlockingIOError

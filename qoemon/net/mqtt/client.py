@@ -12,7 +12,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
-from qoemon.net.mqtt.connection import paho_client, patch_socket_callbacks
+from qoemon.net.mqtt.connection import paho_client, patch
 from qoemon.net.mqtt.errors import ANSWER_S
 from qoemon.net.mqtt.tls import Tls, tls_context
 
@@ -82,7 +82,7 @@ async def new_client(broker: Broker, *, forget: bool = False) -> aiomqtt.Client:
     )
     paho = paho_client(client)
     paho.connect_timeout = ANSWER_S
-    patch_socket_callbacks(paho)
+    patch(paho)
     return client
 
 

@@ -13,6 +13,14 @@ ANSWER_S = 10.0
 """How long the broker may take to answer a connect or a subscribe."""
 
 
+NOT_MQTT = "what arrived breaks the rules of MQTT: check that the port is a broker's, and version"
+
+HUNG_UP = (
+    "the other end hung up instead of answering: check that the port is a broker's, whether it wants TLS, and the "
+    "broker's log"
+)
+
+
 class MqttConnectionError(aiomqtt.MqttError):
     """A connection that ended for a reason that only we saw; says which."""
 

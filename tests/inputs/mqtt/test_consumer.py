@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 import pytest
-from paho.mqtt.client import Client as Paho
 
 from qoemon.common.backoff import Repeats, backoff_s
 from qoemon.inputs.inbox import Inbox, Message
 from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.net.mqtt.client import Broker, new_client
-from qoemon.net.mqtt.connection import paho_client
 from qoemon.net.mqtt.errors import describe_error
 from qoemon.net.mqtt.tls import Tls
 from tests.support.parts import Certificates, Mosquitto, Nats, broker_at, certificates, emptied
@@ -524,14 +522,6 @@ async def test_cancelling_between_attempts_ends_at_once(unused_port: int) -> Non
     task = asyncio.create_task(ingest.run())
     await until(lambda: ingest.state.connect_failures_total, lambda: str(ingest.state))
     await cancelled(task)
-
-
-async def test_aiomqtt_still_keeps_its_paho_client_where_we_look() -> None:
-    client = aiomqtt.Client("localhost")
-    assert isinstance(paho_client(client), Paho)
-    del client._client
-    with pytest.raises(RuntimeError, match="install a version of aiomqtt"):
-        paho_client(client)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import pytest
 from paho.mqtt.client import Client as Paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from qoemon.net.mqtt.connection import patch_socket_callbacks
 from qoemon.net.mqtt.errors import MqttConnectionError
+from qoemon.net.mqtt.socket_events import SocketEvents
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -32,7 +32,10 @@ class Wire:
         self.reads = 0
         self.error: Exception | None = None
         self.errors: list[Exception] = []
-        patch_socket_callbacks(self.paho, self._read, self.errors.append)
+        events = SocketEvents(self.paho, self._read, self.errors.append)
+        self.paho.on_socket_open, self.paho.on_socket_close = events.opened, events.closing
+        self.paho.on_socket_register_write = events.register_write
+        self.paho.on_socket_unregister_write = events.unregister_write
         self.paho._sock = self.near
 
     def _read(self) -> None:
