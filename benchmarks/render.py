@@ -28,7 +28,6 @@ from qoemon.core.wire.batch import batch_of
 from qoemon.core.wire.report import Report, Route
 from qoemon.daemon.own import IDLE
 from qoemon.net.http.body import Body, CompressionDemand
-from qoemon.net.http.bulk_send import QUEUE
 from qoemon.net.http.server import serve
 from qoemon.outputs.history import History
 from qoemon.outputs.latest import Latest
@@ -136,11 +135,10 @@ with socket.create_server(("127.0.0.1", 0)) as listening:
     while True:
         connection, _ = listening.accept()
         with connection:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, int(sys.argv[1]))
             connection.recv(65536)
             connection.sendall(answer)
 """
-"""A process that sends the same bytes, by a queue as short as ours, and does nothing else."""
+"""A process that sends the same bytes and does nothing else."""
 
 
 async def scrapes_ms(
@@ -180,7 +178,7 @@ async def scrapes_ms(
 async def bare_server(pieces: Iterable[bytes]) -> tuple[asyncio.subprocess.Process, int]:
     """A process that sends this to whoever connects, and its port."""
     pipe = asyncio.subprocess.PIPE
-    server = await asyncio.create_subprocess_exec(sys.executable, "-c", BARE, str(QUEUE), stdin=pipe, stdout=pipe)
+    server = await asyncio.create_subprocess_exec(sys.executable, "-c", BARE, stdin=pipe, stdout=pipe)
     assert server.stdin is not None
     assert server.stdout is not None
     server.stdin.writelines(pieces)
@@ -216,7 +214,7 @@ def rows() -> list[Row]:
             cpu_ms(lambda: overview(published, Query.parse({}), []), REPEATS),
         ),
         *scrape_rows(rendering, "scrape with gzip, during ticks", "gzip", ticking=True, bar=30),
-        *scrape_rows(rendering, "scrape without, during ticks", "identity", ticking=True, bar=30),
+        *scrape_rows(rendering, "scrape without, during ticks", "identity", ticking=True),
         *scrape_rows(rendering, "scrape without, between ticks", "identity", ticking=False),
     ]
 

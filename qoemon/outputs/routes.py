@@ -10,7 +10,6 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from qoemon.net.http.body import Body
-from qoemon.net.http.bulk_send import BulkSender
 from qoemon.outputs.latest import Latest
 from qoemon.outputs.page.routes import Page
 from qoemon.outputs.published import PublishedTick
@@ -29,13 +28,12 @@ def application(board: Latest, alive: Problems, ready: Problems, ticked: asyncio
     ready   why its numbers should not be relied on yet
     ticked  notified after each tick
     """
-    pourer = BulkSender()
 
     async def metrics(request: web.Request) -> web.StreamResponse:
-        return await _send(pourer, request, _newest(board).exposition, CONTENT_TYPE_LATEST)
+        return await _send(request, _newest(board).exposition, CONTENT_TYPE_LATEST)
 
     async def snapshot(request: web.Request) -> web.StreamResponse:
-        return await _send(pourer, request, _newest(board).view, "application/json")
+        return await _send(request, _newest(board).view, "application/json")
 
     async def healthz(_: web.Request) -> web.Response:
         return _verdict(alive())
@@ -62,8 +60,8 @@ def _newest(board: Latest) -> PublishedTick:
     return board.newest
 
 
-async def _send(pourer: BulkSender, request: web.Request, body: Body, content_type: str) -> web.StreamResponse:
-    """The content, compressed if that is asked for, as fast as it is read."""
+async def _send(request: web.Request, body: Body, content_type: str) -> web.StreamResponse:
+    """Send the content, compressed if the request accepts gzip. In pieces: one would be copied to be sent."""
     pieces, headers = body.pieces, {"Content-Type": content_type, "Vary": "Accept-Encoding"}
     if _takes_gzip(request.headers.get("Accept-Encoding", "")):
         body.want()
@@ -73,7 +71,8 @@ async def _send(pourer: BulkSender, request: web.Request, body: Body, content_ty
     response.content_length = sum(map(len, pieces))
     await response.prepare(request)
     if request.method != "HEAD":
-        await pourer.pour(response, request.transport, pieces)
+        for piece in pieces:
+            await response.write(piece)
     await response.write_eof()
     return response
 

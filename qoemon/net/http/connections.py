@@ -13,7 +13,7 @@ import logging
 import resource
 from typing import TYPE_CHECKING
 
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 
 from qoemon.net.http.stats import Ended, HttpStats, Refused
 
@@ -121,12 +121,12 @@ class HttpConnection(web.RequestHandler):
     ) -> web.StreamResponse:
         """The answer to what is not HTTP, and to our own mistakes: without what was sent, and without a trace."""
         self.begin_answer()
+        text = f"{status}: it went wrong inside, the log says how\n"
         if status < 500:
             self._guard.state.refused[Refused.MALFORMED] += 1
             text = f"{status}: not a request that can be understood, or a line or header that is too long\n"
-        else:
+        elif not isinstance(exc, ClientConnectionResetError):  # That client has gone while it was sent an answer.
             LOG.error("could not answer %s %s", request.method, request.path, exc_info=exc)
-            text = f"{status}: it went wrong inside, the log says how\n"
         if request.writer.output_size > 0:
             raise ConnectionError("an answer had begun already")
         answer = web.Response(status=status, text=text, headers=HEADERS)
