@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 REPEAT_S = 60.0
 """The same failure is logged at most once in this time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -15,10 +15,6 @@ from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
 from qoemon.net.mqtt.connection import paho_client, patch
 from qoemon.net.mqtt.errors import ANSWER_S
 from qoemon.net.mqtt.tls import Tls, tls_context
-
-if TYPE_CHECKING:
-    pass
-
 
 # paho logs every packet, and each failure that we report in our own words.
 PAHO_LOG = logging.getLogger("qoemon.net.mqtt.paho")

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
+from qoemon.common.backoff import backoff_s
 from qoemon.outputs.notify.notice import Notice
 from qoemon.outputs.notify.outbox import Outbox
 from qoemon.outputs.notify.receiver_stats import ReceiverStats
@@ -116,9 +116,9 @@ class Receiver:
             return 0.0
         self._outbox.put_back(batch)
         self._fate(f"{error}; trying again until it works")
-        limit_s = min(SHORTEST_S * 2.0 ** min(self._failures, 60), LONGEST_S)
+        pause_s = backoff_s(self._failures, SHORTEST_S, LONGEST_S)
         self._failures += 1
-        return random.uniform(SHORTEST_S, max(limit_s, SHORTEST_S))
+        return pause_s
 
     def _fate(self, error: str | None) -> None:
         """Log a change of it, not each attempt."""
