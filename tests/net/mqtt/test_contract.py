@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiomqtt
 import pytest
 from paho.mqtt.client import Client as Paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
 from qoemon.net.mqtt.connection import PRIVATE_NAMES, paho_client
 from tests.support.hostile import packet
@@ -24,10 +24,10 @@ PINGREQ, PINGRESP, DISCONNECT = packet(0xC0), packet(0xD0), packet(0xE0)
 class Wire:
     """A paho that has connected to us, with the calls of its socket callbacks in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311) -> None:
         self.calls: list[tuple[str, int, int]] = []
         """Callback, descriptor of its socket, thread."""
-        self.paho = Paho(CallbackAPIVersion.VERSION2)
+        self.paho = Paho(CallbackAPIVersion.VERSION2, protocol=version)
         for name in ("open", "close", "register_write", "unregister_write"):
             setattr(self.paho, f"on_socket_{name}", self._noting(name))
         with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -137,6 +137,19 @@ def test_the_end_is_an_empty_read(wire: Wire) -> None:
     assert not flags.is_disconnect_packet_from_server
     assert reason.value == 0x80
     assert wire.paho.socket() is None
+
+
+def test_the_reason_that_a_broker_sends_is_passed_on() -> None:
+    """paho 2.1.0 loses it, unless properties follow."""
+    wire = Wire(MQTTProtocolVersion.MQTTv5)
+    ended: list[Any] = []
+    wire.paho.on_disconnect = lambda *arguments: ended.append(arguments)
+    wire.far.send(packet(0xE0, b"\x8e"))
+    wire.paho.loop_read()
+    wire.far.close()
+    ((_, _, flags, reason, _),) = ended
+    assert flags.is_disconnect_packet_from_server
+    assert reason.value == 0x8E
 
 
 def test_a_message_of_qos_2_waits_in_in_messages(wire: Wire) -> None:
