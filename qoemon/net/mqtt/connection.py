@@ -31,7 +31,7 @@ PRIVATE_NAMES = ("_in_messages", "_packet_queue", "_sock_recv")
 """Of paho's Client. tests/net/mqtt/test_contract.py checks them, with all that is relied on."""
 
 UNSPECIFIED, PROTOCOL_ERROR = 0x80, 0x82
-"""Reason codes, which paho also uses for what it finds itself."""
+"""Reason codes, which paho also uses for errors that it finds itself."""
 
 NO_FILTER = "qoemon/no/such/filter"
 """A filter to which nobody is subscribed, to unsubscribe from."""
@@ -84,15 +84,15 @@ def patch(paho: Paho, connection: Connection | None = None) -> None:
 def hang_up(paho: Paho) -> None:
     """Disconnect at once, whatever state the attempt or the connection is in."""
     paho.on_message = None
-    paho.on_socket_open = _come_too_late  # The thread that connects cannot be cancelled, only turned away.
-    paho.on_disconnect = None  # aiomqtt's fails if the attempt was cancelled.
+    paho.on_socket_open = _reject  # The thread that connects cannot be cancelled.
+    paho.on_disconnect = None  # aiomqtt's raises if the attempt was cancelled.
     paho.on_socket_register_write = None  # Without it paho writes now, acknowledgements first.
     paho.disconnect()
     shut_down(paho)  # If the broker reads no more, only this makes paho find the end.
 
 
-def _come_too_late(_paho: Paho, _userdata: Any, _socket: Any) -> NoReturn:
-    raise ConnectionAbortedError("connected after the attempt had been given up")
+def _reject(_paho: Paho, _userdata: Any, _socket: Any) -> NoReturn:
+    raise ConnectionAbortedError("connected after the attempt was given up")
 
 
 def shut_down(paho: Paho) -> None:
@@ -104,7 +104,7 @@ def shut_down(paho: Paho) -> None:
 
 
 def raise_if_cancelled() -> None:
-    """Make up for Python 3.11's wait_for, which forgets a cancellation that comes together with a result."""
+    """Raise CancelledError if the task is cancelled: wait_for of Python 3.11 loses that if a result comes too."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
@@ -132,12 +132,12 @@ class Connection:
         patch(paho, self)
 
     async def until_lost(self) -> NoReturn:
-        """Wait for the end of the connection; MqttError says why."""
+        """Wait for the end of the connection; raises MqttError with the reason."""
         await asyncio.wait({self._lost})
         raise self._reason()
 
     async def unless_lost(self, work: Coroutine[Any, Any, T]) -> T:
-        """What the work returns; MqttError if the connection ends before."""
+        """The result of the work; MqttError if the connection ends before."""
         task = asyncio.create_task(work, name="qoemon.net.mqtt.connection")
         try:
             either: set[asyncio.Future[Any]] = {task, self._lost}
@@ -168,7 +168,7 @@ class Connection:
         if self._lost.done():
             return
         self._lost.set_exception(error)
-        self._lost.exception()  # If we are just being cancelled, nobody else asks for it.
+        self._lost.exception()  # Marks it as retrieved: after a cancellation nobody else does.
         self.reader.deliver = None
         shut_down(self._paho)
 
@@ -186,10 +186,12 @@ class Connection:
         return wrapped
 
     def read(self) -> None:
-        """Read what has come."""
+        """Read what has arrived."""
         self.reader.read()
         if self._paho._in_messages:  # paho would keep them until the broker releases them.
-            raise MqttConnectionError("the broker sends a message with QoS 2, which we never ask for: it is broken")
+            raise MqttConnectionError(
+                "the broker sends QoS 2, which was not requested: it does not conform to MQTT"
+            )
 
     def failed(self, error: Exception) -> None:
         """End the connection for what reading or writing raises: by a malformed packet, that can be anything."""
@@ -198,7 +200,7 @@ class Connection:
         self.end(error)
 
     def on_connect(self, paho: Paho, userdata: Any, flags: ConnectFlags, reason: ReasonCode, more: Any) -> None:
-        """Take the CONNACK."""
+        """Record the CONNACK."""
         self._answered = True
         if reason.is_failure:
             self.end(aiomqtt.MqttCodeError(reason))
@@ -209,7 +211,7 @@ class Connection:
     def on_disconnect(
         self, _: Paho, _userdata: Any, flags: DisconnectFlags, reason: ReasonCode, _more: Any
     ) -> None:
-        """Take the end, as paho has found it or the broker has sent it."""
+        """End the connection, for the reason that paho found or the broker sent."""
         by_broker = flags.is_disconnect_packet_from_server
         if not by_broker and reason.value == PROTOCOL_ERROR:
             self.end(MqttConnectionError(NOT_MQTT))
