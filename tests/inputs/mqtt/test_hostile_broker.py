@@ -463,9 +463,8 @@ async def test_less_than_was_asked_for_is_told(
         await met.behave()
 
     async with meeting(HostileBroker(grants_less)) as (ingest, inbox):
-        await until(lambda: inbox.messages, lambda: ingest.state)
+        await until(lambda: inbox.messages and words in caplog.text, lambda: (ingest.state, caplog.text))
         assert (ingest.state.connected, ingest.state.subscribed) == (True, subscribed)
-    assert words in caplog.text
 
 
 async def test_a_flood_of_retained_messages_leaves_nothing_behind() -> None:
