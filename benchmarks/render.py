@@ -29,7 +29,6 @@ from qoemon.core.wire.batch import batch_of
 from qoemon.core.wire.report import Report, Route
 from qoemon.daemon.metrics import initial_metrics
 from qoemon.net.http.body import Body, CompressionDemand
-from qoemon.net.http.bulk_send import QUEUE
 from qoemon.net.http.listener import bound
 from qoemon.net.http.server import serve
 from qoemon.net.http.stats import HttpStats
@@ -137,11 +136,10 @@ with socket.create_server(("127.0.0.1", 0)) as listening:
     while True:
         connection, _ = listening.accept()
         with connection:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, int(sys.argv[1]))
             connection.recv(65536)
             connection.sendall(answer)
 """
-"""A server process that only sends the same bytes, through a socket buffer of the same size."""
+"""A process that sends the same bytes and does nothing else."""
 
 
 async def scrapes_ms(
@@ -182,7 +180,7 @@ async def scrapes_ms(
 async def bare_server(pieces: Iterable[bytes]) -> tuple[asyncio.subprocess.Process, int]:
     """A process that sends these bytes to each client, and its port."""
     pipe = asyncio.subprocess.PIPE
-    server = await asyncio.create_subprocess_exec(sys.executable, "-c", BARE, str(QUEUE), stdin=pipe, stdout=pipe)
+    server = await asyncio.create_subprocess_exec(sys.executable, "-c", BARE, stdin=pipe, stdout=pipe)
     assert server.stdin is not None
     assert server.stdout is not None
     server.stdin.writelines(pieces)

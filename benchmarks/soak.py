@@ -23,9 +23,8 @@ import numpy as np
 from scipy.stats import theilslopes
 
 from qoemon.common import duration
-from qoemon.tools.demo.demo import GROUPS
 from qoemon.tools.simulate.load import Target, Totals, publish
-from qoemon.tools.simulate.simulate import SCENARIOS, Population, Reported
+from qoemon.tools.simulate.simulate import GROUPS, SCENARIOS, Population, Reported
 from tests.support.parts import Daemon, Mosquitto, until
 
 REPORTS_PER_S, FOR_S, SAMPLE_S = 2000.0, 1200.0, 5.0

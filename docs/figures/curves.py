@@ -14,14 +14,13 @@ import numpy as np
 from scipy import stats
 
 from qoemon.config.config import Config
-from qoemon.config.plan import core_plan
+from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.arrays import Counts, Floats
-from qoemon.core.counting.monitor import Monitor
 from qoemon.core.qoe.distribution import RatingKernel, rating_cdf
 from qoemon.core.qoe.mapping import WEB_IQX, RatingModel
 from qoemon.core.qoe.scale import ACR5
+from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.snapshot.snapshot import Snapshot
-from qoemon.core.wire.codec import Codec
 from qoemon.inputs.inbox import Message
 from qoemon.tools.simulate.simulate import SCENARIOS, Population
 
@@ -173,14 +172,16 @@ def snapshots() -> tuple[Snapshot, ...]:
 
 def _snapshots() -> Iterator[Snapshot]:
     plan = core_plan(Config())
-    codec, monitor = Codec(plan), Monitor(plan)
+    pipeline, evaluation = ShardPipeline(plan), new_evaluation(Config())
     crowd = Population(GROUPS, sessions=2000, scenario=SCENARIOS["demo"], seed=1, start_s=START_S)
     for elapsed_s in range(STEP_S, LENGTH_S + 1, STEP_S):
         # A report at the very end of a tick still belongs to it.
         messages = list(_messages(crowd, elapsed_s))
-        monitor.apply(codec.decode(messages).batch, START_S + elapsed_s - 0.001)
-        if elapsed_s % TICK_S == 0 and elapsed_s >= 60:
-            yield monitor.snapshot(START_S + elapsed_s)
+        pipeline.apply(messages)
+        if elapsed_s % TICK_S == 0:
+            tick = evaluation.tick([pipeline.tick(START_S + elapsed_s)])
+            if elapsed_s >= 60:
+                yield tick.snapshot
 
 
 def _messages(crowd: Population, elapsed_s: int) -> Iterator[Message]:

@@ -1,9 +1,8 @@
-"""Where ingest and evaluate meet: messages wait here, as bytes, until the next look.
+"""Messages wait here, as bytes, between the input and the engine.
 
-Both run on one event loop, so there is no lock. The inbox is bounded in messages and in bytes, and what
-happens beyond a bound depends on what the broker promised. QoS 0 is lost anyway when nobody listens, so it is
-dropped and counted. QoS 1 is the broker's to keep until we acknowledge, so it is withheld: neither stored nor
-acknowledged, to be delivered again when there is room.
+Both run on one event loop, so there is no lock. The inbox is bounded in messages and in bytes. Beyond a bound,
+QoS 0 messages are dropped and counted: they are never delivered again. QoS 1 messages are held back: neither stored
+nor acknowledged, so the broker keeps them and delivers them again when there is room.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import NamedTuple
 
 
 class Message(NamedTuple):
-    """One MQTT message as it arrived."""
+    """An MQTT message as it arrived."""
 
     topic: str
     payload: bytes
@@ -23,16 +22,16 @@ class Message(NamedTuple):
     """Wall clock, seconds since the epoch."""
     qos: int
     mid: int
-    """The broker's packet identifier, which the acknowledgement repeats; 0 with QoS 0."""
+    """Packet identifier by which the message is acknowledged; 0 at QoS 0."""
     connection: int
-    """On which of our connections it came: an identifier means nothing on any other."""
+    """Number of the connection on which it arrived: a packet identifier is valid on that one only."""
 
 
 class Inbox:
-    """A bounded queue that is emptied as a whole. What was taken counts until it is released.
+    """A bounded queue. Messages that were drained take up room until they are released.
 
     It is full once it holds max_messages messages or max_bytes bytes of topics and payloads. So the last message
-    may pass max_bytes: were it judged by its size first, one large QoS 1 message would be withheld for ever.
+    may exceed max_bytes: if its size counted beforehand, one large QoS 1 message would be held back permanently.
     """
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
@@ -41,14 +40,14 @@ class Inbox:
         self.max_messages = max_messages
         self.max_bytes = max_bytes
         self.bytes = 0
-        """Bytes of topics and payloads that wait, or are taken and not safe yet."""
+        """Bytes of topics and payloads that wait, or are drained and not released yet."""
         self.messages = 0
-        """Messages that wait, or are taken and not safe yet."""
+        """Messages that wait, or are drained and not released yet."""
         self.dropped = 0
-        """QoS 0 messages lost because the inbox was full, since the start."""
+        """QoS 0 messages dropped because the inbox was full, since the start."""
         self.withheld = 0
-        """QoS 1 messages left with the broker because the inbox was full, since the start; a message that is
-        withheld twice counts twice."""
+        """QoS 1 messages held back because the inbox was full, since the start. A message that is held back twice
+        counts twice."""
         self._waiting: list[Message] = []
 
     @property
@@ -67,23 +66,23 @@ class Inbox:
         return True
 
     def reject(self, qos: int) -> None:
-        """Count a message that was not stored, by what that means for it."""
+        """Count a message that was not stored, as dropped or as withheld."""
         if qos == 0:
             self.dropped += 1
         else:
             self.withheld += 1
 
     def drain(self, before_s: float = math.inf) -> list[Message]:
-        """What waits and arrived before that time, in the order of arrival; it takes its room until released."""
+        """Remove and return the messages that arrived before that time, in the order of arrival."""
         cut = bisect_left(self._waiting, before_s, key=lambda message: message.arrival_s)
-        taken, self._waiting = self._waiting[:cut], self._waiting[cut:]
-        return taken
+        drained, self._waiting = self._waiting[:cut], self._waiting[cut:]
+        return drained
 
     def restamp(self, now_s: float) -> None:
-        """Let all that waits arrive now, as the clock by which it arrived was set."""
+        """Set the arrival of all waiting messages to now, after the clock was set."""
         self._waiting = [message._replace(arrival_s=now_s) for message in self._waiting]
 
     def release(self, messages: Sequence[Message]) -> None:
-        """Make room again for what these took."""
+        """Free the room that these messages take up."""
         self.messages -= len(messages)
         self.bytes -= sum(len(message.topic) + len(message.payload) for message in messages)

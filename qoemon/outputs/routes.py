@@ -10,7 +10,6 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from qoemon.net.http.body import Body
-from qoemon.net.http.bulk_send import BulkSender
 from qoemon.outputs.latest import Latest
 from qoemon.outputs.page.routes import Page
 from qoemon.outputs.published import PublishedTick
@@ -28,13 +27,12 @@ def application(latest: Latest, alive: Problems, ready: Problems) -> web.Applica
     alive  problems of the process
     ready  why its figures should not be relied on yet
     """
-    pourer = BulkSender()
 
     async def metrics(request: web.Request) -> web.StreamResponse:
-        return await _send(pourer, request, _newest(latest).metrics, CONTENT_TYPE_LATEST)
+        return await _send(request, _newest(latest).metrics, CONTENT_TYPE_LATEST)
 
     async def snapshot(request: web.Request) -> web.StreamResponse:
-        return await _send(pourer, request, _newest(latest).json, "application/json")
+        return await _send(request, _newest(latest).json, "application/json")
 
     async def healthz(_: web.Request) -> web.Response:
         return _verdict(alive())
@@ -61,8 +59,8 @@ def _newest(latest: Latest) -> PublishedTick:
     return latest.value
 
 
-async def _send(pourer: BulkSender, request: web.Request, body: Body, content_type: str) -> web.StreamResponse:
-    """The content, compressed if that is asked for, as fast as it is read."""
+async def _send(request: web.Request, body: Body, content_type: str) -> web.StreamResponse:
+    """Send the content, compressed if the request accepts gzip. In pieces: one would be copied to be sent."""
     pieces, headers = body.pieces, {"Content-Type": content_type, "Vary": "Accept-Encoding"}
     if _takes_gzip(request.headers.get("Accept-Encoding", "")):
         body.want()
@@ -72,7 +70,8 @@ async def _send(pourer: BulkSender, request: web.Request, body: Body, content_ty
     response.content_length = sum(map(len, pieces))
     await response.prepare(request)
     if request.method != "HEAD":
-        await pourer.pour(response, request.transport, pieces)
+        for piece in pieces:
+            await response.write(piece)
     await response.write_eof()
     return response
 

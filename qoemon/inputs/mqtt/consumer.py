@@ -1,17 +1,13 @@
-"""Keeps one MQTT connection and puts what arrives into the inbox, as bytes.
+"""Keeps a connection to the MQTT broker and puts the messages into the inbox, as bytes.
 
-A report counts once it is in the Monitor, so that is when it is acknowledged: the broker keeps a QoS 1
-message until `Ingest.ack`, and delivers it again on the next connection if that never came. This rests on a
-persistent session (fixed client id, no clean start, an expiry longer than any outage), for which every
-connection asks.
+A QoS 1 message is acknowledged with `MqttConsumer.ack`, after its reports are counted and committed. Until then the
+broker keeps it, and delivers it again on the next connection. This requires a persistent session (fixed client id,
+no clean start, an expiry longer than any outage), which every connection requests.
 
-When the inbox is full, QoS 1 messages are withheld: neither stored nor acknowledged. From the first one on
-the connection stores no further QoS 1 message, since a later report that overtakes an earlier one would make
-it look like a duplicate. Brokers send again only after a reconnect, so once all that was stored is
-acknowledged, we reconnect. The reader never waits.
-
-aiomqtt brings paho into asyncio. Its own message queue is passed by: it makes a task per message, and
-acknowledges before we have processed. Messages are taken from in front of paho, by a BulkReader.
+When the inbox is full, QoS 1 messages are held back: neither stored nor acknowledged. From the first one on, the
+connection stores no further QoS 1 message: if a later report overtook an earlier one, the earlier one would look
+like a duplicate. Brokers send again only after a reconnect, so the consumer reconnects once all that it stored is
+acknowledged. The reader never waits.
 """
 
 from __future__ import annotations
@@ -22,15 +18,14 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 import aiomqtt
-from paho.mqtt.client import Client as Paho
 from paho.mqtt.reasoncodes import ReasonCode
 
 from qoemon.common.backoff import Repeats, backoff_s
 from qoemon.inputs.inbox import Inbox, Message
 from qoemon.inputs.stats import MqttStats
-from qoemon.net.mqtt.bulk_reader import DUP, QOS, RETAIN, BulkReader, send_acks
+from qoemon.net.mqtt.bulk_reader import DUP, QOS, RETAIN
 from qoemon.net.mqtt.client import Broker, new_client
-from qoemon.net.mqtt.connection import Connection, hang_up, paho_client, raise_if_cancelled
+from qoemon.net.mqtt.connection import Connection, raise_if_cancelled
 from qoemon.net.mqtt.errors import MqttConnectionError, describe_error
 
 if TYPE_CHECKING:
@@ -39,25 +34,26 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("qoemon.inputs.mqtt")
 
 STEADY_S = 30.0
-"""A connection that lived this long was a good one: the next pause starts from the shortest again."""
+"""After a connection that lasted this long, the next pause is the shortest again."""
 
 
 REFUSED = 0x80
-"""SUBACK codes from here on are refusals; below they are the granted QoS."""
+"""SUBACK codes from here on are refusals; lower ones are the granted QoS."""
 
 
 MAX_TOPIC = 4096
-"""Characters; the inbox bounds the bytes of payloads only."""
-
-NO_FILTER = "qoemon/no/such/filter"
-"""What nobody subscribed to, to be unsubscribed from."""
+"""Characters."""
 
 
 class MqttConsumer:
-    """One connection to the broker, made again whenever it ends.
+    """Receives messages over one connection to the broker, and reconnects when it ends.
 
-    `run` for as long as messages are wanted. Whoever takes messages from the inbox hands each batch to `ack`
-    once it is safe, QoS 0 messages included. All of it on one event loop.
+    The reader of the inbox passes each batch to `ack` once it is committed, QoS 0 messages included. Runs on one
+    event loop.
+
+    inbox   where messages are stored
+    clock   seconds since the epoch
+    forget  whether the broker discards our stored session before the first connection
     """
 
     def __init__(
@@ -65,33 +61,33 @@ class MqttConsumer:
     ) -> None:
         self.broker = broker
         self._forget = forget
-        """Whether the broker is to throw away what it keeps for us, before the first connection."""
         self.stats = MqttStats()
         self._inbox = inbox
         self._clock = clock
-        self._paho: Paho | None = None
-        self._connection = 0
+        self._connection: Connection | None = None
+        self._connections = 0
+        """How many there were: the number of the present one."""
         self._connected_s: float | None = None
-        """Since when this connection stands, by the monotonic clock; None before."""
+        """When this connection was made, by the monotonic clock; None before."""
         self._unacknowledged = 0
-        """QoS 1 messages stored on this connection and not acknowledged yet."""
+        """QoS 1 messages of this connection that are stored and not acknowledged yet."""
         self._in_flight: set[int] = set()
-        """Identifiers of QoS 1 messages that came first on this connection and are not acknowledged yet."""
+        """Packet identifiers of QoS 1 messages first sent on this connection and not acknowledged yet."""
         self._overrun = False
-        """The broker has sent more than receive_maximum, and we have said so."""
+        """Whether it was logged that the broker sends more than receive_maximum."""
         self._had_session = False
-        """The broker had a session of ours to keep."""
-        self._withholding = False
+        """Whether the broker has a session of ours to keep."""
+        self._holding_back = False
         self._resuming = False
-        """We ended the connection ourselves, to be sent what was withheld on it."""
+        """Whether we ended the connection ourselves, to receive again what was held back on it."""
         self._leaving = False
         self._failures = 0
-        """Connections in a row that failed or did not last."""
+        """Connections in a row that failed or did not last STEADY_S."""
         self._log_level = logging.INFO
         self._repeats = Repeats()
 
     async def run(self) -> NoReturn:
-        """Receive until cancelled, over as many connections as it takes."""
+        """Receive until cancelled; reconnect whenever the connection ends."""
         while True:
             try:
                 await self._receive()
@@ -101,61 +97,60 @@ class MqttConsumer:
             await asyncio.sleep(pause_s)
 
     def ack(self, messages: Sequence[Message]) -> None:
-        """Acknowledge the QoS 1 messages among these, in their order: the broker may forget them.
+        """Acknowledge the QoS 1 messages among these, in their order: the broker may discard them.
 
         Those of an earlier connection are counted and skipped: the broker delivers them again.
         """
-        asked = [message for message in messages if message.qos]
-        here = [] if self._paho is None else [each.mid for each in asked if each.connection == self._connection]
-        self.stats.stale_acks_total += len(asked) - len(here)
-        if self._paho is not None and here:
-            send_acks(self._paho, here)
-            self._in_flight.difference_update(here)
-            self.stats.acks_total += len(here)
-            self._unacknowledged -= len(here)
-        if self._withholding and self._unacknowledged == 0 and not (self._resuming or self._leaving):
+        at_qos_1 = [message for message in messages if message.qos]
+        mids = [each.mid for each in at_qos_1 if self._connection and each.connection == self._connections]
+        self.stats.stale_acks_total += len(at_qos_1) - len(mids)
+        if self._connection is not None and mids:
+            self._connection.ack(mids)
+            self._in_flight.difference_update(mids)
+            self.stats.acks_total += len(mids)
+            self._unacknowledged -= len(mids)
+        if self._holding_back and self._unacknowledged == 0 and not (self._resuming or self._leaving):
             self._resume()
 
     def leave(self) -> None:
-        """Take no more messages, but go on acknowledging: what comes now is for the next one to have."""
+        """Store no more messages, but continue to acknowledge. The next process receives what arrives now."""
         self._leaving = True
 
     async def _receive(self) -> NoReturn:
-        """One connection, from the attempt to its end.
+        """Connect, and receive until the connection ends.
 
-        raises   MqttError, OSError or UnicodeError that says why it ended
+        raises   MqttError, OSError or UnicodeError: the reason
         """
         self._connected_s = None
         client = await new_client(self.broker, forget=self._forget)
-        paho, reader = self._begin(client)
-        link = Connection(client)
+        connection = self._begin(client)
         try:
-            # Not `async with`: its end waits up to ANSWER_S for a broker that may be gone, then raises what
-            # hides that we were cancelled.
-            await link.unless_lost(client.__aenter__())
-            self._connected(kept=link.session_present)
+            # Not `async with`: its exit waits up to ANSWER_S for a broker that may be gone, then raises an error
+            # that hides a cancellation.
+            await connection.unless_lost(client.__aenter__())
+            self._connected(kept=connection.session_present)
             filters = [(one, int(self.broker.qos)) for one in self.broker.filters]
-            # The broker may hang up instead of answering.
-            self._subscribed([granted_qos(code) for code in await link.unless_lost(client.subscribe(filters))])
-            await link.until_lost()
+            # The broker may close the connection instead of answering.
+            answer = await connection.unless_lost(client.subscribe(filters))
+            self._subscribed([granted_qos(code) for code in answer])
+            await connection.until_lost()
         finally:
-            self._paho = None
-            reader.deliver = None
+            self._connection = None
             self.stats.connected = self.stats.subscribed = False
-            hang_up(paho)
+            connection.close()
 
-    def _begin(self, client: aiomqtt.Client) -> tuple[Paho, BulkReader]:
-        # Before connecting, since a stored session's messages may come before we have subscribed.
-        paho = self._paho = paho_client(client)
-        reader = BulkReader(paho, self._arrived, properties=self.broker.version == "5")
-        self._connection += 1
+    def _begin(self, client: aiomqtt.Client) -> Connection:
+        # Before connecting, since messages of a stored session may arrive before we have subscribed.
+        connection = Connection(client, self._arrived, properties=self.broker.version == "5")
+        self._connection = connection
+        self._connections += 1
         self._unacknowledged = 0
         self._in_flight = set()
-        self._withholding = False
-        # What overload makes us do again and again is not news.
+        self._holding_back = False
+        # Under overload this happens again and again, so it is logged for debugging only.
         self._log_level = logging.DEBUG if self._resuming else logging.INFO
         self._resuming = False
-        return paho, reader
+        return connection
 
     def _connected(self, *, kept: bool) -> None:
         self._connected_s = time.monotonic()
@@ -173,17 +168,17 @@ class MqttConsumer:
         )
         if self._had_session and not kept:
             LOG.warning(
-                "%s has forgotten our session: messages that waited there for us are lost, unless clients "
-                "send them again; keep sessions longer there, and on disk",
+                "%s has forgotten our session: messages queued there are lost, unless clients send them again; "
+                "let the broker keep sessions longer, and on disk",
                 broker,
             )
 
     def _subscribed(self, grants: Sequence[int]) -> None:
-        """Judge what the broker granted for each filter: a QoS, or a refusal."""
+        """Log and record what the broker granted for each filter: a QoS, or a refusal."""
         if len(grants) != len(self.broker.filters):
-            asked = len(self.broker.filters)
+            requested = len(self.broker.filters)
             raise MqttConnectionError(
-                f"the broker answers {len(grants)} subscriptions where we asked for {asked}: it is broken"
+                f"the broker answers {len(grants)} subscriptions of {requested}: it does not conform to MQTT"
             )
         self._had_session = True
         granted = list(zip(self.broker.filters, grants, strict=True))
@@ -197,26 +192,26 @@ class MqttConsumer:
             LOG.error("%s", self.stats.last_error)
         if lower:
             LOG.warning(
-                "%s grants only QoS 0 for %s, asked for 1: messages can be lost; raise the broker's maximum",
+                "%s grants only QoS 0 for %s, requested 1: messages can be lost; raise the broker's maximum QoS",
                 self.broker,
                 ", ".join(lower),
             )
 
     def _ended(self, error: Exception) -> float:
-        """Record how the connection ended, or that there was none; returns the pause before the next, s."""
+        """Record why the connection ended or was not made; returns the pause before the next one, s."""
         if self._connected_s is None:
             self.stats.connect_failures_total += 1
             return self._failed(f"cannot connect to {self.broker}", describe_error(error), lived_s=0.0)
         self.stats.disconnects_total += 1
         lived_s = time.monotonic() - self._connected_s
         if self._resuming:
-            # No faster than the shortest pause, also when the inbox is too small for what comes.
+            # At least the shortest pause after the last attempt, also when the inbox is too small for the load.
             return max(0.0, self.broker.reconnect_min_s - lived_s)
         lost = f"lost the connection to {self.broker} after {lived_s:.0f} s"
         return self._failed(lost, describe_error(error), lived_s)
 
     def _failed(self, event: str, reason: str, lived_s: float) -> float:
-        """Say what failed; returns the pause before the next attempt, s."""
+        """Log the failure; returns the pause before the next attempt, s."""
         self.stats.last_error = f"{event}: {reason}"
         self._failures = 0 if lived_s >= STEADY_S else self._failures + 1
         pause_s = backoff_s(self._failures, self.broker.reconnect_min_s, self.broker.reconnect_max_s)
@@ -225,43 +220,44 @@ class MqttConsumer:
         return pause_s
 
     def _arrived(self, flags: int, name: bytes, mid: int, payload: bytes) -> None:
-        """The reader's work, once per message, so as little as possible."""
+        """Take a message from the reader. Runs once per message, so it does as little as possible."""
         stats, arrival_s = self.stats, self._clock()
         stats.messages_total += 1
         stats.message_bytes_total += len(payload)
         topic = self._topic(flags, name)
         if topic is None:
-            self._pass_over(flags, mid)
+            self._ignore(flags, mid)
             return
         qos = 1 if flags & QOS else 0
-        if qos and not flags & DUP:  # Some brokers deliver again on the same connection.
+        if qos and not flags & DUP:  # Some brokers deliver a message again on the same connection.
             self._check_identifier(mid)
         stats.last_message_s = arrival_s
-        self._store(Message(topic, payload, arrival_s, qos, mid, self._connection))
+        self._store(Message(topic, payload, arrival_s, qos, mid, self._connections))
 
-    def _pass_over(self, flags: int, mid: int) -> None:
-        if flags & QOS and self._paho is not None:
-            send_acks(self._paho, [mid])
+    def _ignore(self, flags: int, mid: int) -> None:
+        """Acknowledge the message at once, or the broker would deliver it on every connection."""
+        if flags & QOS and self._connection is not None:
+            self._connection.ack([mid])
 
     def _check_identifier(self, mid: int) -> None:
-        """Refuse what would make acknowledgements ambiguous; say when the broker sends more than we allowed.
+        """Check that an acknowledgement is not ambiguous; log when the broker sends more than receive_maximum.
 
-        raises   MqttConnectionError
+        raises   MqttConnectionError if the identifier is in use
         """
         if mid in self._in_flight:
             raise MqttConnectionError(
-                f"the broker uses packet identifier {mid} again before we acknowledged it: it is broken"
+                f"the broker reuses packet identifier {mid} before it was acknowledged: it does not conform to MQTT"
             )
         self._in_flight.add(mid)
         most = self.broker.receive_maximum
-        # Taken all the same: mosquitto does it too, and the inbox is bounded.
+        # Accepted all the same: mosquitto does it too, and the inbox is bounded.
         if self.broker.version == "5" and len(self._in_flight) == most + 1 and not self._overrun:
             self._overrun = True
             LOG.warning("%s sends more than receive_maximum %d messages without acknowledgement", self.broker, most)
 
     def _topic(self, flags: int, name: bytes) -> str | None:
-        """The message's topic; None, and counted, if the message is to be ignored."""
-        if flags & RETAIN:  # Set only on what the broker had in store when we subscribed: old news.
+        """The message's topic; None if the message is to be ignored, which is counted."""
+        if flags & RETAIN:  # Set only on messages that the broker had stored when we subscribed: outdated.
             self.stats.retained_ignored_total += 1
             return None
         try:
@@ -276,15 +272,15 @@ class MqttConsumer:
     def _store(self, message: Message) -> None:
         if self._leaving:
             return
-        if self._withholding and message.qos > 0:
+        if self._holding_back and message.qos > 0:
             self._inbox.reject(message.qos)
         elif self._inbox.put(message):
             self._unacknowledged += message.qos > 0
         elif message.qos > 0:
-            self._withhold()
+            self._hold_back()
 
-    def _withhold(self) -> None:
-        self._withholding = True
+    def _hold_back(self) -> None:
+        self._holding_back = True
         if self._repeats.is_news("inbox full", time.monotonic()):
             LOG.warning(
                 "the inbox is full (%d messages, %d bytes): messages wait at the broker until there is room",
@@ -293,27 +289,23 @@ class MqttConsumer:
             )
 
     def _resume(self) -> None:
-        """End the connection, so that the next one brings what was withheld on this one.
+        """End the connection, so that the broker delivers on the next one what was held back.
 
-        Until then we go on withholding: what is read before the end must not overtake it.
+        Messages are held back until then: what is read before the end must not overtake them.
         """
-        if self._paho is None:
-            return
-        self._resuming = True
-        # Closing a socket with unread data makes the kernel throw away what we sent last: the broker may never
-        # see our acknowledgements, and deliver the same batch for ever. So ask for something that is answered
-        # only after them, and end the connection then.
-        self._paho.on_unsubscribe = lambda paho, *_: paho.disconnect()
-        self._paho.unsubscribe(NO_FILTER)
+        if self._connection is not None:
+            self._resuming = True
+            self._connection.end_after_acks()
 
 
 def granted_qos(code: int | ReasonCode) -> int:
-    """What the broker answers for one filter: a QoS, or 128 and more for a refusal."""
+    """The broker's answer for one filter: the granted QoS, or REFUSED and more."""
     return code if isinstance(code, int) else int(code.value)
 
 
 def refusal(broker: Broker, filters: Iterable[str]) -> str:
-    """What to say when the broker refuses some of our filters."""
-    who = "anonymous clients" if broker.username is None else f"user {broker.username}"
-    what = f"{broker} refuses the subscription to {', '.join(filters)}"
-    return f"{what}: allow {who} to read that, then restart qoemon"
+    """The message for filters that the broker refuses."""
+    client = "anonymous clients" if broker.username is None else f"user {broker.username}"
+    return (
+        f"{broker} refuses the subscription to {', '.join(filters)}: allow {client} to read it, then restart qoemon"
+    )

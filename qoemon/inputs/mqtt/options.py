@@ -11,10 +11,12 @@ from qoemon.net.mqtt.tls import Tls
 
 
 def worker_broker_options(config: Config, worker: int) -> Broker:
-    """Where one of several workers gets its reports from: its part of the topics.
+    """Broker options of one of several workers, which subscribes to its part of the topics.
 
-    Its name says how many there are, too: a session at the broker keeps its subscriptions, and those of another
-    number of workers would bring reports twice.
+    worker  number of the worker, from 0
+
+    The client id contains the number of workers. A session at the broker keeps its subscriptions, so after a change
+    of that number, reports would be delivered twice.
     """
     filters = tuple(
         topic.parsed.filter_of(str(shard))
@@ -26,7 +28,7 @@ def worker_broker_options(config: Config, worker: int) -> Broker:
 
 
 def broker_options(config: Config) -> Broker:
-    """Where the reports come from."""
+    """Broker options of a configuration."""
     mqtt = config.mqtt
     return Broker(
         host=mqtt.host,

@@ -1,7 +1,7 @@
-"""What is served about a tick, as bytes in pieces, and the same compressed where anybody wants that.
+"""The content of an answer, as bytes in pieces, and compressed if clients request that.
 
-Of ten thousand groups it is a hundred megabytes. In one piece they would be copied to be joined, and again by the
-event loop, which does nothing else meanwhile; in pieces they are made once and sent as fast as the reader reads.
+With ten thousand groups it has a hundred megabytes. One piece would be copied to be joined, and again by the event
+loop, which can do nothing else meanwhile. Pieces are made once and sent as fast as the client reads.
 """
 
 from __future__ import annotations
@@ -12,36 +12,36 @@ import zlib
 from collections.abc import Iterable, Iterator
 
 PIECE = 256 * 1024
-"""Smaller pieces are put together: each costs a call of the operating system."""
+"""Bytes. Smaller pieces are joined: each costs a system call."""
 
 LATELY_S = 300.0
-"""Whoever asked within this time will ask again: what he wants is compressed before he does."""
+"""After a request for gzip, content is compressed in advance for this time."""
 
 LEVEL = 1
-"""Of gzip. Level 6 takes thrice the time for a seventh less."""
+"""Of gzip. Level 6 takes three times as long for a seventh less."""
 
 _GZIP = 16 + zlib.MAX_WBITS
 
 
 class CompressionDemand:
-    """When somebody wanted it compressed last. Noted by the event loop, looked at by the evaluating thread."""
+    """When a client last requested gzip. Set in the event loop, read in the publisher's thread."""
 
     def __init__(self) -> None:
-        self._asked_s: float | None = None
+        self._requested_s: float | None = None
 
     def note(self) -> None:
-        """Somebody asks now."""
-        self._asked_s = time.monotonic()
+        """Record a request."""
+        self._requested_s = time.monotonic()
 
     @property
     def lately(self) -> bool:
-        """Whether somebody has asked."""
-        asked_s = self._asked_s
-        return asked_s is not None and time.monotonic() - asked_s < LATELY_S
+        """Whether there was a request within the last LATELY_S."""
+        requested_s = self._requested_s
+        return requested_s is not None and time.monotonic() - requested_s < LATELY_S
 
 
 class Body:
-    """The content of an answer. Made in the evaluating thread, which compresses it if that was asked for lately."""
+    """The content of an answer. Made in the publisher's thread, which compresses it if gzip is in demand."""
 
     def __init__(self, pieces: Iterable[bytes], demand: CompressionDemand) -> None:
         self.pieces = tuple(_gathered(pieces))
@@ -52,20 +52,20 @@ class Body:
 
     @property
     def whole(self) -> bytes:
-        """All of it in one piece."""
+        """All of the content in one piece."""
         return b"".join(self.pieces)
 
     def want(self) -> None:
-        """Somebody wants it compressed, and the next ticks too."""
+        """Record a request for gzip, for the content of the next ticks."""
         self._demand.note()
 
     @property
     def ready(self) -> tuple[bytes, ...] | None:
-        """The pieces for gzip, if they have been made."""
+        """The compressed pieces; None if they have not been made."""
         return self._packed
 
     def packed(self) -> tuple[bytes, ...]:
-        """The pieces for gzip, made if they have not been: not for the event loop."""
+        """The compressed pieces, made if necessary. Takes long: do not call it in the event loop."""
         with self._lock:
             if self._packed is None:
                 self._packed = tuple(_gathered(_packed(self.pieces)))
@@ -79,7 +79,7 @@ def _packed(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same in pieces of a size worth sending, the last as it comes."""
+    """The same bytes in pieces of at least PIECE bytes, except the last."""
     some: list[bytes] = []
     size = 0
     for piece in pieces:

@@ -1,7 +1,7 @@
-"""Sockets that listen, and what happens to each connection that comes: let in or not, TLS or not.
+"""Accepts connections, within the limits, and starts TLS on them.
 
-asyncio's own server knows one TLS context for its life, and nothing of a connection before its handshake is done.
-Here each connection gets the context that is in force when it comes, and has a place from its first moment.
+asyncio's own server has one TLS context for its life, and no connection before the handshake is complete. Here each
+connection gets the current context, and counts from the moment when it is accepted.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ LOG = logging.getLogger("qoemon.net.http")
 
 BACKLOG = 512
 AT_ONCE = 64
-"""Connections accepted before anything else gets its turn."""
+"""Connections accepted in one turn of the event loop."""
 PAUSE_S = 1.0
-"""Without a file descriptor to be had, there is nothing to do but wait."""
+"""Pause when no file descriptor is available."""
 
 _NOT_HERE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
@@ -35,9 +35,9 @@ class Listener:
     """Accepts on some sockets until it is closed."""
 
     def __init__(
-        self, sockets: Sequence[socket.socket], guard: ConnectionLimits, server: web.Server, config: WebConfig
+        self, sockets: Sequence[socket.socket], limits: ConnectionLimits, server: web.Server, config: WebConfig
     ) -> None:
-        self._sockets, self._guard, self._server, self._config = tuple(sockets), guard, server, config
+        self._sockets, self._limits, self._server, self._config = tuple(sockets), limits, server, config
         self._loop = asyncio.get_running_loop()
         self._closed = False
         for listening in self._sockets:
@@ -57,39 +57,39 @@ class Listener:
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(AT_ONCE):
             try:
-                wire, _ = listening.accept()
+                accepted, _ = listening.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
-                LOG.error("cannot accept connections: %s; trying again in %g s", error.strerror, PAUSE_S)
+                LOG.error("cannot accept connections: %s; next attempt in %g s", error.strerror, PAUSE_S)
                 self._loop.remove_reader(listening)
                 self._loop.call_later(PAUSE_S, self._listen, listening)
                 return
-            self._welcome(wire)
+            self._admit(accepted)
 
-    def _welcome(self, wire: socket.socket) -> None:
-        if not self._guard.evict_idle():
-            wire.close()
+    def _admit(self, accepted: socket.socket) -> None:
+        if not self._limits.evict_idle():
+            accepted.close()
             return
-        wire.setblocking(False)
-        connection = HttpConnection(self._guard, self._server)
-        begun = self._begin(connection, wire)
-        self._guard.add(connection, self._loop.create_task(begun, name="qoemon.net.http.begin"))
+        accepted.setblocking(False)
+        connection = HttpConnection(self._limits, self._server)
+        started = self._start(connection, accepted)
+        self._limits.add(connection, self._loop.create_task(started, name="qoemon.net.http.start"))
 
-    async def _begin(self, connection: HttpConnection, wire: socket.socket) -> None:
-        """Up to the first byte of HTTP, which may come after a TLS handshake."""
+    async def _start(self, connection: HttpConnection, accepted: socket.socket) -> None:
+        """Start the connection, after a TLS handshake if TLS is configured."""
         tls = self._config.now().tls
         times = {} if tls is None else {"ssl_handshake_timeout": REQUEST_S, "ssl_shutdown_timeout": CLOSE_S}
         try:
-            await self._loop.connect_accepted_socket(lambda: connection, wire, ssl=tls, **times)
+            await self._loop.connect_accepted_socket(lambda: connection, accepted, ssl=tls, **times)
         except OSError as error:
-            LOG.debug("no TLS with a client: %s", error)
-            self._guard.state.ended[Ended.TLS] += 1
-            self._guard.forget(connection)
+            LOG.debug("TLS handshake with a client failed: %s", error)
+            self._limits.state.ended[Ended.TLS] += 1
+            self._limits.remove(connection)
 
 
 async def bound(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen on each address of the host; OSError if there is none to be had."""
+    """Sockets that listen on each address of the host; OSError if there is none."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
@@ -101,7 +101,7 @@ async def bound(host: str, port: int) -> list[socket.socket]:
             except OSError as error:
                 if error.errno not in _NOT_HERE:
                     raise
-                missing = error  # A name may have an address that this machine has not.
+                missing = error  # A name may have an address that this machine does not have.
         if not sockets:
             raise missing or OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
     except BaseException:
@@ -113,7 +113,9 @@ async def bound(host: str, port: int) -> list[socket.socket]:
 
 def _bound(family: int, address: tuple[object, ...], others: Sequence[socket.socket]) -> socket.socket:
     host, port, *rest = address
-    port = port or (others[0].getsockname()[1] if others else 0)  # One port, also if it is a free one.
+    port = port or (
+        others[0].getsockname()[1] if others else 0
+    )  # The same port, also if the first one was chosen by the system.
     try:
         listening = socket.create_server((host, port, *rest), family=family, backlog=BACKLOG)
     except OSError as error:
@@ -123,6 +125,6 @@ def _bound(family: int, address: tuple[object, ...], others: Sequence[socket.soc
 
 
 def beyond_loopback(sockets: Sequence[socket.socket]) -> list[str]:
-    """The addresses among those that other machines may reach."""
+    """The addresses among those that other machines can reach."""
     hosts = [str(listening.getsockname()[0]).partition("%")[0] for listening in sockets]
     return [host for host in hosts if not ipaddress.ip_address(host).is_loopback]

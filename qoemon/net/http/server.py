@@ -21,19 +21,19 @@ MOST_CONNECTIONS = 512
 
 
 _LAST_ANSWERS_S = 5.0
-"""Whoever has asked when the daemon ends gets an answer within this time."""
+"""Time for the answers to pending requests when the daemon stops."""
 
 
 class Serving:
-    """The HTTP side as long as it is up."""
+    """A running HTTP server."""
 
-    def __init__(self, runner: web.AppRunner, listener: Listener, guard: ConnectionLimits) -> None:
-        self._runner, self._listener, self._guard = runner, listener, guard
+    def __init__(self, runner: web.AppRunner, listener: Listener, limits: ConnectionLimits) -> None:
+        self._runner, self._listener, self._limits = runner, listener, limits
 
     async def cleanup(self) -> None:
-        """Let nobody in any more, answer those who have asked, and end."""
+        """Accept no more connections, answer the pending requests, and stop."""
         self._listener.close()
-        self._guard.close()
+        self._limits.close()
         await self._runner.cleanup()
 
 
@@ -65,12 +65,12 @@ def _warn_if_open(addresses: list[str], web: Web) -> None:
     where = ", ".join(addresses)
     if web.open:
         LOG.warning(
-            "whoever reaches %s may read all of it: ask for a password or a certificate by http.web_config_file, "
-            "or set http.host to 127.0.0.1",
+            "no access control: every client that reaches %s can read everything; require a password or a client "
+            "certificate in http.web_config_file, or set http.host to 127.0.0.1",
             where,
         )
     elif web.tls is None:
         LOG.warning(
-            "passwords are sent to %s for all on the way to read: add tls_server_config to http.web_config_file",
+            "passwords are sent to %s unencrypted: add tls_server_config to http.web_config_file",
             where,
         )

@@ -1,8 +1,8 @@
-"""The web configuration file as it is in force: read again when it or a file that it names has changed.
+"""The web configuration, which is reloaded when its file or a file that it names has changed.
 
-A running daemon never ends for what it finds then. It keeps what was last good, says so once and in a metric. Nor
-does it ever open up by itself: a file that no longer asks for TLS, for users or for client certificates may be one
-that is just being written, so that takes a restart.
+If the new file is not valid, the daemon keeps the running configuration, logs the errors once and reports it in a
+metric. Nor does a reload remove protection: a file without TLS, users or client certificates may be one that is
+just being written, so that requires a restart.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _Seen = tuple[tuple[int, int, int] | None, ...]
 
 @dataclass(frozen=True)
 class Web:
-    """What is in force.
+    """A web configuration.
 
-    tls        None is plain HTTP
-    verified   whether every client shows a certificate that is verified
-    users      bcrypt hashes of passwords by user name; empty lets everyone in
-    headers    of every answer
+    tls        None for plain HTTP
+    verified   whether every client must show a certificate that is verified
+    users      bcrypt hashes of passwords by user name; empty for access without a password
+    headers    added to every answer
     """
 
     tls: ssl.SSLContext | None = None
@@ -42,29 +42,30 @@ class Web:
 
     @property
     def scheme(self) -> str:
-        """Of the URLs."""
+        """Scheme of the daemon's URLs."""
         return "http" if self.tls is None else "https"
 
     @property
     def open(self) -> bool:
-        """Whether anyone who gets through to the port may read."""
+        """Whether every client that reaches the port has access."""
         return not (self.users or self.verified)
 
     def lost(self, later: Web) -> list[str]:
-        """Which protections of this one the later one lacks."""
-        had = {
+        """Keys of the protections that this configuration has and the later one lacks."""
+        protections = {
             "tls_server_config": (self.tls, later.tls),
             "client_auth_type": (self.verified, later.verified),
             "basic_auth_users": (self.users, later.users),
         }
-        return [name for name, (before, after) in had.items() if before and not after]
+        return [name for name, (before, after) in protections.items() if before and not after]
 
 
 class WebConfig:
-    """The web configuration file, if there is one, and what is in force of it.
+    """The running web configuration.
 
-    state    is told whether the file as it is now is in force
-    raises   ConfigError at once if the file cannot be used; later that is only told
+    path     its file; None for the defaults
+    state    where the success of the last reload is recorded
+    raises   ConfigError if the file is not valid; later that is logged
     """
 
     def __init__(self, path: Path | None, state: HttpStats, env: Mapping[str, str] = os.environ) -> None:
@@ -73,32 +74,32 @@ class WebConfig:
         self._seen = _seen(self._files)
 
     def now(self) -> Web:
-        """What is in force; reads the file again if it has changed."""
+        """The running configuration; reloads the file if it has changed."""
         if self._path is not None and (seen := _seen(self._files)) != self._seen:
             self._seen = seen
-            self._renew(self._path)
+            self._reload(self._path)
         return self._now
 
-    def _renew(self, path: Path) -> None:
+    def _reload(self, path: Path) -> None:
         try:
             later, files = self._read(path)
             if lost := self._now.lost(later):
                 found, expected = (
                     f"no {', '.join(lost)} any more",
-                    "what protects the daemon; restart it to open it",
+                    "the same protection; restart the daemon to remove it",
                 )
                 raise ConfigError([ConfigProblem(str(path), None, "", found, expected)])
         except ConfigError as error:
             self._state.web_config_good = False
-            for mistake in error.problems:
-                LOG.error("the web configuration stays as it was: %s", mistake)
+            for problem in error.problems:
+                LOG.error("reload of the web configuration failed, keeping the running one: %s", problem)
             return
         self._now, self._state.web_config_good = later, True
         self._files, self._seen = files, _seen(files)
-        LOG.info("the web configuration was read again: %s", path)
+        LOG.info("reloaded the web configuration: %s", path)
 
     def _read(self, path: Path) -> tuple[Web, tuple[Path, ...]]:
-        """What the file says, and which files have a part in that."""
+        """The configuration in the file, and the files that are part of it."""
         file = read(path, self._env)
         server = file.tls_server_config
         named = () if server is None else (server.cert_file, server.key_file, server.client_ca_file)
@@ -108,7 +109,7 @@ class WebConfig:
         except OSError as error:
             found = f"files that changed while they were read ({error.strerror or error})"
             raise ConfigError(
-                [ConfigProblem(str(path), None, "tls_server_config", found, "files that fit")]
+                [ConfigProblem(str(path), None, "tls_server_config", found, "files that match")]
             ) from None
         web = Web(
             tls=tls,
@@ -120,12 +121,12 @@ class WebConfig:
 
 
 def read(path: Path, env: Mapping[str, str] = os.environ) -> WebFile:
-    """The file's content; ConfigError with all the mistakes in it."""
+    """The file's content; ConfigError with all errors in it."""
     return validated(yamlfile.read(path, env), WebFile)
 
 
 def _seen(files: tuple[Path, ...]) -> _Seen:
-    """What shows that a file has changed; a link that points elsewhere does too."""
+    """A value that differs when a file has changed, or a link that leads to it."""
     return tuple(map(_stamp, files))
 
 

@@ -1,12 +1,11 @@
-"""Reads what the broker sends in large pieces, and takes the messages out of it without paho.
+"""Reads from the broker in large pieces, and decodes the messages in them without paho.
 
-paho reads a packet's type, its length and the rest one after the other, four system calls a message, and makes a
-dozen objects and a log record of each; together that costs more than all the rest of the daemon. Here one system
-call brings all that has come, and messages go straight from there to whoever wants them. Every other packet is
-paho's: it gets it byte for byte, as if from the socket, and does what it always does. Acknowledgements are packed
-together and given to paho as one packet, which it sends with one system call.
+paho reads a packet's type, its length and the rest separately, four system calls a message, and makes a dozen
+objects and a log record of each. Together that costs more than the rest of the daemon. Here one system call reads
+all that has arrived, and messages are delivered from these bytes. paho gets every other packet byte for byte, as if
+from the socket. Acknowledgements are joined and queued as one packet, which paho sends with one system call.
 
-Two private names of paho are needed: `_sock_recv`, through which it reads, and `_packet_queue`, by which it sends.
+It reads through paho's `_sock_recv` and sends acknowledgements by its `_packet_queue`, both private names of paho.
 docs/decisions/0016-mqtt-path.md has the measurements, and what was rejected.
 """
 
@@ -19,59 +18,47 @@ from paho.mqtt.client import Client as Paho
 from paho.mqtt.enums import MQTTErrorCode
 
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
-from qoemon.net.mqtt.connection import NOT_MQTT
-from qoemon.net.mqtt.errors import MqttConnectionError
+from qoemon.net.mqtt.errors import NOT_MQTT, MqttConnectionError
 
 READ_BYTES = 2**17
-"""What one system call brings at most: some 700 messages and 3 ms of work, before others have their turn."""
+"""Read with one system call at most: some 700 messages and 3 ms of work before the event loop continues."""
 
 PUBLISH, PUBACK = 0x30, 0x40
 
 RETAIN, QOS, DUP = 1, 6, 8
-"""The flags of a PUBLISH. At QoS 0 and 1, those of QOS are also the length of the packet identifier, in bytes."""
+"""Flags of a PUBLISH. At QoS 0 and 1, the QOS bits are also the length of the packet identifier in bytes."""
 
 Deliver = Callable[[int, bytes, int, bytes], None]
-"""Takes a message: its flags, its topic, its packet identifier (0 at QoS 0), its payload."""
+"""Called with flags, topic, packet identifier (0 at QoS 0) and payload of a message."""
 
 
 class BulkReader:
-    """Stands between paho and its socket, from before it connects.
+    """Reads paho's socket; `connection.patch` puts `recv` in the place of paho's `_sock_recv`.
 
-    deliver  what each message of QoS 0 or 1 is given to; None when nobody wants any more
+    deliver     called with each message of QoS 0 or 1; None to discard them
+    properties  whether messages have properties, as in MQTT 5
     """
 
     def __init__(self, paho: Paho, deliver: Deliver, *, properties: bool) -> None:
-        """Stand there; `properties`: whether messages have any, as in MQTT 5.
-
-        raises   RuntimeError if this paho reads in another way
-        """
-        if not (hasattr(paho, "_sock_recv") and hasattr(paho, "_packet_queue")):
-            raise RuntimeError(
-                "this version of paho-mqtt has no Client._sock_recv or no Client._packet_queue, so it cannot be "
-                "read for: install a version that qoemon's package metadata allows"
-            )
         self.deliver: Deliver | None = deliver
         self._properties = properties
         self._paho = paho
         self._receive: Callable[[int], bytes] = paho._sock_recv
-        self._paho_reads: Callable[[], MQTTErrorCode] = paho.loop_read
-        paho._sock_recv = self._for_paho  # type: ignore[method-assign, assignment]
-        paho.loop_read = self.read  # type: ignore[method-assign, assignment]
         self._pieces: list[bytes] = []
-        """What has come and is no whole packet yet."""
+        """Bytes that are no complete packet yet."""
         self._waiting = 0
-        """Bytes in them."""
+        """Number of bytes in them."""
         self._wanted = 2
-        """How many must wait for the first packet to be whole, or for more of its length to be known."""
+        """Number of bytes at which the first packet is complete, or more of its length is known."""
         self._packet = b""
-        """What paho has still to read of the packet that is its business."""
+        """Rest of the packet that paho is reading."""
         self._ended = False
 
     def read(self) -> MQTTErrorCode:
-        """Read once, and see to all packets that are whole now.
+        """Read once, and process all complete packets.
 
-        returns  what paho's loop_read does
-        raises   MqttConnectionError if the broker breaks the rules; what `deliver` raises
+        returns  as paho's loop_read
+        raises   MqttConnectionError if a packet is malformed; what `deliver` raises
         """
         if self._paho.socket() is None:
             return MQTTErrorCode.MQTT_ERR_NO_CONN
@@ -82,19 +69,19 @@ class BulkReader:
         except OSError:
             data = b""
         if data:
-            return self._take(data)
+            return self._add(data)
         self._ended, self._packet = True, b""
-        return self._paho_reads()  # It finds the end, and says so as it does.
+        return self._paho.loop_read()  # paho finds the end and reports it.
 
-    def _take(self, data: bytes) -> MQTTErrorCode:
+    def _add(self, data: bytes) -> MQTTErrorCode:
         self._pieces.append(data)
         self._waiting += len(data)
         if self._waiting < self._wanted:
             return MQTTErrorCode.MQTT_ERR_SUCCESS
-        return self._see_to(b"".join(self._pieces))
+        return self._process(b"".join(self._pieces))
 
-    def _see_to(self, data: bytes) -> MQTTErrorCode:
-        """See to the whole packets at the beginning of it, and keep the rest."""
+    def _process(self, data: bytes) -> MQTTErrorCode:
+        """Process the complete packets at the beginning of the data, and keep the rest."""
         at, end, code = 0, len(data), MQTTErrorCode.MQTT_ERR_SUCCESS
         self._wanted = 2
         while end - at >= 2 and not code:
@@ -112,7 +99,7 @@ class BulkReader:
         return code
 
     def _publish(self, flags: int, data: bytes, begin: int, beyond: int) -> None:
-        """Deliver the message that stands there: topic, packet identifier, properties, payload."""
+        """Deliver a message, whose body is data[begin:beyond]: topic, packet identifier, properties, payload."""
         if beyond - begin < 2:
             raise MqttConnectionError(NOT_MQTT)
         topic_end = begin + 2 + (data[begin] << 8 | data[begin + 1])
@@ -127,10 +114,10 @@ class BulkReader:
 
     def _hand_over(self, packet: bytes) -> MQTTErrorCode:
         self._packet = packet
-        return self._paho_reads()
+        return self._paho.loop_read()
 
-    def _for_paho(self, size: int) -> bytes:
-        """What paho takes for the socket's recv."""
+    def recv(self, size: int) -> bytes:
+        """In the place of paho's `_sock_recv`: up to `size` bytes of the packet that is passed to paho."""
         if not self._packet and not self._ended:
             raise BlockingIOError
         taken, self._packet = self._packet[:size], self._packet[size:]
@@ -138,9 +125,9 @@ class BulkReader:
 
 
 def extent(data: bytes, at: int) -> tuple[int, int]:
-    """Where the packet that begins there has its body, and where it ends: beyond the data, if it is not whole.
+    """Where the body of the packet at `at` begins and ends; the end is beyond the data if it is not complete.
 
-    raises   MqttConnectionError if its length breaks the rules, or passes MAX_PACKET_BYTES
+    raises   MqttConnectionError if its length is malformed, or exceeds MAX_PACKET_BYTES
     """
     length, begin = data[at + 1], at + 2
     if length < 128:
@@ -151,16 +138,16 @@ def extent(data: bytes, at: int) -> tuple[int, int]:
         return begin, len(data) + 1
     if length > MAX_PACKET_BYTES:
         raise MqttConnectionError(
-            f"the broker sends a packet of {length} bytes, at most {MAX_PACKET_BYTES} are taken: limit the "
+            f"the broker sends a packet of {length} bytes, at most {MAX_PACKET_BYTES} are accepted: limit the "
             "size of messages at the broker, or check that the port is a broker's"
         )
     return begin, begin + length
 
 
 def past_properties(data: bytes, at: int, beyond: int) -> int:
-    """Where the properties that begin there end, in a packet that ends at `beyond`: what they say is nothing to us.
+    """Where the properties at `at` end, in a packet that ends at `beyond`. They are not decoded.
 
-    raises   MqttConnectionError if they pass the end
+    raises   MqttConnectionError if they exceed the packet
     """
     if data[at] == 0:
         return at + 1
@@ -174,9 +161,9 @@ def past_properties(data: bytes, at: int, beyond: int) -> int:
 
 
 def number(data: bytes, at: int) -> tuple[int, int]:
-    """The number that stands there, seven bits a byte and the lowest first, and where it ends.
+    """The variable byte integer at `at` (seven bits a byte, lowest first), and where it ends.
 
-    raises   IndexError if it is not all there, MqttConnectionError if it has more than four bytes
+    raises   IndexError if it is incomplete, MqttConnectionError if it has more than four bytes
     """
     value = 0
     for place in range(4):

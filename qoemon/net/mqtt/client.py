@@ -1,39 +1,35 @@
-"""How a client of the broker is made and dropped: aiomqtt around paho, with a session that outlives it."""
+"""Creates clients of the broker: aiomqtt around paho, with a session that outlives the connection."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
-from qoemon.net.mqtt.connection import paho_client
+from qoemon.net.mqtt.connection import paho_client, patch
 from qoemon.net.mqtt.errors import ANSWER_S
 from qoemon.net.mqtt.tls import Tls, tls_context
 
-if TYPE_CHECKING:
-    pass
-
-
-# paho logs every packet, and each failure that we report in our own words.
+# paho logs every packet, and each failure that qoemon reports itself.
 PAHO_LOG = logging.getLogger("qoemon.net.mqtt.paho")
 PAHO_LOG.setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Broker:
-    """Where the reports come from, and how to ask for them."""
+    """Options of a connection to the broker."""
 
     host: str
     port: int
     version: Literal["5", "3.1.1"]
     client_id: str
-    """Names our session at the broker: the same after a restart, another one for each instance."""
+    """Identifies the session at the broker: constant over restarts, unique to each instance."""
     username: str | None
     password: str | None = field(repr=False)
     tls: Tls | None
@@ -41,9 +37,9 @@ class Broker:
     qos: Literal[0, 1]
     keepalive_s: int
     session_expiry_s: int
-    """How long the broker keeps our session while we are away; MQTT 5 only, 3.1.1 leaves it to the broker."""
+    """How long the broker keeps the session without a connection; MQTT 5 only, 3.1.1 leaves it to the broker."""
     receive_maximum: int
-    """How many unacknowledged QoS 1 messages the broker may have sent; MQTT 5 only."""
+    """Number of unacknowledged QoS 1 messages that the broker may send; MQTT 5 only."""
     reconnect_min_s: float
     reconnect_max_s: float
 
@@ -61,12 +57,13 @@ class Broker:
 
 
 async def new_client(broker: Broker, *, forget: bool = False) -> aiomqtt.Client:
-    """A client that has not connected yet and will ask for the broker's stored session; with MQTT 5 it can ask that
-    what is in there be forgotten.
+    """A client that has not connected yet, and will request the broker's stored session.
 
-    A new one for each attempt: aiomqtt's own reuse leaves the state of the last attempt behind.
+    forget  with MQTT 5: whether the broker discards the stored session
+
+    Each attempt needs a new client: a client of aiomqtt that is used again keeps state of the last attempt.
     """
-    # Read anew each time, so that renewed certificates are used; and elsewhere, since it reads files.
+    # Certificates are read at each attempt, so that renewed ones are used; in a thread, since that reads files.
     context = None if broker.tls is None else await asyncio.to_thread(tls_context, broker.tls)
     client = aiomqtt.Client(
         broker.host,
@@ -80,18 +77,20 @@ async def new_client(broker: Broker, *, forget: bool = False) -> aiomqtt.Client:
         logger=PAHO_LOG,
         **session_options(broker, forget=forget),
     )
-    paho_client(client).connect_timeout = ANSWER_S
+    paho = paho_client(client)
+    paho.connect_timeout = ANSWER_S
+    patch(paho)
     return client
 
 
 def session_options(broker: Broker, *, forget: bool = False) -> dict[str, Any]:
-    """How each version of MQTT asks for a session that outlives the connection."""
+    """Arguments of aiomqtt's Client that request a session which outlives the connection."""
     if broker.version == "3.1.1":
         return {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = broker.session_expiry_s
     properties.ReceiveMaximum = broker.receive_maximum
-    # The broker drops what is larger, instead of sending it on each connection anew.
+    # The broker drops larger messages, instead of sending them on every connection.
     properties.MaximumPacketSize = MAX_PACKET_BYTES
-    # paho's default would wipe the session on the first connect of each process.
+    # By default, paho would discard the session on the first connect of each process.
     return {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": forget, "properties": properties}

@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Tls:
-    """TLS 1.2 or later, with the host name checked."""
+    """Options of TLS 1.2 or later, with the host name checked."""
 
     ca_file: Path | None
-    """Which CAs to trust, PEM; None for the system's."""
+    """Certificates of the CAs to trust, PEM; None for the system's."""
     cert_file: Path | None
-    """Our certificate, PEM, if the broker asks for one."""
+    """Client certificate, PEM, if the broker requires one."""
     key_file: Path | None
     """Its key, PEM; None if it is in cert_file."""
     key_password: str | None = field(repr=False)
 
 
-class _TellingSocket(ssl.SSLSocket):
-    """Closes itself when the handshake fails, and tells what goes wrong after it: paho forgets both.
+class _ReportingSocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails, and raises the reason of a TLS error after it: paho does neither.
 
-    With TLS 1.3 the broker judges our certificate only when the handshake is over for us.
+    With TLS 1.3 the broker checks the client certificate after the handshake has ended for the client.
     """
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
@@ -48,17 +48,17 @@ class _TellingSocket(ssl.SSLSocket):
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
-    """What to trust and what to show.
+    """The TLS context for these options.
 
     raises   OSError if a file cannot be read or used
     """
     for file in (tls.ca_file, tls.cert_file, tls.key_file):
         if file is not None:
-            file.open("rb").close()  # ssl's own error would not name the file.
+            file.open("rb").close()  # The error of ssl would not name the file.
     context = ssl.create_default_context(cafile=tls.ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = _TellingSocket
+    context.sslsocket_class = _ReportingSocket
     if tls.cert_file is not None:
-        # Without any password, OpenSSL would ask on the terminal for that of an encrypted key.
+        # Without a password, OpenSSL would prompt for that of an encrypted key on the terminal.
         context.load_cert_chain(tls.cert_file, tls.key_file, tls.key_password or "")
     return context

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Iterator, Sequence
 from typing import NoReturn, Protocol
 
 from prometheus_client.core import Metric
 
+from qoemon.common.backoff import backoff_s
 from qoemon.outputs.notify.metrics import receiver_metrics
 from qoemon.outputs.notify.notice import Notice
 from qoemon.outputs.notify.outbox import Outbox
@@ -119,9 +119,9 @@ class Receiver:
             return 0.0
         self._outbox.put_back(batch)
         self._log_outcome(f"{error}; retrying until it succeeds")
-        limit_s = min(SHORTEST_S * 2.0 ** min(self._failures, 60), LONGEST_S)
+        pause_s = backoff_s(self._failures, SHORTEST_S, LONGEST_S)
         self._failures += 1
-        return random.uniform(SHORTEST_S, max(limit_s, SHORTEST_S))
+        return pause_s
 
     def _log_outcome(self, error: str | None) -> None:
         """Log the outcome of an attempt if it differs from the one before."""

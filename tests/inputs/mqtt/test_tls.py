@@ -65,7 +65,7 @@ async def test_a_missing_or_foreign_client_certificate_is_named(
     tmp_path: Path, demanding: Mosquitto, issued: Certificates
 ) -> None:
     missing = await failure(broker(demanding.port, showing(issued, None)))
-    assert "asks for a client certificate" in missing
+    assert "requires a client certificate" in missing
     assert "cert_file" in missing
     foreign = await failure(broker(demanding.port, showing(issued, certificates(tmp_path / "foreign"))))
     assert "does not accept our certificate" in foreign
@@ -90,7 +90,7 @@ async def test_a_renewed_certificate_is_used_with_the_next_connection(
 @pytest.mark.mosquitto
 async def test_a_broker_that_wants_tls_is_named_where_we_have_none(demanding: Mosquitto) -> None:
     told = await failure(broker(demanding.port, None))
-    assert "whether it wants TLS" in told or "wants TLS or not" in told
+    assert "whether it requires TLS" in told or "whether the port requires TLS" in told
 
 
 class Listener:

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from qoemon.net.http import connections as guard
+from qoemon.net.http import connections
 from qoemon.net.http import listener as listen
 from qoemon.net.http.stats import Ended, HttpStats, Refused
 from tests.support.http import serve_app
@@ -134,7 +134,7 @@ async def test_scrapes_go_on_among_2000_idle_connections_which_are_bounded_in_nu
 
 
 async def test_scrapes_go_on_among_slow_requests_which_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "REQUEST_S", 1.0)
+    monkeypatch.setattr(connections, "REQUEST_S", 1.0)
     async with serving(most=64) as (port, state):
         dripping_wires = wires(port, 60, b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
         async with dripping_wires as slow, asyncio.TaskGroup() as tasks:
@@ -154,7 +154,7 @@ async def drip(writers: list[asyncio.StreamWriter]) -> None:
 
 
 async def test_a_connection_that_sends_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "REQUEST_S", 0.5)
+    monkeypatch.setattr(connections, "REQUEST_S", 0.5)
     async with serving() as (port, state), wires(port) as [(reader, _)], asyncio.timeout(20):
         with contextlib.suppress(ConnectionResetError):
             assert await reader.read() == b""
@@ -162,7 +162,7 @@ async def test_a_connection_that_sends_nothing_is_cut(monkeypatch: pytest.Monkey
 
 
 async def test_a_client_that_reads_no_answer_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "ANSWER_S", 0.5)
+    monkeypatch.setattr(connections, "ANSWER_S", 0.5)
     async with serving() as (port, state), wires(port, 1, b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n"):
         await until(lambda: state.ended[Ended.SLOW] == 1)
         assert state.connections == 0
@@ -179,7 +179,7 @@ async def test_one_that_reads_no_answer_gives_way_when_all_places_are_taken() ->
 
 async def test_a_stream_lasts_longer_than_any_request_may(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("REQUEST_S", "ANSWER_S", "CLOSE_S"):
-        monkeypatch.setattr(guard, name, 0.3)
+        monkeypatch.setattr(connections, name, 0.3)
     async with serving(most=1) as (port, state), aiohttp.ClientSession() as client:
         got = await client.get(f"http://127.0.0.1:{port}/stream")
         began_s = time.monotonic()

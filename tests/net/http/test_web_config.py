@@ -256,13 +256,13 @@ async def test_only_who_knows_a_password_gets_an_answer_on_every_path(tmp_path: 
 
 async def test_a_right_password_is_checked_once_and_a_wrong_one_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
     checks: list[str] = []
-    is_right = passwords._is_right
+    matches = passwords._matches
 
     def counted(password: str, hashed: str) -> bool:
         checks.append(password)
-        return is_right(password, hashed)
+        return matches(password, hashed)
 
-    monkeypatch.setattr(passwords, "_is_right", counted)
+    monkeypatch.setattr(passwords, "_matches", counted)
     checker, users = passwords.Passwords(), {"alice": HASH}
     for _ in range(5):
         assert await checker.accepts(users, "alice", "open sesame")
@@ -279,13 +279,13 @@ async def test_for_an_unknown_user_as_much_is_computed_as_for_the_costliest_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     costs: list[str] = []
-    is_right = passwords._is_right
+    matches = passwords._matches
 
     def noted(password: str, hashed: str) -> bool:
         costs.append(hashed.split("$")[2])
-        return is_right(password, hashed)
+        return matches(password, hashed)
 
-    monkeypatch.setattr(passwords, "_is_right", noted)
+    monkeypatch.setattr(passwords, "_matches", noted)
     users = {
         name: bcrypt.hashpw(b"x", bcrypt.gensalt(cost)).decode() for name, cost in (("a", 4), ("b", 6), ("c", 5))
     }
@@ -405,8 +405,8 @@ async def test_whoever_serves_beyond_loopback_to_all_is_warned(
 ) -> None:
     for host, content, words in (
         ("127.0.0.1", {}, None),
-        ("0.0.0.0", {}, "whoever reaches 0.0.0.0 may read all of it"),  # noqa: S104 - that is what is tested
-        ("0.0.0.0", {"basic_auth_users": {"alice": HASH}}, "passwords are sent to 0.0.0.0 for all"),  # noqa: S104
+        ("0.0.0.0", {}, "every client that reaches 0.0.0.0 can read everything"),  # noqa: S104 - that is what is tested
+        ("0.0.0.0", {"basic_auth_users": {"alice": HASH}}, "passwords are sent to 0.0.0.0 unencrypted"),  # noqa: S104
     ):
         caplog.clear()
         server, _ = await serve_app(web.Application(), host, 0, WebConfig(write(tmp_path, content), HttpStats()))
