@@ -185,7 +185,7 @@ async def test_a_half_open_connection_is_found_by_the_keepalive_and_replaced(
         here.proxy.fall_silent()
         began_s = asyncio.get_running_loop().time()
         await here.publisher.publish(20)
-        work = here.disturbed.work
+        work = here.disturbed.engine
         await until(lambda: work.stats.mqtt.disconnects_total, lambda: work.stats)
         found_s = asyncio.get_running_loop().time() - began_s
         await agree(here)
@@ -217,9 +217,9 @@ async def test_a_session_that_expired_at_the_broker_is_told_and_begun_anew(
         broker = broker_at(proxy.port, host="127.0.0.1", session_expiry_s=1, reconnect_min_s=8, reconnect_max_s=8)
         ingest = MqttConsumer(broker, Inbox(100, 10**6))
         task = asyncio.create_task(ingest.run())
-        await until(lambda: ingest.state.subscribed, lambda: ingest.state)
+        await until(lambda: ingest.stats.subscribed, lambda: ingest.stats)
         proxy.drop()
-        await until(lambda: ingest.state.connects_total == 2 and ingest.state.subscribed, lambda: ingest.state)
+        await until(lambda: ingest.stats.connects_total == 2 and ingest.stats.subscribed, lambda: ingest.stats)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert "has forgotten our session" in caplog.text

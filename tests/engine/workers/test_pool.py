@@ -16,6 +16,7 @@ import pytest
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
 from qoemon.daemon.tick_loop import TickLoop
+from qoemon.engine.stats import WorkerStats
 from qoemon.engine.workers.pool import WorkerPool
 from qoemon.inputs.inbox import Message
 from qoemon.inputs.mqtt.consumer import MqttConsumer
@@ -83,6 +84,9 @@ class Bench:
         """A sample; 0 if there is none."""
         assert self.latest.value is not None
         return parsed(self.latest.value.metrics.whole.decode()).get((name, tuple(sorted(labels.items()))), 0.0)
+
+    def worker_stats(self) -> list[WorkerStats]:
+        return [worker.worker_stats for worker in vars(self.pool)["_workers"]]
 
     def workers(self) -> list[int]:
         return sorted(pid for pid, command in children(os.getpid()).items() if "qoemon.engine.workers" in command)
@@ -218,10 +222,10 @@ async def test_a_worker_that_hangs_is_told_of_and_ended_in_the_end(
         await asyncio.sleep(2)  # It counts from the next word.
         os.kill(bench.workers()[0], signal.SIGSTOP)
         await until(bench.pool.problems)
-        assert "has said nothing for" in bench.pool.problems()[0]
-        assert sum(worker.up for worker in bench.pool.workers) == 1
+        assert "has sent nothing for" in bench.pool.problems()[0]
+        assert sum(worker.up for worker in bench.worker_stats()) == 1
         began_s = time.monotonic()
-        while not any(worker.restarts for worker in bench.pool.workers):
+        while not any(worker.restarts for worker in bench.worker_stats()):
             assert time.monotonic() - began_s < 60
             bench.now_s += 1
             await asyncio.sleep(1)

@@ -16,6 +16,7 @@ import trustme
 
 from qoemon.core.alerting.detector import Detector
 from qoemon.core.alerting.regime import RegimeRules
+from qoemon.daemon.metrics import initial_metrics
 from qoemon.net.http import connections
 from qoemon.net.http.body import PIECE, Body, CompressionDemand
 from qoemon.net.http.stats import Ended, HttpStats

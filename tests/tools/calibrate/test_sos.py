@@ -237,7 +237,7 @@ def test_the_picture_shows_theta_its_interval_and_its_axes(tmp_path: Path) -> No
     ],
 )
 def test_a_picture_that_cannot_be_written_is_an_error(tmp_path: Path, name: str, error: str) -> None:
-    with pytest.raises(plot.PlotError, match=error):
+    with pytest.raises(PlotError, match=error):
         plot.draw(typical(), tmp_path / name)
     assert not list(tmp_path.iterdir())
 
