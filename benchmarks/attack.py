@@ -110,7 +110,7 @@ def run(limits: Limits, ids: int, label_sets: int) -> Outcome:
         honest=figures,
         peak_bytes=_peak_bytes(),
         sessions=snapshot.sessions,
-        groups=sum(len(service.tally.groups) for service in snapshot.services),
+        groups=sum(len(service.counts.groups) for service in snapshot.services),
         refused=held.get(Event.REFUSED, 0),
         pooled=held.get(Event.POOLED, 0),
         newcomer_refused=newcomer,
@@ -152,10 +152,10 @@ def _refused(shard: Attacked, at_s: int) -> int:
 def numbers(snapshot: Snapshot) -> NDArray[np.float64]:
     """All figures of the honest groups, in one array."""
     video = next(service for service in snapshot.services if service.service.name == "video")
-    rows = [video.tally.groups.index((region, "a")) for region in HONEST_GROUPS]
-    parts = [video.tally.active_sessions, video.tally.open_stalls, video.tally.expected_ratings]
+    rows = [video.counts.groups.index((region, "a")) for region in HONEST_GROUPS]
+    parts = [video.counts.active_sessions, video.counts.open_stalls, video.counts.expected_ratings]
     for length, rated in video.distributions.items():
-        parts += [video.tally.windows[length], video.tally.users[length]]
+        parts += [video.counts.windows[length], video.counts.users[length]]
         parts += [
             rated.mos,
             rated.gob,

@@ -72,7 +72,7 @@ class Daemon:
             part = slice(begin, begin + ROWS_AT_ONCE)
             n, t = stall_condition(stalls[part], stall_ms[part], play_ms[part])
             count(levels, group[: len(n)], mos_level(service.mapping(n, t), service.scale))
-        rated = self._kernel.judge(levels)
+        rated = self._kernel.distribution(levels)
         return float(rated.gob[0]), float(rated.pow[0])
 
 

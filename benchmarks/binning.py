@@ -28,12 +28,12 @@ def errors(service: Service, n: Floats, t: Floats) -> list[tuple[float, float]]:
     one = np.zeros(len(n), np.int64)
     mos = service.mapping(n, t)
     distinct, times = np.unique(mos, return_counts=True)
-    exact = service.kernel((), distinct).judge(times[None])
-    binned = service.kernel((), service.mapping(*STALL_BINS.conditions)).judge(
+    exact = service.kernel((), distinct).distribution(times[None])
+    binned = service.kernel((), service.mapping(*STALL_BINS.conditions)).distribution(
         histogram(one, stall_bin(n, t), 1, STALL_BINS.size)
     )
     level = mos_level(mos, service.scale)
-    levels = service.kernel().judge(histogram(one, level, 1, len(service.rated_at)))
+    levels = service.kernel().distribution(histogram(one, level, 1, len(service.rated_at)))
     return [_error(rated, exact) for rated in (binned, levels)]
 
 

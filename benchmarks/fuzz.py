@@ -212,7 +212,7 @@ def check_snapshot(snapshot: Snapshot, *, exposed: bool) -> None:
     for service in snapshot.services:
         for distribution in service.distributions.values():
             check_distribution(distribution)
-        expect(service.tally.qos.min(initial=0) >= 0, "a negative count")
+        expect(service.counts.qos.min(initial=0) >= 0, "a negative count")
     if exposed:
         registry = CollectorRegistry()
         registry.register(_Families(list(qoe_families(snapshot))))  # type: ignore[arg-type]

@@ -80,7 +80,9 @@ class Table:
     def __init__(self, rng: np.random.Generator, sessions: int = 40_000, pool: int = 6_000) -> None:
         self._pool = pool
         poor = (
-            RatingKernel(mos_levels(ACR5), 0.3, scale=ACR5).judge(np.eye(len(mos_levels(ACR5)), dtype=np.int64)).pow
+            RatingKernel(mos_levels(ACR5), 0.3, scale=ACR5)
+            .distribution(np.eye(len(mos_levels(ACR5)), dtype=np.int64))
+            .pow
         )
         means, pools = [], []
         for log_rate in LOG_RATES:

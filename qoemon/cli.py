@@ -167,7 +167,7 @@ def _range(service: Service, plan: Plan) -> str:
     """The least and the greatest values that the service can reach."""
     import numpy as np
 
-    judged = service.kernel(plan.quantiles, service.mapping.reach).judge(np.eye(2, dtype=np.int64))
+    judged = service.kernel(plan.quantiles, service.mapping.reach).distribution(np.eye(2, dtype=np.int64))
     return (
         f"service {service.name}: {service.mapping.name}, {service.model} ratings, theta {service.theta:g}: "
         f"MOS {judged.mos.min():.2f} to {judged.mos.max():.2f}, "

@@ -41,7 +41,7 @@ class Answers:
 
 def answers(name: str, counts: Counts, kernel: RatingKernel) -> Answers:
     """Ratings of users with these counts of conditions, (B,)."""
-    told = kernel.judge(counts[None])
+    told = kernel.distribution(counts[None])
     return Answers(name, told.ratings[0], float(told.mos[0]), float(told.gob[0]), float(told.pow[0]))
 
 
@@ -73,7 +73,7 @@ def spreads() -> tuple[Spread, ...]:
 
 
 def _spread(theta: float, mos: Floats) -> Spread:
-    told = RatingKernel(mos, theta, scale=ACR5).judge(np.eye(len(mos), dtype=np.int64))
+    told = RatingKernel(mos, theta, scale=ACR5).distribution(np.eye(len(mos), dtype=np.int64))
     return Spread(theta, mos, told.sos, told.gob, told.pow)
 
 
@@ -147,9 +147,9 @@ def story() -> Story:
     kernel = video.kernel()
     rows, systems = [], []
     for snapshot in snapshots():
-        now_s, tally = snapshot.time_s - START_S, snapshot.services[0].tally
+        now_s, tally = snapshot.time_s - START_S, snapshot.services[0].counts
         groups, counts = list(tally.groups), tally.windows[60]
-        told, everyone = kernel.judge(counts), kernel.judge(counts.sum(axis=0, keepdims=True))
+        told, everyone = kernel.distribution(counts), kernel.distribution(counts.sum(axis=0, keepdims=True))
         hit = groups.index(("eu", "a"))
         rows.append(
             (now_s / 60, told.mos[hit], told.pow[hit], *told.pow_bounds[hit], everyone.mos[0], everyone.pow[0])

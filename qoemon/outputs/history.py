@@ -155,7 +155,7 @@ def _frame(snapshot: Snapshot) -> Frame:
 
 def _values(service: ServiceSnapshot) -> Frames32:
     length = min(service.distributions)
-    rated, users = service.distributions[length], service.tally.users[length]
+    rated, users = service.distributions[length], service.counts.users[length]
     lower, upper = rated.pow_bounds.T
     columns = (rated.mos, rated.gob, rated.pow, lower, upper, np.where(rated.observations > 0, users, np.nan))
     return np.stack(columns, axis=1).astype(np.float32)
@@ -173,7 +173,7 @@ def _regime_change(
     return Change(
         time_s=time_s,
         service=service.service.name,
-        group=service.tally.groups[group],
+        group=service.counts.groups[group],
         what=ChangeKind.REGIME if moved else ChangeKind.SHIFT,
         name="",
         before=previous.name.lower() if moved else "",

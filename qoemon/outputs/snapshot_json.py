@@ -94,7 +94,7 @@ def _most_excess(service: ServiceSnapshot, snapshot: Snapshot) -> list[dict[str,
     order = np.argsort(-excess, kind="stable")[:MOST_EXCESS]
     return [
         {
-            "labels": dict(zip(snapshot.labels, service.tally.groups[group], strict=True)),
+            "labels": dict(zip(snapshot.labels, service.counts.groups[group], strict=True)),
             "excess_poor": float(excess[group]),
             "share": float(excess[group] / total),
         }
@@ -105,7 +105,7 @@ def _most_excess(service: ServiceSnapshot, snapshot: Snapshot) -> list[dict[str,
 
 def _groups(service: ServiceSnapshot, snapshot: Snapshot, detections: Detections) -> Iterator[dict[str, Any]]:
     """The visible groups, ordered by their labels."""
-    visible = sorted(np.flatnonzero(service.visible).tolist(), key=service.tally.groups.__getitem__)
+    visible = sorted(np.flatnonzero(service.visible).tolist(), key=service.counts.groups.__getitem__)
     regimes = detections.regimes.get(service.service.name)
     for begin in range(0, len(visible), AT_ONCE):
         yield from group_documents(service, visible[begin : begin + AT_ONCE], snapshot, regimes)
@@ -126,7 +126,7 @@ def group_documents(
     Columns are converted to lists once for all groups: reading one number from an array costs as much as ten from a
     list.
     """
-    tally, rows = service.tally, np.array(groups, np.int64)
+    tally, rows = service.counts, np.array(groups, np.int64)
     ratings = _names(service.service.scale.ratings.tolist())
     windows = {
         duration.text(length): _windows(service, length, rows, snapshot.quantiles)
@@ -207,7 +207,7 @@ def _windows(
         rated.ratings,
         rated.quantiles,
         np.stack([rated.band_gob, rated.band_pow], axis=2),
-        service.tally.users[length],
+        service.counts.users[length],
     )
     shares = ("gob", "pow")
     for row in zip(*(column[rows].tolist() for column in columns), strict=True):

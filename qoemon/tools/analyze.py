@@ -126,7 +126,7 @@ def analyze(
     else:
         one_group = np.zeros(len(conditions), np.int64)
         counts = histogram(one_group, _bins(service, condition), 1, len(service.rated_at))
-        distribution = service.kernel(tuple(quantiles), confidence=confidence).judge(counts)
+        distribution = service.kernel(tuple(quantiles), confidence=confidence).distribution(counts)
     return _analysis(distribution, service, quantiles, confidence)
 
 
@@ -172,7 +172,7 @@ def _row_by_row(mos: Floats, service: Service, quantiles: Sequence[float], confi
         kernel = service.kernel(tuple(quantiles), distinct[chunk], confidence)
         total = total + kernel.total(rows[None, chunk])
     number = np.array([len(mos)])
-    return kernel.tell(total, number, number)
+    return kernel.distribution_of(total, number, number)
 
 
 def _analysis(

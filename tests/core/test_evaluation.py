@@ -183,11 +183,11 @@ def test_counters_do_not_fall_when_a_shard_has_lost_its_sessions() -> None:
             divided.restart_evaluation()
         tick = divided.tick(T0 + 60 * minute + 60)
         for service in tick.snapshot.services:
-            before, now = totals.get(service.service.name), service.tally.expected_ratings
+            before, now = totals.get(service.service.name), service.counts.expected_ratings
             assert before is None or np.all(now[: len(before)] >= before)
             totals[service.service.name] = now
         events.append(tick.snapshot.events[Event.REPORT])
-        assert sum(s.tally.users[60].sum() for s in tick.snapshot.services) <= 400
+        assert sum(s.counts.users[60].sum() for s in tick.snapshot.services) <= 400
     assert events == sorted(events)
     assert events[-1] < 6 * 400  # What was lost between two ticks was not counted anywhere.
 
@@ -201,9 +201,9 @@ def test_a_shard_that_loses_its_sessions_takes_no_history_along() -> None:
     divided.lose(0)
     after = divided.tick(T0 + 190)
     for one, other in zip(before.snapshot.services, after.snapshot.services, strict=True):
-        assert np.array_equal(one.tally.windows[300], other.tally.windows[300])
-        assert np.array_equal(one.tally.users[300], other.tally.users[300])
-        assert np.array_equal(one.tally.expected_ratings, other.tally.expected_ratings)
+        assert np.array_equal(one.counts.windows[300], other.counts.windows[300])
+        assert np.array_equal(one.counts.users[300], other.counts.users[300])
+        assert np.array_equal(one.counts.expected_ratings, other.counts.expected_ratings)
 
 
 def test_all_shards_pool_the_same_groups_once_there_is_no_room() -> None:
@@ -219,7 +219,7 @@ def test_all_shards_pool_the_same_groups_once_there_is_no_room() -> None:
         for shard in divided.shards:
             shard.freeze_groups(divided.evaluation.full)
     (service,) = ticked.snapshot.services
-    counts = dict(zip(service.tally.groups, service.tally.windows[60].sum(axis=1).tolist(), strict=True))
+    counts = dict(zip(service.counts.groups, service.counts.windows[60].sum(axis=1).tolist(), strict=True))
     assert counts.pop(("other",)) == 600
     assert list(counts.values()) == [120, 120, 120]
     assert counts.keys() < {(f"r{number}",) for number in range(4)}
@@ -243,9 +243,9 @@ def test_time_moves_with_the_clock_in_all_that_is_held() -> None:
         moved.apply([message._replace(arrival_s=message.arrival_s + by_s) for message in some])
         one, other = still.tick(tick_s), moved.tick(tick_s + by_s, stored=number % 4 == 0)
         for a, b in zip(one.snapshot.services, other.snapshot.services, strict=True):
-            assert all(np.array_equal(a.tally.windows[w], b.tally.windows[w]) for w in a.tally.windows)
-            assert all(np.array_equal(a.tally.users[w], b.tally.users[w]) for w in a.tally.users)
-            assert np.array_equal(a.tally.expected_ratings, b.tally.expected_ratings)
+            assert all(np.array_equal(a.counts.windows[w], b.counts.windows[w]) for w in a.counts.windows)
+            assert all(np.array_equal(a.counts.users[w], b.counts.users[w]) for w in a.counts.users)
+            assert np.array_equal(a.counts.expected_ratings, b.counts.expected_ratings)
         if number in {8, 20}:
             step_s = 7200 if number == 8 else -3600
             by_s += step_s

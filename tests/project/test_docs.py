@@ -79,7 +79,7 @@ def reading(shares_at_worst: float, users: int) -> Sample:
     """What a rule on PoW sees of users of whom this share is at the worst MOS, and the others at the best."""
     kernel = Service("video", VIDEO_STALL, 0.3, (0.1, 0.3)).kernel(mos=VIDEO_STALL.reach)
     bad = round(shares_at_worst * 1000)
-    told = kernel.judge(np.array([[bad, 1000 - bad]]), np.array([users]))
+    told = kernel.distribution(np.array([[bad, 1000 - bad]]), np.array([users]))
     return Sample(told.pow[0], told.pow_bounds[0, 0], tuple(told.band_pow[0]), users)
 
 

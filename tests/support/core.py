@@ -101,7 +101,7 @@ class OneShard:
         return self.evaluate(now_s).snapshot
 
     def counts(self, now_s: float) -> tuple[ServiceCounts, ...]:
-        return tuple(service.tally for service in self.snapshot(now_s).services)
+        return tuple(service.counts for service in self.snapshot(now_s).services)
 
     def dump(self) -> Arrays:
         if self.tick is not None:  # The intervals that have closed are the evaluation's.

@@ -118,7 +118,7 @@ def counted(daemon: Daemon) -> dict[str, Any]:
     snapshot = daemon.latest.value.snapshot
     told: dict[str, Any] = {"reports": snapshot.events.get(Event.REPORT, 0)}
     for service in snapshot.services:
-        tally = service.tally
+        tally = service.counts
         for number, labels in enumerate(tally.groups):
             ratings = [round(float(share), 6) for share in tally.expected_ratings[number]]
             marginals = [axis[number].tolist() for axis in tally.marginals]

@@ -111,7 +111,7 @@ class Alert(Section):
         quantiles = (self.quantile,) if self.quantile else ()
         model = service.model if theta == service.theta else RatingModel.BETA
         kernel = replace(service, theta=theta, model=model, theta_band=()).kernel(quantiles, service.mapping.reach)
-        column = _values(kernel.judge(np.eye(2, dtype=np.int64)), self.what)
+        column = _values(kernel.distribution(np.eye(2, dtype=np.int64)), self.what)
         return float(column[0]), float(column[1])
 
 

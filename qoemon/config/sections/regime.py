@@ -45,7 +45,7 @@ class Regimes(Section):
 
     def reach_rules(self, service: Service) -> Iterator[Violation]:
         """The service can reach the thresholds; otherwise the regime would never begin."""
-        worst = float(service.kernel((), service.mapping.reach).judge(np.eye(2, dtype=np.int64)).pow.max())
+        worst = float(service.kernel((), service.mapping.reach).distribution(np.eye(2, dtype=np.int64)).pow.max())
         for name in ("degraded", "bad"):
             if getattr(self, name).enter > worst:
                 mapping = f"{service.mapping.name} at theta {service.theta:g}"

@@ -80,7 +80,7 @@ class Alerts:
         for rule in self._rules:
             service = services[rule.service]
             for number, reading in _readings(rule, service, snapshot):
-                key = (rule.name, rule.service, service.tally.groups[number])
+                key = (rule.name, rule.service, service.counts.groups[number])
                 alert = _alert(rule, gone.pop(key, QUIET), reading, service, number, snapshot.time_s)
                 self._decided[key] = alert.decision
                 alerts.append(alert)
@@ -136,7 +136,7 @@ def _alert(
     rule: Rule, before: Decision, reading: Sample | None, service: ServiceSnapshot, number: int, now_s: int
 ) -> Alert:
     """The rule on the group with this number."""
-    group, decision = service.tally.groups[number], decide(rule, before, reading, now_s)
+    group, decision = service.counts.groups[number], decide(rule, before, reading, now_s)
     if AlertState.FIRING not in {decision.state, before.state}:
         return Alert(rule, group, decision, before, reading, {})
     told = {} if reading is None else figures(rule, reading, service, number)
@@ -151,7 +151,7 @@ def _readings(rule: Rule, service: ServiceSnapshot, snapshot: Snapshot) -> Itera
     """The number of every shown group that the rule selects, and what the rule sees of it."""
     columns = _Columns.of(rule, service, snapshot)
     for number in np.flatnonzero(service.visible).tolist():
-        group = service.tally.groups[number]
+        group = service.counts.groups[number]
         if _selected(rule, dict(zip(snapshot.labels, group, strict=True))):
             yield number, columns.reading(number)
 
@@ -175,7 +175,7 @@ class _Columns:
             return cls._open_stalls(service)
         judged = service.distributions[rule.window_s]
         nowhere = np.empty((len(judged.observations), 0))
-        users = service.tally.users[rule.window_s]
+        users = service.counts.users[rule.window_s]
         if rule.what is AlertMetric.QUANTILE:
             figure = judged.quantiles[:, snapshot.quantiles.index(rule.quantile or 0)]
             return cls(figure, figure, nowhere, users)
@@ -189,8 +189,8 @@ class _Columns:
 
     @classmethod
     def _open_stalls(cls, service: ServiceSnapshot) -> _Columns:
-        active = service.tally.active_sessions
-        share = np.divide(service.tally.open_stalls, active, out=np.full(len(active), np.nan), where=active > 0)
+        active = service.counts.active_sessions
+        share = np.divide(service.counts.open_stalls, active, out=np.full(len(active), np.nan), where=active > 0)
         return cls(share, share, np.empty((len(active), 0)), active)
 
     def reading(self, number: int) -> Sample | None:

@@ -111,5 +111,5 @@ class Detector:
             self._newest += by_s // self._interval_s
 
     def _interval(self, service: ServiceSnapshot, end_s: int) -> Interval:
-        judged, users = service.distributions[self._interval_s], service.tally.users[self._interval_s]
+        judged, users = service.distributions[self._interval_s], service.counts.users[self._interval_s]
         return Interval(judged.pow, judged.pow_square, users.astype(np.float64), end_s)

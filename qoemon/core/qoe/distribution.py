@@ -152,21 +152,21 @@ class RatingKernel:
         """(G, B) counts to the (G, K) number of users expected to give each rating."""
         return np.asarray(counts @ self._columns.ratings)
 
-    def judge(self, counts: Counts, users: Counts | None = None) -> Distribution:
+    def distribution(self, counts: Counts, users: Counts | None = None) -> Distribution:
         """What users answer, given the histogram of their conditions, (G, B).
 
         users   (G,) distinct sessions behind the conditions, for the bounds; each condition is one if not given
         source  Hossfeld et al. 2020, arXiv:2003.12742, (3), (5), (14); GoB and PoW by (20), (21)
         """
         observations = counts.sum(axis=1)
-        return self.tell(self.total(counts), observations, observations if users is None else users)
+        return self.distribution_of(self.total(counts), observations, observations if users is None else users)
 
     def total(self, counts: Counts) -> Floats:
-        """The part of judge() that is linear in the counts, (G, C): totals of the same kernel options add up."""
+        """The part of distribution() that is linear in the counts, (G, C): totals of the same kernel options add up."""
         return np.asarray(counts @ self._matrix)
 
-    def tell(self, total: Floats, observations: Counts, users: Counts) -> Distribution:
-        """The other part of judge(): what a total says, given how many it is of, (G,) each."""
+    def distribution_of(self, total: Floats, observations: Counts, users: Counts) -> Distribution:
+        """The other part of distribution(): what a total says, given how many it is of, (G,) each."""
         with np.errstate(invalid="ignore"):
             mean = self._split(total / observations[:, None])
         mos, gob, pow_ = mean.mos[:, 0], mean.gob[:, 0], mean.pow[:, 0]

@@ -15,7 +15,7 @@ from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 
 
 class SnapshotBuilder:
-    """Turns tallies, of one Monitor or merged from several, into a Snapshot.
+    """Turns counts, of one Monitor or merged from several, into a Snapshot.
 
     The longer windows change only as rating intervals close: what was said of the same counts is said again.
     """
@@ -26,45 +26,45 @@ class SnapshotBuilder:
             s.name: s.kernel(plan.quantiles, confidence=plan.confidence) for s in plan.services
         }
         self._attributions = {s.name: Attribution(s) for s in plan.services}
-        self._always_poor = {s.name: _poor_at_best(s) for s in plan.services}
-        self._said: dict[tuple[str, int], tuple[Counts, Distribution]] = {}
+        self._least_pow = {s.name: _pow_at_best(s) for s in plan.services}
+        self._known: dict[tuple[str, int], tuple[Counts, Distribution]] = {}
 
     def snapshot(
-        self, tallies: Sequence[ServiceCounts], *, time_s: int, events: Mapping[Event, int], sessions: int
+        self, counts: Sequence[ServiceCounts], *, time_s: int, events: Mapping[Event, int], sessions: int
     ) -> Snapshot:
-        """The snapshot of tick time_s; tallies in the order of the plan's services."""
+        """The snapshot of tick time_s; counts in the order of the plan's services."""
         return Snapshot(
             time_s=time_s,
             labels=self._plan.labels,
             quantiles=self._plan.quantiles,
-            services=tuple(map(self._service, self._plan.services, tallies)),
+            services=tuple(map(self._service, self._plan.services, counts)),
             events=dict(events),
             sessions=sessions,
         )
 
-    def _service(self, service: Service, tally: ServiceCounts) -> ServiceSnapshot:
-        distributions = {length: self._judge(tally, length) for length in tally.windows}
+    def _service(self, service: Service, counts: ServiceCounts) -> ServiceSnapshot:
+        distributions = {length: self._distribution(counts, length) for length in counts.windows}
         base = distributions[self._plan.timing.interval_s]
         attribution = self._attributions[service.name]
         return ServiceSnapshot(
             service=service,
-            tally=tally,
+            counts=counts,
             distributions=distributions,
             factors=attribution.factors,
-            contributions=attribution.contributions(tally.qos, base.pow),
-            excess_poor=(base.pow - self._always_poor[service.name]) * base.observations,
+            contributions=attribution.contributions(counts.qos, base.pow),
+            excess_poor=(base.pow - self._least_pow[service.name]) * base.observations,
         )
 
-    def _judge(self, tally: ServiceCounts, length: int) -> Distribution:
-        counts = tally.windows[length]
-        before, said = self._said.get((tally.service, length), (None, None))
-        if said is None or before is not counts:
-            said = self.kernels[tally.service].judge(counts, tally.users[length])
-            self._said[tally.service, length] = (counts, said)
-        return said
+    def _distribution(self, counts: ServiceCounts, length: int) -> Distribution:
+        window = counts.windows[length]
+        before, known = self._known.get((counts.service, length), (None, None))
+        if known is None or before is not window:
+            known = self.kernels[counts.service].distribution(window, counts.users[length])
+            self._known[counts.service, length] = (window, known)
+        return known
 
 
-def _poor_at_best(service: Service) -> float:
+def _pow_at_best(service: Service) -> float:
     """PoW where nothing goes wrong."""
     best = service.mapping.reach[-1:]
-    return float(service.kernel(mos=best).judge(np.array([[1]])).pow[0])
+    return float(service.kernel(mos=best).distribution(np.array([[1]])).pow[0])

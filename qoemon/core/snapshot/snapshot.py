@@ -24,7 +24,7 @@ class ServiceSnapshot:
     """
 
     service: Service
-    tally: ServiceCounts
+    counts: ServiceCounts
     distributions: Mapping[int, Distribution]
     factors: tuple[str, ...]
     contributions: Floats
@@ -34,7 +34,7 @@ class ServiceSnapshot:
     def visible(self) -> Flags:
         """(G,) which groups are exported: those with a condition in some window or an active session."""
         judged = np.any([d.observations > 0 for d in self.distributions.values()], axis=0)
-        return np.asarray(judged | (self.tally.active_sessions > 0))
+        return np.asarray(judged | (self.counts.active_sessions > 0))
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def _regimes(snapshot: Snapshot, detections: Detections, texts: LabelTexts) -> I
         if regimes is None:
             continue
         size = len(regimes.regime)
-        rows = group_rows(service.service.name, service.tally.groups[:size], snapshot.labels, texts)
+        rows = group_rows(service.service.name, service.counts.groups[:size], snapshot.labels, texts)
         visible = np.flatnonzero(regimes.known & service.visible[:size])
         changed = np.flatnonzero(~np.isnan(regimes.changed_s))
         regime.add(rows.take(visible), regimes.regime[visible])

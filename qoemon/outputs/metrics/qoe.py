@@ -60,7 +60,7 @@ def qoe_families(snapshot: Snapshot, texts: LabelTexts | None = None) -> Iterato
     for event, help_text in EVENTS.items():
         yield CounterMetricFamily(f"qoemon_{event}", help_text, value=snapshot.events.get(event, 0))
     yield GaugeMetricFamily("qoemon_sessions", "Sessions held in memory, active or not.", value=snapshot.sessions)
-    groups = sum(len(service.tally.groups) for service in snapshot.services)
+    groups = sum(len(service.counts.groups) for service in snapshot.services)
     yield GaugeMetricFamily("qoemon_groups", "Groups (label sets) held in memory, over all services.", value=groups)
     yield GaugeMetricFamily(
         "qoemon_snapshot_timestamp_seconds",
@@ -76,7 +76,7 @@ def group_rows(service: str, groups: tuple[Labels, ...], names: tuple[str, ...],
 
 def _all_rows(snapshot: Snapshot, texts: LabelTexts) -> dict[str, Rows]:
     """The rows of all groups, by service."""
-    by_service = ((service.service.name, service.tally.groups) for service in snapshot.services)
+    by_service = ((service.service.name, service.counts.groups) for service in snapshot.services)
     return {name: group_rows(name, groups, snapshot.labels, texts) for name, groups in by_service}
 
 
@@ -113,7 +113,7 @@ def _qoe(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
         for length_s, distribution in service.distributions.items():
             rated, window = np.flatnonzero(distribution.observations > 0), duration.text(length_s)
             rated_rows = rows[service.service.name].take(rated)
-            users.add(rated_rows, service.tally.users[length_s][rated], window=window)
+            users.add(rated_rows, service.counts.users[length_s][rated], window=window)
             for name, family in (plain | by_column).items():
                 family.add(rated_rows, getattr(distribution, name)[rated], columns[name], window=window)
     yield from (*plain.values(), users, *by_column.values())
@@ -154,7 +154,7 @@ def _presence(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
         "factor",
     )
     for service in snapshot.services:
-        tally, all_rows = service.tally, rows[service.service.name]
+        tally, all_rows = service.counts, rows[service.service.name]
         visible = np.flatnonzero(service.visible)
         visible_rows = all_rows.take(visible)
         active.add(visible_rows, tally.active_sessions[visible])
@@ -176,7 +176,7 @@ def _expected(snapshot: Snapshot, rows: dict[str, Rows]) -> Family:
     )
     for service in snapshot.services:
         ratings = by_label("rating", service.service.scale.ratings.tolist())
-        family.add(rows[service.service.name], service.tally.expected_ratings, ratings)
+        family.add(rows[service.service.name], service.counts.expected_ratings, ratings)
     return family
 
 
@@ -184,7 +184,7 @@ def _histograms(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
     names = ("service", *snapshot.labels)
     by_axis = {axis: Family(*named, "histogram", names) for axis, named in HISTOGRAMS.items()}
     for service in snapshot.services:
-        for axis, counts in zip(service.service.bins.axes, service.tally.marginals, strict=True):
+        for axis, counts in zip(service.service.bins.axes, service.counts.marginals, strict=True):
             _add_histogram(by_axis[axis.name], rows[service.service.name], axis, counts)
     yield from by_axis.values()
 

@@ -21,9 +21,9 @@ def detail(newest: PublishedTick, name: str, group: Labels, query: Query, curves
     """The group with these label values of this service; None if it does not exist."""
     snapshot, window_s = newest.snapshot, query.window_of(newest.snapshot)
     service = next(each for each in snapshot.services if each.service.name == name)
-    if group not in service.tally.groups:
+    if group not in service.counts.groups:
         return None
-    number = service.tally.groups.index(group)
+    number = service.counts.groups.index(group)
     plan, scale = service.service, service.service.scale
     return {
         "time_s": snapshot.time_s,
@@ -56,7 +56,7 @@ def detail(newest: PublishedTick, name: str, group: Labels, query: Query, curves
 
 def _ratings(service: ServiceSnapshot, number: int, window_s: int, curves: Curves) -> dict[str, Any] | None:
     """The rating distribution and its CDF with the theta band; None without data."""
-    counts = service.tally.windows[window_s][number]
+    counts = service.counts.windows[window_s][number]
     if not counts.any():
         return None
     curve = curves.curve(service.service, counts)
@@ -75,7 +75,7 @@ def _ratings(service: ServiceSnapshot, number: int, window_s: int, curves: Curve
 
 
 def _conditions(service: ServiceSnapshot, number: int) -> dict[str, Any] | None:
-    counts = service.tally.qos[number]
+    counts = service.counts.qos[number]
     return conditions(service.service, counts) if counts.any() else None
 
 

@@ -70,7 +70,7 @@ class _Columns:
         return self.snapshot.services[int(self.service_number[row])]
 
     def group(self, row: int) -> Labels:
-        return self.service(row).tally.groups[int(self.number[row])]
+        return self.service(row).counts.groups[int(self.number[row])]
 
     def names(self, rows: Ints) -> list[tuple[str, ...]]:
         """Service and label values of these rows."""
@@ -107,16 +107,16 @@ def _columns(newest: PublishedTick, window_s: int) -> _Columns:
     firing = _firing(newest)
     for service_number, service in enumerate(snapshot.services):
         number = np.flatnonzero(service.visible)
-        rated, tally = service.distributions[window_s], service.tally
-        users = np.where(rated.observations > 0, tally.users[window_s], np.nan)
+        rated, counts = service.distributions[window_s], service.counts
+        users = np.where(rated.observations > 0, counts.users[window_s], np.nan)
         by_group = firing.get(service.service.name, {})
         parts.append(
             [
                 np.full(len(number), service_number),
                 number,
                 _regimes(newest, service)[number],
-                np.array([by_group.get(tally.groups[each], 0) for each in number.tolist()], np.int64),
-                *(column[number] for column in (rated.mos, rated.gob, rated.pow, users, tally.active_sessions)),
+                np.array([by_group.get(counts.groups[each], 0) for each in number.tolist()], np.int64),
+                *(column[number] for column in (rated.mos, rated.gob, rated.pow, users, counts.active_sessions)),
             ]
         )
     return _Columns(snapshot, *(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -124,7 +124,7 @@ def _columns(newest: PublishedTick, window_s: int) -> _Columns:
 
 def _regimes(newest: PublishedTick, service: ServiceSnapshot) -> Ints:
     """(G,) the regime of each group, UNKNOWN for those that have none yet."""
-    out = np.full(len(service.tally.groups), UNKNOWN)
+    out = np.full(len(service.counts.groups), UNKNOWN)
     regimes = newest.detections.regimes.get(service.service.name)
     if regimes is not None:
         out[: len(regimes.regime)] = np.where(regimes.known, regimes.regime, UNKNOWN)

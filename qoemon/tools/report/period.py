@@ -64,7 +64,7 @@ class ServicePeriod:
 
     def close(self, end_s: int, snapshot: ServiceSnapshot) -> None:
         """Add the rating interval that ended at end_s."""
-        self.groups, self.factors = snapshot.tally.groups, snapshot.factors
+        self.groups, self.factors = snapshot.counts.groups, snapshot.factors
         self.series.add(end_s, snapshot)
         self._totals = self._accumulate(end_s, snapshot, self._totals)
 
@@ -73,14 +73,14 @@ class ServicePeriod:
         totals = self._totals
         if totals is None or not totals.levels.any():
             return None
-        return self.kernel.judge(totals.levels, totals.users)
+        return self.kernel.distribution(totals.levels, totals.users)
 
     def overall_distribution(self) -> Distribution | None:
         """Rating distribution of all groups together; None without data."""
         totals = self._totals
         if totals is None or not totals.levels.any():
             return None
-        return self.kernel.judge(totals.levels.sum(axis=0, keepdims=True), totals.users.sum(keepdims=True))
+        return self.kernel.distribution(totals.levels.sum(axis=0, keepdims=True), totals.users.sum(keepdims=True))
 
     def worst_first(self) -> list[int]:
         """Indexes of the groups with data, those with most excess poor ratings first."""
@@ -91,23 +91,23 @@ class ServicePeriod:
         return [int(group) for group in rated[np.argsort(-totals.excess[rated], kind="stable")]]
 
     def _accumulate(self, end_s: int, snapshot: ServiceSnapshot, before: Totals | None) -> Totals:
-        tally, now = snapshot.tally, snapshot.distributions[self._interval_s]
-        size = len(tally.groups)
+        counts, now = snapshot.counts, snapshot.distributions[self._interval_s]
+        size = len(counts.groups)
         excess = np.nan_to_num(snapshot.excess_poor)
         poor_by = np.nan_to_num(snapshot.contributions) * now.observations[:, None]
         pow_lower = np.nan_to_num(now.pow_bounds[:, 0], nan=-1.0)
         interval = Totals(
-            levels=tally.windows[self._interval_s],
-            users=tally.users[self._longest_s],
-            qos=tally.qos.sum(axis=0),
+            levels=counts.windows[self._interval_s],
+            users=counts.users[self._longest_s],
+            qos=counts.qos.sum(axis=0),
             excess=excess,
             poor_by=poor_by,
             worst=pow_lower,
             worst_pow=now.pow,
             worst_at_s=np.full(size, float(end_s)),
-            worst_users=tally.users[self._interval_s],
-            most_active=tally.active_sessions,
-            most_stalled=tally.open_stalls,
+            worst_users=counts.users[self._interval_s],
+            most_active=counts.active_sessions,
+            most_stalled=counts.open_stalls,
         )
         return interval if before is None else _add(before, interval, size)
 
@@ -160,5 +160,5 @@ class Period:
             if closed:
                 self.services[name].close(now_s, service)
             if name in watched.regimes:
-                self.services[name].regimes.observe(watched.regimes[name], service.tally.groups, now_s)
+                self.services[name].regimes.observe(watched.regimes[name], service.counts.groups, now_s)
         self.alerts.observe(watched.alerts, now_s)

@@ -68,7 +68,7 @@ class Series:
     """The points of one service; rating intervals are added once each, in order."""
 
     def __init__(self, service: Service, interval_s: int, confidence: float) -> None:
-        each = service.kernel().judge(np.eye(len(service.rated_at), dtype=np.int64))
+        each = service.kernel().distribution(np.eye(len(service.rated_at), dtype=np.int64))
         figures = np.column_stack([each.mos, each.gob, each.pow])
         ones = np.ones((len(figures), 1))
         self._matrix: Floats = np.hstack([ones, figures, figures**2, each.ratings])
@@ -84,7 +84,7 @@ class Series:
 
     def add(self, end_s: int, snapshot: ServiceSnapshot) -> None:
         """Add the rating interval that ended at end_s."""
-        tally = snapshot.tally
+        tally = snapshot.counts
         counts: Counts = tally.windows[self._interval_s]
         users = tally.users[self._interval_s]
         most = np.column_stack([users, tally.active_sessions, tally.open_stalls])

@@ -53,7 +53,7 @@ def _band(period: ServicePeriod) -> dict[float, Floats]:
     return {
         theta: replace(period.service, theta=theta, model=RatingModel.BETA)
         .kernel()
-        .judge(_levels(period))
+        .distribution(_levels(period))
         .ratings[0]
         for theta in period.service.theta_band
         if theta != period.service.theta

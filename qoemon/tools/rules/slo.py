@@ -105,7 +105,7 @@ class Slo:
     @cached_property
     def _reach(self) -> tuple[float, float]:
         """The worst and the best possible share of good ratings."""
-        ends = self.service.kernel((), self.service.mapping.reach).judge(np.eye(2, dtype=np.int64))
+        ends = self.service.kernel((), self.service.mapping.reach).distribution(np.eye(2, dtype=np.int64))
         return float(ends.gob.min()), float(ends.gob.max())
 
 

@@ -99,8 +99,8 @@ def test_a_rule_reads_its_figure_in_its_window(what: AlertMetric, window_s: int)
     snapshot = scene.ticks(6, eu=(30, 10), us=(25, 5))[-1]
     alerts = by_group(Alerts([replace(RULE, what=what, window_s=window_s)]).decide(snapshot))
     service = snapshot.services[0]
-    told, users = service.distributions[window_s], service.tally.users[window_s]
-    for number, group in enumerate(service.tally.groups):
+    told, users = service.distributions[window_s], service.counts.users[window_s]
+    for number, group in enumerate(service.counts.groups):
         reading = alerts[group].reading
         assert reading is not None
         assert reading.figure == getattr(told, figure)[number]

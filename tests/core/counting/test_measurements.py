@@ -103,12 +103,12 @@ class Calls:
         self.rejected += decoded.rejected
         self.monitor.apply(decoded.batch, at_s)
 
-    def tally(self, at_s: float, service: str = "game") -> ServiceCounts:
+    def counts(self, at_s: float, service: str = "game") -> ServiceCounts:
         return next(tally for tally in self.monitor.counts(at_s) if tally.service == service)
 
     def judged(self, at_s: float, service: str = "game") -> int:
         """Conditions in the base window."""
-        return int(self.tally(at_s, service).windows[60].sum())
+        return int(self.counts(at_s, service).windows[60].sum())
 
 
 def of(audio: object, video: object, session: str = "s", **more: object) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def test_each_report_with_measures_is_one_condition(
         calls.hear(now_s, *(of(*each) for each in scores))
         history.append((now_s, scores))
         now_s += 10
-        tally = calls.tally(now_s)
+        tally = calls.counts(now_s)
         for length in WINDOWS_S if tally.groups else ():
             step = 10 if length == 60 else 60
             end_s = now_s // step * step
@@ -198,7 +198,7 @@ def test_a_report_without_measures_is_no_condition() -> None:
     calls.hear(T0, {"session": "a"}, *({"session": str(number), **more} for number, more in enumerate(told)))
     assert calls.rejected == Counter()
     assert calls.judged(T0 + 10) == 0
-    assert calls.tally(T0 + 10).active_sessions.tolist() == [4]
+    assert calls.counts(T0 + 10).active_sessions.tolist() == [4]
 
 
 def test_a_repeated_report_brings_no_measures() -> None:
@@ -211,11 +211,11 @@ def test_a_repeated_report_brings_no_measures() -> None:
 def test_measures_are_gone_after_the_longest_window() -> None:
     calls = Calls()
     calls.hear(T0 + 3, *(of(4, number / 10, f"s{number}") for number in range(50)))
-    assert [calls.tally(T0 + 60).windows[length].sum() for length in WINDOWS_S] == [50, 50, 50]
-    after = calls.tally(T0 + 70)
+    assert [calls.counts(T0 + 60).windows[length].sum() for length in WINDOWS_S] == [50, 50, 50]
+    after = calls.counts(T0 + 70)
     assert [after.windows[length].sum() for length in WINDOWS_S] == [0, 50, 50]
     assert [after.users[length].sum() for length in WINDOWS_S] == [0, 50, 50]
-    gone = calls.tally(T0 + 660)
+    gone = calls.counts(T0 + 660)
     assert not any(gone.windows[length].any() for length in WINDOWS_S)
     assert not any(gone.users[length].any() for length in WINDOWS_S)
     assert gone.expected_ratings.sum() == pytest.approx(50)
@@ -226,7 +226,7 @@ def test_users_are_sessions_however_many_reports_they_send() -> None:
     for at_s in range(0, 180, 20):
         calls.hear(T0 + at_s, of(4, 4, "a"), of(4, 3, "a"), of(2, 2, "b"))
         calls.hear(T0 + at_s, of(4, 4, "c"), region="us")
-    tally = calls.tally(T0 + 180)
+    tally = calls.counts(T0 + 180)
     assert tally.groups == (("eu",), ("us",))
     assert [tally.windows[length].sum(axis=1).tolist() for length in WINDOWS_S] == [[9, 3], [27, 9], [27, 9]]
     assert [tally.users[length].tolist() for length in WINDOWS_S] == [[2, 1]] * 3
@@ -247,4 +247,4 @@ def test_a_restart_changes_no_bit_of_measures() -> None:
             )
             calls.hear(T0 + at_s, {"session": "v", "measures": {"delay_ms": at_s, "loss": 0.01}}, service="voice")
         for service in ("game", "voice"):
-            assert same_tally(whole.tally(T0 + at_s + 10, service), resumed.tally(T0 + at_s + 10, service))
+            assert same_tally(whole.counts(T0 + at_s + 10, service), resumed.counts(T0 + at_s + 10, service))

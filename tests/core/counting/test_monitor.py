@@ -75,10 +75,10 @@ def test_in_a_total_outage_poor_or_worse_rises_at_once_and_stays_until_the_timeo
     assert np.all(np.diff(poor) >= 0)
     assert poor[-1] == pytest.approx(0.8915, abs=5e-5)
     service = monitor.snapshot(T0 + 420).services[0]
-    assert (service.tally.open_stalls.tolist(), service.tally.oldest_stall_s.tolist()) == ([50], [297])
+    assert (service.counts.open_stalls.tolist(), service.counts.oldest_stall_s.tolist()) == ([50], [297])
     empty = monitor.snapshot(T0 + 440)
     assert empty.services[0].distributions[60].observations.tolist() == [0]
-    assert empty.services[0].tally.active_sessions.tolist() == [0]
+    assert empty.services[0].counts.active_sessions.tolist() == [0]
     assert (empty.sessions, empty.events[Event.EXPIRED]) == (0, 50)
 
 
@@ -129,19 +129,19 @@ def test_an_emptied_monitor_equals_a_fresh_one_bit_for_bit(steps: list[Step]) ->
         monitor.apply(responses(now_ms / 1000, [0.5], seq=now_ms), now_ms / 1000)
     now_s = steps[-1][0] / 1000 + 300 + 600 + 120
     used = monitor.snapshot(now_s)
-    for group in used.services[0].tally.groups:
+    for group in used.services[0].counts.groups:
         fresh.apply(batch([said("x", 0, group=group)]), T0)
     fresh.apply(responses(T0, []), T0)
     new = fresh.snapshot(now_s)
     assert used.sessions == 0
     for mine, theirs in zip(used.services, new.services, strict=True):
-        assert mine.tally.groups == theirs.tally.groups
+        assert mine.counts.groups == theirs.counts.groups
         for length in WINDOWS_S:
-            assert mine.tally.windows[length].tobytes() == theirs.tally.windows[length].tobytes()
+            assert mine.counts.windows[length].tobytes() == theirs.counts.windows[length].tobytes()
             assert bits(mine.distributions[length]) == bits(theirs.distributions[length])
-            assert not mine.tally.windows[length].any()
+            assert not mine.counts.windows[length].any()
         for column in ("qos", "active_sessions", "open_stalls", "oldest_stall_s"):
-            assert not getattr(mine.tally, column).any(), column
+            assert not getattr(mine.counts, column).any(), column
         assert not mine.visible.any()
 
 
@@ -181,7 +181,7 @@ def test_a_clock_set_back_an_hour_crashes_nothing_and_leaves_the_windows_working
         hear(monitor, *(said(f"v{i}", at_s, play_ms=3_601_000 + at_s * 1000) for i in range(4)))
         snapshot = monitor.snapshot(T0 + at_s)
         assert snapshot.time_s == T0 + 130
-        assert (snapshot.sessions, snapshot.services[0].tally.active_sessions.tolist()) == (4, [4])
+        assert (snapshot.sessions, snapshot.services[0].counts.active_sessions.tolist()) == (4, [4])
     for at_s in range(131, 200, 10):
         hear(monitor, *(said(f"v{i}", at_s, play_ms=3_601_000 + at_s * 1000) for i in range(4)))
     assert base(monitor, T0 + 200) == Counter({(EU, 0, 0): 4})
@@ -217,7 +217,7 @@ def test_no_order_of_clocks_crashes_or_invents_sessions(
         columns = replace(columns, ts_s=columns.arrival_s, arrival_s=np.array([float(T0 + arrival_s)]))
         monitor.apply(columns, T0 + now_s)
         snapshot = monitor.snapshot(T0 + now_s)
-        (tally,) = (service.tally for service in snapshot.services)
+        (tally,) = (service.counts for service in snapshot.services)
         assert tally.qos.min() >= 0
         assert tally.qos.sum() == tally.windows[60].sum() <= 4
         assert snapshot.sessions <= 4

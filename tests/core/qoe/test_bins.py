@@ -89,7 +89,7 @@ def video_mos(n: Ints, t_ms: Ints, p_ms: Ints) -> Floats:
 
 def check(counts: Counts, kernel: RatingKernel, mos: Floats, theta: float) -> None:
     """Rated through the histogram, users say what they say when each is judged exactly."""
-    told = kernel.judge(counts[None])
+    told = kernel.distribution(counts[None])
     exact = rating_cdf(mos, theta, np.array([2.5, 3.5]), RatingModel.BETA, ACR5).mean(axis=0)
     assert told.mos[0] == pytest.approx(mos.mean(), abs=0.005)
     assert (told.gob[0], told.pow[0]) == pytest.approx((1 - exact[1], exact[0]), abs=0.002)

@@ -41,7 +41,7 @@ def web_kernel(model: RatingModel, **more: object) -> RatingKernel:
 
 
 def one_bin(mos: float, theta: float, **more: object) -> Distribution:
-    return RatingKernel(np.array([mos]), theta, scale=ACR5, **more).judge(np.array([[1]]))
+    return RatingKernel(np.array([mos]), theta, scale=ACR5, **more).distribution(np.array([[1]]))
 
 
 @pytest.mark.parametrize(("std_s", "model", "mos", "gob", "pow_"), FIGURE_3)
@@ -64,7 +64,7 @@ def test_figure_3_through_the_histogram(
 ) -> None:
     """10,001 exact quantiles of the waiting time, counted in the response bins."""
     x = Waiting(4, std_s).distribution.ppf((np.arange(10_001) + 0.5) / 10_001)
-    told = web_kernel(model).judge(np.bincount(response_bin(x), minlength=RESPONSE_BINS.size)[None])
+    told = web_kernel(model).distribution(np.bincount(response_bin(x), minlength=RESPONSE_BINS.size)[None])
     assert told.mos[0] == pytest.approx(mos, abs=0.002)
     assert told.gob[0] == pytest.approx(gob, abs=0.002)
     assert told.pow[0] == pytest.approx(pow_, abs=0.002)
@@ -129,7 +129,10 @@ def test_the_cdf_has_the_mean_and_variance_it_claims(mos: float) -> None:
 def test_good_and_poor_mirror_each_other(theta: float) -> None:
     mos = np.linspace(1, 5, 81)
     kernel = RatingKernel(mos, theta, scale=ACR5)
-    told, mirrored = kernel.judge(np.eye(81, dtype=np.int64)), kernel.judge(np.eye(81, dtype=np.int64)[::-1])
+    told, mirrored = (
+        kernel.distribution(np.eye(81, dtype=np.int64)),
+        kernel.distribution(np.eye(81, dtype=np.int64)[::-1]),
+    )
     assert told.gob == pytest.approx(mirrored.pow, abs=1e-12)
 
 
@@ -141,7 +144,7 @@ def test_the_floor_of_video_stall_bounds_poor_or_worse(theta: float, most: float
 @pytest.mark.parametrize("theta", [0.1, 0.3])
 def test_more_stalls_and_longer_ones_never_please(theta: float) -> None:
     kernel = RatingKernel(VIDEO_STALL(*STALL_BINS.conditions), theta, scale=ACR5)
-    told = kernel.judge(np.eye(STALL_BINS.size, dtype=np.int64))
+    told = kernel.distribution(np.eye(STALL_BINS.size, dtype=np.int64))
     for axis in (0, 1):
         assert (np.diff(told.gob.reshape(21, 62), axis=axis) < 0).all()
         assert (np.diff(told.pow.reshape(21, 62), axis=axis) > 0).all()
@@ -151,7 +154,7 @@ def test_more_stalls_and_longer_ones_never_please(theta: float) -> None:
 @pytest.mark.parametrize("model", [BETA, BINOMIAL])
 def test_rating_shares_sum_to_one_and_make_good_and_poor(model: RatingModel) -> None:
     counts = np.random.default_rng(3).poisson(0.2, (7, RESPONSE_BINS.size))
-    told = web_kernel(model).judge(counts)
+    told = web_kernel(model).distribution(counts)
     assert told.ratings.sum(axis=1) == pytest.approx(np.ones(7), abs=1e-12)
     assert (told.ratings >= 0).all()
     assert told.ratings[:, 3:].sum(axis=1) == pytest.approx(told.gob, abs=1e-12)
@@ -162,7 +165,7 @@ def test_rating_shares_sum_to_one_and_make_good_and_poor(model: RatingModel) -> 
 def test_expected_ratings_are_the_shares_times_the_users() -> None:
     kernel = web_kernel(BETA)
     counts = np.random.default_rng(4).poisson(0.2, (3, RESPONSE_BINS.size))
-    told = kernel.judge(counts)
+    told = kernel.distribution(counts)
     assert kernel.expected_ratings(counts) == pytest.approx(told.ratings * told.observations[:, None], rel=1e-12)
 
 
@@ -175,7 +178,7 @@ def test_a_mixture_is_what_the_oracle_says(seed: int) -> None:
     counts[0, -1] = 1
     theta = rng.choice([0.1, 0.2, 0.3])
     wanted = (0.05, 0.1, 0.5, 0.9)
-    told = RatingKernel(mos, theta, scale=ACR5, band=(0.15, 0.4), quantiles=wanted).judge(counts)
+    told = RatingKernel(mos, theta, scale=ACR5, band=(0.15, 0.4), quantiles=wanted).distribution(counts)
     twin = Mixture(list(zip(mos.tolist(), counts[0].tolist(), strict=True)), theta)
     assert (told.mos[0], told.sos[0]) == pytest.approx((twin.mos, twin.sos), abs=1e-9)
     assert (told.gob[0], told.pow[0]) == pytest.approx((twin.gob, twin.pow), abs=1e-9)
@@ -192,7 +195,7 @@ def test_quantiles_of_binomial_ratings_are_ratings() -> None:
     wanted = (0.05, 0.1, 0.5, 0.9)
     for x in (0.5, 2.0, 4.0, 9.0):
         mos = np.array([web_mos(x)])
-        told = RatingKernel(mos, 0.25, scale=ACR5, model=BINOMIAL, quantiles=wanted).judge(np.array([[3]]))
+        told = RatingKernel(mos, 0.25, scale=ACR5, model=BINOMIAL, quantiles=wanted).distribution(np.array([[3]]))
         assert told.quantiles[0].tolist() == (1 + stats.binom.ppf(wanted, 4, np.exp(-0.25 * x))).tolist()
 
 
@@ -203,7 +206,7 @@ def test_mos_is_the_mean_of_f_not_of_rounded_ratings() -> None:
 
 
 def test_a_group_without_users_has_no_score() -> None:
-    told = web_kernel(BETA, band=(0.1,), quantiles=(0.5,)).judge(np.zeros((2, RESPONSE_BINS.size), np.int64))
+    told = web_kernel(BETA, band=(0.1,), quantiles=(0.5,)).distribution(np.zeros((2, RESPONSE_BINS.size), np.int64))
     scores = (told.mos, told.sos, told.gob, told.pow, told.ratings, told.quantiles, told.band_gob, told.band_pow)
     assert all(np.isnan(each).all() for each in scores)
     assert told.observations.tolist() == [0, 0]
@@ -229,7 +232,7 @@ def test_binomial_ratings_take_no_other_theta() -> None:
 def test_other_scales_work_alike() -> None:
     """ACR on 1..5, moved and stretched to 0..8, says the same of the same share of the scale."""
     wide = Scale(low=0, high=8, good=6, poor=2)
-    told = RatingKernel(np.array([3.0]), 0.3, scale=wide).judge(np.array([[1]]))
+    told = RatingKernel(np.array([3.0]), 0.3, scale=wide).distribution(np.array([[1]]))
     a, b = 7 / 3 * 3 / 8, 7 / 3 * 5 / 8
     assert told.ratings.shape == (1, 9)
     assert told.gob[0] == pytest.approx(stats.beta.sf(5.5 / 8, a, b), abs=1e-12)

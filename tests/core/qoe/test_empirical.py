@@ -27,7 +27,7 @@ def counts_of(scale: Scale) -> st.SearchStrategy[Counts]:
 def judged(mos: list[float], counts: list[int], **more: object) -> Distribution:
     study = EmpiricalRatings.of(STUDY, ACR5)
     kernel = RatingKernel(np.array(mos), 0.3, scale=ACR5, model=RatingModel.EMPIRICAL, study=study, **more)
-    return kernel.judge(np.array([counts]))
+    return kernel.distribution(np.array([counts]))
 
 
 @pytest.mark.parametrize("scale", [ACR5, SEVEN])
@@ -83,7 +83,7 @@ def test_gob_pow_and_ratings_are_those_of_the_study() -> None:
 
 def test_the_band_around_a_study_asks_what_a_beta_would_say() -> None:
     told = judged([2.8], [1], band=(0.3,))
-    beta = RatingKernel(np.array([2.8]), 0.3, scale=ACR5).judge(np.array([[1]]))
+    beta = RatingKernel(np.array([2.8]), 0.3, scale=ACR5).distribution(np.array([[1]]))
     assert (told.band_gob[0, 0], told.band_pow[0, 0]) == (pytest.approx(beta.gob[0]), pytest.approx(beta.pow[0]))
     assert told.pow[0] == pytest.approx(0.4)
 

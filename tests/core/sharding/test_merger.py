@@ -55,7 +55,7 @@ def test_shards_merged_equal_the_whole(steps: list[Step], shard_of: list[int], p
     handed_on = [shard_counts(monitor, end_s, 10) for monitor in shards]
     tick = divided.evaluation.tick([sparse_counts(counts) for counts in handed_on] if packed else handed_on)
     for one, merged in zip(whole.counts(end_s), tick.snapshot.services, strict=True):
-        other = merged.tally
+        other = merged.counts
         assert one.service == other.service
         assert set(one.groups) == set(other.groups)
         for mine, theirs in [(one.windows[w], other.windows[w]) for w in WINDOWS_S] + [
@@ -93,7 +93,7 @@ def test_sparse_counts_are_whole_in_themselves_and_merge_to_the_same() -> None:
     plain, packed = OneShard(PLAN), OneShard(PLAN)
     ticks = plain.evaluation.tick([handed_on]), packed.evaluation.tick([first])
     for a, b in zip(*(tick.snapshot.services for tick in ticks), strict=True):
-        assert same_tally(a.tally, b.tally)
+        assert same_tally(a.counts, b.counts)
 
 
 def test_groups_known_to_one_shard_only_are_kept_apart() -> None:

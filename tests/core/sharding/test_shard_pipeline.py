@@ -77,7 +77,7 @@ def replayed(told: Plan, messages: list[Message], until_s: float) -> list[Tick]:
 
 def same(one: tuple[Snapshot, Detections], other: tuple[Snapshot, Detections]) -> bool:
     """To the last integer, alert and regime. Groups may come in another order, as a batch's do."""
-    tallies = all(same_tally(a.tally, b.tally) for a, b in zip(one[0].services, other[0].services, strict=True))
+    tallies = all(same_tally(a.counts, b.counts) for a, b in zip(one[0].services, other[0].services, strict=True))
     alerts = [[(each.key, each.decision) for each in watched.alerts] for _, watched in (one, other)]
     regimes = [
         {name: (r.regime.tolist(), r.known.tolist(), r.changes.tolist()) for name, r in watched.regimes.items()}
@@ -118,7 +118,7 @@ def test_ticks_go_on_when_nothing_arrives_any_more():
     assert [ticked.snapshot.time_s for ticked in ran] == [T0 + 10, T0 + 20]
     after = [evaluation.tick([counts]) for counts in pipeline.until(T0 + 125)]
     assert [ticked.snapshot.time_s for ticked in after] == list(range(T0 + 30, T0 + 121, 10))
-    assert after[-1].snapshot.services[0].tally.open_stalls.tolist() == [1]
+    assert after[-1].snapshot.services[0].counts.open_stalls.tolist() == [1]
     assert {alert.decision.state for alert in after[-1].detections.alerts} == {AlertState.FIRING}
 
 

@@ -93,8 +93,8 @@ def test_where_even_the_best_is_poor_to_some_that_part_is_nobody_s_fault() -> No
     """All that can be mended is what is poor beyond the best, as the kernel judges the same bins."""
     low = Service("web", WEB_IQX.with_parameters({"scale": 2.0}), 0.25)
     counts = np.random.default_rng(1).integers(0, 9, (4, RESPONSE_BINS.size))
-    now = low.kernel().judge(counts).pow
-    best = low.kernel(mos=low.mapping.reach[-1:]).judge(np.array([[1]])).pow[0]
+    now = low.kernel().distribution(counts).pow
+    best = low.kernel(mos=low.mapping.reach[-1:]).distribution(np.array([[1]])).pow[0]
     assert best > 0.3
     assert Attribution(low).contributions(counts, now)[:, 0] == pytest.approx(now - best, abs=1e-12)
 

@@ -360,6 +360,6 @@ def test_a_published_tick_stays_as_it_was(busy: Line) -> None:
 
 def summary(published: PublishedTick) -> Sequence[object]:
     return [
-        (service.tally.expected_ratings.tolist(), [d.mos.tolist() for d in service.distributions.values()])
+        (service.counts.expected_ratings.tolist(), [d.mos.tolist() for d in service.distributions.values()])
         for service in published.snapshot.services
     ]

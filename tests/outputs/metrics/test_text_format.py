@@ -139,7 +139,7 @@ def twin(
         return (f"qoemon_{name}", tuple(sorted(labels.items()))), float(value)
 
     for service in snapshot.services:
-        for group, values in enumerate(service.tally.groups):
+        for group, values in enumerate(service.counts.groups):
             of = {"service": service.service.name, **dict(zip(snapshot.labels, values, strict=True))}
             for name, value, more in _of_group(service, group, snapshot):
                 yield sample(name, value, **of, **more)
@@ -160,14 +160,14 @@ def twin(
 def _of_group(
     service: ServiceSnapshot, group: int, snapshot: Snapshot
 ) -> Iterator[tuple[str, Any, dict[str, str]]]:
-    tally = service.tally
-    for rating, value in zip("12345", tally.expected_ratings[group], strict=True):
+    counts = service.counts
+    for rating, value in zip("12345", counts.expected_ratings[group], strict=True):
         yield "expected_ratings_total", value, {"rating": rating}
     if service.visible[group]:
-        yield "active_sessions", tally.active_sessions[group], {}
-        yield "open_stalls", tally.open_stalls[group], {}
-        yield "open_stall_oldest_seconds", tally.oldest_stall_s[group], {}
-        if tally.qos[group].any():
+        yield "active_sessions", counts.active_sessions[group], {}
+        yield "open_stalls", counts.open_stalls[group], {}
+        yield "open_stall_oldest_seconds", counts.oldest_stall_s[group], {}
+        if counts.qos[group].any():
             for factor, value in zip(service.factors, service.contributions[group], strict=True):
                 yield "pow_contribution", value, {"factor": factor}
     yield from _of_windows(service, group, snapshot)
@@ -180,7 +180,7 @@ def _of_windows(
         if not rated.observations[group]:
             continue
         window = {"window": duration.text(length)}
-        yield "window_users", service.tally.users[length][group], window
+        yield "window_users", service.counts.users[length][group], window
         plain = {"mos": "mos", "sos": "sos", "gob": "gob_ratio", "pow": "pow_ratio", "observations": "observations"}
         for name, metric in plain.items():
             yield metric, getattr(rated, name)[group], window

@@ -28,16 +28,16 @@ def counts(service: Service) -> np.ndarray:
 def test_the_curve_agrees_with_the_kernel_at_every_theta(service: Service) -> None:
     some = counts(service)
     curve = Curves().curve(service, some)
-    rated = service.kernel().judge(some[None, :])
+    rated = service.kernel().distribution(some[None, :])
     at = {opinion: place for place, opinion in enumerate(np.round(curve.opinions, 6).tolist())}
     good, poor = at[service.scale.good - 0.5], at[service.scale.poor + 0.5]
     assert curve.share[poor] == pytest.approx(rated.pow[0], abs=1e-9)
     assert 1 - curve.share[good] == pytest.approx(rated.gob[0], abs=1e-9)
     poors = [rated.pow[0], *rated.band_pow[0]]
     assert (curve.lower[poor], curve.upper[poor]) == pytest.approx((min(poors), max(poors)), abs=1e-9)
-    each = [service.kernel().judge(some[None, :]).ratings[0]]
+    each = [service.kernel().distribution(some[None, :]).ratings[0]]
     each += [
-        replace(service, theta=theta, model=RatingModel.BETA).kernel().judge(some[None, :]).ratings[0]
+        replace(service, theta=theta, model=RatingModel.BETA).kernel().distribution(some[None, :]).ratings[0]
         for theta in service.theta_band
     ]
     assert curve.rating_lower == pytest.approx(np.min(each, axis=0), abs=1e-9)

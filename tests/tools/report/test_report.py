@@ -148,9 +148,9 @@ def of_service(ticked: Tick, name: str) -> Any:
 def test_the_totals_are_what_the_daemon_would_have_counted(name, baseline, every_tick):
     """qoemon_expected_ratings_total at the end of the recording, group by group."""
     service, last = baseline.period.services[name], of_service(every_tick[-1], name)
-    assert service.groups == last.tally.groups
+    assert service.groups == last.counts.groups
     expected = service.kernel.expected_ratings(service.totals.levels)
-    assert np.allclose(expected, last.tally.expected_ratings, rtol=1e-12)
+    assert np.allclose(expected, last.counts.expected_ratings, rtol=1e-12)
     assert expected.sum() > 1000
 
 
