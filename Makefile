@@ -20,10 +20,11 @@ test: $(VENV)/dev  ## all tests; those without their real part say what they nee
 retest: $(VENV)/dev  ## the tests that failed last, one after the other
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
-check: $(VENV)/dev  ## lint, types, the sample configuration, the audit
+check: $(VENV)/dev  ## lint, types, who may import whom, the sample configuration, the audit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/qoemon check -c config/qoemon.yaml
 	$(BIN)/python .ci/audit.py
 

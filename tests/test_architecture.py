@@ -59,5 +59,7 @@ def test_the_core_imports_only_what_computes(path: Path) -> None:
 
 
 def test_the_check_sees_the_core() -> None:
-    assert {"monitor", "codec", "sessions", "histogram", "mapping", "rating"} <= {p.stem for p in CORE.glob("*.py")}
-    assert "numpy" in imported(CORE / "monitor.py")
+    assert {"monitor", "codec", "session_table", "bins", "mapping", "distribution"} <= {
+        path.stem for path in CORE.rglob("*.py")
+    }
+    assert "numpy" in imported(CORE / "counting" / "monitor.py")

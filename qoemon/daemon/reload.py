@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
-from prometheus_client.core import Metric
-
+from qoemon.common.metrics import Families
 from qoemon.config import config as configuration
 from qoemon.config.config import Config
 from qoemon.config.yaml.errors import ConfigError
@@ -29,7 +27,7 @@ class Reloader:
         self._config = config
         self._successful = True
 
-    def metrics(self) -> Iterator[Metric]:
+    def metrics(self) -> Families:
         """Whether the last reload succeeded."""
         return reload_metrics(successful=self._successful)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from prometheus_client.core import Metric
-
 from qoemon.common.clock import Steps, since_boot
+from qoemon.common.metrics import Families
 from qoemon.core.plan.plan import Timing
 from qoemon.daemon.metrics import LoopStats, loop_metrics
 from qoemon.engine.engine import POLL_S, Engine
@@ -18,7 +17,7 @@ from qoemon.outputs.publisher import Publisher
 
 LOG = logging.getLogger("qoemon.daemon")
 
-Collector = Callable[[], Iterable[Metric]]
+Collector = Callable[[], Families]
 """Gives the metrics of one part."""
 
 
@@ -118,7 +117,7 @@ class TickLoop:
         else:
             await self._publisher.publish(tick, own, began_s)
 
-    def _own_metrics(self) -> Iterable[Metric]:
+    def _own_metrics(self) -> Families:
         yield from loop_metrics(self.stats)
         yield from self._engine.metrics(self._clock())
         for collect in self._collectors:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from prometheus_client.core import Metric
-
+from qoemon.common.metrics import Families
 from qoemon.config.config import Config
 from qoemon.core.arrays import Arrays
 from qoemon.core.evaluation import Tick
@@ -27,7 +26,7 @@ class Engine(Protocol):
     def stats(self) -> EngineStats:
         """Its statistics, as a copy."""
 
-    def metrics(self, now_s: float) -> Iterator[Metric]:
+    def metrics(self, now_s: float) -> Families:
         """Its metrics at now_s, seconds since the epoch."""
 
     def problems(self) -> list[str]:

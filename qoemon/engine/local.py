@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any
 
-from prometheus_client.core import Metric
-
 from qoemon.common import systemd
+from qoemon.common.metrics import Families
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.arrays import Arrays
@@ -52,7 +51,7 @@ class LocalEngine:
         """The shard of all sessions."""
         return self._shard
 
-    def metrics(self, now_s: float) -> Iterator[Metric]:
+    def metrics(self, now_s: float) -> Families:
         """As Engine.metrics."""
         return engine_metrics(self.stats, self._shard.pipeline.rejected, (), now_s)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import msgspec
 import numpy as np
-from prometheus_client.core import Metric
 
+from qoemon.common.metrics import Families
 from qoemon.core.arrays import Arrays
 from qoemon.core.evaluation import Tick
 from qoemon.outputs.history import History, Past
@@ -58,7 +58,7 @@ class Publisher:
         """The clock was set: ticks from before cannot stand beside those from now on."""
         self._history, self._newest = History(self._tick_s), None
 
-    async def publish(self, tick: Tick, own: Iterable[Metric], began_s: float) -> None:
+    async def publish(self, tick: Tick, own: Families, began_s: float) -> None:
         """Publish a tick, with the daemon's own metrics; began_s: when the tick began, by time.perf_counter()."""
         published, firing, changed = await self._in_thread(lambda: self._render(tick, own))
         # Exported from the next tick on.
@@ -67,7 +67,7 @@ class Publisher:
         self._notifier.dispatch(firing, changed, tick.snapshot.time_s)
         await self._latest.put(published)
 
-    async def publish_again(self, own: Iterable[Metric]) -> None:
+    async def publish_again(self, own: Families) -> None:
         """Publish the tick before once more, as there is none now, with the daemon's own metrics of now."""
         if self._newest is not None:
             tick, past = self._newest
@@ -77,7 +77,7 @@ class Publisher:
         """Release the thread, once nothing is being published."""
         self._thread.shutdown()
 
-    def _render(self, tick: Tick, own: Iterable[Metric]) -> tuple[PublishedTick, list[Notice], list[Notice]]:
+    def _render(self, tick: Tick, own: Families) -> tuple[PublishedTick, list[Notice], list[Notice]]:
         """From counts to bytes; the alerts that fire, and those that have changed. Runs in the thread."""
         past = self._history.add(*tick)
         self._newest = tick, past

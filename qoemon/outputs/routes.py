@@ -7,10 +7,10 @@ import logging
 from collections.abc import Callable
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from qoemon.net.http.body import Body
 from qoemon.outputs.latest import Latest
+from qoemon.outputs.metrics.exporter import METRICS_TYPE
 from qoemon.outputs.page.routes import Page
 from qoemon.outputs.published import PublishedTick
 
@@ -29,7 +29,7 @@ def application(latest: Latest, alive: Problems, ready: Problems) -> web.Applica
     """
 
     async def metrics(request: web.Request) -> web.StreamResponse:
-        return await _send(request, _newest(latest).metrics, CONTENT_TYPE_LATEST)
+        return await _send(request, _newest(latest).metrics, METRICS_TYPE)
 
     async def snapshot(request: web.Request) -> web.StreamResponse:
         return await _send(request, _newest(latest).json, "application/json")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import reduce
@@ -17,9 +17,9 @@ from operator import add
 from typing import Any, TypeVar
 
 import msgspec
-from prometheus_client.core import Metric
 
 from qoemon.common.clock import since_boot
+from qoemon.common.metrics import Families
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation, sharded
 from qoemon.core.arrays import Arrays
@@ -96,7 +96,7 @@ class WorkerPool:
         writer = whole.writer + replace(self._writer.stats, checkpoints=0)
         return self._with_parent(replace(whole, writer=writer))
 
-    def metrics(self, now_s: float) -> Iterator[Metric]:
+    def metrics(self, now_s: float) -> Families:
         """As Engine.metrics."""
         workers = [worker.worker_stats for worker in self._workers]
         return engine_metrics(self.stats, self._evaluation.rejected, workers, now_s)

@@ -18,6 +18,9 @@ from qoemon.outputs.metrics.text_format import Family, LabelTexts, text_format
 from qoemon.outputs.published import PublishedTick
 from qoemon.outputs.snapshot_json import snapshot_json
 
+METRICS_TYPE = prometheus_client.CONTENT_TYPE_LATEST
+"""The content type of what is rendered for Prometheus."""
+
 _TICK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
-from prometheus_client.core import Metric
-
 from qoemon.common.backoff import backoff_s
+from qoemon.common.metrics import Families
 from qoemon.outputs.notify.metrics import receiver_metrics
 from qoemon.outputs.notify.notice import Notice
 from qoemon.outputs.notify.outbox import Outbox
@@ -154,7 +153,7 @@ class Notifier:
         for receiver in self._receivers:
             receiver.enqueue(firing, changed, now_s)
 
-    def metrics(self) -> Iterator[Metric]:
+    def metrics(self) -> Families:
         """Metrics of all receivers."""
         return receiver_metrics(self.states)
 

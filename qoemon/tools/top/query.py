@@ -78,7 +78,7 @@ class Query:
         if self.window_s is not None and (windows := sorted(windows_of(snapshot), key=duration.seconds)):
             requested.append(("window", self.window(snapshot), windows))
         return [
-            f"there is no {kind} {'{printable(name, SHORT)}'} in the snapshot; it has {', '.join(printable(each, SHORT) for each in known) or 'none'}"
+            f"there is no {kind} '{printable(name, SHORT)}' in the snapshot; it has {_names(known)}"
             for kind, name, known in requested
             if name is not None and name not in known
         ]
@@ -101,6 +101,10 @@ def wanted(filters: Sequence[str]) -> dict[str, frozenset[str]]:
             raise QueryError(f"{text!r} is not a filter; expected a label and its value, such as region=eu")
         labels[label] = labels.get(label, frozenset()) | {value}
     return labels
+
+
+def _names(known: Sequence[str]) -> str:
+    return ", ".join(printable(name, SHORT) for name in known) or "none"
 
 
 def _descending(value: float | None) -> float:
