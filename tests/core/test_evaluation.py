@@ -105,8 +105,10 @@ def minutes(number: int) -> list[tuple[int, list[StoredMessage]]]:
     steps = []
     for minute in range(number):
         told = messages(T0 + 60 * minute, 400, minute)
-        for tick_s in range(T0 + 60 * minute + 10, T0 + 60 * minute + 61, 10):
-            steps.append((tick_s, [message for message in told if tick_s - 10 <= message.arrival_s < tick_s]))
+        steps += [
+            (tick_s, [message for message in told if tick_s - 10 <= message.arrival_s < tick_s])
+            for tick_s in range(T0 + 60 * minute + 10, T0 + 60 * minute + 61, 10)
+        ]
     return steps
 
 

@@ -98,15 +98,13 @@ async def place(mosquitto: Mosquitto, keepalive_s: int = KEEPALIVE_S, **network:
     async with (
         Proxy(mosquitto.port, **network).running() as proxy,
         aiomqtt.Client("127.0.0.1", mosquitto.port) as client,
+        running(config_at(proxy.port, "disturbed", keepalive_s)) as disturbed,
+        running(config_at(mosquitto.port, "undisturbed", keepalive_s)) as undisturbed,
     ):
-        async with (
-            running(config_at(proxy.port, "disturbed", keepalive_s)) as disturbed,
-            running(config_at(mosquitto.port, "undisturbed", keepalive_s)) as undisturbed,
-        ):
-            for daemon in (disturbed, undisturbed):
-                work = daemon.engine
-                await until(lambda work=work: work.stats.mqtt.subscribed, lambda work=work: work.stats)  # type: ignore[misc]
-            yield Place(proxy, disturbed, undisturbed, Publisher(client))
+        for daemon in (disturbed, undisturbed):
+            work = daemon.engine
+            await until(lambda work=work: work.stats.mqtt.subscribed, lambda work=work: work.stats)  # type: ignore[misc]
+        yield Place(proxy, disturbed, undisturbed, Publisher(client))
     for _ in range(5):
         await asyncio.sleep(0)
     assert asyncio.all_tasks() == before

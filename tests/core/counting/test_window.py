@@ -35,7 +35,7 @@ PARTS = st.lists(
 @FEW
 @given(PARTS, st.booleans())
 def test_a_window_equals_a_recount_of_its_span(parts: list[tuple[int, list[int], int]], sparse: bool) -> None:
-    """Adding and forgetting, while groups come and intervals are left out, gives what counting afresh would give."""
+    """Adding and forgetting, while groups come and intervals are left out, gives what a recount would give."""
     rolling, history, groups, end = windows(), {}, 1, 0
     for more, where, step in parts:
         groups, end = groups + more, end + step
