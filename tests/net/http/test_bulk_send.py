@@ -8,7 +8,6 @@ import hashlib
 import logging
 import socket
 import ssl
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,8 @@ from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.routes import application
 from tests.outputs.metrics.test_text_format import PLAN
+from tests.support.patience import NEVER_S, WAIT_S
+from tests.support.patience import async_until as until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -105,13 +106,10 @@ async def fingerprint(reader: asyncio.StreamReader) -> bytes:
     return digest.digest()
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
-async def test_one_connection_gets_a_large_answer_again_and_again_whole_and_from_a_thread(sent: list[int]) -> None:
+async def test_one_connection_gets_a_large_answer_again_and_again_whole_and_from_a_thread(
+    sent: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pour, "WAIT_S", NEVER_S)
     async with serving() as (port, _), asking(port) as [(reader, writer)]:
         for _ in range(3):
             assert await fingerprint(reader) == WHOLE
@@ -132,10 +130,8 @@ async def test_small_answers_and_heads_need_no_thread(sent: list[int]) -> None:
 
 async def test_what_a_slow_reader_has_not_taken_in_time_comes_by_the_event_loop(sent: list[int]) -> None:
     async with serving() as (port, _), asking(port) as [(reader, _)]:
-        began_s = time.monotonic()
         await until(lambda: sent)
-        assert time.monotonic() - began_s > pour.WAIT_S / 2
-        assert 0 < sent[0] < LENGTH - PIECE
+        assert sent[0] < LENGTH - PIECE
         assert await fingerprint(reader) == WHOLE
 
 
@@ -156,12 +152,12 @@ def test_a_socket_is_left_as_the_event_loop_needs_it() -> None:
 
 
 async def test_those_that_do_not_read_hold_up_nobody(sent: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pour, "WAIT_S", 20)
+    monkeypatch.setattr(pour, "WAIT_S", NEVER_S)
     async with serving() as (port, state):
         async with asking(port, pour.AT_ONCE) as stuck:
             await until(lambda: state.connections == len(stuck))
             await asyncio.gather(*(reader.readuntil(b"\r\n\r\n") for reader, _ in stuck))
-            async with asking(port) as [(reader, _)], asyncio.timeout(15):
+            async with asking(port) as [(reader, _)], asyncio.timeout(WAIT_S):
                 assert await fingerprint(reader) == WHOLE
             assert sent == [], "places were left, or threads did not wait"
         await until(lambda: len(sent) == pour.AT_ONCE)

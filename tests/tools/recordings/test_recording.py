@@ -21,7 +21,8 @@ from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.options import broker_options
 from qoemon.tools.recordings.record import RecordError, own, record
 from qoemon.tools.recordings.recording import LONGEST_PAYLOAD, Header, Recorded, Recording, RecordingError, Writer
-from tests.support.parts import ROOT, Mosquitto, until
+from tests.support.parts import ROOT, Mosquitto
+from tests.support.patience import TEST_S, WAIT_S, until
 from tests.test_cli import process, qoemon_cli
 
 HEADER = Header(started_s=1.7e9, source="broker:1883")
@@ -87,7 +88,7 @@ def test_what_was_flushed_survives_the_end_of_the_process(tmp_path):
         "writer.write([Recorded('t', b'kept', 2.0)])\nwriter.flush()\n"
         "writer.write([Recorded('t', b'lost', 3.0)])\nos._exit(9)"
     )
-    subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, check=False, timeout=60)
+    subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, check=False, timeout=TEST_S)
     recording = Recording(path)
     assert [each.payload for each in recording.messages()] == [b"kept"]
     assert recording.cut == 3
@@ -211,7 +212,7 @@ def test_record_simulate_replay_report_round_trip(version, mosquitto: Mosquitto,
         )
         assert sent.returncode == 0, sent.stderr
         recorder.send_signal(signal.SIGINT)
-        assert recorder.wait(30) == 0, (tmp_path / "record.log").read_text()
+        assert recorder.wait(WAIT_S) == 0, (tmp_path / "record.log").read_text()
     finally:
         recorder.kill()
         recorder.wait()
@@ -231,5 +232,5 @@ def test_record_simulate_replay_report_round_trip(version, mosquitto: Mosquitto,
     heard = sum(message.arrival_s < told[-1]["time_s"] for message in recording.messages())
     assert told[-1]["events"]["reports"] == heard > 0
 
-    made = process("report", str(path), "-c", str(config), "-o", str(tmp_path / "out"), timeout_s=100)
+    made = process("report", str(path), "-c", str(config), "-o", str(tmp_path / "out"))
     assert (made.returncode, (tmp_path / "out/report.html").exists()) == (0, True), made.stderr
