@@ -182,6 +182,10 @@ async def test_an_inbox_that_is_full_again_and_again_still_works_off_a_stream(
     async with subscribed(broker, Inbox(max_messages=15, max_bytes=100_000)) as (ingest, inbox):
         publishing = asyncio.create_task(publish(broker, numbered(300)))
         while len(received) < 300:
+            before = inbox.withheld
+            await until(
+                lambda before=before: inbox.withheld > before or publishing.done(), lambda: str(ingest.state)
+            )  # type: ignore[misc]
             await asyncio.sleep(0.02)
             batch = emptied(inbox)
             received += payloads(batch)
