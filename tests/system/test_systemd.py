@@ -28,8 +28,8 @@ try:
     mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
 except PermissionError:
     from benchmarks.attack import run
-    from qoemon.core.plan import Limits
-    from qoemon import app
+    from qoemon.core.plan.plan import Limits
+    from qoemon.daemon import daemon
     assert run(Limits(), 0, 0).sessions
     raise SystemExit(0)
 """

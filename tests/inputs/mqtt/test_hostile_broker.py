@@ -425,11 +425,14 @@ async def test_delivering_again_on_the_same_connection_is_no_reuse(tmp_path: Pat
 
 
 async def test_a_forgotten_session_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    met_by: list[MqttConsumer] = []
+
     async def begins_and_ends(met: Conversation) -> None:
         await met.begin()
-        await asyncio.sleep(0.1)
+        await until(lambda: met_by and met_by[0].state.subscribed)
 
     async with meeting(HostileBroker(begins_and_ends, times=2)) as (ingest, inbox):
+        met_by.append(ingest)
         await comes_back(ingest, inbox, connections=3)
     assert caplog.text.count("has forgotten our session") == 1
 
