@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test retest check audit format docs pictures dashboards bench start coverage regimes calibration binning fuzz chaos soak attack clean
+.PHONY: help demo test check audit format docs pictures dashboards bench start coverage regimes calibration binning fuzz chaos soak attack clean
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -14,11 +14,8 @@ help:  ## what there is
 demo: $(VENV)/demo  ## see it work: broker, simulated users, daemon (FOR=120s ends it by itself)
 	@$(BIN)/qoemon demo $(if $(FOR),--for $(FOR))
 
-test: $(VENV)/dev  ## all tests; those without their real part say what they need
+test: $(VENV)/dev  ## all tests (QOEMON_PATIENCE=3: each wait may take three times as long)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
-
-retest: $(VENV)/dev  ## the tests that failed last, one after the other
-	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 check: $(VENV)/dev  ## lint, types, who may import whom, the sample configuration, the audit
 	$(BIN)/ruff check .

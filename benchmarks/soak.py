@@ -25,7 +25,8 @@ from scipy.stats import theilslopes
 from qoemon.common import duration
 from qoemon.tools.simulate.load import Target, Totals, publish
 from qoemon.tools.simulate.simulate import GROUPS, SCENARIOS, Population, Reported
-from tests.support.parts import Daemon, Mosquitto, until
+from tests.support.parts import Daemon, Mosquitto
+from tests.support.patience import until
 
 REPORTS_PER_S, FOR_S, SAMPLE_S = 2000.0, 1200.0, 5.0
 

@@ -1,19 +1,36 @@
-"""Fixtures that all tests share: brokers, each started for the test that asks for it."""
+"""Fixtures that all tests share: brokers, each started for the test that asks for it; and limits of all tests."""
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.parts import Alertmanager, Daemon, Mosquitto, Nats
 from tests.support.parts import unused_port as find_unused_port
+from tests.support.patience import TEST_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Any
+
+settings.register_profile("qoemon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("qoemon")
+
+# In debug mode the event loop logs each callback that takes 100 ms: a finding about the machine, not the code.
+logging.getLogger("asyncio").addFilter(lambda record: record.msg != "Executing %s took %.3f seconds")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Limit each test, unless it has its own limit or the command line gives one."""
+    if config.getoption("timeout") is None:
+        for item in items:
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(TEST_S))
 
 
 @pytest.fixture

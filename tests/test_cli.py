@@ -20,7 +20,8 @@ from qoemon import cli
 from qoemon.tools.simulate import commands
 from qoemon.tools.simulate.simulate import SCENARIOS
 from tests.support.oracle import Mixture, video_mos
-from tests.support.parts import ROOT, until, unused_port
+from tests.support.parts import ROOT, unused_port
+from tests.support.patience import TEST_S, WAIT_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,10 +51,10 @@ def qoemon_cli(*arguments: str, stdin: str = "") -> Result:
     return result
 
 
-def process(*arguments: str, timeout_s: float = 30) -> subprocess.CompletedProcess[str]:
+def process(*arguments: str) -> subprocess.CompletedProcess[str]:
     """As a user runs it."""
     command = [sys.executable, "-m", "qoemon", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TEST_S, check=False)
 
 
 def test_version_is_printed_by_the_command_itself() -> None:
@@ -256,7 +257,7 @@ def test_the_sample_configuration_runs_as_it_is(mosquitto: Mosquitto, tmp_path: 
             said = [next(daemon.stderr) for _ in range(4)]
         finally:
             daemon.send_signal(signal.SIGTERM)
-            rest = daemon.communicate(timeout=30)[1]
+            rest = daemon.communicate(timeout=WAIT_S)[1]
     assert "nothing survives a restart: state.dir is not set" in said[0]
     assert f"serving on http://127.0.0.1:{port}" in said[1]
     assert "connected to localhost" in said[2]

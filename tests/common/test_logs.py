@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +20,7 @@ import pytest
 
 from qoemon.common.logs import KIND_LINES, LINE_LENGTH, MAX_KINDS, LimitedHandler
 from tests.support.parts import ROOT, Daemon
+from tests.support.patience import TEST_S, until
 
 HOSTILE = '\x1b[2Jred\nlevel=critical "quoted" \\ \u202e \u2028 \x00 \ud800 ' + "x" * 2 * LINE_LENGTH
 """Orders to a terminal, a line and a field of its own, no characters, and too much of it."""
@@ -44,7 +44,7 @@ def logged(errors: Path, form: str, code: str, **env: str) -> list[str]:
     # As under systemd, where nothing declares that the reader accepts UTF-8.
     environment = {**os.environ, "LC_ALL": "C", **env}
     with errors.open("wb") as file:
-        subprocess.run(command, cwd=ROOT, env=environment, timeout=60, stderr=file, check=False)
+        subprocess.run(command, cwd=ROOT, env=environment, timeout=TEST_S, stderr=file, check=False)
     return errors.read_bytes().decode().split("\n")[:-1]
 
 
@@ -120,7 +120,7 @@ def test_a_flood_gives_few_lines_and_the_count(form: str, errors: Path) -> None:
     assert last["event"] == f"and {10_000 - KIND_LINES} more of these within a minute; the last: again 9999"
 
 
-def flooded(stream: io.StringIO, kinds: int = 1, span_s: float = 0.3) -> LimitedHandler:
+def flooded(stream: io.StringIO, kinds: int = 1, span_s: float = 2.0) -> LimitedHandler:
     """A handler that was given a hundred records of each kind."""
     handler = LimitedHandler(stream, span_s)
     for number in range(100 * kinds):
@@ -132,10 +132,7 @@ def test_the_count_comes_by_itself_when_the_time_is_over() -> None:
     stream = io.StringIO()
     handler = flooded(stream)
     assert len(stream.getvalue().splitlines()) == KIND_LINES
-    deadline_s = time.monotonic() + 20
-    while "more of these" not in stream.getvalue():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
+    until(lambda: "more of these" in stream.getvalue(), stream.getvalue)
     handler.handle(logging.LogRecord("x", logging.WARNING, "", 1, "kind 0", (), None))
     assert stream.getvalue().splitlines()[KIND_LINES:] == [
         f"and {100 - KIND_LINES} more of these within a minute; the last: kind 0",

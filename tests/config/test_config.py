@@ -525,7 +525,11 @@ def with_one_changed(data: Any, where: list[int], value: object) -> Any:
     return changed
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(where=st.lists(st.integers(0, 11), max_size=5), value=nested)
 def test_any_data_is_accepted_or_rejected_with_errors(file: Path, where: list[int], value: object) -> None:
     data = with_one_changed(yaml.safe_load(SAMPLE.read_text()), where, value)
@@ -535,7 +539,11 @@ def test_any_data_is_accepted_or_rejected_with_errors(file: Path, where: list[in
     assert str(result).encode()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.text(alphabet="ab:-{}[],'\"#&*!|>%@$\n\t \0\x85\ud800é", max_size=30) | st.binary(max_size=20))
 def test_any_text_is_accepted_or_rejected_with_errors(file: Path, text: str | bytes) -> None:
     file.write_bytes(text if isinstance(text, bytes) else text.encode(errors="surrogatepass"))

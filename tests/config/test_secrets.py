@@ -23,7 +23,8 @@ from qoemon.inputs.mqtt.options import broker_options
 from qoemon.net.http.stats import HttpStats
 from qoemon.net.http.web_config import WebConfig
 from qoemon.outputs.notify.receivers import receivers
-from tests.support.parts import ROOT, START_S, Certificates, Mosquitto, certificates, until, unused_port
+from tests.support.parts import ROOT, Certificates, Mosquitto, certificates, unused_port
+from tests.support.patience import TEST_S, WAIT_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +128,7 @@ def qoemon(*arguments: str, accepted: bool = True, **changes: str) -> str:
     """The output of a command, which accepts the configuration or rejects it."""
     command = [sys.executable, "-m", "qoemon", *arguments]
     ended = subprocess.run(
-        command, cwd=ROOT, env=environment(**changes), capture_output=True, text=True, check=False, timeout=60
+        command, cwd=ROOT, env=environment(**changes), capture_output=True, text=True, check=False, timeout=TEST_S
     )
     assert (ended.returncode == 0) == accepted, ended.stderr
     return ended.stdout + ended.stderr
@@ -155,13 +156,13 @@ def test_a_daemon_that_logs_and_serves_all_it_can_shows_none(
     with log.open("wb") as out, subprocess.Popen(command, cwd=ROOT, env=secrets, stdout=out, stderr=out) as daemon:
         try:
             expected = "subscribed to" if known else "does not authorize us"
-            until(lambda: expected in log.read_text(), log.read_text, START_S * 2)
+            until(lambda: expected in log.read_text(), log.read_text)
             until(lambda: "qoemon_build_info" in get(port, issued, "/metrics"), log.read_text)
             pages = ["/metrics", "/api/v1/snapshot", "/readyz", "/healthz", "/nothing", "/api/v1/group?service=x"]
             served = "".join(get(port, issued, page) for page in pages)
         finally:
             daemon.send_signal(signal.SIGTERM)
-            daemon.wait(START_S)
+            daemon.wait(WAIT_S)
     output = log.read_text()
     assert expected in output
     assert not leaks(output + served)
@@ -173,7 +174,7 @@ def get(port: int, issued: Certificates, path: str) -> str:
     request.add_header("Authorization", "Basic " + b64encode(f"alice:{PASSWORD}".encode()).decode())
     context = ssl.create_default_context(cafile=issued.ca)
     try:
-        with urllib.request.urlopen(request, context=context, timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, context=context, timeout=WAIT_S) as answer:  # noqa: S310
             return f"{answer.headers}\n{answer.read().decode()}"
     except urllib.error.HTTPError as error:
         with error:

@@ -21,9 +21,11 @@ from qoemon.outputs.latest import Latest
 from qoemon.outputs.notify.notifier import Notifier
 from qoemon.outputs.publisher import Publisher
 from tests.support.parts import Nats, parsed
+from tests.support.patience import WAIT_S
+from tests.support.patience import async_until as until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 T0 = 1_700_000_100
@@ -79,12 +81,6 @@ async def running(bench: Bench) -> AsyncIterator[Bench]:
         await task
         bench.publisher.close()
         bench.work.close()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def tick(bench: Bench, at_s: float) -> None:
@@ -222,6 +218,6 @@ def config_at(port: int) -> Config:
 
 
 async def send(port: int, messages: int) -> None:
-    async with aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V311) as client:
+    async with aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V311, timeout=WAIT_S) as client:
         for number in range(messages):
             await client.publish("qoe/v1/video/eu/a", watched(f"s{number}"), qos=1)

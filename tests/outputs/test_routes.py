@@ -14,9 +14,10 @@ import pytest
 from qoemon.config.config import Config
 from qoemon.daemon.daemon import Daemon, ListenError, running
 from tests.support.parts import Nats
+from tests.support.patience import WAIT_S
+from tests.support.patience import async_until as until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -29,12 +30,6 @@ class Answer(NamedTuple):
 async def get(daemon: Daemon, path: str) -> Answer:
     async with aiohttp.ClientSession() as client, client.get(f"{daemon.url}{path}") as answer:
         return Answer(answer.status, answer.headers["Content-Type"], await answer.text())
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 def config_at(port: int, http: dict[str, Any] | None = None) -> Config:
@@ -89,7 +84,7 @@ class Watcher:
 
     async def run(self) -> None:
         once = aiohttp.TCPConnector(limit=1)
-        patience = aiohttp.ClientTimeout(total=5)
+        patience = aiohttp.ClientTimeout(total=WAIT_S)
         async with aiohttp.ClientSession(connector=once, timeout=patience) as client:
             with contextlib.suppress(OSError, aiohttp.ClientError):
                 while True:
@@ -115,7 +110,7 @@ async def test_unwell_once_ticks_stop_coming(unused_port: int) -> None:
     async with running(config_at(unused_port)) as daemon:
         await until(lambda: daemon.latest.value)
         daemon.tick_loop.stop()
-        await asyncio.sleep(0.3)  # It looks ten times a second.
+        await until(lambda: "qoemon.daemon" not in {task.get_name() for task in asyncio.all_tasks()})
         vars(daemon.tick_loop)["_polled_s"] -= 60  # As if the last tick had been a minute ago.
         for path in ("/healthz", "/readyz"):
             answer = await get(daemon, path)

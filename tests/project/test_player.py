@@ -20,7 +20,7 @@ from qoemon.core.wire.codec import Codec
 from qoemon.inputs.inbox import Message
 from tests.support.core import OneShard
 from tests.support.parts import ROOT, Mosquitto, program, unused_port
-from tests.support.parts import START_S as PATIENCE_S
+from tests.support.patience import TEST_S, WAIT_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ def played(*acts: dict[str, Any]) -> list[dict[str, Any]]:
     node = program("node", "Debian package nodejs")
     story = json.dumps([PLAYER.read_text(), TOPIC, acts])
     command = [node, "--input-type=module", "--eval", STAGE]
-    ran = subprocess.run(command, input=story, capture_output=True, text=True, timeout=30, check=False)
+    ran = subprocess.run(command, input=story, capture_output=True, text=True, timeout=TEST_S, check=False)
     assert ran.returncode == 0, ran.stderr
     heard: list[dict[str, Any]] = json.loads(ran.stdout)
     return heard
@@ -206,7 +206,7 @@ async def test_mosquitto_takes_it_by_websocket_as_documented(tmp_path: Path):
 
 def _patiently(client: mqtt.Client, port: int) -> None:
     """Connect; mosquitto opens its listeners one after the other, and the first is what the part waits for."""
-    deadline_s = time.monotonic() + PATIENCE_S
+    deadline_s = time.monotonic() + WAIT_S
     while True:
         try:
             client.connect("127.0.0.1", port)
@@ -228,12 +228,11 @@ def _through_websocket(port: int, payload: str) -> bytes:
     writer.on_connect = lambda *_: writer.publish(TOPIC, payload)
     reader.on_message = lambda *told: heard.append(told[2].payload)
     _patiently(reader, port)
-    for _ in range(500):
+    deadline_s = time.monotonic() + WAIT_S
+    while not heard and time.monotonic() < deadline_s:
         reader.loop(0.02)
         if reader.is_connected():
             writer.loop(0.02)
-        if heard:
-            break
     for client in (writer, reader):
         client.disconnect()
         client.loop(0.1)

@@ -18,6 +18,7 @@ from docs.figures import FIGURES, curves, draw
 from qoemon import cli
 from qoemon.core.arrays import Floats
 from tests.support.parts import ROOT
+from tests.support.patience import TEST_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(missing)
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TEST_S, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return folder
 

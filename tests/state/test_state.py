@@ -22,10 +22,11 @@ from qoemon.state.store import VERSION, CorruptError, Store
 from qoemon.state.writer import JournalWriter
 from tests.support.parts import Daemon as Process
 from tests.support.parts import Nats
-from tests.support.parts import until as eventually
+from tests.support.patience import async_until as until
+from tests.support.patience import until as eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 LIMIT = 10_000_000
@@ -177,12 +178,6 @@ async def keeping(store: Store) -> Any:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         keeper.close()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_messages_are_safe_in_their_order_and_a_checkpoint_covers_those_before_it(tmp_path: Path) -> None:

@@ -27,17 +27,15 @@ import trustme
 from prometheus_client.parser import text_string_to_metric_families
 
 from qoemon.net.mqtt.client import Broker
+from tests.support.patience import LOOK_S, WAIT_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from qoemon.inputs.inbox import Inbox, Message
 
 ROOT = Path(__file__).parents[2]
 """Of the repository."""
-
-START_S = 15.0
-"""How long a part may take to answer, on a busy machine."""
 
 
 def unused_port() -> int:
@@ -86,11 +84,11 @@ class Part:
         """Start, with the files of an earlier run, and wait until it answers."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(self.command(), cwd=self.cwd, stdout=log, stderr=log)
-        deadline_s = time.monotonic() + START_S
+        deadline_s = time.monotonic() + WAIT_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline_s:
                 self._fail()
-            time.sleep(0.01)
+            time.sleep(LOOK_S)
 
     def stop(self) -> None:
         """Ask it to end, so that it writes what it keeps; make it end if it doesn't."""
@@ -98,7 +96,7 @@ class Part:
             return
         self._process.terminate()
         try:
-            self._process.wait(START_S)
+            self._process.wait(WAIT_S)
         except subprocess.TimeoutExpired:
             self.kill()
         self._process = None
@@ -131,7 +129,7 @@ class Part:
     def _fail(self) -> None:
         self.kill()
         log = self.log.read_text(errors="replace")
-        pytest.fail(f"{self.name} did not answer on port {self.port} within {START_S:g} s; its log:\n{log}")
+        pytest.fail(f"{self.name} did not answer on port {self.port} within {WAIT_S:g} s; its log:\n{log}")
 
 
 def broker_at(port: int, **changes: Any) -> Broker:
@@ -146,7 +144,7 @@ def broker_at(port: int, **changes: Any) -> Broker:
         tls=None,
         filters=("qoe/v1/+/+/+",),
         qos=1,
-        keepalive_s=10,
+        keepalive_s=60,  # A machine that has no time for a ping has not hung up.
         session_expiry_s=600,
         receive_maximum=65535,
         reconnect_min_s=0.05,
@@ -430,7 +428,7 @@ class Daemon(Part):
         """Send a signal and wait for the end; the exit code."""
         assert self._process is not None
         self._process.send_signal(number)
-        code = self._process.wait(START_S)
+        code = self._process.wait(WAIT_S)
         self._process = None
         return code
 
@@ -457,7 +455,7 @@ class Answer(NamedTuple):
 
 def get(port: int, path: str) -> Answer:
     """Fetch with GET from a server on loopback, whatever the status."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", port, timeout=WAIT_S)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -475,15 +473,6 @@ def parsed(exposition: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], flo
         for family in text_string_to_metric_families(exposition)
         for sample in family.samples
     }
-
-
-def until(condition: Callable[[], object], failure: Callable[[], str], timeout_s: float = 30.0) -> None:
-    """Wait for what happens in another process."""
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline_s:
-            pytest.fail(f"waited {timeout_s:g} s in vain: {failure()}")
-        time.sleep(0.05)
 
 
 def emptied(inbox: Inbox) -> list[Message]:

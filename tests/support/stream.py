@@ -24,6 +24,7 @@ from qoemon.core.wire.partition import shard_of
 from qoemon.outputs.snapshot_json import snapshot_document
 from qoemon.state.frames import StoredMessage
 from tests.support.parts import Daemon, Mosquitto, unused_port
+from tests.support.patience import WAIT_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -55,6 +56,7 @@ def settings(port: int, directory: Path | None, **more: Any) -> dict[str, Any]:
             "clock": "report",
         },
         "windows": [f"{INTERVAL_S}s"],
+        "shutdown_timeout": f"{WAIT_S / 2:g}s",
         **more,
     }
 
@@ -177,7 +179,7 @@ async def same_as_undisturbed(daemon: Daemon, stream: Stream, config: Config, lo
     """
     expected = undisturbed(stream, config)
     told: dict[str, Any] = {}
-    deadline_s = time.monotonic() + 60
+    deadline_s = time.monotonic() + WAIT_S
     while time.monotonic() < deadline_s:
         told = await asyncio.to_thread(daemon.snapshot)
         if told and (figures(told) == expected or (lost and all_but(lost, figures(told), expected))):
@@ -198,7 +200,7 @@ def all_but(lost: int, told: dict[str, Any], expected: dict[str, Any]) -> bool:
 async def away_from_the_close() -> None:
     """No rating interval may close while the test runs: what is late for it counts otherwise than undisturbed."""
     left_s = INTERVAL_S - time.time() % INTERVAL_S
-    if left_s < 90 + 6 * ROUNDS + PAUSED_S:
+    if left_s < 2 * WAIT_S + 6 * ROUNDS + PAUSED_S:
         await asyncio.sleep(left_s + 0.1)
 
 

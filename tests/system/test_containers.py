@@ -22,7 +22,8 @@ import pytest
 import yaml
 
 from qoemon.config import config as configuration
-from tests.support.parts import ROOT, Part, get, program, until, unused_port
+from tests.support.parts import ROOT, Part, get, program, unused_port
+from tests.support.patience import WAIT_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -386,7 +387,7 @@ def test_the_broker_keeps_for_an_absent_daemon_more_than_its_default(stack: Stac
 
 
 async def report(port: int, messages: int) -> None:
-    async with aiomqtt.Client("127.0.0.1", port) as client:
+    async with aiomqtt.Client("127.0.0.1", port, timeout=WAIT_S) as client:
         for number in range(messages):
             told = {"session": f"s{number}", "seq": 0, "stall_count": 0, "stall_s": 0, "play_s": 1}
             await client.publish("qoe/v1/video/eu/a", json.dumps(told), qos=1)

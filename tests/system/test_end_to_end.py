@@ -14,7 +14,7 @@ import re
 import signal
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -25,7 +25,8 @@ import msgspec
 import pytest
 
 from tests.support.oracle import Mixture, video_mos, web_mos
-from tests.support.parts import ROOT, Daemon, Mosquitto, Nats, Prometheus, until
+from tests.support.parts import ROOT, Daemon, Mosquitto, Nats, Prometheus
+from tests.support.patience import TEST_S, WAIT_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
 VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V311}
 GROUPS = [("eu", "a"), ("eu", "b"), ("us", "a")]
-INTERVAL_S = 5
+INTERVAL_S, TICK_S = 10, 5
+"""Of the stage: there is time to be heard in one rating interval, and to be scraped after each tick."""
+BASE, LONG = "10s", "2m"
 MOS_STEP = 0.005
 THETA = {"video": 0.3, "web": 0.25}
 
@@ -57,7 +60,8 @@ def settings(
     port: int,
     version: str = "5",
     *,
-    interval_s: int = INTERVAL_S,
+    interval_s: int,
+    tick_s: int = 1,
     mqtt: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
@@ -66,7 +70,7 @@ def settings(
     reconnect = {"min": "100ms", "max": "200ms"}
     return {
         "mqtt": {"host": "127.0.0.1", "port": port, "version": version, "reconnect": reconnect, **(mqtt or {})},
-        "sessions": {"tick": "1s", "rating_interval": interval, "timeout": interval, "min_active": "1s"},
+        "sessions": {"tick": f"{tick_s}s", "rating_interval": interval, "timeout": interval, "min_active": "1s"},
         "windows": [interval, f"{12 * interval_s}s"],
         **more,
     }
@@ -77,7 +81,7 @@ def publish(port: int, stream: Sequence[Told], version: str = "5", batch: int = 
     encoders = (msgspec.json.encode, msgspec.msgpack.encode)
 
     async def send() -> None:
-        async with aiomqtt.Client("127.0.0.1", port, protocol=VERSIONS[version]) as client:
+        async with aiomqtt.Client("127.0.0.1", port, protocol=VERSIONS[version], timeout=WAIT_S) as client:
             for number, (topic, reports) in enumerate(messages(stream, batch)):
                 await client.publish(topic, encoders[number % 2](reports), qos=1)
 
@@ -219,11 +223,13 @@ class Stage:
 
     heard     (first, second) who
     closed_s  (first, second) when that rating interval ended, seconds since the epoch
+    end_s     when Prometheus had seen all that
     """
 
     prometheus: Prometheus
     heard: list[list[User]]
     closed_s: list[int]
+    end_s: float = 0.0
 
     def mixtures(self, service: str, intervals: slice = slice(0, 2)) -> dict[Group, Mixture]:
         """What the users of each group answer who were heard in these intervals."""
@@ -242,13 +248,49 @@ class Stage:
 
     def scraped_s(self, broker: str, tick_s: int) -> float:
         """When Prometheus scraped the snapshot of that tick."""
-        name = f'qoemon_snapshot_timestamp_seconds{{job="{broker}"}}[60s]'
-        (series,) = self.prometheus.query(name, self.closed_s[1] + 2)
+        name = f'qoemon_snapshot_timestamp_seconds{{job="{broker}"}}[5m]'
+        (series,) = self.prometheus.query(name, self.end_s)
         return next(float(at_s) for at_s, value in series["values"] if float(value) == tick_s)
+
+    def wait_for_the_end(self) -> None:
+        """Until all daemons have been scraped after the last rating interval."""
+
+        def beyond() -> list[dict[str, Any]]:
+            return self.prometheus.query(f"qoemon_snapshot_timestamp_seconds >= {self.closed_s[-1]}")
+
+        until(lambda: len(beyond()) == len(BROKERS), beyond)
+        self.end_s = time.time()
+
+    @property
+    def in_time(self) -> bool:
+        """Whether every daemon had heard all users of a rating interval when it ended, and was scraped then."""
+        sent = [sum(len(user.reports) for user in there) for there in self.heard]
+        expected = {self.closed_s[0]: sent[0], self.closed_s[1]: sum(sent)}
+        names = '__name__=~"qoemon_reports_total|qoemon_reports_duplicate_total"'
+        try:
+            return all(
+                self.ask(f'sum({{job="{broker}",{names}}})', self.scraped_s(broker, tick_s)) == {(): count}
+                for broker in BROKERS
+                for tick_s, count in expected.items()
+            )
+        except StopIteration:
+            return False
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A stage where all was in time. On a busy machine that may need another attempt."""
+    deadline_s = time.monotonic() + TEST_S / 2
+    while True:
+        with staged(tmp_path_factory) as made:
+            if made.in_time:
+                yield made
+                return
+        assert time.monotonic() < deadline_s, "too slow a machine: rating intervals were over too soon"
+
+
+@contextmanager
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with ExitStack() as parts:
 
         def start(part: Part) -> int:
@@ -261,7 +303,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         daemons = {}
         for broker in BROKERS:
             server, version = broker.split("-")
-            told = settings(ports[server], version, mqtt={"client_id": broker.replace(".", "")})
+            name = {"client_id": broker.replace(".", "")}
+            told = settings(ports[server], version, interval_s=INTERVAL_S, tick_s=TICK_S, mqtt=name)
             daemons[broker] = Daemon(directory(broker), told)
         targets = {name: start(daemon) for name, daemon in daemons.items()}
         prometheus = Prometheus(directory("prometheus"), targets)
@@ -274,9 +317,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             reports = woven(there, random.Random(1))
             publish(ports["mosquitto"], reports)
             publish(ports["nats"], reports, "3.1.1")
-            assert time.time() < closed_s[-1] - 1, "too slow a machine: a rating interval was over too soon"
-        time.sleep(max(closed_s[-1] + 2.5 - time.time(), 0))
-        yield Stage(prometheus, heard, closed_s)
+        made = Stage(prometheus, heard, closed_s)
+        made.wait_for_the_end()
+        yield made
 
 
 def queries() -> list[str]:
@@ -288,7 +331,7 @@ def queries() -> list[str]:
 def interval_begins() -> int:
     """Wait for a rating interval to have begun; when it did."""
     begin_s = math.ceil(time.time() / INTERVAL_S) * INTERVAL_S
-    time.sleep(begin_s + 0.15 - time.time())
+    time.sleep(max(begin_s + 0.15 - time.time(), 0))
     return begin_s
 
 
@@ -296,7 +339,7 @@ def interval_begins() -> int:
 @pytest.mark.mosquitto
 @pytest.mark.prometheus
 @pytest.mark.parametrize("service", ["video", "web"])
-@pytest.mark.parametrize(("window", "intervals"), [("5s", slice(0, 1)), ("1m", slice(0, 2))], ids=["base", "long"])
+@pytest.mark.parametrize(("window", "intervals"), [(BASE, slice(0, 1)), (LONG, slice(0, 2))], ids=["base", "long"])
 def test_prometheus_returns_the_figures_of_brute_force(
     stage: Stage, broker: str, service: str, window: str, intervals: slice
 ) -> None:
@@ -331,7 +374,7 @@ def test_prometheus_returns_what_brute_force_finds_for_another_theta(stage: Stag
     at_s = stage.scraped_s(broker, stage.closed_s[0])
     for group, theta in ((group, theta) for group in GROUPS for theta in (0.1, 0.3)):
         truth = mixture(stage.heard[0], "video", [group], theta)
-        of = f'{{job="{broker}",window="5s",theta="{theta}",region="{group[0]}",cdn="{group[1]}"}}'
+        of = f'{{job="{broker}",window="{BASE}",theta="{theta}",region="{group[0]}",cdn="{group[1]}"}}'
         assert stage.ask(f"sum(qoemon_gob_ratio_theta{of})", at_s)[()] == pytest.approx(truth.gob, rel=1e-9)
         assert stage.ask(f"sum(qoemon_pow_ratio_theta{of})", at_s)[()] == pytest.approx(truth.pow, rel=1e-9)
 
@@ -365,9 +408,7 @@ def test_prometheus_gets_the_exact_share_of_any_time_and_any_groups_from_expecte
 def test_prometheus_gets_expected_ratings_of_all_groups_since_the_start(stage: Stage, broker: str) -> None:
     for service in ("video", "web"):
         of = f'{{job="{broker}",service="{service}"}}'
-        found = stage.ask(
-            f"sum by (cdn, rating, region) (qoemon_expected_ratings_total{of})", stage.closed_s[1] + 2
-        )
+        found = stage.ask(f"sum by (cdn, rating, region) (qoemon_expected_ratings_total{of})", stage.end_s)
         mixtures = stage.mixtures(service)
         shares = by_rating(mixtures)
         expected = {(c, r, g): share * weight(mixtures[g, c]) for (c, r, g), share in shares.items()}
@@ -379,7 +420,7 @@ def test_prometheus_gets_expected_ratings_of_all_groups_since_the_start(stage: S
 @pytest.mark.prometheus
 def test_prometheus_counts_each_report_once_and_each_repetition_as_such(stage: Stage, broker: str) -> None:
     def total(name: str) -> float:
-        return stage.ask(f'sum({name}{{job="{broker}"}})', stage.closed_s[1] + 2)[()]
+        return stage.ask(f'sum({name}{{job="{broker}"}})', stage.end_s)[()]
 
     everyone = [user for users in stage.heard for user in users]
     repeated = sum(user.repeated for user in everyone)
@@ -392,7 +433,7 @@ def test_prometheus_counts_each_report_once_and_each_repetition_as_such(stage: S
 @pytest.mark.mosquitto
 @pytest.mark.prometheus
 def test_histograms_in_prometheus_hold_every_condition_that_was_judged(stage: Stage, broker: str) -> None:
-    at_s = stage.closed_s[1] + 2
+    at_s = stage.end_s
     for service, name in (("video", "stall_count"), ("video", "stall_seconds"), ("web", "response_seconds")):
         of = f'{{job="{broker}",service="{service}"}}'
         everyone = sum(map(weight, stage.mixtures(service).values()))
@@ -470,9 +511,7 @@ def test_what_is_published_while_the_daemon_is_away_arrives_when_it_returns(
     before, away = one_report_each(0, 100), one_report_each(100, 300)
     publish(mosquitto.port, reports_of(before))
     until(lambda: daemon.value("qoemon_reports_total") == 100, daemon.log.read_text)
-    asked_s = time.monotonic()
     assert daemon.signal(signal.SIGTERM) == 0
-    assert time.monotonic() - asked_s < 10
     log = daemon.log.read_text()
     assert "SIGTERM" in log
     assert "Traceback" not in log
@@ -514,11 +553,12 @@ def test_a_flood_beyond_the_inbox_waits_at_the_broker_and_is_all_counted(
     assert daemon.value("qoemon_messages_dropped_total") == 0
 
 
-def test_a_total_outage_shows_within_two_ticks_and_lasts_until_the_sessions_time_out(
+def test_a_total_outage_shows_and_lasts_until_the_sessions_time_out(
     nats: Nats, start_daemon: Callable[..., Daemon]
 ) -> None:
-    sessions = {"tick": "1s", "rating_interval": "2s", "timeout": "4s", "min_active": "1s"}
-    told = settings(nats.port, "3.1.1", sessions=sessions, windows=["2s"])
+    timeout_s = 10
+    sessions = {"tick": "1s", "rating_interval": "2s", "timeout": f"{timeout_s}s", "min_active": "1s"}
+    told = settings(nats.port, "3.1.1", interval_s=2, sessions=sessions, windows=["2s"])
     daemon = start_daemon(told).ready()
 
     def say(**more: Any) -> None:
@@ -526,23 +566,24 @@ def test_a_total_outage_shows_within_two_ticks_and_lasts_until_the_sessions_time
         publish(nats.port, [Told("video", ("eu", "a"), report) for report in reports], "3.1.1")
 
     say()
-    until(lambda: open_stalls_and_pow(daemon.snapshot())[1] is not None, daemon.log.read_text)
-    assert open_stalls_and_pow(daemon.snapshot())[1] == pytest.approx(0, abs=0.01)
-    began_s = time.time()
-    say(stall_count=1, stall_s=0.2, stalled=True)  # The last that is heard of them.
-    heard_s = time.time()
     seen: dict[int, tuple[int, float | None]] = {}
 
-    def look() -> bool:
+    def look() -> tuple[int, float | None]:
         snapshot = daemon.snapshot()
         seen[snapshot["time_s"]] = open_stalls_and_pow(snapshot)
-        return bool(snapshot["time_s"] > heard_s + 4 + 1)
+        return seen[max(seen)]
 
-    until(look, lambda: f"{seen}; {daemon.log.read_text()}")
-    silent = {at_s: what for at_s, what in seen.items() if began_s + 2 <= at_s <= began_s + 4}
-    assert len(silent) >= 2
+    until(lambda: look()[1] is not None, daemon.log.read_text)
+    assert all(poor is None or poor < 0.01 for _, poor in seen.values()), seen
+    began_s = time.time()
+    say(stall_count=1, stall_s=0.2, stalled=True)  # The last that is heard of them.
+    until(lambda: look()[0] == 50, lambda: f"{seen}; {daemon.log.read_text()}")
+    shown_s = max(seen)
+    until(lambda: look() == (0, None), lambda: f"{seen}; {daemon.log.read_text()}")
+    # A window later nothing else is in it, and nobody has timed out yet.
+    silent = {at_s: what for at_s, what in seen.items() if shown_s + 2 <= at_s <= began_s + timeout_s}
+    assert silent
     assert all(stalls == 50 and poor is not None and poor > 0.6 for stalls, poor in silent.values()), seen
-    assert seen[max(seen)] == (0, None)
     assert daemon.value("qoemon_sessions_expired_total") == 50
 
 
@@ -561,5 +602,5 @@ def open_stalls_and_pow(snapshot: dict[str, Any]) -> tuple[int, float | None]:
 def test_the_queries_of_the_documentation_are_answered(stage: Stage, query: str) -> None:
     """As they stand there, but for the windows, which are shorter here, and a threshold."""
     at_s = stage.scraped_s(BROKERS[0], stage.closed_s[1])
-    shorter = re.sub(r'window="\w+"', 'window="1m"', query).replace("> 0.1", "> 0")
+    shorter = re.sub(r'window="\w+"', f'window="{LONG}"', query).replace("> 0.1", "> 0")
     assert stage.prometheus.query(shorter, at_s)

@@ -14,6 +14,7 @@ import pytest
 
 from qoemon.common.systemd import notify, watchdog_s
 from tests.support.parts import ROOT, program
+from tests.support.patience import WAIT_S
 
 UNIT = ROOT / "config/systemd/qoemon.service"
 EXECUTABLE = "/opt/qoemon/bin/qoemon"
@@ -27,8 +28,8 @@ try:
     mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
 except PermissionError:
     from benchmarks.attack import run
-    from qoemon.core.plan import Limits
-    from qoemon import app
+    from qoemon.core.plan.plan import Limits
+    from qoemon.daemon import daemon
     assert run(Limits(), 0, 0).sessions
     raise SystemExit(0)
 """
@@ -46,7 +47,7 @@ def systemd(
     address = str(tmp_path / "notify") if request.param == "file" else f"@qoemon-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(address.replace("@", "\0"))
-        listening.settimeout(10)
+        listening.settimeout(WAIT_S)
         monkeypatch.setenv("NOTIFY_SOCKET", address)
         yield listening
 

@@ -32,7 +32,8 @@ from qoemon.outputs.published import PublishedTick
 from qoemon.outputs.snapshot_json import snapshot_document
 from qoemon.tools.table import groups_table
 from tests.support.core import OneShard
-from tests.support.parts import Mosquitto, Prometheus, parsed, program, until
+from tests.support.parts import Mosquitto, Prometheus, parsed, program
+from tests.support.patience import WAIT_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,7 +191,7 @@ async def test_hostile_names_reach_prometheus_through_a_real_daemon(
         "alerts": [],
     }
     daemon = start_daemon(settings).ready()
-    async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
+    async with aiomqtt.Client("127.0.0.1", mosquitto.port, timeout=WAIT_S) as client:
         for number, name in enumerate(HOSTILE.values()):
             for seq in (1, 2):
                 told = {"session": f"{name}{number}", "seq": seq, "play_s": 4.0 * seq, "labels": {"isp": name}}

@@ -22,9 +22,11 @@ from qoemon.net.mqtt.client import Broker, new_client
 from qoemon.net.mqtt.errors import describe_error
 from qoemon.net.mqtt.tls import Tls
 from tests.support.parts import Certificates, Mosquitto, Nats, broker_at, certificates, emptied
+from tests.support.patience import NEVER_S, WAIT_S
+from tests.support.patience import async_until as until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
 BROKERS = [
@@ -66,20 +68,16 @@ async def subscribed(broker: Broker, inbox: Inbox | None = None) -> AsyncIterato
         yield ingest, inbox
 
 
-async def until(condition: Callable[[], object], failure: Callable[[], str], timeout_s: float = 20.0) -> None:
-    try:
-        async with asyncio.timeout(timeout_s):
-            while not condition():  # What is waited for happens in another process.
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        pytest.fail(failure())
-
-
 @contextlib.asynccontextmanager
 async def publisher(broker: Broker) -> AsyncIterator[aiomqtt.Client]:
     version = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V311}[broker.version]
     async with aiomqtt.Client(
-        "127.0.0.1", broker.port, protocol=version, username=broker.username, password=broker.password
+        "127.0.0.1",
+        broker.port,
+        protocol=version,
+        username=broker.username,
+        password=broker.password,
+        timeout=WAIT_S,
     ) as client:
         yield client
 
@@ -182,6 +180,10 @@ async def test_an_inbox_that_is_full_again_and_again_still_works_off_a_stream(
     async with subscribed(broker, Inbox(max_messages=15, max_bytes=100_000)) as (ingest, inbox):
         publishing = asyncio.create_task(publish(broker, numbered(300)))
         while len(received) < 300:
+            before = inbox.withheld
+            await until(
+                lambda before=before: inbox.withheld > before or publishing.done(), lambda: str(ingest.stats)
+            )  # type: ignore[misc]
             await asyncio.sleep(0.02)
             batch = emptied(inbox)
             received += payloads(batch)
@@ -228,9 +230,10 @@ async def test_a_broker_restart_in_the_middle_of_a_stream_loses_nothing(mosquitt
 
 
 async def test_a_killed_broker_is_noticed_at_once_and_found_again(nats: Nats) -> None:
-    async with subscribed(broker_at(nats.port, version="3.1.1")) as (ingest, _):
+    """Without the keepalive."""
+    async with subscribed(broker_at(nats.port, version="3.1.1", keepalive_s=3600)) as (ingest, _):
         await asyncio.to_thread(nats.kill)
-        await until(lambda: ingest.stats.connect_failures_total, lambda: str(ingest.stats), timeout_s=5.0)
+        await until(lambda: ingest.stats.connect_failures_total, lambda: str(ingest.stats))
         assert not ingest.stats.connected
         assert not ingest.stats.subscribed
         assert "connection refused" in str(ingest.stats.last_error)
@@ -480,10 +483,16 @@ async def test_a_batch_of_an_earlier_connection_is_not_acknowledged(
     assert (ingest.stats.acks_total, ingest.stats.stale_acks_total) == (1, 1)
 
 
+@pytest.fixture
+def never_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No end may wait for an answer."""
+    monkeypatch.setattr("qoemon.net.mqtt.client.ANSWER_S", NEVER_S)
+
+
 async def cancelled(task: asyncio.Task[Any]) -> None:
-    """Cancel, and see that it ends within the second and leaves no task."""
+    """Cancel, and see that it ends and leaves no task."""
     task.cancel()
-    async with asyncio.timeout(1.0):
+    async with asyncio.timeout(WAIT_S):
         with pytest.raises(asyncio.CancelledError):
             await task
     for _ in range(5):  # What aiomqtt cancels needs a turn of the loop to end.
@@ -492,6 +501,7 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
 
 
 @on_each_broker
+@pytest.mark.usefixtures("never_gives_up")
 async def test_cancelling_disconnects_at_once_and_leaves_no_task(broker: Broker) -> None:
     ingest = MqttConsumer(broker, Inbox(10, 1000))
     task = asyncio.create_task(ingest.run())
@@ -501,6 +511,7 @@ async def test_cancelling_disconnects_at_once_and_leaves_no_task(broker: Broker)
     assert not ingest.stats.subscribed
 
 
+@pytest.mark.usefixtures("never_gives_up")
 async def test_cancelling_before_the_broker_answers_leaves_nothing_either() -> None:
     """The server accepts, and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -512,13 +523,13 @@ async def test_cancelling_before_the_broker_answers_leaves_nothing_either() -> N
             connection.setblocking(False)
             assert await asyncio.get_running_loop().sock_recv(connection, 1) == b"\x10"
             await cancelled(task)
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(WAIT_S):
                 while await asyncio.get_running_loop().sock_recv(connection, 1000):
                     pass
 
 
 async def test_cancelling_between_attempts_ends_at_once(unused_port: int) -> None:
-    ingest = MqttConsumer(broker_at(unused_port, reconnect_min_s=60.0, reconnect_max_s=60.0), Inbox(10, 1000))
+    ingest = MqttConsumer(broker_at(unused_port, reconnect_min_s=NEVER_S, reconnect_max_s=NEVER_S), Inbox(10, 1000))
     task = asyncio.create_task(ingest.run())
     await until(lambda: ingest.stats.connect_failures_total, lambda: str(ingest.stats))
     await cancelled(task)

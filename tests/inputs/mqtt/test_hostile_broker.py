@@ -24,33 +24,26 @@ from qoemon.inputs.stats import MqttStats
 from tests.support import hostile
 from tests.support.hostile import Conversation, HostileBroker, Script, packet
 from tests.support.parts import Mosquitto, Nats, broker_at, emptied, parsed
+from tests.support.patience import NEVER_S, WAIT_S
+from tests.support.patience import async_until as until
 
 MB = 10**6
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Waits a second where the daemon waits ten."""
-    monkeypatch.setattr("qoemon.net.mqtt.client.ANSWER_S", 1.0)
+def patient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Gives up no broker for being slow; a test of a silent one sets its limit."""
+    monkeypatch.setattr("qoemon.net.mqtt.client.ANSWER_S", NEVER_S)
     caplog.set_level(logging.INFO, "qoemon")
-
-
-async def until(condition: Callable[[], object], failure: Callable[[], object], timeout_s: float = 30.0) -> None:
-    try:
-        async with asyncio.timeout(timeout_s):
-            while not condition():
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        pytest.fail(str(failure()))
 
 
 @contextlib.asynccontextmanager
 async def meeting(
     broker: HostileBroker, version: str = "5", **changes: Any
 ) -> AsyncIterator[tuple[MqttConsumer, Inbox]]:
-    """An Ingest that meets this broker; when the block ends it must leave within a second, and leave nothing."""
+    """An Ingest that meets this broker; when the block ends it must leave without an answer, and leave nothing."""
     before = asyncio.all_tasks()
-    settings = {"version": version, "keepalive_s": 1, "reconnect_min_s": 0.2, "reconnect_max_s": 0.4, **changes}
+    settings = {"version": version, "keepalive_s": 3600, "reconnect_min_s": 0.2, "reconnect_max_s": 0.4, **changes}
     async with broker.running():
         inbox = Inbox(50_000, 64 * MB)
         ingest = MqttConsumer(broker_at(broker.port, **settings), inbox)
@@ -59,7 +52,7 @@ async def meeting(
             yield ingest, inbox
         finally:
             task.cancel()
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(WAIT_S):
                 await asyncio.gather(task, return_exceptions=True)
     for _ in range(5):  # What aiomqtt cancels needs a turn of the loop to end.
         await asyncio.sleep(0)
@@ -193,6 +186,10 @@ async def reuses_an_identifier(met: Conversation) -> None:
     await met.end()
 
 
+NO_ANSWER = {never_answers, never_answers_the_subscription, answers_another_subscription}
+"""Found by the limit of an answer."""
+NO_SIGN_OF_LIFE = {never_answers_a_ping, stops_inside_a_message}
+"""Found by the keepalive time."""
 NOT_MQTT = "breaks the rules of MQTT"
 
 EVILS: list[tuple[Script, str]] = [
@@ -222,11 +219,14 @@ EVILS: list[tuple[Script, str]] = [
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 @pytest.mark.parametrize(("evil", "words"), [pytest.param(*case, id=case[0].__name__) for case in EVILS])
 async def test_each_evil_is_named_and_the_next_connection_is_good(
-    evil: Script, words: str, version: str, caplog: pytest.LogCaptureFixture
+    evil: Script, words: str, version: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker = HostileBroker(evil, version=version)
-    async with meeting(broker, version) as (ingest, inbox):
+    if evil in NO_ANSWER:
+        monkeypatch.setattr("qoemon.net.mqtt.client.ANSWER_S", 1.0)
+    async with meeting(broker, version, keepalive_s=2 if evil in NO_SIGN_OF_LIFE else 3600) as (ingest, inbox):
         await until(lambda: ingest.stats.last_error, lambda: ingest.stats)
+        monkeypatch.setattr("qoemon.net.mqtt.client.ANSWER_S", NEVER_S)
         assert re.search(words, str(ingest.stats.last_error))  # What /readyz says.
         assert not ingest.stats.connected
         emptied(inbox)
@@ -236,10 +236,10 @@ async def test_each_evil_is_named_and_the_next_connection_is_good(
     assert re.search(words + r".*; next attempt in 0\.\d s", warning)
 
 
-async def test_who_hangs_up_before_answering_is_found_out_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qoemon.net.mqtt.client.ANSWER_S", 60.0)
+async def test_who_hangs_up_before_answering_is_found_out_at_once() -> None:
+    """Without the limit of an answer."""
     async with meeting(HostileBroker(hangs_up_at_once)) as (ingest, inbox):
-        await until(lambda: ingest.stats.last_error, lambda: ingest.stats, timeout_s=10.0)
+        await until(lambda: ingest.stats.last_error, lambda: ingest.stats)
         await comes_back(ingest, inbox)
 
 
@@ -304,7 +304,7 @@ async def test_no_packet_of_any_type_does_harm(version: str) -> None:
 
     broker = HostileBroker(sends_one_of_them, version=version, times=36)
     async with meeting(broker, version, reconnect_min_s=0.01, reconnect_max_s=0.02) as (ingest, inbox):
-        await until(lambda: len(broker.conversations) > 36, lambda: ingest.stats, timeout_s=60.0)
+        await until(lambda: len(broker.conversations) > 36, lambda: ingest.stats)
         await until(lambda: ingest.stats.subscribed and inbox.messages, lambda: ingest.stats)
     assert next(packets, None) is None
 
@@ -322,7 +322,7 @@ async def test_no_noise_does_harm(version: str) -> None:
 
     broker = HostileBroker(makes_noise, version=version, times=40)
     async with meeting(broker, version, reconnect_min_s=0.01, reconnect_max_s=0.02) as (ingest, inbox):
-        await until(lambda: len(broker.conversations) > 40, lambda: ingest.stats, timeout_s=60.0)
+        await until(lambda: len(broker.conversations) > 40, lambda: ingest.stats)
         await until(lambda: ingest.stats.subscribed and inbox.messages, lambda: ingest.stats)
 
 
@@ -425,11 +425,14 @@ async def test_delivering_again_on_the_same_connection_is_no_reuse(tmp_path: Pat
 
 
 async def test_a_forgotten_session_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    met_by: list[MqttConsumer] = []
+
     async def begins_and_ends(met: Conversation) -> None:
         await met.begin()
-        await asyncio.sleep(0.1)
+        await until(lambda: met_by and met_by[0].stats.subscribed)
 
     async with meeting(HostileBroker(begins_and_ends, times=2)) as (ingest, inbox):
+        met_by.append(ingest)
         await comes_back(ingest, inbox, connections=3)
     assert caplog.text.count("has forgotten our session") == 1
 
@@ -476,7 +479,7 @@ async def test_a_flood_of_retained_messages_leaves_nothing_behind() -> None:
         await met.behave()
 
     broker = HostileBroker(floods)
-    async with meeting(broker, keepalive_s=60) as (ingest, inbox):
+    async with meeting(broker) as (ingest, inbox):
         await until(lambda: inbox.messages, lambda: ingest.stats)
         assert (inbox.messages, ingest.stats.retained_ignored_total) == (1, 5000)
         acks = broker.conversations[0].received
@@ -492,7 +495,7 @@ async def test_topics_of_64_kb_are_counted_and_leave_nothing_behind() -> None:
         met.send(met.message(b"good", mid=1001))
         await met.behave()
 
-    async with meeting(HostileBroker(sends_long_topics), keepalive_s=60) as (ingest, inbox):
+    async with meeting(HostileBroker(sends_long_topics)) as (ingest, inbox):
         before = resident_bytes()
         await until(lambda: inbox.messages, lambda: ingest.stats)
         assert (inbox.messages, ingest.stats.bad_topics_total) == (1, 1000)

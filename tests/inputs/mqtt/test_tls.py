@@ -18,8 +18,10 @@ from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.net.mqtt.client import Broker
 from qoemon.net.mqtt.tls import Tls, tls_context
-from tests.inputs.mqtt.test_consumer import failure, running, until
+from tests.inputs.mqtt.test_consumer import failure, running
 from tests.support.parts import Certificates, Mosquitto, broker_at, certificates
+from tests.support.patience import WAIT_S
+from tests.support.patience import async_until as until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +112,7 @@ class Listener:
     def __exit__(self, *_: object) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        self._thread.join(10)
+        self._thread.join(WAIT_S)
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):

@@ -8,7 +8,6 @@ import logging
 import os
 import resource
 import socket
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,11 +19,20 @@ from qoemon.net.http import connections
 from qoemon.net.http import listener as listen
 from qoemon.net.http.stats import Ended, HttpStats, Refused
 from tests.support.http import serve_app
+from tests.support.patience import NEVER_S, WAIT_S
+from tests.support.patience import async_until as until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
 BIG = b"x" * (8 * 2**20)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cuts nobody for being slow; a test of a limit sets that one."""
+    for name in ("REQUEST_S", "ANSWER_S", "KEEPALIVE_S", "CLOSE_S"):
+        monkeypatch.setattr(connections, name, NEVER_S)
 
 
 @contextlib.asynccontextmanager
@@ -94,7 +102,7 @@ async def wires(port: int, count: int = 1, sent: bytes = b"") -> AsyncIterator[l
 
 async def answer(port: int, sent: bytes) -> str:
     """All that comes back."""
-    async with wires(port, 1, sent) as [(reader, _)], asyncio.timeout(20):
+    async with wires(port, 1, sent) as [(reader, _)], asyncio.timeout(WAIT_S):
         with contextlib.suppress(ConnectionResetError):
             return (await reader.read()).decode()
         return ""
@@ -105,16 +113,10 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.name != "asyncio"]
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 async def scrape(port: int, times: int, pause_s: float = 0.0) -> list[int]:
     """The statuses of so many scrapes, each on a connection of its own."""
     statuses = []
-    timeout = aiohttp.ClientTimeout(total=10)
+    timeout = aiohttp.ClientTimeout(total=WAIT_S)
     for _ in range(times):
         async with aiohttp.ClientSession(timeout=timeout) as client, client.get(f"http://127.0.0.1:{port}/") as got:
             statuses.append(got.status)
@@ -134,12 +136,12 @@ async def test_scrapes_go_on_among_2000_idle_connections_which_are_bounded_in_nu
 
 
 async def test_scrapes_go_on_among_slow_requests_which_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "REQUEST_S", 1.0)
     async with serving(most=64) as (port, state):
         dripping_wires = wires(port, 60, b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
         async with dripping_wires as slow, asyncio.TaskGroup() as tasks:
             dripping = tasks.create_task(drip([writer for _, writer in slow]))
             assert await scrape(port, 20, pause_s=0.1) == [200] * 20
+            monkeypatch.setattr(connections, "REQUEST_S", 1.0)
             await until(lambda: state.ended[Ended.SLOW] == 60)
             dripping.cancel()
         await until(lambda: state.connections == 0)
@@ -155,7 +157,7 @@ async def drip(writers: list[asyncio.StreamWriter]) -> None:
 
 async def test_a_connection_that_sends_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "REQUEST_S", 0.5)
-    async with serving() as (port, state), wires(port) as [(reader, _)], asyncio.timeout(20):
+    async with serving() as (port, state), wires(port) as [(reader, _)], asyncio.timeout(WAIT_S):
         with contextlib.suppress(ConnectionResetError):
             assert await reader.read() == b""
         assert state.ended[Ended.SLOW] == 1
@@ -171,24 +173,38 @@ async def test_a_client_that_reads_no_answer_is_cut(monkeypatch: pytest.MonkeyPa
 async def test_one_that_reads_no_answer_gives_way_when_all_places_are_taken() -> None:
     async with serving(most=4) as (port, state), wires(port, 4, b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n"):
         await until(lambda: state.connections == 4)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAIT_S):
             while not state.ended[Ended.EVICTED]:  # As soon as their buffers are full.
                 with contextlib.suppress(aiohttp.ClientError):
                     assert await scrape(port, 1) == [200]
 
 
 async def test_a_stream_lasts_longer_than_any_request_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("REQUEST_S", "ANSWER_S", "CLOSE_S"):
-        monkeypatch.setattr(connections, name, 0.3)
+    sweeps = count_sweeps(monkeypatch)
     async with serving(most=1) as (port, state), aiohttp.ClientSession() as client:
         got = await client.get(f"http://127.0.0.1:{port}/stream")
-        began_s = time.monotonic()
-        while time.monotonic() - began_s < 2.5:  # The sweep has come by twice.
+        for name in ("REQUEST_S", "ANSWER_S", "CLOSE_S"):
+            monkeypatch.setattr(connections, name, 0.3)
+        sweeps.clear()
+        while len(sweeps) < 3:
             assert await got.content.readline()
         # It is in use, so nobody is let in for it.
         assert await answer(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") == ""
         assert state.ended == {Ended.FULL: 1}
         got.close()
+
+
+def count_sweeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The times of all looks at the connections, as they come."""
+    sweeps: list[float] = []
+    sweep = connections.ConnectionLimits._sweep
+
+    def counting(limits: connections.ConnectionLimits) -> None:
+        sweeps.append(limits.now_s())
+        sweep(limits)
+
+    monkeypatch.setattr(connections.ConnectionLimits, "_sweep", counting)
+    return sweeps
 
 
 async def test_a_kept_connection_serves_many_requests() -> None:

@@ -27,6 +27,8 @@ from qoemon.outputs.routes import application
 from tests.outputs.metrics.test_text_format import PLAN
 from tests.support.core import OneShard
 from tests.support.http import serve_app
+from tests.support.patience import WAIT_S
+from tests.support.patience import async_until as until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -87,12 +89,6 @@ async def fingerprint(reader: asyncio.StreamReader) -> bytes:
     return digest.digest()
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 async def test_one_connection_gets_a_large_answer_again_and_again_whole() -> None:
     async with serving() as (port, _), asking(port) as [(reader, writer)]:
         for _ in range(3):
@@ -122,7 +118,7 @@ async def test_readers_that_stop_do_not_delay_others() -> None:
     async with serving() as (port, state), asking(port, 5) as stuck:
         await until(lambda: state.connections == len(stuck))
         await asyncio.gather(*(reader.readuntil(b"\r\n\r\n") for reader, _ in stuck))
-        async with asking(port) as [(reader, _)], asyncio.timeout(30):
+        async with asking(port) as [(reader, _)], asyncio.timeout(WAIT_S):
             assert await fingerprint(reader) == WHOLE
         assert state.connections >= len(stuck), "they were cut"
 

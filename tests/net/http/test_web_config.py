@@ -10,6 +10,7 @@ import logging
 import re
 import ssl
 import subprocess
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,8 @@ from qoemon.net.http.stats import Ended, HttpStats, Refused
 from qoemon.net.http.web_config import WebConfig
 from qoemon.tools.rules.scrape import prometheus_files
 from tests.support.http import serve_app
-from tests.support.parts import ROOT, Prometheus, program, until
+from tests.support.parts import ROOT, Prometheus, program
+from tests.support.patience import WAIT_S, async_until, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -294,14 +296,24 @@ async def test_for_an_unknown_user_as_much_is_computed_as_for_the_costliest_one(
     assert costs == ["06", "06"]
 
 
-async def test_too_many_guesses_at_once_are_turned_away_and_the_event_loop_goes_on(tmp_path: Path) -> None:
-    slow = bcrypt.hashpw(b"open sesame", bcrypt.gensalt(9)).decode()
-    async with serving(write(tmp_path, {"basic_auth_users": {"alice": slow}})) as (address, state):
+async def test_too_many_guesses_at_once_are_turned_away_and_the_event_loop_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matches, go_on = passwords._matches, threading.Event()
+
+    def slow(password: str, hashed: str) -> bool:
+        if password != "open sesame":  # noqa: S105
+            go_on.wait(WAIT_S)
+        return matches(password, hashed)
+
+    monkeypatch.setattr(passwords, "_matches", slow)
+    async with serving(write(tmp_path, {"basic_auth_users": {"alice": HASH}})) as (address, state):
         url, right = f"http://{address}/metrics", basic("alice", "open sesame")
         assert await status(url, Authorization=right) == 200
         guesses = [asyncio.create_task(status(url, Authorization=basic("alice", str(n)))) for n in range(60)]
-        await asyncio.sleep(0)
+        await async_until(lambda: state.refused[Refused.BUSY])
         assert await status(url, Authorization=right) == 200, "it waits for no check, being known"
+        go_on.set()
         told = await asyncio.gather(*guesses)
     assert set(told) == {401, 503}
     assert state.refused[Refused.BUSY] == told.count(503)

@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import msgspec
@@ -21,7 +20,8 @@ from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.options import broker_options
 from qoemon.tools.recordings.record import RecordError, record, recorder_options
 from qoemon.tools.recordings.recording import LONGEST_PAYLOAD, Header, Recorded, Recording, RecordingError, Writer
-from tests.support.parts import ROOT, Mosquitto, until
+from tests.support.parts import ROOT, Mosquitto
+from tests.support.patience import TEST_S, WAIT_S, until
 from tests.test_cli import process, qoemon_cli
 
 HEADER = Header(started_s=1.7e9, source="broker:1883")
@@ -87,7 +87,7 @@ def test_what_was_flushed_survives_the_end_of_the_process(tmp_path):
         "writer.write([Recorded('t', b'kept', 2.0)])\nwriter.flush()\n"
         "writer.write([Recorded('t', b'lost', 3.0)])\nos._exit(9)"
     )
-    subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, check=False, timeout=60)
+    subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, check=False, timeout=TEST_S)
     recording = Recording(path)
     assert [each.payload for each in recording.messages()] == [b"kept"]
     assert recording.cut == 3
@@ -189,6 +189,13 @@ async def test_without_a_broker_nothing_is_recorded_and_no_file_is_left(tmp_path
     assert not path.exists()
 
 
+@pytest.fixture
+def mosquitto(tmp_path):
+    """One that logs subscriptions."""
+    with Mosquitto(tmp_path, options=["log_type all"]) as broker:
+        yield broker
+
+
 @pytest.mark.mosquitto
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 def test_record_simulate_replay_report_round_trip(version, mosquitto: Mosquitto, tmp_path):
@@ -203,22 +210,21 @@ def test_record_simulate_replay_report_round_trip(version, mosquitto: Mosquitto,
     log = (tmp_path / "record.log").open("w")
     recorder = subprocess.Popen(command, cwd=ROOT, stderr=log)
     try:
-        until(lambda: "connected" in mosquitto.log.read_text() and path.exists(), lambda: "no recorder")
-        time.sleep(1)
+        until(lambda: "Sending SUBACK" in mosquitto.log.read_text(), lambda: "no recorder")
         sent = process(
             *("simulate", "--host", "127.0.0.1", "--port", str(mosquitto.port), "--version", version),
             *("--sessions", "60", "--rate", "40", "--for", "7s"),
         )
         assert sent.returncode == 0, sent.stderr
         recorder.send_signal(signal.SIGINT)
-        assert recorder.wait(30) == 0, (tmp_path / "record.log").read_text()
+        assert recorder.wait(WAIT_S) == 0, (tmp_path / "record.log").read_text()
     finally:
         recorder.kill()
         recorder.wait()
         log.close()
     reports = int(sent.stderr.split("sent ")[1].split(" ")[0])
     recording = Recording(path)
-    assert len(list(recording.messages())) == reports > 100
+    assert len(list(recording.messages())) == reports > 0
     assert recording.cut is None
     assert f"recorded {reports} messages" in (tmp_path / "record.log").read_text()
 
@@ -231,5 +237,5 @@ def test_record_simulate_replay_report_round_trip(version, mosquitto: Mosquitto,
     arrived = sum(message.arrival_s < ticks[-1]["time_s"] for message in recording.messages())
     assert ticks[-1]["events"]["reports"] == arrived > 0
 
-    made = process("report", str(path), "-c", str(config), "-o", str(tmp_path / "out"), timeout_s=100)
+    made = process("report", str(path), "-c", str(config), "-o", str(tmp_path / "out"))
     assert (made.returncode, (tmp_path / "out/report.html").exists()) == (0, True), made.stderr

@@ -26,11 +26,19 @@ from qoemon.tools.top.fetch import AnswerError
 from qoemon.tools.top.query import Query, QueryError, wanted
 from qoemon.tools.top.top import top
 from tests.support.http import serve_app
+from tests.support.patience import NEVER_S, WAIT_S
+from tests.support.patience import async_until as until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from tests.support.parts import Nats
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qoemon.tools.top.top.ANSWER_S", NEVER_S)
+
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07[red]x[/red]\r\n\u202egnp\u2066"
 
@@ -162,12 +170,6 @@ def frame(screen: Console) -> list[str]:
     """What stands on the terminal: what was drawn since the cursor went home last."""
     newest = written(screen).rsplit("\x1b[H", 1)[-1]
     return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", newest).splitlines()]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 async def test_a_row_tells_the_group_its_figures_and_how_sure_they_are() -> None:
@@ -395,7 +397,7 @@ async def test_a_signal_ends_it_in_order_and_leaves_the_terminal_as_it_was(numbe
         task = asyncio.create_task(top(screen, server.url, Query()))
         await until(lambda: "10.0%" in written(screen))
         os.kill(os.getpid(), number)
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, WAIT_S)
     assert written(screen).endswith("\x1b[?25h\x1b[?1049l")
 
 
