@@ -236,4 +236,6 @@ def _through_websocket(port: int, payload: str) -> bytes:
     for client in (writer, reader):
         client.disconnect()
         client.loop(0.1)
+        # They refer to the clients: a collected cycle would leave it to chance whether a client closes its sockets.
+        client.on_connect = client.on_subscribe = client.on_message = None
     return heard[0] if heard else b""
