@@ -129,7 +129,7 @@ def ticks() -> Iterator[tuple[int, str]]:
         monitor.apply(decoded.batch, now_s - 1)
         snapshot = monitor.snapshot(now_s)
         receiver = ReceiverStats("webhook", sent=messages // 999, failed=1, dropped=0, queue=2, last_error=None)
-        ingest = MqttStats(connected=True, subscribed=True, messages_total=messages)
+        ingest = MqttStats(connected=True, subscribed=True, messages_total=messages, last_message_s=now_s)
         worker = WorkerStats(up=True, restarts=1, cpu_s=messages * 1e-5, memory=2**27, reports=messages)
         own = [
             *build_metrics(),

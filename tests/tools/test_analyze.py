@@ -367,7 +367,7 @@ def test_response_times_are_read() -> None:
 )
 def test_a_bad_row_is_told_with_line_column_found_and_expected(row: str, found: str) -> None:
     message = refusal(f"{HEADER}0,0,60\n\n{row}\n1,2,60\n")
-    assert "input: 1 of 3 rows cannot be judged, so nothing was computed:\n  line 4: " in message
+    assert "input: 1 of 3 rows cannot be used, so nothing was computed:\n  line 4: " in message
     assert found in message
     assert len(message) < 400
 
