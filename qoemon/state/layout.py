@@ -1,4 +1,4 @@
-"""The layout of a state directory: how sessions are shared out among processes.
+"""The layout of a state directory: how sessions are divided among processes.
 
 What was stored under another layout is of no use to this one, since each process would have other sessions.
 """
@@ -36,7 +36,7 @@ def enter_layout(directory: Path, layout: str) -> str | None:
         if old.exists():
             old.rename(old.with_name(f"{old.name}.old-{int(time.time())}"))
     LOG.warning(
-        "sessions were shared out otherwise before (%s, now %s): sessions, windows and counters are reset, and "
+        "sessions were divided differently before (%s, now %s): sessions, windows and counters are reset, and "
         "windows fill within their length; delete what else is in %s when you are sure",
         before,
         layout,

@@ -24,7 +24,7 @@ PROGRESS_S = 5.0
 New = Callable[[], ShardPipeline]
 """Makes an empty pipeline."""
 
-RESET = "rated otherwise than before, so windows and sessions are reset: %s"
+RESET = "rated differently than before, so windows and sessions are reset: %s"
 
 
 @dataclass

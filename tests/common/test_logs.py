@@ -170,5 +170,5 @@ def test_a_daemon_logs_in_the_configured_format(
     daemon = start_daemon(settings)
     daemon.signal(signal.SIGTERM)
     written = [READ[form](line) for line in daemon.log.read_text().splitlines()]
-    assert [line["logger"] for line in written if "serving on" in line["event"]] == ["qoemon"]
+    assert [line["logger"] for line in written if "serving on" in line["event"]] == ["qoemon.daemon"]
     assert "SIGTERM: shutting down" in [line["event"] for line in written]

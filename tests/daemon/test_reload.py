@@ -87,7 +87,7 @@ def test_services_change_while_it_runs_and_the_others_keep_their_windows(tmp_pat
             }
         )
         daemon.reload()
-        daemon.logged("judged otherwise than before, so windows and sessions begin anew: web\n")
+        daemon.logged("rated differently than before, so windows and sessions are reset: web\n")
         daemon.logged("reloaded; changed: services")
         until(lambda: len(daemon.snapshot()["services"]) == 3, daemon.log.read_text)
         assert observed(daemon, "video") == 1
@@ -112,7 +112,7 @@ def test_what_cannot_change_is_named_and_nothing_changes(
         before = [service["service"] for service in daemon.snapshot()["services"]]
         daemon.write(**change)
         daemon.reload()
-        daemon.logged("the configuration is not reloaded, and the one from before goes on")
+        daemon.logged("reload failed, keeping the running configuration: ")
         assert words in daemon.log.read_text()
         until(lambda: daemon.metric("qoemon_config_last_reload_successful") == 0, daemon.log.read_text)
         assert [service["service"] for service in daemon.snapshot()["services"]] == before

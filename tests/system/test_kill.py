@@ -46,7 +46,7 @@ async def test_a_stopped_and_started_daemon_counts_every_report_once(tmp_path: P
 
     final = await disturbed(tmp_path, restart)
     assert final["events"]["reports"] == final["sent"]
-    assert ", 0 messages of the journal run again" in final["log"]  # All was in the last checkpoint.
+    assert ", 0 messages of the journal replayed" in final["log"]  # All was in the last checkpoint.
 
 
 async def test_a_paused_daemon_counts_every_report_once(tmp_path: Path) -> None:

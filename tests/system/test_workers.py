@@ -86,7 +86,7 @@ async def test_a_stopped_and_started_daemon_counts_every_report_once(
 
     final = await disturbed(tmp_path, restart, **divided)
     assert final["events"]["reports"] == final["sent"]
-    assert final["log"].count(", 0 messages of the journal run again") == 2  # All was in the last checkpoints.
+    assert final["log"].count(", 0 messages of the journal replayed") == 2  # All was in the last checkpoints.
 
 
 def test_what_other_processes_have_taken_in_is_not_taken_in_again(tmp_path: Path) -> None:

@@ -282,7 +282,7 @@ def _restored(config: Config, state: Arrays) -> Evaluation:
         LOG.warning("windows, counters, alerts and regimes are reset: %s", error)
         return new_evaluation(config)
     if reset:
-        LOG.warning("rated otherwise than before, so windows, alerts and regimes are reset: %s", ", ".join(reset))
+        LOG.warning("rated differently than before, so windows, alerts and regimes are reset: %s", ", ".join(reset))
     return evaluation
 
 

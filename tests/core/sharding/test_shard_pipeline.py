@@ -17,7 +17,7 @@ from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.codec import Codec, Decoded
 from qoemon.tools.simulate.simulate import SCENARIOS, Population
-from tests.support.core import T0, OneShard, plan, same_tally
+from tests.support.core import T0, VIDEO, WEB, OneShard, plan, same_tally
 
 DAY_S = 86_400
 RULES = (
@@ -132,6 +132,19 @@ def test_a_clock_that_was_set_back_makes_no_tick_twice():
     back = [message._replace(arrival_s=message.arrival_s - 30) for message in simulated(T0 + 60, 60, seed=2)]
     times = [ticked.snapshot.time_s for ticked in replayed(told, messages + back, T0 + 200)]
     assert times == sorted(set(times))
+
+
+@pytest.mark.parametrize("retain", [False, True])
+def test_closed_intervals_of_services_without_groups_are_dumped_and_loaded(retain):
+    """An interval has closed, and its tick has not been taken yet, when the pipeline is replaced or stored."""
+    told = plan(VIDEO, WEB)
+    report = msgspec.json.encode({"session": "s", "play_s": 9})
+    pipeline, successor = (ShardPipeline(told, retain=retain) for _ in range(2))
+    for arrival_s in (T0 + 1, T0 + 61):
+        pipeline.apply([Message("qoe/v1/video/eu", report, arrival_s)])
+    assert successor.load(pipeline.dump()) == ()
+    for counts in (pipeline.tick(T0 + 70), successor.tick(T0 + 70)):
+        assert [[service.users.size for service in each.services] for each in counts.closed] == [[0, 0], [1, 0]]
 
 
 def test_whoever_listens_is_told_of_every_report_and_reject():

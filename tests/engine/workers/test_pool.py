@@ -179,7 +179,7 @@ async def test_while_a_worker_is_away_figures_stay_and_their_age_is_told(tmp_pat
         os.kill(before[0], signal.SIGKILL)
         await until(bench.pool.problems)
         (problem,) = bench.pool.problems()
-        assert "has ended and is being started anew" in problem
+        assert "has ended and is being restarted" in problem
         bench.now_s = T0 + 20.1
         await until(lambda: sum(bench.metric("qoemon_worker_up", worker=str(number)) for number in range(2)) == 1)
         assert bench.metric("qoemon_observations", **GROUP) == 20
@@ -266,9 +266,9 @@ async def test_another_number_of_workers_begins_anew_and_says_so(
     async with running(Bench(tmp_path / "state")) as bench:
         bench.watch(*SESSIONS)
         await bench.tick(T0 + 10.1)
-    assert "divided otherwise" not in caplog.text
+    assert "divided differently" not in caplog.text
     after = Bench(tmp_path / "state", workers=3)
-    assert "sessions were divided otherwise before (workers-2, now workers-3)" in caplog.text
+    assert "sessions were divided differently before (workers-2, now workers-3)" in caplog.text
     async with running(after):
         await after.tick(T0 + 20.1)
         assert after.metric("qoemon_sessions") == 0
