@@ -66,7 +66,7 @@ class FeedQuality:
         self.sample: dict[Reject, str] = {}
         """The first rejected payload of each reason."""
 
-    def see(self, decoded: Decoded) -> None:
+    def observe(self, decoded: Decoded) -> None:
         """Account for a decoded batch of messages."""
         self.rejected.update(decoded.rejected)
         for reason, sample in decoded.sample.items():

@@ -146,7 +146,7 @@ class Period:
         """Services by name."""
         return {service.name: ServicePeriod(service, self.plan) for service in self.plan.services}
 
-    def see(self, ticked: Tick) -> None:
+    def observe(self, ticked: Tick) -> None:
         """Add a tick; ticks come in order."""
         snapshot, watched = ticked
         timing, now_s = self.plan.timing, snapshot.time_s

@@ -18,13 +18,13 @@ class Replayed:
 
     config: Config
     period: Period
-    doctor: FeedQuality
+    feed_quality: FeedQuality
 
 
 def replay(recording: Recording, config: Config, progress: Progress) -> Replayed:
     """Replay the whole recording; progress is called with the bytes read so far."""
     plan = core_plan(config)
-    period, doctor = Period(plan), FeedQuality(plan)
-    for ticked in ticks(recording, config, progress, doctor.see):
-        period.see(ticked)
-    return Replayed(config, period, doctor)
+    period, feed_quality = Period(plan), FeedQuality(plan)
+    for ticked in ticks(recording, config, progress, feed_quality.observe):
+        period.observe(ticked)
+    return Replayed(config, period, feed_quality)

@@ -103,7 +103,7 @@ def _sections(replayed: Replayed, other: Replayed | None, names: compare.Names, 
         Section(
             "Feed quality",
             notes=[advice.REMEMBERED],
-            tables=[advice.table(replayed.doctor, period.plan.timing)],
+            tables=[advice.table(replayed.feed_quality, period.plan.timing)],
         )
     )
     return sections

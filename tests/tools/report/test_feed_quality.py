@@ -33,7 +33,7 @@ def examined(messages: list[Message], *, at_once: int = 7, services: tuple[Any, 
     tested = plan(*services)
     quality, codec = FeedQuality(tested), Codec(tested)
     for start in range(0, len(messages), at_once):
-        quality.see(codec.decode(messages[start : start + at_once]))
+        quality.observe(codec.decode(messages[start : start + at_once]))
     return quality
 
 
@@ -166,7 +166,7 @@ def test_a_session_that_was_long_gone_counts_as_another_and_its_row_is_clean():
 def test_memory_is_bounded_by_the_limit_of_sessions():
     tested = plan(sessions=3)
     quality, codec = FeedQuality(tested), Codec(tested)
-    quality.see(codec.decode([message(i, session=f"s{i}", seq=1) for i in range(10)]))
+    quality.observe(codec.decode([message(i, session=f"s{i}", seq=1) for i in range(10)]))
     found = quality.feeds()[0]
     assert (found.sessions, found.reports, found.refused) == (3, 3, 7)
 

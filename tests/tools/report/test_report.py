@@ -513,7 +513,7 @@ def test_where_nothing_can_be_written_it_says_so(recording, tmp_path):
 def test_every_finding_has_a_meaning_and_every_problem_advice(nasty, baseline):
     for replayed in (baseline, replayed_with(nasty, NASTY_CONFIG)):
         timing = replayed.period.plan.timing
-        found = advice.findings(replayed.doctor, timing)
+        found = advice.findings(replayed.feed_quality, timing)
         assert all(one.meaning and (one.advice != "-" or not one.problem) for one in found)
     assert [one.check for one in found if one.service == "any"] == ["rejected, unparseable"]
 
