@@ -114,9 +114,9 @@ def test_a_stop_does_not_wait_for_a_worker_that_hangs(tmp_path: Path) -> None:
         mqtt = {"host": "127.0.0.1", "port": broker.port, "client_id": "stopped"}
         told = {"mqtt": mqtt, "sessions": {"tick": "30s"}, "workers": 2, "shutdown_timeout": "2s"}
         with Daemon(tmp_path, told) as daemon:
-            until(lambda: daemon.log.read_text().count("takes in reports") == 2, daemon.log.read_text)
+            until(lambda: daemon.log.read_text().count("accepts reports") == 2, daemon.log.read_text)
             os.kill(workers(daemon)[0], signal.SIGSTOP)
             there = workers(daemon)
             assert daemon.signal(signal.SIGTERM) == 0
-            assert "it is ended" not in daemon.log.read_text()  # As one that hangs is in the end.
+            assert "it is killed" not in daemon.log.read_text()  # As one that hangs is in the end.
             assert not any(Path(f"/proc/{pid}").exists() for pid in there)
