@@ -265,7 +265,7 @@ def test_groups_may_come_later():
         said = growing.close(columns(interval, slice(0, 3 if number >= 30 else 2)))
         if number >= 30:
             assert_same(late.close(columns(interval, slice(2, 3))), said, slice(2, 3))
-    with pytest.raises(ValueError, match="groups stay"):
+    with pytest.raises(ValueError, match="groups are never removed"):
         growing.close(columns(intervals[-1], slice(0, 2)))
 
 
