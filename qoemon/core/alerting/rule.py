@@ -133,11 +133,7 @@ class Decision:
     def shifted(self, by_s: int) -> Decision:
         """The decision with all times moved by so many seconds."""
         breach_since_s = None if self.breach_since_s is None else self.breach_since_s + by_s
-        last = (
-            None
-            if self.last_figures is None
-            else replace(self.last_figures, time_s=self.last_figures.time_s + by_s)
-        )
+        last = self.last_figures and replace(self.last_figures, time_s=self.last_figures.time_s + by_s)
         return replace(self, since_s=self.since_s + by_s, breach_since_s=breach_since_s, last_figures=last)
 
 

@@ -29,6 +29,12 @@ def heard(monitor: OneShard, at_s: float, **counters: object) -> None:
     monitor.apply(batch([Said(**{"session": "a", "at_ms": at_ms, **counters})]), at_ms / 1000)
 
 
+def stall_slices_s(monitor: OneShard) -> list[float]:
+    """Stall seconds of session a in each slice of the rating interval, in the order of the ticks from T0 on."""
+    slices = monitor.monitor.dump()["video/conditions/slices"]
+    return (slices[1, :, 0] / 1000).tolist()
+
+
 def agree(steps: list[Step], *, cumulative: bool) -> None:
     monitor = OneShard(plan(VIDEO if cumulative else DELTAS))
     oracle = Oracle(WINDOWS_S, cumulative=cumulative)
@@ -64,6 +70,18 @@ def test_delta_counters_give_what_the_oracle_counts(steps: list[Step]) -> None:
 @pytest.fixture
 def monitor() -> OneShard:
     return OneShard(plan(VIDEO))
+
+
+def test_the_example_of_the_module_docstring_has_these_slices(monitor: OneShard) -> None:
+    """Reports at 12, 35 and 41 s during one stall; slices from 0, 10, ... 50 s."""
+    heard(monitor, 12, stalls=1, stall_ms=1_000, play_ms=11_000, stalled=True)
+    assert stall_slices_s(monitor) == [0, 1, 0, 0, 0, 0]
+    assert base(monitor, T0 + 30) == one(1, 1_000 + 18_000, 11_000)
+    assert stall_slices_s(monitor) == [0, 1, 0, 0, 0, 0]
+    heard(monitor, 35, stalls=1, stall_ms=23_000, play_ms=11_000, stalled=True)
+    assert stall_slices_s(monitor) == [0, 9, 10, 4, 0, 0]
+    heard(monitor, 41, stalls=1, stall_ms=28_000, play_ms=11_000, stalled=True)
+    assert stall_slices_s(monitor) == [0, 9, 10, 9, 0, 0]
 
 
 def test_a_long_session_does_not_dilute_its_stalls(monitor: OneShard) -> None:
@@ -238,7 +256,7 @@ def test_slices_add_up_to_more_than_a_slice_may_hold() -> None:
     monitor = OneShard(plan(DELTAS))
     for tick in range(6):
         heard(monitor, 10 * tick + 5, play_ms=2**31, stalls=1, stall_ms=(2**30 - 7) // 6)
-    most = 2**30  # see MOST
+    most = 2**30  # see MAX_SLICE
     assert base(monitor, T0 + 60) == one(6, 6 * ((2**30 - 7) // 6), 6 * most)
     (tally,) = monitor.counts(T0 + 60)
     assert levels(tally, 60) == Counter({(EU, level_of(6, 6 * ((2**30 - 7) // 6), 6 * most)): 1})
