@@ -1,4 +1,4 @@
-"""Publishes a tick: rendered in a thread, put where readers find it, and its alerts handed to the notifier."""
+"""Publishes ticks: renders them in a thread, makes them the latest, and passes their alerts to the notifier."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from qoemon.outputs.notify.notifier import Notifier
 from qoemon.outputs.published import PublishedTick
 
 UNSENT = "unsent"
-"""The array of a checkpoint with the notices that some receiver had not got."""
+"""Name of the array of a checkpoint with the undelivered notices."""
 
 T = TypeVar("T")
 
@@ -35,31 +35,31 @@ class Publisher:
         self._tick_s, self._latest, self._notifier = tick_s, latest, notifier
         self._exporter, self._history = Exporter(), History(tick_s)
         self._undelivered: list[Notice] = []
-        """Notices of the time before a restart: receivers that got them know them by their id."""
+        """Notices from before a restart; receivers recognise those they already have by their id."""
         self._newest: tuple[Tick, Past] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publisher")
 
     def restore(self, state: Arrays) -> None:
-        """Restore what dump() gave, if the state has it."""
+        """Restore a dump(), if the state has one."""
         if UNSENT in state:
             before = msgspec.json.decode(state[UNSENT].tobytes(), type=list[Notice])
             self._undelivered = [*before, *self._undelivered]
 
     def dump(self) -> Arrays:
-        """The notices that are not delivered yet."""
+        """The undelivered notices, as an array by name."""
         return {UNSENT: np.frombuffer(msgspec.json.encode(self._notifier.undelivered()), np.uint8)}
 
     def add_past(self, tick: Tick) -> None:
-        """Add a tick of before a restart, which is replayed; while nothing else uses this."""
+        """Add a replayed tick to the history; called before the first publish()."""
         self._history.add(*tick)
         self._undelivered += notices(*tick)[1]
 
     def forget_past(self) -> None:
-        """The clock was set: ticks from before cannot stand beside those from now on."""
+        """Clear the history, after a step of the clock: older ticks have incomparable times."""
         self._history, self._newest = History(self._tick_s), None
 
     async def publish(self, tick: Tick, own: Iterable[Metric], began_s: float) -> None:
-        """Publish a tick, with the daemon's own metrics; began_s: when the tick began, by time.perf_counter()."""
+        """Publish a tick, with the daemon's own metrics; began_s is time.perf_counter() at its beginning."""
         published, firing, changed = await self._in_thread(lambda: self._render(tick, own))
         # Exported from the next tick on.
         self._exporter.observe_tick(time.perf_counter() - began_s)
@@ -68,17 +68,17 @@ class Publisher:
         await self._latest.put(published)
 
     async def publish_again(self, own: Iterable[Metric]) -> None:
-        """Publish the tick before once more, as there is none now, with the daemon's own metrics of now."""
+        """Publish the previous tick again, with the daemon's current own metrics, as there is no new tick."""
         if self._newest is not None:
             tick, past = self._newest
             await self._latest.put(await self._in_thread(lambda: self._exporter.render(*tick, own, past)))
 
     def close(self) -> None:
-        """Release the thread, once nothing is being published."""
+        """Release the thread; nothing may be published any more."""
         self._thread.shutdown()
 
     def _render(self, tick: Tick, own: Iterable[Metric]) -> tuple[PublishedTick, list[Notice], list[Notice]]:
-        """From counts to bytes; the alerts that fire, and those that have changed. Runs in the thread."""
+        """The rendered tick, the notices of firing alerts, and those of changed ones. Runs in the thread."""
         past = self._history.add(*tick)
         self._newest = tick, past
         return self._exporter.render(*tick, own, past), *notices(*tick)

@@ -1,6 +1,6 @@
-"""The layout of a state directory: how sessions are shared out among processes.
+"""The layout of a state directory: how sessions are divided among processes.
 
-What was stored under another layout is of no use to this one, since each process would have other sessions.
+A state of another layout cannot be used, since each process would have other sessions.
 """
 
 from __future__ import annotations
@@ -12,19 +12,18 @@ from pathlib import Path
 LOG = logging.getLogger("qoemon.state")
 
 SINGLE = "alone"
-"""The layout of one process that has all sessions."""
+"""The layout of one process with all sessions."""
 
 SHARDS = "-shards"
-"""Suffix of layouts whose workers have connections, and names at the broker, of their own."""
+"""Suffix of layouts whose workers have their own connections and client ids at the broker."""
 
 _FILE = "divided"
 
 
 def enter_layout(directory: Path, layout: str) -> str | None:
-    """Note the layout of the directory from now on; returns the one before, if that was another.
+    """Record the layout of the directory; returns the previous layout if it differs, else None.
 
-    What an earlier time of the same layout has left there is out of date then, and set aside. The directory must be
-    locked by the caller.
+    If it differs, an older state of the same layout is outdated, and renamed. The caller has locked the directory.
     """
     file = directory / _FILE
     before = _before(directory, file)
@@ -36,8 +35,8 @@ def enter_layout(directory: Path, layout: str) -> str | None:
         if old.exists():
             old.rename(old.with_name(f"{old.name}.old-{int(time.time())}"))
     LOG.warning(
-        "sessions were shared out otherwise before (%s, now %s): sessions, windows and counters are reset, and "
-        "windows fill within their length; delete what else is in %s when you are sure",
+        "sessions were divided differently before (%s, now %s): sessions, windows and counters are reset, and "
+        "windows fill within their length; the old state in %s can be deleted",
         before,
         layout,
         directory,

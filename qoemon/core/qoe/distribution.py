@@ -164,7 +164,7 @@ class RatingKernel:
         return self.distribution_of(self.total(counts), observations, observations if users is None else users)
 
     def total(self, counts: Counts) -> Floats:
-        """(G, C) the part of distribution() that is linear in the counts; totals of equal kernels can be added."""
+        """The linear part of distribution(), (G, C): totals of the same kernel options add up."""
         return np.asarray(counts @ self._matrix)
 
     def distribution_of(self, total: Floats, observations: Counts, users: Counts) -> Distribution:
