@@ -59,7 +59,7 @@ class Publisher:
         self._history, self._newest = History(self._tick_s), None
 
     async def publish(self, tick: Tick, own: Iterable[Metric], began_s: float) -> None:
-        """Publish a tick, with the daemon's own metrics; began_s is time.perf_counter() at its beginning."""
+        """Publish a tick, with the daemon's own metrics; began_s: when the tick began, by time.perf_counter()."""
         published, firing, changed = await self._in_thread(lambda: self._render(tick, own))
         # Exported from the next tick on.
         self._exporter.observe_tick(time.perf_counter() - began_s)
@@ -68,7 +68,7 @@ class Publisher:
         await self._latest.put(published)
 
     async def publish_again(self, own: Iterable[Metric]) -> None:
-        """Publish the previous tick again, with the daemon's current own metrics, as there is no new tick."""
+        """Publish the tick before once more, as there is none now, with the daemon's own metrics of now."""
         if self._newest is not None:
             tick, past = self._newest
             await self._latest.put(await self._in_thread(lambda: self._exporter.render(*tick, own, past)))
@@ -78,7 +78,7 @@ class Publisher:
         self._thread.shutdown()
 
     def _render(self, tick: Tick, own: Iterable[Metric]) -> tuple[PublishedTick, list[Notice], list[Notice]]:
-        """The rendered tick, the notices of firing alerts, and those of changed ones. Runs in the thread."""
+        """From counts to bytes; the alerts that fire, and those that have changed. Runs in the thread."""
         past = self._history.add(*tick)
         self._newest = tick, past
         return self._exporter.render(*tick, own, past), *notices(*tick)
