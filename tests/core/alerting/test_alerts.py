@@ -1,4 +1,4 @@
-"""All alerts of all groups: what is read, of whom, and what is remembered."""
+"""All alerts of all groups: samples, selected groups, and state."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Scene:
         self.at_s = T0
 
     def tick(self, **crowds: tuple[int, int]) -> Snapshot:
-        """By region, how many sessions play well and how many badly in the 10 s before the next tick."""
+        """The next tick; by region, how many sessions play well and how many badly in the 10 s before it."""
         said = [
             self._said(f"{region} {number}", region, bad=number >= good)
             for region, (good, bad) in crowds.items()
@@ -170,7 +170,7 @@ def test_a_change_is_told_at_its_tick_only() -> None:
 
 
 def test_an_alert_of_a_silent_group_fires_until_the_group_is_gone() -> None:
-    """No word from those who suffered is no recovery. The longest window has 10 min."""
+    """Missing reports are no recovery. The longest window has 10 min."""
     scene, alerts = Scene(), Alerts([RULE])
     told = [by_group(alerts.decide(scene.tick(eu=(0, 40)))).get(EU)]
     told += [by_group(alerts.decide(snapshot)).get(EU) for snapshot in scene.ticks(110)]
@@ -230,7 +230,7 @@ def test_groups_do_not_depend_on_one_another() -> None:
 
 
 def test_a_group_that_is_shown_but_not_judged_has_nothing_to_read() -> None:
-    """Its sessions played too little as yet to be judged by."""
+    """Its sessions have not been active long enough to be rated."""
     monitor = OneShard(plan(DELTAS, WEB))
     monitor.apply(batch([Said("a", T0 * 1000, play_ms=1_000)]), T0)
     snapshot = monitor.snapshot(T0 + 10)

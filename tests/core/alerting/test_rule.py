@@ -1,4 +1,4 @@
-"""Whether to alarm: a table of decisions, promises about any story, and a twin that looks at the whole past."""
+"""Alert decisions: a table, properties of random histories, and a twin that evaluates the whole history."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ WAITING = Decision(AlertState.PENDING, Reason.NOT_LONG_ENOUGH, 70.0, 70.0)
 ALARMED = Decision(AlertState.FIRING, Reason.PAST_THRESHOLD, 50.0, 20.0)
 
 Story = list[tuple[float, Sample | None]]
-"""What was sampled, tick by tick, with the time."""
+"""Time and sample of each tick."""
 
 
 def sampled(
     value: float, confident_value: float | None = None, thetas: tuple[float, ...] = (), users: int = 100
 ) -> Sample:
-    """The value; the bound and the thetas say the same unless told otherwise."""
+    """A sample; the bound defaults to the value."""
     return Sample(value, value if confident_value is None else confident_value, thetas, users)
 
 
@@ -56,10 +56,10 @@ TABLE = [
     (RULE, CALM, sampled(0.3, 0.19), AlertState.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
     (RULE, CALM, sampled(0.3, thetas=(0.25, 0.19)), AlertState.UNCERTAIN, Reason.THETAS_DISAGREE),
     (RULE, CALM, sampled(0.3, 0.2, (0.25, 0.2)), AlertState.FIRING, Reason.PAST_THRESHOLD),
-    # Of several doubts the first that matters is told.
+    # Of several obstacles the first one is the reason.
     (RULE, CALM, sampled(0.1, 0.05, (0.01,), users=3), AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS),
     (RULE, CALM, sampled(0.3, 0.05, (0.01,)), AlertState.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
-    # A rule that does not ask does not doubt.
+    # Disabled conditions are not checked.
     (replace(RULE, confident=False), CALM, sampled(0.3, 0.01), AlertState.FIRING, Reason.PAST_THRESHOLD),
     (replace(RULE, all_thetas=False), CALM, sampled(0.3, thetas=(0.01,)), AlertState.FIRING, Reason.PAST_THRESHOLD),
     (replace(RULE, min_sessions=0), CALM, sampled(0.3, users=0), AlertState.FIRING, Reason.PAST_THRESHOLD),
@@ -143,7 +143,7 @@ def rules(draw: st.DrawFn) -> Rule:
 
 @st.composite
 def stories(draw: st.DrawFn, what: AlertMetric) -> Story:
-    """Ticks of 1 to 3 s, with more trouble and certainty than life has, so that much happens."""
+    """Ticks of 1 to 3 s, with exaggerated problems and certainty, so that states change often."""
     values = FIGURES[what]
     times = accumulate(draw(st.lists(st.integers(1, 3), min_size=1, max_size=25)))
     return [(float(at_s), draw(_readings(values))) for at_s in times]
@@ -178,11 +178,11 @@ def decisions(rule: Rule, story: Story) -> list[Decision]:
 
 
 def worse(rule: Rule, value: float, threshold: float) -> bool:
-    """Strictly."""
+    """Whether the value is strictly past the threshold."""
     return value > threshold if rule.what is AlertMetric.POW else value < threshold
 
 
-def surely_past(rule: Rule, sample: Sample | None) -> bool:
+def breached(rule: Rule, sample: Sample | None) -> bool:
     if sample is None or sample.users < rule.min_sessions:
         return False
     asked = [
@@ -201,23 +201,23 @@ def recovered(rule: Rule, sample: Sample | None) -> bool:
 
 @MANY
 @given(cases())
-def test_nothing_fires_that_was_not_surely_past_for_long_enough(case: tuple[Rule, Story]) -> None:
+def test_nothing_fires_that_was_not_breached_for_long_enough(case: tuple[Rule, Story]) -> None:
     rule, story = case
     told = decisions(rule, story)
     for at, (before, now) in enumerate(pairwise([QUIET, *told])):
         if now.state is not AlertState.FIRING or before.state is AlertState.FIRING:
             continue
         run = at
-        while run and surely_past(rule, story[run - 1][1]):
+        while run and breached(rule, story[run - 1][1]):
             run -= 1
-        assert surely_past(rule, story[at][1])
+        assert breached(rule, story[at][1])
         assert story[at][0] - story[run][0] >= rule.for_s
 
 
 @MANY
 @given(cases())
 def test_what_fires_ends_only_when_it_is_seen_to_be_over(case: tuple[Rule, Story]) -> None:
-    """Never while the value is past `leave`, and never for want of data."""
+    """Never while the value is past `leave`, and never because data is missing."""
     rule, story = case
     told = decisions(rule, story)
     for (_, sample), (before, now) in zip(story[1:], pairwise(told), strict=True):
@@ -226,13 +226,13 @@ def test_what_fires_ends_only_when_it_is_seen_to_be_over(case: tuple[Rule, Story
 
 
 def twin(rule: Rule, story: Story) -> tuple[AlertState, Reason, float | None]:
-    """State, reason and since when surely past, from the whole story: nothing is remembered."""
+    """State, reason and beginning of the breach, computed from the whole history without any state."""
     if (began := _firing_for(rule, story)) is not None:
         return AlertState.FIRING, _why_firing(rule, story[-1][1]), began
     if _firing_for(rule, story[:-1]) is not None:
         return AlertState.INACTIVE, Reason.RECOVERED, None
     sample = story[-1][1]
-    if surely_past(rule, sample):
+    if breached(rule, sample):
         return AlertState.PENDING, Reason.NOT_LONG_ENOUGH, _past_since(rule, story)
     return *_why_not(rule, sample), None
 
@@ -242,25 +242,25 @@ def _why_not(rule: Rule, sample: Sample | None) -> tuple[AlertState, Reason]:
         return AlertState.INACTIVE, Reason.NO_DATA
     if sample.users < rule.min_sessions:
         return AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS
-    if not surely_past(replace(rule, confident=False, all_thetas=False), sample):
+    if not breached(replace(rule, confident=False, all_thetas=False), sample):
         return AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD
-    if not surely_past(replace(rule, all_thetas=False), sample):
+    if not breached(replace(rule, all_thetas=False), sample):
         return AlertState.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD
     return AlertState.UNCERTAIN, Reason.THETAS_DISAGREE
 
 
 def _past_since(rule: Rule, story: Story) -> float:
-    """When the run of readings surely past began that ends with the story."""
-    doubted = [at for at, (_, sample) in enumerate(story) if not surely_past(rule, sample)]
+    """Beginning of the run of breaches that ends with the history."""
+    doubted = [at for at, (_, sample) in enumerate(story) if not breached(rule, sample)]
     return story[doubted[-1] + 1 if doubted else 0][0]
 
 
 def _firing_for(rule: Rule, story: Story) -> float | None:
-    """Since when past, of the first alarm after the last recovery; None if there is none."""
+    """Beginning of the breach of the first alarm after the last recovery; None if there is none."""
     over = [at for at, (_, sample) in enumerate(story) if recovered(rule, sample)]
     for end in range(over[-1] + 1 if over else 0, len(story)):
         at_s, sample = story[end]
-        if surely_past(rule, sample) and at_s - (since_s := _past_since(rule, story[: end + 1])) >= rule.for_s:
+        if breached(rule, sample) and at_s - (since_s := _past_since(rule, story[: end + 1])) >= rule.for_s:
             return since_s
     return None
 
