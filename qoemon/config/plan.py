@@ -1,4 +1,4 @@
-"""From the configuration to what each part is made with."""
+"""The plan and the alert rules of the core, from the configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def core_plan(config: Config) -> Plan:
-    """What the Monitor is to do."""
+    """The plan of a Monitor with all sessions."""
     topics = tuple(topic.parsed for topic in config.mqtt.topics)
     of_topics = dict.fromkeys(name for topic in topics for name in topic.names)
     return Plan(
@@ -43,7 +43,7 @@ def core_plan(config: Config) -> Plan:
 
 
 def alert_rules(config: Config) -> tuple[Rule, ...]:
-    """The alert rules, one a service that each is about."""
+    """The alert rules, one for each alert and service that it applies to."""
     return tuple(
         alert.rule(service, config.sessions.rating_interval_s)
         for alert in config.alerts
@@ -53,16 +53,16 @@ def alert_rules(config: Config) -> tuple[Rule, ...]:
 
 
 def new_evaluation(config: Config) -> Evaluation:
-    """The evaluation of all shards, at its beginning."""
+    """A new evaluation of all shards."""
     from qoemon.core.evaluation import Evaluation  # noqa: PLC0415 - not for `qoemon check`
 
     return Evaluation(core_plan(config), alert_rules(config), config.regimes.core)
 
 
 def shard_plan(config: Config) -> Plan:
-    """What the Monitor of one of several workers is to do: its share of the sessions.
+    """The plan of the Monitor of one of several workers, with its share of the sessions.
 
-    Which groups there are is the parent's to say, within the limit; until it has, a worker takes twice as many.
+    The parent limits the groups. Until it has frozen them, a worker accepts twice as many.
     """
     whole = core_plan(config)
     sessions = math.ceil(whole.limits.sessions / config.workers)
@@ -70,5 +70,5 @@ def shard_plan(config: Config) -> Plan:
 
 
 def sharded(config: Config) -> bool:
-    """Whether clients make the shards, by a level of their topics."""
+    """Whether clients choose the shard, by a level of their topics."""
     return all(topic.parsed.sharded for topic in config.mqtt.topics)

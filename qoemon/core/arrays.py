@@ -1,4 +1,4 @@
-"""The types of the arrays that the core is made of, how arrays grow, and dumps of them by name."""
+"""Types of the arrays of the core, functions to grow arrays, and dumps of them by name."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ Counts = NDArray[np.int64]
 Ints = NDArray[np.int64]
 """Indexes, ticks, amounts."""
 SmallInts = NDArray[np.int32] | NDArray[np.int64]
-"""Indexes, in 32 bits where there may be a million of them."""
+"""Indexes; 32 bits where an array may have a million of them."""
 Flags = NDArray[np.bool_]
 
 Arrays = dict[str, NDArray[Any]]
-"""What a part of the core dumps and loads: arrays by name. Names are those of files on disk, see docs/decisions."""
+"""Arrays by name, as parts of the core dump and load them. The names are part of the format on disk."""
 
 Number = TypeVar("Number", np.int64, np.float64)
 Column = TypeVar("Column", bound=NDArray[Any])
 
 
 def grow_rows(counts: NDArray[Number], rows: int) -> NDArray[Number]:
-    """The array with at least this many rows, the new ones 0; the array itself if it has them."""
+    """A copy with at least `rows` rows, new rows 0; the array itself if it has that many."""
     missing = rows - len(counts)
     if missing <= 0:
         return counts
@@ -33,32 +33,32 @@ def grow_rows(counts: NDArray[Number], rows: int) -> NDArray[Number]:
 
 
 def grow_columns(column: Column, used: int, room: int) -> Column:
-    """A copy with a last axis of length `room`, of which `used` elements are kept and the others are 0.
+    """A copy with a last axis of length `room`: the first `used` elements are copied, the others are 0.
 
-    Room costs next to nothing while nobody writes to it: the system gives memory as it is touched.
+    Unused room is cheap: the operating system allocates memory when it is first written.
     """
     out = cast(Column, np.zeros((*column.shape[:-1], room), column.dtype))
-    for place in np.ndindex(column.shape[:-1]):  # in pieces, so that other threads can run between them
-        out[place][:used] = column[place][:used]
+    for index in np.ndindex(column.shape[:-1]):  # in pieces, so that other threads can run between them
+        out[index][:used] = column[index][:used]
     return out
 
 
 def part(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
-    """The arrays whose name starts with the prefix, named without it."""
+    """The arrays whose names start with the prefix, by their names without it."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def named(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
-    """The arrays named with the prefix: the inverse of part()."""
+    """The arrays with the prefix added to their names: the inverse of part()."""
     return {f"{prefix}{name}": array for name, array in arrays.items()}
 
 
 class Sparse(NamedTuple):
-    """Counts as the cells that are not 0: of 1,000 groups a histogram has millions of cells, nearly all 0.
+    """Counts as the cells that are not 0: a histogram of 1,000 groups has millions of cells, nearly all 0.
 
-    shape   of the whole array
+    shape   of the dense array
     cells   (N,) flat indexes, ascending
-    counts  (N,) what the cells hold
+    counts  (N,) values of the cells
     """
 
     shape: tuple[int, ...]
@@ -67,11 +67,11 @@ class Sparse(NamedTuple):
 
 
 Histogram = Counts | Sparse
-"""(G, B) how often each of B bins occurs in each of G groups."""
+"""(G, B) number of occurrences of each of B bins in each of G groups."""
 
 
 def to_sparse(histogram: Histogram) -> Sparse:
-    """The histogram as its cells, in 32 bits where they fit."""
+    """The histogram as sparse cells, in 32 bits where they fit."""
     if isinstance(histogram, Sparse):
         return histogram
     flat = histogram.ravel()
@@ -80,7 +80,7 @@ def to_sparse(histogram: Histogram) -> Sparse:
 
 
 def to_dense(histogram: Histogram) -> Counts:
-    """The histogram as an array; the array itself if it is one."""
+    """The histogram as a dense array; the array itself if it is dense already."""
     if not isinstance(histogram, Sparse):
         return histogram
     counts = np.zeros(histogram.shape, np.int64)

@@ -1,7 +1,7 @@
-"""The evaluation of a tick: the counts of all shards added up, rated, and checked for alerts and regimes.
+"""The evaluation of a tick: merges the counts of all shards, predicts ratings, evaluates alerts and regimes.
 
-It holds all that adds up over time and all that is a float. The sessions are the shards' business, which count in
-integers: so several shards come to the same figures as one.
+It holds everything that is summed over time, and everything that is a float. Shards hold the sessions, and count in
+integers: so several shards give exactly the same results as one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Tick(NamedTuple):
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """What a shard has counted since it began; as of `closed_s`, the end of its newest closed interval here."""
+    """Totals of a shard since its beginning; closed_s is the end of its newest interval that has been added."""
 
     events: dict[Event, int] = {}
     rejected: dict[Reject, int] = {}
@@ -48,7 +48,7 @@ class Totals(msgspec.Struct, frozen=True):
 
 
 class Evaluation:
-    """Takes the counts of all shards at each tick, in order."""
+    """Evaluates the counts of all shards; tick() is called with each tick, in order."""
 
     def __init__(self, plan: Plan, rules: Sequence[Rule], regimes: RegimeRules) -> None:
         self._plan = plan
@@ -58,27 +58,30 @@ class Evaluation:
         }
         self._shards: dict[int, Totals] = {}
         self._lost = Totals()
-        """Of all shards that have lost their sessions."""
+        """Totals of shards that have lost their state."""
         self._events: Counter[Event] = Counter()
         self._rejected: Counter[Reject] = Counter()
 
     @property
     def rejected(self) -> Mapping[Reject, int]:
-        """Reports that could not be accepted, by all shards, as of the newest tick."""
+        """Number of rejected reports by reason, in all shards, as of the newest tick."""
         return self._rejected
 
     @property
     def full(self) -> Mapping[str, tuple[Labels, ...]]:
-        """The groups of each service that has room for no more: all shards have to pool what is beyond them."""
+        """The groups of each service whose limit is reached: all shards have to pool any others."""
         return {name: merger.groups.all for name, merger in self._mergers.items() if merger.groups.full}
 
     @property
     def closed_s(self) -> Mapping[int, int]:
-        """By shard, the end of its newest closed interval that is in here, seconds since the epoch."""
+        """By shard, the end of its newest interval that has been added, seconds since the epoch."""
         return {shard: totals.closed_s for shard, totals in self._shards.items() if totals.closed_s is not None}
 
     def tick(self, shards: Sequence[ShardCounts]) -> Tick:
-        """The tick of all shards; one ShardCounts of each, in order, of the same tick."""
+        """Evaluate a tick.
+
+        shards  the counts of each shard, in the order of shards, of the same tick
+        """
         by_service = list(zip(*(counts.services for counts in shards), strict=True))
         numbers = [self._mergers[some[0].service].number_groups(some) for some in by_service]
         self._close(shards, numbers)
@@ -94,7 +97,7 @@ class Evaluation:
         return Tick(snapshot, self._detector.observe(snapshot))
 
     def lose(self, shard: int) -> None:
-        """Keep what a shard has counted that has lost its sessions and begins from scratch."""
+        """Keep the totals of a shard that has lost its state and begins from scratch."""
         if lost := self._shards.pop(shard, None):
             self._lost = Totals(
                 events=Counter(self._lost.events) + Counter(lost.events),
@@ -102,7 +105,7 @@ class Evaluation:
             )
 
     def dump(self) -> Arrays:
-        """What a restart needs beside the dumps of the shards, as arrays by name."""
+        """The whole state, as arrays by name; the shards have their own dumps."""
         meta = {
             "version": STATE_VERSION,
             "plan": fingerprint(self._plan),
@@ -118,10 +121,10 @@ class Evaluation:
         return named("evaluation/", state) | named("watch/", self._detector.dump())
 
     def load(self, state: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
-        """Restore what dump() gave, into an Evaluation that has seen nothing yet.
+        """Restore a dump(), into a new Evaluation.
 
-        returns  the services that are reset, as they are rated otherwise than when the state was dumped
-        raises   IncompatibleStateError if nothing of it fits
+        returns  the services that are reset, because their rating parameters have changed since the dump
+        raises   IncompatibleStateError if no service can be restored
         """
         mine = part("evaluation/", state)
         meta = json.loads(mine["meta"].tobytes())
@@ -136,14 +139,14 @@ class Evaluation:
         return reset
 
     def shift(self, by_s: int) -> None:
-        """Move everything held in time, as the clock was set: by whole rating intervals, in seconds."""
+        """Move all times by whole rating intervals, in seconds, after a step of the clock."""
         self._detector.shift(by_s)
         for merger in self._mergers.values():
             merger.shift(by_s)
         self._shards = {shard: _shifted(totals, by_s) for shard, totals in self._shards.items()}
 
     def _close(self, shards: Sequence[ShardCounts], numbers: Sequence[Sequence[Any]]) -> None:
-        """Add the rating intervals that closed since the last tick, in order, each of all shards at once."""
+        """Add the rating intervals that closed since the last tick, in order, each for all shards at once."""
         known = self.closed_s
         fresh = [
             {each.end_s: each for each in counts.closed if each.end_s > known.get(shard, each.end_s - 1)}
@@ -159,10 +162,10 @@ class Evaluation:
         }
 
     def _sum_events(self, shards: Sequence[ShardCounts]) -> Counter[Event]:
-        """All events; _rejected likewise.
+        """Sum the events of all shards, and update _rejected likewise.
 
-        Neither falls, as Prometheus would take that for a restart: a shard that has just come back may still have
-        to be sent again what it had not acknowledged.
+        Neither sum may decrease, since Prometheus would take that for a counter reset: a shard that has just been
+        restarted may not have received its unacknowledged messages again yet.
         """
         events, rejected = Counter(self._lost.events), Counter(self._lost.rejected)
         for counts in shards:
@@ -173,7 +176,7 @@ class Evaluation:
 
 
 def _monotonic(before: Counter[T], now: Counter[T]) -> Counter[T]:
-    """Counts that have not fallen; zeros stay."""
+    """The maximum of both counts; zeros are kept."""
     return Counter({name: max(before[name], now[name]) for name in before.keys() | now.keys()})
 
 

@@ -1,4 +1,4 @@
-"""The daemon: its parts assembled, started, and ended in order."""
+"""The daemon: assembles its parts, starts them, and stops them in order."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ LOG = logging.getLogger("qoemon.daemon")
 
 
 class ListenError(Exception):
-    """The HTTP port cannot be used; says why."""
+    """The HTTP port cannot be used; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Daemon:
-    """One running qoemon; url: where its HTTP server listens."""
+    """A running daemon; url is that of its HTTP server."""
 
     url: str
     latest: Latest
@@ -53,7 +53,7 @@ class Daemon:
     reloader: Reloader
 
     async def reload(self, path: Path) -> None:
-        """Apply a changed configuration, if that can be."""
+        """Apply a changed configuration file, if possible; reports the reload to systemd."""
         systemd.notify(RELOADING=1)
         await self.reloader.reload(path, self.engine, self.tick_loop)
         systemd.notify(READY=1)
@@ -61,10 +61,10 @@ class Daemon:
 
 @contextlib.asynccontextmanager
 async def running(config: Config) -> AsyncIterator[Daemon]:
-    """Begin in the state that the last process left; receive, evaluate and serve until the block ends; then drain.
+    """Run the daemon while the block runs: restore the state, receive, evaluate and serve; then drain.
 
-    raises   StateError if the state cannot be used, ListenError if the HTTP port cannot be; an ExceptionGroup if a
-             part failed
+    raises   StateError if the state cannot be used, ListenError if the HTTP port cannot be used; an ExceptionGroup
+             if a part fails
     """
     tick_s, broker = core_plan(config).timing.tick_s, broker_options(config)
     http_stats = HttpStats()
@@ -95,7 +95,7 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
 
 
 def public_url(http: Http, scheme: str, port: int) -> str:
-    """How others reach the daemon."""
+    """The URL under which other hosts reach the daemon."""
     return _url(scheme, _reachable(http.host), port) if http.url is None else http.url
 
 
@@ -104,12 +104,12 @@ def _url(scheme: str, host: str, port: int) -> str:
 
 
 def _reachable(host: str) -> str:
-    """The name by which others reach a host that is listened on: "all addresses" is none that they could use."""
+    """A host name that others can use for this listen address: the own host name if it means all addresses."""
     try:
-        everywhere = ipaddress.ip_address(host).is_unspecified
+        all_addresses = ipaddress.ip_address(host).is_unspecified
     except ValueError:
         return host
-    return socket.gethostname() if everywhere else host
+    return socket.gethostname() if all_addresses else host
 
 
 async def _bound(http: Http) -> list[socket.socket]:
@@ -137,7 +137,7 @@ def _engine(config: Config, extra_state: ExtraState) -> Engine:
 
 @contextlib.asynccontextmanager
 async def _working(daemon: Daemon, notifier: Notifier, health: Health, timeout_s: float) -> AsyncIterator[None]:
-    """Every part in a task of its own; when the block ends, drain and cancel them."""
+    """Run every part in its own task; when the block ends, drain and cancel them."""
     running_parts = {
         **daemon.engine.parts(),
         "notifier": notifier.run(),
@@ -157,7 +157,7 @@ async def _working(daemon: Daemon, notifier: Notifier, health: Health, timeout_s
 
 
 async def _drain(daemon: Daemon, notifier: Notifier, ticking: asyncio.Task[None], timeout_s: float) -> None:
-    """Receive no more; store and acknowledge what has arrived, deliver what is to be delivered."""
+    """Stop receiving; store and acknowledge all messages that have arrived, deliver waiting notices."""
     systemd.notify(STOPPING=1, STATUS="shutting down")
     daemon.engine.stop_receiving()
     daemon.tick_loop.stop()
@@ -166,7 +166,7 @@ async def _drain(daemon: Daemon, notifier: Notifier, ticking: asyncio.Task[None]
     ticking.cancel()
     await asyncio.wait({ticking})
     if not await _done_by(until_s, notifier.flush()):
-        LOG.warning("%d notices are not delivered yet", len(notifier.undelivered()))
+        LOG.warning("shutting down with %d undelivered notices", len(notifier.undelivered()))
     if ticking.cancelled() or ticking.exception() is not None:
         return
     if not await _done_by(max(until_s, asyncio.get_running_loop().time() + 1), daemon.engine.finish()):
@@ -174,7 +174,7 @@ async def _drain(daemon: Daemon, notifier: Notifier, ticking: asyncio.Task[None]
 
 
 async def _feed_watchdog(health: Health) -> None:
-    """Notify systemd's watchdog as long as ticks come."""
+    """Notify systemd's watchdog while the process is alive."""
     every_s = systemd.watchdog_s()
     while every_s is not None:
         if not health.alive():
@@ -183,9 +183,9 @@ async def _feed_watchdog(health: Health) -> None:
 
 
 async def _done_by(until_s: float, work: Coroutine[Any, Any, None]) -> bool:
-    """Whether it is done by this time of the event loop; it is cancelled if not.
+    """Run it until this time of the event loop, then cancel it; returns whether it was done.
 
-    No timeout(): this task is being cancelled, and Python 3.11's first versions take its end for that.
+    Not with asyncio.timeout(): early versions of Python 3.11 confuse its expiry with the cancellation of this task.
     """
     task = asyncio.create_task(work)
     await asyncio.wait({task}, timeout=max(0.0, until_s - asyncio.get_running_loop().time()))

@@ -8,7 +8,7 @@ from qoemon.outputs.latest import Latest
 
 
 class Health:
-    """What is wrong, if something is, in words; broker: as messages name it."""
+    """Problems of the daemon, as text; broker is its name in these texts."""
 
     def __init__(self, tick_s: int, engine: Engine, tick_loop: TickLoop, latest: Latest, broker: str) -> None:
         self._tick_s, self._broker = tick_s, broker
@@ -16,18 +16,18 @@ class Health:
         self._draining = False
 
     def drain(self) -> None:
-        """From now on the daemon is shutting down."""
+        """Report from now on that the daemon is shutting down."""
         self._draining = True
 
     def alive(self) -> list[str]:
-        """Problems of the process: none as long as ticks come."""
+        """Problems of the process; empty while the tick loop runs."""
         silent_s = self._tick_loop.silent_s
         if self._latest.value is not None and silent_s > 3 * self._tick_s + 10:
             return [f"no tick for {silent_s:.0f} s, expected one every {self._tick_s} s: see the log"]
         return []
 
     def ready(self) -> list[str]:
-        """Why the figures should not be relied on, if so."""
+        """Why the metrics are not reliable; empty if they are."""
         stats, problems = self._engine.stats, self.alive()
         if self._draining:
             problems.append("shutting down")

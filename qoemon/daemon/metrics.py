@@ -1,4 +1,4 @@
-"""Metrics of the daemon itself, and all its own metrics together."""
+"""Metrics of the tick loop, of reloads and of the version; and the list of all own metrics of the daemon."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from qoemon.outputs.notify.metrics import receiver_metrics
 
 @dataclass
 class LoopStats:
-    """What the tick loop notes about itself. Totals count since the start.
+    """Statistics of the tick loop. Totals count since the start.
 
-    loop_lag_s  longest delay of the event loop since the last tick
-    tick_lag_s  how late after its time the last tick began
+    loop_lag_s     longest delay of the event loop since the last tick, seconds
+    tick_lag_s     delay of the last tick's beginning, seconds
+    ticks_skipped  ticks that were not made
+    clock_steps    steps of the wall clock by a tick or more
     """
 
     loop_lag_s: float = 0.0
@@ -30,41 +32,41 @@ class LoopStats:
 
 
 def loop_metrics(stats: LoopStats) -> Iterator[Metric]:
-    """The tick loop."""
+    """Metrics of the tick loop."""
     yield GaugeMetricFamily(
         "qoemon_event_loop_lag_seconds",
         "Longest delay of the event loop since the last tick.",
         value=stats.loop_lag_s,
     )
     yield GaugeMetricFamily(
-        "qoemon_tick_lag_seconds", "How late after its time this tick began.", value=stats.tick_lag_s
+        "qoemon_tick_lag_seconds", "Delay of the beginning of this tick.", value=stats.tick_lag_s
     )
     yield CounterMetricFamily(
         "qoemon_clock_steps", "Times that the wall clock was set by a tick or more.", value=stats.clock_steps
     )
     yield CounterMetricFamily(
         "qoemon_tick_skipped",
-        "Ticks that were left out because one before took too long.",
+        "Ticks skipped because an earlier one took too long.",
         value=stats.ticks_skipped,
     )
 
 
 def reload_metrics(*, successful: bool) -> Iterator[Metric]:
-    """The reload of the configuration."""
+    """Metrics of the configuration's reload."""
     yield GaugeMetricFamily(
         "qoemon_config_last_reload_successful", "Whether the last reload succeeded.", value=float(successful)
     )
 
 
 def build_metrics() -> Iterator[Metric]:
-    """The version."""
+    """Metrics of the version."""
     build = GaugeMetricFamily("qoemon_build_info", "1, with the version that runs.", labels=("version",))
     build.add_metric((qoemon.__version__,), 1)
     yield build
 
 
 def initial_metrics() -> list[Metric]:
-    """Own metrics of a daemon that has just been started: all families, for documentation and tests."""
+    """Own metrics of a daemon that has just been started, with all families: for documentation and tests."""
     return [
         *build_metrics(),
         *loop_metrics(LoopStats()),

@@ -1,4 +1,4 @@
-"""SIGHUP: a changed configuration while the daemon runs, whole or not at all."""
+"""Reloads the configuration while the daemon runs: completely, or not at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIVE = {"services", "alerts", "regimes", "quantiles", "confidence"}
 
 
 class Reloader:
-    """Holds the configuration in force, and replaces it."""
+    """Holds the running configuration, and replaces it."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -32,7 +32,7 @@ class Reloader:
         return reload_metrics(successful=self._successful)
 
     async def reload(self, path: Path, engine: Engine, tick_loop: TickLoop) -> None:
-        """Have the engine continue with the file's configuration; if that cannot be, with the running one."""
+        """Continue with the configuration of the file; if that is not possible, keep the running one."""
         try:
             wanted = configuration.load(path)
         except ConfigError as error:
@@ -48,6 +48,6 @@ class Reloader:
         LOG.info("configuration %s reloaded; changed: %s", path, ", ".join(changed) or "nothing")
         return None
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, reason: str) -> None:
         self._successful = False
-        LOG.error("reload failed, keeping the running configuration: %s", why)
+        LOG.error("reload failed, keeping the running configuration: %s", reason)

@@ -1,4 +1,4 @@
-"""The daemon as a process, with its signals."""
+"""Runs the daemon as a process, and handles its signals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop of the daemon: again and again it has pending messages processed, and makes each tick when it is due."""
+"""The main loop of the daemon: processes pending messages, and makes each tick when it is due."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Collector = Callable[[], Families]
 class TickLoop:
     """Drives an engine, and publishes its ticks.
 
-    collectors  of the metrics of all other parts of the daemon
-    clock       seconds since the epoch
-    steady      seconds that nobody can set
+    collectors  return the metrics of all other parts of the daemon
+    clock       wall clock, seconds since the epoch
+    steady      monotonic clock, seconds
     """
 
     def __init__(
@@ -46,15 +46,15 @@ class TickLoop:
         self._due_s = self._tick_after(clock())
         self._polled_s = steady()
         self._stopping = False
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     @property
     def silent_s(self) -> float:
-        """Seconds since the loop came round last."""
+        """Seconds since the last poll."""
         return self._steady() - self._polled_s
 
     async def run(self) -> None:
-        """Poll until stop(); then once more."""
+        """Poll until stop() is called, then once more."""
         while not self._stopping:
             now_s = self._clock()
             pause_s = max(0.0, min(POLL_S, self._due_s - now_s))
@@ -66,16 +66,16 @@ class TickLoop:
 
     async def between_ticks(self, change: Coroutine[Any, Any, None]) -> None:
         """Run it while no message is processed and no tick is made."""
-        async with self._turn:
+        async with self._lock:
             await change
 
     def stop(self) -> None:
-        """Let run() end after a last poll, so that what has arrived is acknowledged."""
+        """Let run() end after a last poll, which acknowledges all messages that have arrived."""
         self._stopping = True
 
     async def _poll(self) -> None:
-        """Make the tick if one is due, and process what has arrived."""
-        async with self._turn:
+        """Make a tick if one is due, and process pending messages."""
+        async with self._lock:
             if step_s := self._steps.seen():
                 await self._follow_clock(step_s)
             now_s = self._clock()
@@ -86,12 +86,12 @@ class TickLoop:
             self._polled_s = self._steady()
 
     async def _follow_clock(self, step_s: float) -> None:
-        """Move what is held with the clock, by whole rating intervals; the rest is time that passes."""
+        """Move all times with the clock, by whole rating intervals; the rest counts as time that has passed."""
         self.stats.clock_steps += 1
         by_s = int(step_s // self._interval_s) * self._interval_s
         LOG.warning(
-            "the wall clock was set %s by %.0f s: sessions and windows keep what they hold and move with it; "
-            "do not compare what is exported before and after",
+            "the wall clock was set %s by %.0f s: sessions and windows keep their contents and move with it; "
+            "metrics from before and after are not comparable",
             "forward" if step_s > 0 else "back",
             abs(step_s),
         )
@@ -108,7 +108,7 @@ class TickLoop:
         began_s = time.perf_counter()
         tick = await self._engine.tick(tick_s)
         if tick is None and not self._engine.problems():
-            # A worker is only slow. One that is away is exported as such.
+            # A worker is slow. One that is down has a metric of its own.
             stats.ticks_skipped += 1
         own = list(self._own_metrics())
         stats.loop_lag_s = 0.0

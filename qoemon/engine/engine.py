@@ -12,55 +12,55 @@ from qoemon.core.evaluation import Tick
 from qoemon.engine.stats import EngineStats
 
 POLL_S = 0.1
-"""How often the inbox is drained: messages wait that long before they are committed, at most."""
+"""How often the inbox is drained: the longest wait of a message before it is committed."""
 
 OnTick = Callable[[Tick], object]
 ExtraState = Callable[[], Arrays]
-"""Gives what else is to be stored with a checkpoint."""
+"""Returns further arrays to store with a checkpoint."""
 
 
 class Engine(Protocol):
-    """Accepts messages and evaluates them: in this process, or in several."""
+    """Accepts messages and evaluates them, in one process or several."""
 
     @property
     def stats(self) -> EngineStats:
-        """Its statistics, as a copy."""
+        """Current statistics, as a copy."""
 
     def metrics(self, now_s: float) -> Families:
         """Its metrics at now_s, seconds since the epoch."""
 
     def problems(self) -> list[str]:
-        """Why its figures should not be relied on, if so."""
+        """Why the metrics are not reliable, as text; empty if they are."""
 
     def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
-        """What has to run all the time, by name."""
+        """Coroutines that must run all the time, by name."""
 
     async def recover(self, on_tick: OnTick) -> Arrays:
-        """Begin in the state that the last process left; on_tick is called with each tick that is replayed.
+        """Restore the stored state; on_tick is called with each replayed tick.
 
-        returns  the checkpoint, with what ExtraState gave
+        returns  the checkpoint, with the arrays of ExtraState
         """
 
     async def change(self, config: Config) -> None:
-        """Continue with a changed configuration; IncompatibleStateError if nothing of the state fits it."""
+        """Continue with a changed configuration; IncompatibleStateError if no service can keep its state."""
 
     async def process_pending(self) -> None:
-        """Accept everything that has arrived."""
+        """Process all messages that have arrived."""
 
     async def tick(self, tick_s: int) -> Tick | None:
-        """The tick at tick_s, seconds since the epoch, of all that arrived before; None if there is none now."""
+        """The tick at tick_s, seconds since the epoch, of all earlier messages; None if it cannot be made now."""
 
     async def shift(self, by_s: int, now_s: float) -> None:
-        """The clock was set and now shows now_s: move what is held by whole rating intervals, in seconds."""
+        """Move all times by by_s, whole rating intervals in seconds: the clock was set, and now shows now_s."""
 
     async def checkpoint_if_due(self) -> None:
-        """Have all that is held stored, if it is time."""
+        """Store a checkpoint, if one is due."""
 
     def stop_receiving(self) -> None:
-        """Accept no more messages from the broker, but continue to acknowledge."""
+        """Stop receiving messages, but continue to acknowledge them."""
 
     async def finish(self) -> None:
-        """Store all that is held, once everything has been accepted."""
+        """Store the whole state, after all messages have been processed."""
 
     def close(self) -> None:
-        """Release everything, once nothing of parts() runs any more."""
+        """Release all resources, after the coroutines of parts() have ended."""

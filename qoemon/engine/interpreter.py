@@ -1,4 +1,4 @@
-"""How the interpreter is set in a process of the daemon: once, at its start."""
+"""Settings of the Python interpreter in every process of the daemon."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import gc
 import sys
 
 SWITCH_S = 0.0005
-"""The event loop waits this long for its turn when the evaluation computes; Python's 5 ms add up to a tenth of a
-second at 20,000 messages/s."""
+"""Thread switch interval: the event loop waits this long while another thread computes. With Python's default of
+5 ms the waits add up to 0.1 s at 20,000 messages/s."""
 
 GARBAGE = (50_000, 20, 20)
-"""Objects made before Python looks for cycles among them, and how much rarer it looks among older ones. With its
-own (700, 10, 10) it looked at everything several times a tick: 50 ms without any thread, with 10,000 groups."""
+"""Thresholds of the garbage collector. With Python's defaults (700, 10, 10), full collections ran several times a
+tick and stopped all threads for 50 ms, with 10,000 groups."""
 
 
 def tune() -> None:
-    """Set it."""
+    """Apply the settings, once, when the process starts."""
     from threadpoolctl import threadpool_limits  # noqa: PLC0415 - the command line needs only GARBAGE
 
     sys.setswitchinterval(SWITCH_S)
     gc.set_threshold(*GARBAGE)
-    # A second thread of the BLAS costs more than it gains in our products, which are long and thin; and with one
-    # the figures do not depend on how many cores there are, to the last digit.
+    # Our matrix products are long and thin: a second BLAS thread costs more than it gains. With one thread, results
+    # do not depend on the number of cores, to the last digit.
     threadpool_limits(limits=1, user_api="blas")

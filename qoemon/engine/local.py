@@ -25,10 +25,10 @@ from qoemon.state.store import Store
 
 
 class LocalEngine:
-    """A shard of all sessions, with the one connection to the broker, and the evaluation of its counts.
+    """One shard with all sessions and the connection to the broker, and the evaluation of its counts.
 
-    extra_state  what else is stored with a checkpoint
-    forget       whether the broker's stored session is out of date
+    extra_state  further arrays to store with a checkpoint
+    forget       whether the session stored at the broker is outdated
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class LocalEngine:
         return self._shard.parts()
 
     async def recover(self, on_tick: OnTick) -> Arrays:
-        """As Engine.recover; systemd is told of the progress too."""
+        """As Engine.recover; also reports the progress to systemd."""
 
         def evaluate(counts: ShardCounts) -> None:
             on_tick(self._evaluation.tick([counts]))
 
-        return await self._shard.recover(Recovery(self._restore, evaluate, _tell_systemd))
+        return await self._shard.recover(Recovery(self._restore, evaluate, _notify_systemd))
 
     async def change(self, config: Config) -> None:
         """As Engine.change."""
@@ -83,7 +83,7 @@ class LocalEngine:
         await self._shard.process_pending()
 
     async def tick(self, tick_s: int) -> Tick | None:
-        """As Engine.tick; there is always one."""
+        """As Engine.tick; never None."""
         counts = await self._shard.tick(tick_s)
         return await self._shard.in_thread(self._evaluation.tick, [counts])
 
@@ -121,11 +121,14 @@ class LocalEngine:
 
 
 def _successor(config: Config, before: Evaluation) -> Evaluation:
-    """The evaluation after this one; IncompatibleStateError if nothing fits. Runs in the shard's thread."""
+    """A new evaluation with the state of the former one. Runs in the shard's thread.
+
+    raises  IncompatibleStateError if no service can keep its state
+    """
     evaluation = new_evaluation(config)
     evaluation.load(before.dump())
     return evaluation
 
 
-def _tell_systemd(done: float) -> None:
+def _notify_systemd(done: float) -> None:
     systemd.notify(STATUS=f"replaying the journal: {done:.0%} done", EXTEND_TIMEOUT_USEC=60_000_000)

@@ -15,7 +15,7 @@ from qoemon.state.metrics import writer_metrics
 def engine_metrics(
     stats: EngineStats, rejected: Mapping[Reject, int], workers: Sequence[WorkerStats], now_s: float
 ) -> Iterator[Metric]:
-    """All of them at now_s, seconds since the epoch; every reason of a reject is there from the beginning."""
+    """All metrics at now_s, seconds since the epoch; with a sample for every reason of a reject."""
     family = CounterMetricFamily(
         "qoemon_reports_rejected", "Reports that could not be accepted.", labels=("reason",)
     )
@@ -29,9 +29,9 @@ def engine_metrics(
 
 
 def worker_metrics(workers: Sequence[WorkerStats]) -> Iterator[Metric]:
-    """A sample each; without workers the families are empty."""
+    """Metrics of the workers, a sample per worker; without workers the families are empty."""
     up = GaugeMetricFamily(
-        "qoemon_worker_up", "Whether the worker runs, has its sessions, and answers.", labels=("worker",)
+        "qoemon_worker_up", "Whether the worker runs, has its sessions, and responds.", labels=("worker",)
     )
     memory = GaugeMetricFamily("qoemon_worker_memory_bytes", "Resident memory of the worker.", labels=("worker",))
     restarts = CounterMetricFamily(

@@ -1,8 +1,8 @@
-"""One shard of the sessions at work: messages from the inbox to the pipeline, to the journal, acknowledged.
+"""Runs one shard of the sessions: passes messages from the inbox to pipeline and journal, and acknowledges them.
 
-A process without workers has one, with all sessions; each worker has one. Everything that computes runs in one
-thread, one piece after the other, so the event loop only moves bytes. Accepted messages go to the journal writer,
-if there is one, which reports when they may be acknowledged.
+A process without workers has one, with all sessions; each worker has one. All computation runs in one thread, step
+by step, so the event loop only moves bytes. Processed messages go to the journal writer, if there is one, which
+reports when they may be acknowledged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from qoemon.state.writer import JournalWriter, WriterStats
 LOG = logging.getLogger("qoemon.engine")
 
 SAMPLE_S = 60.0
-"""For each reason, one rejected report is logged in this time."""
+"""Minimum time between two logged samples of rejected reports with the same reason."""
 
 T = TypeVar("T")
 
@@ -42,9 +42,9 @@ def nothing() -> Arrays:
 class Shard:
     """The sessions of a pipeline, with its input and its store.
 
-    new           makes its pipeline
-    store         where it is stored, if it is
-    checkpoint_s  how often all that is held is stored, seconds
+    new           creates its pipeline
+    store         where its state is stored; None if it is not
+    checkpoint_s  seconds between checkpoints
     """
 
     def __init__(self, new: New, inbox: Inbox, source: Source, store: Store | None, checkpoint_s: float) -> None:
@@ -58,39 +58,39 @@ class Shard:
 
     @property
     def stats(self) -> EngineStats:
-        """Its statistics, as a copy."""
+        """Current statistics, as a copy."""
         writer = self._writer.stats if self._writer else WriterStats()
         return EngineStats.of(self.source.stats, writer, self.inbox)
 
     @property
     def pipeline(self) -> ShardPipeline:
-        """The pipeline; to be called only while nothing else does, or in the thread."""
+        """The pipeline; use it in the thread, or while nothing else uses it."""
         return self._pipeline
 
     def problems(self) -> list[str]:
-        """Why its counts should not be relied on, if so."""
+        """Why its counts are not reliable, as text; empty if they are."""
         if self._recovering:
-            return ["replaying the journal of the last daemon: see the log for progress"]
+            return ["replaying the journal: see the log for progress"]
         return []
 
     async def recover(self, recovery: Recovery) -> Arrays:
-        """Begin in the state that the last process left; returns the checkpoint."""
+        """Restore the stored state; returns the checkpoint."""
         if self._store is None:
             return {}
         self._recovering = True
         self._pipeline, state = await self.in_thread(recover, self._store, self._new, recovery)
         self._recovering = False
-        # What has been replayed needs not be replayed a second time.
+        # A checkpoint is due, so that the same messages need not be replayed again.
         self._checkpoint_due_s = time.monotonic()
         return state
 
     def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
-        """What has to run all the time, by name."""
+        """Coroutines that must run all the time, by name."""
         parts: dict[str, Coroutine[Any, Any, None]] = {"source": self.source.run()}
         return parts | ({"state.writer": self._writer.run()} if self._writer else {})
 
     async def process_pending(self, before_s: float = math.inf) -> None:
-        """Apply what has arrived before that time, and have it stored."""
+        """Process and store the messages that arrived before that time, seconds since the epoch."""
         messages = self.inbox.drain(before_s)
         if messages:
             await self.in_thread(self._apply, messages)
@@ -100,19 +100,19 @@ class Shard:
                 self._writer.put(messages)
 
     async def tick(self, tick_s: int) -> ShardCounts:
-        """The counts at this tick, of all that arrived before it."""
+        """The counts at tick_s, seconds since the epoch, of all earlier messages."""
         await self.process_pending(before_s=tick_s)
         return await self.in_thread(self._pipeline.tick, tick_s)
 
     @property
     def checkpoint_due(self) -> bool:
-        """Whether it is time to store all that is held."""
+        """Whether it is time to store a checkpoint."""
         if self._writer is None:
             return False
         return time.monotonic() >= self._checkpoint_due_s or self._writer.checkpoint_due
 
     async def checkpoint(self, dump: Callable[[], Arrays] = nothing, extra: Arrays | None = None) -> None:
-        """Have all that is held stored; with what dump() gives, in the thread, and extra."""
+        """Store a checkpoint, with the arrays of dump(), which runs in the thread, and of extra."""
         if self._writer is None or self._writer.checkpoint_pending:
             return
         mine = await self.in_thread(lambda: {**self._pipeline.dump(), **dump()})
@@ -120,34 +120,34 @@ class Shard:
         self._checkpoint_due_s = time.monotonic() + self._checkpoint_s
 
     async def shift(self, by_s: int, now_s: float) -> None:
-        """The clock was set and now shows now_s: move what is held by whole rating intervals, in seconds."""
+        """Move all times by by_s, whole rating intervals in seconds: the clock was set, and now shows now_s."""
         self.inbox.restamp(now_s)
         await self.in_thread(self._pipeline.shift, by_s)
         self._checkpoint_due_s = time.monotonic()
 
     async def replace(self, new: New) -> None:
-        """Continue with another pipeline and what fits of the state; IncompatibleStateError if nothing does."""
+        """Continue with a new pipeline and the state; IncompatibleStateError if no service can keep its state."""
         self._pipeline = await self.in_thread(self._successor, new)
         self._new = new
         self._checkpoint_due_s = time.monotonic()
 
     def stop_receiving(self) -> None:
-        """Accept no more messages from the broker, but continue to acknowledge."""
+        """Stop receiving messages, but continue to acknowledge them."""
         self.source.leave()
 
     async def flush(self) -> None:
-        """Wait until everything is stored."""
+        """Wait until all messages and checkpoints are stored."""
         if self._writer is not None:
             await self._writer.flush()
 
     def close(self) -> None:
-        """Release threads and store, once nothing of parts() runs any more."""
+        """Release the thread and the store, after the coroutines of parts() have ended."""
         self._thread.shutdown()
         if self._writer is not None:
             self._writer.close()
 
     async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Run it in the thread in which this shard computes."""
+        """Run a function in the thread of this shard; returns its result."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     def _committed(self, messages: Sequence[Message]) -> None:
@@ -160,7 +160,7 @@ class Shard:
             self._log_sample(reason, sample)
 
     def _successor(self, new: New) -> ShardPipeline:
-        """The pipeline after this one. Runs in the thread."""
+        """A new pipeline with the state of the present one. Runs in the thread."""
         pipeline = new()
         if reset := pipeline.load(self._pipeline.dump()):
             LOG.warning(RESET, ", ".join(reset))
@@ -171,7 +171,7 @@ class Shard:
         if now_s - self._sampled_s.get(reason, -SAMPLE_S) >= SAMPLE_S:
             self._sampled_s[reason] = now_s
             LOG.warning(
-                "rejected reports, reason %s, %d so far; one of them: %.300s",
+                "rejected reports, reason %s, %d so far; a sample: %.300s",
                 reason,
                 self._pipeline.rejected[reason],
                 sample,

@@ -12,9 +12,9 @@ from qoemon.state.writer import WriterStats
 
 @dataclass(frozen=True)
 class EngineStats:
-    """What the parts of one process report, from the broker to the store. Totals count since the process began.
+    """Statistics of one process, from the broker to the store. Totals count since the process began.
 
-    dropped, withheld  messages that the inbox had no room for, of QoS 0 and of QoS 1
+    dropped, withheld  messages of QoS 0 and of QoS 1 that did not fit in the inbox
     """
 
     mqtt: MqttStats = field(default_factory=MqttStats)
@@ -45,16 +45,16 @@ class EngineStats:
 
 
 NOTHING_YET = EngineStats().totals()
-"""What changes nothing when it is added."""
+"""The neutral element of addition."""
 
 
 @dataclass(frozen=True)
 class WorkerStats:
     """One worker.
 
-    up        it runs, has its sessions, and answers
-    restarts  how often it has ended and was started again
-    cpu_s     CPU time of the process that runs, and of those before it, seconds
+    up        whether it runs, has its sessions, and responds
+    restarts  how often it has been restarted
+    cpu_s     CPU time of the present process and of earlier ones, seconds
     memory    resident, bytes
     reports   accepted, as of its newest tick
     """

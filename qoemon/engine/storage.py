@@ -1,4 +1,4 @@
-"""Where a configuration has its state stored."""
+"""Opens the stores that a configuration needs."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from qoemon.state.layout import SHARDS, SINGLE
 from qoemon.state.store import Store
 
 PARENT = "parent"
-"""Directory of the parent's own state, beside those of the workers, which are numbers."""
+"""Directory of the parent's own state; directories of workers are numbers."""
 
 
 def state_directory(config: Config) -> Path | None:
-    """The directory of the state: state.dir, or what systemd provides; None if nothing is stored."""
+    """The state directory: state.dir, or the one that systemd provides; None if nothing is stored."""
     systemds = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     directory = config.state.dir or (Path(systemds) if systemds else None)
     return None if config.state.durability is Durability.NONE else directory
 
 
 def open_store(config: Config, directory: Path) -> Store:
-    """The store in that directory; StateError if it cannot be used."""
+    """Open the store in a directory; StateError if it cannot be used."""
     return Store(directory, config.state.durability, config.state.journal_bytes)
 
 
 def open_worker_store(config: Config, worker: int) -> Store | None:
-    """The store of one worker, with its part of the journal's size; None if nothing is stored."""
+    """Open the store of one worker, with its part of the journal's size; None if nothing is stored."""
     directory, state = state_directory(config), config.state
     if directory is None:
         return None

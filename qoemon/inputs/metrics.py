@@ -10,7 +10,7 @@ from qoemon.inputs.stats import MqttStats
 
 
 def mqtt_metrics(stats: MqttStats, now_s: float) -> Iterator[Metric]:
-    """The MQTT input at now_s, seconds since the epoch."""
+    """Metrics of the MQTT input at now_s, seconds since the epoch."""
     yield GaugeMetricFamily(
         "qoemon_mqtt_connected", "Whether the broker is connected.", value=float(stats.connected)
     )
@@ -26,7 +26,7 @@ def mqtt_metrics(stats: MqttStats, now_s: float) -> Iterator[Metric]:
         ("qoemon_messages_retained", "Retained messages, ignored as outdated.", stats.retained_ignored_total),
         (
             "qoemon_messages_bad_topic",
-            "Messages ignored because their topic is no text or too long.",
+            "Messages ignored because their topic is not text, or too long.",
             stats.bad_topics_total,
         ),
         (
@@ -43,7 +43,7 @@ def mqtt_metrics(stats: MqttStats, now_s: float) -> Iterator[Metric]:
 
 
 def inbox_metrics(messages: int, size: int, dropped: int, withheld: int) -> Iterator[Metric]:
-    """The inbox: messages and bytes in it, and QoS 0 and QoS 1 messages that it had no room for."""
+    """Metrics of the inbox: messages and bytes in it, and QoS 0 and QoS 1 messages that did not fit."""
     yield GaugeMetricFamily("qoemon_inbox_messages", "Messages waiting to be evaluated and stored.", value=messages)
     yield GaugeMetricFamily(
         "qoemon_inbox_bytes", "Bytes of messages waiting to be evaluated and stored.", value=size

@@ -1,4 +1,4 @@
-"""What puts messages into the inbox."""
+"""The interface of an input: a source of messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Source(Protocol):
         """Receive until cancelled."""
 
     def ack(self, messages: Sequence[Message]) -> None:
-        """Acknowledge these: they need not be delivered again."""
+        """Acknowledge messages, so that the broker does not deliver them again."""
 
     def leave(self) -> None:
         """Accept no more messages, but continue to acknowledge."""

@@ -11,14 +11,14 @@ class MqttStats:
 
     connected: bool = False
     subscribed: bool = False
-    """The broker granted every filter, if some at a lower QoS than requested."""
+    """Whether the broker granted every filter, possibly at a lower QoS than requested."""
     connects_total: int = 0
     connect_failures_total: int = 0
     disconnects_total: int = 0
     messages_total: int = 0
-    """All that arrived, also what was ignored or rejected."""
+    """All messages that arrived, including ignored and rejected ones."""
     message_bytes_total: int = 0
-    """Their payloads."""
+    """Size of their payloads."""
     retained_ignored_total: int = 0
     bad_topics_total: int = 0
     """Messages whose topic is empty, not UTF-8 or longer than MAX_TOPIC: ignored."""
@@ -26,12 +26,12 @@ class MqttStats:
     stale_acks_total: int = 0
     """Acknowledgements that came after their connection had ended: those messages are delivered again."""
     last_message_s: float | None = None
-    """When the newest message arrived, seconds since the epoch; a retained one does not count."""
+    """Arrival of the newest message, seconds since the epoch; retained ones do not count."""
     last_error: str | None = None
-    """Why nothing is received; None if there is no problem."""
+    """Why no messages are received; None if there is no problem."""
 
     def __add__(self, other: MqttStats) -> MqttStats:
-        """Two connections as one: it is up if both are."""
+        """The statistics of two connections as one, which is connected if both are."""
         arrivals_s = [each for each in (self.last_message_s, other.last_message_s) if each is not None]
         return MqttStats(
             connected=self.connected and other.connected,

@@ -1,4 +1,4 @@
-"""A tick as its readers get it."""
+"""A published tick, as its readers get it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from qoemon.outputs.history import Past
 class PublishedTick:
     """Everything that is served about one tick.
 
-    past     the ticks before it, for the page
-    metrics  for Prometheus, as text
-    json     the snapshot
+    past     the history, for the page
+    metrics  in the text format of Prometheus
+    json     the snapshot, as JSON
     """
 
     snapshot: Snapshot

@@ -1,4 +1,4 @@
-"""Publishes a tick: rendered in a thread, put where readers find it, and its alerts handed to the notifier."""
+"""Publishes ticks: renders them in a thread, makes them the latest, and passes their alerts to the notifier."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from qoemon.outputs.notify.notifier import Notifier
 from qoemon.outputs.published import PublishedTick
 
 UNSENT = "unsent"
-"""The array of a checkpoint with the notices that some receiver had not got."""
+"""Name of the array of a checkpoint with the undelivered notices."""
 
 T = TypeVar("T")
 
@@ -35,27 +35,27 @@ class Publisher:
         self._tick_s, self._latest, self._notifier = tick_s, latest, notifier
         self._exporter, self._history = Exporter(), History(tick_s)
         self._undelivered: list[Notice] = []
-        """Notices of the time before a restart: receivers that got them know them by their id."""
+        """Notices from before a restart; receivers recognise those they already have by their id."""
         self._newest: tuple[Tick, Past] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publisher")
 
     def restore(self, state: Arrays) -> None:
-        """Restore what dump() gave, if the state has it."""
+        """Restore a dump(), if the state has one."""
         if UNSENT in state:
             before = msgspec.json.decode(state[UNSENT].tobytes(), type=list[Notice])
             self._undelivered = [*before, *self._undelivered]
 
     def dump(self) -> Arrays:
-        """The notices that are not delivered yet."""
+        """The undelivered notices, as an array by name."""
         return {UNSENT: np.frombuffer(msgspec.json.encode(self._notifier.undelivered()), np.uint8)}
 
     def add_past(self, tick: Tick) -> None:
-        """Add a tick of before a restart, which is replayed; while nothing else uses this."""
+        """Add a replayed tick to the history; called before the first publish()."""
         self._history.add(*tick)
         self._undelivered += notices(*tick)[1]
 
     def forget_past(self) -> None:
-        """The clock was set: ticks from before cannot stand beside those from now on."""
+        """Clear the history, after a step of the clock: older ticks have incomparable times."""
         self._history, self._newest = History(self._tick_s), None
 
     async def publish(self, tick: Tick, own: Families, began_s: float) -> None:
@@ -74,7 +74,7 @@ class Publisher:
             await self._latest.put(await self._in_thread(lambda: self._exporter.render(*tick, own, past)))
 
     def close(self) -> None:
-        """Release the thread, once nothing is being published."""
+        """Release the thread; nothing may be published any more."""
         self._thread.shutdown()
 
     def _render(self, tick: Tick, own: Families) -> tuple[PublishedTick, list[Notice], list[Notice]]:

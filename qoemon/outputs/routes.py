@@ -18,14 +18,14 @@ LOG = logging.getLogger("qoemon.outputs")
 
 
 Problems = Callable[[], list[str]]
-"""Problems in words; none if there are none."""
+"""Returns problems as text; none if there are none."""
 
 
 def application(latest: Latest, alive: Problems, ready: Problems) -> web.Application:
-    """The routes, those of the page included.
+    """The web application with all routes, including those of the page.
 
-    alive  problems of the process
-    ready  why its figures should not be relied on yet
+    alive  problems of the process, for /healthz
+    ready  why its metrics are not reliable yet, for /readyz
     """
 
     async def metrics(request: web.Request) -> web.StreamResponse:
@@ -60,9 +60,9 @@ def _newest(latest: Latest) -> PublishedTick:
 
 
 async def _send(request: web.Request, body: Body, content_type: str) -> web.StreamResponse:
-    """Send the content, compressed if the request accepts gzip. In pieces: one would be copied to be sent."""
+    """Send the content, compressed if the request accepts gzip. In pieces: a single one would be copied."""
     pieces, headers = body.pieces, {"Content-Type": content_type, "Vary": "Accept-Encoding"}
-    if _takes_gzip(request.headers.get("Accept-Encoding", "")):
+    if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
         body.want()
         pieces = await asyncio.to_thread(body.packed) if body.ready is None else body.ready
         headers["Content-Encoding"] = "gzip"
@@ -76,8 +76,8 @@ async def _send(request: web.Request, body: Body, content_type: str) -> web.Stre
     return response
 
 
-def _takes_gzip(accepted: str) -> bool:
-    """Whether an Accept-Encoding names gzip, other than to refuse it (RFC 9110, 12.5.3)."""
+def _accepts_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding header accepts gzip (RFC 9110, 12.5.3)."""
     for coding in accepted.lower().split(","):
         name, _, weight = (part.strip() for part in coding.partition(";"))
         if name in {"gzip", "x-gzip"}:

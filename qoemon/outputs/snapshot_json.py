@@ -171,7 +171,7 @@ def regime_document(regimes: Regimes | None, group: int) -> dict[str, Any] | Non
 
 def alert_document(alert: Alert, snapshot: Snapshot) -> dict[str, Any]:
     """The state of one alert."""
-    reading = alert.reading
+    sample = alert.sample
     return {
         "alert": alert.rule.name,
         "service": alert.rule.service,
@@ -182,9 +182,9 @@ def alert_document(alert: Alert, snapshot: Snapshot) -> dict[str, Any]:
         "since_s": alert.decision.since_s,
         "enter": alert.rule.enter,
         "leave": alert.rule.leave,
-        "value": None if reading is None else reading.figure,
-        "surest": None if reading is None else reading.confident_value,
-        "users": None if reading is None else reading.users,
+        "value": None if sample is None else sample.value,
+        "surest": None if sample is None else sample.confident_value,
+        "users": None if sample is None else sample.users,
     }
 
 

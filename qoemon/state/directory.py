@@ -1,4 +1,4 @@
-"""The directory in which one daemon keeps its state, and nobody else at the same time."""
+"""The state directory, locked so that only one daemon uses it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import IO
 
 
 class StateError(Exception):
-    """Arrays that cannot be used; says where, why, and what to do."""
+    """The stored state cannot be used; the message gives the place, the reason and the remedy."""
 
 
 def locked(directory: Path) -> IO[str]:
-    """Make the directory if need be, and take it; it is free again when the returned file is closed or we die.
+    """Create the directory if missing, and lock it until the returned file is closed or the process ends.
 
-    raises   StateError if it cannot be written, or another daemon has it
+    raises   StateError if it cannot be written, or another daemon has locked it
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

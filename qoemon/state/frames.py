@@ -1,4 +1,4 @@
-"""Messages as they are kept: what is needed to take them in again, in one piece of bytes."""
+"""Frames: messages encoded for the journal and for workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qoemon.core.wire.codec import Arrived
 
 
 class StoredMessage(NamedTuple):
-    """A message without what only its connection knows."""
+    """A message without the data of its MQTT connection."""
 
     topic: str
     payload: bytes
@@ -22,10 +22,10 @@ _FRAMES = msgspec.msgpack.Decoder(list[StoredMessage])
 
 
 def encode(messages: Sequence[Arrived]) -> bytes:
-    """All of them, in order."""
+    """The messages, in order, as one frame."""
     return msgspec.msgpack.encode([(each.topic, each.payload, each.arrival_s) for each in messages])
 
 
 def decode(frame: bytes) -> list[StoredMessage]:
-    """What framed() was given; MsgspecError if that was something else."""
+    """The messages of a frame; MsgspecError if it was not made by encode()."""
     return _FRAMES.decode(frame)

@@ -1,6 +1,6 @@
 """The layout of a state directory: how sessions are divided among processes.
 
-What was stored under another layout is of no use to this one, since each process would have other sessions.
+A state of another layout cannot be used, since each process would have other sessions.
 """
 
 from __future__ import annotations
@@ -12,19 +12,18 @@ from pathlib import Path
 LOG = logging.getLogger("qoemon.state")
 
 SINGLE = "alone"
-"""The layout of one process that has all sessions."""
+"""The layout of one process with all sessions."""
 
 SHARDS = "-shards"
-"""Suffix of layouts whose workers have connections, and names at the broker, of their own."""
+"""Suffix of layouts whose workers have their own connections and client ids at the broker."""
 
 _FILE = "divided"
 
 
 def enter_layout(directory: Path, layout: str) -> str | None:
-    """Note the layout of the directory from now on; returns the one before, if that was another.
+    """Record the layout of the directory; returns the previous layout if it differs, else None.
 
-    What an earlier time of the same layout has left there is out of date then, and set aside. The directory must be
-    locked by the caller.
+    If it differs, an older state of the same layout is outdated, and renamed. The caller has locked the directory.
     """
     file = directory / _FILE
     before = _before(directory, file)

@@ -1,4 +1,4 @@
-"""Metrics of the stored state."""
+"""Metrics of the journal and its checkpoints."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from qoemon.state.writer import WriterStats
 
 
 def writer_metrics(stats: WriterStats) -> Iterator[Metric]:
-    """Journal and checkpoints."""
+    """Metrics of a journal writer."""
     yield GaugeMetricFamily(
-        "qoemon_journal_bytes", "Messages stored that no checkpoint covers yet.", value=stats.journal_bytes
+        "qoemon_journal_bytes",
+        "Size of the stored messages that no checkpoint covers yet.",
+        value=stats.journal_bytes,
     )
     yield GaugeMetricFamily(
         "qoemon_state_writable",

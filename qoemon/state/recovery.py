@@ -1,4 +1,4 @@
-"""From the store to a pipeline in the state that the last process left."""
+"""Recovery: restores the state that the last process stored, and replays its journal."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ LOG = logging.getLogger("qoemon.state")
 PROGRESS_S = 5.0
 
 New = Callable[[], ShardPipeline]
-"""Makes an empty pipeline."""
+"""Creates an empty pipeline."""
 
 RESET = "rated differently than before, so windows and sessions are reset: %s"
 
 
 @dataclass
 class Recovery:
-    """What else has a part in a recovery.
+    """Callbacks of a recovery.
 
-    restore      called with the checkpoint before the journal is replayed, for what else is in it; with nothing
-                 where that begins from scratch. Raises as ShardPipeline.load
-    on_tick      called with the counts of each tick that is replayed
-    on_progress  called now and then with the share of the journal that has been replayed
+    restore      called before the journal is replayed, with the checkpoint; without arrays to begin from scratch.
+                 Raises the errors of ShardPipeline.load()
+    on_tick      called with the counts of each replayed tick
+    on_progress  called every few seconds with the share of the journal that has been replayed
     """
 
     restore: Callable[[Arrays], object] = lambda _: None
@@ -43,10 +43,10 @@ class Recovery:
 
 
 def recover(store: Store, new: New, recovery: Recovery) -> tuple[ShardPipeline, Arrays]:
-    """Load the checkpoint and replay the journal; what cannot be read is set aside, and all begins from scratch.
+    """Load the checkpoint and replay the journal; a store that cannot be read is renamed, and an empty one is used.
 
-    new      makes an empty pipeline
-    returns  the pipeline, and the checkpoint with whatever else is in it
+    new      creates an empty pipeline
+    returns  the pipeline, and the whole checkpoint
     """
     began_s = time.monotonic()
     try:
@@ -80,7 +80,7 @@ def _loaded(state: Arrays, new: New, recovery: Recovery) -> ShardPipeline:
         recovery.restore({})
         return new()
     except (KeyError, ValueError, msgspec.MsgspecError) as error:
-        raise CorruptError(f"the checkpoint is not whole: {error!r}") from None
+        raise CorruptError(f"the checkpoint is incomplete: {error!r}") from None
     if reset:
         LOG.warning(RESET, ", ".join(reset))
     return pipeline

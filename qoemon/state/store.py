@@ -1,8 +1,8 @@
-"""The store: a journal of the messages that were taken in, and a checkpoint of what they came to.
+"""The store: a journal of accepted messages, and a checkpoint of the state.
 
-One SQLite database in WAL mode. A commit of the journal is one row with all messages that came since the last, so
-its cost does not grow with their number. A checkpoint replaces the one before and removes the journal that it
-covers, in one transaction: at any moment the database holds a checkpoint and everything that came after it.
+One SQLite database in WAL mode. A commit to the journal is one row with all messages since the last commit, so its
+cost hardly depends on their number. A checkpoint replaces the previous one and deletes the journal that it covers,
+in one transaction: at any time the database holds a checkpoint and all messages after it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ LOG = logging.getLogger("qoemon.state")
 APPLICATION = 0x716F656D
 VERSION = 1
 PAGE_BYTES = 16_384
-"""A large commit costs a third less in such pages than in SQLite's 4 KiB. Larger ones gain little more, and a small
-commit writes two of them at least."""
+"""With this page size a large commit costs a third less than with SQLite's default of 4 KiB. Larger pages gain
+little more, and a small commit writes at least two pages."""
 
 _SCHEMA = """
 CREATE TABLE journal (id INTEGER PRIMARY KEY, messages BLOB NOT NULL);
@@ -43,15 +43,15 @@ _SYNCHRONOUS = {Durability.PROCESS: "NORMAL", Durability.POWER: "FULL"}
 
 
 class CorruptError(Exception):
-    """What was stored cannot be read."""
+    """The stored state cannot be read."""
 
 
 class Store:
-    """One database in one locked directory. After it is made, used from one thread.
+    """One database in one locked directory. Used from one thread at a time.
 
-    directory       where; made if it does not exist
+    directory       created if missing
     durability      process or power
-    journal_limit   bytes of messages; at twice as many commits are refused until a checkpoint succeeds
+    journal_limit   size at which a checkpoint is due, bytes; at twice this size, commits fail until one succeeds
 
     raises   StateError if the directory or the database cannot be used
     """
@@ -62,7 +62,7 @@ class Store:
         self._file = directory / "qoemon.db"
         self._lock: IO[str] = locked(directory)
         self.journal_bytes = 0
-        """Of the messages that no checkpoint covers yet."""
+        """Size of the messages that no checkpoint covers yet."""
         try:
             self._database = self._opened()
         except BaseException:
@@ -70,7 +70,7 @@ class Store:
             raise
 
     def append(self, messages: Sequence[Arrived]) -> None:
-        """Commit messages to the journal; OSError if they could not be."""
+        """Commit messages to the journal; OSError if that fails."""
         frame = encode(messages)
         if self.journal_bytes + len(frame) > 2 * self.journal_limit:
             raise OSError(f"the journal holds {self.journal_bytes:,} bytes, and no checkpoint could be written")
@@ -78,7 +78,7 @@ class Store:
         self.journal_bytes += len(frame)
 
     def checkpoint(self, state: Arrays) -> None:
-        """Replace the checkpoint by this one, which covers everything appended so far; OSError if that failed."""
+        """Replace the checkpoint by this state, which covers all messages so far; OSError if that fails."""
         try:
             with self._database:
                 self._database.execute("BEGIN")
@@ -91,7 +91,7 @@ class Store:
         self.journal_bytes = 0
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """The checkpoint, empty if there is none; CorruptError if it cannot be read."""
+        """The checkpoint, without arrays if there is none; CorruptError if it cannot be read."""
         try:
             rows = self._database.execute("SELECT name, array FROM checkpoint").fetchall()
             return {name: np.load(io.BytesIO(array), allow_pickle=False) for name, array in rows}
@@ -107,13 +107,13 @@ class Store:
             raise CorruptError(f"the journal cannot be read: {error}") from None
 
     def quarantine(self, why: str) -> None:
-        """Put the database aside, for whoever wants to look at it, and begin with an empty one."""
+        """Rename the database, so that it can be examined, and continue with an empty one."""
         self._database.close()
         self._set_aside(why)
         self._database = self._opened()
 
     def close(self) -> None:
-        """Let the database and the directory go."""
+        """Close the database and unlock the directory."""
         self._database.close()
         self._lock.close()
 
@@ -121,9 +121,7 @@ class Store:
         try:
             return self._connected()
         except sqlite3.OperationalError as error:
-            raise StateError(
-                f"cannot open {self._file}: {error}; is the disk full, or not ours to write?"
-            ) from None
+            raise StateError(f"cannot open {self._file}: {error}; is the disk full, or not writable?") from None
         except (sqlite3.DatabaseError, CorruptError) as error:
             self._set_aside(str(error))
             return self._connected()
@@ -138,7 +136,7 @@ class Store:
         return database
 
     def _prepare(self, database: sqlite3.Connection) -> None:
-        database.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # Of a new database; others keep theirs.
+        database.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # Affects new databases only.
         database.execute("PRAGMA journal_mode = WAL")
         database.execute(f"PRAGMA synchronous = {self._synchronous}")
         application, version = (_pragma(database, name) for name in ("application_id", "user_version"))
@@ -151,7 +149,7 @@ class Store:
         elif version != VERSION:
             raise StateError(
                 f"{self._file} has version {version}, this qoemon reads version {VERSION}:"
-                " run the qoemon that wrote it, or move the file away and lose what it holds"
+                " run the qoemon that wrote it, or move the file away, which resets the state"
             )
         verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
@@ -173,7 +171,7 @@ class Store:
             if file.exists():
                 file.rename(aside.with_name(f"{aside.name}{suffix}"))
         LOG.error(
-            "the state cannot be read (%s): it is put aside as %s, and qoemon begins anew; "
+            "the state cannot be read (%s): it is renamed to %s, and all state is reset; "
             "windows fill again within their length",
             why,
             aside,

@@ -1,7 +1,7 @@
-"""States of earlier versions, converted to the present one.
+"""Converts states of earlier versions to the current one.
 
-Version 1 kept windows, totals and distinct users with the sessions of each shard. Version 2 keeps them once, in the
-evaluation, so that shards count in integers only.
+Version 1 has windows, totals and distinct users in the state of each shard. Version 2 has them once, in the state
+of the evaluation, so that shards count in integers only.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ Groups = list[list[str]]
 
 
 def upgrade(state: Mapping[str, NDArray[Any]]) -> Arrays:
-    """The state of a process that holds all sessions, in the present version; itself if it is that already."""
+    """The state of a process with all sessions, converted to the current version."""
     return dict(state) if not state or "evaluation/meta" in state else {**state, **evaluation_state([state])}
 
 
 def evaluation_state(
     shards: Sequence[Mapping[str, NDArray[Any]]], groups: Mapping[str, Groups] | None = None
 ) -> Arrays:
-    """The evaluation's part of the present version, from the states of version 1 of all shards.
+    """The state of the evaluation in the current version, from the states of version 1 of all shards.
 
-    groups  by service, the label values in the order of their numbers; those of the first shard if not given
-    raises  KeyError or ValueError if a state is not whole
+    groups  by service, label values in the order of their numbers (default: those of the first shard)
+    raises  KeyError or ValueError if a state is incomplete
     """
     parts = [part("monitor/", state) for state in shards]
     metas = [json.loads(each["meta"].tobytes()) for each in parts]
@@ -50,7 +50,7 @@ def evaluation_state(
             if name in meta_of["groups"]:
                 merged.add(part(f"{name}/", arrays), meta_of)
         state |= named(f"{name}/", merged.arrays())
-    state["meta"] = _json(meta)  # the shards may have had groups that nobody had numbered
+    state["meta"] = _json(meta)  # the shards may have groups without a number
     return named("evaluation/", state)
 
 
@@ -86,7 +86,7 @@ class _Service:
             self._users.setdefault(closed_s - ago * interval_s, []).append((numbers[: len(users)], users))
 
     def arrays(self) -> Arrays:
-        """As Merger.dump() gives them."""
+        """The arrays of Merger.dump()."""
         size, ends_s = len(self._groups), sorted(self._cells)
         intervals = [_added(self._cells[end_s]) for end_s in ends_s]
         users = np.zeros((len(ends_s), size), np.int64)
@@ -109,10 +109,10 @@ class _Service:
 
 
 def _added(parts: Sequence[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
-    """Cells, ascending, and their counts."""
-    cells, place = np.unique(np.concatenate([cells for cells, _ in parts]), return_inverse=True)
+    """The distinct cells, ascending, and their summed counts."""
+    cells, index = np.unique(np.concatenate([cells for cells, _ in parts]), return_inverse=True)
     counts = np.zeros(len(cells), np.int64)
-    np.add.at(counts, place, np.concatenate([counts for _, counts in parts]))
+    np.add.at(counts, index, np.concatenate([counts for _, counts in parts]))
     return cells, counts
 
 

@@ -1,8 +1,8 @@
-"""The journal writer: commits accepted messages in a thread of its own, and reports which may be acknowledged.
+"""The journal writer: commits accepted messages in its own thread, and reports which may be acknowledged.
 
-Messages are committed in the order in which they came, everything that waits at once. While that fails, because the
-disk is full for instance, nothing is acknowledged: the inbox fills, and the broker holds what comes. The writer
-tries again until it succeeds.
+Each commit has all messages that are waiting, in the order of their arrival. While commits fail, for example
+because the disk is full, no message is acknowledged: the inbox fills, and the broker holds new messages. The writer
+retries until it succeeds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from qoemon.state.store import Store
 LOG = logging.getLogger("qoemon.state")
 
 RETRY_S = 1.0
-"""Pause between attempts that fail: a local disk needs no growing pauses."""
+"""Pause after a failed attempt; constant, as a local disk needs no back-off."""
 
 OnCommitted = Callable[[Sequence[Any]], object]
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class WriterStats:
 
 
 class JournalWriter:
-    """Commits to a store. Every method but run() returns at once; all of them on one event loop.
+    """Commits to a store. All methods are called on one event loop; only run() and flush() wait.
 
     on_committed  called with messages once they are committed and may be acknowledged
     """
@@ -67,32 +67,32 @@ class JournalWriter:
         self._waiting: deque[Arrived] = deque()
         self._dumped: Arrays | None = None
         self._covered = 0
-        """How many of the waiting messages the checkpoint to be written covers."""
+        """Number of waiting messages that the pending checkpoint covers."""
         self._work, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
 
     @property
     def checkpoint_due(self) -> bool:
-        """Whether the journal is long enough for a checkpoint before its time."""
+        """Whether the journal is so large that a checkpoint is needed now."""
         return self._store.journal_bytes > self._store.journal_limit and not self.checkpoint_pending
 
     @property
     def checkpoint_pending(self) -> bool:
-        """Whether a checkpoint waits to be written: there is no room for another."""
+        """Whether a checkpoint is waiting to be written; only one can wait."""
         return self._dumped is not None
 
     def put(self, messages: Sequence[Arrived]) -> None:
-        """Messages to be committed."""
+        """Commit these messages, as soon as possible."""
         self._waiting.extend(messages)
         self._wake()
 
     def checkpoint(self, state: Arrays) -> None:
-        """A state to be stored: it covers every message that was put before, and none that comes after."""
+        """Store a state as checkpoint: it covers all messages that were put before, and no later ones."""
         self._dumped, self._covered = state, len(self._waiting)
         self._wake()
 
     async def flush(self) -> None:
-        """Wait until nothing waits."""
+        """Wait until all messages and checkpoints are stored."""
         await self._idle.wait()
 
     async def run(self) -> None:
@@ -118,7 +118,7 @@ class JournalWriter:
         self._work.set()
 
     async def _step(self) -> None:
-        """Commit the messages that the next checkpoint covers, then the checkpoint; without one, all that wait."""
+        """Commit the messages that the pending checkpoint covers, or the checkpoint, or all waiting messages."""
         if self._dumped is None:
             await self._commit(len(self._waiting))
         elif self._covered:
@@ -145,12 +145,15 @@ class JournalWriter:
 
     def _note_success(self) -> None:
         if self.stats.problem is not None:
-            LOG.info("the state is stored again; %d messages waited for it", len(self._waiting))
+            LOG.info("the state is stored again; %d messages are still waiting", len(self._waiting))
             self.stats.problem = None
 
     def _note_failure(self, error: OSError) -> None:
         self.stats.failures += 1
         problem = f"cannot store in {self._store.directory}: {error.strerror or error}"
         if self.stats.problem is None:
-            LOG.error("%s; messages wait at the broker until that is fixed: free disk space there", problem)
+            LOG.error(
+                "%s; messages wait at the broker until this is fixed: check free disk space and permissions",
+                problem,
+            )
         self.stats.problem = problem

@@ -1,4 +1,4 @@
-"""Counts of all shards are evaluated as those of one shard would be, whatever happens to a shard."""
+"""The evaluation of several shards equals that of one, also after restarts and losses of shards."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REGIMES = RegimeRules(min_sessions=5, dwell=1)
 
 
 def messages(begin_s: float, number: int, seed: int) -> list[StoredMessage]:
-    """Of sessions that go on, in some groups, over a minute."""
+    """Messages of ongoing sessions in several groups, over a minute."""
     rng = np.random.default_rng(seed)
     told = []
     for at_s in np.sort(rng.uniform(begin_s, begin_s + 60, number)).tolist():
@@ -48,7 +48,7 @@ def messages(begin_s: float, number: int, seed: int) -> list[StoredMessage]:
 
 
 class Divided:
-    """Shards in this process, their counts sent as to a parent that stores what it is sent."""
+    """Shards in this process; their counts are sent as to a parent that stores them."""
 
     def __init__(self, told: Plan = PLAN, wide: Plan | None = None) -> None:
         rules = [rule for rule in RULES if rule.service in {service.name for service in told.services}]
@@ -75,12 +75,12 @@ class Divided:
         return tick
 
     def lose(self, shard: int) -> None:
-        """It ends without a store."""
+        """End without a stored state."""
         self.shards[shard] = self._shard()
         self.evaluation.lose(shard)
 
     def restart(self, shard: int) -> None:
-        """It ends, and begins with what it stored."""
+        """End, and begin with the stored state."""
         state, self.shards[shard] = self.shards[shard].dump(), self._shard()
         self.shards[shard].load(state)
 
@@ -91,7 +91,7 @@ class Divided:
 
 
 class Whole:
-    """One shard, evaluated alone."""
+    """An evaluation of a single shard."""
 
     def __init__(self) -> None:
         self.shard, self.evaluation = ShardPipeline(PLAN), Evaluation(PLAN, RULES, REGIMES)
@@ -101,7 +101,7 @@ class Whole:
 
 
 def minutes(number: int) -> list[tuple[int, list[StoredMessage]]]:
-    """Ticks of so many minutes, with the messages before each."""
+    """The ticks of some minutes, with the messages before each."""
     steps = []
     for minute in range(number):
         told = messages(T0 + 60 * minute, 400, minute)
@@ -113,7 +113,7 @@ def minutes(number: int) -> list[tuple[int, list[StoredMessage]]]:
 
 
 def figures(tick: Tick) -> tuple[dict[str, Any], dict[Any, int]]:
-    """All that is served of it, and the counters of alerts."""
+    """Everything that is served of a tick, and the counters of alerts."""
     return snapshot_document(*tick), dict(tick.detections.transitions)
 
 
@@ -127,7 +127,7 @@ def test_shards_give_what_the_whole_gives_tick_by_tick_to_the_last_digit() -> No
 
 
 def test_restarts_of_shards_and_of_the_evaluation_change_no_digit() -> None:
-    """Nor do closed intervals that are handed on again, since whoever had them ended before it stored them."""
+    """Nor do closed intervals that are sent again, because the receiver ended before it stored them."""
     whole, divided = Whole(), Divided()
     for number, (tick_s, some) in enumerate(minutes(8)):
         whole.shard.apply(some)
@@ -170,7 +170,7 @@ def test_alerts_regimes_and_their_counters_are_as_before_after_a_restart() -> No
 
 
 def test_counters_do_not_fall_when_a_shard_has_lost_its_sessions() -> None:
-    """Prometheus takes a counter that falls for one that was reset, and adds all of it once more."""
+    """Prometheus treats a decreased counter as reset, and adds its whole value again."""
     divided = Divided()
     totals: dict[str, np.ndarray] = {}
     events: list[int] = []
@@ -209,7 +209,7 @@ def test_a_shard_that_loses_its_sessions_takes_no_history_along() -> None:
 
 
 def test_all_shards_pool_the_same_groups_once_there_is_no_room() -> None:
-    """Whatever they met first: each group holds all of its users or none."""
+    """In any order of groups: each group has all of its users or none."""
     divided = Divided(plan(WEB, groups=3), wide=plan(WEB, groups=6))
     regions = [f"r{number}" for number in range(12)]
     for tick in range(1, 5):

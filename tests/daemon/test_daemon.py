@@ -1,4 +1,4 @@
-"""What the daemon says of itself; what it does is in the tests end to end."""
+"""Metrics and URLs of the daemon; its behaviour is in the end-to-end tests."""
 
 from __future__ import annotations
 

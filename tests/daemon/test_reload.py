@@ -59,7 +59,7 @@ def reloadable(tmp_path: Path, **more: Any) -> Iterator[tuple[Reloadable, Nats]]
 
 
 def observed(daemon: Daemon, service: str) -> int:
-    """How many are judged in the base window."""
+    """Number of observations in the base window."""
     told = next((each for each in daemon.snapshot().get("services", ()) if each["service"] == service), None)
     return 0 if told is None else sum(group["windows"]["30s"]["observations"] for group in told["groups"])
 

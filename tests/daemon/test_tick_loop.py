@@ -1,4 +1,4 @@
-"""The line of a tick: what is taken in when, what is acknowledged, and that a stop loses nothing."""
+"""The tick loop: which messages a tick covers, acknowledgements, and a stop without loss."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SESSIONS = {"tick": "10s", "rating_interval": "60s", "timeout": "60s"}
 
 
 class Bench:
-    """An evaluator whose clock is set by hand, with an ingest that has no connection."""
+    """A tick loop with a test clock, and a consumer without a connection."""
 
     def __init__(self) -> None:
         config = Config.model_validate({"sessions": SESSIONS, "windows": ["1m"]})
@@ -42,7 +42,7 @@ class Bench:
         self.latest, self.work = Latest(), LocalEngine(config, None)
         self.inbox, self.ingest = self.work.shard.inbox, self.work.shard.source
         self.steady_s = 0.0
-        """What the clock that nobody can set is behind the wall clock by."""
+        """Difference between the wall clock and the monotonic clock."""
         self.publisher = Publisher(10, self.latest, Notifier(()))
         self.tick_loop = TickLoop(
             core_plan(config).timing,
@@ -55,7 +55,7 @@ class Bench:
 
     @property
     def acknowledged(self) -> int:
-        """Messages that were handed over to be acknowledged; without a connection they only count."""
+        """Number of acknowledged messages; without a connection they are only counted."""
         return self.ingest.stats.stale_acks_total
 
     def arrive(self, payload: bytes, at_s: float, topic: str = "qoe/v1/video/eu/a") -> None:
@@ -84,7 +84,7 @@ async def running(bench: Bench) -> AsyncIterator[Bench]:
 
 
 async def tick(bench: Bench, at_s: float) -> None:
-    """Let the clock come to this time and wait for the tick that is due there."""
+    """Set the clock, and wait for the tick that is due then."""
     bench.now_s = at_s
     await until(lambda: bench.latest.value and bench.latest.value.snapshot.time_s == at_s // 10 * 10)
 
@@ -182,7 +182,7 @@ async def test_a_clock_that_is_set_moves_the_windows_with_it(by_s: int, caplog: 
 
 
 def seen(bench: Bench, reported_s: float) -> bool:
-    """Whether the newest base window has what was reported then."""
+    """Whether the newest base window has the reports of that time."""
     assert bench.latest.value is not None
     end_s = bench.latest.value.snapshot.time_s
     return end_s - 60 <= reported_s < end_s
@@ -195,7 +195,7 @@ def parsed_or_zero(bench: Bench, name: str, **labels: str) -> float:
 
 
 async def test_what_a_stopped_daemon_took_and_what_the_next_takes_is_everything_once(tmp_path: Path) -> None:
-    """Stopped in the middle of a stream, acknowledgements and all."""
+    """Stopped in the middle of a stream, with pending acknowledgements."""
     total = 600
     with Nats(tmp_path) as broker:
         config = config_at(broker.port)

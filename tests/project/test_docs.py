@@ -94,7 +94,7 @@ def test_a_few_unlucky_viewers_at_night_wake_nobody(tmp_path):
     rule = rule_of("ManyPoorSmall", tmp_path)
     assert decide(rule, QUIET, reading(0.125, users=8), 0).reason is AlertReason.TOO_FEW_SESSIONS
     few = reading(0.315, users=40)
-    assert few.figure == pytest.approx(0.28, abs=0.002)
+    assert few.value == pytest.approx(0.28, abs=0.002)
     assert decide(rule, QUIET, few, 0).reason is AlertReason.BOUND_NOT_PAST_THRESHOLD
     assert decide(rule, QUIET, reading(0.6, users=40), 0).state is AlertState.PENDING
 

@@ -1,4 +1,4 @@
-"""What survives: the store on a real disk, and a daemon that is killed, starved of disk, and started again."""
+"""The store on a real disk, and a daemon that is killed, runs out of disk space, and is restarted."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ def test_what_a_full_disk_kept_from_being_acknowledged_comes_to_the_next_daemon(
 
 @contextlib.contextmanager
 def starved(tmp_path: Path) -> Iterator[tuple[Process, tuple[int, int]]]:
-    """A daemon that can store no more, with messages on their way, and what its limits were before."""
+    """A daemon that cannot store any more, with messages in flight; and its former limits."""
     with Nats(tmp_path) as broker:
         settings = {
             "mqtt": {"host": "127.0.0.1", "version": "3.1.1", "port": broker.port},
@@ -260,7 +260,7 @@ def starved(tmp_path: Path) -> Iterator[tuple[Process, tuple[int, int]]]:
 
 
 def publish(port: int, number: int) -> None:
-    """A message of 10 kB, most of which the daemon passes over."""
+    """A message of 10 kB, most of which the daemon ignores."""
     report = {"session": f"s{number}", "seq": 1, "play_s": 30, "more": "x" * 10_000}
     single(
         "qoe/v1/video/eu/a",

@@ -34,7 +34,7 @@ from qoemon.tools.recordings.replay import ticks
 
 V1 = Path(__file__).parent / "v1"
 JOURNAL_ENDS_S = 1_700_000_045.0 + 29.2 * 60
-"""Messages that arrived before are in checkpoint or journal."""
+"""Earlier messages are in the checkpoint or the journal."""
 WORKERS = 2
 
 
@@ -71,12 +71,12 @@ def test_a_recording_gives_at_every_tick_what_it_gave() -> None:
 
 
 def samples(exposition: str) -> list[str]:
-    """The lines with values, in any order, without those of the process."""
+    """The set of sample lines, without process metrics."""
     return sorted(line for line in exposition.splitlines() if line and not line.startswith(("#", "process_")))
 
 
 def test_a_state_of_one_process_continues_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    """Windows, totals, users, alerts, regimes: after the rest of the recording all is what it would have been."""
+    """After the rest of the recording, windows, totals, users, alerts and regimes are as without the upgrade."""
     shutil.copytree(V1 / "state", tmp_path / "state")
     settings, evaluations = config(), list[Evaluation]()
     plan = core_plan(settings)
@@ -101,7 +101,7 @@ def test_a_state_of_one_process_continues_as_if_nothing_had_happened(tmp_path: P
 
 
 async def test_states_of_workers_continue_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    """Their parts of the windows are now the parent's. Sums of floats of before differ in rounding."""
+    """Their windows are now in the parent's state. Earlier sums of floats differ by rounding."""
     shutil.copytree(V1 / "state-workers", tmp_path / "state")
     settings = config(workers=WORKERS)
     settings = settings.model_copy(update={"state": settings.state.model_copy(update={"dir": tmp_path / "state"})})
@@ -155,7 +155,7 @@ def groups_of(document: bytes) -> list[dict[str, Any]]:
 
 
 def without_expected(document: bytes) -> list[dict[str, Any]]:
-    """What is served of each group, but for the sums of floats."""
+    """The served values of each group, without sums of floats."""
     groups = groups_of(document)
     for group in groups:
         del group["expected_ratings"]

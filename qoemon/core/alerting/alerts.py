@@ -1,4 +1,4 @@
-"""All alerts of all rules, tick by tick: what each group's figures are, what is decided, and what has changed."""
+"""All alerts of all rules, tick by tick: samples of each group, decisions, and changes of state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qoemon.core.alerting.rule import (
     Reason,
     Rule,
     Sample,
-    Seen,
+    TimedFigures,
     decide,
     forget,
 )
@@ -32,22 +32,23 @@ AlertKey = tuple[str, str, Labels]
 
 @dataclass(frozen=True)
 class Alert:
-    """One rule on one group as it stands.
+    """The state of one rule for one group.
 
-    before   what was decided at the last tick
-    figures  what there is to tell of the group while it fires, and as it ends; else nothing
+    before   the decision at the last tick
+    sample   None if the group has no data
+    figures  of the group while the alert fires, and when it clears; else empty
     """
 
     rule: Rule
     group: Labels
     decision: Decision
     before: Decision
-    reading: Sample | None
+    sample: Sample | None
     figures: Figures
 
     @property
     def key(self) -> AlertKey:
-        """What tells it from all others."""
+        """Its identity: rule, service, group."""
         return self.rule.name, self.rule.service, self.group
 
     @property
@@ -57,31 +58,31 @@ class Alert:
 
     @property
     def ended(self) -> bool:
-        """Whether it fired at the last tick, and does no more."""
+        """Whether it fired at the last tick, and does not now."""
         return self.before.state is AlertState.FIRING and not self.firing
 
     @property
     def changed(self) -> bool:
-        """Whether its state is another than at the last tick."""
+        """Whether its state differs from that of the last tick."""
         return self.decision.state is not self.before.state
 
 
 class Alerts:
-    """Remembers what was decided. One decision a rule and group; groups are bounded by the Monitor's limit."""
+    """Holds one decision per rule and group, from tick to tick; the number of groups is limited by the plan."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = tuple(rules)
         self._decided: dict[AlertKey, Decision] = {}
 
     def decide(self, snapshot: Snapshot) -> tuple[Alert, ...]:
-        """The alerts of all groups that are shown, and for a last time of those that have gone."""
+        """The alerts of all visible groups, and once more those of groups that have just become invisible."""
         services = {service.service.name: service for service in snapshot.services}
         alerts, gone = [], dict(self._decided)
         for rule in self._rules:
             service = services[rule.service]
-            for number, reading in _readings(rule, service, snapshot):
+            for number, sample in _samples(rule, service, snapshot):
                 key = (rule.name, rule.service, service.counts.groups[number])
-                alert = _alert(rule, gone.pop(key, QUIET), reading, service, number, snapshot.time_s)
+                alert = _alert(rule, gone.pop(key, QUIET), sample, service, number, snapshot.time_s)
                 self._decided[key] = alert.decision
                 alerts.append(alert)
         return (*alerts, *self._forget(gone, snapshot.time_s))
@@ -91,7 +92,7 @@ class Alerts:
         return msgspec.json.encode([(key, _Stored.of(decision)) for key, decision in self._decided.items()])
 
     def shift(self, by_s: int) -> None:
-        """Move all times by so many seconds, as the clock was set."""
+        """Move all times by so many seconds, after a step of the clock."""
         self._decided = {key: decision.shifted(by_s) for key, decision in self._decided.items()}
 
     def load(self, state: bytes, reset: Collection[str] = ()) -> None:
@@ -107,53 +108,55 @@ class Alerts:
             yield Alert(rules[key[:2]], key[2], forget(before, now_s), before, None, {})
 
 
-class _StoredSeen(msgspec.Struct, frozen=True):
+class _StoredFigures(msgspec.Struct, frozen=True):
     time_s: float
     figures: Figures
 
 
 class _Stored(msgspec.Struct, frozen=True):
-    """A Decision under its names on disk. Version 1 wrote times as floats after a restart."""
+    """A Decision, with the names of its fields on disk. Version 1 wrote times as floats after a restart."""
 
     state: AlertState
     reason: Reason
     since_s: float
     past_s: float | None = None
-    seen: _StoredSeen | None = None
+    seen: _StoredFigures | None = None
 
     @classmethod
     def of(cls, decision: Decision) -> _Stored:
-        seen = None if decision.seen is None else _StoredSeen(decision.seen.time_s, decision.seen.figures)
+        last = decision.last_figures
+        seen = None if last is None else _StoredFigures(last.time_s, last.figures)
         return cls(decision.state, decision.reason, decision.since_s, decision.breach_since_s, seen)
 
     def decision(self) -> Decision:
         breach_since_s = None if self.past_s is None else int(self.past_s)
-        seen = None if self.seen is None else Seen(int(self.seen.time_s), self.seen.figures)
-        return Decision(self.state, self.reason, int(self.since_s), breach_since_s, seen)
+        last = None if self.seen is None else TimedFigures(int(self.seen.time_s), self.seen.figures)
+        return Decision(self.state, self.reason, int(self.since_s), breach_since_s, last)
 
 
 def _alert(
-    rule: Rule, before: Decision, reading: Sample | None, service: ServiceSnapshot, number: int, now_s: int
+    rule: Rule, before: Decision, sample: Sample | None, service: ServiceSnapshot, number: int, now_s: int
 ) -> Alert:
     """The rule on the group with this number."""
-    group, decision = service.counts.groups[number], decide(rule, before, reading, now_s)
+    group, decision = service.counts.groups[number], decide(rule, before, sample, now_s)
     if AlertState.FIRING not in {decision.state, before.state}:
-        return Alert(rule, group, decision, before, reading, {})
-    told = {} if reading is None else figures(rule, reading, service, number)
+        return Alert(rule, group, decision, before, sample, {})
+    numbers = {} if sample is None else figures(rule, sample, service, number)
     if decision.state is AlertState.FIRING:
-        # As a group falls silent, its last figures are those of one session or two.
-        enough = reading is not None and reading.users >= rule.min_sessions
-        decision = replace(decision, seen=Seen(now_s, told) if enough else before.seen)
-    return Alert(rule, group, decision, before, reading, told)
+        # The last figures of a group that stops reporting come from very few sessions: do not keep those.
+        enough = sample is not None and sample.users >= rule.min_sessions
+        last = TimedFigures(now_s, numbers) if enough else before.last_figures
+        decision = replace(decision, last_figures=last)
+    return Alert(rule, group, decision, before, sample, numbers)
 
 
-def _readings(rule: Rule, service: ServiceSnapshot, snapshot: Snapshot) -> Iterator[tuple[int, Sample | None]]:
-    """The number of every shown group that the rule selects, and what the rule sees of it."""
+def _samples(rule: Rule, service: ServiceSnapshot, snapshot: Snapshot) -> Iterator[tuple[int, Sample | None]]:
+    """The number and sample of every visible group that the rule selects."""
     columns = _Columns.of(rule, service, snapshot)
     for number in np.flatnonzero(service.visible).tolist():
         group = service.counts.groups[number]
         if _selected(rule, dict(zip(snapshot.labels, group, strict=True))):
-            yield number, columns.reading(number)
+            yield number, columns.sample(number)
 
 
 def _selected(rule: Rule, labels: Mapping[str, str]) -> bool:
@@ -162,9 +165,9 @@ def _selected(rule: Rule, labels: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True)
 class _Columns:
-    """What a rule sees of all groups, (G,); by_theta (G, T)."""
+    """The samples of all groups, (G,) per column; by_theta is (G, T)."""
 
-    figure: Floats
+    value: Floats
     confident_value: Floats
     by_theta: Floats
     users: np.ndarray
@@ -173,19 +176,19 @@ class _Columns:
     def of(cls, rule: Rule, service: ServiceSnapshot, snapshot: Snapshot) -> _Columns:
         if rule.what is AlertMetric.OPEN_STALLS:
             return cls._open_stalls(service)
-        judged = service.distributions[rule.window_s]
-        nowhere = np.empty((len(judged.observations), 0))
+        rated = service.distributions[rule.window_s]
+        no_thetas = np.empty((len(rated.observations), 0))
         users = service.counts.users[rule.window_s]
         if rule.what is AlertMetric.QUANTILE:
-            figure = judged.quantiles[:, snapshot.quantiles.index(rule.quantile or 0)]
-            return cls(figure, figure, nowhere, users)
+            value = rated.quantiles[:, snapshot.quantiles.index(rule.quantile or 0)]
+            return cls(value, value, no_thetas, users)
         bounds, by_theta = {
-            AlertMetric.MOS: (judged.mos_bounds, nowhere),
-            AlertMetric.GOB: (judged.gob_bounds, judged.band_gob),
-            AlertMetric.POW: (judged.pow_bounds, judged.band_pow),
+            AlertMetric.MOS: (rated.mos_bounds, no_thetas),
+            AlertMetric.GOB: (rated.gob_bounds, rated.band_gob),
+            AlertMetric.POW: (rated.pow_bounds, rated.band_pow),
         }[rule.what]
-        # Of a high figure that is bad, the lower bound is nearest to good.
-        return cls(getattr(judged, rule.what), bounds[:, 0 if rule.what.high_is_bad else 1], by_theta, users)
+        # Where high is bad, the lower bound is nearest to good.
+        return cls(getattr(rated, rule.what), bounds[:, 0 if rule.what.high_is_bad else 1], by_theta, users)
 
     @classmethod
     def _open_stalls(cls, service: ServiceSnapshot) -> _Columns:
@@ -193,12 +196,12 @@ class _Columns:
         share = np.divide(service.counts.open_stalls, active, out=np.full(len(active), np.nan), where=active > 0)
         return cls(share, share, np.empty((len(active), 0)), active)
 
-    def reading(self, number: int) -> Sample | None:
-        """What is seen of one group; None if nothing is."""
-        if np.isnan(self.figure[number]):
+    def sample(self, number: int) -> Sample | None:
+        """The sample of one group; None if it has no data."""
+        if np.isnan(self.value[number]):
             return None
         return Sample(
-            figure=float(self.figure[number]),
+            value=float(self.value[number]),
             confident_value=float(self.confident_value[number]),
             by_theta=tuple(self.by_theta[number].tolist()),
             users=int(self.users[number]),

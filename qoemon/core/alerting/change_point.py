@@ -1,16 +1,16 @@
-"""When the share of poor ratings began to move: a CUSUM on what each rating interval says against the level before.
+"""Change detection: a CUSUM of each rating interval's deviation of PoW from its tracked level.
 
-PoW never stands still. It varies with who happens to be there (few sessions, few of them stalled), with causes that
-hit many sessions at once, and over the day. So the level is tracked by a fast moving average, which follows the day
-and slow causes, and what remains is measured on a scale on which it spreads evenly. With v the ratio of the second
-moment of the kernel to the first, one interval's PoW p of N users varies around a level m by about
+PoW varies all the time: by chance (few sessions, few of them stalled), by causes that affect many sessions at once,
+and over the day. So the level is tracked by a fast moving average, which follows the day and slow causes, and the
+deviation from it is transformed to a scale on which its variance is constant. With v the ratio of the second moment
+of the kernel to the first, the variance of one interval's PoW p of N users around a level m is about
 
     v m / N + spread^2 m^2
 
-of which asinh(spread sqrt(N m / v)) 2 / spread is the transform to unit variance: a square root where chance rules,
-a logarithm where common causes do. An empty, skewed PoW of zero needs no branch there. The difference of the
-transformed p and m is the interval's surprise, in standard deviations; two one-sided CUSUMs add it up.
-While one of them is under way the level waits, or it would swallow the very change that is being established.
+for which asinh(spread sqrt(N m / v)) 2 / spread is the transform to unit variance: a square root where chance
+dominates, a logarithm where common causes do. It needs no special case for a PoW of zero. The difference of the
+transformed p and m is the interval's surprise, in standard deviations; two one-sided CUSUMs add it up. While one of
+them is above `hold`, the level is not updated: it would follow the change before it is detected.
 
 Page 1954 (CUSUM); Anscombe 1948 (the transform of over-dispersed counts); docs/decisions/0008-change-detector.md.
 """
@@ -31,9 +31,9 @@ TRACK = np.dtype(
     [
         ("level", np.float64),  # PoW, tracked
         ("square", np.float64),  # second moment of PoW, tracked
-        ("spread2", np.float64),  # square of the relative deviation by common causes, tracked slowly
-        ("age", np.int64),  # intervals taken in; 0 in a group without a level
-        ("length", np.int64),  # of them, those that the level was averaged over since it last began
+        ("spread2", np.float64),  # square of the relative deviation from common causes, tracked slowly
+        ("age", np.int64),  # intervals processed; 0 in a group without a level
+        ("length", np.int64),  # of them, those averaged in the level since it was last restarted
         ("sum", np.float64, 2),  # CUSUM up and down, standard deviations
         ("run", np.int64, 2),  # intervals since it was last zero
         ("run_pow", np.float64, 2),  # their sums of PoW and second moment
@@ -41,32 +41,33 @@ TRACK = np.dtype(
         ("zero_s", np.float64, 2),  # when it was last zero, s since the epoch
     ]
 )
-"""One group's row."""
+"""The state of one group."""
 
 FAINT = 0.002
-"""PoW below which a change is of no interest, and the ratio v is taken as FAINT_RATIO."""
+"""PoW below which changes are irrelevant; there the ratio v is taken to be FAINT_RATIO."""
 FAINT_RATIO = 0.4
 COUNT_OFFSET = 0.375
-"""Users with a poor rating, added before the root (Anscombe's 3/8): it keeps counts near 0 unbiased."""
+"""Users with a poor rating, added before the root (Anscombe's 3/8), which keeps counts near 0 unbiased."""
 SPREAD_PRIOR = 60
-"""Intervals for which the least spread counts when the spread begins to be learnt."""
+"""Weight, in intervals, of the minimum spread when learning of the spread begins."""
 OUTLIER = 4.0
-"""Standard deviations beyond which one interval moves the level and the spread no further."""
+"""Standard deviations at which the influence of one interval on level and spread is clipped."""
 SIDES = np.array([1.0, -1.0])
 
 
 @dataclass(frozen=True)
 class DetectorRules:
-    """The detector's constants; intervals are rating intervals, deviations standard deviations.
+    """Constants of the detector. Intervals are rating intervals; deviations are in standard deviations.
 
-    memory         intervals over which the level averages: the shorter, the better it follows the day
-    allowance      deviations that each interval may differ by before it counts: half of the least change sought
-    limit          deviations beyond the allowance, added up, that establish a change
-    hold           sum from which a change is pending and the level waits
-    spread         least relative deviation by common causes; more is learnt
+    memory         intervals over which the level is averaged: a short memory follows the day better
+    allowance      deviation of an interval that is not counted: half of the smallest change to detect
+    limit          sum of deviations beyond the allowance at which a change is detected
+    hold           sum above which a change is pending and the level is not updated
+    spread         minimum relative deviation from common causes; a larger one is learnt
     spread_memory  intervals over which it is learnt
-    caution        factor on what was learnt: deviations of successive intervals resemble each other
-    learning       intervals before a first change can be told; what is found in them moves the level only
+    caution        factor on the learnt spread: deviations of successive intervals are correlated
+    learning       intervals before a first change can be reported; a change found earlier restarts the level only
+    raises         ValueError if a constant is out of range
     """
 
     memory: int = 4
@@ -88,11 +89,11 @@ class DetectorRules:
 
 
 class Interval(NamedTuple):
-    """What one closed rating interval says about R groups.
+    """One closed rating interval of R groups.
 
     pow, square  (R,) first and second moment, over the users, of their share of ratings poor or worse
     users        (R,) distinct sessions
-    end_s        when it ended, s since the epoch
+    end_s        its end, s since the epoch
     """
 
     pow: Floats
@@ -102,7 +103,11 @@ class Interval(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What was found in R groups: direction (R,) 1 worse, -1 better, 0 none; began_s (R,) s, NaN without one."""
+    """Changes detected in R groups.
+
+    direction  (R,) 1 worse, -1 better, 0 none
+    began_s    (R,) estimated beginning, s since the epoch; NaN without a change
+    """
 
     direction: Ints
     began_s: Floats
@@ -111,7 +116,7 @@ class Change(NamedTuple):
 class ChangeDetector:
     """Tracks the PoW of many groups, one row of `state` each.
 
-    Its work on one group depends on no other, so groups may come, and pause, as they like.
+    Groups are independent of each other: any group can appear or pause at any time.
     """
 
     def __init__(self, rules: DetectorRules) -> None:
@@ -124,37 +129,35 @@ class ChangeDetector:
         self.state = np.concatenate([self.state, fresh])
 
     def load(self, state: NDArray[Any]) -> None:
-        """Take over what was `state` before a restart. ValueError if it is that of another version."""
+        """Restore `state` from before a restart; ValueError if another version wrote it."""
         if state.dtype != TRACK:
-            raise ValueError(
-                f"the dumped detector has columns {state.dtype}, expected {TRACK}: drop it, start anew"
-            )
+            raise ValueError(f"the dumped detector has columns {state.dtype}, expected {TRACK}: discard it")
         self.state = state.copy()
 
     def shift(self, by_s: float) -> None:
         """Move all times by so many seconds."""
         self.state["zero_s"] += by_s
 
-    def forget(self, rows: Ints) -> None:
-        """Begin these groups anew."""
+    def reset(self, rows: Ints) -> None:
+        """Forget everything about these groups."""
         self.state[rows] = np.zeros(1, TRACK)
 
     @property
     def pending(self) -> Flags:
-        """(G,) where a change is under way, not established yet."""
+        """(G,) whether a change is suspected, but not detected yet."""
         return np.asarray((self.state["sum"] > self.rules.hold).any(axis=1))
 
     def observe(self, rows: Ints, interval: Interval) -> Change:
-        """Take in an interval of these groups, (R,) rows; what it establishes."""
+        """Process an interval of these groups, (R,) rows; returns the changes detected."""
         track = self.state[rows]
         _begin(track, interval, self.rules)
         z, variance = surprise(track, interval, self.rules)
         found = self._decide(track, z, interval)
         known = track["age"] >= self.rules.learning
-        # The level of the first few intervals is too unsure to hold on to.
-        waits = (track["sum"] > self.rules.hold).any(axis=1) & known
-        moves = ~waits & (found.direction == 0)
-        change = _told(found, known)
+        # The level of the first few intervals is too uncertain to hold.
+        holds = (track["sum"] > self.rules.hold).any(axis=1) & known
+        moves = ~holds & (found.direction == 0)
+        change = _reported(found, known)
         _learn_spread(track, interval, variance, self.rules)
         _follow(track, z, moves, interval, self.rules)
         track["age"] += 1
@@ -162,7 +165,7 @@ class ChangeDetector:
         return change
 
     def _decide(self, track: State, z: Floats, interval: Interval) -> Change:
-        """Add up the surprises; where that passes the limit, the level begins anew at what it was since."""
+        """Update the CUSUMs; above the limit, restart the level at the mean PoW since the change began."""
         total = np.maximum(track["sum"] + z[:, None] * SIDES - self.rules.allowance, 0)
         running = total > 0
         track["sum"] = total
@@ -180,26 +183,26 @@ class ChangeDetector:
 
 
 def surprise(track: State, interval: Interval, rules: DetectorRules) -> tuple[Floats, Floats]:
-    """How many standard deviations each PoW lies above its level, (R,); and the variance of chance, (R,)."""
+    """(R,) number of standard deviations of each PoW above its level, and (R,) the variance by chance."""
     scale, offset, variance = _scale(track, interval.users)
     spread = _spread(track, rules)
     root = np.arcsinh(spread * scale * np.sqrt(interval.pow + offset))
     z = 2 / spread * (root - np.arcsinh(spread * scale * np.sqrt(track["level"] + offset)))
-    # A level that was averaged over few intervals is itself uncertain.
+    # A level averaged over few intervals is itself uncertain.
     return np.asarray(z / np.sqrt(1 + 1 / np.minimum(track["length"], rules.memory))), variance
 
 
-def _told(found: Change, known: Flags) -> Change:
-    """What was found, in groups that are known well enough: of the others nothing is told.
+def _reported(found: Change, known: Flags) -> Change:
+    """The changes of groups whose learning is complete; those of other groups are not reported.
 
-    Their level has begun anew all the same. If it only crept to where it belongs, outliers cut, a group that turns
-    bad early would pass for a good one for minutes.
+    The level of those is restarted all the same: if it only followed slowly, with outliers clipped, a group that
+    turns bad early would look good for minutes.
     """
     return Change(np.where(known, found.direction, 0), np.where(known, found.began_s, np.nan))
 
 
 def _scale(track: State, users: Floats) -> tuple[Floats, Floats, Floats]:
-    """The root of N / v; the offset of a PoW; the variance that chance gives it. All (R,)."""
+    """(R,) each: the root of N / v, the offset of a PoW, and its variance by chance."""
     level = track["level"]
     ratio = (track["square"] + FAINT_RATIO * FAINT) / (level + FAINT) - level
     ratio = np.clip(ratio, 0.05, 1)
@@ -219,7 +222,7 @@ def _begin(track: State, interval: Interval, rules: DetectorRules) -> None:
 
 
 def _restart(track: State, row: np.int64, side: np.int64, end_s: float) -> None:
-    # The length says how sure the new level is; the age goes on, so that what reverts at once is told at once.
+    # The length is the certainty of the new level. The age is kept, so a reversal is reported without learning.
     track["length"][row] = length = track["run"][row, side]
     track["level"][row] = track["run_pow"][row, side] / length
     track["square"][row] = track["run_square"][row, side] / length
@@ -228,7 +231,7 @@ def _restart(track: State, row: np.int64, side: np.int64, end_s: float) -> None:
 
 
 def _follow(track: State, z: Floats, moves: Flags, interval: Interval, rules: DetectorRules) -> None:
-    """Move the level by its share of the surprise, on the scale of surprises: there the noise is symmetric."""
+    """Move the level by a share of the surprise, on the transformed scale, where noise is symmetric."""
     scale, offset, _ = _scale(track, interval.users)
     spread = _spread(track, rules)
     share = moves / np.minimum(track["length"] + 1, rules.memory)
@@ -241,7 +244,7 @@ def _follow(track: State, z: Floats, moves: Flags, interval: Interval, rules: De
 
 
 def _learn_spread(track: State, interval: Interval, variance: Floats, rules: DetectorRules) -> None:
-    """Whatever chance does not explain of the deviations is put down to common causes; outliers are cut."""
+    """Attribute deviations that chance does not explain to common causes; outliers are clipped."""
     base = np.maximum(track["level"], FAINT) ** 2
     most = OUTLIER * (_spread(track, rules) ** 2 + variance / base)
     excess = ((interval.pow - track["level"]) ** 2 - variance) / base

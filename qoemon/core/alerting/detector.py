@@ -26,9 +26,9 @@ _Transition = tuple[str, str, AlertState, Reason, int]
 class Detections:
     """Alerts and regimes at a tick.
 
-    alerts       of all groups that rules select, and those that have gone at this tick
+    alerts       of all groups that rules select, and of groups that have become invisible at this tick
     transitions  how often an alert of (rule, service) changed to (state, reason), since the beginning
-    regimes      by service; groups that appeared since the last rating interval are not in them yet
+    regimes      by service; without the groups that are newer than the last closed rating interval
     """
 
     alerts: tuple[Alert, ...]
@@ -46,12 +46,12 @@ class Detector:
         self._monitors = {service.name: RegimeMonitor(regimes) for service in plan.services}
         self._regimes: dict[str, Regimes] = {}
         self._newest: int | None = None
-        """The rating interval that the last snapshot was in."""
+        """Number of the rating interval of the last snapshot."""
 
     def observe(self, snapshot: Snapshot) -> Detections:
-        """The alerts and regimes at this snapshot, given those before."""
+        """The alerts and regimes at this snapshot, which is newer than the last."""
         # At a multiple of the rating interval the base window is exactly one closed interval. If that tick was
-        # left out, the next one's is nearly that, and better than none.
+        # skipped, the base window of the next one is used instead: it differs by a few ticks only.
         interval, late_s = divmod(snapshot.time_s, self._interval_s)
         if late_s == 0 or (self._newest is not None and interval > self._newest):
             for service in snapshot.services:
@@ -67,7 +67,7 @@ class Detector:
         return Detections(alerts, dict(self._transitions), dict(self._regimes))
 
     def dump(self) -> Arrays:
-        """All that is held, as arrays by name: after a restart alerts, regimes and counters are as before."""
+        """The whole state as arrays by name: alerts, regimes and counters continue after a restart."""
         transitions = [(*key, number) for key, number in self._transitions.items()]
         state: Arrays = {
             "alerts": np.frombuffer(self._alerts.dump(), np.uint8),
@@ -81,15 +81,17 @@ class Detector:
         return state
 
     def load(self, state: Mapping[str, NDArray[Any]], reset: Collection[str] = ()) -> None:
-        """Restore what dump() gave; reset: services of which nothing is restored.
+        """Restore a dump().
 
-        Dumps of version 1 have no transitions, no newest interval, and not why regimes are what they are.
+        Dumps of version 1 have no transitions, no newest interval, and no reasons of regimes.
+
+        reset  services that are not restored
         """
         self._alerts.load(state["alerts"].tobytes(), reset)
         if "transitions" in state:
             transitions = msgspec.json.decode(state["transitions"].tobytes(), type=list[_Transition])
             self._transitions = Counter(
-                {(rule, service, at, why): number for rule, service, at, why, number in transitions}
+                {(rule, service, to, reason): number for rule, service, to, reason, number in transitions}
             )
             self._newest = int(state["newest"]) if state["newest"] >= 0 else None
         for name, monitor in self._monitors.items():
@@ -101,7 +103,7 @@ class Detector:
                     self._regimes[name] = load_last(monitor.current(), last)
 
     def shift(self, by_s: int) -> None:
-        """Move all times, as the clock was set: by whole rating intervals, in seconds."""
+        """Move all times by whole rating intervals, in seconds, after a step of the clock."""
         self._alerts.shift(by_s)
         for name, monitor in self._monitors.items():
             monitor.shift(by_s)
@@ -111,5 +113,5 @@ class Detector:
             self._newest += by_s // self._interval_s
 
     def _interval(self, service: ServiceSnapshot, end_s: int) -> Interval:
-        judged, users = service.distributions[self._interval_s], service.counts.users[self._interval_s]
-        return Interval(judged.pow, judged.pow_square, users.astype(np.float64), end_s)
+        rated, users = service.distributions[self._interval_s], service.counts.users[self._interval_s]
+        return Interval(rated.pow, rated.pow_square, users.astype(np.float64), end_s)

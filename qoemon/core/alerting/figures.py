@@ -1,4 +1,4 @@
-"""The figures of one group that texts about an alert can name."""
+"""The figures of one group that texts of an alert can use."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from qoemon.core.snapshot.snapshot import ServiceSnapshot
 NAMES = ("value", "lower", "upper", "mos", "gob", "pow", "users")
 
 
-def figures(rule: Rule, reading: Sample, service: ServiceSnapshot, number: int) -> Figures:
-    """What there is to tell of the group with this number: some of NAMES; lower and upper bound the value."""
-    return dict(_figures(rule, reading, service, number))
+def figures(rule: Rule, sample: Sample, service: ServiceSnapshot, number: int) -> Figures:
+    """The known figures of the group with this number, by NAMES; lower and upper are the bounds of value."""
+    return dict(_figures(rule, sample, service, number))
 
 
-def _figures(rule: Rule, reading: Sample, service: ServiceSnapshot, number: int) -> Iterator[tuple[str, float]]:
-    yield "value", reading.figure
-    yield "users", reading.users
-    judged = service.distributions[rule.window_s]
-    if not judged.observations[number]:
+def _figures(rule: Rule, sample: Sample, service: ServiceSnapshot, number: int) -> Iterator[tuple[str, float]]:
+    yield "value", sample.value
+    yield "users", sample.users
+    rated = service.distributions[rule.window_s]
+    if not rated.observations[number]:
         return
     for name in ("mos", "gob", "pow"):
-        yield name, float(getattr(judged, name)[number])
+        yield name, float(getattr(rated, name)[number])
     if rule.what in {AlertMetric.MOS, AlertMetric.GOB, AlertMetric.POW}:
         bounds = {
-            AlertMetric.MOS: judged.mos_bounds,
-            AlertMetric.GOB: judged.gob_bounds,
-            AlertMetric.POW: judged.pow_bounds,
+            AlertMetric.MOS: rated.mos_bounds,
+            AlertMetric.GOB: rated.gob_bounds,
+            AlertMetric.POW: rated.pow_bounds,
         }[rule.what]
         yield from zip(("lower", "upper"), bounds[number].tolist(), strict=True)

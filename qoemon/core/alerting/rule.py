@@ -1,7 +1,7 @@
-"""Whether to alarm, as a pure function of a rule, a reading and what was decided before; it always says why.
+"""The decision on an alert: a pure function of a rule, a sample and the decision before, with its reason.
 
-A rule enters at one threshold and leaves at another. In between, and whenever there is too little to tell, what was
-decided before stays: silence neither alarms nor gives the all-clear.
+An alert fires at one threshold and clears at another. Between the two, and whenever data is missing or too few, a
+firing alert keeps firing and another does not start: missing data neither fires nor clears an alert.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import IntEnum, StrEnum
 
 
 class AlertMetric(StrEnum):
-    """What a rule looks at."""
+    """The metric that a rule evaluates."""
 
     MOS = "mos"
     GOB = "gob"
@@ -22,18 +22,18 @@ class AlertMetric(StrEnum):
 
     @property
     def high_is_bad(self) -> bool:
-        """Whether a rule on it enters from below."""
+        """Whether high values are bad: a rule then fires at or above its threshold."""
         return self in {AlertMetric.POW, AlertMetric.OPEN_STALLS}
 
 
 class AlertState(IntEnum):
-    """Where an alert is; the numbers are those of qoemon_alert_state."""
+    """State of an alert; the numbers are the values of qoemon_alert_state."""
 
     INACTIVE = 0
     UNCERTAIN = 1
-    """The figure is past the threshold, but not for sure."""
+    """The value is past the threshold, but its bound or another theta is not."""
     PENDING = 2
-    """Past the threshold for sure, but not yet for long enough."""
+    """Value, bound and thetas are past the threshold, but not for long enough yet."""
     FIRING = 3
 
 
@@ -56,13 +56,14 @@ class Reason(StrEnum):
 class Rule:
     """One rule of the configuration.
 
-    groups       label values that a group must have; a label that is not named may have any
-    quantile     which one, for What.QUANTILE
-    window_s     which window; What.OPEN_STALLS is of the moment and has none
-    enter, leave thresholds; leave is the better of the two
-    for_s        how long the figure must be past `enter`
+    what         metric to evaluate
+    groups       accepted values by label; labels without an entry may have any value
+    quantile     which quantile, for AlertMetric.QUANTILE
+    window_s     window in seconds; AlertMetric.OPEN_STALLS has none, it is a current value
+    enter, leave thresholds to fire and to clear; leave is the better of the two
+    for_s        how long the value must be past `enter`, seconds
     confident    fires only if the bound is past `enter` too
-    all_thetas   fires only if every theta of the band agrees
+    all_thetas   fires only if the values for all thetas of the band are past `enter` too
     """
 
     name: str
@@ -81,30 +82,33 @@ class Rule:
     labels: Mapping[str, str] | None = None
     annotations: Mapping[str, str] | None = None
 
-    def past(self, figure: float, threshold: float) -> bool:
-        """Whether a figure is on the bad side of a threshold, or on it."""
-        return figure >= threshold if self.what.high_is_bad else figure <= threshold
+    def past(self, value: float, threshold: float) -> bool:
+        """Whether a value is at the threshold, or on its bad side."""
+        return value >= threshold if self.what.high_is_bad else value <= threshold
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a rule sees of one group at a tick. surest is the end of the interval that is nearest to good.
+    """What a rule evaluates of one group at a tick.
 
-    by_theta  the figure for each theta of the service's band
+    value            the metric
+    confident_value  the end of its confidence interval that is nearest to good
+    by_theta         the metric for each theta of the service's band
+    users            distinct sessions behind it
     """
 
-    figure: float
+    value: float
     confident_value: float
     by_theta: tuple[float, ...]
     users: int
 
 
 Figures = Mapping[str, int | float]
-"""By name; a count stays one when it is stored, so that texts read the same after a restart."""
+"""By name; a count stays an integer when it is stored, so that texts are the same after a restart."""
 
 
 @dataclass(frozen=True)
-class Seen:
+class TimedFigures:
     """The figures of a group at a time, seconds since the epoch."""
 
     time_s: int
@@ -113,78 +117,78 @@ class Seen:
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided, why, and since when, seconds since the epoch.
+    """The state of an alert, and its reason. Times in seconds since the epoch.
 
-    since_s  when this state began
-    past_s   since when the figure has been past `enter` for sure; None if it is not
-    seen     what was last seen of enough sessions, while it fires: all there is to tell once data ends
+    since_s         when this state began
+    breach_since_s  since when value, bound and thetas have been past `enter`; None if they are not
+    last_figures    while it fires, the last figures from enough sessions: for texts once data ends
     """
 
     state: AlertState
     reason: Reason
     since_s: int
     breach_since_s: int | None = None
-    seen: Seen | None = None
+    last_figures: TimedFigures | None = None
 
     def shifted(self, by_s: int) -> Decision:
-        """The same, so many seconds later."""
+        """The decision with all times moved by so many seconds."""
         breach_since_s = None if self.breach_since_s is None else self.breach_since_s + by_s
-        seen = None if self.seen is None else replace(self.seen, time_s=self.seen.time_s + by_s)
-        return replace(self, since_s=self.since_s + by_s, breach_since_s=breach_since_s, seen=seen)
+        last = self.last_figures and replace(self.last_figures, time_s=self.last_figures.time_s + by_s)
+        return replace(self, since_s=self.since_s + by_s, breach_since_s=breach_since_s, last_figures=last)
 
 
 QUIET = Decision(AlertState.INACTIVE, Reason.NO_DATA, 0)
-"""Before anything was seen."""
+"""The decision before the first sample."""
 
 
-def decide(rule: Rule, before: Decision, reading: Sample | None, now_s: int) -> Decision:
-    """The decision at now_s, given what is seen of the group; None where there is nothing to see."""
+def decide(rule: Rule, before: Decision, sample: Sample | None, now_s: int) -> Decision:
+    """The decision at now_s, seconds since the epoch, given the sample of the group; None if it has no data."""
     if before.state is AlertState.FIRING:
-        return _stay_or_leave(rule, before, reading, now_s)
-    doubt = _doubt(rule, reading)
-    if doubt is None:
+        return _keep_or_clear(rule, before, sample, now_s)
+    obstacle = _obstacle(rule, sample)
+    if obstacle is None:
         breach_since_s = now_s if before.breach_since_s is None else before.breach_since_s
         if now_s - breach_since_s >= rule.for_s:
-            return _moved(before, AlertState.FIRING, Reason.PAST_THRESHOLD, now_s, breach_since_s)
-        return _moved(before, AlertState.PENDING, Reason.NOT_LONG_ENOUGH, now_s, breach_since_s)
-    uncertain = doubt in {Reason.BOUND_NOT_PAST_THRESHOLD, Reason.THETAS_DISAGREE}
-    return _moved(before, AlertState.UNCERTAIN if uncertain else AlertState.INACTIVE, doubt, now_s)
+            return _next(before, AlertState.FIRING, Reason.PAST_THRESHOLD, now_s, breach_since_s)
+        return _next(before, AlertState.PENDING, Reason.NOT_LONG_ENOUGH, now_s, breach_since_s)
+    uncertain = obstacle in {Reason.BOUND_NOT_PAST_THRESHOLD, Reason.THETAS_DISAGREE}
+    return _next(before, AlertState.UNCERTAIN if uncertain else AlertState.INACTIVE, obstacle, now_s)
 
 
 def forget(before: Decision, now_s: int) -> Decision:
-    """The decision when the group is gone: nobody is left who could suffer."""
-    return _moved(before, AlertState.INACTIVE, Reason.GONE, now_s)
+    """The decision on a group that is no longer visible."""
+    return _next(before, AlertState.INACTIVE, Reason.GONE, now_s)
 
 
-def _stay_or_leave(rule: Rule, before: Decision, reading: Sample | None, now_s: int) -> Decision:
-    if reading is None:
-        return _moved(before, AlertState.FIRING, Reason.NO_DATA, now_s, before.breach_since_s)
-    if reading.users < rule.min_sessions:
-        return _moved(before, AlertState.FIRING, Reason.TOO_FEW_SESSIONS, now_s, before.breach_since_s)
-    if rule.past(reading.figure, rule.enter):
-        return _moved(before, AlertState.FIRING, Reason.PAST_THRESHOLD, now_s, before.breach_since_s)
-    # On the threshold to leave counts as left, as on the one to enter counts as entered.
-    if rule.past(reading.figure, rule.leave) and reading.figure != rule.leave:
-        return _moved(before, AlertState.FIRING, Reason.NOT_YET_RECOVERED, now_s, before.breach_since_s)
-    return _moved(before, AlertState.INACTIVE, Reason.RECOVERED, now_s)
+def _keep_or_clear(rule: Rule, before: Decision, sample: Sample | None, now_s: int) -> Decision:
+    if sample is None:
+        return _next(before, AlertState.FIRING, Reason.NO_DATA, now_s, before.breach_since_s)
+    if sample.users < rule.min_sessions:
+        return _next(before, AlertState.FIRING, Reason.TOO_FEW_SESSIONS, now_s, before.breach_since_s)
+    if rule.past(sample.value, rule.enter):
+        return _next(before, AlertState.FIRING, Reason.PAST_THRESHOLD, now_s, before.breach_since_s)
+    # A value equal to `leave` clears, as one equal to `enter` fires.
+    if rule.past(sample.value, rule.leave) and sample.value != rule.leave:
+        return _next(before, AlertState.FIRING, Reason.NOT_YET_RECOVERED, now_s, before.breach_since_s)
+    return _next(before, AlertState.INACTIVE, Reason.RECOVERED, now_s)
 
 
-def _doubt(rule: Rule, reading: Sample | None) -> Reason | None:
-    """Why not to alarm on this reading; None if nothing speaks against it."""
-    if reading is None:
+def _obstacle(rule: Rule, sample: Sample | None) -> Reason | None:
+    """Why this sample does not fire the alert; None if it does."""
+    if sample is None:
         return Reason.NO_DATA
-    if reading.users < rule.min_sessions:
+    if sample.users < rule.min_sessions:
         return Reason.TOO_FEW_SESSIONS
-    if not rule.past(reading.figure, rule.enter):
+    if not rule.past(sample.value, rule.enter):
         return Reason.NOT_PAST_THRESHOLD
-    if rule.confident and not rule.past(reading.confident_value, rule.enter):
+    if rule.confident and not rule.past(sample.confident_value, rule.enter):
         return Reason.BOUND_NOT_PAST_THRESHOLD
-    if rule.all_thetas and not all(rule.past(figure, rule.enter) for figure in reading.by_theta):
+    if rule.all_thetas and not all(rule.past(value, rule.enter) for value in sample.by_theta):
         return Reason.THETAS_DISAGREE
     return None
 
 
-def _moved(
+def _next(
     before: Decision, state: AlertState, reason: Reason, now_s: int, breach_since_s: int | None = None
 ) -> Decision:
     since_s = before.since_s if state is before.state and before is not QUIET else now_s

@@ -1,4 +1,4 @@
-"""From the reports of a service to the histogram of its base window: one implementation for each kind of QoS."""
+"""The interface between reports and the base window of a service: one implementation per kind of QoS."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from qoemon.core.wire.batch import Placed
 
 
 class BaseWindow(NamedTuple):
-    """A base window. G groups, M bins to rate in, B bins to read.
+    """The conditions of a rating interval. G groups, M bins that are rated, B bins that are shown.
 
-    levels  (G, M) the conditions in the service's rated_at bins
-    qos     (G, B) the same in the service's bins
-    users   (G,) how many sessions they are of
-    rows, groups  the sessions that they are of, ascending, and the group of each, every pair once
+    levels  (G, M) number of conditions in each of the service's rated_at bins
+    qos     (G, B) the same conditions in the service's bins
+    users   (G,) number of distinct sessions behind them
+    rows, groups  rows of these sessions, ascending, and the group of each; every pair is unique
     """
 
     levels: Counts
@@ -26,28 +26,28 @@ class BaseWindow(NamedTuple):
 
 
 class Conditions(Protocol):
-    """Columns beside a SessionTable, row for row. Time moves by enter()."""
+    """Columns parallel to a SessionTable, with the same rows. Time moves by enter()."""
 
     def apply(self, admitted: Admitted, placed: Placed) -> int:
-        """Count the reports of a batch; returns how many reported a counter that fell."""
+        """Count the reports of a batch; returns the number of reports with a counter reset."""
 
     def base_window(self, at_s: float, groups: int) -> BaseWindow:
-        """The rating interval that ends at at_s."""
+        """The conditions of the rating interval that ends at at_s, seconds since the epoch."""
 
     def open_stalls(self) -> tuple[Ints, Floats]:
-        """Rows with an open stall, and since when, seconds since the epoch."""
+        """Rows with an open stall, and since when it has been open, seconds since the epoch."""
 
     def enter(self, tick: int) -> None:
         """Begin a tick."""
 
     def shift(self, by_s: int, tick: int) -> None:
-        """Move all times by whole rating intervals; tick is the present one, moved."""
+        """Move all times by whole rating intervals, in seconds; tick is the current tick after that."""
 
     def remove(self, rows: Ints) -> None:
         """Forget these sessions."""
 
     def dump(self) -> Arrays:
-        """All that is held, of the sessions in the order of SessionTable.occupied."""
+        """The whole state, with the sessions in the order of SessionTable.occupied."""
 
     def load(self, state: Arrays, rows: Ints) -> None:
-        """Restore what dump() gave, for the rows that the session table gave out."""
+        """Restore a dump(); rows are those that SessionTable.load() returned."""

@@ -1,4 +1,4 @@
-"""Counts: what shards count, what adds up over shards and intervals, and what a service's QoE depends on."""
+"""Counts of one shard at a tick, of one closed rating interval, and of one service over all shards."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from qoemon.core.counting.groups import Labels
 
 
 class Event(StrEnum):
-    """What a Monitor counts beside reports' contents."""
+    """Events that a Monitor counts."""
 
     REPORT = "reports"
     """accepted: decoded, of a known service, no duplicate"""
     DUPLICATE = "reports_duplicate"
     """a repeated or older seq"""
     LATE = "reports_late"
-    """by its ts too old for the base window: it moves the baseline only"""
+    """its ts is too old for the base window: it updates the counters' baseline only"""
     AHEAD = "reports_ahead"
-    """its ts lies in the future: taken as now"""
+    """its ts is in the future: counted at its arrival"""
     RESET = "reports_reset"
-    """a cumulative counter fell: counted from zero"""
+    """a cumulative counter decreased: counted from zero"""
     POOLED = "reports_pooled"
-    """of a label set beyond the limit of groups: pooled in `other`"""
+    """its labels are a group beyond the limit: pooled in `other`"""
     REFUSED = "reports_refused"
-    """of a new session beyond the limit of sessions"""
+    """its session is new and beyond the limit of sessions"""
     EXPIRED = "sessions_expired"
-    """sessions that fell silent for the session timeout"""
+    """sessions without a report for the session timeout"""
 
 
 @dataclass(frozen=True)
 class BaseCounts:
-    """One service in one shard at a tick: its base window, and the sessions that are there. G groups.
+    """One service in one shard at a tick: its base window and its current sessions. G groups.
 
     groups           label values, one tuple a group
-    since_s          (G,) when each group's first report arrived, seconds since the epoch, 0 if before a restart
+    since_s          (G,) arrival of each group's first report, seconds since the epoch; 0 if before a restart
     levels           (G, M) conditions in the service's rated_at bins
-    qos              (G, B) the same conditions in the bins that people read
-    users            (G,) distinct sessions that they are of
-    active_sessions  (G,) heard in the base window or in an open stall
-    open_stalls      (G,)
-    oldest_stall_s   (G,) how long the oldest open stall has run, 0 without one
+    qos              (G, B) the same conditions in the bins that are shown
+    users            (G,) distinct sessions behind them
+    active_sessions  (G,) sessions with a report in the base window, or with an open stall
+    open_stalls      (G,) sessions with an open stall
+    oldest_stall_s   (G,) age of the oldest open stall, seconds; 0 without one
     """
 
     service: str
@@ -58,12 +58,12 @@ class BaseCounts:
 
 @dataclass(frozen=True)
 class IntervalCounts:
-    """What a rating interval adds to one service when it closes: integers, so that any order of adding is exact.
+    """The counts of one service in a closed rating interval: integers, so that sums are exact in any order.
 
     levels, qos  (G, M), (G, B) as in BaseCounts
-    users        (G,) distinct sessions, all of them counted in this interval
-    recounted    (G,) by the end of an earlier interval, s since the epoch: sessions that were counted there, and
-                 are counted here now
+    users        (G,) distinct sessions, all of which are counted in this interval
+    recounted    (G,) by the end of an earlier interval, s since the epoch: sessions that were counted in that one,
+                 and are now counted in this one instead
     """
 
     levels: Histogram
@@ -72,7 +72,7 @@ class IntervalCounts:
     recounted: Mapping[int, Ints]
 
     def shifted(self, by_s: int) -> IntervalCounts:
-        """The same, so many seconds later."""
+        """The same counts, with all times moved by so many seconds."""
         return replace(self, recounted={end_s + by_s: users for end_s, users in self.recounted.items()})
 
 
@@ -84,7 +84,7 @@ class ClosedInterval:
     services: tuple[IntervalCounts, ...]
 
     def shifted(self, by_s: int) -> ClosedInterval:
-        """The same, so many seconds later."""
+        """The same counts, with all times moved by so many seconds."""
         return ClosedInterval(self.end_s + by_s, tuple(each.shifted(by_s) for each in self.services))
 
 
@@ -95,12 +95,12 @@ class ServiceCounts:
     groups           label values, one tuple a group
     windows          (G, M) conditions in the service's rated_at bins, by the window's length in seconds
     users            (G,) distinct sessions in each window, by its length in seconds
-    qos              (G, B) the conditions in the bins that people read, base window only
-    active_sessions  (G,) heard in the base window or in an open stall
-    open_stalls      (G,)
-    oldest_stall_s   (G,) how long the oldest open stall has run, 0 without one
-    expected_ratings (G, K) users expected to have given each rating, over all closed rating intervals
-    marginals        (G, A) an axis: conditions in its bins, over all closed rating intervals
+    qos              (G, B) conditions in the bins that are shown, base window only
+    active_sessions  (G,) sessions with a report in the base window, or with an open stall
+    open_stalls      (G,) sessions with an open stall
+    oldest_stall_s   (G,) age of the oldest open stall, seconds; 0 without one
+    expected_ratings (G, K) expected number of users who give each rating, over all closed rating intervals
+    marginals        (G, A) per axis: conditions in its bins, over all closed rating intervals
     """
 
     service: str

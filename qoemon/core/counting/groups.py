@@ -1,4 +1,4 @@
-"""Label values as group numbers, bounded: beyond the limit new ones share one group that reads `other`."""
+"""Numbers of groups, by label values; beyond the limit, new label values share one group, `other`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Labels = tuple[str, ...]
 
 
 class Groups:
-    """Numbers stay valid for the life of the process: counters must not change their meaning.
+    """The groups of one service. Numbers never change while the process runs, as counters are kept by number.
 
-    labels  how many label names a group has
-    limit   most groups, the one for all others not counted
+    labels  number of label names
+    limit   maximum number of groups, without `other`
     """
 
     def __init__(self, labels: int, limit: int) -> None:
@@ -40,11 +40,11 @@ class Groups:
 
     @property
     def since_s(self) -> Floats:
-        """(G,) when each group's first report arrived, seconds since the epoch; 0 if that was before a restart."""
+        """(G,) arrival of each group's first report, seconds since the epoch; 0 if before a restart."""
         return np.array(self._since_s)
 
     def number(self, labels: Labels, arrival_s: float = 0.0) -> tuple[int, bool]:
-        """The group of these values, and whether they were pooled into `other` for want of room.
+        """The group number of these values, and whether they are pooled into `other`.
 
         arrival_s  of the report, seconds since the epoch
         """
@@ -66,14 +66,14 @@ class Groups:
 
     @property
     def taken(self) -> int:
-        """How many there are, the one for all others not counted."""
+        """Number of groups, without `other`."""
         return len(self._numbers) - (self._other in self._numbers)
 
     def freeze(self, groups: Iterable[Labels]) -> None:
-        """Pool every label set but these from now on, as other shards do; those that have a number keep it."""
+        """Pool all other label values from now on, as the other shards do; existing groups keep their numbers."""
         self._only = frozenset(groups)
 
     def load(self, groups: tuple[Labels, ...]) -> None:
-        """Restore what `all` gave."""
+        """Restore groups from `all`."""
         self._numbers = {labels: number for number, labels in enumerate(groups)}
         self._since_s = [0.0] * len(groups)

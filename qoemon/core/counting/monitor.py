@@ -2,8 +2,8 @@
 
     batch ─▶ sessions ─▶ base window (G, B) ─▶ counts of the tick, counts of each rating interval that closes
 
-Time only moves forward, tick by tick: whatever is called, first the ticks that have passed are entered, so that a
-base window is complete before anything of the next tick is counted.
+Time only moves forward, tick by tick: every call first enters the ticks that have passed, so a base window is
+complete before a report of the next tick is counted.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Monitor:
 
     @property
     def sessions(self) -> int:
-        """How many sessions are held."""
+        """Number of sessions held."""
         return sum(len(monitor.sessions) for monitor in self._services)
 
     @property
     def events(self) -> Mapping[Event, int]:
-        """The events since the beginning, as a copy."""
+        """Number of events since the beginning, as a copy."""
         return self._events.copy()
 
     def apply(self, batch: Batch, now_s: float) -> None:
@@ -58,7 +58,7 @@ class Monitor:
             self._events.update(self._services[number].apply(mine, tick))
 
     def freeze_groups(self, groups: Mapping[str, Iterable[Labels]]) -> None:
-        """Pool every other label set of these services from now on, so that all shards pool the same."""
+        """Pool all other label values of these services from now on, so that all shards pool the same ones."""
         for monitor in self._services:
             if monitor.service.name in groups:
                 monitor.groups.freeze(groups[monitor.service.name])
@@ -74,7 +74,7 @@ class Monitor:
         return closed
 
     def dump(self) -> Arrays:
-        """All that is held but the closed intervals, as arrays by name: what a restart or another shard needs."""
+        """The whole state except closed intervals, as arrays by name."""
         meta = {
             "version": STATE_VERSION,
             "plan": fingerprint(self._plan),
@@ -88,10 +88,10 @@ class Monitor:
         return state
 
     def load(self, state: Arrays) -> tuple[str, ...]:
-        """Restore what dump() gave, into a Monitor without sessions.
+        """Restore a dump(), into a Monitor without sessions.
 
-        returns  the services that are reset, as they are rated otherwise than when the state was dumped
-        raises   IncompatibleStateError if nothing of it fits
+        returns  the services that are reset, because their rating parameters have changed since the dump
+        raises   IncompatibleStateError if no service can be restored
         """
         meta = json.loads(state["meta"].tobytes())
         reset = reset_services(meta, self._plan)
@@ -107,7 +107,7 @@ class Monitor:
         return reset
 
     def shift(self, by_s: int) -> None:
-        """Move everything held in time, as the clock was set: by whole rating intervals, in seconds."""
+        """Move all times by whole rating intervals, in seconds, after a step of the clock; ValueError otherwise."""
         timing = self._plan.timing
         if by_s % timing.interval_s:
             raise ValueError(
@@ -121,7 +121,7 @@ class Monitor:
             monitor.shift(by_s, self._tick)
 
     def _advance(self, now_s: float) -> int:
-        """Enter every tick up to now_s; returns the present one. A clock that was set back stands still here."""
+        """Enter every tick up to now_s; returns the current tick. It does not move if the clock was set back."""
         tick = int(now_s // self._plan.timing.tick_s)
         if self._tick is None:
             self._tick = tick
@@ -142,8 +142,10 @@ class Monitor:
             self._closed.append(ClosedInterval(tick * self._plan.timing.tick_s, tuple(closed)))
 
     def _ticks_between(self, old: int, new: int) -> Iterable[int]:
-        """The ticks to enter. After a very long gap, a year say, those in which nothing can happen are left out:
-        every session has timed out, and the longest window has not begun.
+        """The ticks to enter after `old` up to `new`.
+
+        Of a very long gap, ticks without effect are skipped: those after the last session has expired, and before
+        the longest window begins.
         """
         timing = self._plan.timing
         settled = old + int((timing.session_timeout_s + 2 * timing.interval_s) // timing.tick_s) + 1

@@ -1,4 +1,4 @@
-"""One service's sessions in one shard, tick by tick: reports in, counts out."""
+"""The sessions of one service in one shard, tick by tick: reports in, counts out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_ROWS: Ints = np.zeros(0, np.int64)
 
 
 class ServiceMonitor:
-    """Sessions and groups of one service. Time moves by enter(), one tick after the other."""
+    """Sessions and groups of one service. Time moves by enter(), tick by tick."""
 
     def __init__(self, service: Service, plan: Plan) -> None:
         self.service, self._timing = service, plan.timing
@@ -41,11 +41,11 @@ class ServiceMonitor:
     def apply(self, batch: Batch, tick: int) -> Counter[Event]:
         """Count reports, all of this service, during a tick."""
         at_s, ahead = self._time_of(batch)
-        # The same as at_s // tick_s, of which numpy is slow to make whole numbers.
+        # Equals at_s // tick_s, but numpy converts that to integers slowly.
         at_tick = np.floor(at_s).astype(np.int64) // self._timing.tick_s
         late = at_tick <= tick - self._timing.slices
         if self._timing.clock is Clock.ARRIVAL:
-            # The clock was set back: what arrives is still what happens now.
+            # The clock was set back: reports count at their arrival, in the current tick.
             at_s[late], at_tick[late], late = tick * self._timing.tick_s, tick, np.zeros_like(late)
         admitted = self.sessions.admit(batch.session, batch.seq, at_s, batch.end)
         group, pooled = self._group_of(batch, admitted)
@@ -67,26 +67,26 @@ class ServiceMonitor:
     def enter(self, tick: int, *, base_wanted: bool) -> tuple[Counter[Event], IntervalCounts | None]:
         """End the tick before and begin this one.
 
-        base_wanted  whether counts() follows; where a rating interval closes, the base window is made anyway
-        returns      events, and what the rating interval that closed now adds, if one did
+        base_wanted  whether counts() follows; the base window is computed at least when a rating interval closes
+        returns      events, and the counts of the rating interval that closes, None if none does
         """
         at_s = tick * self._timing.tick_s
         closes = at_s % self._timing.interval_s == 0
         if base_wanted or closes:
             self._base = self._conditions.base_window(at_s, len(self.groups))
         closed = self._close(at_s) if closes else None
-        # Which sessions they are is needed only where an interval closes.
+        # The rows of sessions are needed only when an interval closes.
         self._base = self._base._replace(rows=NO_ROWS, groups=NO_ROWS)
         expired = self.sessions.expired(at_s, self._timing.session_timeout_s, self._timing.interval_s)
-        silent = int(np.count_nonzero(~self.sessions.ended[expired]))
+        timed_out = int(np.count_nonzero(~self.sessions.ended[expired]))
         self.sessions.remove(expired)
         self._conditions.remove(expired)
         self._unique.remove(expired)
         self._conditions.enter(tick)
-        return Counter({Event.EXPIRED: silent}), closed
+        return Counter({Event.EXPIRED: timed_out}), closed
 
     def counts(self, at_s: float) -> BaseCounts:
-        """The counts as of the tick at at_s, the last that was entered."""
+        """The counts at the tick at at_s, the newest that was entered."""
         size = len(self.groups)
         base = self._base = self._base._replace(
             levels=grow_rows(self._base.levels, size),
@@ -108,7 +108,7 @@ class ServiceMonitor:
         )
 
     def dump(self) -> Arrays:
-        """All that a restart needs, as arrays by name."""
+        """The whole state, as arrays by name."""
         return {
             **named("sessions/", self.sessions.dump()),
             **named("conditions/", self._conditions.dump()),
@@ -117,7 +117,7 @@ class ServiceMonitor:
         }
 
     def load(self, state: Arrays, groups: tuple[Labels, ...], tick: int) -> None:
-        """Restore what dump() gave, into a monitor without sessions."""
+        """Restore a dump(), into a monitor without sessions."""
         self.groups.load(groups)
         self._conditions.enter(tick)
         rows = self.sessions.load(part("sessions/", state))
@@ -127,23 +127,23 @@ class ServiceMonitor:
         self._base = BaseWindow(base["levels"], base["qos"], base["users"], NO_ROWS, NO_ROWS)
 
     def begin(self, tick: int) -> None:
-        """Begin at this tick, with nothing held."""
+        """Begin at this tick, without sessions."""
         self._conditions.enter(tick)
 
     def shift(self, by_s: int, tick: int) -> None:
-        """Move all times by whole rating intervals; tick is the present one, moved."""
+        """Move all times by whole rating intervals, in seconds; tick is the current tick after that."""
         self.sessions.last_s += by_s
         self._conditions.shift(by_s, tick)
 
     def _time_of(self, batch: Batch) -> tuple[Floats, Flags]:
-        """(R,) the time that places each report, and whether it claimed to come from the future."""
+        """(R,) time at which each report counts, and (R,) whether its timestamp is in the future."""
         if self._timing.clock is Clock.ARRIVAL:
             return batch.arrival_s.copy(), np.zeros(len(batch), np.bool_)
         reported = np.where(batch.ts_s == ABSENT_FLOAT, batch.arrival_s, batch.ts_s)
         return np.minimum(reported, batch.arrival_s), reported > batch.arrival_s
 
     def _group_of(self, batch: Batch, admitted: Admitted) -> tuple[Ints, Flags]:
-        """(R,) the group of each report, and whether it was pooled; reports that do not count make no group."""
+        """(R,) group of each report, and (R,) whether it is pooled; only admitted reports create groups."""
         numbers = np.full(len(batch.routes), NO_GROUP, np.int64)
         pooled = np.zeros(len(batch.routes), np.bool_)
         route_of = batch.route[admitted.position]
@@ -155,7 +155,7 @@ class ServiceMonitor:
         return numbers[batch.route], pooled[batch.route]
 
     def _close(self, end_s: int) -> IntervalCounts:
-        """The rating interval that ends at end_s: the base window is exactly that interval."""
+        """The counts of the rating interval that ends at end_s, which is the base window at that time."""
         base, interval_s = self._base, self._timing.interval_s
         recounted = self._unique.close(base.rows, base.groups, len(base.users))
         return IntervalCounts(
@@ -166,7 +166,7 @@ class ServiceMonitor:
         )
 
     def _active(self, at_s: float, stalling: Ints, size: int) -> Ints:
-        """(size,) sessions heard in the base window, or in an open stall."""
+        """(size,) sessions with a report in the base window, or with an open stall."""
         sessions, counts = self.sessions, np.zeros(size, np.int64)
         active = np.zeros(sessions.rows, np.bool_)
         for rows in sessions.parts:
@@ -178,7 +178,7 @@ class ServiceMonitor:
         return counts
 
     def _open_stalls(self, rows: Ints, ran_s: Floats, size: int) -> tuple[Ints, Floats]:
-        """(size,) how many sessions are in a stall, and how long the oldest has run."""
+        """(size,) number of open stalls, and (size,) age of the oldest in seconds."""
         group = self.sessions.group[rows]
         oldest_s = np.zeros(size)
         np.maximum.at(oldest_s, group, ran_s)

@@ -1,7 +1,7 @@
-"""The sessions of one service: ids as rows of a table, duplicates, and when a session is over.
+"""The table of a service's sessions: a row for each session id, detection of duplicates, expiry.
 
-Reports of a batch are put in the order of their sessions and, within one, of their `seq`; a repeated or older
-`seq` is a duplicate. Everything after that works on whole columns.
+The reports of a batch are sorted by session and, within a session, by `seq`; a repeated or older `seq` is a
+duplicate. All later steps work on whole columns.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ NO_SEQ = -1
 _FIRST_ROWS = 1024
 _MANY_ROWS = 65_536
 _GROWTH, _GROWTH_OF_MANY = 2, 16
-"""Room is cheap, see grow_columns(); moving is not, and what many sessions leave behind is hardly given back."""
+"""Unused rows are cheap, see grow_columns(). Copying is not, and memory that large columns free is rarely returned
+to the system."""
 
 ROWS_AT_ONCE = 16_384
-"""Rows that are processed at a time: what is computed stays in the cache, and other threads can run between."""
+"""Rows processed at a time: intermediate results fit in the cache, and other threads can run in between."""
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """The reports of a batch that count, sorted by row, then `seq`, then arrival.
+    """The accepted reports of a batch, sorted by row, then `seq`, then arrival.
 
-    position  (R,) where each stood in the batch
-    row       (R,) its session's row, ascending
-    first     (R,) whether it is its session's first in this batch
-    before_s  (R,) when the same session was last heard before it, seconds since the epoch; NaN if never
-    duplicates, refused  how many reports are left out: repeated ones, and those of sessions beyond the limit
+    position  (R,) index of each report in the batch
+    row       (R,) row of its session, ascending
+    first     (R,) whether it is the first of its session in this batch
+    before_s  (R,) time of the session's previous report, seconds since the epoch; NaN if there is none
+    duplicates, refused  number of reports that are not accepted: repeated, and of sessions beyond the limit
     """
 
     position: Ints
@@ -50,22 +51,22 @@ class Admitted:
 
     @cached_property
     def last(self) -> Ints:
-        """Which are their session's last in this batch."""
+        """Indexes of the reports that are the last of their session in this batch."""
         return np.flatnonzero(np.append(self.first[1:], True)[: len(self.first)])
 
     @cached_property
-    def again(self) -> Ints:
-        """Which are not their session's first: the one before each is of the same session."""
+    def following(self) -> Ints:
+        """Indexes of the reports that are not the first of their session: each follows one of the same session."""
         return np.flatnonzero(~self.first)
 
     def previous(self, known: Column, reported: Column) -> Column:
-        """(R,) the value before each report: that of the report before it in this batch, else the known one.
+        """(R,) the value before each report: of the previous report in this batch, else from before the batch.
 
-        known     (R,) what the report's session had before this batch
-        reported  (R,) what each report says
+        known     (R,) the session's value before this batch
+        reported  (R,) the value in each report
         """
         before = known.copy()
-        before[self.again] = reported[self.again - 1]
+        before[self.following] = reported[self.following - 1]
         return before
 
 
@@ -73,9 +74,9 @@ class SessionTable:
     """Up to `limit` sessions of one service. Rows without a session have NO_GROUP, NO_SEQ, NaN and False.
 
     group   (rows,) int32
-    seq     (rows,) the newest seen, or NO_SEQ
-    last_s  (rows,) when last heard, seconds since the epoch
-    ended   (rows,) whether its client said that it is over
+    seq     (rows,) the largest received, or NO_SEQ
+    last_s  (rows,) time of the last report, seconds since the epoch
+    ended   (rows,) whether the last report was marked as the end
     """
 
     def __init__(self, limit: int) -> None:
@@ -93,12 +94,12 @@ class SessionTable:
 
     @property
     def rows(self) -> int:
-        """How many rows are or were in use: the others need no look."""
+        """Number of rows that are or were in use; later rows are empty."""
         return len(self._ids)
 
     @property
     def capacity(self) -> int:
-        """How many rows there is room for before the columns grow."""
+        """Length of the columns, unused rows included."""
         return len(self.group)
 
     @property
@@ -113,11 +114,13 @@ class SessionTable:
         return np.flatnonzero(self.group[: self.rows] != NO_GROUP)
 
     def admit(self, session: Sequence[str], seq: Ints, at_s: Floats, end: Flags) -> Admitted:
-        """Enter a batch of R reports: find or make their sessions, and tell which reports count.
+        """Enter a batch of R reports: find or create their sessions; returns the accepted reports.
 
         New sessions have no group before assign_group().
+
+        session, seq, at_s, end  session id, sequence number, time and end flag of each report, (R,) each
         """
-        rows = self._find_or_make(session)
+        rows = self._find_or_create(session)
         order, row = _by_row(rows, seq)
         fresh = self._fresh(row, seq[order])
         if not fresh.all():
@@ -126,29 +129,29 @@ class SessionTable:
             position=order,
             row=row,
             first=np.diff(row, prepend=-1) != 0,
-            before_s=at_s,  # set below, once it is known which reports follow one another
+            before_s=at_s,  # replaced below, as it depends on the order
             duplicates=int(np.count_nonzero(~fresh)),
             refused=int(np.count_nonzero(rows < 0)),
         )
         at_s = at_s[order]
         admitted = replace(admitted, before_s=admitted.previous(self.last_s[row], at_s))
-        self._remember(admitted, seq, at_s, end)
+        self._store(admitted, seq, at_s, end)
         return admitted
 
     def assign_group(self, admitted: Admitted, group: Ints) -> None:
-        """Put sessions into the group of their newest report; group (R,) of each in the batch, admitted or not."""
+        """Set each session's group to that of its newest report; group (R,) is of all reports of the batch."""
         last = admitted.last
         self.group[admitted.row[last]] = group[admitted.position[last]]
 
     def expired(self, at_s: float, timeout_s: float, interval_s: float) -> Ints:
-        """Rows of the sessions that are over: silent for the timeout, or ended and out of every slice."""
-        # Nearly all were heard a moment ago: only the others need a look.
+        """Rows of sessions without a report for timeout_s, or for interval_s if ended (no slice has them then)."""
+        # Nearly all sessions reported recently: only the others need the full check.
         quiet = np.flatnonzero(self.last_s[: self.rows] <= at_s - min(timeout_s, interval_s) + 1)
-        leave = np.where(self.ended[quiet], interval_s, timeout_s)
-        return quiet[self.last_s[quiet] + leave <= at_s]
+        limit_s = np.where(self.ended[quiet], interval_s, timeout_s)
+        return quiet[self.last_s[quiet] + limit_s <= at_s]
 
     def remove(self, rows: Ints) -> None:
-        """Forget these sessions; their rows will serve others."""
+        """Remove these sessions; their rows are reused."""
         self._clear(rows)
         for row in rows.tolist():
             del self._row_of[self._ids[row]]
@@ -156,7 +159,7 @@ class SessionTable:
         self._free.extend(rows.tolist())
 
     def dump(self) -> dict[str, NDArray[Any]]:
-        """The sessions, row by row, as arrays."""
+        """The sessions in the order of their rows, as arrays by name."""
         occupied = self.occupied
         texts = [self._ids[row].encode() for row in occupied.tolist()]
         return {
@@ -170,27 +173,28 @@ class SessionTable:
         }
 
     def load(self, state: dict[str, NDArray[Any]]) -> Ints:
-        """Restore what dump() gave, into an empty table; returns the new rows, in the order of the state."""
+        """Restore a dump(), into an empty table; returns the new rows, in the order of the dump."""
         ends = np.cumsum(state["id_length"]).tolist()
         text = state["id"].tobytes()
         ids = [
             text[end - length : end].decode() for end, length in zip(ends, state["id_length"].tolist(), strict=True)
         ]
-        rows = self._find_or_make(ids)
+        rows = self._find_or_create(ids)
         for name in ("group", "seq", "last_s", "ended"):
             getattr(self, name)[rows] = state[name]
         return rows
 
-    def _find_or_make(self, session: Sequence[str]) -> Ints:
+    def _find_or_create(self, session: Sequence[str]) -> Ints:
         rows = np.fromiter(map(self._row_of.get, session, repeat(-1)), np.int64, len(session))
         used = self.rows
         for position in np.flatnonzero(rows < 0).tolist():
-            rows[position] = self._make(session[position])
+            rows[position] = self._create(session[position])
         self._grow(used)
         return rows
 
-    def _make(self, session: str) -> int:
-        known = self._row_of.get(session)  # made a moment ago, for an earlier report of the same batch
+    def _create(self, session: str) -> int:
+        """The row of a new session; -1 beyond the limit."""
+        known = self._row_of.get(session)  # created for an earlier report of the same batch
         if known is not None:
             return known
         if len(self._row_of) >= self._limit:
@@ -209,7 +213,7 @@ class SessionTable:
         self.last_s[rows], self.ended[rows] = np.nan, False
 
     def _grow(self, used: int) -> None:
-        """Room for all rows, those from `used` on being new."""
+        """Extend the columns to all rows; rows from `used` on are new."""
         if self.rows > self.capacity:
             growth = _GROWTH_OF_MANY if self.rows > _MANY_ROWS else _GROWTH
             room = min(self._limit, max(_FIRST_ROWS, self.rows * growth))
@@ -218,14 +222,14 @@ class SessionTable:
         self._clear(slice(used, self.rows))
 
     def _fresh(self, row: Ints, seq: Ints) -> Flags:
-        """Which reports are not duplicates; row and seq sorted."""
+        """(R,) whether each report is not a duplicate; row and seq are sorted."""
         newest = self.seq[row]
-        again = np.flatnonzero(row[1:] == row[:-1]) + 1
-        newest[again] = np.maximum(newest[again], seq[again - 1])
+        following = np.flatnonzero(row[1:] == row[:-1]) + 1
+        newest[following] = np.maximum(newest[following], seq[following - 1])
         fresh: Flags = (seq == ABSENT_INT) | (seq > newest)
         return fresh
 
-    def _remember(self, admitted: Admitted, seq: Ints, at_s: Floats, end: Flags) -> None:
+    def _store(self, admitted: Admitted, seq: Ints, at_s: Floats, end: Flags) -> None:
         last = admitted.last
         row, position = admitted.row[last], admitted.position[last]
         self.seq[row] = np.maximum(self.seq[row], seq[position])
@@ -234,9 +238,9 @@ class SessionTable:
 
 
 def _by_row(rows: Ints, seq: Ints) -> tuple[Ints, Ints]:
-    """Positions of the reports that have a row, sorted by it, then `seq`, then position; and their rows."""
+    """Positions of the reports with a row, sorted by row, then `seq`, then position; and their rows."""
     bits = len(rows).bit_length()
-    # Plain numbers are sorted ten times as fast as positions by them.
+    # Sorting numbers is ten times as fast as sorting positions by a key.
     key = np.sort(rows << bits | np.arange(len(rows)))
     key = key[np.searchsorted(key, 0) :]
     order, row = key & ((1 << bits) - 1), key >> bits

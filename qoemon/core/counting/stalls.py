@@ -1,9 +1,10 @@
-"""The stalls of each session: counters become differences, and differences are added to slices of one tick each.
+"""The stalls of each session: differences of its counters are added to slices of one tick each.
 
 A session's condition is the sum of its slices over the rating interval, plus the stall that is still open. In a
-total outage nobody reports the end of a stall, so an open stall counts as it runs, also while its client is silent.
-What ran is provisional: at the next report the difference of the counter replaces it, and is placed over the time
-in which the stall ran. So each second of stalling counts once, in the interval in which it happened.
+total outage no client reports the end of a stall, so an open stall counts while it runs, also without reports. Its
+running time is provisional: with the next report, the difference of the counter replaces it, and is distributed
+over the slices in which the stall ran. So each second of stalling counts once, in the interval in which it
+happened.
 
 Example, with ticks of 10 s. A session reports at 12 s, 35 s and 41 s, with the stall open from the first to the
 third:
@@ -37,24 +38,26 @@ from qoemon.core.qoe.mapping import ENDLESS, MEDIA_S
 from qoemon.core.wire.batch import Placed
 from qoemon.core.wire.report import ABSENT_INT
 
-MOST = 2**30
-"""A slice holds no more than this (12 days in ms): adding to it can't overflow, whatever clients claim."""
+MAX_SLICE = 2**30
+"""Maximum of a slice (12 days in ms): sums cannot overflow, whatever clients report."""
 
 
 def stall_condition(stalls: Ints, stall_ms: Ints, play_ms: Ints) -> tuple[Floats, Floats]:
-    """Stalls n and stall seconds t per MEDIA_S of media, (N,) each, of sums over the time that is rated.
+    """Stalls n and stall seconds t per MEDIA_S of media, (N,) each.
 
-    As good as infinitely many of both where something stalled and nothing was played: nothing is worse.
+    Both are ENDLESS if the session stalled and played nothing: the worst condition.
+
+    stalls, stall_ms, play_ms  (N,) sums over the rating interval
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         n, t = stalls * (MEDIA_S * 1000) / play_ms, stall_ms * MEDIA_S / play_ms
-    stuck = play_ms == 0
-    n[stuck] = t[stuck] = np.where(stall_ms[stuck] > 0, ENDLESS, 0)
+    frozen = play_ms == 0
+    n[frozen] = t[frozen] = np.where(stall_ms[frozen] > 0, ENDLESS, 0)
     return n, t
 
 
 class _Reported(NamedTuple):
-    """What R admitted reports say, in their order, (R,) each: three counters, and the others."""
+    """The values of R admitted reports, in their order, (R,) each; counters are stalls, stall_ms, play_ms."""
 
     counters: list[Ints]
     stalled: Flags
@@ -63,12 +66,13 @@ class _Reported(NamedTuple):
 
 
 class StallCounters:
-    """The stall columns beside a SessionTable, row for row.
+    """The stall columns of a SessionTable, with the same rows.
 
     counters  (3, rows) stalls, stall_ms, play_ms as last reported
     known     (rows,) whether a report has set them
-    slices    (3, ticks in a rating interval, rows) their differences
-    since_s   (rows,) when the open stall was first heard of, NaN without one
+    slices    (3, ticks in a rating interval, rows) their differences; the slice of a tick is its number, modulo the
+              ticks in a rating interval
+    since_s   (rows,) when the open stall was first reported, seconds since the epoch; NaN without one
     """
 
     def __init__(self, sessions: SessionTable, service: Service, timing: Timing) -> None:
@@ -80,26 +84,26 @@ class StallCounters:
         self.since_s = np.zeros(0)
 
     def apply(self, admitted: Admitted, placed: Placed) -> int:
-        """Count the reports of a batch; returns how many reported a counter that fell, which is a reset."""
+        """Count the reports of a batch; returns the number of resets: reports with a decreased counter."""
         self._grow()
         reported = _reported(admitted, placed)
         if self._service.counters is Counters.CUMULATIVE:
             differences, resets = self._differences(admitted, reported.counters)
         else:
             differences, resets = [np.maximum(column, 0) for column in reported.counters], 0
-        # Stalls and played media are placed with the report, stall seconds where they ran.
-        self._place(0, admitted.row, reported.tick, differences[0])
-        self._place(2, admitted.row, reported.tick, differences[2])
-        self._place_stall_time(admitted, reported, differences[1])
-        self._follow_open_stalls(admitted, reported)
+        # Stalls and played media count in the tick of the report, stall time in the ticks in which it ran.
+        self._add(0, admitted.row, reported.tick, differences[0])
+        self._add(2, admitted.row, reported.tick, differences[2])
+        self._add_stall_time(admitted, reported, differences[1])
+        self._update_open_stalls(admitted, reported)
         return resets
 
     def base_window(self, at_s: float, groups: int) -> BaseWindow:
-        """The sessions that were active in the rating interval that ends at at_s."""
+        """The conditions of sessions that were active in the rating interval that ends at at_s."""
         self._grow()
         levels = np.zeros((groups, len(self._service.rated_at)), np.int64)
         qos = np.zeros((groups, STALL_BINS.size), np.int64)
-        everyone, groups_of = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
+        rows_of_parts, groups_of_parts = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
         for part in self._sessions.parts:
             sums = self._sums(part, at_s)
             stalls, stall_ms, play_ms = sums
@@ -108,15 +112,15 @@ class StallCounters:
             stalled = np.flatnonzero(rated & ((stalls | stall_ms) != 0))
             self._count(levels, qos, group[stalled], [column[stalled] for column in sums])
             rows = np.flatnonzero(rated)
-            everyone.append((part.start + rows).astype(np.int32))  # there may be a million
-            groups_of.append(group[rows])
-        found = np.concatenate(groups_of)
-        users = np.bincount(found, minlength=groups)
-        self._count_calm(levels, qos, users - levels.sum(axis=1))
-        return BaseWindow(levels, qos, users, np.concatenate(everyone), found)
+            rows_of_parts.append((part.start + rows).astype(np.int32))  # there may be a million
+            groups_of_parts.append(group[rows])
+        group_of_row = np.concatenate(groups_of_parts)
+        users = np.bincount(group_of_row, minlength=groups)
+        self._count_without_stalls(levels, qos, users - levels.sum(axis=1))
+        return BaseWindow(levels, qos, users, np.concatenate(rows_of_parts), group_of_row)
 
     def _sums(self, part: slice, at_s: float) -> tuple[Ints, Ints, Ints]:
-        """Stalls, stall_ms and play_ms of a part of the rows, over the rating interval that ends at at_s."""
+        """Sums of stalls, stall_ms and play_ms of a part of the rows, over the interval that ends at at_s."""
         stalls, stall_ms, play_ms = (_total(slices[:, part]) for slices in self.slices)
         running = np.flatnonzero(~np.isnan(self.since_s[part]))
         ran_s = np.clip(at_s - self._sessions.last_s[part][running], 0, self._timing.interval_s)
@@ -128,29 +132,29 @@ class StallCounters:
         count(levels, group, mos_level(self._service.mapping(n, t), self._service.scale))
         count(qos, group, stall_bin(n, t))
 
-    def _count_calm(self, levels: Counts, qos: Counts, number: Ints) -> None:
-        """Those who did not stall are many and all alike: (G,) how many."""
+    def _count_without_stalls(self, levels: Counts, qos: Counts, number: Ints) -> None:
+        """Count (G,) sessions that did not stall: these are many, and all have the same condition."""
         n = t = np.zeros(1)
         levels[:, mos_level(self._service.mapping(n, t), self._service.scale)] += number[:, None]
         qos[:, stall_bin(n, t)] += number[:, None]
 
     def open_stalls(self) -> tuple[Ints, Floats]:
-        """Rows with an open stall, and when each was first heard of, seconds since the epoch."""
+        """Rows with an open stall, and when it was first reported, seconds since the epoch."""
         rows = np.flatnonzero(self._open())
         return rows, self.since_s[rows]
 
     def enter(self, tick: int) -> None:
-        """Begin a tick: its slice forgets what it held a rating interval ago."""
+        """Begin a tick: clear its slice, which holds the counts of a rating interval ago."""
         self._tick = tick
         self.slices[:, tick % self._timing.slices, : self._used] = 0
 
     def shift(self, by_s: int, tick: int) -> None:
-        """Move all times by whole rating intervals, which leaves every slice in its place."""
+        """Move all times by whole rating intervals, in seconds, which does not move any slice."""
         self._tick = tick
         self.since_s[: self._used] += by_s
 
     def remove(self, rows: Ints) -> None:
-        """Forget these sessions."""
+        """Remove these sessions."""
         self._grow()
         self.counters[:, rows] = 0
         self.known[rows] = False
@@ -158,7 +162,7 @@ class StallCounters:
         self.since_s[rows] = np.nan
 
     def dump(self) -> dict[str, NDArray[Any]]:
-        """The columns of all rows that are or were in use."""
+        """The columns of all sessions, in the order of SessionTable.occupied."""
         self._grow()
         rows = self._sessions.occupied
         return {
@@ -169,7 +173,7 @@ class StallCounters:
         }
 
     def load(self, state: dict[str, NDArray[Any]], rows: Ints) -> None:
-        """Restore what dump() gave, for the rows that the session table gave out."""
+        """Restore a dump(); rows are those that SessionTable.load() returned."""
         self._grow()
         self.counters[:, rows] = state["counters"]
         self.known[rows] = state["known"]
@@ -181,7 +185,7 @@ class StallCounters:
         return ~np.isnan(self.since_s[: self._used])
 
     def _grow(self) -> None:
-        """Columns for every row of the table; new ones have no open stall."""
+        """Extend the columns to all rows of the table; new rows have no open stall."""
         used, room = self._used, self._sessions.capacity
         if room > len(self.known):
             self.counters, self.slices = (
@@ -193,55 +197,57 @@ class StallCounters:
         self.since_s[used : self._used] = np.nan
 
     def _differences(self, admitted: Admitted, reported: list[Ints]) -> tuple[list[Ints], int]:
-        """Cumulative counters to what is new in each report, (R,) each, and the number of resets."""
+        """The differences of cumulative counters between reports, (R,) per counter, and the number of resets."""
         row, last = admitted.row, admitted.last
         known = [column[row] for column in self.counters]
-        now = [_carried(*columns, admitted.first) for columns in zip(reported, known, strict=True)]
-        for column, newest in zip(self.counters, now, strict=True):
-            column[row[last]] = newest[last]
-        new = [newest - admitted.previous(was, newest) for newest, was in zip(now, known, strict=True)]
-        fell = np.logical_or.reduce([column < 0 for column in new])
-        if fell.any():
-            new = [np.where(column < 0, newest, column) for column, newest in zip(new, now, strict=True)]
+        values = [_fill_missing(*columns, admitted.first) for columns in zip(reported, known, strict=True)]
+        for counter, value in zip(self.counters, values, strict=True):
+            counter[row[last]] = value[last]
+        differences = [value - admitted.previous(old, value) for value, old in zip(values, known, strict=True)]
+        decreased = np.logical_or.reduce([difference < 0 for difference in differences])
+        if decreased.any():
+            differences = [np.where(new < 0, value, new) for new, value in zip(differences, values, strict=True)]
         unknown = admitted.first & ~self.known[row]
         if unknown.any():
-            # Age by what was lived through: wall clocks of clients lie, and paused time is no experience.
-            older = now[1] + now[2] > self._timing.interval_s * 1000
-            new = [np.where(unknown & older, 0, column) for column in new]
+            # A session older than the interval has no baseline yet. Its age is the time that it stalled and played:
+            # clients' clocks are unreliable, and paused time is not rated.
+            older = values[1] + values[2] > self._timing.interval_s * 1000
+            differences = [np.where(unknown & older, 0, difference) for difference in differences]
             self.known[row] = True
-        return new, int(np.count_nonzero(fell))
+        return differences, int(np.count_nonzero(decreased))
 
-    def _place_stall_time(self, admitted: Admitted, reported: _Reported, stall_ms: Ints) -> None:
-        ran_on = self._was_open(admitted, reported.stalled) & (stall_ms > 0)
-        if not ran_on.any():
-            self._place(1, admitted.row, reported.tick, stall_ms)
+    def _add_stall_time(self, admitted: Admitted, reported: _Reported, stall_ms: Ints) -> None:
+        """Add stall time to the slices in which it ran: those since the last report if a stall was open then."""
+        continued = self._was_open(admitted, reported.stalled) & (stall_ms > 0)
+        if not continued.any():
+            self._add(1, admitted.row, reported.tick, stall_ms)
             return
-        self._place(1, admitted.row, reported.tick, np.where(ran_on, 0, stall_ms))
-        row, tick, at_s = admitted.row[ran_on], reported.tick[ran_on], reported.at_s[ran_on]
-        began_s, total = admitted.before_s[ran_on], stall_ms[ran_on]
-        # The open stall ran from the last report on, for as long as there is time for it.
+        self._add(1, admitted.row, reported.tick, np.where(continued, 0, stall_ms))
+        row, tick, at_s = admitted.row[continued], reported.tick[continued], reported.at_s[continued]
+        began_s, total = admitted.before_s[continued], stall_ms[continued]
+        # The open stall ran from the previous report on, for at most the time between the two reports.
         ran = np.minimum(total, np.rint(np.maximum(at_s - began_s, 0) * 1000).astype(np.int64))
-        left = total.copy()
+        remaining = total.copy()
         for back in range(self._timing.slices):
             start_s = (tick - back) * self._timing.tick_s
             earlier = np.clip(np.rint((start_s - began_s) * 1000).astype(np.int64), 0, ran)
-            self._place(1, row, tick - back, left - earlier)
-            left = earlier
+            self._add(1, row, tick - back, remaining - earlier)
+            remaining = earlier
 
     def _was_open(self, admitted: Admitted, stalled: Flags) -> Flags:
-        """Whether a stall was open when the session was last heard before each report."""
+        """(R,) whether a stall was open in the session's report before each report."""
         return admitted.previous(~np.isnan(self.since_s[admitted.row]), stalled)
 
-    def _place(self, counter: int, row: Ints, tick: Ints, amount: Ints) -> None:
-        """Add amounts to the slices of their ticks, those too old for any slice left out.
+    def _add(self, counter: int, row: Ints, tick: Ints, amount: Ints) -> None:
+        """Add (R,) amounts to the slices of their ticks, except those too old for any slice.
 
-        Several may meet in one cell; a cell stops at MOST.
+        Several amounts may belong to one cell; a cell is limited to MAX_SLICE.
         """
         slices = self.slices[counter]
-        there = np.flatnonzero((amount > 0) & (tick > self._tick - self._timing.slices))
-        if not len(there):
+        recent = np.flatnonzero((amount > 0) & (tick > self._tick - self._timing.slices))
+        if not len(recent):
             return
-        cell, amount = tick[there] % self._timing.slices * slices.shape[1] + row[there], amount[there]
+        cell, amount = tick[recent] % self._timing.slices * slices.shape[1] + row[recent], amount[recent]
         if np.any(cell[1:] < cell[:-1]):
             order = np.argsort(cell, kind="stable")
             cell, amount = cell[order], amount[order]
@@ -249,9 +255,9 @@ class StallCounters:
         if len(begins) < len(cell):
             cell, amount = cell[begins], np.add.reduceat(amount, begins)
         flat = slices.reshape(-1)
-        flat[cell] = np.minimum(flat[cell] + amount, MOST)
+        flat[cell] = np.minimum(flat[cell] + amount, MAX_SLICE)
 
-    def _follow_open_stalls(self, admitted: Admitted, reported: _Reported) -> None:
+    def _update_open_stalls(self, admitted: Admitted, reported: _Reported) -> None:
         last = admitted.last
         row, opened = admitted.row[last], reported.stalled[last]
         changed = np.flatnonzero(opened == np.isnan(self.since_s[row]))
@@ -270,13 +276,13 @@ def _reported(admitted: Admitted, placed: Placed) -> _Reported:
 
 def _total(slices: NDArray[np.int32]) -> Ints:
     """(S, N) summed to (N,)."""
-    # In their own type it takes two thirds of the time, where it can't overflow.
+    # 32 bits take two thirds of the time, and are used where the sum cannot overflow.
     narrow = slices.max(initial=0) <= np.iinfo(np.int32).max // len(slices)
     return np.asarray(slices.sum(axis=0, dtype=np.int32 if narrow else np.int64), np.int64)
 
 
-def _carried(reported: Ints, known: Ints, first: Flags) -> Ints:
-    """Counters with those left out filled by what was reported before: (R,) by session, then seq."""
+def _fill_missing(reported: Ints, known: Ints, first: Flags) -> Ints:
+    """(R,) counters by session, then seq; missing values are replaced by the last known ones."""
     if (reported != ABSENT_INT).all():
         return reported
     index = np.arange(len(reported))

@@ -1,9 +1,10 @@
-"""How many distinct sessions stand behind a window.
+"""Number of distinct sessions in a window.
 
-A session that counts in sixty rating intervals of an hour is one user, not sixty. It is counted in the newest
-interval in which it had a condition: when it has one again, it is recounted there. So the sum over the intervals of
-a window counts each session once, also those that have left the table since. A session with conditions in several
-groups is a user of each: its home is the first group, further groups are kept aside, since few sessions have any.
+A session with conditions in all sixty rating intervals of an hour is one user, not sixty. It is counted in the
+newest interval in which it has a condition: with each new one, its count moves there. So the sum over the
+intervals of a window counts each session once, also those that have left the table since. A session with conditions
+in several groups is a user of each: its home is the first group; further groups are stored separately, as few
+sessions have any.
 """
 
 from __future__ import annotations
@@ -16,29 +17,29 @@ from qoemon.core.arrays import Arrays, Ints, SmallInts, grow_columns
 from qoemon.core.counting.session_table import NO_GROUP, ROWS_AT_ONCE, SessionTable
 
 Recounted = dict[int, Ints]
-"""(G,) sessions by how many closed intervals ago they were counted."""
+"""(G,) sessions by the age, in intervals, of the interval that counted them."""
 
 
 class UniqueSessions:
-    """In which interval each session of a table is counted, for windows of up to `intervals` rating intervals."""
+    """The interval in which each session of a table is counted, for windows of up to `intervals` intervals."""
 
     def __init__(self, sessions: SessionTable, intervals: int) -> None:
         self._sessions, self._intervals = sessions, intervals
         self._closed = 0
         self._used = 0
         self._counted_in = np.zeros(0, np.int32)
-        """(rows,) number of the interval in which each session is counted in its home group, from 1; 0 is none."""
+        """(rows,) number of the interval in which each session is counted in its home group, from 1; 0 for none."""
         self._home = np.zeros(0, np.int32)
         """(rows,) its home group, or NO_GROUP."""
         self._elsewhere: dict[int, dict[int, int]] = {}
-        """By row and group, in which interval sessions are counted in further groups."""
+        """By row and group, the interval in which sessions are counted in further groups."""
 
     def close(self, rows: SmallInts, group: SmallInts, groups: int) -> Mapping[int, Ints]:
-        """Count the sessions of a closed interval, and return those that were counted in an earlier one before.
+        """Count the sessions of a closed interval; returns those that an earlier interval counted so far.
 
-        rows, group  ascending by row; in which groups these sessions had conditions, every pair once
-        groups       G
-        returns      (G,) sessions by how many closed intervals ago they were counted, 1 is the interval before
+        rows, group  rows of sessions with conditions, ascending, and the group of each; every pair is unique
+        groups       number of groups, G
+        returns      (G,) sessions by the age of the interval that counted them; age 1 is the interval before
         """
         self._grow()
         self._closed += 1
@@ -49,18 +50,18 @@ class UniqueSessions:
         return recounted
 
     def remove(self, rows: Ints) -> None:
-        """Free these rows for other sessions; where the former ones were counted, they stay counted."""
+        """Free these rows for other sessions; intervals keep the counts of the former ones."""
         self._grow()
         self._counted_in[rows], self._home[rows] = 0, NO_GROUP
         for row in self._elsewhere.keys() & set(rows.tolist()):
             del self._elsewhere[row]
 
     def dump(self) -> Arrays:
-        """The sessions of the table, in the order of SessionTable.dump."""
+        """The whole state, with the sessions in the order of SessionTable.dump()."""
         self._grow()
         occupied = self._sessions.occupied
-        place = {row: index for index, row in enumerate(occupied.tolist())}
-        elsewhere = [(place[row], *pair) for row, pairs in self._elsewhere.items() for pair in pairs.items()]
+        index = {row: number for number, row in enumerate(occupied.tolist())}
+        elsewhere = [(index[row], *pair) for row, pairs in self._elsewhere.items() for pair in pairs.items()]
         return {
             "closed": np.array(self._closed),
             "judged_in": self._counted_in[occupied].astype(np.int64),
@@ -69,7 +70,7 @@ class UniqueSessions:
         }
 
     def load(self, state: Arrays, rows: Ints) -> None:
-        """Restore what dump() gave, for the rows that the session table gave out."""
+        """Restore a dump(); rows are those that SessionTable.load() returned."""
         self._grow()
         self._closed = int(state["closed"])
         self._counted_in[rows], self._home[rows] = state["judged_in"], state["home"]
@@ -78,19 +79,19 @@ class UniqueSessions:
 
     def _count(self, rows: SmallInts, group: SmallInts, row_before: int, groups: int, recounted: Recounted) -> None:
         home = self._home[rows]
-        again = home == group
-        if again.all():
+        at_home = home == group
+        if at_home.all():
             self._recount(rows, group, groups, recounted)
             return
-        self._recount(rows[again], group[again], groups, recounted)
-        fresh = (home == NO_GROUP) & (np.diff(rows, prepend=row_before) != 0)
-        self._home[rows[fresh]], self._counted_in[rows[fresh]] = group[fresh], self._closed
-        elsewhere = ~(fresh | again)
-        for row, place in zip(rows[elsewhere].tolist(), group[elsewhere].tolist(), strict=True):
-            self._recount_elsewhere(row, place, groups, recounted)
+        self._recount(rows[at_home], group[at_home], groups, recounted)
+        new = (home == NO_GROUP) & (np.diff(rows, prepend=row_before) != 0)
+        self._home[rows[new]], self._counted_in[rows[new]] = group[new], self._closed
+        elsewhere = ~(new | at_home)
+        for row, other in zip(rows[elsewhere].tolist(), group[elsewhere].tolist(), strict=True):
+            self._recount_elsewhere(row, other, groups, recounted)
 
     def _recount(self, rows: SmallInts, group: SmallInts, groups: int, recounted: Recounted) -> None:
-        """Move sessions in their home group to the present interval."""
+        """Move the counts of sessions in their home group to the newest interval."""
         self._subtract(self._counted_in[rows], group, groups, recounted)
         self._counted_in[rows] = self._closed
 
@@ -101,20 +102,20 @@ class UniqueSessions:
         counted_in[group] = self._closed
 
     def _subtract(self, counted_in: SmallInts, group: SmallInts, groups: int, recounted: Recounted) -> None:
-        """Note the intervals in which sessions were counted, as far as a window may still cover them."""
-        age, left = self._closed - counted_in, len(counted_in)
+        """Add to recounted the intervals that counted these sessions, if a window may still cover them."""
+        age, remaining = self._closed - counted_in, len(counted_in)
         for ago in range(1, min(self._intervals, self._closed - 1) + 1):
-            here = age == ago
-            if number := int(np.count_nonzero(here)):
-                counted = group if number == len(group) else group[here]
+            same_age = age == ago
+            if number := int(np.count_nonzero(same_age)):
+                counted = group if number == len(group) else group[same_age]
                 sessions = np.bincount(counted, minlength=groups)
                 recounted[ago] = recounted[ago] + sessions if ago in recounted else sessions
-                left -= number
-            if not left:  # nearly all were counted in the interval before
+                remaining -= number
+            if not remaining:  # nearly all were counted in the interval before
                 return
 
     def _grow(self) -> None:
-        """Columns for every row of the table; new ones have no home."""
+        """Extend the columns to all rows of the table; new rows have no home."""
         used, room = self._used, self._sessions.capacity
         if room > len(self._home):
             self._counted_in = grow_columns(self._counted_in, used, room)

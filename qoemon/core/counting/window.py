@@ -1,6 +1,6 @@
-"""Windows: sums over the last rating intervals, and how they age.
+"""Windows: rolling sums over closed rating intervals.
 
-Counts are integers, so what was added is forgotten exactly: an emptied window equals a fresh one bit for bit.
+Counts are integers, so removing an interval is exact: an emptied window equals a new one bit for bit.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from qoemon.core.arrays import Arrays, Counts, Histogram, Ints, SmallInts, Spars
 
 
 def histogram(group: Ints, bins: Ints, groups: int, size: int) -> Counts:
-    """(groups, size) how often each bin occurs in each group."""
+    """(groups, size) number of occurrences of each bin in each group, from (N,) groups and (N,) bins."""
     return np.bincount(group * size + bins, minlength=groups * size).reshape(groups, size)
 
 
 def count(counts: Counts, group: SmallInts, bins: Ints) -> None:
-    """Add to counts (G, B) how often each bin occurs in each group."""
+    """Add the occurrences of (N,) bins in (N,) groups to counts (G, B), in place."""
     cells = np.multiply(group, counts.shape[1], dtype=np.int64) + bins
     np.add.at(counts.reshape(-1), cells, 1)
 
 
 @dataclass
 class _Interval:
-    """A closed rating interval that a window may still cover."""
+    """A closed rating interval that is in at least one window."""
 
     levels: Sparse
     users: Ints
@@ -35,34 +35,34 @@ class _Interval:
 class Windows:
     """Histograms and distinct sessions of one service's windows, summed over closed rating intervals.
 
-    Only the sums are dense; what will have to be subtracted again is kept sparse, once for all windows.
+    Only the sums are dense; the intervals, to be subtracted later, are sparse and shared by all windows.
 
-    lengths_s  of the windows, multiples of the rating interval, in seconds
-    bins       of a histogram
+    lengths_s  lengths of the windows, multiples of the rating interval, in seconds
+    bins       number of bins of a histogram
     """
 
     def __init__(self, lengths_s: Sequence[int], bins: int) -> None:
         self._bins = bins
         self._longest_s = max(lengths_s, default=0)
         self._intervals: dict[int, _Interval] = {}
-        """By their end, ascending."""
+        """By end, seconds since the epoch, ascending."""
         self._newest_s = 0
         self.counts: Mapping[int, Counts] = {length: np.zeros((0, bins), np.int64) for length in lengths_s}
-        """(G, B) by the window's length. An array that has not changed is the same object as before."""
+        """(G, B) by length of the window. An array is replaced when it changes, and never changed in place."""
         self.users: Mapping[int, Ints] = {length: np.zeros(0, np.int64) for length in lengths_s}
         """(G,) distinct sessions, likewise."""
 
     def close(self, end_s: int, levels: Histogram, users: Ints, recounted: Mapping[int, Ints]) -> None:
-        """Add the rating interval that ends at end_s, the newest so far, and forget those that are too old.
+        """Add the rating interval that ends at end_s, the newest so far, and drop those that are too old.
 
-        levels, users, recounted  as in IntervalCounts; G may have grown since the last
+        levels, users, recounted  as in IntervalCounts; there may be more groups than in the last interval
         """
         for earlier_s, sessions in recounted.items():
             if interval := self._intervals.get(earlier_s):
                 interval.users = grow_rows(interval.users, len(sessions))
                 interval.users[: len(sessions)] -= sessions
         self._intervals[end_s] = _Interval(to_sparse(levels), users.copy())
-        # New arrays: snapshots hold on to the former ones.
+        # New arrays: snapshots still refer to the former ones.
         self.counts = {length: self._moved(counts, length, end_s, levels) for length, counts in self.counts.items()}
         self._newest_s = end_s
         for old_s in [old_s for old_s in self._intervals if old_s <= end_s - self._longest_s]:
@@ -70,13 +70,13 @@ class Windows:
         self.users = {length: self._users(length, len(users)) for length in self.users}
 
     def grow(self, groups: int) -> None:
-        """Make room for so many groups, at least."""
+        """Extend the sums to at least so many groups."""
         if any(len(counts) < groups for counts in self.counts.values()):
             self.counts = {length: grow_rows(counts, groups) for length, counts in self.counts.items()}
             self.users = {length: grow_rows(users, groups) for length, users in self.users.items()}
 
     def shift(self, by_s: int) -> None:
-        """Move all intervals by so many seconds, as the clock was set."""
+        """Move all intervals by so many seconds, after a step of the clock."""
         self._newest_s += by_s
         self._intervals = {end_s + by_s: interval for end_s, interval in self._intervals.items()}
 
@@ -94,7 +94,7 @@ class Windows:
         }
 
     def load(self, state: Arrays, groups: int) -> None:
-        """Restore what dump() gave, into Windows without an interval; the sums are made once."""
+        """Restore a dump(), into Windows without an interval; the sums are computed once."""
         splits = np.cumsum(state["sizes"])[:-1]
         parts = zip(np.split(state["cells"], splits), np.split(state["counts"], splits), strict=True)
         for end_s, users, (cells, counts) in zip(state["end_s"].tolist(), state["users"], parts, strict=False):
@@ -105,7 +105,7 @@ class Windows:
         self.users = {length: self._users(length, groups) for length in self.users}
 
     def _moved(self, counts: Counts, length_s: int, end_s: int, levels: Histogram) -> Counts:
-        """A window's sum as it moves to end_s: with the newest interval, without those that it covers no more."""
+        """The sum of a window moved to end_s: with the newest interval, without those it no longer covers."""
         if isinstance(levels, Sparse):
             total = grow_rows(counts, levels.shape[0]).copy()
             total.ravel()[levels.cells] += levels.counts

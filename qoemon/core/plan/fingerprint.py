@@ -1,4 +1,4 @@
-"""The parts of a plan that the meaning of a dumped state depends on: under another plan it cannot be restored."""
+"""The parts of a plan on which a dumped state depends: it cannot be restored under another plan."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from qoemon.core.plan.plan import Plan, Service
 
 STATE_VERSION = 2
 READABLE_VERSIONS = (1, STATE_VERSION)
-"""1 held windows and totals with the sessions of each shard, not once for all shards."""
+"""Version 1 has windows and totals in the state of each shard, not once for all shards."""
 
 
 class IncompatibleStateError(ValueError):
-    """A dumped state cannot be restored; says why."""
+    """A dumped state cannot be restored; the message gives the reason."""
 
 
 def fingerprint(plan: Plan) -> dict[str, Any]:
-    """These parts of the plan, as JSON."""
+    """The parts of the plan on which a dumped state depends, as JSON."""
     timing = plan.timing
     parts = {
         "services": {service.name: _rating_of(service) for service in plan.services},
@@ -30,10 +30,10 @@ def fingerprint(plan: Plan) -> dict[str, Any]:
 
 
 def reset_services(meta: Mapping[str, Any], plan: Plan) -> tuple[str, ...]:
-    """The services of which nothing can be restored, as they are rated otherwise than they were; new ones excluded.
+    """The services that cannot be restored, because their rating parameters have changed; new services excluded.
 
-    meta    of the dump: its `version`, and `plan`, the fingerprint of that time
-    raises  IncompatibleStateError if nothing at all can be restored
+    meta    of the dump: its `version`, and `plan`, its fingerprint
+    raises  IncompatibleStateError if no service can be restored
     """
     if meta["version"] not in READABLE_VERSIONS:
         raise IncompatibleStateError(
@@ -42,13 +42,13 @@ def reset_services(meta: Mapping[str, Any], plan: Plan) -> tuple[str, ...]:
     was, now = meta["plan"], fingerprint(plan)
     if differ := [key for key in ("labels", "timing") if was.get(key) != now[key]]:
         raise IncompatibleStateError(
-            f"the state was stored under another configuration: {' and '.join(differ)} differ"
+            f"the state was stored with another configuration: {' and '.join(differ)} differ"
         )
     return tuple(name for name, rating in now["services"].items() if was["services"].get(name, rating) != rating)
 
 
 def _rating_of(service: Service) -> list[Any]:
-    """The parts of a service that its counts depend on."""
+    """The parts of a service on which its counts depend."""
     mapping, scale = service.mapping, service.scale
     formula = [mapping.name, list(mapping.inputs), dict(mapping.parameters)]
     return [*formula, service.counters, scale.low, scale.high, len(service.rated_at), service.bins.size]

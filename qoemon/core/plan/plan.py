@@ -1,4 +1,4 @@
-"""What a Monitor is told to do: services, time, bounds. Checked when made, by whoever reads the configuration."""
+"""The plan of a Monitor: services, timing, limits. The configuration has validated it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from qoemon.core.qoe.scale import ACR5, Scale
 
 
 class Counters(StrEnum):
-    """What a service's clients count: since the session began, or since their last report."""
+    """How a service's clients count: since the session began, or since their last report."""
 
     CUMULATIVE = "cumulative"
     DELTA = "delta"
 
 
 class Clock(StrEnum):
-    """Which time places a report: when it arrived, or what it says."""
+    """Which time a report is counted at: its arrival, or its own timestamp."""
 
     ARRIVAL = "arrival"
     REPORT = "report"
@@ -30,7 +30,7 @@ class Clock(StrEnum):
 
 @dataclass(frozen=True)
 class Service:
-    """How one service is judged: which QoS, mapping, theta, scale."""
+    """How one service is rated: QoS, mapping, theta, scale."""
 
     name: str
     mapping: QosMapping
@@ -43,15 +43,15 @@ class Service:
 
     @property
     def bins(self) -> Bins:
-        """The bins of its conditions, as people read them."""
+        """The bins in which its conditions are shown."""
         return bins_of(self.mapping.qos)
 
     @property
     def rated_at(self) -> Floats:
-        """(B,) the MOS of each bin in which its users are judged, scale points.
+        """(B,) MOS of each bin from which ratings are predicted, scale points.
 
-        Response times are judged in their own bins, 1.94 % wide. Stalls and measures have more dimensions, whose
-        bins would have to be many to be as good: they are judged by levels of MOS.
+        Response times have bins of their own, 1.94 % wide. Stalls and measures have more dimensions, which would
+        need too many bins for the same accuracy: their bins are levels of MOS.
         """
         if self.mapping.qos is Qos.RESPONSES:
             return self.mapping(*self.bins.conditions)
@@ -60,7 +60,7 @@ class Service:
     def kernel(
         self, quantiles: tuple[float, ...] = (), mos: Floats | None = None, confidence: float = 0.95
     ) -> RatingKernel:
-        """The distribution of ratings in each of its bins, or at the MOS given instead, (B,) scale points."""
+        """The kernel of its bins, or of the given MOS, (B,) scale points."""
         return RatingKernel(
             self.rated_at if mos is None else mos,
             self.theta,
@@ -75,7 +75,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds. tick_s divides interval_s, the rating interval; windows_s are multiples of it, itself the first."""
+    """Times in seconds. tick_s divides interval_s, the rating interval, which divides and starts windows_s."""
 
     tick_s: int = 10
     interval_s: int = 60
@@ -86,13 +86,13 @@ class Timing:
 
     @property
     def slices(self) -> int:
-        """Ticks in a rating interval."""
+        """Number of ticks in a rating interval."""
         return self.interval_s // self.tick_s
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What grows has a bound."""
+    """Bounds of everything that can grow."""
 
     sessions: int = 1_000_000
     groups: int = 1000
@@ -103,7 +103,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Plan:
-    """labels: the names of the group labels, the topics' first; a report lacks some where its topic does."""
+    """Everything that the core needs to know from the configuration.
+
+    labels  names of the group labels, those from topics first; empty in reports whose topic has no such level
+    """
 
     services: tuple[Service, ...]
     topics: tuple[TopicTemplate, ...]

@@ -1,4 +1,4 @@
-"""Topic templates: `qoe/v1/{service}/{region}/{cdn}` names the labels that a topic's levels carry."""
+"""Topic templates: `qoe/v1/{service}/{region}/{cdn}` names the labels in the levels of a topic."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from functools import cached_property
 
 SERVICE = "service"
 SHARD = "shard"
-"""A level that clients choose by the session, so that all of it comes to one worker; no label."""
+"""A level that clients derive from the session, so that one worker receives the whole session; not a label."""
 _NAMED = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)\}")
 
 
 @dataclass(frozen=True)
 class TopicTemplate:
-    """A template; `service` says whose reports these are where no level is `{service}`."""
+    """A template; `service` is the service of its reports where no level is `{service}`."""
 
     template: str
     service: str | None = None
 
     @cached_property
     def _levels(self) -> tuple[tuple[str, str | None], ...]:
-        """(literal text, None) or ("", name) a level."""
+        """For each level, (literal text, None) or ("", name)."""
         levels = []
         for level in self.template.split("/"):
             named = _NAMED.fullmatch(level)
@@ -30,7 +30,7 @@ class TopicTemplate:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The label names in the order of the levels, `service` and `shard` left out."""
+        """Label names in the order of the levels, without `service` and `shard`."""
         return tuple(name for _, name in self._levels if name and name not in {SERVICE, SHARD})
 
     @property
@@ -40,15 +40,15 @@ class TopicTemplate:
 
     @property
     def filter(self) -> str:
-        """The MQTT topic filter that covers it."""
+        """The MQTT topic filter that matches it."""
         return self.filter_of("+")
 
     def filter_of(self, shard: str) -> str:
-        """The MQTT topic filter that covers the part with this shard."""
+        """The MQTT topic filter that matches the topics of this shard."""
         return "/".join((shard if name == SHARD else "+") if name else text for text, name in self._levels)
 
     def match(self, topic: str) -> dict[str, str] | None:
-        """The named levels of a topic, `service` among them; None if the topic does not fit."""
+        """The named levels of a topic, `service` included; None if the topic does not match."""
         levels = topic.split("/")
         if len(levels) != len(self._levels):
             return None

@@ -1,8 +1,9 @@
-"""Conditions as bins, and windows as sums of their counts.
+"""Bins for QoS conditions.
 
-Sessions are counted twice over. By the MOS of their exact condition, in levels so narrow that nothing is lost, for
-what users answer. And by the condition itself, in bins that people can read, for what happened to them.
-Counts are integers, so what was added is forgotten exactly: an emptied window equals a fresh one bit for bit.
+Each session is counted in two histograms. The first, from which ratings are predicted, has levels of MOS: the MOS
+of the exact condition is rounded to levels so narrow that the loss is negligible. The second has bins of the
+condition itself, coarse enough to be read by people: it shows what happened to the sessions.
+Counts are integers, so removing a count is exact: an emptied window equals a new one bit for bit.
 """
 
 from __future__ import annotations
@@ -17,24 +18,25 @@ from qoemon.core.qoe.mapping import Qos
 from qoemon.core.qoe.scale import Scale
 
 STALL_COUNTS = 21
-"""n = 0, 1, ... 19, and 20 or more."""
+"""Bins for n = 0, 1, ... 19, and 20 or more."""
 STALL_SLOTS = 62
-"""t = 0 exactly, slots of 1 s with their upper end up to 60 s, and above."""
+"""Bins for t = 0 exactly, for (0, 1], (1, 2], ... (59, 60] s, and above 60 s."""
 
 MOS_STEP = 0.005
-"""Width of a MOS level, scale points. Rated at its middle it is off by .0025 at most, and GoB by .001."""
+"""Width of a MOS level, scale points. Rounding to its middle changes a MOS by .0025 at most, and GoB by .001."""
 
 RESPONSE_FROM_S, RESPONSE_TO_S = 0.001, 300.0
 RESPONSE_BINS_A_DECADE = 120
-"""Bins 1.94 % wide. Powers of ten are edges, and nearly 2 and 5 times them, so Prometheus' buckets can be exact."""
+"""Each bin is 1.94 % wide. Edges lie at powers of ten, and nearly at 2 and 5 times those, so Prometheus buckets can
+be exact."""
 
 
 @dataclass(frozen=True)
 class Axis:
     """One dimension of a condition.
 
-    values  (A,) what each bin is judged at
-    upper   (A,) where each bin ends, the last at infinity
+    values  (A,) value that represents each bin
+    upper   (A,) upper edge of each bin, the last is infinity
     """
 
     name: str
@@ -45,29 +47,30 @@ class Axis:
 
 @dataclass(frozen=True)
 class Bins:
-    """The bins of a service's conditions: the product of its axes, the last axis running fastest."""
+    """The bins of a service's conditions: the product of its axes, in C order (the last axis varies fastest)."""
 
     axes: tuple[Axis, ...]
 
     @cached_property
     def size(self) -> int:
+        """Number of bins, B."""
         return int(np.prod([len(axis.values) for axis in self.axes]))
 
     @cached_property
     def conditions(self) -> tuple[Floats, ...]:
-        """One (B,) array an axis: the condition at which each bin is judged."""
+        """One (B,) array per axis: the condition that represents each bin."""
         grid = np.meshgrid(*(axis.values for axis in self.axes), indexing="ij")
         return tuple(values.ravel() for values in grid)
 
     def marginals(self, counts: Counts) -> tuple[Counts, ...]:
-        """(G, B) counts to one (G, A) array an axis."""
+        """Marginal histograms of (G, B) counts: one (G, A) array per axis."""
         cube = counts.reshape(len(counts), *(len(axis.values) for axis in self.axes))
         dims = range(1, cube.ndim)
         return tuple(cube.sum(axis=tuple(d for d in dims if d != axis)) for axis in dims)
 
 
 def bins_of(qos: Qos) -> Bins:
-    """The bins in which conditions of this kind are shown; measures are of too many kinds to have any."""
+    """The bins in which conditions of this kind are shown; measures have none, as their number and ranges vary."""
     return {Qos.STALLS: STALL_BINS, Qos.RESPONSES: RESPONSE_BINS, Qos.MEASURES: NO_BINS}[qos]
 
 
@@ -93,23 +96,23 @@ NO_BINS = Bins(())
 
 
 def stall_bin(n: Floats, t: Floats) -> Ints:
-    """The bin of each condition, n stalls and t stall seconds per minute of media, (N,) each, infinite too."""
+    """(N,) bin of each condition: n stalls and t stall seconds per minute of media, (N,) each, may be infinite."""
     n_bin = np.rint(np.minimum(n, STALL_COUNTS - 1)).astype(np.int64)
     t_bin = np.ceil(np.minimum(t, STALL_SLOTS - 1)).astype(np.int64)
     return n_bin * STALL_SLOTS + t_bin
 
 
 def response_bin(response_s: Floats) -> Ints:
-    """The bin of each response time, (N,) seconds; shorter and longer ones fall in the first and last."""
+    """(N,) bin of each response time, (N,) seconds; times out of range fall in the first or last bin."""
     return np.searchsorted(RESPONSE_BINS.axes[0].upper[:-1], response_s)
 
 
 def mos_levels(scale: Scale) -> Floats:
-    """(M,) the MOS of each level, scale points: the ends of the scale and its ratings are exact."""
+    """(M,) MOS of each level, scale points; the ends of the scale and its integer ratings are levels."""
     steps = round((scale.high - scale.low) / MOS_STEP)
     return np.linspace(scale.low, scale.high, steps + 1)
 
 
 def mos_level(mos: Floats, scale: Scale) -> Ints:
-    """The level nearest to each MOS, (N,) scale points."""
+    """(N,) nearest level of each MOS, (N,) scale points."""
     return np.rint((mos - scale.low) / MOS_STEP).astype(np.int64)

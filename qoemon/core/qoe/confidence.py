@@ -1,12 +1,13 @@
-"""How far a share, or a MOS, may be off because only so many users were there.
+"""Confidence intervals for a share of ratings, or a MOS, estimated from a limited number of users.
 
-What is told about a window is the mean of some g over its users: the probability that a user in such a
-condition rates good, or poor, or the MOS itself. Other users could have come. A bound is the mean that a
-population could have and still, by bad luck, have sent these users.
+An estimate for a window is the mean of some g over its users: the probability that a user in this condition rates
+good, or poor, or the MOS itself. The users are a sample of a population; a bound is the most extreme mean of g with
+which a population could, at the given confidence, have produced this sample.
 
-Where trouble is rare the spread of g among those who came says little: who comes to be counted in an outage
-that none of ten users had? So each bound takes one user more into the spread, the one who would hurt it most:
-for the upper bound one at the upper end of the scale, for the lower bound one at the lower end.
+Where impairments are rare, the spread of g in the sample underestimates that of the population: ten users without a
+stall do not rule out an outage that affects one in twenty. So the spread for each bound includes one more user,
+the one who increases it most: for the upper bound one at the upper end of the scale, for the lower bound one at the
+lower end.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ def interval(
     low: float = 0.0,
     high: float = 1.0,
 ) -> Floats:
-    """The confidence interval of E[g] for each of G groups.
+    """Confidence interval of E[g] for each of G groups.
 
     mean        (G,) mean of g over the observations, low to high
     square      (G,) mean of its square
-    users       (G,) who they come from: distinct sessions. One that counts several times is one user.
-    confidence  how often such intervals contain E[g], 0 < confidence < 1
-    low, high   the ends that g cannot pass: 0 and 1 for a probability, those of the scale for a MOS
+    users       (G,) distinct sessions behind the observations; a session with several observations is one user
+    confidence  coverage probability, 0 < confidence < 1
+    low, high   range of g: 0 and 1 for a probability, the ends of the scale for a MOS
     returns     (G, 2) lower and upper, low <= lower <= mean <= upper <= high; NaN without users
     raises      ValueError if confidence is out of range, NaN included
     source      Wilson 1927, with the continuity correction, for N / phi users. phi is the share of the spread
                 mu (1 - mu) of 0/1 answers that g has, so that N / phi is the effective sample size of surveys
-                (Korn and Graubard 1998). That phi is taken over N + 1 users, the last at the far end, is our own:
-                docs/uncertainty.md
+                (Korn and Graubard 1998). Computing phi over N + 1 users, the last at the far end, is our own
+                addition: docs/uncertainty.md
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}, expected 0 < confidence < 1")
@@ -48,7 +49,7 @@ def interval(
     count = np.where(users > 0, users, np.nan)
     lower = high - span * _upper((high - mean) / span, variance, count, z)
     upper = low + span * _upper(unit, variance, count, z)
-    # The formulas hold these too, but for the last digit.
+    # The formulas imply these limits as well, except for rounding.
     return np.column_stack([np.clip(lower, low, mean), np.clip(upper, mean, high)])
 
 
@@ -63,10 +64,10 @@ def _upper(mean: Floats, variance: Floats, users: Floats, z: float) -> Floats:
 
 
 def _spread_share(mean: Floats, variance: Floats, users: Floats) -> Floats:
-    """phi, in (0, 1], with a further user at 1: the variance over that of 0/1 answers of the same mean.
+    """phi, in (0, 1], with one more user at 1: the variance divided by that of 0/1 answers of the same mean.
 
-    Numerator and denominator are divided by 1 - mean; what then is left undefined, 0/0 where all are at 1, has
-    the bound variance / (1 - mean) <= mean, which 0/1 answers attain: they have phi = 1 for any number of users.
+    Numerator and denominator are divided by 1 - mean. That leaves 0/0 where all users are at 1. Its limit follows
+    from variance / (1 - mean) <= mean, with equality for 0/1 answers: these have phi = 1 for any number of users.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.fmin(variance / (1 - mean), mean)

@@ -1,8 +1,8 @@
-"""What users at a QoS condition answer, and from a histogram of conditions what all users answer.
+"""Predicted ratings: of users at one QoS condition, and of all users, given a histogram of their conditions.
 
-A rating model turns the MOS of each QoS bin into the distribution of the ratings around it. Everything that is
-told about a window is linear in its histogram, so the kernel is computed once per service and a window's QoE,
-for all its groups, is one matrix product.
+A rating model gives the distribution of ratings around the MOS of each QoS bin. Every QoE metric of a window is
+linear in its histogram, or a function of such metrics. So the kernel is computed once per service, and a window's
+QoE, for all its groups, is one matrix product.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from qoemon.core.qoe.scale import Scale
 from qoemon.core.qoe.special import bdtr, betainc
 
 OPINION_STEPS = 64
-"""Steps of the grid on which the CDF of opinions is kept to invert it. They are narrow at the ends of the scale,
-where a Beta may have its poles, so quantiles are within .01 scale points."""
+"""Steps of the grid on which the CDF of opinions is inverted. They are narrow at the ends of the scale, where a
+Beta may have poles, so quantiles are accurate to .01 scale points."""
 
 
 def rating_cdf(
@@ -37,8 +37,8 @@ def rating_cdf(
 
     Beta: ratings spread around a MOS m on [low, high] with the variance of the SOS hypothesis,
     theta (high - m)(m - low), so alpha + beta = (1 - theta) / theta.
-    Binomial: low + Bin(high - low, unit MOS), discrete; it has theta = 1 / (high - low) and takes no other.
-    Empirical: the ratings of a study, discrete; theta tells nothing then.
+    Binomial: low + Bin(high - low, unit MOS), discrete; theta must be 1 / (high - low).
+    Empirical: the ratings of a study, discrete; theta has no influence.
 
     mos       (B,) scale points
     theta     SOS parameter, dimensionless, 0 < theta < 1
@@ -67,21 +67,21 @@ def rating_cdf(
 
 
 def binomial_theta(scale: Scale) -> float:
-    """The SOS parameter of binomial ratings, whose variance (m - low)(high - m) / (high - low) leaves no choice."""
+    """SOS parameter of binomial ratings: their variance is (m - low)(high - m) / (high - low)."""
     return 1 / (scale.high - scale.low)
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """What the users of G groups answer. A group without observations has NaN, which no exporter shows.
+    """Predicted ratings of the users of G groups. A group without observations has NaN, which is never exported.
 
-    observations  (G,) conditions judged
+    observations  (G,) conditions rated
     mos, sos      (G,) scale points: mean and standard deviation over all users and their ratings
     gob, pow      (G,) share of ratings good or better, poor or worse
     ratings       (G, K) share of each rating
     quantiles     (G, Q) scale points
     mos_bounds, gob_bounds, pow_bounds  (G, 2) lower and upper end of the confidence interval of each
-    pow_square (G,) mean over the conditions of the square of their PoW: with pow, how unlike users fare
+    pow_square (G,) mean over the conditions of their squared PoW: with pow, it gives the spread among users
     band_gob, band_pow  (G, T) the same shares for each theta of the band
     """
 
@@ -101,14 +101,15 @@ class Distribution:
 
 
 class RatingKernel:
-    """The distribution of ratings in each QoS bin of a service, ready to be summed over a histogram.
+    """The distribution of ratings in each QoS bin of a service, as a matrix to multiply histograms with.
 
     mos        (B,) MOS of each bin, scale points
     theta      SOS parameter of the service
     study      the ratings that the empirical model interpolates
-    band       further thetas for which GoB and PoW are told
-    quantiles  which quantiles, each in (0, 1)
-    confidence of the bounds
+    band       further thetas for which GoB and PoW are computed
+    quantiles  quantiles to compute, each in (0, 1)
+    confidence of the bounds, in (0, 1)
+    raises     ValueError as rating_cdf()
     """
 
     def __init__(
@@ -126,13 +127,13 @@ class RatingKernel:
         self.scale, self.quantiles, self.confidence = scale, tuple(quantiles), confidence
         self._discrete = model is not RatingModel.BETA
         self.opinions = _opinion_grid(scale, discrete=self._discrete)
-        # The band asks "what if theta were another": only the Beta has a theta to change.
+        # The band is a sensitivity analysis for theta, which only the Beta has as a free parameter.
         at_cuts = [
             rating_cdf(mos, each, scale.cuts, RatingModel.BETA if i else model, scale, study)
             for i, each in enumerate((theta, *band))
         ]
         shares = _between_cuts(at_cuts[0])
-        # Opinions of the Beta are continuous: their variance is that of the SOS hypothesis, not that of the shares.
+        # Opinions of the Beta are continuous: their variance follows the SOS hypothesis, not the shares.
         spread = theta * (scale.high - mos) * (mos - scale.low)
         good, poor = _good(at_cuts[0], scale), _poor(at_cuts[0], scale)
         self._columns = _Columns(
@@ -149,13 +150,14 @@ class RatingKernel:
         self._matrix = np.ascontiguousarray(np.hstack(self._columns))
 
     def expected_ratings(self, counts: Counts) -> Floats:
-        """(G, B) counts to the (G, K) number of users expected to give each rating."""
+        """(G, K) expected number of users who give each rating, from (G, B) counts of conditions."""
         return np.asarray(counts @ self._columns.ratings)
 
     def distribution(self, counts: Counts, users: Counts | None = None) -> Distribution:
-        """What users answer, given the histogram of their conditions, (G, B).
+        """Predicted ratings, given the histogram of conditions.
 
-        users   (G,) distinct sessions behind the conditions, for the bounds; each condition is one if not given
+        counts  (G, B) conditions in each bin
+        users   (G,) distinct sessions behind the conditions, for the bounds (default: one session per condition)
         source  Hossfeld et al. 2020, arXiv:2003.12742, (3), (5), (14); GoB and PoW by (20), (21)
         """
         observations = counts.sum(axis=1)
@@ -166,7 +168,7 @@ class RatingKernel:
         return np.asarray(counts @ self._matrix)
 
     def distribution_of(self, total: Floats, observations: Counts, users: Counts) -> Distribution:
-        """The other part of distribution(): what a total says, given how many it is of, (G,) each."""
+        """The rest of distribution(), given a total (G, C), its observations and its users, (G,) each."""
         with np.errstate(invalid="ignore"):
             mean = self._split(total / observations[:, None])
         mos, gob, pow_ = mean.mos[:, 0], mean.gob[:, 0], mean.pow[:, 0]
@@ -189,12 +191,12 @@ class RatingKernel:
         )
 
     def _split(self, product: Floats) -> _Columns:
-        """The columns of a product with the whole matrix, by what they mean."""
+        """The columns of a product with the whole matrix, by name."""
         ends = np.cumsum([columns.shape[1] for columns in self._columns])[:-1]
         return _Columns(*np.split(product, ends, axis=1))
 
     def _invert(self, cdf: Floats) -> Floats:
-        """(G, E) the system's CDF to its (G, Q) quantiles: the mixture's, never a mean of the bins'."""
+        """(G, Q) quantiles of a group's CDF, (G, E): those of the mixture, not a mean of the quantiles of bins."""
         out = np.full((len(cdf), len(self.quantiles)), np.nan)
         for column, q in enumerate(self.quantiles):
             above = np.minimum((cdf < q).sum(axis=1), len(self.opinions) - 1)
@@ -208,7 +210,7 @@ class RatingKernel:
 
 
 class _Columns(NamedTuple):
-    """What is told of each bin, (B, number of columns) each: all of it linear in the histogram."""
+    """The columns of the kernel for each bin, (B, number of columns) each."""
 
     ratings: Floats
     mos: Floats
@@ -243,7 +245,7 @@ def _poor(cdf: Floats, scale: Scale) -> Floats:
 
 
 def _overshoot(cdf: Floats, above: Counts, q: float) -> Floats:
-    """How far back from grid point `above` the CDF passes q, as a share of that step."""
+    """Distance from the point at which the CDF reaches q to grid point `above`, as a fraction of that step."""
     rows = np.arange(len(cdf))
     upper, lower = cdf[rows, above], cdf[rows, np.maximum(above - 1, 0)]
     rise = upper - lower

@@ -1,4 +1,4 @@
-"""Ratings as a study found them instead of a formula: frequencies per condition, interpolated between them."""
+"""Rating distributions measured by a study, instead of a formula, interpolated between its conditions."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from qoemon.core.qoe.scale import Scale
 
 @dataclass(frozen=True)
 class EmpiricalRatings:
-    """The ratings of a study's conditions, by ascending MOS.
+    """Rating frequencies of a study's conditions, by ascending MOS.
 
     mos     (C,) scale points, the first at the low end of the scale, the last at the high end
     shares  (C, K) share of each rating, rows sum to 1
 
-    Between two conditions shares are mixed so that the MOS of the mixture is the one asked for. Beyond the
-    outermost, mixing goes on with a condition at the end of the scale, where all users agree.
+    Between two conditions their shares are mixed so that the mixture has the given MOS. Beyond the outermost
+    condition, it is mixed with a condition at the end of the scale, where all users agree.
     """
 
     mos: Floats
@@ -27,9 +27,12 @@ class EmpiricalRatings:
 
     @classmethod
     def of(cls, counts: Counts, scale: Scale) -> EmpiricalRatings:
-        """From how often each rating was given, (C, K); ValueError if a condition has none.
+        """The ratings of a study, from the number of times that each rating was given.
 
         Conditions of the same MOS are pooled.
+
+        counts  (C, K) ratings of each condition
+        raises  ValueError if there is no condition, or one without ratings
         """
         if not len(counts) or not counts.sum(axis=1).all():
             raise ValueError("expected at least one condition, and ratings in each")
@@ -43,14 +46,14 @@ class EmpiricalRatings:
 
     @property
     def theta(self) -> float:
-        """The SOS parameter that fits the study best, by least squares (Hossfeld et al. 2011); NaN if all agree."""
-        agree_least = (self.scale.high - self.mos) * (self.mos - self.scale.low)
+        """SOS parameter fitted by least squares (Hossfeld et al. 2011); NaN if every MOS is an end of the scale."""
+        largest = (self.scale.high - self.mos) * (self.mos - self.scale.low)
         variance = self.shares @ self.scale.ratings**2 - self.mos**2
-        weight = agree_least @ agree_least
-        return float(agree_least @ variance / weight) if weight else np.nan
+        weight = largest @ largest
+        return float(largest @ variance / weight) if weight else np.nan
 
     def at(self, mos: Floats) -> Floats:
-        """(B,) MOS to (B, K) share of each rating."""
+        """(B, K) share of each rating at each MOS, (B,) scale points."""
         above = np.clip(np.searchsorted(self.mos, mos), 1, len(self.mos) - 1)
         low, high = self.mos[above - 1], self.mos[above]
         weight = ((mos - low) / (high - low))[:, None]

@@ -1,8 +1,8 @@
-"""From a QoS condition to the MOS: what users there would say on average.
+"""Mappings from a QoS condition to the MOS, the mean rating of users in that condition.
 
-Each mapping names the paper or Recommendation and equation that it is from, its constants and the range on which
-they were fitted. Stall counts and times are per MEDIA_S seconds of played media, so that the constants keep their
-meaning whatever the length of the rating interval.
+Each mapping names its source (paper or Recommendation, and equation), its constants and the range for which they
+were fitted. Stall counts and times are per MEDIA_S seconds of played media, so the constants do not depend on the
+length of the rating interval.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ MEDIA_S = 60.0
 """The media time that a condition refers to: d in Hossfeld et al. 2020, (22)."""
 
 RESPONSE = "response_s"
-"""The input that is a response time; every other name that a user gives is a measure."""
+"""Name of the input that is a response time; every other configured input name is a measure."""
 
 
 class Qos(StrEnum):
-    """What a service's condition is made of."""
+    """The kind of QoS that makes up a service's condition."""
 
     STALLS = "stalls"
-    """n stalls, t stall seconds, both per MEDIA_S of media; one condition a session."""
+    """n stalls, t stall seconds, both per MEDIA_S of media; one condition per session."""
     RESPONSES = "responses"
-    """x seconds of waiting; one condition a response."""
+    """x seconds of waiting; one condition per response."""
     MEASURES = "measures"
-    """named numbers that reports carry; one condition a report."""
+    """named numbers in reports; one condition per report."""
 
 
 class RatingModel(StrEnum):
@@ -45,7 +45,7 @@ class RatingModel(StrEnum):
 
 
 ENDLESS = 1e9
-"""Stands for infinity: a constant of 0 times it is 0."""
+"""Used for infinity: unlike inf, it gives 0 when multiplied by a constant of 0."""
 
 EXTREMES = (0.0, ENDLESS)
 
@@ -54,9 +54,9 @@ EXTREMES = (0.0, ENDLESS)
 class QosMapping:
     """A MOS formula with its constants.
 
-    formula   takes one array an input, (B,) each, and the constants by name; gives (B,) scale points
-    inputs    the names of its inputs; empty where they are the user's to name, see with_inputs()
-    extremes  for each input where the MOS may be highest and lowest; None if that can't be said
+    formula   takes one array per input, (B,) each, and the constants by name; returns (B,) scale points
+    inputs    names of the inputs; empty if the configuration names them, see with_inputs()
+    extremes  for each input, values at which the MOS may be highest or lowest; None if unknown
     """
 
     name: str
@@ -72,28 +72,28 @@ class QosMapping:
     extremes: tuple[tuple[float, ...], ...] | None = (EXTREMES,)
 
     def __call__(self, *condition: Floats) -> Floats:
-        """MOS of each condition, (B,) scale points, cut to the scale; where the formula has none, its low end."""
-        with np.errstate(all="ignore"):  # measures may be anything: what overflows is cut to the scale
+        """(B,) MOS of each condition, clipped to the scale; its low end where the formula gives NaN."""
+        with np.errstate(all="ignore"):  # measures may have any value: an overflow is clipped
             mos = np.clip(self.formula(*condition, **self.parameters), self.scale.low, self.scale.high)
         return np.where(np.isnan(mos), self.scale.low, mos)
 
     @property
     def reach(self) -> Floats:
-        """(2,) the lowest and the highest MOS that any condition comes to, scale points."""
+        """(2,) lowest and highest MOS of any condition, scale points."""
         if self.extremes is None:
             return np.array([self.scale.low, self.scale.high], np.float64)
         mos = self(*np.array(self.extremes, np.float64))
         return np.array([mos.min(), mos.max()])
 
     def with_parameters(self, changed: Mapping[str, float]) -> QosMapping:
-        """The same formula with other constants; ValueError names those it does not have."""
+        """The same formula with other constants; ValueError lists unknown ones."""
         if unknown := sorted(changed.keys() - self.parameters.keys()):
             known = ", ".join(self.parameters) or "none"
             raise ValueError(f"{self.name} has no constant {', '.join(unknown)}; it has {known}")
         return replace(self, parameters=MappingProxyType({**self.parameters, **changed}))
 
     def with_inputs(self, names: Sequence[str]) -> QosMapping:
-        """The same formula on inputs of these names; ValueError if it has its own, or takes another number."""
+        """The same formula with inputs of these names; ValueError if its inputs are fixed, or of another number."""
         if self.inputs:
             raise ValueError(f"{self.name} has its own inputs, {', '.join(self.inputs)}: expected no others")
         if self.name == "linear":
@@ -104,7 +104,7 @@ class QosMapping:
         return replace(self, inputs=tuple(names), qos=qos)
 
     def with_points(self, points: Sequence[tuple[float, float]]) -> QosMapping:
-        """The table of these points (x, MOS); ValueError if it is no table, or they don't make one."""
+        """The table through these points (x, MOS); ValueError if this is no table, or the points are invalid."""
         if self.name != "table":
             raise ValueError(f"{self.name} has a formula: expected no points")
         x, mos = np.array(sorted(points), np.float64).reshape(-1, 2).T
@@ -113,8 +113,8 @@ class QosMapping:
         from scipy.interpolate import PchipInterpolator  # noqa: PLC0415 - takes 4 times as long as numpy
 
         curve = PchipInterpolator(x, mos)
-        # A monotone cubic does not overshoot: the table reaches what its points do.
-        formula = lambda at: np.asarray(curve(np.clip(at, x[0], x[-1])))  # noqa: E731 - one line of two
+        # A monotone cubic does not overshoot: the range of the table is that of its points.
+        formula = lambda at: np.asarray(curve(np.clip(at, x[0], x[-1])))  # noqa: E731 - one expression, used once
         return replace(self, formula=formula, extremes=(tuple(x.tolist()),))
 
 
@@ -196,14 +196,14 @@ def mos_of_rating(r: Floats) -> Floats:
 
 
 def _delay_impairment(delay_ms: Floats, from_ms: float, power: float) -> Floats:
-    """Idd, G.107 (7-27), (7-28). At from_ms x is 0 and so is Idd: it begins there without a jump."""
+    """Idd, G.107 (7-27), (7-28). At from_ms, x and Idd are 0, so Idd is continuous there."""
     x = np.log2(np.maximum(delay_ms, from_ms) / from_ms)
     impairment: Floats = 25 * ((1 + x**power) ** (1 / power) - 3 * (1 + (x / 3) ** power) ** (1 / power) + 2)
     return impairment
 
 
 def _loss_impairment(loss: Floats, ie: float, bpl: float, burst: float) -> Floats:
-    """Ie,eff, G.107 (7-29), of a share of packets lost."""
+    """Ie,eff, G.107 (7-29); loss is the share of packets lost."""
     percent = 100 * np.clip(loss, 0, 1)
     return ie + (95 - ie) * percent / (percent / burst + bpl)
 
@@ -240,7 +240,7 @@ LOGISTIC = QosMapping(
     qos=Qos.MEASURES,
     inputs=(),
     formula=_logistic,
-    # Those of P.862.1, whose x is a PESQ score: middle is 4.6607 / 1.4945.
+    # The constants of P.862.1, where x is a PESQ score: middle is 4.6607 / 1.4945.
     parameters=_constants(scale=4.0, slope=1.4945, middle=3.118568, floor=0.999),
     source="the form of ITU-T P.862.1 (11/2003), (1)",
     fitted_on="your own study: qoemon fit",

@@ -1,4 +1,4 @@
-"""The rating scale, and what its users call good and poor."""
+"""The rating scale, and which of its ratings count as good and poor."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from qoemon.core.arrays import Counts, Floats
 class Scale:
     """Ratings are the integers from low to high.
 
-    A rating r stands for the opinions within 1/2 of r, cut at the ends of the scale: a user rates good or
-    better above good - 1/2, poor or worse up to poor + 1/2 (Hossfeld et al. 2020, (20), (21)).
+    A rating r represents the opinions within 1/2 of r, clipped at the ends of the scale: an opinion above
+    good - 1/2 is rated good or better, one up to poor + 1/2 poor or worse (Hossfeld et al. 2020, (20), (21)).
     """
 
     low: int = 1
@@ -34,11 +34,11 @@ class Scale:
 
     @cached_property
     def cuts(self) -> Floats:
-        """(K + 1,) scale points, where the opinions of one rating end and those of the next begin."""
+        """(K + 1,) boundaries between the opinions of successive ratings, scale points."""
         return np.clip(np.arange(self.low, self.high + 2) - 0.5, self.low, self.high)
 
     def unit(self, opinion: Floats) -> Floats:
-        """Scale points moved to [0, 1]."""
+        """Scale points, rescaled to [0, 1]."""
         return (opinion - self.low) / (self.high - self.low)
 
 

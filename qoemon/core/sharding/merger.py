@@ -1,4 +1,4 @@
-"""The counts of one service over all shards and over time: sums, as sessions are whole on one shard."""
+"""Sums of the counts of one service over all shards, and over time. No session is on two shards."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from qoemon.core.qoe.distribution import RatingKernel
 
 
 class Merger:
-    """Adds up what shards hand on, and keeps what adds up over rating intervals: windows and totals.
+    """Adds up the counts of shards, and keeps sums over rating intervals: windows and totals.
 
-    A single shard's arrays are handed through as they are. Of several, new groups get their numbers in the order in
-    which they were first heard of, as in one shard of all sessions; so sums of floats are the same, too.
+    The arrays of a single shard are passed on without a copy. With several shards, new groups are numbered in the
+    order of their first reports, as in a single shard: so sums of floats are equal as well.
 
     kernel  of the service, for the expected ratings
     """
@@ -33,7 +33,7 @@ class Merger:
         self._marginals = tuple(np.zeros((0, len(axis.values)), np.int64) for axis in service.bins.axes)
 
     def number_groups(self, shards: Sequence[BaseCounts]) -> list[Ints]:
-        """For each shard, the numbers (G,) that its groups have here; new ones get theirs."""
+        """For each shard, the numbers (G,) of its groups; new groups are numbered."""
         if len(shards) > 1:
             new = [
                 (since_s, labels)
@@ -48,7 +48,8 @@ class Merger:
     def close(self, end_s: int, parts: Sequence[tuple[Ints, IntervalCounts]]) -> None:
         """Add a closed rating interval, the newest so far.
 
-        parts  of each shard the numbers of its groups, and its counts
+        end_s  end of the interval, seconds since the epoch
+        parts  for each shard, the numbers of its groups (G,), and its counts
         """
         numbers = [rows[: len(counts.users)] for rows, counts in parts]
         size = max((int(rows.max()) + 1 for rows in numbers if len(rows)), default=0)
@@ -63,7 +64,7 @@ class Merger:
         }
         self._windows.close(end_s, levels, users, recounted)
         self._grow(len(levels))
-        # New arrays: snapshots hold on to the former ones.
+        # New arrays: snapshots still refer to the former ones.
         self._expected = self._expected + grow_rows(self._kernel.expected_ratings(levels), len(self._expected))
         fresh = self._service.bins.marginals(qos)
         self._marginals = tuple(
@@ -71,7 +72,7 @@ class Merger:
         )
 
     def merge(self, shards: Sequence[BaseCounts], numbers: Sequence[Ints]) -> ServiceCounts:
-        """The counts of the tick of all shards; numbers as number_groups() gave them."""
+        """The sum of all shards at a tick; numbers are those from number_groups()."""
         size = len(self.groups)
         self._grow(size)
         total = _Sum(numbers, size)
@@ -94,12 +95,12 @@ class Merger:
         )
 
     def dump(self) -> Arrays:
-        """Windows and totals, as arrays by name; the groups are apart, in `groups`."""
+        """Windows and totals, as arrays by name; without `groups`."""
         totals = {"expected": self._expected, **{str(axis): counts for axis, counts in enumerate(self._marginals)}}
         return named("windows/", self._windows.dump()) | named("totals/", totals)
 
     def load(self, state: Arrays, groups: tuple[Labels, ...]) -> None:
-        """Restore what dump() gave, into a Merger that has merged nothing yet."""
+        """Restore a dump(), into a new Merger."""
         self.groups.load(groups)
         self._windows.load(part("windows/", state), len(groups))
         totals = part("totals/", state)
@@ -107,7 +108,7 @@ class Merger:
         self._marginals = tuple(totals[str(axis)] for axis in range(len(self._marginals)))
 
     def shift(self, by_s: int) -> None:
-        """Move everything held in time, as the clock was set: by whole rating intervals, in seconds."""
+        """Move all times by whole rating intervals, in seconds, after a step of the clock."""
         self._windows.shift(by_s)
 
     def _numbers(self, groups: Sequence[Labels]) -> Ints:
@@ -120,16 +121,20 @@ class Merger:
 
 
 class _Sum:
-    """Adds up arrays by group: numbers (G,) of each shard's groups in the whole, and how many groups that has."""
+    """Adds up arrays by group.
+
+    numbers  (G,) for each shard, the numbers of its groups in the sum
+    size     number of groups in the sum
+    """
 
     def __init__(self, numbers: Sequence[Ints], size: int) -> None:
         self._numbers, self._size = numbers, size
         self._single = len(numbers) == 1 and np.array_equal(numbers[0], np.arange(size))
-        # Pooled groups share a number, for which adding by index would count only the last.
+        # Pooled groups share a number: addition by index would count only one of them.
         self._distinct = [len(np.unique(rows)) == len(rows) for rows in numbers]
 
     def __call__(self, histograms: Sequence[Histogram]) -> Counts:
-        """(size, B) the sum; that of a single shard with the same groups is its array itself."""
+        """(size, B) sum of histograms; the array itself if there is a single shard with the same groups."""
         if self._single:
             return to_dense(histograms[0])
         out = np.zeros((self._size, histograms[0].shape[1]), np.int64)
@@ -144,7 +149,7 @@ class _Sum:
         return out
 
     def of(self, columns: Sequence[Ints]) -> Ints:
-        """(size,) the sum of columns."""
+        """(size,) sum of columns."""
         if self._single:
             return columns[0]
         out = np.zeros(self._size, np.int64)
@@ -153,7 +158,7 @@ class _Sum:
         return out
 
     def greatest(self, columns: Sequence[Floats]) -> Floats:
-        """(size,) the greatest of columns, 0 if none is greater."""
+        """(size,) maximum of columns and 0."""
         if self._single:
             return columns[0]
         out = np.zeros(self._size)

@@ -1,4 +1,4 @@
-"""Everything that a shard of the sessions hands on at a tick."""
+"""The result of a shard at a tick."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from qoemon.core.wire.report import Reject
 
 @dataclass(frozen=True)
 class ShardCounts:
-    """Counts of one shard at tick time_s, seconds since the epoch. Those of all shards add up to those of one.
+    """Counts of one shard at tick time_s, seconds since the epoch; the sum over shards is that of a single shard.
 
     services  in the order of the plan's services
-    closed    rating intervals that the shard closed and still holds, oldest first
-    events    of its Monitor, since that began
-    rejected  reports that could not be accepted, since then
-    sessions  how many it holds
+    closed    closed rating intervals that the shard still holds, oldest first
+    events    number of each Event, since the beginning
+    rejected  number of rejected reports by reason, since the beginning
+    sessions  number of sessions held
     """
 
     time_s: int

@@ -1,7 +1,7 @@
-"""One shard of the sessions, from bytes to counts: decode, count, hand on the counts of each tick.
+"""One shard of the sessions, from messages to counts: decodes, counts, returns the counts of each tick.
 
-The daemon runs it as messages arrive; a restart and a replay run it again over the same messages, with the times
-that were recorded, and get the same counts.
+The daemon runs it as messages arrive. Recovery and replay run it over the same messages, with their recorded
+arrival times, and get the same counts.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ from qoemon.core.wire.codec import Arrived, Codec, Decoded
 from qoemon.core.wire.report import Reject
 
 MESSAGES_AT_ONCE = 10_000
-"""Messages of a recorded stream that are decoded at once: enough to work on columns, few enough for memory."""
+"""Messages of a recorded stream decoded at once: enough for efficient columns, few enough for memory."""
 
 
 class ShardPipeline:
-    """A plan at work on the sessions of one shard. Called from one thread at a time, with time moving forward.
+    """Counts the sessions of one shard. Called from one thread at a time, with times that do not decrease.
 
-    retain  whether closed intervals are held, and handed on at each tick, until forget_closed(): for an evaluation
-            in another process, which may end before it has stored what it was handed. Otherwise each is handed on
-            once.
+    retain  whether closed intervals are held, and returned at each tick, until forget_closed(): for an evaluation
+            in another process, which may end before it has stored them. If not, each is returned once.
     """
 
     def __init__(self, plan: Plan, *, retain: bool = False) -> None:
@@ -43,28 +42,28 @@ class ShardPipeline:
         self._services = plan.services
         self._tick_s = timing.tick_s
         self._memory = int(timing.session_timeout_s + max(timing.windows_s)) // timing.tick_s + 2
-        """Ticks after which nothing is left of what was reported."""
+        """Number of ticks after which a report has no influence any more."""
         self._codec, self._monitor = Codec(plan), Monitor(plan)
         self._rejected: Counter[Reject] = Counter()
         self._closed: list[ClosedInterval] = []
 
     @property
     def begun(self) -> bool:
-        """Whether it has seen a tick or a report, by itself or before a restart."""
+        """Whether there was a tick or a report, or a restored state with one."""
         return self._monitor.tick is not None
 
     @property
     def sessions(self) -> int:
-        """How many sessions are held."""
+        """Number of sessions held."""
         return self._monitor.sessions
 
     @property
     def rejected(self) -> Mapping[Reject, int]:
-        """Reports that could not be accepted, since the beginning."""
+        """Number of rejected reports by reason, since the beginning."""
         return self._rejected
 
     def apply(self, messages: Sequence[Arrived]) -> Decoded:
-        """Count the reports of messages, in the order of their arrival; returns what was decoded."""
+        """Count the reports of messages, which are in the order of their arrival; returns the decoded reports."""
         decoded = self._codec.decode(messages)
         self._rejected.update(decoded.rejected)
         if len(decoded.batch):
@@ -87,21 +86,21 @@ class ShardPipeline:
         )
 
     def forget_closed(self, until_s: int) -> None:
-        """Drop the closed intervals that end at until_s or before: whoever they were handed to has stored them."""
+        """Drop the closed intervals that end at until_s or before: the evaluation has stored them."""
         self._closed = [interval for interval in self._closed if interval.end_s > until_s]
 
     def freeze_groups(self, groups: Mapping[str, Iterable[Labels]]) -> None:
-        """Pool every other label set of these services from now on, so that all shards pool the same."""
+        """Pool all other label values of these services from now on, so that all shards pool the same ones."""
         self._monitor.freeze_groups(groups)
 
     def run(
         self, messages: Iterable[Arrived], on_decoded: Callable[[Decoded], object] | None = None
     ) -> Iterator[ShardCounts]:
-        """Apply a recorded stream, and yield each tick that has passed when the next message arrives.
+        """Apply a recorded stream, and yield the counts of each tick that ends before a message.
 
-        It continues from the newest tick so far, and ends with the last message, whose tick is not over.
+        Begins after the newest tick so far. Ends with the last message, whose tick is not complete: see until().
 
-        on_decoded  called with what was decoded of each batch of messages
+        on_decoded  called with the decoded reports of each batch of messages
         """
         newest = self._monitor.tick
         for tick, arrived in groupby(messages, lambda message: int(message.arrival_s // self._tick_s)):
@@ -115,14 +114,14 @@ class ShardPipeline:
                     on_decoded(decoded)
 
     def until(self, now_s: float) -> Iterator[ShardCounts]:
-        """The ticks up to now_s when nothing more arrives: after run(), as silence at the end matters too."""
+        """Yield the counts of the ticks up to now_s, after run(): the silence at the end counts too."""
         newest = self._monitor.tick
         if newest is not None:
             for passed in self._eventful(newest, int(now_s // self._tick_s)):
                 yield self.tick(passed * self._tick_s)
 
     def dump(self) -> Arrays:
-        """All that a restart needs, as arrays by name."""
+        """The whole state, as arrays by name."""
         return {
             **named("monitor/", self._monitor.dump()),
             **named("closed/", dump_intervals(self._collected(), self._services)),
@@ -130,10 +129,10 @@ class ShardPipeline:
         }
 
     def load(self, state: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
-        """Restore what dump() gave, into a pipeline that has seen nothing yet.
+        """Restore a dump(), into a new pipeline.
 
-        returns  the services that are reset, as they are rated otherwise than when the state was dumped
-        raises   IncompatibleStateError if nothing of it fits
+        returns  the services that are reset, because their rating parameters have changed since the dump
+        raises   IncompatibleStateError if no service can be restored
         """
         reset = self._monitor.load(part("monitor/", state))
         self._rejected = Counter(msgspec.json.decode(state["rejected"].tobytes(), type=dict[Reject, int]))
@@ -143,18 +142,18 @@ class ShardPipeline:
         return reset
 
     def shift(self, by_s: int) -> None:
-        """Move everything held in time, as the clock was set: by whole rating intervals, in seconds."""
+        """Move all times by whole rating intervals, in seconds, after a step of the clock."""
         self._monitor.shift(by_s)
         self._closed = [interval.shifted(by_s) for interval in self._closed]
 
     def _collected(self) -> list[ClosedInterval]:
-        """All closed intervals that are held, the newest ones included."""
+        """All closed intervals that are held, including those closed since the last call."""
         closed = self._monitor.drain_closed()
         self._closed += map(sparse_interval, closed) if self._retain else closed
         return self._closed
 
     def _eventful(self, old: int, new: int) -> Iterator[int]:
-        """The ticks after old up to new; of a very long pause the beginning, until all is empty, and the last."""
+        """The ticks after old up to new; of a very long pause, those until all windows are empty, and the last."""
         settled = old + self._memory
         yield from range(old + 1, min(settled, new) + 1)
         if new > settled:
@@ -162,7 +161,7 @@ class ShardPipeline:
 
 
 def _is_of(name: str, services: Iterable[str]) -> bool:
-    """Whether an array's name, such as 3/video/users, is of one of the services."""
+    """Whether an array's name, such as 3/video/users, belongs to one of the services."""
     _, _, rest = name.partition("/")
     return rest.partition("/")[0] in services
 

@@ -1,4 +1,4 @@
-"""Sparse counts, for another process and for closed intervals in a dump; each is whole in itself."""
+"""Sparse counts: for sending to another process, and for closed intervals in a dump."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qoemon.core.sharding.shard_counts import ShardCounts
 
 
 def sparse_counts(counts: ShardCounts) -> ShardCounts:
-    """The counts with sparse histograms: of 1,000 groups they are 17 MB a service otherwise, nearly all zeros."""
+    """The counts with sparse histograms: dense ones of 1,000 groups take 17 MB per service, nearly all zeros."""
     return replace(
         counts,
         services=tuple(
@@ -42,7 +42,7 @@ def dump_intervals(intervals: Sequence[ClosedInterval], services: Sequence[Servi
 
 
 def load_intervals(state: Mapping[str, NDArray[Any]], services: Sequence[Service]) -> list[ClosedInterval]:
-    """What dump_intervals() was given; services that are not in there have counted nothing."""
+    """The intervals of dump_intervals(); services without arrays have no counts."""
     return [
         ClosedInterval(end_s, tuple(_load(part(f"{number}/{each.name}/", state), each) for each in services))
         for number, end_s in enumerate(state["end_s"].tolist())

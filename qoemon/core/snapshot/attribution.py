@@ -1,7 +1,7 @@
-"""What to mend: how much poorer ratings are for each thing that goes wrong.
+"""Attribution of poor ratings to impairments: how much lower PoW would be without each of them.
 
-Asked of the histogram of conditions: had nobody stalled, or had stalls taken no time, what would they have said?
-Both answers come from the same bins, so what is lost by binning cancels in their ratio.
+PoW is computed from the histogram of conditions twice: as it is, and with one factor removed, such as stall time.
+Both values come from the same bins, so the error of binning cancels in their ratio.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ ALL = "all"
 
 
 class Attribution:
-    """The share of users who rate poor or worse on account of each factor.
+    """The share of users who rate poor or worse because of each factor.
 
-    A factor is taken away by setting its axis to 0. What two factors do is more or less than the sum of what each
-    does, so `all` is told beside them where there are several. Measures, which have no bins, have no factors.
+    A factor is removed by setting its axis to 0. The effects of several factors do not add up, so their joint
+    effect is given as `all`. Measures have no bins, and so no factors.
     """
 
     def __init__(self, service: Service) -> None:
         conditions = service.bins.conditions
         names = [axis.name for axis in service.bins.axes]
-        without = {FACTORS[name]: _zeroed(conditions, {place}) for place, name in enumerate(names)}
+        without = {FACTORS[name]: _zeroed(conditions, {axis}) for axis, name in enumerate(names)}
         if len(names) > 1:
             without[ALL] = _zeroed(conditions, set(range(len(names))))
         self.factors = tuple(without)
@@ -35,20 +35,20 @@ class Attribution:
         self._poor_and_gains = np.stack([poor, *gains], axis=1)
 
     def contributions(self, qos: Counts, pow_: Floats) -> Floats:
-        """How much lower PoW would be without each factor, (G, F), NaN where there are no conditions.
+        """(G, F) how much lower PoW would be without each factor, NaN in groups without conditions.
 
         qos   (G, B) counts of conditions
-        pow_  (G,) their PoW; the bins say which part of it each factor accounts for
+        pow_  (G,) their PoW; the bins give the fraction of it that each factor accounts for
         """
         with np.errstate(invalid="ignore", divide="ignore"):
-            told = qos @ self._poor_and_gains
-            part = told[:, 1:] / told[:, :1]
-        # Nobody poor: nothing to take away.
-        return np.where(pow_[:, None] == 0, 0.0, pow_[:, None] * part)
+            sums = qos @ self._poor_and_gains
+            fraction = sums[:, 1:] / sums[:, :1]
+        # A PoW of 0 has nothing to attribute, and no fraction.
+        return np.where(pow_[:, None] == 0, 0.0, pow_[:, None] * fraction)
 
 
-def _zeroed(conditions: tuple[Floats, ...], places: set[int]) -> tuple[Floats, ...]:
-    return tuple(np.zeros_like(axis) if place in places else axis for place, axis in enumerate(conditions))
+def _zeroed(conditions: tuple[Floats, ...], axes: set[int]) -> tuple[Floats, ...]:
+    return tuple(np.zeros_like(values) if axis in axes else values for axis, values in enumerate(conditions))
 
 
 def _poor(service: Service, conditions: tuple[Floats, ...]) -> Floats:

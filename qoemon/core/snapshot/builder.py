@@ -1,4 +1,4 @@
-"""From counts to what users answer."""
+"""Builds the snapshot of a tick: predicts ratings from counts."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 
 
 class SnapshotBuilder:
-    """Turns counts, of one Monitor or merged from several, into a Snapshot.
+    """Computes a Snapshot from counts.
 
-    The longer windows change only as rating intervals close: what was said of the same counts is said again.
+    The longer windows change only when a rating interval closes: until then their distributions are reused.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -27,7 +27,7 @@ class SnapshotBuilder:
         }
         self._attributions = {s.name: Attribution(s) for s in plan.services}
         self._least_pow = {s.name: _pow_at_best(s) for s in plan.services}
-        self._known: dict[tuple[str, int], tuple[Counts, Distribution]] = {}
+        self._cache: dict[tuple[str, int], tuple[Counts, Distribution]] = {}
 
     def snapshot(
         self, counts: Sequence[ServiceCounts], *, time_s: int, events: Mapping[Event, int], sessions: int
@@ -57,14 +57,14 @@ class SnapshotBuilder:
 
     def _distribution(self, counts: ServiceCounts, length: int) -> Distribution:
         window = counts.windows[length]
-        before, known = self._known.get((counts.service, length), (None, None))
-        if known is None or before is not window:
-            known = self.kernels[counts.service].distribution(window, counts.users[length])
-            self._known[counts.service, length] = (window, known)
-        return known
+        before, distribution = self._cache.get((counts.service, length), (None, None))
+        if distribution is None or before is not window:
+            distribution = self.kernels[counts.service].distribution(window, counts.users[length])
+            self._cache[counts.service, length] = (window, distribution)
+        return distribution
 
 
 def _pow_at_best(service: Service) -> float:
-    """PoW where nothing goes wrong."""
+    """PoW without any impairment."""
     best = service.mapping.reach[-1:]
     return float(service.kernel(mos=best).distribution(np.array([[1]])).pow[0])

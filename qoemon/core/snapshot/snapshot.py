@@ -1,4 +1,4 @@
-"""What one tick has to say: whole, frozen, for as many readers as like."""
+"""The QoE of all groups at a tick, immutable, for any number of readers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from qoemon.core.qoe.distribution import Distribution
 
 @dataclass(frozen=True)
 class ServiceSnapshot:
-    """One service: its counts, and what its users answer in each window (by length in seconds).
+    """One service: its counts, and the predicted ratings in each window (by length in seconds).
 
-    factors        what can go wrong, F names
-    contributions  (G, F) the share of PoW that each accounts for, base window; NaN without conditions
-    excess_poor    (G,) users who rate poor or worse beyond those who always would, base window; NaN likewise
+    factors        names of the impairments, F
+    contributions  (G, F) by how much each raises PoW, base window; NaN without conditions
+    excess_poor    (G,) users who rate poor or worse beyond those who would without impairments, base window; NaN
+                   without conditions
     """
 
     service: Service
@@ -32,18 +33,18 @@ class ServiceSnapshot:
 
     @cached_property
     def visible(self) -> Flags:
-        """(G,) which groups are exported: those with a condition in some window or an active session."""
-        judged = np.any([d.observations > 0 for d in self.distributions.values()], axis=0)
-        return np.asarray(judged | (self.counts.active_sessions > 0))
+        """(G,) which groups are exported: those with a condition in any window, or an active session."""
+        rated = np.any([d.observations > 0 for d in self.distributions.values()], axis=0)
+        return np.asarray(rated | (self.counts.active_sessions > 0))
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything at tick time_s, seconds since the epoch: it covers what was reported before that.
+    """All services at tick time_s, seconds since the epoch, from the reports before that time.
 
-    labels    the names of the group labels
-    events    what the Monitor has counted since it began
-    sessions  how many it holds
+    labels    names of the group labels
+    events    number of each Event since the beginning
+    sessions  number of sessions held
     """
 
     time_s: int

@@ -1,4 +1,4 @@
-"""Reports as columns: after decoding, nothing looks at reports one by one."""
+"""Batches of reports as columns: after decoding, no code iterates over reports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Report, Route
 
 MAX_COUNT = 10**9
 MAX_SECONDS = MAX_MEASURE = 1e9
-"""Above these a number is rubbish (30 years of stalling); sums of milliseconds stay far from overflow."""
+"""Larger numbers are rejected as implausible (30 years of stalling); sums of milliseconds cannot overflow."""
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,15 @@ class Batch:
     """R reports as columns, in order of arrival.
 
     routes       the distinct routes in this batch
-    route        (R,) which of them
+    route        (R,) index into routes
     session      R session ids
-    seq          (R,) ABSENT_INT where left out
-    arrival_s, ts_s  (R,) seconds since the epoch; ts_s is ABSENT_FLOAT where left out
-    stalls, stall_ms, play_ms  (R,) counters; ABSENT_INT where left out
+    seq          (R,) ABSENT_INT if missing
+    arrival_s, ts_s  (R,) seconds since the epoch; ts_s is ABSENT_FLOAT if missing
+    stalls, stall_ms, play_ms  (R,) counters; ABSENT_INT if missing
     stalled, end (R,) flags
     response_s   (E,) seconds, all response times of the batch
-    response_of  (E,) which report each is from, ascending
-    measures     (R,) each: measures by name, ABSENT_FLOAT where a report has none
+    response_of  (E,) index of the report of each, ascending
+    measures     (R,) each: measures by name, ABSENT_FLOAT if missing
     """
 
     routes: tuple[Route, ...]
@@ -71,11 +71,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Placed:
-    """A batch of one service whose reports have found their groups and ticks.
+    """A batch of one service, with the group and tick of each report.
 
     group  (R,) group numbers
-    at_s   (R,) the time that places each, seconds since the epoch
-    tick   (R,) the tick that holds it
+    at_s   (R,) time at which each report counts, seconds since the epoch
+    tick   (R,) number of the tick that contains it
     """
 
     batch: Batch
@@ -94,10 +94,10 @@ def batch_of(
     routes: Sequence[Route],
     measures: Sequence[str] = (),
 ) -> tuple[Batch, Ints]:
-    """Columns of the reports whose every field is in range, and the positions of the others.
+    """The columns of all reports whose fields are in range, and the positions of the other reports.
 
-    route, arrival_s  one per report: which of the routes, and seconds since the epoch
-    measures          the names of those that any service looks at
+    route, arrival_s  for each report, index into routes and seconds since the epoch
+    measures          names of the measures that any service uses
     """
     stall_s = floats([r.stall_s for r in reports])
     play_s = floats([r.play_s for r in reports])
@@ -123,22 +123,24 @@ def batch_of(
 
 
 def joined(parts: Sequence[Batch], routes: Sequence[Route]) -> Batch:
-    """One batch of one or more, in their order; they number their routes as `routes` does."""
+    """The batches concatenated in order; their route numbers are indexes into `routes`."""
     if len(parts) == 1:
         return replace(parts[0], routes=tuple(routes))
-    begins = accumulate(map(len, parts), initial=0)
+    offsets = accumulate(map(len, parts), initial=0)
     return Batch(
         routes=tuple(routes),
         session=list(chain.from_iterable(part.session for part in parts)),
         response_s=np.concatenate([part.response_s for part in parts]),
-        response_of=np.concatenate([begin + part.response_of for begin, part in zip(begins, parts, strict=False)]),
+        response_of=np.concatenate(
+            [offset + part.response_of for offset, part in zip(offsets, parts, strict=False)]
+        ),
         measures={name: np.concatenate([part.measures[name] for part in parts]) for name in parts[0].measures},
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _BY_REPORT},
     )
 
 
 def _responses(given: Sequence[float | list[float]]) -> tuple[Floats, Ints]:
-    """All response times, and which report each is from."""
+    """All response times (E,), and the index of the report of each (E,)."""
     if given.count(ABSENT_FLOAT) == len(given):
         return np.zeros(0), np.zeros(0, np.int64)
     lists = [[] if each == ABSENT_FLOAT else each if isinstance(each, list) else [each] for each in given]
@@ -157,7 +159,7 @@ def _in_range(batch: Batch, stall_s: Floats, play_s: Floats) -> Flags:
         & _between(batch.stalls, ABSENT_INT, MAX_COUNT)
         & _between(stall_s, ABSENT_FLOAT, MAX_SECONDS)
         & _between(play_s, ABSENT_FLOAT, MAX_SECONDS)
-        & ~((batch.stalls > 0) & (stall_s <= 0) & ~batch.stalled)  # stalls need time to happen in
+        & ~((batch.stalls > 0) & (stall_s <= 0) & ~batch.stalled)  # a stall that has ended has a duration
     )
     bad_response = ~((batch.response_s >= 0) & (batch.response_s <= MAX_SECONDS))
     good[batch.response_of[bad_response]] = False
@@ -171,10 +173,11 @@ def _between(column: Any, absent: float, most: float) -> Flags:
     return result
 
 
-# struct takes a list in one pass, where numpy first looks for what is in it.
+# struct converts a list in one pass; numpy first determines the type of its elements.
 
 
 def floats(values: Sequence[float]) -> Floats:
+    """The numbers as an array."""
     return np.frombuffer(struct.pack(f"{len(values)}d", *values))
 
 
@@ -183,13 +186,14 @@ def _flags(values: Sequence[bool]) -> Flags:
 
 
 def ints(values: Sequence[int]) -> Ints:
+    """The numbers as an array; those beyond 64 bits become -1, which is out of range in every column."""
     try:
         return np.frombuffer(struct.pack(f"{len(values)}q", *values), np.int64)
-    except struct.error:  # JSON integers have no bound; -1 is out of range as well
+    except struct.error:  # JSON integers are unbounded
         return np.array([v if abs(v) < 2**63 or v == ABSENT_INT else -1 for v in values], dtype=np.int64)
 
 
 def _milliseconds(seconds: Floats) -> Ints:
-    """Whole milliseconds: from here on differences and sums are exact."""
+    """Whole milliseconds, whose differences and sums are exact."""
     known = (seconds >= 0) & (seconds <= MAX_SECONDS)
     return np.where(known, np.rint(np.where(known, seconds, 0) * 1000).astype(np.int64), ABSENT_INT)

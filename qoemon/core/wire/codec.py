@@ -1,7 +1,7 @@
-"""Payload bytes to a Batch of columns, and a count of what was rejected.
+"""Decodes payloads to a Batch of columns, and counts rejected reports.
 
-The only place that walks over reports one by one. A payload is first taken for what it ought to be, in one call;
-only when that fails are its reports looked at singly, so that a bad one does not cost the others.
+Only this module iterates over single reports. A payload is first decoded as a whole, in one call. If that fails,
+its reports are decoded one by one, so that a bad report does not affect the others.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from qoemon.core.wire.report import Reject, Report, Route
 
 TOPICS_REMEMBERED = 65_536
 AT_ONCE = 4096
-"""Reports that become columns together: while they are in the processor's cache, and enough to work on columns."""
+"""Reports converted to columns together: few enough for the processor's cache, enough for efficient columns."""
 SHOWN = 100
-"""Bytes of a rejected payload that a sample shows."""
+"""Bytes of a rejected payload that are quoted in its sample."""
 
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Arrived(Protocol):
-    """A message as the codec needs it."""
+    """The part of a message that the codec needs."""
 
     @property
     def topic(self) -> str: ...
@@ -42,7 +42,7 @@ class Arrived(Protocol):
 
 
 class Decoded(NamedTuple):
-    """What a batch of messages held. sample: for each reason, what one of the rejected looked like."""
+    """The reports of a batch of messages; sample: one rejected report per reason, as text."""
 
     batch: Batch
     rejected: Counter[Reject]
@@ -51,16 +51,22 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True)
 class _Encoding:
-    """Decoders of one encoding. list_opens: the first bytes with which an array begins."""
+    """Decoders of one encoding.
+
+    whole        decodes a payload: a report, or a list of reports
+    items        splits a payload with a list into undecoded items
+    one          decodes one report
+    array_bytes  the possible first bytes of an array
+    """
 
     whole: Any
-    pieces: Any
+    items: Any
     one: Any
-    list_opens: bytes
+    array_bytes: bytes
 
 
-def _encoding(decoder: Any, list_opens: bytes) -> _Encoding:
-    return _Encoding(decoder(Report | list[Report]), decoder(list[msgspec.Raw]), decoder(Report), list_opens)
+def _encoding(decoder: Any, array_bytes: bytes) -> _Encoding:
+    return _Encoding(decoder(Report | list[Report]), decoder(list[msgspec.Raw]), decoder(Report), array_bytes)
 
 
 _JSON = _encoding(msgspec.json.Decoder, b"[")
@@ -74,7 +80,7 @@ class _RejectedError(Exception):
 
 
 class Codec:
-    """Decodes messages as a plan says. It keeps nothing but a bounded memory of topics."""
+    """Decodes messages according to a plan. Its only state is a bounded cache of topics."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan, self._limits = plan, plan.limits
@@ -83,7 +89,7 @@ class Codec:
         self._known: dict[str, Route] = {}
 
     def decode(self, messages: Iterable[Arrived]) -> Decoded:
-        """The reports of the messages, in order, and how many could not be taken, by reason."""
+        """The reports of the messages, in order, and the number of rejected ones by reason."""
         gather = _Gather(sorted({name for names in self._measures.values() for name in names}))
         for message in messages:
             gather.topic = message.topic
@@ -97,7 +103,7 @@ class Codec:
         return gather.decoded()
 
     def takes(self, topic: str) -> bool:
-        """Whether reports can come under this topic; a message under any other is rejected as a whole."""
+        """Whether the topic belongs to a service; messages with other topics are rejected as a whole."""
         try:
             return bool(self._known.get(topic) or self._route(topic))
         except _RejectedError:
@@ -115,51 +121,51 @@ class Codec:
         return self._known.setdefault(topic, route)
 
     def _label(self, value: str) -> str:
-        """A label value as it is known from here on: the one door for names from the wire."""
+        """The escaped label value: all names from the wire pass through here."""
         length, limit = len(value), self._limits.label_length
         if length > limit:
-            raise _RejectedError(Reject.TOO_LARGE, f"a label has {length} characters, at most {limit} are taken")
+            raise _RejectedError(Reject.TOO_LARGE, f"a label has {length} characters, at most {limit} are accepted")
         return escape_label(value)
 
     def _reports(self, payload: bytes, gather: _Gather) -> list[Report]:
         if len(payload) > self._limits.message_bytes:
             limit = self._limits.message_bytes
-            raise _RejectedError(Reject.TOO_LARGE, f"{len(payload)} bytes, at most {limit} are taken")
+            raise _RejectedError(Reject.TOO_LARGE, f"{len(payload)} bytes, at most {limit} are accepted")
         # A MessagePack map or array begins with a byte above 0x7f, JSON never does.
         encoding = _MSGPACK if payload[:1] > b"\x7f" else _JSON
         try:
             found = encoding.whole.decode(payload)
         except _MALFORMED:
-            found = self._singly(payload, encoding, gather)
+            found = self._decode_each(payload, encoding, gather)
         reports = found if isinstance(found, list) else [found]
         self._check_number(len(reports))
         return reports
 
-    def _singly(self, payload: bytes, encoding: _Encoding, gather: _Gather) -> list[Report]:
-        """The good reports of a payload that is not wholly good."""
-        pieces = [payload]
-        if payload.lstrip(b" \t\r\n")[:1] in {bytes([b]) for b in encoding.list_opens}:
+    def _decode_each(self, payload: bytes, encoding: _Encoding, gather: _Gather) -> list[Report]:
+        """The valid reports of a payload that is not valid as a whole."""
+        items = [payload]
+        if payload.lstrip(b" \t\r\n")[:1] in {bytes([b]) for b in encoding.array_bytes}:
             try:
-                pieces = encoding.pieces.decode(payload)
+                items = encoding.items.decode(payload)
             except _MALFORMED as error:
                 raise _RejectedError(Reject.UNPARSEABLE, f"{error}: {payload[:SHOWN]!r}") from None
-        self._check_number(len(pieces))
+        self._check_number(len(items))
         reports = []
-        for piece in pieces:
+        for item in items:
             try:
-                reports.append(encoding.one.decode(piece))
+                reports.append(encoding.one.decode(item))
             except _MALFORMED as error:
-                gather.reject(_reason(error), f"{error}: {bytes(piece)[:SHOWN]!r}")
+                gather.reject(_reason(error), f"{error}: {bytes(item)[:SHOWN]!r}")
         return reports
 
     def _check_number(self, reports: int) -> None:
         limit = self._limits.reports_per_message
         if reports > limit:
-            raise _RejectedError(Reject.TOO_LARGE, f"{reports} reports in a message, at most {limit} are taken")
+            raise _RejectedError(Reject.TOO_LARGE, f"{reports} reports in a message, at most {limit} are accepted")
 
     def _add(self, reports: list[Report], route: Route, arrival_s: float, gather: _Gather) -> None:
         index = gather.route(route)
-        for report in reports:  # any() of a generator takes twice as long
+        for report in reports:  # any() with a generator takes twice as long
             if report.labels or report.measures:
                 break
         else:
@@ -175,13 +181,13 @@ class Codec:
                 gather.reject(rejected.reason, str(rejected))
 
     def _check_measures(self, report: Report, needed: tuple[str, ...]) -> None:
-        """A condition needs all its inputs: judged by some, it would be another."""
+        """Reject a report with some of the needed measures: a condition needs all its inputs."""
         lacking = [name for name in needed if report.measures and name not in report.measures]
         if lacking:
             raise _RejectedError(Reject.SCHEMA, f"measures lack {', '.join(lacking)}")
 
     def _with_labels(self, route: Route, more: dict[str, str]) -> Route:
-        """Labels of the payload fill what the topic leaves empty; they do not overrule it."""
+        """The route, with labels of the payload where the topic has none."""
         named = zip(self._plan.labels, route.labels, strict=True)
         return Route(route.service, tuple(value or self._label(more.get(name, "")) for name, value in named))
 
@@ -193,15 +199,15 @@ def _reason(error: Exception) -> Reject:
 
 
 class _Gather:
-    """The reports of a batch as they are found, each with its route and arrival; columns as they pile up."""
+    """Collects the decoded reports of a batch with route and arrival, and converts them to columns in chunks."""
 
     def __init__(self, measures: list[str]) -> None:
         self._measures = measures
         self.topic = ""
-        """Of the message that is looked at."""
+        """Topic of the message being decoded."""
         self._reports: list[Report] = []
         self._runs: list[int] = []
-        """How many reports in a row have the same route and arrival, which are:"""
+        """Lengths of runs of reports with the same route and arrival, which are in the next two lists."""
         self._route_of: list[int] = []
         self._arrival_s: list[float] = []
         self._parts: list[Batch] = []
@@ -232,7 +238,7 @@ class _Gather:
         return Decoded(joined(self._parts, list(self._routes)), self._rejected, self._sample)
 
     def _make_columns(self) -> None:
-        """Of the reports that wait."""
+        """Convert the collected reports to columns."""
         routes = list(self._routes)
         route_of = np.repeat(ints(self._route_of), ints(self._runs))
         arrival_s = np.repeat(floats(self._arrival_s), ints(self._runs))
@@ -240,7 +246,7 @@ class _Gather:
         self._parts.append(batch)
         if len(bad):
             self._rejected[Reject.OUT_OF_RANGE] += len(bad)
-            # Its topic is no longer known; its route is.
+            # The topic is not stored per report, but the route is.
             route, report = routes[route_of[bad[0]]], self._reports[bad[0]]
             sample = f"of {'/'.join((route.service, *route.labels))!r}: {msgspec.json.encode(report).decode()}"
             self._out_of_range = self._out_of_range or sample

@@ -1,4 +1,4 @@
-"""What one client says about one session: the wire format, version 1."""
+"""The wire format, version 1: a report of one client about one session."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import msgspec
 
 ABSENT_INT = -(2**63)
 ABSENT_FLOAT = -2.2250738585072014e-308
-"""Stand for a field that was left out. No client sends them, and unlike None they fit in a column."""
+"""Values of missing fields. No client sends them, and unlike None they fit in a column."""
 
 
 class Reject(StrEnum):
-    """Why a report was not taken. Each bad report counts under exactly one."""
+    """Why a report was rejected; each rejected report has exactly one reason."""
 
     UNPARSEABLE = "unparseable"
     SCHEMA = "schema"
@@ -23,7 +23,7 @@ class Reject(StrEnum):
 
 
 class Report(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
-    """One report. Unknown fields are ignored; a counter that is left out has not changed."""
+    """One report. Unknown fields are ignored; a missing counter has not changed."""
 
     session: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
     seq: int = ABSENT_INT
@@ -39,7 +39,7 @@ class Report(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
 
 
 class Route(NamedTuple):
-    """Where a report belongs: its service, and the values of the label names that the plan lists."""
+    """The service of a report, and its values of the plan's labels."""
 
     service: str
     labels: tuple[str, ...]

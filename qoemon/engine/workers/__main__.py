@@ -1,4 +1,4 @@
-"""The process of a worker, started by the parent: its only argument is the descriptor of its end of the channel."""
+"""The process of a worker. The parent starts it with the file descriptor of its end of the channel as argument."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 import sys
 
 from qoemon.common.logs import log_to_stderr
-from qoemon.engine import interpreter as process
+from qoemon.engine import interpreter
 from qoemon.engine.workers.channel import ChannelError, opened
 from qoemon.engine.workers.worker import Worker
 from qoemon.state.directory import StateError
@@ -18,10 +18,10 @@ LOG = logging.getLogger("qoemon.engine.workers")
 
 
 def main() -> int:
-    """Run the worker until the parent stops it; 1 if it cannot."""
+    """Run the worker until the parent stops it; returns the exit code, 1 on failure."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # Whoever sends them to all processes means the parent.
-    process.tune()
+        signal.signal(number, signal.SIG_IGN)  # Signals to the whole process group are for the parent.
+    interpreter.tune()
     return asyncio.run(_work(socket.socket(fileno=int(sys.argv[1]))))
 
 
@@ -33,7 +33,7 @@ async def _work(end: socket.socket) -> int:
         return 1
     log = start.config.log
     log_to_stderr(log.level.upper(), log.format, dated=True)
-    _name_in_log(start.number)
+    _add_worker_to_log(start.number)
     try:
         await Worker(channel, start).run()
     except StateError as error:
@@ -44,8 +44,8 @@ async def _work(end: socket.socket) -> int:
     return 0
 
 
-def _name_in_log(number: int) -> None:
-    """Let each line of the log say which worker writes it."""
+def _add_worker_to_log(number: int) -> None:
+    """Add the number of the worker to every log line."""
     make = logging.getLogRecordFactory()
 
     def named(*of: object, **more: object) -> logging.LogRecord:

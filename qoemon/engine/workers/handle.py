@@ -1,4 +1,4 @@
-"""One worker as the parent sees it: its process, supervised, and the requests that it has not answered yet."""
+"""The parent's handle on one worker: supervises its process, keeps unanswered requests and uncommitted batches."""
 
 from __future__ import annotations
 
@@ -41,34 +41,34 @@ from qoemon.engine.workers.messages import (
 LOG = logging.getLogger("qoemon.engine.workers")
 
 STEADY_S = 30.0
-"""A worker that lived this long was stable: the next pause starts from the shortest again."""
+"""After a worker has run this long, the pause before the next restart is the shortest again."""
 
 SHORTEST_S, LONGEST_S = 0.1, 10.0
-"""Pauses before a restart are drawn from SHORTEST_S to a limit that doubles up to LONGEST_S."""
+"""Range of pauses before a restart: random, with an upper limit that doubles up to LONGEST_S."""
 
 SILENT_S, HANGS_S = 5.0, 60.0
 """A worker sends a heartbeat every second. After SILENT_S without a message there is a problem, after HANGS_S it is
 killed."""
 
 NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-"""What systemd sets for the parent only."""
+"""Environment variables that systemd sets for the parent only."""
 
 
 class WorkerEvents(Protocol):
-    """What the workers report to their pool."""
+    """Callbacks from workers to their pool."""
 
     def start_message(self, worker: int) -> Start:
-        """The first message for a process of this worker that has just been started."""
+        """The first message to a new process of this worker."""
 
     def committed(self, worker: int, number: int) -> None:
-        """It has committed the batches up to this number."""
+        """The worker has committed the batches up to this number."""
 
     def emptied(self, worker: int) -> None:
-        """It has begun without the sessions that the process before it held."""
+        """The worker has begun without the sessions of its previous process."""
 
 
 class WorkerHandle:
-    """Sends a worker its messages, and holds what it has not confirmed, over all its processes."""
+    """Sends messages to a worker, and keeps unconfirmed ones for its next process."""
 
     def __init__(self, number: int, events: WorkerEvents) -> None:
         self._number, self._events = number, events
@@ -77,20 +77,20 @@ class WorkerHandle:
         self._activity = "is being started"
         self._up = False
         self._heard_s = 0.0
-        """When its last message came."""
+        """Monotonic time of its last message."""
         self._uncommitted: deque[tuple[int, bytes]] = deque()
-        """Batches that it has not committed, to be sent again if it ends."""
+        """Uncommitted batches, to be sent again to the next process if this one ends."""
         self._deferred: list[object] = []
-        """Messages for when it has recovered."""
+        """Messages to send after its recovery."""
         self._frozen: Mapping[str, tuple[Labels, ...]] = {}
         self._answer: asyncio.Future[ShardCounts | None] | None = None
         self._tick_s = 0
-        """The tick that it is asked for."""
-        self._stats = _StatsOfLives()
+        """The requested tick, seconds since the epoch."""
+        self._stats = _ProcessStats()
 
     @property
     def up(self) -> bool:
-        """Whether it has all its sessions, and accepts reports."""
+        """Whether the worker has recovered, and accepts reports."""
         return self._up
 
     @property
@@ -100,17 +100,17 @@ class WorkerHandle:
 
     @property
     def stats(self) -> EngineStats:
-        """Its statistics, with the totals of all its processes."""
+        """Statistics of the worker, with the totals of all its processes."""
         return self._stats.engine(alive=self._channel is not None)
 
     @property
     def worker_stats(self) -> WorkerStats:
-        """Statistics of the worker itself."""
+        """Statistics of the worker's process."""
         return self._stats.worker(up=self.problem is None, restarts=self._process.restarts)
 
     @property
     def problem(self) -> str | None:
-        """Why there are no figures, if it is the reason."""
+        """Why the worker prevents ticks, as text; None if it does not."""
         silent_s = time.monotonic() - self._heard_s
         if self._up and silent_s > SILENT_S:
             return (
@@ -119,32 +119,32 @@ class WorkerHandle:
         return None if self._up else f"worker {self._number} {self._activity}: see the log"
 
     def send_batch(self, number: int, batch: bytes) -> None:
-        """Send a packed IngestBatch, and again to each process after this one until it is committed."""
+        """Send a packed IngestBatch; it is sent again to later processes until one commits it."""
         self._uncommitted.append((number, batch))
         if self._up and self._channel:
             self._channel.send_packed(batch)
 
     def send(self, message: object) -> None:
-        """Send a message once it is up; a process that is not even started learns it from Start."""
+        """Send a message when the worker is up; a process that is not started yet gets its content with Start."""
         if self._up and self._channel:
             self._channel.send(message)
         elif self._channel:
             self._deferred.append(message)
 
     def reload(self, config: Config) -> None:
-        """Have it continue with this configuration; which groups are frozen is to be sent again."""
+        """Have the worker continue with this configuration; frozen groups must be sent again."""
         self.send(Reload(config))
         self._frozen = {}
 
     def freeze_groups(self, groups: Mapping[str, tuple[Labels, ...]]) -> None:
-        """Have it, and the processes after it, pool what is beyond these groups."""
+        """Have the worker, and its later processes, pool all groups but these."""
         if groups.keys() != self._frozen.keys():
             self._frozen = groups
             if self._up:
                 self.send(FreezeGroups(groups))
 
     def request_tick(self, request: TickRequest) -> asyncio.Future[ShardCounts | None]:
-        """Its counts at a tick; None if it ends before it has answered."""
+        """Request the counts at a tick; the result is None if the worker ends before it has answered."""
         self._answer, self._tick_s = asyncio.get_running_loop().create_future(), request.tick_s
         if not self._up:
             self._answer.set_result(None)
@@ -152,12 +152,12 @@ class WorkerHandle:
         return self._answer
 
     def give_up(self) -> None:
-        """Wait no longer for its counts."""
+        """Stop waiting for its counts."""
         if self._answer is not None and not self._answer.done():
             self._answer.set_result(None)
 
     def stop(self) -> None:
-        """Have it store what it has, and exit."""
+        """Have the worker store its state, and exit."""
         self._process.stop_restarting()
         if self._up:
             self.send(Stop())
@@ -165,12 +165,12 @@ class WorkerHandle:
             self._process.kill()
 
     def connected(self, channel: Channel) -> None:
-        """A process has been started."""
+        """Called when a process has been started."""
         self._channel, self._heard_s = channel, time.monotonic()
         channel.send(self._events.start_message(self._number))
 
     def received(self, message: Any) -> None:
-        """The process has sent a message."""
+        """Called with each message of the process."""
         self._heard_s = time.monotonic()
         match message:
             case Heartbeat():
@@ -181,7 +181,7 @@ class WorkerHandle:
                 self._events.committed(self._number, number)
             case TickResult(counts):
                 self._stats.reports = counts.events.get(Event.REPORT, 0)
-                # What comes after its time shows only that it came.
+                # A late result is ignored.
                 if self._answer is not None and not self._answer.done() and counts.time_s == self._tick_s:
                     self._answer.set_result(counts)
             case RecoveryProgress(done):
@@ -192,10 +192,10 @@ class WorkerHandle:
                 self._begin()
 
     def disconnected(self) -> None:
-        """The process has ended, or has to."""
+        """Called when the process has ended, or is about to be killed."""
         self._up, self._channel, self._activity = False, None, "has ended and is being restarted"
         self._deferred = []
-        self._stats.end_life()
+        self._stats.end_process()
         self.give_up()
 
     def _begin(self) -> None:
@@ -216,11 +216,11 @@ class ProcessSupervisor:
         self._number, self._handle = number, handle
         self._process: Process | None = None
         self._failures = 0
-        """In a row."""
+        """Consecutive ones."""
         self._stopping = False
         self.restarts = 0
         self.ended = asyncio.Event()
-        """Set when it has ended and is not restarted."""
+        """Set when the process has ended and is not restarted."""
 
     @property
     def pid(self) -> int:
@@ -228,25 +228,23 @@ class ProcessSupervisor:
         return self._process.pid if self._process else 0
 
     async def run(self) -> NoReturn:
-        """Keep it alive until cancelled, or until it ends after stop_restarting()."""
+        """Restart the process until cancelled, or until it ends after stop_restarting()."""
         while not self._stopping:
             began_s = time.monotonic()
-            end = await self._live()
+            end = await self._run_process()
             if self._stopping:
                 break
             self._failures = 0 if time.monotonic() - began_s >= STEADY_S else self._failures + 1
             self.restarts += 1
             pause_s = backoff_s(self._failures, SHORTEST_S, LONGEST_S)
-            LOG.error(
-                "worker %d %s: no figures until it is up again; restart in %.1f s", self._number, end, pause_s
-            )
+            LOG.error("worker %d %s: no ticks until it is up again; restart in %.1f s", self._number, end, pause_s)
             await asyncio.sleep(pause_s)
         self.ended.set()
         while True:
             await asyncio.sleep(math.inf)
 
     def stop_restarting(self) -> None:
-        """Let the process end."""
+        """Do not restart the process when it ends."""
         self._stopping = True
         if self._process is None:
             self.ended.set()
@@ -257,8 +255,8 @@ class ProcessSupervisor:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
-    async def _live(self) -> str:
-        """One process, from its start to its end; returns how it ended, as the end of a sentence."""
+    async def _run_process(self) -> str:
+        """Run one process from start to end; returns how it ended, as the end of a sentence."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -277,7 +275,7 @@ class ProcessSupervisor:
         return f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}"
 
     async def _receive(self, channel: Channel) -> None:
-        """Pass on its messages until the channel ends, or nothing comes for HANGS_S."""
+        """Pass on its messages until the channel is closed, or there is none for HANGS_S."""
         try:
             with contextlib.suppress(ChannelError):
                 while True:
@@ -288,8 +286,8 @@ class ProcessSupervisor:
             LOG.error("worker %d has sent nothing for %.0f s: it is killed", self._number, HANGS_S)
 
     async def _end(self, process: Process) -> int:
-        """Wait a moment for the process to end by itself, so that it can log why, then kill it; its exit code."""
-        # No timeout(): where we are being cancelled, Python 3.11's first versions take its end for that.
+        """Wait a second for the process to end and log the reason, then kill it; returns its exit code."""
+        # Not asyncio.timeout(): early versions of Python 3.11 confuse its expiry with a cancellation of this task.
         ending = asyncio.ensure_future(process.wait())
         await asyncio.wait({ending}, timeout=1)
         self.kill()
@@ -298,7 +296,7 @@ class ProcessSupervisor:
         return code
 
 
-class _StatsOfLives:
+class _ProcessStats:
     """Statistics of a worker over all its processes."""
 
     def __init__(self) -> None:
@@ -313,7 +311,7 @@ class _StatsOfLives:
         cpu_s = self._ended_cpu_s + self.heartbeat.cpu_s
         return WorkerStats(up, restarts, cpu_s, self.heartbeat.memory, self.reports)
 
-    def end_life(self) -> None:
+    def end_process(self) -> None:
         """Keep the totals of the process that has ended."""
         self._ended += self.heartbeat.stats.totals()
         self._ended_cpu_s += self.heartbeat.cpu_s
@@ -321,11 +319,11 @@ class _StatsOfLives:
 
 
 async def _started(end: int) -> Process:
-    """The process, with that descriptor as its end of the channel."""
+    """Start the process, with this descriptor as its end of the channel."""
     env = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     home = str(Path(qoemon.__file__).parents[1])
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [home, env.get("PYTHONPATH", "")]))
-    # -P: nothing is imported from the working directory. A process group of its own: Ctrl-C is for the parent.
+    # -P: nothing is imported from the working directory. Own process group: Ctrl-C reaches only the parent.
     return await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "qoemon.engine.workers", str(end), pass_fds=(end,), env=env, process_group=0
     )

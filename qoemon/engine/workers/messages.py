@@ -13,12 +13,14 @@ from qoemon.engine.stats import EngineStats
 
 @dataclass(frozen=True)
 class Start:
-    """First message of the parent: what to do, as which worker of how many, and by what clock.
+    """First message of the parent.
 
-    routed    whether reports come from the parent, rather than from a connection to the broker
-    forget    whether the broker's stored session of this worker is out of date
-    offset_s  wall clock minus time since boot, seconds: a worker never reads the wall clock itself, so that all see
-              it set at the same moment
+    number    the worker's number, from 0
+    workers   number of workers
+    routed    whether reports come from the parent, not from an own connection to the broker
+    forget    whether the session of this worker at the broker is outdated
+    offset_s  wall clock minus time since boot, seconds: workers do not read the wall clock, so that a step of the
+              clock reaches all of them at the same tick
     """
 
     config: Config
@@ -31,7 +33,7 @@ class Start:
 
 @dataclass(frozen=True)
 class IngestBatch:
-    """Messages, or the parts of them that are this worker's, encoded; number grows, and comes back in Committed."""
+    """Encoded messages, or the parts of them for this worker; Committed refers to their ascending number."""
 
     number: int
     frame: bytes
@@ -39,9 +41,9 @@ class IngestBatch:
 
 @dataclass(frozen=True)
 class TickRequest:
-    """Asks for the counts at tick_s, seconds since the epoch.
+    """Requests the counts at tick_s, seconds since the epoch.
 
-    stored_s  closed intervals up to this end are stored by the parent, and need not be handed on again
+    stored_s  end of the newest closed interval that the parent has stored; the worker drops it and older ones
     """
 
     tick_s: int
@@ -51,7 +53,7 @@ class TickRequest:
 
 @dataclass(frozen=True)
 class ClockStep:
-    """The wall clock was set: move what is held by whole rating intervals, in seconds."""
+    """The wall clock was set: move all times by whole rating intervals, in seconds."""
 
     by_s: int
     offset_s: float
@@ -59,7 +61,7 @@ class ClockStep:
 
 @dataclass(frozen=True)
 class FreezeGroups:
-    """There is room for no more groups of these services: pool what is beyond."""
+    """The limit of groups of these services is reached: pool all others."""
 
     groups: Mapping[str, tuple[Labels, ...]]
 
@@ -73,7 +75,7 @@ class Reload:
 
 @dataclass(frozen=True)
 class Stop:
-    """Receive no more from the broker, store all that is held, and exit."""
+    """Stop receiving, store the state, and exit."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,14 @@ class RecoveryProgress:
 
 @dataclass(frozen=True)
 class Ready:
-    """The worker accepts reports. empty: it has no sessions from before, as there was nothing to be read."""
+    """The worker accepts reports; empty: there was no stored state."""
 
     empty: bool
 
 
 @dataclass(frozen=True)
 class Committed:
-    """Batches up to this number are committed."""
+    """The worker has committed the batches up to this number."""
 
     number: int
 
@@ -108,6 +110,6 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class TickResult:
-    """The answer to TickRequest; with sparse histograms."""
+    """The answer to TickRequest, with sparse histograms."""
 
     counts: ShardCounts

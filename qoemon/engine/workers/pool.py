@@ -1,7 +1,7 @@
-"""The engine with workers: distributes what arrives, and evaluates the counts of all workers at each tick.
+"""The engine with workers: distributes messages, and evaluates the counts of all workers at each tick.
 
-Figures of some of the users would be taken for those of all. So while a worker is away there is no tick: the
-figures of the last one stay, and their age is exported.
+Results from a part of the users would be mistaken for those of all. So there is no tick while a worker is down: the
+results of the last tick stay published, and their age is exported.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ T = TypeVar("T")
 
 
 class WorkerPool:
-    """As many workers as configured, with what they need of the parent.
+    """Runs the configured number of workers, and the parts of the engine that are in the parent.
 
-    Where state is stored, the parent has its own (windows, totals, alerts, regimes, notifications), and each
-    worker.
+    If state is stored, each worker stores its own, and the parent stores windows, totals, alerts, regimes and
+    notices.
 
-    extra_state  what else is stored with the parent's checkpoints
+    extra_state  further arrays to store with the parent's checkpoints
     raises       StateError if the directory cannot be used
     """
 
@@ -74,17 +74,17 @@ class WorkerPool:
         self._inbox = Inbox(config.limits.inbox_messages, config.limits.inbox_bytes)
         self._routed = not sharded(config)
         self._forget = set(range(config.workers)) if before else set()
-        """Workers whose session at the broker holds what another layout has accepted meanwhile."""
+        """Workers whose session at the broker is outdated: another layout has accepted its messages."""
         forget = before is not None and before.endswith(SHARDS)
         self._consumer = MqttConsumer(broker_options(config), self._inbox, forget=forget) if self._routed else None
         self._router = Router(Partitioner(config.workers, core_plan(config)), self._acknowledge)
         self._workers = [WorkerHandle(number, self) for number in range(config.workers)]
         self._emptied: set[int] = set()
-        """Workers that have lost their sessions since the last tick."""
+        """Workers that have lost their state since the last tick."""
         self._dumped_s: Mapping[int, int] = {}
-        """By worker, the end of the newest closed interval in the checkpoint that was written last."""
+        """By worker, the end of the newest closed interval in the last checkpoint, which may be uncommitted."""
         self._stored_s: Mapping[int, int] = {}
-        """Likewise, of the last checkpoint that is committed."""
+        """The same for the last committed checkpoint."""
 
     @property
     def stats(self) -> EngineStats:
@@ -92,7 +92,7 @@ class WorkerPool:
         whole = reduce(add, (worker.stats for worker in self._workers), NOTHING_YET)
         if self._writer is None:
             return self._with_parent(whole)
-        # The parent's checkpoints, one a tick, would hide those of the workers.
+        # The parent's checkpoints are one per tick, and would hide those of the workers.
         writer = whole.writer + replace(self._writer.stats, checkpoints=0)
         return self._with_parent(replace(whole, writer=writer))
 
@@ -102,7 +102,7 @@ class WorkerPool:
         return engine_metrics(self.stats, self._evaluation.rejected, workers, now_s)
 
     def problems(self) -> list[str]:
-        """As Engine.problems: which workers are away."""
+        """As Engine.problems: the workers that are down."""
         return [worker.problem for worker in self._workers if worker.problem]
 
     def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
@@ -117,7 +117,7 @@ class WorkerPool:
         return parts
 
     async def recover(self, on_tick: OnTick) -> Arrays:
-        """As Engine.recover, the parent's part; no tick is replayed here, as the workers have the messages."""
+        """As Engine.recover, for the parent's part; no tick is replayed, as the workers have the messages."""
         if self._store is None:
             return {}
         state = await self._in_thread(self._stored)
@@ -134,22 +134,22 @@ class WorkerPool:
             worker.reload(config)
 
     async def process_pending(self) -> None:
-        """As Engine.process_pending: distribute it; workers with connections of their own poll themselves."""
+        """As Engine.process_pending: distribute messages; workers with own connections poll by themselves."""
         await self._distribute(self._inbox.drain())
 
     async def tick(self, tick_s: int) -> Tick | None:
-        """As Engine.tick; None if a worker is away, or slower than a tick is long."""
+        """As Engine.tick; None if a worker is down, or takes longer than a tick."""
         await self._distribute(self._inbox.drain(before_s=tick_s))
         stored_s = self._stored_s if self._writer else self._evaluation.closed_s
-        asked = [
+        requests = [
             worker.request_tick(TickRequest(tick_s, self._offset_s, stored_s.get(number)))
             for number, worker in enumerate(self._workers)
         ]
-        await asyncio.wait(asked, timeout=self._config.sessions.tick_s)
-        answers = [each.result() if each.done() else None for each in asked]
+        await asyncio.wait(requests, timeout=self._config.sessions.tick_s)
+        answers = [each.result() if each.done() else None for each in requests]
         shards = [answer for answer in answers if answer is not None]
         if len(shards) < len(answers):
-            slow = [str(number) for number, each in enumerate(asked) if not each.done()]
+            slow = [str(number) for number, each in enumerate(requests) if not each.done()]
             if slow:
                 LOG.warning("no figures of this tick: worker %s has not answered in time", " and ".join(slow))
             return None
@@ -168,7 +168,7 @@ class WorkerPool:
             worker.send(ClockStep(by_s, self._offset_s))
 
     async def checkpoint_if_due(self) -> None:
-        """Nothing: workers store theirs, and the parent does with each tick."""
+        """Nothing to do: workers store their own checkpoints, and the parent one per tick."""
 
     def stop_receiving(self) -> None:
         """As Engine.stop_receiving."""
@@ -178,7 +178,7 @@ class WorkerPool:
             worker.give_up()
 
     async def finish(self) -> None:
-        """As Engine.finish: the workers store what they hold, and exit."""
+        """As Engine.finish: the workers store their state, and exit."""
         for worker in self._workers:
             worker.stop()
         for worker in self._workers:
@@ -206,7 +206,7 @@ class WorkerPool:
         self._router.committed(worker, number)
 
     def emptied(self, worker: int) -> None:
-        """As WorkerEvents.emptied. What was counted must not fall; the evaluation is told in its thread."""
+        """As WorkerEvents.emptied. Its totals must not decrease: the evaluation keeps them, at the next tick."""
         self._emptied.add(worker)
 
     @property
@@ -214,7 +214,7 @@ class WorkerPool:
         return self._clock() - since_boot()
 
     def _with_parent(self, whole: EngineStats) -> EngineStats:
-        """The statistics with those of the parent's connection and inbox, where it has them."""
+        """The statistics with those of the parent's connection and inbox, if it has them."""
         if self._consumer is None:
             return whole
         return EngineStats.of(self._consumer.stats, whole.writer, self._inbox)
@@ -245,8 +245,8 @@ class WorkerPool:
         self._writer.checkpoint({**await self._in_thread(self._evaluation.dump), **extra})
 
     def _stored(self) -> Arrays:
-        """The parent's checkpoint; of version 1, with what the workers' checkpoints held. Runs in the thread."""
-        assert self._store is not None, "asked for where there is one"  # noqa: S101 - for the type checker
+        """The parent's checkpoint; version 1 is completed from the workers' checkpoints. Runs in the thread."""
+        assert self._store is not None, "recover() has checked it"  # noqa: S101 - for the type checker
         try:
             state = dict(self._store.state())
             if not state or "evaluation/meta" in state:
@@ -265,7 +265,7 @@ class WorkerPool:
         try:
             return dict(store.state())
         except CorruptError:
-            return {}  # The worker sets it aside, and logs it.
+            return {}  # The worker renames it, and logs that.
         finally:
             store.close()
 
@@ -274,7 +274,7 @@ class WorkerPool:
 
 
 def _restored(config: Config, state: Arrays) -> Evaluation:
-    """An evaluation with what was stored, as far as that fits. Runs in the thread."""
+    """An evaluation with the stored state, as far as it is compatible. Runs in the thread."""
     evaluation = new_evaluation(config)
     try:
         reset = evaluation.load(state)
@@ -287,7 +287,10 @@ def _restored(config: Config, state: Arrays) -> Evaluation:
 
 
 def _successor(config: Config, before: Evaluation) -> Evaluation:
-    """The evaluation after this one; IncompatibleStateError if nothing fits. Runs in the thread."""
+    """A new evaluation with the state of the former one. Runs in the thread.
+
+    raises  IncompatibleStateError if no service can keep its state
+    """
     evaluation = new_evaluation(config)
     evaluation.load(before.dump())
     return evaluation

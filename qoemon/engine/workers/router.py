@@ -15,7 +15,7 @@ from qoemon.state.frames import StoredMessage, encode
 
 
 class RoutedBatch(NamedTuple):
-    """Messages, and what each worker gets of them: a packed IngestBatch of this number."""
+    """Messages, and the packed IngestBatch of this number for each worker."""
 
     number: int
     messages: Sequence[Message]
@@ -31,7 +31,7 @@ class _Uncommitted:
 
 
 class Router:
-    """on_committed is called with messages once they may be acknowledged, in the order in which they came."""
+    """Splits messages by worker; calls on_committed with messages that all workers have committed, in order."""
 
     def __init__(self, partitioner: Partitioner, on_committed: Callable[[Sequence[Message]], object]) -> None:
         self.partitioner, self._on_committed = partitioner, on_committed
@@ -39,7 +39,7 @@ class Router:
         self._uncommitted: deque[_Uncommitted] = deque()
 
     def route(self, messages: Sequence[Message]) -> RoutedBatch:
-        """What each worker gets of them; also in a thread, one call after the other."""
+        """Split messages by worker. May run in a thread, one call at a time."""
         parts: dict[int, list[StoredMessage]] = {}
         for message in messages:
             for shard, payload in self.partitioner.split(message.topic, message.payload):
@@ -55,7 +55,7 @@ class Router:
             send(worker, routed.number, batch)
 
     def committed(self, worker: int, number: int) -> None:
-        """A worker has committed everything up to this number."""
+        """A worker has committed all its batches up to this number."""
         for each in self._uncommitted:
             if each.number > number:
                 break

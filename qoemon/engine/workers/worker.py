@@ -1,7 +1,7 @@
-"""A worker: one shard of the sessions in a process of its own, on behalf of the parent.
+"""A worker: runs one shard of the sessions in its own process.
 
-It has no wall clock: the time follows from the time since boot and from the difference that the parent sends. So
-all workers see the clock set at the same moment, between two ticks.
+It does not read the wall clock: time is the time since boot plus the offset that the parent sends. So a step of the
+clock reaches all workers at the same tick.
 """
 
 from __future__ import annotations
@@ -53,27 +53,27 @@ HEARTBEAT_S = 1.0
 
 
 class ParentSource:
-    """The source of a worker whose messages come from the parent, which it reports commits to."""
+    """The source of a worker that gets its messages from the parent: reports commits to the parent."""
 
     def __init__(self, channel: Channel) -> None:
         self.stats = MqttStats(connected=True, subscribed=True)
         self._channel = channel
 
     async def run(self) -> NoReturn:
-        """Nothing to be done, until cancelled."""
+        """Nothing to do, until cancelled."""
         while True:
             await asyncio.sleep(math.inf)
 
     def ack(self, messages: Sequence[Message]) -> None:
-        """Report to the parent. What is committed is whole batches, since each is processed at once."""
+        """Report the commit to the parent. Batches are committed as a whole, since each is processed at once."""
         self._channel.send(Committed(messages[-1].mid))
 
     def leave(self) -> None:
-        """Nothing to be done: the parent stops sending."""
+        """Nothing to do: the parent stops sending."""
 
 
 class Worker:
-    """Made when the parent has sent Start.
+    """Runs a shard, controlled by messages of the parent; start is the first of these.
 
     raises   StateError if its directory cannot be used
     """
@@ -84,11 +84,11 @@ class Worker:
         self._inbox, source = self._input(start)
         store = open_worker_store(start.config, start.number)
         self._shard = Shard(_new(start.config), self._inbox, source, store, start.config.state.checkpoint_s)
-        self._turn = asyncio.Lock()
-        """Whoever holds it is the only one to work with the shard."""
+        self._lock = asyncio.Lock()
+        """Held while the shard is in use."""
 
     async def run(self) -> None:
-        """Work until the parent sends Stop, or has gone."""
+        """Run until the parent sends Stop, or ends."""
         try:
             async with asyncio.TaskGroup() as group:
                 parts: list[asyncio.Task[None]] = [group.create_task(self._send_heartbeats())]
@@ -105,7 +105,7 @@ class Worker:
     def _input(self, start: Start) -> tuple[Inbox, Source]:
         limits = start.config.limits
         if start.routed:
-            # The parent's inbox is the bound: what it has distributed counts there until it is committed here.
+            # The parent's inbox has the limit: its messages count there until they are committed here.
             return Inbox(sys.maxsize, sys.maxsize), ParentSource(self._channel)
         size = max(limits.inbox_bytes // start.workers, limits.message_bytes)
         inbox = Inbox(math.ceil(limits.inbox_messages / start.workers), size)
@@ -122,11 +122,11 @@ class Worker:
             try:
                 message = await self._channel.receive()
             except ChannelError:
-                LOG.warning("the parent has gone: ending")
+                LOG.warning("the parent has ended: exiting")
                 return None
             if isinstance(message, Stop):
                 return await self._stop()
-            async with self._turn:
+            async with self._lock:
                 await self._handle(message)
 
     async def _handle(self, message: Any) -> None:
@@ -151,7 +151,7 @@ class Worker:
 
     async def _stop(self) -> None:
         self._shard.stop_receiving()
-        async with self._turn:
+        async with self._lock:
             await self._shard.process_pending()
             await self._shard.checkpoint()
             await self._shard.flush()
@@ -160,7 +160,7 @@ class Worker:
     async def _poll(self) -> NoReturn:
         while True:
             await asyncio.sleep(POLL_S)
-            async with self._turn:
+            async with self._lock:
                 await self._shard.process_pending()
                 if self._shard.checkpoint_due:
                     await self._shard.checkpoint()
@@ -174,7 +174,7 @@ class Worker:
             await asyncio.sleep(HEARTBEAT_S)
 
     def _now(self) -> float:
-        """The wall clock as the parent sees it, seconds since the epoch."""
+        """The parent's wall clock, seconds since the epoch."""
         return since_boot() + self._offset_s
 
 

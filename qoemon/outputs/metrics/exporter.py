@@ -1,4 +1,4 @@
-"""Renders a tick once, for all its readers."""
+"""Renders a tick once, for all readers."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Exporter:
         )
 
     def observe_tick(self, took_s: float) -> None:
-        """Note how long a whole tick took; exported from the next one on."""
+        """Record the duration of a tick; exported with the next one."""
         self._tick_s.observe(took_s)
 
     def render(
         self, snapshot: Snapshot, detections: Detections, own: Iterable[Metric], past: Past = NO_PAST
     ) -> PublishedTick:
-        """The tick as readers get it; own: the daemon's own metrics, past: the ticks before it."""
+        """Render a tick; own: the daemon's own metrics, past: the history."""
         return PublishedTick(
             snapshot=snapshot,
             detections=detections,
@@ -59,7 +59,7 @@ class Exporter:
         )
 
     def _metrics(self, snapshot: Snapshot, detections: Detections, own: Iterable[Metric]) -> Iterator[bytes]:
-        """The families by group in a format of our own, the few others by prometheus-client."""
+        """Metrics by group, with our own fast formatter; the few others with prometheus-client."""
         by_group: list[Family] = []
         self._collected.families = list(own)
         for family in (

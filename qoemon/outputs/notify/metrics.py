@@ -10,18 +10,22 @@ from qoemon.outputs.notify.receiver_stats import ReceiverStats
 
 
 def receiver_metrics(receivers: Sequence[ReceiverStats]) -> Iterator[Metric]:
-    """How it goes with those who are told."""
-    told = CounterMetricFamily("qoemon_notifications", "Notifications that were taken.", labels=("receiver",))
+    """Metrics of notification delivery, a sample per receiver."""
+    sent = CounterMetricFamily(
+        "qoemon_notifications", "Notifications accepted by the receiver.", labels=("receiver",)
+    )
     failed = CounterMetricFamily(
-        "qoemon_notifications_failed", "Attempts to notify that failed; most are tried again.", labels=("receiver",)
+        "qoemon_notifications_failed", "Failed attempts to deliver; most are retried.", labels=("receiver",)
     )
     dropped = CounterMetricFamily(
-        "qoemon_notifications_dropped", "Notifications that were given up.", labels=("receiver",)
+        "qoemon_notifications_dropped", "Notifications discarded without delivery.", labels=("receiver",)
     )
-    queue = GaugeMetricFamily("qoemon_notification_queue", "Notifications that wait.", labels=("receiver",))
+    queue = GaugeMetricFamily(
+        "qoemon_notification_queue", "Notifications waiting for delivery.", labels=("receiver",)
+    )
     for receiver in receivers:
-        told.add_metric((receiver.name,), receiver.sent)
+        sent.add_metric((receiver.name,), receiver.sent)
         failed.add_metric((receiver.name,), receiver.failed)
         dropped.add_metric((receiver.name,), receiver.dropped)
         queue.add_metric((receiver.name,), receiver.queue)
-    yield from (told, failed, dropped, queue)
+    yield from (sent, failed, dropped, queue)

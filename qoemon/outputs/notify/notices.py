@@ -56,10 +56,10 @@ def _notice(alert: Alert, snapshot: Snapshot) -> Notice:
 def _text(template: str, alert: Alert, values: Mapping[str, object]) -> str:
     """The template filled in; without current data, with the last known values and their time."""
     absent = dict.fromkeys(NAMES)
-    if alert.reading is not None or placeholders(template).isdisjoint(NAMES):
+    if alert.sample is not None or placeholders(template).isdisjoint(NAMES):
         return render(template, {**absent, **values, **alert.figures})
-    seen = alert.before.seen
-    if seen is None:
+    last = alert.before.last_figures
+    if last is None:
         return f"{render(template, {**absent, **values})} (no data now)"
-    at = f"{datetime.fromtimestamp(seen.time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    return f"{render(template, {**absent, **values, **seen.figures})} (as of {at}, no data now)"
+    at = f"{datetime.fromtimestamp(last.time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{render(template, {**absent, **values, **last.figures})} (as of {at}, no data now)"

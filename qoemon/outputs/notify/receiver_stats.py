@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ReceiverStats:
-    """How it goes with one receiver. Totals are notices since the start.
+    """Delivery statistics of one receiver. Totals count notices since the start.
 
-    sent        accepted, repetitions included
-    failed      attempts that failed
-    dropped     given up: refused for good, or no room
-    queue       waiting or under way
-    last_error  None while all is well
+    sent        accepted by the receiver, repetitions included
+    failed      failed attempts
+    dropped     discarded: rejected permanently, or no room in the queue
+    queue       waiting, or being sent
+    last_error  error of the last attempt; None if it succeeded
     """
 
     name: str

@@ -116,10 +116,10 @@ class AlertLog:
                 self.fired.append(fired)
             else:
                 self.left_out += 1
-        if alert.reading is not None:
-            figure = alert.reading.figure
-            if np.isnan(fired.worst) or (figure > fired.worst) == alert.rule.what.high_is_bad:
-                fired.worst, fired.users = figure, alert.reading.users
+        if alert.sample is not None:
+            value = alert.sample.value
+            if np.isnan(fired.worst) or (value > fired.worst) == alert.rule.what.high_is_bad:
+                fired.worst, fired.users = value, alert.sample.users
 
 
 class Change(NamedTuple):

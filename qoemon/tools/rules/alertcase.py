@@ -85,7 +85,7 @@ def _phases(prom: PromRule, scale: Scale) -> Iterator[Phase]:
     yield Phase("past the threshold", hold, bad)
     yield Phase("between the thresholds, firing", 2, between)
     yield Phase(
-        "past the threshold, but back within the confidence interval", 2, replace(bad, confident_value=good.figure)
+        "past the threshold, but back within the confidence interval", 2, replace(bad, confident_value=good.value)
     )
     if rule.min_sessions:
         yield Phase("recovered, but too few sessions", 2, replace(good, users=few))
@@ -103,9 +103,9 @@ def _phases(prom: PromRule, scale: Scale) -> Iterator[Phase]:
 
 def _uncertain_phases(prom: PromRule, bad: Sample, good: Sample, few: int) -> Iterator[tuple[str, Sample]]:
     if prom.bound:
-        yield "past the threshold, but within the confidence interval", replace(bad, confident_value=good.figure)
+        yield "past the threshold, but within the confidence interval", replace(bad, confident_value=good.value)
     if prom.by_theta:
-        yield "past the threshold, but not at each theta", replace(bad, by_theta=(*bad.by_theta[1:], good.figure))
+        yield "past the threshold, but not at each theta", replace(bad, by_theta=(*bad.by_theta[1:], good.value))
     if prom.rule.min_sessions:
         yield "past the threshold, but too few sessions", replace(bad, users=few)
 
@@ -162,10 +162,10 @@ def _series(prom: PromRule, labels: Mapping[str, str], phases: Sequence[Phase]) 
     rule = prom.rule
     series = {selector("qoemon_active_sessions", of_group): values_of(lambda reading: reading.users, 0)}
     if rule.what is AlertMetric.OPEN_STALLS:
-        stalls = values_of(lambda reading: reading.figure * reading.users, 0)
+        stalls = values_of(lambda reading: reading.value * reading.users, 0)
         return {**series, selector("qoemon_open_stalls", of_group): stalls}
     quantile = {"quantile": f"{rule.quantile:g}"} if rule.quantile else {}
-    series[selector(prom.metric, {**labels, **quantile})] = values_of(lambda reading: reading.figure)
+    series[selector(prom.metric, {**labels, **quantile})] = values_of(lambda reading: reading.value)
     series[selector("qoemon_window_users", labels)] = values_of(lambda reading: reading.users)
     if prom.bound:
         bound = {**labels, "bound": prom.confident_value}
@@ -213,6 +213,6 @@ def _figures(prom: PromRule, phase: Phase) -> dict[str, float | None]:
         empty = prom.rule.what is AlertMetric.OPEN_STALLS and phase.known and phase.scraped
         return {**figures, "users": 0 if empty else None}
     # Go writes 1 where Python writes 1.0.
-    figure = int(reading.figure) if float(reading.figure).is_integer() else reading.figure
+    figure = int(reading.value) if float(reading.value).is_integer() else reading.value
     values = {"value": figure, str(prom.rule.what): figure, "users": reading.users}
     return {**figures, **values, **({prom.confident_value: reading.confident_value} if prom.bound else {})}

@@ -1,4 +1,4 @@
-"""All alerts of all groups: what is read, of whom, and what is remembered."""
+"""All alerts of all groups: samples, selected groups, and state."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Scene:
         self.at_s = T0
 
     def tick(self, **crowds: tuple[int, int]) -> Snapshot:
-        """By region, how many sessions play well and how many badly in the 10 s before the next tick."""
+        """The next tick; by region, how many sessions play well and how many badly in the 10 s before it."""
         said = [
             self._said(f"{region} {number}", region, bad=number >= good)
             for region, (good, bad) in crowds.items()
@@ -82,7 +82,7 @@ def test_sessions_that_count_again_and_again_are_not_many() -> None:
     assert standing(alerts.decide(snapshot)) == {US: (AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS)}
 
 
-# The figure, its end nearest to good, and the figure under other thetas, by their names in a Distribution.
+# The value, its end nearest to good, and the value under other thetas, by their names in a Distribution.
 READ = {
     AlertMetric.POW: ("pow", "pow_bounds", 0, "band_pow"),
     AlertMetric.GOB: ("gob", "gob_bounds", 1, "band_gob"),
@@ -93,7 +93,7 @@ READ = {
 @pytest.mark.parametrize("window_s", [60, 300])
 @pytest.mark.parametrize("what", READ)
 def test_a_rule_reads_its_figure_in_its_window(what: AlertMetric, window_s: int) -> None:
-    figure, bounds, end, band = READ[what]
+    value, bounds, end, band = READ[what]
     scene = Scene()
     scene.ticks(6, eu=(35, 5), us=(30, 0))
     snapshot = scene.ticks(6, eu=(30, 10), us=(25, 5))[-1]
@@ -101,17 +101,17 @@ def test_a_rule_reads_its_figure_in_its_window(what: AlertMetric, window_s: int)
     service = snapshot.services[0]
     told, users = service.distributions[window_s], service.counts.users[window_s]
     for number, group in enumerate(service.counts.groups):
-        reading = alerts[group].reading
-        assert reading is not None
-        assert reading.figure == getattr(told, figure)[number]
-        assert reading.confident_value == getattr(told, bounds)[number, end]
-        assert list(reading.by_theta) == (getattr(told, band)[number].tolist() if band else [])
-        assert reading.users == users[number] == (40, 30)[number]
+        sample = alerts[group].sample
+        assert sample is not None
+        assert sample.value == getattr(told, value)[number]
+        assert sample.confident_value == getattr(told, bounds)[number, end]
+        assert list(sample.by_theta) == (getattr(told, band)[number].tolist() if band else [])
+        assert sample.users == users[number] == (40, 30)[number]
     worst, best = (max, min) if what.high_is_bad else (min, max)
-    eu = alerts[EU].reading
+    eu = alerts[EU].sample
     assert eu is not None
-    assert worst(eu.figure, eu.confident_value) == eu.figure
-    assert best(eu.figure, eu.confident_value) == eu.confident_value != eu.figure
+    assert worst(eu.value, eu.confident_value) == eu.value
+    assert best(eu.value, eu.confident_value) == eu.confident_value != eu.value
 
 
 def test_a_rule_reads_its_quantile() -> None:
@@ -119,14 +119,14 @@ def test_a_rule_reads_its_quantile() -> None:
     snapshot = Scene().tick(eu=(25, 15))
     told = snapshot.services[0].distributions[60].quantiles[0].tolist()
     rules = [replace(RULE, name=f"q{q}", what=AlertMetric.QUANTILE, quantile=q) for q in snapshot.quantiles]
-    read = [alert.reading.figure for alert in Alerts(rules).decide(snapshot) if alert.reading]
+    read = [alert.sample.value for alert in Alerts(rules).decide(snapshot) if alert.sample]
     assert read == told == sorted(set(told))
 
 
 def test_a_rule_reads_the_share_of_open_stalls() -> None:
     (alert,) = Alerts([replace(RULE, what=AlertMetric.OPEN_STALLS, enter=0.25)]).decide(Scene().tick(eu=(30, 10)))
-    assert alert.reading is not None
-    assert (alert.reading.figure, alert.reading.confident_value, alert.reading.users) == (0.25, 0.25, 40)
+    assert alert.sample is not None
+    assert (alert.sample.value, alert.sample.confident_value, alert.sample.users) == (0.25, 0.25, 40)
     assert alert.decision.reason is Reason.PAST_THRESHOLD
 
 
@@ -170,7 +170,7 @@ def test_a_change_is_told_at_its_tick_only() -> None:
 
 
 def test_an_alert_of_a_silent_group_fires_until_the_group_is_gone() -> None:
-    """No word from those who suffered is no recovery. The longest window has 10 min."""
+    """Missing reports are no recovery. The longest window has 10 min."""
     scene, alerts = Scene(), Alerts([RULE])
     told = [by_group(alerts.decide(scene.tick(eu=(0, 40)))).get(EU)]
     told += [by_group(alerts.decide(snapshot)).get(EU) for snapshot in scene.ticks(110)]
@@ -179,7 +179,7 @@ def test_an_alert_of_a_silent_group_fires_until_the_group_is_gone() -> None:
     *firing, last = there
     assert {alert.decision.state for alert in firing} == {AlertState.FIRING}
     assert [alert.decision.reason for alert in firing][-1] is Reason.NO_DATA
-    assert (last.decision.reason, last.ended, last.reading) == (Reason.GONE, True, None)
+    assert (last.decision.reason, last.ended, last.sample) == (Reason.GONE, True, None)
     began_s, gone_s = there[0].decision.since_s, last.decision.since_s
     assert gone_s - began_s >= 600
     assert by_group(alerts.decide(scene.tick(eu=(0, 40))))[EU].decision.since_s == scene.at_s
@@ -230,10 +230,10 @@ def test_groups_do_not_depend_on_one_another() -> None:
 
 
 def test_a_group_that_is_shown_but_not_judged_has_nothing_to_read() -> None:
-    """Its sessions played too little as yet to be judged by."""
+    """Its sessions have not been active long enough to be rated."""
     monitor = OneShard(plan(DELTAS, WEB))
     monitor.apply(batch([Said("a", T0 * 1000, play_ms=1_000)]), T0)
     snapshot = monitor.snapshot(T0 + 10)
     assert np.isnan(snapshot.services[0].distributions[60].pow).all()
     (alert,) = Alerts([RULE]).decide(snapshot)
-    assert (alert.reading, alert.decision.reason) == (None, Reason.NO_DATA)
+    assert (alert.sample, alert.decision.reason) == (None, Reason.NO_DATA)

@@ -1,4 +1,4 @@
-"""Alerts and regimes from one snapshot after the other."""
+"""Alerts and regimes over successive snapshots."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def evening() -> list[Snapshot]:
 
 
 def saved(state: Detector) -> dict[str, np.ndarray]:
-    """Its state, through a file without pickle."""
+    """Its state, written to a file without pickle and read back."""
     file = io.BytesIO()
     np.savez(file, allow_pickle=False, **state.dump())
     file.seek(0)
@@ -77,7 +77,7 @@ def test_transitions_count_every_change_of_state_by_where_it_led() -> None:
 
 
 def test_what_was_told_of_a_tick_stays_as_it_was() -> None:
-    """Readers keep it while the next ticks are made."""
+    """Readers use it while the next ticks are made."""
     watching, snapshots = watch(), evening()
     told = [watching.observe(snapshot) for snapshot in snapshots[:66]][-1]
     copy = deepcopy(told)
@@ -90,7 +90,7 @@ def test_what_was_told_of_a_tick_stays_as_it_was() -> None:
 
 
 def test_regimes_move_with_the_intervals_that_close() -> None:
-    """At other ticks they are those of the interval before: the base window is no closed one then."""
+    """At other ticks the regimes are those of the last interval: the base window is not a closed interval then."""
     watching = watch()
     told = [watching.observe(snapshot).regimes.get("video") for snapshot in evening()]
     assert told[:5] == [None] * 5

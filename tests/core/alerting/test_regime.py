@@ -1,4 +1,4 @@
-"""Regimes and changes of PoW: what is announced, dated and kept over restarts."""
+"""Regimes and changes of PoW: detection, dating, and restarts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from qoemon.core.arrays import Floats
 
 RULES = RegimeRules()
 SHARE = 0.4
-"""Of users with a stall, the share who rate poor or worse."""
+"""PoW of users with a stall."""
 
 
 @dataclass
 class Series:
-    """PoW of groups, interval by interval, of binomially many stalled users."""
+    """PoW of groups, interval by interval, with a binomial number of stalled users."""
 
     rng: np.random.Generator
     at: int = 0
@@ -35,7 +35,7 @@ class Series:
 
 
 def exact(at: int, *pow_: float, users: float = 1000) -> Interval:
-    """An interval in which PoW is what it is told to be."""
+    """An interval with exactly the given PoW."""
     values = np.array(pow_)
     return Interval(values, values * SHARE, np.full(len(pow_), users), 60.0 * at)
 
@@ -111,7 +111,7 @@ def test_steps_are_found_soon_and_dated_within_one_interval(before, after, sign)
 
 @pytest.mark.parametrize("sessions", [100, 1000])
 def test_common_causes_give_hardly_any_alarm(sessions):
-    """150 groups for two days: at 1 in 30 days there would be 10 alarms."""
+    """150 groups for two days: at one false alarm in 30 days there would be 10."""
     groups, intervals = 150, 2880
     rng = np.random.default_rng(sessions)
     series, monitor = Series(rng), RegimeMonitor(RULES)
@@ -160,7 +160,7 @@ def test_a_group_has_no_regime_before_it_is_known_and_its_first_is_no_change(dwe
 @pytest.mark.parametrize("at", range(12))
 @pytest.mark.parametrize(("before", "after"), [(0.05, 0.6), (0.0, 0.6), (0.05, 0.32), (1.0, 0.6)])
 def test_a_new_group_that_is_badly_served_is_told_as_nothing_else(before, after, at):
-    """However little was known of it when that began: its first interval may be anything."""
+    """Also if little was known when it began: its first interval may have any value."""
     said = told([before] * at + [after] * (30 - at))[at:]
     assert {int(each.regime[0]) for each in said if each.known[0]} == {Regime.BAD}
 
@@ -200,7 +200,7 @@ def test_a_group_that_was_away_for_long_begins_anew():
 
 
 def noisy(seed: int, groups: int, intervals: int) -> list[Interval]:
-    """Everything that may happen: jumps, few and no sessions."""
+    """Jumps of PoW, intervals with few sessions, and with none."""
     rng = np.random.default_rng(seed)
     series = Series(rng)
     level = np.full(groups, 0.05)
@@ -251,7 +251,7 @@ def test_groups_do_not_depend_on_one_another(seed):
 
 
 def test_the_noisy_series_announce_both_ways():
-    """The two tests above would pass on silence."""
+    """The two tests above would pass without any detected change."""
     monitor = RegimeMonitor(RULES)
     for interval in noisy(1, 50, 60):
         said = monitor.close(interval)
@@ -265,7 +265,7 @@ def test_groups_may_come_later():
         said = growing.close(columns(interval, slice(0, 3 if number >= 30 else 2)))
         if number >= 30:
             assert_same(late.close(columns(interval, slice(2, 3))), said, slice(2, 3))
-    with pytest.raises(ValueError, match="groups stay"):
+    with pytest.raises(ValueError, match="groups are never removed"):
         growing.close(columns(intervals[-1], slice(0, 2)))
 
 

@@ -1,4 +1,4 @@
-"""Whether to alarm: a table of decisions, promises about any story, and a twin that looks at the whole past."""
+"""Alert decisions: a table, properties of random histories, and a twin that evaluates the whole history."""
 
 from __future__ import annotations
 
@@ -31,62 +31,62 @@ WAITING = Decision(AlertState.PENDING, Reason.NOT_LONG_ENOUGH, 70.0, 70.0)
 ALARMED = Decision(AlertState.FIRING, Reason.PAST_THRESHOLD, 50.0, 20.0)
 
 Story = list[tuple[float, Sample | None]]
-"""What was seen, tick by tick, with the time."""
+"""Time and sample of each tick."""
 
 
-def seen(
-    figure: float, confident_value: float | None = None, thetas: tuple[float, ...] = (), users: int = 100
+def sampled(
+    value: float, confident_value: float | None = None, thetas: tuple[float, ...] = (), users: int = 100
 ) -> Sample:
-    """The figure; the bound and the thetas say the same unless told otherwise."""
-    return Sample(figure, figure if confident_value is None else confident_value, thetas, users)
+    """A sample; the bound defaults to the value."""
+    return Sample(value, value if confident_value is None else confident_value, thetas, users)
 
 
-BAD, FINE = seen(0.3), seen(0.05)
+BAD, FINE = sampled(0.3), sampled(0.05)
 TABLE = [
     # Nothing before: as good as calm.
     (RULE, QUIET, BAD, AlertState.FIRING, Reason.PAST_THRESHOLD),
     (RULE, QUIET, None, AlertState.INACTIVE, Reason.NO_DATA),
     # Calm.
     (RULE, CALM, None, AlertState.INACTIVE, Reason.NO_DATA),
-    (RULE, CALM, seen(0.3, users=8), AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS),
-    (RULE, CALM, seen(0.3, users=20), AlertState.FIRING, Reason.PAST_THRESHOLD),
-    (RULE, CALM, seen(0.199), AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD),
-    (RULE, CALM, seen(0.15), AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD),
-    (RULE, CALM, seen(0.2), AlertState.FIRING, Reason.PAST_THRESHOLD),
-    (RULE, CALM, seen(0.3, 0.19), AlertState.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
-    (RULE, CALM, seen(0.3, thetas=(0.25, 0.19)), AlertState.UNCERTAIN, Reason.THETAS_DISAGREE),
-    (RULE, CALM, seen(0.3, 0.2, (0.25, 0.2)), AlertState.FIRING, Reason.PAST_THRESHOLD),
-    # Of several doubts the first that matters is told.
-    (RULE, CALM, seen(0.1, 0.05, (0.01,), users=3), AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS),
-    (RULE, CALM, seen(0.3, 0.05, (0.01,)), AlertState.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
-    # A rule that does not ask does not doubt.
-    (replace(RULE, confident=False), CALM, seen(0.3, 0.01), AlertState.FIRING, Reason.PAST_THRESHOLD),
-    (replace(RULE, all_thetas=False), CALM, seen(0.3, thetas=(0.01,)), AlertState.FIRING, Reason.PAST_THRESHOLD),
-    (replace(RULE, min_sessions=0), CALM, seen(0.3, users=0), AlertState.FIRING, Reason.PAST_THRESHOLD),
+    (RULE, CALM, sampled(0.3, users=8), AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS),
+    (RULE, CALM, sampled(0.3, users=20), AlertState.FIRING, Reason.PAST_THRESHOLD),
+    (RULE, CALM, sampled(0.199), AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD),
+    (RULE, CALM, sampled(0.15), AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD),
+    (RULE, CALM, sampled(0.2), AlertState.FIRING, Reason.PAST_THRESHOLD),
+    (RULE, CALM, sampled(0.3, 0.19), AlertState.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
+    (RULE, CALM, sampled(0.3, thetas=(0.25, 0.19)), AlertState.UNCERTAIN, Reason.THETAS_DISAGREE),
+    (RULE, CALM, sampled(0.3, 0.2, (0.25, 0.2)), AlertState.FIRING, Reason.PAST_THRESHOLD),
+    # Of several obstacles the first one is the reason.
+    (RULE, CALM, sampled(0.1, 0.05, (0.01,), users=3), AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS),
+    (RULE, CALM, sampled(0.3, 0.05, (0.01,)), AlertState.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
+    # Disabled conditions are not checked.
+    (replace(RULE, confident=False), CALM, sampled(0.3, 0.01), AlertState.FIRING, Reason.PAST_THRESHOLD),
+    (replace(RULE, all_thetas=False), CALM, sampled(0.3, thetas=(0.01,)), AlertState.FIRING, Reason.PAST_THRESHOLD),
+    (replace(RULE, min_sessions=0), CALM, sampled(0.3, users=0), AlertState.FIRING, Reason.PAST_THRESHOLD),
     # Not for long enough: at 100, past since 70.
     (SLOW, CALM, BAD, AlertState.PENDING, Reason.NOT_LONG_ENOUGH),
     (SLOW, WAITING, BAD, AlertState.FIRING, Reason.PAST_THRESHOLD),
     (replace(SLOW, for_s=30.5), WAITING, BAD, AlertState.PENDING, Reason.NOT_LONG_ENOUGH),
     (SLOW, WAITING, None, AlertState.INACTIVE, Reason.NO_DATA),
-    (SLOW, WAITING, seen(0.3, 0.1), AlertState.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
-    (SLOW, WAITING, seen(0.15), AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD),
-    # Firing: the figure alone decides when it is over.
+    (SLOW, WAITING, sampled(0.3, 0.1), AlertState.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
+    (SLOW, WAITING, sampled(0.15), AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD),
+    # Firing: the value alone decides when it is over.
     (RULE, ALARMED, BAD, AlertState.FIRING, Reason.PAST_THRESHOLD),
-    (RULE, ALARMED, seen(0.3, 0.01, (0.01,)), AlertState.FIRING, Reason.PAST_THRESHOLD),
-    (RULE, ALARMED, seen(0.15), AlertState.FIRING, Reason.NOT_YET_RECOVERED),
-    (RULE, ALARMED, seen(0.101), AlertState.FIRING, Reason.NOT_YET_RECOVERED),
-    (RULE, ALARMED, seen(0.1), AlertState.INACTIVE, Reason.RECOVERED),
+    (RULE, ALARMED, sampled(0.3, 0.01, (0.01,)), AlertState.FIRING, Reason.PAST_THRESHOLD),
+    (RULE, ALARMED, sampled(0.15), AlertState.FIRING, Reason.NOT_YET_RECOVERED),
+    (RULE, ALARMED, sampled(0.101), AlertState.FIRING, Reason.NOT_YET_RECOVERED),
+    (RULE, ALARMED, sampled(0.1), AlertState.INACTIVE, Reason.RECOVERED),
     (RULE, ALARMED, FINE, AlertState.INACTIVE, Reason.RECOVERED),
     (RULE, ALARMED, None, AlertState.FIRING, Reason.NO_DATA),
-    (RULE, ALARMED, seen(0.0, users=19), AlertState.FIRING, Reason.TOO_FEW_SESSIONS),
+    (RULE, ALARMED, sampled(0.0, users=19), AlertState.FIRING, Reason.TOO_FEW_SESSIONS),
 ]
 
 
-@pytest.mark.parametrize(("rule", "before", "reading", "state", "reason"), TABLE)
+@pytest.mark.parametrize(("rule", "before", "sample", "state", "reason"), TABLE)
 def test_each_reading_has_its_decision_and_reason(
-    rule: Rule, before: Decision, reading: Sample | None, state: AlertState, reason: Reason
+    rule: Rule, before: Decision, sample: Sample | None, state: AlertState, reason: Reason
 ) -> None:
-    decision = decide(rule, before, reading, 100.0)
+    decision = decide(rule, before, sample, 100.0)
     assert (decision.state, decision.reason) == (state, reason)
 
 
@@ -104,12 +104,14 @@ def test_an_alert_of_a_group_that_is_gone_is_over(before: Decision) -> None:
 @pytest.mark.parametrize("what", [AlertMetric.MOS, AlertMetric.GOB, AlertMetric.QUANTILE])
 def test_a_rule_on_what_is_good_when_high_is_entered_from_above(what: AlertMetric) -> None:
     low = replace(RULE, what=what, enter=3.0, leave=3.5)
-    told = [decide(low, before, seen(figure), 100.0).reason for before in (CALM, ALARMED) for figure in (2, 3.2, 4)]
+    told = [
+        decide(low, before, sampled(value), 100.0).reason for before in (CALM, ALARMED) for value in (2, 3.2, 4)
+    ]
     assert told == [
         *(Reason.PAST_THRESHOLD, Reason.NOT_PAST_THRESHOLD, Reason.NOT_PAST_THRESHOLD),
         *(Reason.PAST_THRESHOLD, Reason.NOT_YET_RECOVERED, Reason.RECOVERED),
     ]
-    assert decide(low, CALM, seen(2.9, 3.1), 100.0).reason is Reason.BOUND_NOT_PAST_THRESHOLD
+    assert decide(low, CALM, sampled(2.9, 3.1), 100.0).reason is Reason.BOUND_NOT_PAST_THRESHOLD
 
 
 def test_a_state_began_when_it_was_first_decided() -> None:
@@ -141,25 +143,25 @@ def rules(draw: st.DrawFn) -> Rule:
 
 @st.composite
 def stories(draw: st.DrawFn, what: AlertMetric) -> Story:
-    """Ticks of 1 to 3 s, with more trouble and certainty than life has, so that much happens."""
-    figures = FIGURES[what]
+    """Ticks of 1 to 3 s, with exaggerated problems and certainty, so that states change often."""
+    values = FIGURES[what]
     times = accumulate(draw(st.lists(st.integers(1, 3), min_size=1, max_size=25)))
-    return [(float(at_s), draw(_readings(figures))) for at_s in times]
+    return [(float(at_s), draw(_readings(values))) for at_s in times]
 
 
 @st.composite
-def _readings(draw: st.DrawFn, figures: Sequence[float]) -> Sample | None:
+def _readings(draw: st.DrawFn, values: Sequence[float]) -> Sample | None:
     kind = draw(st.sampled_from(["bad", "bad", "bad", "fine", "any", "any", "none"]))
     if kind == "none":
         return None
     if kind == "bad":
-        return seen(draw(st.sampled_from(figures[3:])), figures[3], (figures[3], figures[4]), 2)
+        return sampled(draw(st.sampled_from(values[3:])), values[3], (values[3], values[4]), 2)
     if kind == "fine":
-        return seen(draw(st.sampled_from(figures[:2])), figures[0], (figures[0],), 2)
+        return sampled(draw(st.sampled_from(values[:2])), values[0], (values[0],), 2)
     number = draw(st.integers(0, 4))
-    confident_value = figures[draw(st.integers(0, number))]
-    thetas = draw(st.lists(st.sampled_from(figures), max_size=2))
-    return Sample(figures[number], confident_value, tuple(thetas), draw(st.integers(0, 3)))
+    confident_value = values[draw(st.integers(0, number))]
+    thetas = draw(st.lists(st.sampled_from(values), max_size=2))
+    return Sample(values[number], confident_value, tuple(thetas), draw(st.integers(0, 3)))
 
 
 @st.composite
@@ -170,105 +172,105 @@ def cases(draw: st.DrawFn) -> tuple[Rule, Story]:
 
 def decisions(rule: Rule, story: Story) -> list[Decision]:
     told = [QUIET]
-    for at_s, reading in story:
-        told.append(decide(rule, told[-1], reading, at_s))
+    for at_s, sample in story:
+        told.append(decide(rule, told[-1], sample, at_s))
     return told[1:]
 
 
-def worse(rule: Rule, figure: float, threshold: float) -> bool:
-    """Strictly."""
-    return figure > threshold if rule.what is AlertMetric.POW else figure < threshold
+def worse(rule: Rule, value: float, threshold: float) -> bool:
+    """Whether the value is strictly past the threshold."""
+    return value > threshold if rule.what is AlertMetric.POW else value < threshold
 
 
-def surely_past(rule: Rule, reading: Sample | None) -> bool:
-    if reading is None or reading.users < rule.min_sessions:
+def breached(rule: Rule, sample: Sample | None) -> bool:
+    if sample is None or sample.users < rule.min_sessions:
         return False
     asked = [
-        reading.figure,
-        *[reading.confident_value] * rule.confident,
-        *(reading.by_theta if rule.all_thetas else ()),
+        sample.value,
+        *[sample.confident_value] * rule.confident,
+        *(sample.by_theta if rule.all_thetas else ()),
     ]
-    return all(figure == rule.enter or worse(rule, figure, rule.enter) for figure in asked)
+    return all(value == rule.enter or worse(rule, value, rule.enter) for value in asked)
 
 
-def recovered(rule: Rule, reading: Sample | None) -> bool:
-    if reading is None or reading.users < rule.min_sessions or reading.figure == rule.enter:
+def recovered(rule: Rule, sample: Sample | None) -> bool:
+    if sample is None or sample.users < rule.min_sessions or sample.value == rule.enter:
         return False
-    return not worse(rule, reading.figure, rule.enter) and not worse(rule, reading.figure, rule.leave)
+    return not worse(rule, sample.value, rule.enter) and not worse(rule, sample.value, rule.leave)
 
 
 @MANY
 @given(cases())
-def test_nothing_fires_that_was_not_surely_past_for_long_enough(case: tuple[Rule, Story]) -> None:
+def test_nothing_fires_that_was_not_breached_for_long_enough(case: tuple[Rule, Story]) -> None:
     rule, story = case
     told = decisions(rule, story)
     for at, (before, now) in enumerate(pairwise([QUIET, *told])):
         if now.state is not AlertState.FIRING or before.state is AlertState.FIRING:
             continue
         run = at
-        while run and surely_past(rule, story[run - 1][1]):
+        while run and breached(rule, story[run - 1][1]):
             run -= 1
-        assert surely_past(rule, story[at][1])
+        assert breached(rule, story[at][1])
         assert story[at][0] - story[run][0] >= rule.for_s
 
 
 @MANY
 @given(cases())
 def test_what_fires_ends_only_when_it_is_seen_to_be_over(case: tuple[Rule, Story]) -> None:
-    """Never while the figure is past `leave`, and never for want of data."""
+    """Never while the value is past `leave`, and never because data is missing."""
     rule, story = case
     told = decisions(rule, story)
-    for (_, reading), (before, now) in zip(story[1:], pairwise(told), strict=True):
+    for (_, sample), (before, now) in zip(story[1:], pairwise(told), strict=True):
         if before.state is AlertState.FIRING:
-            assert (now.state is AlertState.FIRING) != recovered(rule, reading)
+            assert (now.state is AlertState.FIRING) != recovered(rule, sample)
 
 
 def twin(rule: Rule, story: Story) -> tuple[AlertState, Reason, float | None]:
-    """State, reason and since when surely past, from the whole story: nothing is remembered."""
+    """State, reason and beginning of the breach, computed from the whole history without any state."""
     if (began := _firing_for(rule, story)) is not None:
         return AlertState.FIRING, _why_firing(rule, story[-1][1]), began
     if _firing_for(rule, story[:-1]) is not None:
         return AlertState.INACTIVE, Reason.RECOVERED, None
-    reading = story[-1][1]
-    if surely_past(rule, reading):
+    sample = story[-1][1]
+    if breached(rule, sample):
         return AlertState.PENDING, Reason.NOT_LONG_ENOUGH, _past_since(rule, story)
-    return *_why_not(rule, reading), None
+    return *_why_not(rule, sample), None
 
 
-def _why_not(rule: Rule, reading: Sample | None) -> tuple[AlertState, Reason]:
-    if reading is None:
+def _why_not(rule: Rule, sample: Sample | None) -> tuple[AlertState, Reason]:
+    if sample is None:
         return AlertState.INACTIVE, Reason.NO_DATA
-    if reading.users < rule.min_sessions:
+    if sample.users < rule.min_sessions:
         return AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS
-    if not surely_past(replace(rule, confident=False, all_thetas=False), reading):
+    if not breached(replace(rule, confident=False, all_thetas=False), sample):
         return AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD
-    if not surely_past(replace(rule, all_thetas=False), reading):
+    if not breached(replace(rule, all_thetas=False), sample):
         return AlertState.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD
     return AlertState.UNCERTAIN, Reason.THETAS_DISAGREE
 
 
 def _past_since(rule: Rule, story: Story) -> float:
-    """When the run of readings surely past began that ends with the story."""
-    doubted = [at for at, (_, reading) in enumerate(story) if not surely_past(rule, reading)]
+    """Beginning of the run of breaches that ends with the history."""
+    doubted = [at for at, (_, sample) in enumerate(story) if not breached(rule, sample)]
     return story[doubted[-1] + 1 if doubted else 0][0]
 
 
 def _firing_for(rule: Rule, story: Story) -> float | None:
-    """Since when past, of the first alarm after the last recovery; None if there is none."""
-    over = [at for at, (_, reading) in enumerate(story) if recovered(rule, reading)]
+    """Beginning of the breach of the first alarm after the last recovery; None if there is none."""
+    over = [at for at, (_, sample) in enumerate(story) if recovered(rule, sample)]
     for end in range(over[-1] + 1 if over else 0, len(story)):
-        at_s, reading = story[end]
-        if surely_past(rule, reading) and at_s - (since_s := _past_since(rule, story[: end + 1])) >= rule.for_s:
+        at_s, sample = story[end]
+        if breached(rule, sample) and at_s - (since_s := _past_since(rule, story[: end + 1])) >= rule.for_s:
             return since_s
     return None
 
 
-def _why_firing(rule: Rule, reading: Sample | None) -> Reason:
-    if reading is None:
+def _why_firing(rule: Rule, sample: Sample | None) -> Reason:
+    if sample is None:
         return Reason.NO_DATA
-    if reading.users < rule.min_sessions:
+    if sample.users < rule.min_sessions:
         return Reason.TOO_FEW_SESSIONS
-    past = reading.figure == rule.enter or worse(rule, reading.figure, rule.enter)
+    past = sample.value == rule.enter or worse(rule, sample.value, rule.enter)
     return Reason.PAST_THRESHOLD if past else Reason.NOT_YET_RECOVERED
 
 

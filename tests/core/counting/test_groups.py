@@ -1,4 +1,4 @@
-"""Groups are bounded, and those that were there first keep their numbers."""
+"""Groups are limited, and existing groups keep their numbers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_loaded_groups_keep_their_numbers_and_the_limit() -> None:
 
 
 def test_a_flood_of_label_sets_leaves_honest_groups_their_numbers() -> None:
-    """Two honest groups, limit two, a hundred made-up label sets: the honest windows are as without them."""
+    """Two honest groups, a limit of two, a hundred invented label sets: the honest windows are unaffected."""
     honest = [
         Said(f"{group}{i}", T0 * 1000 + 5_000, (group,), 0, i % 3, 1_000 * (i % 3), 20_000)
         for group in ("eu", "us")

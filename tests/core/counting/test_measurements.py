@@ -71,7 +71,7 @@ def test_a_refused_session_brings_no_responses() -> None:
 
 
 def test_responses_count_in_the_group_that_reported_them() -> None:
-    """A condition of its own each: unlike a session it does not move when a later report names another group."""
+    """Each is a separate condition: unlike a session, it does not move when a later report has another group."""
     monitor = OneShard(plan(WEB))
     monitor.apply(responses(T0, [0.5] * 3, group="eu", seq=1), T0)
     monitor.apply(responses(T0 + 1, [0.5] * 4, group="us", seq=2), T0 + 1)
@@ -89,7 +89,7 @@ def test_responses_are_gone_after_the_longest_window() -> None:
 
 
 class Calls:
-    """Measures on their way through the codec into a OneShard of two services that take them."""
+    """Sends measures through the codec to a OneShard with two services that use them."""
 
     def __init__(self) -> None:
         self.monitor = OneShard(BOTH)
@@ -97,7 +97,7 @@ class Calls:
         self._codec = Codec(BOTH)
 
     def hear(self, at_s: float, *reports: dict[str, Any], service: str = "game", region: str = "eu") -> None:
-        """One message of these reports, as MessagePack: it can say NaN."""
+        """One message with these reports, as MessagePack, which can contain NaN."""
         payload = msgspec.msgpack.encode(list(reports))
         decoded = self._codec.decode([Message(f"qoe/v1/{service}/{region}", payload, at_s)])
         self.rejected += decoded.rejected
@@ -116,7 +116,7 @@ def of(audio: object, video: object, session: str = "s", **more: object) -> dict
 
 
 def mean_levels(scores: list[tuple[float, float]]) -> list[tuple[int, int]]:
-    """The level nearest to each mean of audio and video, cut to the scale, and how often it is there."""
+    """Number of conditions by level: the one nearest to the mean of audio and video, clipped to the scale."""
     numbers = [round((min(max((audio + video) / 2, 1), 5) - 1) / 0.005) for audio, video in scores]
     return sorted(Counter(numbers).items())
 
@@ -192,7 +192,7 @@ def test_measures_that_cannot_be_judged_count_under_one_reason_and_cost_no_other
 
 
 def test_a_report_without_measures_is_no_condition() -> None:
-    """It says that the session is there."""
+    """It shows that the session is active."""
     calls = Calls()
     told: list[dict[str, Any]] = [{"measures": {}}, {"response_s": 4.0}, {"labels": {"region": "eu"}}]
     calls.hear(T0, {"session": "a"}, *({"session": str(number), **more} for number, more in enumerate(told)))

@@ -60,13 +60,13 @@ def bits(distribution: Distribution) -> list[bytes]:
 
 
 def audience(monitor: OneShard, size: int, until_s: int) -> None:
-    """Viewers whose video runs without a stall, each heard every 10 s."""
+    """Viewers without a stall, each with a report every 10 s."""
     for at_s in range(1, until_s, 10):
         hear(monitor, *(said(f"v{i}", at_s, stalls=0, stall_ms=0, play_ms=at_s * 1000) for i in range(size)))
 
 
 def test_in_a_total_outage_poor_or_worse_rises_at_once_and_stays_until_the_timeout() -> None:
-    """Every client falls silent inside a stall: nobody reports its end, and that is what matters most."""
+    """All clients stop reporting during a stall, so its end is never reported: the most important case."""
     monitor = OneShard(plan(VIDEO))
     audience(monitor, 50, 121)
     before = monitor.snapshot(T0 + 120).services[0].distributions[60].pow[0]
@@ -178,7 +178,7 @@ def test_a_gap_of_a_year_is_passed_quickly_and_leaves_nothing() -> None:
 
 @pytest.mark.parametrize("gap_s", [400, 430, 1_000, 1_200, 4_000])
 def test_a_gap_changes_what_steps_through_it_would(gap_s: int) -> None:
-    """Ticks that are left out are those in which nothing can happen."""
+    """Skipped ticks are those without any effect."""
     stepped, leapt = OneShard(plan(VIDEO)), OneShard(plan(VIDEO))
     for monitor in (stepped, leapt):
         audience(monitor, 3, 130)
@@ -190,7 +190,7 @@ def test_a_gap_changes_what_steps_through_it_would(gap_s: int) -> None:
 
 
 def test_a_clock_set_back_an_hour_crashes_nothing_and_leaves_the_windows_working() -> None:
-    """Time stands still until the clock has caught up; what is heard meanwhile counts, and later all is as ever."""
+    """Ticks stop until the clock has caught up; reports in between count, and later nothing has changed."""
     monitor = OneShard(plan(VIDEO))
     audience(monitor, 4, 121)
     monitor.counts(T0 + 130)
@@ -226,7 +226,7 @@ def test_what_arrives_while_the_clock_stands_still_happens_now() -> None:
 def test_no_order_of_clocks_crashes_or_invents_sessions(
     told: list[tuple[int, int, int, int, bool, bool]], clock: Clock
 ) -> None:
-    """Whatever the daemon's clock, the arrivals and the clients' clocks do, forwards and backwards."""
+    """With arbitrary steps of the daemon's clock, arrival times and clients' clocks, forwards and backwards."""
     monitor = OneShard(plan(VIDEO, timing={"clock": clock}))
     for seq, (now_s, arrival_s, ts, who, stalled, end) in enumerate(told):
         counters = {"stalls": seq, "stall_ms": seq * 2_000, "play_ms": seq * 7_000}
@@ -271,7 +271,7 @@ def test_a_report_from_the_future_is_taken_as_now_and_counted() -> None:
 
 
 def test_a_report_of_long_ago_does_not_end_its_session() -> None:
-    """It says when something was; that its session is there, we just heard."""
+    """The timestamp is that of the measurement; the session is active because the report has just arrived."""
     monitor = OneShard(plan(VIDEO, timing=REPORT_CLOCK))
     hear(monitor, said("a", 200, seq=1, stalls=1, stall_ms=1_000, play_ms=10_000, stalled=True), arrival_s=200)
     hear(monitor, said("a", -150, seq=2, stalls=1, stall_ms=1_000, play_ms=10_000, stalled=True), arrival_s=201)
@@ -317,7 +317,7 @@ def test_services_do_not_mix() -> None:
 
 
 def test_a_constant_of_zero_means_that_its_axis_does_not_matter() -> None:
-    """Also where nothing was played, and the condition is infinite."""
+    """Also if nothing was played, and the condition is infinite."""
     deaf = replace(VIDEO, mapping=VIDEO_STALL.with_parameters({"count": 0}))
     monitor = OneShard(plan(deaf))
     hear(monitor, said("a", 5, stalls=3, stall_ms=8_000, play_ms=0))
@@ -327,7 +327,7 @@ def test_a_constant_of_zero_means_that_its_axis_does_not_matter() -> None:
 
 
 def saved(monitor: OneShard) -> dict[str, np.ndarray]:
-    """Its state, through a file without pickle."""
+    """Its state, written to a file without pickle and read back."""
     file = io.BytesIO()
     np.savez(file, allow_pickle=False, **monitor.dump())
     file.seek(0)
@@ -418,7 +418,7 @@ def test_services_that_are_judged_otherwise_begin_anew_and_the_others_go_on(what
 
 @pytest.mark.parametrize("by_s", [-3600, -60, 60, 86_400])
 def test_moved_in_time_it_says_later_what_it_would_have_said(by_s: int) -> None:
-    """The same reports, so much later or earlier, to a OneShard that was moved in between."""
+    """The same reports with times moved, applied to a OneShard that was shifted in between."""
     still, moved = OneShard(plan()), OneShard(plan())
     audience(still, 2, 130)
     audience(moved, 2, 130)

@@ -1,4 +1,4 @@
-"""The session table: who is there, what is a duplicate, who leaves."""
+"""The session table: admission, duplicates, expiry."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_reports_count_in_the_order_of_their_seq_and_once() -> None:
 
 
 def test_reports_of_any_order_come_by_session_then_seq_then_arrival() -> None:
-    """And those of sessions for which there is no room come not at all."""
+    """Reports of sessions beyond the limit are not admitted."""
     rng = np.random.default_rng(1)
     for size in (1, 2, 7, 100):
         names, seq = rng.integers(0, 40, size).tolist(), rng.integers(0, 5, size).tolist()
@@ -132,7 +132,7 @@ def test_more_sessions_than_the_limit_leave_the_others_their_windows() -> None:
 
 
 def test_a_session_that_left_makes_room_and_its_id_comes_back_as_a_new_one() -> None:
-    """New: its seq may begin again, and its counters are not differences to what the old one told."""
+    """It is new: its seq may begin again, and its counters have no baseline from the old session."""
     monitor = OneShard(plan(VIDEO, sessions=1))
     monitor.apply(batch([said("a", 5, seq=9, stalls=3, stall_ms=9_000, play_ms=40_000)]), T0 + 5)
     monitor.apply(batch([said("b", 304, play_ms=10_000)]), T0 + 304)

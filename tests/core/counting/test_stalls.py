@@ -1,4 +1,4 @@
-"""From counters to conditions, against the oracle that keeps every report."""
+"""Conditions from counters, compared with an oracle that keeps every report."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ def heard(monitor: OneShard, at_s: float, **counters: object) -> None:
     """One report of session a, at at_s after T0."""
     at_ms = T0 * 1000 + round(at_s * 1000)
     monitor.apply(batch([Said(**{"session": "a", "at_ms": at_ms, **counters})]), at_ms / 1000)
+
+
+def stall_slices_s(monitor: OneShard) -> list[float]:
+    """Stall seconds of session a in each slice of the rating interval, in the order of the ticks from T0 on."""
+    slices = monitor.monitor.dump()["video/conditions/slices"]
+    return (slices[1, :, 0] / 1000).tolist()
 
 
 def agree(steps: list[Step], *, cumulative: bool) -> None:
@@ -66,8 +72,20 @@ def monitor() -> OneShard:
     return OneShard(plan(VIDEO))
 
 
+def test_the_example_of_the_module_docstring_has_these_slices(monitor: OneShard) -> None:
+    """Reports at 12, 35 and 41 s during one stall; slices from 0, 10, ... 50 s."""
+    heard(monitor, 12, stalls=1, stall_ms=1_000, play_ms=11_000, stalled=True)
+    assert stall_slices_s(monitor) == [0, 1, 0, 0, 0, 0]
+    assert base(monitor, T0 + 30) == one(1, 1_000 + 18_000, 11_000)
+    assert stall_slices_s(monitor) == [0, 1, 0, 0, 0, 0]
+    heard(monitor, 35, stalls=1, stall_ms=23_000, play_ms=11_000, stalled=True)
+    assert stall_slices_s(monitor) == [0, 9, 10, 4, 0, 0]
+    heard(monitor, 41, stalls=1, stall_ms=28_000, play_ms=11_000, stalled=True)
+    assert stall_slices_s(monitor) == [0, 9, 10, 9, 0, 0]
+
+
 def test_a_long_session_does_not_dilute_its_stalls(monitor: OneShard) -> None:
-    """Two hours of faultless play say nothing about the last minute's stalls."""
+    """Two hours without a stall do not affect the condition of the last minute."""
     for minute in range(120):
         heard(monitor, 60 * minute + 5, stalls=0, stall_ms=0, play_ms=60_000 * (minute + 1))
     heard(monitor, 7205, stalls=4, stall_ms=20_000, play_ms=7_240_000)
@@ -111,7 +129,7 @@ def test_an_open_stall_counts_as_it_runs(monitor: OneShard) -> None:
 
 
 def test_an_open_stall_is_not_counted_twice_across_closed_intervals(monitor: OneShard) -> None:
-    """200 s of one stall, told at its start and at its end, are 200 s over the closed intervals."""
+    """A stall of 200 s, reported at its start and at its end, sums to 200 s over the closed intervals."""
     heard(monitor, 30, stalls=1, stall_ms=0, play_ms=30_000, stalled=True)
     heard(monitor, 230, stalls=1, stall_ms=200_000, play_ms=30_000)
     heard(monitor, 240, stalls=1, stall_ms=200_000, play_ms=40_000)
@@ -122,7 +140,7 @@ def test_an_open_stall_is_not_counted_twice_across_closed_intervals(monitor: One
 
 
 def test_stall_time_told_at_the_end_of_a_stall_lies_where_it_ran(monitor: OneShard) -> None:
-    """A stall ran from 5 s to 20 s; what was heard of it at 55 s must be gone once 20 s is out of the window."""
+    """A stall ran from 5 s to 20 s; reported at 55 s, it must leave the window with second 20."""
     heard(monitor, 5, stalls=1, stall_ms=0, play_ms=5_000, stalled=True)
     heard(monitor, 55, stalls=1, stall_ms=15_000, play_ms=40_000)
     assert base(monitor, T0 + 60) == one(1, 15_000, 40_000)
@@ -186,7 +204,7 @@ def test_lost_reports_leave_the_window_what_it_was(
 @FEW
 @given(short, st.data())
 def test_order_within_a_tick_does_not_matter(news: list[tuple[int, int, int, bool]], data: st.DataObject) -> None:
-    """In one batch or in several: counters are cumulative, and seq tells which are the newest."""
+    """In one batch or in several: counters are cumulative, and seq gives their order."""
     said = short_session(news, [5_000] * len(news))
     shuffled = data.draw(st.permutations(said))
     cut = data.draw(st.integers(0, len(said)))
@@ -201,7 +219,7 @@ def test_order_within_a_tick_does_not_matter(news: list[tuple[int, int, int, boo
 @FEW
 @given(streams(), st.data())
 def test_redelivered_reports_change_nothing_but_their_count(steps: list[Step], data: st.DataObject) -> None:
-    """QoS 1 delivers at least once. What carries a seq and comes again, soon, leaves every window as it was."""
+    """QoS 1 delivers at least once. A repeated report with a seq does not change any window."""
     steps = [(now_ms, [s for s in said if s.seq is not None]) for now_ms, said in steps]
     once, again = OneShard(plan(VIDEO)), OneShard(plan(VIDEO))
     for (now_ms, said), (next_ms, _) in pairwise([*steps, (steps[-1][0] + 60_000, [])]):
@@ -216,7 +234,7 @@ def test_redelivered_reports_change_nothing_but_their_count(steps: list[Step], d
 
 
 def test_absurd_deltas_stop_at_a_bound() -> None:
-    """A billion stalls, seconds and more, thousands of times in one batch, are held at a bound."""
+    """A billion stalls and seconds, thousands of times in one batch, are limited to the maximum of a slice."""
     monitor = OneShard(plan(DELTAS))
     most = 10**12
     said = [Said("a", T0 * 1000 + 5_000, EU, i, 10**9, most, most, stalled=i % 2 == 0) for i in range(3_000)]
@@ -234,11 +252,11 @@ def test_absurd_cumulative_counters_are_differences_like_others(monitor: OneShar
 
 
 def test_slices_add_up_to_more_than_a_slice_may_hold() -> None:
-    """A client that claims years a tick is cut to what a slice holds, in each slice; the sum is exact."""
+    """A client that reports years per tick is limited to the maximum in each slice; the sum is exact."""
     monitor = OneShard(plan(DELTAS))
     for tick in range(6):
         heard(monitor, 10 * tick + 5, play_ms=2**31, stalls=1, stall_ms=(2**30 - 7) // 6)
-    most = 2**30  # see MOST
+    most = 2**30  # see MAX_SLICE
     assert base(monitor, T0 + 60) == one(6, 6 * ((2**30 - 7) // 6), 6 * most)
     (tally,) = monitor.counts(T0 + 60)
     assert levels(tally, 60) == Counter({(EU, level_of(6, 6 * ((2**30 - 7) // 6), 6 * most)): 1})

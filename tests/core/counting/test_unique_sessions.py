@@ -1,4 +1,4 @@
-"""Distinct sessions behind a window, against sets that are counted afresh."""
+"""Distinct sessions in a window, compared with sets."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Audience:
     def __post_init__(self) -> None:
         self.users = UniqueSessions(self.table, INTERVALS)
         self.newest: dict[int, np.ndarray] = {}
-        """Sessions by the number of the interval in which they are counted."""
+        """Sessions by the number of the interval that counts them."""
 
     def close(self, present: dict[str, int]) -> None:
-        """An interval is over in which these sessions were judged, by the group that each is in."""
+        """Close an interval with these rated sessions, by group."""
         names = sorted(present)
         size = len(names)
         admitted = self.table.admit(names, np.full(size, ABSENT_INT), np.zeros(size), np.zeros(size, np.bool_))
@@ -62,7 +62,7 @@ class Audience:
         self.times_there[name] += 1
 
     def restart(self) -> None:
-        """Take the state over into a table and Users that have seen nothing."""
+        """Restore the state into a new table and new UniqueSessions."""
         sessions, users = self.table.dump(), self.users.dump()
         self.table = SessionTable(100)
         rows = self.table.load(sessions)
@@ -70,19 +70,19 @@ class Audience:
         self.users.load(users, rows)
 
     def in_window(self, intervals: int) -> list[int]:
-        """Sessions of each group in the last so many intervals, as those who add up would have it."""
+        """Sessions of each group in the last intervals, from the sums of what close() returned."""
         now = len(self.judged)
         counted = [self.newest[number] for number in range(max(now - intervals, 0) + 1, now + 1)]
         return np.sum(counted, axis=0).tolist()  # type: ignore[no-any-return]
 
     def recount(self, intervals: int) -> list[int]:
-        """Sessions of each group in the last so many intervals."""
+        """Sessions of each group in the last intervals, from the sets."""
         there = set().union(*self.judged[-intervals:])
         return [sum(group == at for at, *_ in there) for group in range(GROUPS)]
 
 
 Move = tuple[dict[str, bool], set[str], bool]
-"""Who is judged in an interval and if it moves to the next group first; who leaves then; whether we restart."""
+"""Sessions rated in an interval, and whether each moves to the next group first; sessions removed; restart."""
 
 MOVES = st.tuples(
     st.dictionaries(st.sampled_from(NAMES), st.sampled_from([False, False, True])),
@@ -94,7 +94,7 @@ MOVES = st.tuples(
 @settings(FEW, max_examples=200)
 @given(st.lists(MOVES, min_size=1, max_size=14))
 def test_every_session_is_one_user_of_each_group_it_was_in(moves: list[Move]) -> None:
-    """Whoever stays, pauses, moves on to another group, leaves and comes back, over restarts."""
+    """With sessions that stay, pause, change their group, expire and return, over restarts."""
     audience = Audience()
     for judged, leaving, restart in moves:
         audience.close({n: min(audience.group.get(n, 0) + moves_on, GROUPS - 1) for n, moves_on in judged.items()})
@@ -121,7 +121,7 @@ def heard(at_s: int, sessions: int) -> list[Said]:
 
 
 def users(monitor: OneShard, at_s: int) -> list[int]:
-    """Of the first group, by window."""
+    """Users of the first group, by window."""
     tally = monitor.counts(T0 + at_s)[0]
     return [int(tally.users[length][0]) for length in WINDOWS_S]
 
@@ -154,7 +154,7 @@ def test_a_user_with_many_responses_is_one() -> None:
 
 
 def test_sessions_that_left_stay_users_of_the_windows_they_were_in() -> None:
-    """And the rows that they leave serve others, who are users of their own."""
+    """Their rows are reused by other sessions, which are users of their own."""
     monitor = OneShard(plan(VIDEO, sessions=3))
     for at_s in (1, 31):
         monitor.apply(batch([replace(said, end=at_s == 31) for said in heard(at_s, 3)]), T0 + at_s)

@@ -1,4 +1,4 @@
-"""Windows against a recount of the rating intervals that they cover."""
+"""Windows, compared with a recount of the rating intervals that they cover."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Topic templates: what they subscribe to and what they read from a topic."""
+"""Topic templates: their subscriptions, and the labels read from a topic."""
 
 from __future__ import annotations
 

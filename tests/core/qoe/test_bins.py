@@ -1,4 +1,4 @@
-"""Bins and windows: what binning costs, and that forgetting is exact."""
+"""Bins: the error of binning."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ms(seconds: Floats) -> Ints:
 
 
 def minute(rng: np.random.Generator, rate: float | Floats, mean_s: float) -> Population:
-    """A minute of each session: stalls come at random, Gamma distributed; what is left of it was played."""
+    """A minute of each session: random stalls with Gamma distributed duration; the rest was played."""
     n = rng.poisson(rate, SESSIONS)
     t = np.where(n > 0, rng.gamma(np.maximum(n, 1) * 2, mean_s / 2), 0)
     return n, ms(t), ms(np.maximum(60 - t, 1))
@@ -39,7 +39,7 @@ def bimodal(rng: np.random.Generator) -> Population:
 
 
 def outage(rng: np.random.Generator) -> Population:
-    """Everything stands: half of the sessions played nothing, the others up to 2 s; most stalls began before."""
+    """A total outage: half of the sessions played nothing, the others up to 2 s; most stalls began before."""
     p = np.where(rng.random(SESSIONS) < 0.5, 0, rng.uniform(0, 2, SESSIONS))
     return rng.integers(0, 2, SESSIONS), ms(60 - p), ms(p)
 
@@ -55,7 +55,7 @@ def hiccups(rng: np.random.Generator) -> Population:
 
 
 def beginners(rng: np.random.Generator) -> Population:
-    """1 to 5 s played, and enough time in all to be judged."""
+    """1 to 5 s played, and active long enough to be rated."""
     p = rng.uniform(1, 5, SESSIONS)
     n = rng.integers(0, 3, SESSIONS)
     t = np.where(n > 0, rng.uniform(0.2, 8, SESSIONS), 0)
@@ -88,7 +88,7 @@ def video_mos(n: Ints, t_ms: Ints, p_ms: Ints) -> Floats:
 
 
 def check(counts: Counts, kernel: RatingKernel, mos: Floats, theta: float) -> None:
-    """Rated through the histogram, users say what they say when each is judged exactly."""
+    """Ratings predicted from the histogram equal those of the exact conditions."""
     told = kernel.distribution(counts[None])
     exact = rating_cdf(mos, theta, np.array([2.5, 3.5]), RatingModel.BETA, ACR5).mean(axis=0)
     assert told.mos[0] == pytest.approx(mos.mean(), abs=0.005)
@@ -108,7 +108,7 @@ def test_levels_of_mos_cost_at_most_005_mos_and_002_gob(shape: str, theta: float
 
 @pytest.mark.parametrize("theta", [0.1, 0.3])
 def test_no_condition_is_off_by_more_than_half_a_level(theta: float) -> None:
-    """Whatever the population: each MOS alone is judged within .0025, its GoB and PoW within .002."""
+    """For any population: each MOS is accurate to .0025, its GoB and PoW to .002."""
     mos = np.linspace(1, 5, 40_001)
     level, at = mos_level(mos, ACR5), mos_levels(ACR5)
     assert np.abs(at[level] - mos).max() <= 0.0025 + 1e-12

@@ -1,4 +1,4 @@
-"""Bounds against a scalar twin, identities, and the bar: coverage and width over known populations."""
+"""Bounds: a scalar twin, identities, coverage and width over known populations."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_many_users_have_the_normal_interval() -> None:
 
 
 def test_a_session_that_counts_often_is_one_user() -> None:
-    """The moments of 60 rating intervals are those of one; only the users say how many came."""
+    """The moments of 60 rating intervals are those of one; only the number of users differs."""
     once = np.random.default_rng(2).beta(1, 4, 20)
     often = np.repeat(once, 60)
     assert of(often.mean(), (often**2).mean(), 20) == pytest.approx(of(once.mean(), (once**2).mean(), 20))
@@ -154,7 +154,7 @@ def test_confidence_is_checked(confidence: float) -> None:
 def test_coverage_and_width_keep_the_bar(
     users: Callable[..., coverage.Population], conditions: tuple[float, ...]
 ) -> None:
-    """A small edition of benchmarks/coverage.py, with its bar: 94 % covered, 1.1 times the normal interval."""
+    """A small version of benchmarks/coverage.py with its limits: 94 % coverage, 1.1 times the normal interval."""
     population = users(*conditions)
     for _, cell in coverage.cells(population, repetitions=6000, sizes=(10, 100, 1000), seed=8):
         assert (cell.coverage >= coverage.LEAST_COVERAGE).all(), cell
@@ -162,7 +162,7 @@ def test_coverage_and_width_keep_the_bar(
 
 
 def test_the_normal_interval_would_not() -> None:
-    """The bar can be missed: in nine samples of ten, none of ten users met the outage."""
+    """The limits can be missed: in nine of ten samples, none of ten users is affected by the outage."""
     _, cell = next(coverage.cells(coverage.players(0, 1, 0.01), repetitions=2000, sizes=(10,), seed=8))
     assert cell.normal.max() < 0.2
 

@@ -114,7 +114,7 @@ def test_sos_hypothesis_holds_in_every_bin(model: RatingModel) -> None:
 
 @pytest.mark.parametrize("mos", [1.1, 2.0, 3.7, 4.6])
 def test_the_cdf_has_the_mean_and_variance_it_claims(mos: float) -> None:
-    """E and Var by integrating the CDF: what the SOS hypothesis says is what the ratings do."""
+    """Mean and variance by integrating the CDF follow the SOS hypothesis."""
 
     def above(y: float) -> float:
         return 1 - rating_cdf(np.array([mos]), 0.3, np.array([y]), BETA, ACR5)[0, 0]
@@ -230,7 +230,7 @@ def test_binomial_ratings_take_no_other_theta() -> None:
 
 
 def test_other_scales_work_alike() -> None:
-    """ACR on 1..5, moved and stretched to 0..8, says the same of the same share of the scale."""
+    """ACR on 1..5, rescaled to 0..8, gives the same results for the same part of the scale."""
     wide = Scale(low=0, high=8, good=6, poor=2)
     told = RatingKernel(np.array([3.0]), 0.3, scale=wide).distribution(np.array([[1]]))
     a, b = 7 / 3 * 3 / 8, 7 / 3 * 5 / 8

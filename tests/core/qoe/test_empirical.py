@@ -1,4 +1,4 @@
-"""Ratings as a study found them."""
+"""Empirical rating distributions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_whatever_the_study_ratings_at_a_mos_have_that_mean(scale: Scale, data: 
 @FEW
 @given(counts_of(ACR5))
 def test_at_the_mos_of_a_condition_ratings_are_as_often_as_it_had_them(counts: Counts) -> None:
-    """Where several conditions have the same MOS, as often as all of them had them."""
+    """Conditions of the same MOS are pooled."""
     counts = np.vstack([counts, np.eye(5, dtype=np.int64)[[0, -1]]])  # users agree at the ends of the scale
     total = counts.sum(axis=1)
     sums = counts @ ACR5.ratings
@@ -57,7 +57,7 @@ def test_at_the_mos_of_a_condition_ratings_are_as_often_as_it_had_them(counts: C
 
 
 def test_conditions_of_the_same_mos_are_one() -> None:
-    """Four who say 3 and two who say 1 and 5: MOS 3 each."""
+    """Four ratings of 3, and ratings of 1 and 5: MOS 3 each."""
     study = EmpiricalRatings.of(np.array([[0, 0, 4, 0, 0], [1, 0, 0, 0, 1]]), ACR5)
     assert study.mos.tolist() == [1, 3, 5]
     assert study.at(np.array([3.0]))[0].tolist() == pytest.approx([1 / 6, 0, 4 / 6, 0, 1 / 6])

@@ -35,14 +35,14 @@ def web_of(monitor: Monitor, now_s: float) -> BaseCounts:
 
 
 def by_group(tally: ServiceCounts, column: np.ndarray) -> dict[tuple[str, ...], list[float]]:
-    """Shards may meet the groups in another order."""
+    """Shards may have the groups in another order."""
     return dict(zip(tally.groups, column.tolist(), strict=True))
 
 
 @FEWER
 @given(streams(clients=6), st.lists(st.integers(0, 2), min_size=6, max_size=6), st.booleans())
 def test_shards_merged_equal_the_whole(steps: list[Step], shard_of: list[int], packed: bool) -> None:
-    """Integers bit for bit, and so what is expected of them; also of counts that were sent sparse."""
+    """Integers and expected ratings are equal bit for bit, also for sparse counts."""
     whole, divided, shards = OneShard(PLAN), OneShard(PLAN), [Monitor(PLAN) for _ in range(3)]
     end_s = steps[-1][0] / 1000 + 60
     for now_ms, said in steps:
@@ -81,7 +81,7 @@ def test_a_single_shard_is_handed_through_without_a_copy() -> None:
 
 
 def test_sparse_counts_are_whole_in_themselves_and_merge_to_the_same() -> None:
-    """However often they were packed before: nothing is left out as known already."""
+    """Each packed object is complete, however many were packed before."""
     shard = OneShard(PLAN)
     shard.apply(responses(T0, [1.0, 2.0], group="us"), T0)
     handed_on = shard_counts(shard.monitor, T0 + 60, 10)
@@ -108,7 +108,7 @@ def test_groups_known_to_one_shard_only_are_kept_apart() -> None:
 
 
 def test_new_groups_are_numbered_in_the_order_in_which_they_were_heard_of() -> None:
-    """As one shard of all sessions numbers them, so that sums of floats are the same to the last digit."""
+    """As in a single shard, so that sums of floats are equal to the last digit."""
     shards = []
     for group, at_s in (("us", T0 + 3), ("eu", T0 + 1), ("asia", T0 + 2)):
         monitor = Monitor(PLAN)
@@ -118,7 +118,7 @@ def test_new_groups_are_numbered_in_the_order_in_which_they_were_heard_of() -> N
 
 
 def test_groups_beyond_the_limit_are_added_up_as_other() -> None:
-    """Also two of one shard, and its own `other`."""
+    """Also two groups of one shard, and its own `other`."""
     shards = []
     for groups in (("eu",), ("us", "asia", "other")):
         monitor = Monitor(PLAN)

@@ -1,4 +1,4 @@
-"""A recorded stream run through the pipeline gives what a daemon gave that lived through it."""
+"""A recorded stream gives the same counts as the running daemon."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Message(NamedTuple):
 
 
 def simulated(from_s: float, length_s: float, *, scenario: str = "outage", seed: int = 1) -> list[Message]:
-    """Forty users of two regions, one of which suffers; a message a report."""
+    """Forty users in two regions, one of them impaired; one report per message."""
     population = Population(
         [{"region": "eu"}, {"region": "us"}],
         sessions=40,
@@ -51,7 +51,7 @@ def simulated(from_s: float, length_s: float, *, scenario: str = "outage", seed:
 def lived(
     told: Plan, messages: list[Message], until_s: float, *, look_s: float = 2.5
 ) -> dict[int, tuple[Snapshot, Detections]]:
-    """What a daemon says at each tick: it looks at its inbox a few times a tick, and ticks on in silence."""
+    """The counts of a daemon at each tick: it drains its inbox a few times per tick, also without messages."""
     codec, monitor = Codec(told), OneShard(told)
     watch = Detector(told, RULES, RegimeRules(min_sessions=5))
     said, waiting, tick_s = {}, list(reversed(messages)), told.timing.tick_s
@@ -106,7 +106,7 @@ def test_a_replay_says_at_every_tick_what_was_said_live(pause_s, tick_s):
 
 
 def test_ticks_go_on_when_nothing_arrives_any_more():
-    """In a total outage the last message is not the last thing that happens."""
+    """In a total outage, open stalls continue after the last message."""
     told = plan()
     play = {"session": "s", "stall_count": 0, "stall_s": 0, "play_s": 0}
     stuck = {"session": "s", "stall_count": 1, "stall_s": 1, "play_s": 20, "stalled": True}

@@ -1,4 +1,4 @@
-"""What each thing that goes wrong accounts for, against one user at a time."""
+"""Attribution of PoW to factors, compared with single users."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_factor_accounts_for_what_would_not_be_poor_without_it(users: dict[int
 @FEW
 @given(users_of[STALL_BINS.size], st.floats(0, 1))
 def test_what_is_poor_is_shared_out_as_the_bins_say(users: dict[int, int], pow_: float) -> None:
-    """PoW is that of the exact conditions, and a bin is not quite them: no part may exceed the whole for that."""
+    """PoW is that of the exact conditions, which differ from their bins: no part may exceed the whole."""
     attribution, counts = Attribution(VIDEO), histogram(STALL_BINS.size, users)
     now = poor(users, lambda number: video_mos(*STALLS[number]))
     told, by_bins = contributions(attribution, counts, pow_), contributions(attribution, counts, now)
@@ -90,7 +90,7 @@ def test_binomial_ratings_are_attributed_by_their_own_model(users: dict[int, int
 
 
 def test_where_even_the_best_is_poor_to_some_that_part_is_nobody_s_fault() -> None:
-    """All that can be mended is what is poor beyond the best, as the kernel judges the same bins."""
+    """The part that can be fixed is PoW beyond that of the best condition, from the same kernel."""
     low = Service("web", WEB_IQX.with_parameters({"scale": 2.0}), 0.25)
     counts = np.random.default_rng(1).integers(0, 9, (4, RESPONSE_BINS.size))
     now = low.kernel().distribution(counts).pow
@@ -123,7 +123,7 @@ def test_where_nobody_is_poor_there_is_nothing_to_mend() -> None:
 
 
 def test_a_snapshot_tells_what_to_mend() -> None:
-    """Long stalls in one region, many short ones in the other; the base window's PoW is what they sum up to."""
+    """Long stalls in one region, many short ones in the other; together the factors account for the whole PoW."""
     monitor = OneShard(plan(VIDEO))
     told = {"eu": {"stalls": 1, "stall_ms": 20_000}, "us": {"stalls": 18, "stall_ms": 1_000}}
     for region, stalled in told.items():

@@ -1,4 +1,4 @@
-"""Payloads in, columns and reasons out: whatever arrives, nothing raises and all is accounted for."""
+"""Decoding: no payload raises an error, and every report is accepted or counted as rejected."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_other_garbage_counts_under_one_reason(broken: bytes) -> None:
 @pytest.mark.parametrize("field", ["seq", "stall_count", "stall_s", "play_s", "ts"])
 @pytest.mark.parametrize("digits", [20, 400, 5_000])
 def test_a_number_of_many_digits_is_out_of_range(field: str, digits: int) -> None:
-    """JSON bounds no number; however long, it is a number, and too large."""
+    """JSON numbers are unbounded; a very long one is out of range."""
     text = f'{{"session": "a", "stalled": true, "{field}": {"9" * digits}}}'
     if field == "ts" and digits == 20:
         text = text.replace("9", "-9", 1)  # 10^20 s is a time, only far ahead
@@ -328,7 +328,7 @@ REJECTED = {
 
 @pytest.mark.parametrize("name", REJECTED)
 def test_what_is_rejected_leaves_no_trace_in_the_monitor(name: str) -> None:
-    """No session, no event, and no group either: groups are bounded, and made-up ones would use them up."""
+    """It creates no session, event or group: invented groups would use up the limit."""
     monitor = OneShard(plan())
     good = decode(Message(TOPIC, payload(GOOD, "json")))
     bad = decode(Message("qoe/v1/video/made-up", REJECTED[name]), Message(TOPIC, payload(GOOD, "json")))
@@ -340,7 +340,7 @@ def test_what_is_rejected_leaves_no_trace_in_the_monitor(name: str) -> None:
 
 
 def test_a_million_topics_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond its memory the codec still routes each topic right."""
+    """With more topics than its cache holds, the codec still routes each correctly."""
     monkeypatch.setattr("qoemon.core.wire.codec.TOPICS_REMEMBERED", 3)
     codec = Codec(plan())
     for i in [*range(10), 0, 5, 9]:
@@ -364,7 +364,7 @@ def test_any_bytes_are_taken_or_counted(payloads: list[bytes]) -> None:
 @FEW
 @given(st.data())
 def test_damaged_payloads_are_taken_or_counted(data: st.DataObject) -> None:
-    """A good array with some bytes changed, cut off or put in."""
+    """A valid array with some bytes changed, removed or inserted."""
     encoding = data.draw(st.sampled_from(["json", "msgpack"]))
     damaged = bytearray(payload([GOOD | {"response_s": [0.5, 1]}] * 3, encoding))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -430,7 +430,7 @@ def test_each_report_of_an_array_is_taken_or_counted_once(arrays: list[list[Any]
 @FEW
 @given(st.lists(st.lists(st.one_of(almost, SOUND), max_size=6), min_size=1, max_size=4), st.integers(1, 8))
 def test_columns_are_the_same_however_many_reports_they_are_made_of(arrays: list[list[Any]], at_once: int) -> None:
-    """Also where a border falls between good and bad ones, and between response times."""
+    """Also if a chunk ends between valid and rejected reports, or between response times."""
     texts = [json.dumps(reports) for reports in arrays]
     messages = [
         Message(f"qoe/v1/{'video' if number % 2 else 'web'}/r{number}", text.encode(), T0 + number)
@@ -446,7 +446,7 @@ def test_columns_are_the_same_however_many_reports_they_are_made_of(arrays: list
 
 @pytest.mark.parametrize("at_once", [1, 2, 100])
 def test_the_sample_is_the_first_out_of_range(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many reports become columns together."""
+    """For any number of reports per chunk."""
     monkeypatch.setattr("qoemon.core.wire.codec.AT_ONCE", at_once)
     seqs = (1, -5, 2, 3, -7)
     decoded = decode(*[Message(TOPIC, payload(GOOD | {"seq": seq}, "json")) for seq in seqs])
@@ -465,7 +465,7 @@ def same_columns(one: Batch, other: Batch) -> bool:
 
 
 def apply_somewhere(decoded: Iterable[Decoded]) -> None:
-    """What was taken as good must be good for a OneShard, and for its state."""
+    """Accepted reports must not cause errors in a OneShard or in its state."""
     monitor = OneShard(SMALL)
     for each in decoded:
         monitor.apply(each.batch, T0 + 5)

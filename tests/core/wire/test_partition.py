@@ -1,4 +1,4 @@
-"""A session's reports all come to one shard, and nothing is lost, doubled or reordered on the way."""
+"""All reports of a session reach one shard; none is lost, duplicated or reordered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REPORT = st.fixed_dictionaries(
     optional={"play_s": st.floats(0, 60), "more": st.text(max_size=5), "end": st.booleans()},
 )
 WHOLE = st.integers(-(2**63), 2**63)
-"""What MessagePack can write."""
+"""Integers that MessagePack can encode."""
 RUBBISH = st.one_of(
     st.none(),
     WHOLE,
@@ -77,7 +77,7 @@ def test_what_is_too_large_as_a_whole_is_not_cut_into_pieces_that_fit(limits: Li
 
 
 def test_a_session_keeps_its_shard_for_ever() -> None:
-    """Its state on disk is there: these are not to change."""
+    """The state on disk depends on these values: they must not change."""
     assert [shard_of(name, 16) for name in ("a", "viewer-1", "Ω")] == [3, 4, 3]
 
 

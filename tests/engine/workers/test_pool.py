@@ -1,4 +1,4 @@
-"""A crew of real workers, driven by a clock that the test sets; messages are put where the connection puts them."""
+"""A pool of real workers, driven by a test clock; messages are put into the inbox."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Bench:
-    """A pool whose broker is never there."""
+    """A pool whose broker is unreachable."""
 
     def __init__(self, directory: Path | None, **more: Any) -> None:
         self.settings = SETTINGS | more | ({"state": {"dir": str(directory)}} if directory else {})
@@ -70,11 +70,11 @@ class Bench:
 
     @property
     def acknowledged(self) -> int:
-        """Messages that were handed over to be acknowledged; without a connection they only count."""
+        """Number of acknowledged messages; without a connection they are only counted."""
         return self.ingest.stats.stale_acks_total
 
     def watch(self, *sessions: str, region: str = "eu") -> None:
-        """A report of each, in a message each."""
+        """Send a report of each session, in separate messages."""
         for session in sessions:
             self._arrived += 1
             payload = json.dumps({"session": session, "play_s": 30.0, "stall_count": 1, "stall_s": 2.0}).encode()
@@ -82,12 +82,12 @@ class Bench:
             assert vars(self.pool)["_inbox"].put(message)
 
     async def tick(self, at_s: float) -> None:
-        """Let the clock come to this time, and wait for the tick that is due there."""
+        """Set the clock, and wait for the tick that is due then."""
         self.now_s = at_s
         await until(lambda: self.latest.value and self.latest.value.snapshot.time_s == at_s // 10 * 10)
 
     def metric(self, name: str, **labels: str) -> float:
-        """A sample; 0 if there is none."""
+        """The value of a sample; 0 if there is none."""
         assert self.latest.value is not None
         return parsed(self.latest.value.metrics.whole.decode()).get((name, tuple(sorted(labels.items()))), 0.0)
 
@@ -171,7 +171,7 @@ async def test_a_clock_that_is_set_moves_the_windows_of_all_workers_with_it(by_s
 
 
 async def test_while_a_worker_is_away_figures_stay_and_their_age_is_told(tmp_path: Path) -> None:
-    """Half of the users would pass for all of them."""
+    """Results of half of the users would be mistaken for those of all."""
     async with running(Bench(tmp_path / "state")) as bench:
         bench.watch(*SESSIONS)
         await bench.tick(T0 + 10.1)

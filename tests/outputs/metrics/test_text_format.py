@@ -30,7 +30,7 @@ from qoemon.outputs.metrics.alerts import detection_families
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.metrics.qoe import qoe_families
 from qoemon.outputs.metrics.text_format import Column, Family, LabelTexts, number_texts, text_format
-from qoemon.outputs.routes import _takes_gzip, application
+from qoemon.outputs.routes import _accepts_gzip, application
 from qoemon.outputs.snapshot_json import AT_ONCE, snapshot_document, snapshot_json
 from tests.support.core import OneShard
 from tests.support.http import serve_app
@@ -257,7 +257,7 @@ def test_compressed_body_is_the_same_and_prepared_after_the_first_request() -> N
     ],
 )
 def test_gzip_is_sent_only_to_clients_that_accept_it(accepted: str, takes: bool) -> None:
-    assert _takes_gzip(accepted) is takes
+    assert _accepts_gzip(accepted) is takes
 
 
 async def test_a_scrape_gets_the_same_content_compressed_or_not_with_its_length() -> None:

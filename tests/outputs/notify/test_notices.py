@@ -97,8 +97,8 @@ def test_clock_step_shifts_the_time_of_the_last_known_values() -> None:
     moved = replace(snapshot, time_s=snapshot.time_s + 3600)
     alerts.shift(3600)
     (alert,) = alerts.decide(moved)
-    assert alert.before.seen is not None
-    assert alert.before.seen.time_s == moved.time_s
+    assert alert.before.last_figures is not None
+    assert alert.before.last_figures.time_s == moved.time_s
 
 
 def test_values_missing_in_old_state_are_rendered_as_n_a() -> None:

@@ -221,7 +221,7 @@ def test_a_gap_is_a_gap_however_long(tmp_path):
 
 def test_alerts_last_from_their_first_tick_to_their_last(baseline, every_tick):
     firing = {
-        (alert.rule.name, alert.rule.service, alert.group, ticked.snapshot.time_s): alert.reading
+        (alert.rule.name, alert.rule.service, alert.group, ticked.snapshot.time_s): alert.sample
         for ticked in every_tick
         for alert in ticked.detections.alerts
         if alert.firing
@@ -237,7 +237,7 @@ def test_alerts_last_from_their_first_tick_to_their_last(baseline, every_tick):
         ]
         assert at == list(range(int(fired.from_s), int(end_s), 10))
         readings = [firing[fired.rule, fired.service, fired.group, t] for t in at]
-        assert fired.worst == max(reading.figure for reading in readings if reading)
+        assert fired.worst == max(sample.value for sample in readings if sample)
         counted += len(at)
         spans = baseline.period.alerts.spans.of((fired.rule, fired.service, fired.group), baseline.period.end_s)
         assert (fired.from_s, fired.to_s or baseline.period.end_s) in [
