@@ -98,7 +98,9 @@ def test_exposition_and_json_hold_one_visible_name(name: str) -> None:
 @pytest.mark.prometheus
 def test_promtool_finds_the_exposition_good() -> None:
     command = [program("promtool", "Debian package prometheus"), "check", "metrics"]
-    told = subprocess.run(command, input=published(*HOSTILE.values()).metrics.whole, capture_output=True, check=False)
+    told = subprocess.run(
+        command, input=published(*HOSTILE.values()).metrics.whole, capture_output=True, check=False
+    )
     assert (told.returncode, told.stdout, told.stderr) == (0, b"", b"")
 
 

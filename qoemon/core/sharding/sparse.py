@@ -57,7 +57,9 @@ def _dump(counts: IntervalCounts) -> Arrays:
         **named("qos/", _arrays(counts.qos)),
         "users": counts.users,
         "earlier_s": np.array(earlier, np.int64),
-        "recounted": np.array([counts.recounted[end_s] for end_s in earlier], np.int64).reshape(len(earlier), groups),
+        "recounted": np.array([counts.recounted[end_s] for end_s in earlier], np.int64).reshape(
+            len(earlier), groups
+        ),
     }
 
 
