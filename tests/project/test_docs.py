@@ -21,8 +21,9 @@ from qoemon import cli
 from qoemon.config.config import Config, load
 from qoemon.config.plan import alert_rules, core_plan
 from qoemon.core.alerting.alerts import Alerts
-from qoemon.core.alerting.rule import QUIET, AlertState, Rule, Sample, decide
-from qoemon.core.alerting.rule import Reason as AlertReason
+from qoemon.core.alerting.decision import QUIET, AlertState, Sample, decide
+from qoemon.core.alerting.decision import Reason as AlertReason
+from qoemon.core.alerting.rule import Rule
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.mapping import MAPPINGS, VIDEO_STALL
 from qoemon.core.wire.codec import Codec

@@ -18,8 +18,8 @@ from qoemon.common.logs import LINE_LENGTH, PrintableFormatter
 from qoemon.common.text import printable
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
+from qoemon.core.alerting.decision import Reason
 from qoemon.core.alerting.detector import Detections
-from qoemon.core.alerting.rule import Reason
 from qoemon.core.wire.codec import Codec
 from qoemon.core.wire.escape import escape_label
 from qoemon.core.wire.report import Reject

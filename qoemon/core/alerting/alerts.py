@@ -8,20 +8,19 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 
-from qoemon.core.alerting.figures import figures
-from qoemon.core.alerting.rule import (
+from qoemon.core.alerting.decision import (
     QUIET,
-    AlertMetric,
     AlertState,
     Decision,
     Figures,
     Reason,
-    Rule,
     Sample,
     TimedFigures,
     decide,
     forget,
 )
+from qoemon.core.alerting.figures import figures
+from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.arrays import Floats
 from qoemon.core.counting.groups import Labels
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot

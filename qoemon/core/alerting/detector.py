@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from qoemon.core.alerting.alerts import Alert, Alerts
 from qoemon.core.alerting.change_point import Interval
+from qoemon.core.alerting.decision import AlertState, Reason
 from qoemon.core.alerting.regime import RegimeMonitor, RegimeRules, Regimes, dump_last, load_last
-from qoemon.core.alerting.rule import AlertState, Reason, Rule
+from qoemon.core.alerting.rule import Rule
 from qoemon.core.arrays import Arrays, named, part
 from qoemon.core.plan.plan import Plan
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot

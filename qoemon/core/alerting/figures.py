@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qoemon.core.alerting.rule import AlertMetric, Figures, Rule, Sample
+from qoemon.core.alerting.decision import Figures, Sample
+from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.snapshot.snapshot import ServiceSnapshot
 
 NAMES = ("value", "lower", "upper", "mos", "gob", "pow", "users")

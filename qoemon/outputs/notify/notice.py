@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from qoemon.core.alerting.rule import Reason
+from qoemon.core.alerting.decision import Reason
 
 VERSION = 1
 """Version of the JSON: raised if a field changes its meaning, not for new fields."""

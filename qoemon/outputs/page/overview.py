@@ -14,8 +14,8 @@ import numpy as np
 
 from qoemon.common import duration
 from qoemon.core.alerting.alerts import Alert
+from qoemon.core.alerting.decision import AlertState
 from qoemon.core.alerting.regime import Regime
-from qoemon.core.alerting.rule import AlertState
 from qoemon.core.arrays import Flags, Floats, Ints
 from qoemon.core.counting.groups import Labels
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot

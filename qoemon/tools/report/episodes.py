@@ -10,8 +10,8 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from qoemon.core.alerting.alerts import Alert
+from qoemon.core.alerting.decision import AlertState
 from qoemon.core.alerting.regime import Regime, Regimes
-from qoemon.core.alerting.rule import AlertState
 from qoemon.core.counting.groups import Labels
 
 MOST_SPANS = 20_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from qoemon.core.alerting.decision import AlertState
 from qoemon.core.alerting.regime import Regime
-from qoemon.core.alerting.rule import AlertState
 from qoemon.tools.plotting import AMBER, GREY, ORANGE, SKY
 from qoemon.tools.report.charts import DAY_S, time_axis
 from qoemon.tools.report.episodes import Span

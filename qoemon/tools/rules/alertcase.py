@@ -12,7 +12,8 @@ from math import ceil
 
 from qoemon.common import duration
 from qoemon.common.template import render
-from qoemon.core.alerting.rule import QUIET, AlertMetric, AlertState, Sample, decide, forget
+from qoemon.core.alerting.decision import QUIET, AlertState, Sample, decide, forget
+from qoemon.core.alerting.rule import AlertMetric
 from qoemon.core.qoe.scale import Scale
 from qoemon.tools.rules.alertrule import WARM_S, PromRule, constants
 from qoemon.tools.rules.rulefile import INSTANCE, JOB, STEP_S, Case, Check, FiringAlert, selector, steps

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from qoemon.core.alerting.alerts import Alert, Alerts
-from qoemon.core.alerting.rule import AlertMetric, AlertState, Reason, Rule
+from qoemon.core.alerting.decision import AlertState, Reason
+from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.plan.plan import Counters
 from qoemon.core.snapshot.snapshot import Snapshot
 from tests.support.core import T0, VIDEO, WEB, OneShard, batch, plan

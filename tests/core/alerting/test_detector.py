@@ -9,10 +9,11 @@ from dataclasses import astuple, replace
 
 import numpy as np
 
+from qoemon.core.alerting.decision import AlertState, Reason
 from qoemon.core.alerting.detector import Detections, Detector
 from qoemon.core.alerting.regime import Reason as RegimeReason
 from qoemon.core.alerting.regime import Regime, RegimeRules, Regimes
-from qoemon.core.alerting.rule import AlertMetric, AlertState, Reason, Rule
+from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.plan.plan import Plan
 from qoemon.core.snapshot.snapshot import Snapshot
 from tests.core.alerting.test_alerts import DELTAS, RULE, Scene

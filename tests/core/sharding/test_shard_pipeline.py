@@ -8,9 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from qoemon.core.alerting.decision import AlertState
 from qoemon.core.alerting.detector import Detections, Detector
 from qoemon.core.alerting.regime import RegimeRules
-from qoemon.core.alerting.rule import AlertMetric, AlertState, Rule
+from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.evaluation import Evaluation, Tick
 from qoemon.core.plan.plan import Plan
 from qoemon.core.sharding.shard_pipeline import ShardPipeline

@@ -10,8 +10,8 @@ import pytest
 
 from qoemon.config.config import Config
 from qoemon.core.alerting.alerts import Alerts
+from qoemon.core.alerting.decision import Reason
 from qoemon.core.alerting.detector import Detections
-from qoemon.core.alerting.rule import Reason
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.outputs.notify.notice import Notice
 from qoemon.outputs.notify.notices import notices

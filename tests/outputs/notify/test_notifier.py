@@ -27,7 +27,7 @@ from qoemon.config.sections.notify import Notify
 from qoemon.config.yaml import document as yamlfile
 from qoemon.config.yaml.errors import ConfigError
 from qoemon.config.yaml.validation import validated
-from qoemon.core.alerting.rule import Reason
+from qoemon.core.alerting.decision import Reason
 from qoemon.net.mqtt.client import Broker
 from qoemon.outputs.notify import http_client as post
 from qoemon.outputs.notify import notifier

@@ -18,8 +18,8 @@ from matplotlib.text import Text
 
 from qoemon.config.config import Config, load
 from qoemon.config.plan import core_plan
+from qoemon.core.alerting.decision import AlertState
 from qoemon.core.alerting.regime import Regime
-from qoemon.core.alerting.rule import AlertState
 from qoemon.core.evaluation import Tick
 from qoemon.tools.recordings.recording import Header, Recorded, Recording, Writer
 from qoemon.tools.recordings.replay import ticks

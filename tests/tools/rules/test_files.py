@@ -14,9 +14,10 @@ import yaml
 
 from qoemon.config.config import Config, load
 from qoemon.config.plan import core_plan
+from qoemon.core.alerting.decision import Sample
 from qoemon.core.alerting.detector import Detector
 from qoemon.core.alerting.regime import RegimeRules
-from qoemon.core.alerting.rule import AlertMetric, Rule, Sample
+from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.daemon.metrics import initial_metrics
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.tools.rules import alertcase

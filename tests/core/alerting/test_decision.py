@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qoemon.core.alerting.rule import QUIET, AlertMetric, AlertState, Decision, Reason, Rule, Sample, decide, forget
+from qoemon.core.alerting.decision import QUIET, AlertState, Decision, Reason, Sample, decide, forget
+from qoemon.core.alerting.rule import AlertMetric, Rule
 
 RULE = Rule(
     name="ManyPoor",

@@ -1,0 +1,147 @@
+"""The decision on an alert: a pure function of a rule, a sample and the decision before, with its reason.
+
+An alert fires at one threshold and clears at another. Between the two, and whenever data is missing or too few, a
+firing alert keeps firing and another does not start: missing data neither fires nor clears an alert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import IntEnum, StrEnum
+
+from qoemon.core.alerting.rule import Rule
+
+
+class AlertState(IntEnum):
+    """State of an alert; the numbers are the values of qoemon_alert_state."""
+
+    INACTIVE = 0
+    UNCERTAIN = 1
+    """The value is past the threshold, but its bound or another theta is not."""
+    PENDING = 2
+    """Value, bound and thetas are past the threshold, but not for long enough yet."""
+    FIRING = 3
+
+
+class Reason(StrEnum):
+    """Why an alert is in its state."""
+
+    NO_DATA = "no_data"
+    TOO_FEW_SESSIONS = "too_few_sessions"
+    NOT_PAST_THRESHOLD = "not_past_threshold"
+    BOUND_NOT_PAST_THRESHOLD = "bound_not_past_threshold"
+    THETAS_DISAGREE = "thetas_disagree"
+    NOT_LONG_ENOUGH = "not_long_enough"
+    PAST_THRESHOLD = "past_threshold"
+    NOT_YET_RECOVERED = "not_yet_recovered"
+    RECOVERED = "recovered"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a rule evaluates of one group at a tick.
+
+    value            the metric
+    confident_value  the end of its confidence interval that is nearest to good
+    by_theta         the metric for each theta of the service's band
+    users            distinct sessions behind it
+    """
+
+    value: float
+    confident_value: float
+    by_theta: tuple[float, ...]
+    users: int
+
+
+Figures = Mapping[str, int | float]
+"""By name; a count stays an integer when it is stored, so that texts are the same after a restart."""
+
+
+@dataclass(frozen=True)
+class TimedFigures:
+    """The figures of a group at a time, seconds since the epoch."""
+
+    time_s: int
+    figures: Figures
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The state of an alert, and its reason. Times in seconds since the epoch.
+
+    since_s         when this state began
+    breach_since_s  since when value, bound and thetas have been past `enter`; None if they are not
+    last_figures    while it fires, the last figures from enough sessions: for texts once data ends
+    """
+
+    state: AlertState
+    reason: Reason
+    since_s: int
+    breach_since_s: int | None = None
+    last_figures: TimedFigures | None = None
+
+    def shifted(self, by_s: int) -> Decision:
+        """The decision with all times moved by so many seconds."""
+        breach_since_s = None if self.breach_since_s is None else self.breach_since_s + by_s
+        last = self.last_figures and replace(self.last_figures, time_s=self.last_figures.time_s + by_s)
+        return replace(self, since_s=self.since_s + by_s, breach_since_s=breach_since_s, last_figures=last)
+
+
+QUIET = Decision(AlertState.INACTIVE, Reason.NO_DATA, 0)
+"""The decision before the first sample."""
+
+
+def decide(rule: Rule, before: Decision, sample: Sample | None, now_s: int) -> Decision:
+    """The decision at now_s, seconds since the epoch, given the sample of the group; None if it has no data."""
+    if before.state is AlertState.FIRING:
+        return _keep_or_clear(rule, before, sample, now_s)
+    obstacle = _obstacle(rule, sample)
+    if obstacle is None:
+        breach_since_s = now_s if before.breach_since_s is None else before.breach_since_s
+        if now_s - breach_since_s >= rule.for_s:
+            return _next(before, AlertState.FIRING, Reason.PAST_THRESHOLD, now_s, breach_since_s)
+        return _next(before, AlertState.PENDING, Reason.NOT_LONG_ENOUGH, now_s, breach_since_s)
+    uncertain = obstacle in {Reason.BOUND_NOT_PAST_THRESHOLD, Reason.THETAS_DISAGREE}
+    return _next(before, AlertState.UNCERTAIN if uncertain else AlertState.INACTIVE, obstacle, now_s)
+
+
+def forget(before: Decision, now_s: int) -> Decision:
+    """The decision on a group that is no longer visible."""
+    return _next(before, AlertState.INACTIVE, Reason.GONE, now_s)
+
+
+def _keep_or_clear(rule: Rule, before: Decision, sample: Sample | None, now_s: int) -> Decision:
+    if sample is None:
+        return _next(before, AlertState.FIRING, Reason.NO_DATA, now_s, before.breach_since_s)
+    if sample.users < rule.min_sessions:
+        return _next(before, AlertState.FIRING, Reason.TOO_FEW_SESSIONS, now_s, before.breach_since_s)
+    if rule.past(sample.value, rule.enter):
+        return _next(before, AlertState.FIRING, Reason.PAST_THRESHOLD, now_s, before.breach_since_s)
+    # A value equal to `leave` clears, as one equal to `enter` fires.
+    if rule.past(sample.value, rule.leave) and sample.value != rule.leave:
+        return _next(before, AlertState.FIRING, Reason.NOT_YET_RECOVERED, now_s, before.breach_since_s)
+    return _next(before, AlertState.INACTIVE, Reason.RECOVERED, now_s)
+
+
+def _obstacle(rule: Rule, sample: Sample | None) -> Reason | None:
+    """Why this sample does not fire the alert; None if it does."""
+    if sample is None:
+        return Reason.NO_DATA
+    if sample.users < rule.min_sessions:
+        return Reason.TOO_FEW_SESSIONS
+    if not rule.past(sample.value, rule.enter):
+        return Reason.NOT_PAST_THRESHOLD
+    if rule.confident and not rule.past(sample.confident_value, rule.enter):
+        return Reason.BOUND_NOT_PAST_THRESHOLD
+    if rule.all_thetas and not all(rule.past(value, rule.enter) for value in sample.by_theta):
+        return Reason.THETAS_DISAGREE
+    return None
+
+
+def _next(
+    before: Decision, state: AlertState, reason: Reason, now_s: int, breach_since_s: int | None = None
+) -> Decision:
+    since_s = before.since_s if state is before.state and before is not QUIET else now_s
+    return Decision(state, reason, since_s, breach_since_s)
