@@ -151,10 +151,10 @@ def test_a_gap_of_a_year_is_passed_quickly_and_leaves_nothing() -> None:
     hear(monitor, *(said(f"v{i}", 301, stalls=1, stall_ms=0, play_ms=300_000, stalled=True) for i in range(20)))
     monitor.apply(responses(T0 + 302, [1.0, 2.0]), T0 + 302)
     began = time.monotonic()
-    totals = monitor.counts(T0 + YEAR_S)
+    tallies = monitor.counts(T0 + YEAR_S)
     assert time.monotonic() - began < 20
-    assert not any(counts.any() for total in totals for counts in (*total.windows.values(), total.qos))
-    assert (monitor.sessions, totals[0].open_stalls.tolist()) == (0, [0])
+    assert not any(counts.any() for tally in tallies for counts in (*tally.windows.values(), tally.qos))
+    assert (monitor.sessions, tallies[0].open_stalls.tolist()) == (0, [0])
     hear(monitor, said("new", YEAR_S + 1, play_ms=9_000))
     assert base(monitor, T0 + YEAR_S + 10) == one(0, 0, 9_000)
 
