@@ -153,9 +153,9 @@ class Evaluation:
             for shard, counts in enumerate(shards)
         ]
         for end_s in sorted({end_s for intervals in fresh for end_s in intervals}):
-            having = [(shard, intervals[end_s]) for shard, intervals in enumerate(fresh) if end_s in intervals]
+            closing = [(shard, intervals[end_s]) for shard, intervals in enumerate(fresh) if end_s in intervals]
             for service, merger in enumerate(self._mergers.values()):
-                merger.close(end_s, [(numbers[service][shard], one.services[service]) for shard, one in having])
+                merger.close(end_s, [(numbers[service][shard], one.services[service]) for shard, one in closing])
         self._shards = {
             shard: Totals(dict(counts.events), dict(counts.rejected), max(fresh[shard], default=known.get(shard)))
             for shard, counts in enumerate(shards)

@@ -76,15 +76,15 @@ class Alerts:
     def decide(self, snapshot: Snapshot) -> tuple[Alert, ...]:
         """The alerts of all visible groups, and once more those of groups that have just become invisible."""
         services = {service.service.name: service for service in snapshot.services}
-        alerts, gone = [], dict(self._decided)
+        alerts, invisible = [], dict(self._decided)
         for rule in self._rules:
             service = services[rule.service]
             for number, sample in _samples(rule, service, snapshot):
                 key = (rule.name, rule.service, service.counts.groups[number])
-                alert = _alert(rule, gone.pop(key, QUIET), sample, service, number, snapshot.time_s)
+                alert = _alert(rule, invisible.pop(key, QUIET), sample, service, number, snapshot.time_s)
                 self._decided[key] = alert.decision
                 alerts.append(alert)
-        return (*alerts, *self._forget(gone, snapshot.time_s))
+        return (*alerts, *self._drop(invisible, snapshot.time_s))
 
     def dump(self) -> bytes:
         """The decisions, as JSON."""
@@ -100,9 +100,9 @@ class Alerts:
         decided = msgspec.json.decode(state, type=list[tuple[AlertKey, _Stored]])
         self._decided = {key: stored.decision() for key, stored in decided if key[:2] in names}
 
-    def _forget(self, gone: Mapping[AlertKey, Decision], now_s: int) -> Iterator[Alert]:
+    def _drop(self, invisible: Mapping[AlertKey, Decision], now_s: int) -> Iterator[Alert]:
         rules = {(rule.name, rule.service): rule for rule in self._rules}
-        for key, before in gone.items():
+        for key, before in invisible.items():
             del self._decided[key]
             yield Alert(rules[key[:2]], key[2], forget(before, now_s), before, None, {})
 

@@ -60,19 +60,19 @@ def by_group(alerts: Iterable[Alert]) -> Mapping[tuple[str, ...], Alert]:
     return {alert.group: alert for alert in alerts}
 
 
-def standing(alerts: Iterable[Alert]) -> dict[tuple[str, ...], tuple[AlertState, Reason]]:
+def states(alerts: Iterable[Alert]) -> dict[tuple[str, ...], tuple[AlertState, Reason]]:
     return {alert.group: (alert.decision.state, alert.decision.reason) for alert in alerts}
 
 
 def test_a_few_who_suffer_are_too_few_and_many_fire() -> None:
     scene, alerts = Scene(), Alerts([RULE])
-    told = alerts.decide(scene.tick(eu=(20, 40), us=(0, 8), asia=(60, 0)))
-    assert standing(told) == {
+    decided = alerts.decide(scene.tick(eu=(20, 40), us=(0, 8), asia=(60, 0)))
+    assert states(decided) == {
         EU: (AlertState.FIRING, Reason.PAST_THRESHOLD),
         US: (AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS),
         ASIA: (AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD),
     }
-    assert {alert.key for alert in told} == {("ManyPoor", "video", group) for group in (EU, US, ASIA)}
+    assert {alert.key for alert in decided} == {("ManyPoor", "video", group) for group in (EU, US, ASIA)}
 
 
 def test_sessions_that_count_again_and_again_are_not_many() -> None:
@@ -80,7 +80,7 @@ def test_sessions_that_count_again_and_again_are_not_many() -> None:
     scene, alerts = Scene(), Alerts([replace(RULE, window_s=300)])
     snapshot = scene.ticks(30, us=(0, 8))[-1]
     assert snapshot.services[0].distributions[300].observations.tolist() == [40]
-    assert standing(alerts.decide(snapshot)) == {US: (AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS)}
+    assert states(alerts.decide(snapshot)) == {US: (AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS)}
 
 
 # The value, its end nearest to good, and the value under other thetas, by their names in a Distribution.
@@ -100,13 +100,13 @@ def test_a_rule_reads_its_figure_in_its_window(what: AlertMetric, window_s: int)
     snapshot = scene.ticks(6, eu=(30, 10), us=(25, 5))[-1]
     alerts = by_group(Alerts([replace(RULE, what=what, window_s=window_s)]).decide(snapshot))
     service = snapshot.services[0]
-    told, users = service.distributions[window_s], service.counts.users[window_s]
+    decided, users = service.distributions[window_s], service.counts.users[window_s]
     for number, group in enumerate(service.counts.groups):
         sample = alerts[group].sample
         assert sample is not None
-        assert sample.value == getattr(told, value)[number]
-        assert sample.confident_value == getattr(told, bounds)[number, end]
-        assert list(sample.by_theta) == (getattr(told, band)[number].tolist() if band else [])
+        assert sample.value == getattr(decided, value)[number]
+        assert sample.confident_value == getattr(decided, bounds)[number, end]
+        assert list(sample.by_theta) == (getattr(decided, band)[number].tolist() if band else [])
         assert sample.users == users[number] == (40, 30)[number]
     worst, best = (max, min) if what.high_is_bad else (min, max)
     eu = alerts[EU].sample
@@ -118,10 +118,10 @@ def test_a_rule_reads_its_figure_in_its_window(what: AlertMetric, window_s: int)
 def test_a_rule_reads_its_quantile() -> None:
     """The quantiles of the plan are .05, .1, .5 and .9."""
     snapshot = Scene().tick(eu=(25, 15))
-    told = snapshot.services[0].distributions[60].quantiles[0].tolist()
+    decided = snapshot.services[0].distributions[60].quantiles[0].tolist()
     rules = [replace(RULE, name=f"q{q}", what=AlertMetric.QUANTILE, quantile=q) for q in snapshot.quantiles]
     read = [alert.sample.value for alert in Alerts(rules).decide(snapshot) if alert.sample]
-    assert read == told == sorted(set(told))
+    assert read == decided == sorted(set(decided))
 
 
 def test_a_rule_reads_the_share_of_open_stalls() -> None:
@@ -133,8 +133,8 @@ def test_a_rule_reads_the_share_of_open_stalls() -> None:
 
 def test_a_rule_looks_at_its_service_only() -> None:
     scene, alerts = Scene(), Alerts([RULE, replace(RULE, service="web")])
-    told = alerts.decide(scene.tick(eu=(20, 40)))
-    assert [alert.key for alert in told] == [("ManyPoor", "video", EU)]
+    decided = alerts.decide(scene.tick(eu=(20, 40)))
+    assert [alert.key for alert in decided] == [("ManyPoor", "video", EU)]
 
 
 @pytest.mark.parametrize(
@@ -151,32 +151,32 @@ def test_a_rule_looks_at_its_service_only() -> None:
 def test_a_rule_selects_groups_by_whole_label_values(
     groups: dict[str, list[str]], selected: set[tuple[str, ...]]
 ) -> None:
-    told = Alerts([replace(RULE, groups=groups)]).decide(Scene().tick(eu=(0, 30), us=(0, 30), asia=(9, 0)))
-    assert by_group(told).keys() == selected
+    decided = Alerts([replace(RULE, groups=groups)]).decide(Scene().tick(eu=(0, 30), us=(0, 30), asia=(9, 0)))
+    assert by_group(decided).keys() == selected
 
 
 def test_a_change_is_told_at_its_tick_only() -> None:
     scene, alerts = Scene(), Alerts([RULE])
     snapshots = [*scene.ticks(2, eu=(0, 40)), *scene.ticks(12, eu=(40, 0))]
-    told = [alerts.decide(snapshot)[0] for snapshot in snapshots]
-    fired = [alert.firing for alert in told]
+    decided = [alerts.decide(snapshot)[0] for snapshot in snapshots]
+    fired = [alert.firing for alert in decided]
     assert fired == sorted(fired, reverse=True)
     assert fired[0]
     assert not fired[-1]
     over = fired.index(False)
-    assert [at for at, alert in enumerate(told) if alert.changed] == [0, over]
-    assert [at for at, alert in enumerate(told) if alert.ended] == [over]
-    assert told[over].decision.reason is Reason.RECOVERED
-    assert told[over].decision.since_s == snapshots[over].time_s
+    assert [at for at, alert in enumerate(decided) if alert.changed] == [0, over]
+    assert [at for at, alert in enumerate(decided) if alert.ended] == [over]
+    assert decided[over].decision.reason is Reason.RECOVERED
+    assert decided[over].decision.since_s == snapshots[over].time_s
 
 
 def test_an_alert_of_a_silent_group_fires_until_the_group_is_gone() -> None:
     """Missing reports are no recovery. The longest window has 10 min."""
     scene, alerts = Scene(), Alerts([RULE])
-    told = [by_group(alerts.decide(scene.tick(eu=(0, 40)))).get(EU)]
-    told += [by_group(alerts.decide(snapshot)).get(EU) for snapshot in scene.ticks(110)]
-    there = [alert for alert in told if alert is not None]
-    assert told[: len(there)] == there
+    decided = [by_group(alerts.decide(scene.tick(eu=(0, 40)))).get(EU)]
+    decided += [by_group(alerts.decide(snapshot)).get(EU) for snapshot in scene.ticks(110)]
+    there = [alert for alert in decided if alert is not None]
+    assert decided[: len(there)] == there
     *firing, last = there
     assert {alert.decision.state for alert in firing} == {AlertState.FIRING}
     assert [alert.decision.reason for alert in firing][-1] is Reason.NO_DATA
@@ -198,7 +198,7 @@ def test_a_restart_at_any_tick_changes_no_decision() -> None:
     ]
     whole = Alerts(rules)
     expected = [whole.decide(snapshot) for snapshot in snapshots]
-    assert {alert.decision.state for told in expected for alert in told} >= {
+    assert {alert.decision.state for decided in expected for alert in decided} >= {
         AlertState.INACTIVE,
         AlertState.PENDING,
         AlertState.FIRING,
@@ -223,10 +223,10 @@ def test_alerts_of_rules_that_are_no_more_are_forgotten_without_a_word() -> None
 
 def test_groups_do_not_depend_on_one_another() -> None:
     crowds = {"eu": (20, 40), "us": (50, 10), "asia": (0, 8)}
-    together = standing(Alerts([RULE]).decide(Scene().tick(**crowds)))
+    together = states(Alerts([RULE]).decide(Scene().tick(**crowds)))
     alone = {}
     for region, crowd in crowds.items():
-        alone |= standing(Alerts([RULE]).decide(Scene().tick(**{region: crowd})))
+        alone |= states(Alerts([RULE]).decide(Scene().tick(**{region: crowd})))
     assert together == alone
 
 

@@ -105,10 +105,10 @@ def test_an_alert_of_a_group_that_is_gone_is_over(before: Decision) -> None:
 @pytest.mark.parametrize("what", [AlertMetric.MOS, AlertMetric.GOB, AlertMetric.QUANTILE])
 def test_a_rule_on_what_is_good_when_high_is_entered_from_above(what: AlertMetric) -> None:
     low = replace(RULE, what=what, enter=3.0, leave=3.5)
-    told = [
+    decided = [
         decide(low, before, sampled(value), 100.0).reason for before in (CALM, ALARMED) for value in (2, 3.2, 4)
     ]
-    assert told == [
+    assert decided == [
         *(Reason.PAST_THRESHOLD, Reason.NOT_PAST_THRESHOLD, Reason.NOT_PAST_THRESHOLD),
         *(Reason.PAST_THRESHOLD, Reason.NOT_YET_RECOVERED, Reason.RECOVERED),
     ]
@@ -117,9 +117,9 @@ def test_a_rule_on_what_is_good_when_high_is_entered_from_above(what: AlertMetri
 
 def test_a_state_began_when_it_was_first_decided() -> None:
     story: Story = [(10, FINE), (20, None), (30, BAD), (40, BAD), (60, BAD), (70, None), (80, FINE), (90, FINE)]
-    told = decisions(SLOW, story)
-    assert [d.since_s for d in told] == [10, 10, 30, 30, 60, 60, 80, 80]
-    assert [d.breach_since_s for d in told] == [None, None, 30, 30, 30, 30, None, None]
+    decided = decisions(SLOW, story)
+    assert [d.since_s for d in decided] == [10, 10, 30, 30, 60, 60, 80, 80]
+    assert [d.breach_since_s for d in decided] == [None, None, 30, 30, 30, 30, None, None]
 
 
 # Figures from good to bad; leave is the second, enter the fourth.
@@ -172,10 +172,10 @@ def cases(draw: st.DrawFn) -> tuple[Rule, Story]:
 
 
 def decisions(rule: Rule, story: Story) -> list[Decision]:
-    told = [QUIET]
+    decided = [QUIET]
     for at_s, sample in story:
-        told.append(decide(rule, told[-1], sample, at_s))
-    return told[1:]
+        decided.append(decide(rule, decided[-1], sample, at_s))
+    return decided[1:]
 
 
 def worse(rule: Rule, value: float, threshold: float) -> bool:
@@ -186,12 +186,12 @@ def worse(rule: Rule, value: float, threshold: float) -> bool:
 def breached(rule: Rule, sample: Sample | None) -> bool:
     if sample is None or sample.users < rule.min_sessions:
         return False
-    asked = [
+    compared = [
         sample.value,
         *[sample.confident_value] * rule.confident,
         *(sample.by_theta if rule.all_thetas else ()),
     ]
-    return all(value == rule.enter or worse(rule, value, rule.enter) for value in asked)
+    return all(value == rule.enter or worse(rule, value, rule.enter) for value in compared)
 
 
 def recovered(rule: Rule, sample: Sample | None) -> bool:
@@ -204,8 +204,8 @@ def recovered(rule: Rule, sample: Sample | None) -> bool:
 @given(cases())
 def test_nothing_fires_that_was_not_breached_for_long_enough(case: tuple[Rule, Story]) -> None:
     rule, story = case
-    told = decisions(rule, story)
-    for at, (before, now) in enumerate(pairwise([QUIET, *told])):
+    decided = decisions(rule, story)
+    for at, (before, now) in enumerate(pairwise([QUIET, *decided])):
         if now.state is not AlertState.FIRING or before.state is AlertState.FIRING:
             continue
         run = at
@@ -220,8 +220,8 @@ def test_nothing_fires_that_was_not_breached_for_long_enough(case: tuple[Rule, S
 def test_what_fires_ends_only_when_it_is_seen_to_be_over(case: tuple[Rule, Story]) -> None:
     """Never while the value is past `leave`, and never because data is missing."""
     rule, story = case
-    told = decisions(rule, story)
-    for (_, sample), (before, now) in zip(story[1:], pairwise(told), strict=True):
+    decided = decisions(rule, story)
+    for (_, sample), (before, now) in zip(story[1:], pairwise(decided), strict=True):
         if before.state is AlertState.FIRING:
             assert (now.state is AlertState.FIRING) != recovered(rule, sample)
 
@@ -279,10 +279,10 @@ def _why_firing(rule: Rule, sample: Sample | None) -> Reason:
 @given(cases())
 def test_decisions_are_those_of_a_twin_that_looks_at_the_whole_past(case: tuple[Rule, Story]) -> None:
     rule, story = case
-    told = decisions(rule, story)
+    decided = decisions(rule, story)
     expected = [twin(rule, story[: at + 1]) for at in range(len(story))]
-    assert [(d.state, d.reason, d.breach_since_s) for d in told] == expected
+    assert [(d.state, d.reason, d.breach_since_s) for d in decided] == expected
     states = [state for state, *_ in expected]
-    for at, decision in enumerate(told):
+    for at, decision in enumerate(decided):
         run = next(first for first in range(at + 1) if set(states[first : at + 1]) == {states[at]})
         assert decision.since_s == story[run][0]

@@ -36,7 +36,7 @@ def evening() -> list[Snapshot]:
     """Good, bad, good again, silent, and bad in another group."""
     scene = Scene()
     return [
-        *scene.ticks(60, eu=(40, 0)),  # changes are told from the ninth interval on
+        *scene.ticks(60, eu=(40, 0)),  # changes are detected from the ninth interval on
         *scene.ticks(18, eu=(10, 30)),
         *scene.ticks(24, eu=(40, 0)),
         *scene.ticks(6),
@@ -62,14 +62,14 @@ def same(one: Regimes, other: Regimes) -> bool:
 
 def test_transitions_count_every_change_of_state_by_where_it_led() -> None:
     watching = watch()
-    seen = [watching.observe(snapshot) for snapshot in evening()]
+    observed = [watching.observe(snapshot) for snapshot in evening()]
     counted = Counter(
         (alert.rule.name, alert.rule.service, alert.decision.state, alert.decision.reason)
-        for watched in seen
+        for watched in observed
         for alert in watched.alerts
         if alert.decision.state is not alert.before.state
     )
-    assert seen[-1].transitions == counted
+    assert observed[-1].transitions == counted
     poor = ("ManyPoor", "video")
     assert counted[*poor, AlertState.FIRING, Reason.PAST_THRESHOLD] == 2
     assert counted[*poor, AlertState.INACTIVE, Reason.RECOVERED] == 1
@@ -80,23 +80,23 @@ def test_transitions_count_every_change_of_state_by_where_it_led() -> None:
 def test_what_was_told_of_a_tick_stays_as_it_was() -> None:
     """Readers use it while the next ticks are made."""
     watching, snapshots = watch(), evening()
-    told = [watching.observe(snapshot) for snapshot in snapshots[:66]][-1]
-    copy = deepcopy(told)
+    detected = [watching.observe(snapshot) for snapshot in snapshots[:66]][-1]
+    copy = deepcopy(detected)
     for snapshot in snapshots[66:]:
         last = watching.observe(snapshot)
-    assert (told.alerts, told.transitions) == (copy.alerts, copy.transitions)
-    assert same(told.regimes["video"], copy.regimes["video"])
-    assert last.transitions != told.transitions
-    assert not same(last.regimes["video"], told.regimes["video"])
+    assert (detected.alerts, detected.transitions) == (copy.alerts, copy.transitions)
+    assert same(detected.regimes["video"], copy.regimes["video"])
+    assert last.transitions != detected.transitions
+    assert not same(last.regimes["video"], detected.regimes["video"])
 
 
 def test_regimes_move_with_the_intervals_that_close() -> None:
     """At other ticks the regimes are those of the last interval: the base window is not a closed interval then."""
     watching = watch()
-    told = [watching.observe(snapshot).regimes.get("video") for snapshot in evening()]
-    assert told[:5] == [None] * 5
-    closed = told[5::6]
-    for at, regimes in enumerate(told[5:]):
+    detected = [watching.observe(snapshot).regimes.get("video") for snapshot in evening()]
+    assert detected[:5] == [None] * 5
+    closed = detected[5::6]
+    for at, regimes in enumerate(detected[5:]):
         assert regimes is closed[at // 6]
     assert all(regimes is not None for regimes in closed)
     assert len({id(regimes) for regimes in closed}) == 20

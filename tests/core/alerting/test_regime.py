@@ -40,7 +40,7 @@ def exact(at: int, *pow_: float, users: float = 1000) -> Interval:
     return Interval(values, values * SHARE, np.full(len(pow_), users), 60.0 * at)
 
 
-def told(levels: list[float], rules: RegimeRules = RULES, users: float = 1000) -> list[Regimes]:
+def reported(levels: list[float], rules: RegimeRules = RULES, users: float = 1000) -> list[Regimes]:
     monitor = RegimeMonitor(rules)
     return [monitor.close(exact(at + 1, level, users=users)) for at, level in enumerate(levels)]
 
@@ -52,18 +52,18 @@ def regimes(said: list[Regimes]) -> list[int]:
 def test_a_regime_is_entered_at_one_threshold_and_left_at_another():
     slow = [0.08] * 8 + [float(level) for level in np.geomspace(0.08, 0.22, 40)] + [0.22] * 10
     slow += [float(level) for level in np.geomspace(0.22, 0.12, 40)] + [0.12] * 20
-    said = told(slow)
+    said = reported(slow)
     assert not any(each.direction.any() for each in said)
     assert regimes(said)[-1] == Regime.DEGRADED
     assert said[-1].reason[0] is Reason.WITHIN_HYSTERESIS
     entered = regimes(said).index(Regime.DEGRADED)
     assert slow[entered - RULES.dwell] >= RULES.degraded.enter > slow[entered - RULES.dwell - 5]
-    assert regimes(told([*slow, *[0.09] * 20]))[-1] == Regime.GOOD
+    assert regimes(reported([*slow, *[0.09] * 20]))[-1] == Regime.GOOD
 
 
 def test_a_creeping_level_moves_the_regime_only_after_the_dwell():
     calm = replace(RULES, detector=DetectorRules(limit=1e6, memory=1, hold=1e6))
-    said = told([0.05] * 10 + [0.2] * 20, calm)
+    said = reported([0.05] * 10 + [0.2] * 20, calm)
     reasons = [each.reason[0] for each in said]
     moved = reasons.index(Reason.THRESHOLD_PASSED, 10)
     assert reasons[moved - RULES.dwell + 1 : moved] == [Reason.DWELL] * (RULES.dwell - 1)
@@ -74,12 +74,12 @@ def test_a_creeping_level_moves_the_regime_only_after_the_dwell():
 
 def test_a_shorter_excursion_than_the_dwell_moves_nothing():
     calm = replace(RULES, detector=DetectorRules(limit=1e6, memory=1, hold=1e6))
-    said = told([0.05] * 10 + [0.2] * (RULES.dwell - 1) + [0.05] * 10, calm)
+    said = reported([0.05] * 10 + [0.2] * (RULES.dwell - 1) + [0.05] * 10, calm)
     assert set(regimes(said)) == {Regime.GOOD}
 
 
 def test_a_jump_worsens_the_regime_at_once_and_is_dated():
-    said = told([0.05] * 20 + [0.35] * 3)
+    said = reported([0.05] * 20 + [0.35] * 3)
     assert said[20].direction[0] == 1
     assert regimes(said)[19:21] == [Regime.GOOD, Regime.BAD]
     assert said[20].reason[0] is Reason.CHANGE_DETECTED
@@ -88,7 +88,7 @@ def test_a_jump_worsens_the_regime_at_once_and_is_dated():
 
 
 def test_recovery_is_counted_at_once_and_believed_after_the_dwell():
-    said = told([0.05] * 20 + [0.35] * 15 + [0.05] * 10)
+    said = reported([0.05] * 20 + [0.35] * 15 + [0.05] * 10)
     down = [at for at, each in enumerate(said) if each.direction[0] < 0]
     assert down == [35]
     assert said[35].changed_s[0] == 60.0 * 35
@@ -146,7 +146,7 @@ def test_what_says_nothing_changes_nothing(interval, reason):
 
 @pytest.mark.parametrize("dwell", [1, 5, 12])
 def test_a_group_has_no_regime_before_it_is_known_and_its_first_is_no_change(dwell):
-    said = told([0.5] * 20, replace(RULES, dwell=dwell))
+    said = reported([0.5] * 20, replace(RULES, dwell=dwell))
     unknown = max(dwell, RULES.detector.learning) - 1
     assert [bool(each.known[0]) for each in said] == [False] * unknown + [True] * (20 - unknown)
     assert [each.reason[0] for each in said[: unknown + 1]] == [Reason.LEARNING] * unknown + [
@@ -161,14 +161,14 @@ def test_a_group_has_no_regime_before_it_is_known_and_its_first_is_no_change(dwe
 @pytest.mark.parametrize(("before", "after"), [(0.05, 0.6), (0.0, 0.6), (0.05, 0.32), (1.0, 0.6)])
 def test_a_new_group_that_is_badly_served_is_told_as_nothing_else(before, after, at):
     """Also if little was known when it began: its first interval may have any value."""
-    said = told([before] * at + [after] * (30 - at))[at:]
+    said = reported([before] * at + [after] * (30 - at))[at:]
     assert {int(each.regime[0]) for each in said if each.known[0]} == {Regime.BAD}
 
 
 @pytest.mark.parametrize("at", range(RULES.detector.learning))
 @pytest.mark.parametrize(("before", "after"), [(0.6, 0.02), (1.0, 0.05), (0.0, 0.05), (0.6, 0.0)])
 def test_a_new_group_that_is_well_served_is_told_as_nothing_else(before, after, at):
-    said = told([before] * at + [after] * (30 - at))
+    said = reported([before] * at + [after] * (30 - at))
     assert {int(each.regime[0]) for each in said if each.known[0]} == {Regime.GOOD}
     assert not said[-1].changes.any()
 

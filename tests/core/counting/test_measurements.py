@@ -46,13 +46,13 @@ def test_windows_equal_a_recount(reported: list[tuple[int, list[float]]]) -> Non
         now_s += pause_s
         monitor.apply(responses(now_s, times_s, seq=seq), now_s)
         history.append((now_s, times_s))
-        (tally,) = monitor.counts(now_s + 10)
+        (total,) = monitor.counts(now_s + 10)
         now_s += 10
         for length in WINDOWS_S:
             step = 10 if length == 60 else 60
             end_s = now_s // step * step
             covered = [x for at_s, times in history for x in times if end_s - length <= at_s < end_s]
-            assert tally.windows[length][0].tolist() == recount(covered)
+            assert total.windows[length][0].tolist() == recount(covered)
 
 
 def test_a_repeated_report_brings_no_responses() -> None:
@@ -81,11 +81,11 @@ def test_responses_count_in_the_group_that_reported_them() -> None:
 def test_responses_are_gone_after_the_longest_window() -> None:
     monitor = OneShard(plan(WEB))
     monitor.apply(responses(T0 + 3, list(np.geomspace(0.001, 400, 50))), T0 + 3)
-    (tally,) = monitor.counts(T0 + 60)
-    assert [tally.windows[length].sum() for length in WINDOWS_S] == [50, 50, 50]
-    (tally,) = monitor.counts(T0 + 660)
-    assert not any(tally.windows[length].any() for length in WINDOWS_S)
-    assert tally.marginals[0].sum() == 50
+    (total,) = monitor.counts(T0 + 60)
+    assert [total.windows[length].sum() for length in WINDOWS_S] == [50, 50, 50]
+    (total,) = monitor.counts(T0 + 660)
+    assert not any(total.windows[length].any() for length in WINDOWS_S)
+    assert total.marginals[0].sum() == 50
 
 
 class Calls:
@@ -104,7 +104,7 @@ class Calls:
         self.monitor.apply(decoded.batch, at_s)
 
     def counts(self, at_s: float, service: str = "game") -> ServiceCounts:
-        return next(tally for tally in self.monitor.counts(at_s) if tally.service == service)
+        return next(total for total in self.monitor.counts(at_s) if total.service == service)
 
     def judged(self, at_s: float, service: str = "game") -> int:
         """Conditions in the base window."""
@@ -139,12 +139,12 @@ def test_each_report_with_measures_is_one_condition(
         calls.hear(now_s, *(of(*each) for each in scores))
         history.append((now_s, scores))
         now_s += 10
-        tally = calls.counts(now_s)
-        for length in WINDOWS_S if tally.groups else ():
+        total = calls.counts(now_s)
+        for length in WINDOWS_S if total.groups else ():
             step = 10 if length == 60 else 60
             end_s = now_s // step * step
             covered = [each for at_s, scores in history for each in scores if end_s - length <= at_s < end_s]
-            counts = tally.windows[length][0]
+            counts = total.windows[length][0]
             levels = np.flatnonzero(counts)
             told = list(zip(levels.tolist(), counts[levels].tolist(), strict=True))
             assert told == mean_levels(covered)
@@ -226,10 +226,10 @@ def test_users_are_sessions_however_many_reports_they_send() -> None:
     for at_s in range(0, 180, 20):
         calls.hear(T0 + at_s, of(4, 4, "a"), of(4, 3, "a"), of(2, 2, "b"))
         calls.hear(T0 + at_s, of(4, 4, "c"), region="us")
-    tally = calls.counts(T0 + 180)
-    assert tally.groups == (("eu",), ("us",))
-    assert [tally.windows[length].sum(axis=1).tolist() for length in WINDOWS_S] == [[9, 3], [27, 9], [27, 9]]
-    assert [tally.users[length].tolist() for length in WINDOWS_S] == [[2, 1]] * 3
+    total = calls.counts(T0 + 180)
+    assert total.groups == (("eu",), ("us",))
+    assert [total.windows[length].sum(axis=1).tolist() for length in WINDOWS_S] == [[9, 3], [27, 9], [27, 9]]
+    assert [total.users[length].tolist() for length in WINDOWS_S] == [[2, 1]] * 3
 
 
 def test_a_restart_changes_no_bit_of_measures() -> None:

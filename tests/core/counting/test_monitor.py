@@ -104,22 +104,22 @@ def test_a_snapshot_covers_what_was_reported_before_its_tick() -> None:
 def test_each_session_counts_once_per_interval_in_the_longer_windows() -> None:
     monitor = OneShard(plan(VIDEO))
     audience(monitor, 3, 300)
-    (tally,) = monitor.counts(T0 + 300)
-    assert [tally.windows[length].sum() for length in WINDOWS_S] == [3, 15, 15]
-    (tally,) = monitor.counts(T0 + 359)
-    assert [tally.windows[length].sum() for length in WINDOWS_S] == [3, 15, 15]
-    (tally,) = monitor.counts(T0 + 360)
-    assert [tally.windows[length].sum() for length in WINDOWS_S] == [0, 12, 15]
+    (total,) = monitor.counts(T0 + 300)
+    assert [total.windows[length].sum() for length in WINDOWS_S] == [3, 15, 15]
+    (total,) = monitor.counts(T0 + 359)
+    assert [total.windows[length].sum() for length in WINDOWS_S] == [3, 15, 15]
+    (total,) = monitor.counts(T0 + 360)
+    assert [total.windows[length].sum() for length in WINDOWS_S] == [0, 12, 15]
 
 
 def test_expected_ratings_grow_by_every_session_at_each_close() -> None:
     monitor = OneShard(plan(VIDEO))
     audience(monitor, 3, 300)
-    (tally,) = monitor.counts(T0 + 299)
-    assert tally.expected_ratings.sum() == pytest.approx(12, abs=1e-9)
-    (tally,) = monitor.counts(T0 + 300)
-    assert tally.expected_ratings[0].tolist() == pytest.approx([0, 0, 0, 0, 15], abs=1e-9)
-    assert [axis.sum() for axis in tally.marginals] == [15, 15]
+    (total,) = monitor.counts(T0 + 299)
+    assert total.expected_ratings.sum() == pytest.approx(12, abs=1e-9)
+    (total,) = monitor.counts(T0 + 300)
+    assert total.expected_ratings[0].tolist() == pytest.approx([0, 0, 0, 0, 15], abs=1e-9)
+    assert [axis.sum() for axis in total.marginals] == [15, 15]
 
 
 @FEWER
@@ -234,11 +234,11 @@ def test_no_order_of_clocks_crashes_or_invents_sessions(
         columns = replace(columns, ts_s=columns.arrival_s, arrival_s=np.array([float(T0 + arrival_s)]))
         monitor.apply(columns, T0 + now_s)
         snapshot = monitor.snapshot(T0 + now_s)
-        (tally,) = (service.counts for service in snapshot.services)
-        assert tally.qos.min() >= 0
-        assert tally.qos.sum() == tally.windows[60].sum() <= 4
+        (total,) = (service.counts for service in snapshot.services)
+        assert total.qos.min() >= 0
+        assert total.qos.sum() == total.windows[60].sum() <= 4
         assert snapshot.sessions <= 4
-        assert np.all((tally.oldest_stall_s >= 0) & (tally.open_stalls <= tally.active_sessions))
+        assert np.all((total.oldest_stall_s >= 0) & (total.open_stalls <= total.active_sessions))
     last_s = T0 + 5_000
     assert monitor.counts(last_s)[0].windows[600].sum() == 0
 
@@ -401,18 +401,18 @@ def test_a_state_of_another_plan_is_refused_with_words(what: str) -> None:
 
 @pytest.mark.parametrize("what", OTHER_SERVICES)
 def test_services_that_are_judged_otherwise_begin_anew_and_the_others_go_on(what: str) -> None:
-    services, anew = OTHER_SERVICES[what]
+    services, reset = OTHER_SERVICES[what]
     monitor = OneShard(plan())
     audience(monitor, 2, 130)
     other = OneShard(replace(plan(), services=services))
-    assert other.load(saved(monitor)) == anew
-    before = {tally.service: tally for tally in monitor.counts(T0 + 130)}
-    for tally in other.counts(T0 + 130):
-        if tally.service in anew or tally.service not in before:
-            assert tally.groups == ()
+    assert other.load(saved(monitor)) == reset
+    before = {total.service: total for total in monitor.counts(T0 + 130)}
+    for total in other.counts(T0 + 130):
+        if total.service in reset or total.service not in before:
+            assert total.groups == ()
         else:
-            assert tally.groups == before[tally.service].groups
-            assert all(np.array_equal(tally.windows[w], before[tally.service].windows[w]) for w in tally.windows)
+            assert total.groups == before[total.service].groups
+            assert all(np.array_equal(total.windows[w], before[total.service].windows[w]) for w in total.windows)
     audience(other, 5, 200)
 
 

@@ -42,12 +42,12 @@ def agree(steps: list[Step], *, cumulative: bool) -> None:
         oracle.apply(said, now_ms)
         if said:
             monitor.apply(batch(said), now_ms / 1000)
-        (tally,) = monitor.counts(now_ms / 1000)
-        assert cells(tally) == oracle.qos
+        (total,) = monitor.counts(now_ms / 1000)
+        assert cells(total) == oracle.qos
         for length in WINDOWS_S:
-            assert levels(tally, length) == oracle.window(length)
-        assert by_group(tally.groups, tally.active_sessions) == oracle.active()
-        assert by_group(tally.groups, tally.open_stalls) == oracle.open_stalls()
+            assert levels(total, length) == oracle.window(length)
+        assert by_group(total.groups, total.active_sessions) == oracle.active()
+        assert by_group(total.groups, total.open_stalls) == oracle.open_stalls()
     assert monitor.snapshot(now_ms / 1000).events.get(Event.DUPLICATE, 0) == oracle.duplicates
 
 
@@ -109,16 +109,16 @@ def test_first_report_of_a_session_counts_up_to_an_age_of_one_interval(
 
 def test_a_session_that_only_stalled_is_in_the_worst_bin(monitor: OneShard) -> None:
     heard(monitor, 5, stalls=1, stall_ms=5_000, play_ms=0)
-    (tally,) = monitor.counts(T0 + 10)
-    assert tally.qos[0, STALL_BINS.size - 1] == 1
-    assert levels(tally, 60) == Counter({(EU, 100): 1})
+    (total,) = monitor.counts(T0 + 10)
+    assert total.qos[0, STALL_BINS.size - 1] == 1
+    assert levels(total, 60) == Counter({(EU, 100): 1})
     assert monitor.snapshot(T0 + 10).services[0].distributions[60].mos[0] == pytest.approx(1.5, abs=1e-12)
 
 
-@pytest.mark.parametrize(("stall_ms", "judged"), [(2_999, 0), (3_000, 1)])
-def test_below_min_active_nothing_is_judged(monitor: OneShard, stall_ms: int, judged: int) -> None:
+@pytest.mark.parametrize(("stall_ms", "rated"), [(2_999, 0), (3_000, 1)])
+def test_below_min_active_nothing_is_rated(monitor: OneShard, stall_ms: int, rated: int) -> None:
     heard(monitor, 5, stalls=1, stall_ms=stall_ms, play_ms=2_000)
-    assert base(monitor, T0 + 10).total() == judged
+    assert base(monitor, T0 + 10).total() == rated
 
 
 def test_an_open_stall_counts_as_it_runs(monitor: OneShard) -> None:
@@ -258,5 +258,5 @@ def test_slices_add_up_to_more_than_a_slice_may_hold() -> None:
         heard(monitor, 10 * tick + 5, play_ms=2**31, stalls=1, stall_ms=(2**30 - 7) // 6)
     most = 2**30  # see MAX_SLICE
     assert base(monitor, T0 + 60) == one(6, 6 * ((2**30 - 7) // 6), 6 * most)
-    (tally,) = monitor.counts(T0 + 60)
-    assert levels(tally, 60) == Counter({(EU, level_of(6, 6 * ((2**30 - 7) // 6), 6 * most)): 1})
+    (total,) = monitor.counts(T0 + 60)
+    assert levels(total, 60) == Counter({(EU, level_of(6, 6 * ((2**30 - 7) // 6), 6 * most)): 1})

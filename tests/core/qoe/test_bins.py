@@ -59,8 +59,8 @@ def beginners(rng: np.random.Generator) -> Population:
     p = rng.uniform(1, 5, SESSIONS)
     n = rng.integers(0, 3, SESSIONS)
     t = np.where(n > 0, rng.uniform(0.2, 8, SESSIONS), 0)
-    judged = p + t >= 5
-    return n[judged], ms(t)[judged], ms(p)[judged]
+    rated = p + t >= 5
+    return n[rated], ms(t)[rated], ms(p)[rated]
 
 
 SHAPES: dict[str, Callable[[np.random.Generator], Population]] = {
@@ -89,10 +89,10 @@ def video_mos(n: Ints, t_ms: Ints, p_ms: Ints) -> Floats:
 
 def check(counts: Counts, kernel: RatingKernel, mos: Floats, theta: float) -> None:
     """Ratings predicted from the histogram equal those of the exact conditions."""
-    told = kernel.distribution(counts[None])
+    predicted = kernel.distribution(counts[None])
     exact = rating_cdf(mos, theta, np.array([2.5, 3.5]), RatingModel.BETA, ACR5).mean(axis=0)
-    assert told.mos[0] == pytest.approx(mos.mean(), abs=0.005)
-    assert (told.gob[0], told.pow[0]) == pytest.approx((1 - exact[1], exact[0]), abs=0.002)
+    assert predicted.mos[0] == pytest.approx(mos.mean(), abs=0.005)
+    assert (predicted.gob[0], predicted.pow[0]) == pytest.approx((1 - exact[1], exact[0]), abs=0.002)
 
 
 @pytest.mark.parametrize("theta", [0.1, 0.3])

@@ -110,8 +110,8 @@ def test_more_confidence_widens_it(g: list[float], confidence: float) -> None:
 @given(ANSWERS)
 def test_a_mos_is_bounded_as_on_the_unit_scale(g: list[float]) -> None:
     mos = 1 + 4 * np.array(g)
-    told = interval(np.array([mos.mean()]), np.array([(mos**2).mean()]), np.array([len(g)]), low=1.0, high=5.0)
-    assert told[0] == pytest.approx(1 + 4 * np.array(bounds_of(g)), abs=1e-6)
+    computed = interval(np.array([mos.mean()]), np.array([(mos**2).mean()]), np.array([len(g)]), low=1.0, high=5.0)
+    assert computed[0] == pytest.approx(1 + 4 * np.array(bounds_of(g)), abs=1e-6)
 
 
 def test_many_users_have_the_normal_interval() -> None:
@@ -128,11 +128,13 @@ def test_a_session_that_counts_often_is_one_user() -> None:
 
 
 def test_no_users_have_no_bounds_and_groups_do_not_mix() -> None:
-    told = interval(np.array([0.3, np.nan, 0.3, 0.0]), np.array([0.1, np.nan, 0.1, 0.0]), np.array([9, 0, 40, 0]))
-    assert told.shape == (4, 2)
-    assert np.isnan(told[[1, 3]]).all()
-    assert told[0].tolist() == of(0.3, 0.1, 9)
-    assert told[2].tolist() == of(0.3, 0.1, 40)
+    computed = interval(
+        np.array([0.3, np.nan, 0.3, 0.0]), np.array([0.1, np.nan, 0.1, 0.0]), np.array([9, 0, 40, 0])
+    )
+    assert computed.shape == (4, 2)
+    assert np.isnan(computed[[1, 3]]).all()
+    assert computed[0].tolist() == of(0.3, 0.1, 9)
+    assert computed[2].tolist() == of(0.3, 0.1, 40)
     assert interval(np.zeros(0), np.zeros(0), np.zeros(0)).shape == (0, 2)
 
 

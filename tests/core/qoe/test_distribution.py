@@ -64,10 +64,10 @@ def test_figure_3_through_the_histogram(
 ) -> None:
     """10,001 exact quantiles of the waiting time, counted in the response bins."""
     x = Waiting(4, std_s).distribution.ppf((np.arange(10_001) + 0.5) / 10_001)
-    told = web_kernel(model).distribution(np.bincount(response_bin(x), minlength=RESPONSE_BINS.size)[None])
-    assert told.mos[0] == pytest.approx(mos, abs=0.002)
-    assert told.gob[0] == pytest.approx(gob, abs=0.002)
-    assert told.pow[0] == pytest.approx(pow_, abs=0.002)
+    predicted = web_kernel(model).distribution(np.bincount(response_bin(x), minlength=RESPONSE_BINS.size)[None])
+    assert predicted.mos[0] == pytest.approx(mos, abs=0.002)
+    assert predicted.gob[0] == pytest.approx(gob, abs=0.002)
+    assert predicted.pow[0] == pytest.approx(pow_, abs=0.002)
 
 
 def test_beta_and_binomial_differ_by_up_to_036_in_figure_3() -> None:
@@ -92,9 +92,9 @@ def test_where_all_agree_there_is_one_opinion() -> None:
     cdf = rating_cdf(np.array([1.0, 5.0]), 0.3, np.array([1.01, 3, 4.99, 5]), BETA, ACR5)
     assert cdf.tolist() == [[1, 1, 1, 1], [0, 0, 0, 1]]
     for mos, ratings in ((1.0, [1, 0, 0, 0, 0]), (5.0, [0, 0, 0, 0, 1])):
-        told = one_bin(mos, 0.3)
-        assert told.ratings[0].tolist() == ratings
-        assert told.sos[0] == 0
+        predicted = one_bin(mos, 0.3)
+        assert predicted.ratings[0].tolist() == ratings
+        assert predicted.sos[0] == 0
 
 
 def test_binomial_is_the_binomial_at_its_mean() -> None:
@@ -107,9 +107,9 @@ def test_binomial_is_the_binomial_at_its_mean() -> None:
 @pytest.mark.parametrize("model", [BETA, BINOMIAL])
 def test_sos_hypothesis_holds_in_every_bin(model: RatingModel) -> None:
     for mos in np.linspace(1, 5, 17):
-        told = one_bin(mos, 0.25, model=model)
-        assert told.sos[0] ** 2 == pytest.approx(0.25 * (5 - mos) * (mos - 1), abs=1e-9)
-        assert told.mos[0] == pytest.approx(mos, abs=1e-12)
+        predicted = one_bin(mos, 0.25, model=model)
+        assert predicted.sos[0] ** 2 == pytest.approx(0.25 * (5 - mos) * (mos - 1), abs=1e-9)
+        assert predicted.mos[0] == pytest.approx(mos, abs=1e-12)
 
 
 @pytest.mark.parametrize("mos", [1.1, 2.0, 3.7, 4.6])
@@ -129,11 +129,11 @@ def test_the_cdf_has_the_mean_and_variance_it_claims(mos: float) -> None:
 def test_good_and_poor_mirror_each_other(theta: float) -> None:
     mos = np.linspace(1, 5, 81)
     kernel = RatingKernel(mos, theta, scale=ACR5)
-    told, mirrored = (
+    predicted, mirrored = (
         kernel.distribution(np.eye(81, dtype=np.int64)),
         kernel.distribution(np.eye(81, dtype=np.int64)[::-1]),
     )
-    assert told.gob == pytest.approx(mirrored.pow, abs=1e-12)
+    assert predicted.gob == pytest.approx(mirrored.pow, abs=1e-12)
 
 
 @pytest.mark.parametrize(("theta", "most"), [(0.3, 0.8915), (0.1, 0.9691)])
@@ -144,29 +144,31 @@ def test_the_floor_of_video_stall_bounds_poor_or_worse(theta: float, most: float
 @pytest.mark.parametrize("theta", [0.1, 0.3])
 def test_more_stalls_and_longer_ones_never_please(theta: float) -> None:
     kernel = RatingKernel(VIDEO_STALL(*STALL_BINS.conditions), theta, scale=ACR5)
-    told = kernel.distribution(np.eye(STALL_BINS.size, dtype=np.int64))
+    predicted = kernel.distribution(np.eye(STALL_BINS.size, dtype=np.int64))
     for axis in (0, 1):
-        assert (np.diff(told.gob.reshape(21, 62), axis=axis) < 0).all()
-        assert (np.diff(told.pow.reshape(21, 62), axis=axis) > 0).all()
-        assert (np.diff(told.mos.reshape(21, 62), axis=axis) < 0).all()
+        assert (np.diff(predicted.gob.reshape(21, 62), axis=axis) < 0).all()
+        assert (np.diff(predicted.pow.reshape(21, 62), axis=axis) > 0).all()
+        assert (np.diff(predicted.mos.reshape(21, 62), axis=axis) < 0).all()
 
 
 @pytest.mark.parametrize("model", [BETA, BINOMIAL])
 def test_rating_shares_sum_to_one_and_make_good_and_poor(model: RatingModel) -> None:
     counts = np.random.default_rng(3).poisson(0.2, (7, RESPONSE_BINS.size))
-    told = web_kernel(model).distribution(counts)
-    assert told.ratings.sum(axis=1) == pytest.approx(np.ones(7), abs=1e-12)
-    assert (told.ratings >= 0).all()
-    assert told.ratings[:, 3:].sum(axis=1) == pytest.approx(told.gob, abs=1e-12)
-    assert told.ratings[:, :2].sum(axis=1) == pytest.approx(told.pow, abs=1e-12)
-    assert told.observations.tolist() == counts.sum(axis=1).tolist()
+    predicted = web_kernel(model).distribution(counts)
+    assert predicted.ratings.sum(axis=1) == pytest.approx(np.ones(7), abs=1e-12)
+    assert (predicted.ratings >= 0).all()
+    assert predicted.ratings[:, 3:].sum(axis=1) == pytest.approx(predicted.gob, abs=1e-12)
+    assert predicted.ratings[:, :2].sum(axis=1) == pytest.approx(predicted.pow, abs=1e-12)
+    assert predicted.observations.tolist() == counts.sum(axis=1).tolist()
 
 
 def test_expected_ratings_are_the_shares_times_the_users() -> None:
     kernel = web_kernel(BETA)
     counts = np.random.default_rng(4).poisson(0.2, (3, RESPONSE_BINS.size))
-    told = kernel.distribution(counts)
-    assert kernel.expected_ratings(counts) == pytest.approx(told.ratings * told.observations[:, None], rel=1e-12)
+    predicted = kernel.distribution(counts)
+    assert kernel.expected_ratings(counts) == pytest.approx(
+        predicted.ratings * predicted.observations[:, None], rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -178,16 +180,16 @@ def test_a_mixture_is_what_the_oracle_says(seed: int) -> None:
     counts[0, -1] = 1
     theta = rng.choice([0.1, 0.2, 0.3])
     wanted = (0.05, 0.1, 0.5, 0.9)
-    told = RatingKernel(mos, theta, scale=ACR5, band=(0.15, 0.4), quantiles=wanted).distribution(counts)
+    predicted = RatingKernel(mos, theta, scale=ACR5, band=(0.15, 0.4), quantiles=wanted).distribution(counts)
     twin = Mixture(list(zip(mos.tolist(), counts[0].tolist(), strict=True)), theta)
-    assert (told.mos[0], told.sos[0]) == pytest.approx((twin.mos, twin.sos), abs=1e-9)
-    assert (told.gob[0], told.pow[0]) == pytest.approx((twin.gob, twin.pow), abs=1e-9)
-    assert told.ratings[0] == pytest.approx(twin.ratings, abs=1e-9)
-    assert told.quantiles[0] == pytest.approx([twin.quantile(q) for q in wanted], abs=0.02)
+    assert (predicted.mos[0], predicted.sos[0]) == pytest.approx((twin.mos, twin.sos), abs=1e-9)
+    assert (predicted.gob[0], predicted.pow[0]) == pytest.approx((twin.gob, twin.pow), abs=1e-9)
+    assert predicted.ratings[0] == pytest.approx(twin.ratings, abs=1e-9)
+    assert predicted.quantiles[0] == pytest.approx([twin.quantile(q) for q in wanted], abs=0.02)
     for column, other in enumerate((0.15, 0.4)):
         what_if = Mixture(twin.parts, other)
-        assert told.band_gob[0, column] == pytest.approx(what_if.gob, abs=1e-9)
-        assert told.band_pow[0, column] == pytest.approx(what_if.pow, abs=1e-9)
+        assert predicted.band_gob[0, column] == pytest.approx(what_if.gob, abs=1e-9)
+        assert predicted.band_pow[0, column] == pytest.approx(what_if.pow, abs=1e-9)
 
 
 def test_quantiles_of_binomial_ratings_are_ratings() -> None:
@@ -195,21 +197,34 @@ def test_quantiles_of_binomial_ratings_are_ratings() -> None:
     wanted = (0.05, 0.1, 0.5, 0.9)
     for x in (0.5, 2.0, 4.0, 9.0):
         mos = np.array([web_mos(x)])
-        told = RatingKernel(mos, 0.25, scale=ACR5, model=BINOMIAL, quantiles=wanted).distribution(np.array([[3]]))
-        assert told.quantiles[0].tolist() == (1 + stats.binom.ppf(wanted, 4, np.exp(-0.25 * x))).tolist()
+        predicted = RatingKernel(mos, 0.25, scale=ACR5, model=BINOMIAL, quantiles=wanted).distribution(
+            np.array([[3]])
+        )
+        assert predicted.quantiles[0].tolist() == (1 + stats.binom.ppf(wanted, 4, np.exp(-0.25 * x))).tolist()
 
 
 def test_mos_is_the_mean_of_f_not_of_rounded_ratings() -> None:
-    told = one_bin(2.2, 0.3)
-    assert told.mos[0] == pytest.approx(2.2, abs=1e-12)
-    assert abs(told.ratings[0] @ ACR5.ratings - 2.2) > 0.01
+    predicted = one_bin(2.2, 0.3)
+    assert predicted.mos[0] == pytest.approx(2.2, abs=1e-12)
+    assert abs(predicted.ratings[0] @ ACR5.ratings - 2.2) > 0.01
 
 
 def test_a_group_without_users_has_no_score() -> None:
-    told = web_kernel(BETA, band=(0.1,), quantiles=(0.5,)).distribution(np.zeros((2, RESPONSE_BINS.size), np.int64))
-    scores = (told.mos, told.sos, told.gob, told.pow, told.ratings, told.quantiles, told.band_gob, told.band_pow)
+    predicted = web_kernel(BETA, band=(0.1,), quantiles=(0.5,)).distribution(
+        np.zeros((2, RESPONSE_BINS.size), np.int64)
+    )
+    scores = (
+        predicted.mos,
+        predicted.sos,
+        predicted.gob,
+        predicted.pow,
+        predicted.ratings,
+        predicted.quantiles,
+        predicted.band_gob,
+        predicted.band_pow,
+    )
     assert all(np.isnan(each).all() for each in scores)
-    assert told.observations.tolist() == [0, 0]
+    assert predicted.observations.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("theta", [0, 1, -0.1, 1.5, np.nan, np.inf])
@@ -232,8 +247,8 @@ def test_binomial_ratings_take_no_other_theta() -> None:
 def test_other_scales_work_alike() -> None:
     """ACR on 1..5, rescaled to 0..8, gives the same results for the same part of the scale."""
     wide = Scale(low=0, high=8, good=6, poor=2)
-    told = RatingKernel(np.array([3.0]), 0.3, scale=wide).distribution(np.array([[1]]))
+    predicted = RatingKernel(np.array([3.0]), 0.3, scale=wide).distribution(np.array([[1]]))
     a, b = 7 / 3 * 3 / 8, 7 / 3 * 5 / 8
-    assert told.ratings.shape == (1, 9)
-    assert told.gob[0] == pytest.approx(stats.beta.sf(5.5 / 8, a, b), abs=1e-12)
-    assert told.pow[0] == pytest.approx(stats.beta.cdf(2.5 / 8, a, b), abs=1e-12)
+    assert predicted.ratings.shape == (1, 9)
+    assert predicted.gob[0] == pytest.approx(stats.beta.sf(5.5 / 8, a, b), abs=1e-12)
+    assert predicted.pow[0] == pytest.approx(stats.beta.cdf(2.5 / 8, a, b), abs=1e-12)

@@ -72,20 +72,23 @@ def test_between_conditions_ratings_are_mixed_and_beyond_them_with_those_who_agr
 
 def test_gob_pow_and_ratings_are_those_of_the_study() -> None:
     """Three users at MOS 2.8, one at 4.7: (3 x [1 3 4 1 1] + [0 0 0 3 7]) / 40."""
-    told = judged([2.8, 4.7], [3, 1], quantiles=(0.07, 0.5, 0.9), band=(0.3,))
-    assert told.ratings[0].tolist() == pytest.approx([3 / 40, 9 / 40, 12 / 40, 6 / 40, 10 / 40])
-    assert (told.gob[0], told.pow[0]) == (pytest.approx(16 / 40), pytest.approx(12 / 40))
-    assert told.mos[0] == pytest.approx(131 / 40)
+    predicted = judged([2.8, 4.7], [3, 1], quantiles=(0.07, 0.5, 0.9), band=(0.3,))
+    assert predicted.ratings[0].tolist() == pytest.approx([3 / 40, 9 / 40, 12 / 40, 6 / 40, 10 / 40])
+    assert (predicted.gob[0], predicted.pow[0]) == (pytest.approx(16 / 40), pytest.approx(12 / 40))
+    assert predicted.mos[0] == pytest.approx(131 / 40)
     squares = (3 * (1 + 12 + 36 + 16 + 25) + (48 + 175)) / 40
-    assert told.sos[0] == pytest.approx(np.sqrt(squares - (131 / 40) ** 2))
-    assert told.quantiles[0].tolist() == [1, 3, 5]
+    assert predicted.sos[0] == pytest.approx(np.sqrt(squares - (131 / 40) ** 2))
+    assert predicted.quantiles[0].tolist() == [1, 3, 5]
 
 
 def test_the_band_around_a_study_asks_what_a_beta_would_say() -> None:
-    told = judged([2.8], [1], band=(0.3,))
+    predicted = judged([2.8], [1], band=(0.3,))
     beta = RatingKernel(np.array([2.8]), 0.3, scale=ACR5).distribution(np.array([[1]]))
-    assert (told.band_gob[0, 0], told.band_pow[0, 0]) == (pytest.approx(beta.gob[0]), pytest.approx(beta.pow[0]))
-    assert told.pow[0] == pytest.approx(0.4)
+    assert (predicted.band_gob[0, 0], predicted.band_pow[0, 0]) == (
+        pytest.approx(beta.gob[0]),
+        pytest.approx(beta.pow[0]),
+    )
+    assert predicted.pow[0] == pytest.approx(0.4)
 
 
 def test_theta_is_that_of_least_squares() -> None:

@@ -144,8 +144,8 @@ def test_iqx_takes_the_constants_of_its_paper(loss: float) -> None:
 def test_web_g1030_falls_with_the_logarithm_from_5_to_1(expected_s: float, best_s: float) -> None:
     web = WEB_G1030.with_parameters({"best_s": best_s, "worst_s": expected_s})
     middle_s = math.sqrt(best_s * expected_s)
-    told = [mos_at(web, x_s) for x_s in (0, best_s, middle_s, expected_s, 1e6)]
-    assert told == pytest.approx([5, 5, 3, 1, 1], abs=1e-12)
+    values = [mos_at(web, x_s) for x_s in (0, best_s, middle_s, expected_s, 1e6)]
+    assert values == pytest.approx([5, 5, 3, 1, 1], abs=1e-12)
     assert web.reach.tolist() == pytest.approx([1, 5])
 
 

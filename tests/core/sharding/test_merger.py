@@ -34,9 +34,9 @@ def web_of(monitor: Monitor, now_s: float) -> BaseCounts:
     return monitor.counts(now_s)[1]
 
 
-def by_group(tally: ServiceCounts, column: np.ndarray) -> dict[tuple[str, ...], list[float]]:
+def by_group(total: ServiceCounts, column: np.ndarray) -> dict[tuple[str, ...], list[float]]:
     """Shards may have the groups in another order."""
-    return dict(zip(tally.groups, column.tolist(), strict=True))
+    return dict(zip(total.groups, column.tolist(), strict=True))
 
 
 @FEWER

@@ -36,8 +36,8 @@ def histogram(size: int, users: dict[int, int]) -> Counts:
 
 
 def contributions(attribution: Attribution, counts: Counts, pow_: float) -> dict[str, float]:
-    told = attribution.contributions(counts, np.array([pow_]))
-    return dict(zip(attribution.factors, told[0].tolist(), strict=True))
+    shares_of = attribution.contributions(counts, np.array([pow_]))
+    return dict(zip(attribution.factors, shares_of[0].tolist(), strict=True))
 
 
 def poor(users: dict[int, int], mos: Callable[[int], float], theta: float = 0.3) -> float:
@@ -49,8 +49,8 @@ def poor(users: dict[int, int], mos: Callable[[int], float], theta: float = 0.3)
 def test_a_factor_accounts_for_what_would_not_be_poor_without_it(users: dict[int, int]) -> None:
     attribution = Attribution(VIDEO)
     now = poor(users, lambda number: video_mos(*STALLS[number]))
-    told = contributions(attribution, histogram(STALL_BINS.size, users), now)
-    assert told == pytest.approx(
+    shares_of = contributions(attribution, histogram(STALL_BINS.size, users), now)
+    assert shares_of == pytest.approx(
         {
             "stall_count": now - poor(users, lambda number: video_mos(0, STALLS[number][1])),
             "stall_time": now - poor(users, lambda number: video_mos(STALLS[number][0], 0)),
@@ -58,7 +58,7 @@ def test_a_factor_accounts_for_what_would_not_be_poor_without_it(users: dict[int
         },
         abs=1e-9,
     )
-    assert all(-1e-12 <= share <= told["all"] + 1e-12 for share in told.values())
+    assert all(-1e-12 <= share <= shares_of["all"] + 1e-12 for share in shares_of.values())
 
 
 @FEW
@@ -67,17 +67,17 @@ def test_what_is_poor_is_shared_out_as_the_bins_say(users: dict[int, int], pow_:
     """PoW is that of the exact conditions, which differ from their bins: no part may exceed the whole."""
     attribution, counts = Attribution(VIDEO), histogram(STALL_BINS.size, users)
     now = poor(users, lambda number: video_mos(*STALLS[number]))
-    told, by_bins = contributions(attribution, counts, pow_), contributions(attribution, counts, now)
-    assert told == pytest.approx({name: pow_ * (share / now if now else 0) for name, share in by_bins.items()})
-    assert told["all"] == pytest.approx(pow_ if now else 0)
+    shares_of, by_bins = contributions(attribution, counts, pow_), contributions(attribution, counts, now)
+    assert shares_of == pytest.approx({name: pow_ * (share / now if now else 0) for name, share in by_bins.items()})
+    assert shares_of["all"] == pytest.approx(pow_ if now else 0)
 
 
 @FEW
 @given(users_of[RESPONSE_BINS.size])
 def test_waiting_is_all_that_goes_wrong_where_users_wait(users: dict[int, int]) -> None:
     now = poor(users, lambda number: web_mos(WAITS_S[number]), 0.25)
-    told = contributions(Attribution(WEB), histogram(RESPONSE_BINS.size, users), now)
-    assert told == {"response_time": pytest.approx(now - poor(users, lambda _: 5.0), abs=1e-9)}
+    shares_of = contributions(Attribution(WEB), histogram(RESPONSE_BINS.size, users), now)
+    assert shares_of == {"response_time": pytest.approx(now - poor(users, lambda _: 5.0), abs=1e-9)}
 
 
 @FEW
@@ -85,8 +85,8 @@ def test_waiting_is_all_that_goes_wrong_where_users_wait(users: dict[int, int]) 
 def test_binomial_ratings_are_attributed_by_their_own_model(users: dict[int, int]) -> None:
     shares = [(web_mos(WAITS_S[number]) - 1) / 4 for number in users]
     now = float(np.average(stats.binom.cdf(1, 4, shares), weights=list(users.values())))
-    told = contributions(Attribution(BINOMIAL), histogram(RESPONSE_BINS.size, users), now)
-    assert told["response_time"] == pytest.approx(now, abs=1e-9)
+    shares_of = contributions(Attribution(BINOMIAL), histogram(RESPONSE_BINS.size, users), now)
+    assert shares_of["response_time"] == pytest.approx(now, abs=1e-9)
 
 
 def test_where_even_the_best_is_poor_to_some_that_part_is_nobody_s_fault() -> None:
@@ -125,8 +125,8 @@ def test_where_nobody_is_poor_there_is_nothing_to_mend() -> None:
 def test_a_snapshot_tells_what_to_mend() -> None:
     """Long stalls in one region, many short ones in the other; together the factors account for the whole PoW."""
     monitor = OneShard(plan(VIDEO))
-    told = {"eu": {"stalls": 1, "stall_ms": 20_000}, "us": {"stalls": 18, "stall_ms": 1_000}}
-    for region, stalled in told.items():
+    shares_of = {"eu": {"stalls": 1, "stall_ms": 20_000}, "us": {"stalls": 18, "stall_ms": 1_000}}
+    for region, stalled in shares_of.items():
         said = [Said(f"{region} {i}", T0 * 1000, (region,), play_ms=30_000, **stalled) for i in range(9)]
         monitor.apply(batch(said), T0)
     (service,) = monitor.snapshot(T0 + 10).services

@@ -39,10 +39,10 @@ ENCODERS = {"json": lambda said: json.dumps(said).encode(), "msgpack": msgspec.m
 
 
 def decoded(payloads: list[bytes]) -> tuple[list[tuple[Any, ...]], dict[Reject, int]]:
-    told = Codec(PLAN).decode([SimpleNamespace(topic=TOPIC, payload=p, arrival_s=1.0) for p in payloads])
-    batch = told.batch
+    received = Codec(PLAN).decode([SimpleNamespace(topic=TOPIC, payload=p, arrival_s=1.0) for p in payloads])
+    batch = received.batch
     rows = zip(batch.session, batch.seq.tolist(), batch.play_ms.tolist(), batch.end.tolist(), strict=True)
-    return list(rows), dict(told.rejected)
+    return list(rows), dict(received.rejected)
 
 
 @pytest.mark.parametrize("encode", ENCODERS.values(), ids=ENCODERS)
@@ -52,12 +52,12 @@ def test_the_parts_hold_what_the_whole_held(encode: Any, said: Any, shards: int)
     parts = Partitioner(shards, PLAN).split(TOPIC, payload)
     assert len({part.shard for part in parts}) == len(parts) <= shards
     rows, rejected = decoded([payload])
-    told = [decoded([part.payload]) for part in parts]
-    for part, (some, _) in zip(parts, told, strict=True):
+    received = [decoded([part.payload]) for part in parts]
+    for part, (some, _) in zip(parts, received, strict=True):
         assert {shard_of(row[0], shards) for row in some} <= {part.shard}
         assert some == [row for row in rows if shard_of(row[0], shards) == part.shard]
-    assert sorted(row for some, _ in told for row in some) == sorted(rows)
-    assert {r: n for r in Reject if (n := sum(each.get(r, 0) for _, each in told))} == rejected
+    assert sorted(row for some, _ in received for row in some) == sorted(rows)
+    assert {r: n for r in Reject if (n := sum(each.get(r, 0) for _, each in received))} == rejected
 
 
 @pytest.mark.parametrize(
