@@ -35,15 +35,15 @@ class Attribution:
         self._poor_and_gains = np.stack([poor, *gains], axis=1)
 
     def contributions(self, qos: Counts, pow_: Floats) -> Floats:
-        """(G, F) how much lower PoW would be without each factor, NaN in groups without conditions.
+        """(G, F) how much lower PoW would be without each factor; NaN where PoW is.
 
         qos   (G, B) counts of conditions
         pow_  (G,) their PoW; the bins give the fraction of it that each factor accounts for
         """
-        with np.errstate(invalid="ignore", divide="ignore"):
-            sums = qos @ self._poor_and_gains
-            fraction = sums[:, 1:] / sums[:, :1]
-        # A PoW of 0 has nothing to attribute, and no fraction.
+        sums = qos @ self._poor_and_gains
+        poor, gains = sums[:, :1], sums[:, 1:]
+        # Where no bin is poor, as of a stall too short for its bin, there is nothing to attribute.
+        fraction = np.divide(gains, poor, out=np.zeros_like(gains), where=poor > 0)
         return np.where(pow_[:, None] == 0, 0.0, pow_[:, None] * fraction)
 
 

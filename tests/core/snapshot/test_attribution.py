@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -63,6 +63,7 @@ def test_a_factor_accounts_for_what_would_not_be_poor_without_it(users: dict[int
 
 @FEW
 @given(users_of[STALL_BINS.size], st.floats(0, 1))
+@example({0: 1}, 1.0)
 def test_what_is_poor_is_shared_out_as_the_bins_say(users: dict[int, int], pow_: float) -> None:
     """PoW is that of the exact conditions, which differ from their bins: no part may exceed the whole."""
     attribution, counts = Attribution(VIDEO), histogram(STALL_BINS.size, users)
