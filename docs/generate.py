@@ -60,9 +60,9 @@ def pages() -> dict[str, str]:
     return {"metrics.md": metrics_page(), "configuration.md": configuration_page()}
 
 
-def _table(told: Iterable[Metric], group: tuple[str, ...]) -> str:
+def _table(metrics: Iterable[Metric], group: tuple[str, ...]) -> str:
     rows = ["| metric | type | labels | what it is |", "|---|---|---|---|"]
-    rows += [_row(metric, group) for metric in told]
+    rows += [_row(metric, group) for metric in metrics]
     return "\n".join(rows) + "\n"
 
 

@@ -75,8 +75,8 @@ def _demo() -> Iterator[str]:
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None  # noqa: S101 - for mypy
         try:
-            told = (re.search(r"page\s+(http://\S+)", line) for line in process.stdout)
-            url = next(match[1] for match in told if match)
+            matches = (re.search(r"page\s+(http://\S+)", line) for line in process.stdout)
+            url = next(match[1] for match in matches if match)
             threading.Thread(target=process.stdout.read, daemon=True).start()  # A full pipe would stop it.
             yield url
         finally:
@@ -98,9 +98,9 @@ async def _watched(url: str) -> Screen:
 
 
 def _is_worth_a_picture(rows: list[Row], alerts: list[Alert]) -> bool:
-    """An alert fires, in every group there is somebody to judge, and in a bad one not all are badly off."""
+    """Whether an alert fires, every group has data, and some users of a bad group still rate well."""
     bad = [row.estimate for row in rows if row.group.regime and row.group.regime.regime == "bad"]
-    mixed = any(judged and judged.pow is not None and judged.pow < _MOST_POOR for judged in bad)
+    mixed = any(each and each.pow is not None and each.pow < _MOST_POOR for each in bad)
     return mixed and all(row.estimate for row in rows) and any(alert.state == "firing" for alert in alerts)
 
 

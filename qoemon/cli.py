@@ -120,13 +120,13 @@ def analyze(
 
     with exit_on_errors(usage=(UnreadableError, csv.ThetaError), failed=(ContentError,)):
         plan = core_plan(load(config))
-        judged = _service(plan, service)
+        rated = _service(plan, service)
         if theta is not None:
-            judged = replace(judged, theta=theta)
-        csv.check_theta(judged)
+            rated = replace(rated, theta=theta)
+        csv.check_theta(rated)
         with opened(file) as rows:
             analysis = csv.analyze(
-                read_conditions(rows, judged), judged, plan.quantiles, exact=exact, confidence=plan.confidence
+                read_conditions(rows, rated), rated, plan.quantiles, exact=exact, confidence=plan.confidence
             )
     if as_json:
         sys.stdout.write(json.dumps(analysis.as_dict(), indent=2) + "\n")
@@ -167,12 +167,12 @@ def _range(service: Service, plan: Plan) -> str:
     """The least and the greatest values that the service can reach."""
     import numpy as np
 
-    judged = service.kernel(plan.quantiles, service.mapping.reach).distribution(np.eye(2, dtype=np.int64))
+    ends = service.kernel(plan.quantiles, service.mapping.reach).distribution(np.eye(2, dtype=np.int64))
     return (
         f"service {service.name}: {service.mapping.name}, {service.model} ratings, theta {service.theta:g}: "
-        f"MOS {judged.mos.min():.2f} to {judged.mos.max():.2f}, "
-        f"good {100 * judged.gob.min():.1f} to {100 * judged.gob.max():.1f} %, "
-        f"poor {100 * judged.pow.min():.1f} to {100 * judged.pow.max():.1f} %"
+        f"MOS {ends.mos.min():.2f} to {ends.mos.max():.2f}, "
+        f"good {100 * ends.gob.min():.1f} to {100 * ends.gob.max():.1f} %, "
+        f"poor {100 * ends.pow.min():.1f} to {100 * ends.pow.max():.1f} %"
     )
 
 

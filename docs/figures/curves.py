@@ -41,8 +41,8 @@ class Answers:
 
 def answers(name: str, counts: Counts, kernel: RatingKernel) -> Answers:
     """Ratings of users with these counts of conditions, (B,)."""
-    told = kernel.distribution(counts[None])
-    return Answers(name, told.ratings[0], float(told.mos[0]), float(told.gob[0]), float(told.pow[0]))
+    rated = kernel.distribution(counts[None])
+    return Answers(name, rated.ratings[0], float(rated.mos[0]), float(rated.gob[0]), float(rated.pow[0]))
 
 
 def same_mos() -> tuple[Answers, ...]:
@@ -73,8 +73,8 @@ def spreads() -> tuple[Spread, ...]:
 
 
 def _spread(theta: float, mos: Floats) -> Spread:
-    told = RatingKernel(mos, theta, scale=ACR5).distribution(np.eye(len(mos), dtype=np.int64))
-    return Spread(theta, mos, told.sos, told.gob, told.pow)
+    rated = RatingKernel(mos, theta, scale=ACR5).distribution(np.eye(len(mos), dtype=np.int64))
+    return Spread(theta, mos, rated.sos, rated.gob, rated.pow)
 
 
 @dataclass(frozen=True)
@@ -149,10 +149,10 @@ def story() -> Story:
     for snapshot in snapshots():
         now_s, tally = snapshot.time_s - START_S, snapshot.services[0].counts
         groups, counts = list(tally.groups), tally.windows[60]
-        told, everyone = kernel.distribution(counts), kernel.distribution(counts.sum(axis=0, keepdims=True))
+        rated, everyone = kernel.distribution(counts), kernel.distribution(counts.sum(axis=0, keepdims=True))
         hit = groups.index(("eu", "a"))
         rows.append(
-            (now_s / 60, told.mos[hit], told.pow[hit], *told.pow_bounds[hit], everyone.mos[0], everyone.pow[0])
+            (now_s / 60, rated.mos[hit], rated.pow[hit], *rated.pow_bounds[hit], everyone.mos[0], everyone.pow[0])
         )
         if now_s in WATCHED_S:
             name = "normal operation" if now_s == WATCHED_S[0] else "the CDN degraded"

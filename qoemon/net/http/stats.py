@@ -1,4 +1,4 @@
-"""How it goes with the HTTP side, for whoever exports it. Totals count since the start."""
+"""Statistics of the HTTP server, and its metrics. Totals count since the start."""
 
 from __future__ import annotations
 
