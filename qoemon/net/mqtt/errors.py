@@ -17,7 +17,7 @@ NOT_MQTT = "received data that breaks the rules of MQTT: check that the port is 
 
 HUNG_UP = (
     "the other end closed the connection without an answer: check that the port is a broker's, whether it requires "
-    "TLS, and the broker's log"
+    "TLS or another client certificate, and the broker's log"
 )
 
 

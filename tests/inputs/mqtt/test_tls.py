@@ -66,12 +66,11 @@ async def test_a_client_certificate_that_the_broker_trusts_gets_us_in(
 async def test_a_missing_or_foreign_client_certificate_is_named(
     tmp_path: Path, demanding: Mosquitto, issued: Certificates
 ) -> None:
-    missing = await failure(broker(demanding.port, showing(issued, None)))
-    assert "requires a client certificate" in missing
+    """If the broker has closed the connection before we wrote, there is no reason to read: the next attempt has it."""
+    missing = await failure(broker(demanding.port, showing(issued, None)), "requires a client certificate")
     assert "cert_file" in missing
-    foreign = await failure(broker(demanding.port, showing(issued, certificates(tmp_path / "foreign"))))
-    assert "does not accept our certificate" in foreign
-    assert "cert_file" in foreign
+    foreign = showing(issued, certificates(tmp_path / "foreign"))
+    assert "cert_file" in await failure(broker(demanding.port, foreign), "does not accept our certificate")
 
 
 @pytest.mark.mosquitto
@@ -82,8 +81,9 @@ async def test_a_renewed_certificate_is_used_with_the_next_connection(
     mine = certificates(tmp_path / "mine")
     ours = replace(showing(issued, issued), cert_file=mine.client, key_file=mine.client_key)
     async with running(MqttConsumer(broker(demanding.port, ours), Inbox(10, 1000))) as ingest:
-        await until(lambda: ingest.stats.last_error, lambda: str(ingest.stats))
-        assert "does not accept our certificate" in str(ingest.stats.last_error)
+        await until(
+            lambda: "does not accept our certificate" in str(ingest.stats.last_error), lambda: str(ingest.stats)
+        )
         mine.client_key.write_bytes(issued.client_key.read_bytes())
         mine.client.write_bytes(issued.client.read_bytes())
         await until(lambda: ingest.stats.subscribed, lambda: str(ingest.stats))
