@@ -66,7 +66,7 @@ async def test_a_client_certificate_that_the_broker_trusts_gets_us_in(
 async def test_a_missing_or_foreign_client_certificate_is_named(
     tmp_path: Path, demanding: Mosquitto, issued: Certificates
 ) -> None:
-    """If the broker has closed the connection before we wrote, there is no reason to read: the next attempt has it."""
+    """If the broker closes the connection before we write, the reason is lost: the next attempt reads it."""
     missing = await failure(broker(demanding.port, showing(issued, None)), "requires a client certificate")
     assert "cert_file" in missing
     foreign = showing(issued, certificates(tmp_path / "foreign"))
