@@ -19,7 +19,7 @@ from qoemon.core.qoe.mapping import Qos
 from qoemon.core.wire.batch import Batch, batch_of, fault, floats, ints, joined
 from qoemon.core.wire.escape import escape_label
 from qoemon.core.wire.lenient import lenient_report
-from qoemon.core.wire.payload import JSON, MALFORMED, MSGPACK, Encoding, held, items_of, unmarked
+from qoemon.core.wire.payload import JSON, MALFORMED, MSGPACK, MSGPACK_BYTES, Encoding, held, items_of, unmarked
 from qoemon.core.wire.report import Reject, Report, Route
 
 TOPICS_REMEMBERED = 65_536
@@ -28,7 +28,7 @@ AT_ONCE = 4096
 SHOWN = 100
 """Bytes of a rejected payload that are quoted in its sample."""
 
-_WHOLE = {id(each): each.decoder(Report | list[Report]) for each in (JSON, MSGPACK)}
+_JSON_PAYLOAD, _MSGPACK_PAYLOAD = (each.decoder(Report | list[Report]) for each in (JSON, MSGPACK))
 _ONE = {id(each): each.decoder(Report) for each in (JSON, MSGPACK)}
 _ANY = {id(each): each.decoder(Any) for each in (JSON, MSGPACK)}
 
@@ -114,17 +114,17 @@ class Codec:
         if len(payload) > self._limits.message_bytes:
             limit = self._limits.message_bytes
             raise _RejectedError(Reject.TOO_LARGE, f"{len(payload)} bytes, at most {limit} are accepted")
-        payload, encoding = unmarked(payload)
         try:
-            found = _WHOLE[id(encoding)].decode(payload)
+            found = (_MSGPACK_PAYLOAD if payload[0] in MSGPACK_BYTES else _JSON_PAYLOAD).decode(payload)
         except MALFORMED:
-            found = self._decode_each(payload, encoding, gather)
+            found = self._decode_each(payload, gather)
         reports = found if isinstance(found, list) else [found]
         self._check_number(len(reports))
         return reports
 
-    def _decode_each(self, payload: bytes, encoding: Encoding, gather: _Gather) -> list[Report]:
+    def _decode_each(self, payload: bytes, gather: _Gather) -> list[Report]:
         """The valid reports of a payload that is not valid as a whole."""
+        payload, encoding = unmarked(payload)
         items = items_of(payload, encoding)
         self._check_number(len(items))
         reports = []

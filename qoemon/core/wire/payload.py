@@ -40,7 +40,7 @@ JSON = Encoding(msgspec.json, b"[")
 MSGPACK = Encoding(msgspec.msgpack, bytes([*range(0x90, 0xA0), 0xDC, 0xDD]))
 
 _BOM = b"\xef\xbb\xbf"
-_MSGPACK_BYTES = frozenset([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
+MSGPACK_BYTES = frozenset([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
 """The first bytes of a MessagePack map or array. Only these are MessagePack: JSON in another encoding is not."""
 _ITEMS = {id(each): each.decoder(list[msgspec.Raw]) for each in (JSON, MSGPACK)}
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{},]', re.DOTALL)
@@ -50,7 +50,7 @@ _SESSION_KEYS = (b'"session"', b"\xa7session")
 
 def unmarked(payload: bytes) -> tuple[bytes, Encoding]:
     """The payload without a byte order mark, and its encoding."""
-    if payload[:1] and payload[0] in _MSGPACK_BYTES:
+    if payload[:1] and payload[0] in MSGPACK_BYTES:
         return payload, MSGPACK
     return payload.removeprefix(_BOM), JSON
 
