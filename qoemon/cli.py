@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from pathlib import Path  # noqa: F401 - typer evaluates the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +19,7 @@ import qoemon
 from qoemon.common import duration
 from qoemon.engine.interpreter import GARBAGE
 from qoemon.tools.calibrate.commands import fit, theta
-from qoemon.tools.command import USAGE, exit_on_errors, fail, load
+from qoemon.tools.command import FAILED, USAGE, exit_on_errors, fail, load
 from qoemon.tools.demo.commands import demo
 from qoemon.tools.options import ConfigFile
 from qoemon.tools.report.commands import record, replay, report
@@ -82,8 +82,14 @@ def check(
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of the file, for editors.")
     ] = False,
+    payload: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Explain how the message in this file would be read.")
+    ] = None,
+    topic: Annotated[str | None, typer.Option(help="Topic of that message.")] = None,
 ) -> None:
-    """Validate a configuration file and summarise it."""
+    """Validate a configuration file; explain a payload."""
+    if (payload is None) != (topic is None):
+        raise typer.BadParameter("--payload and --topic need each other")
     if schema:
         import json
 
@@ -93,6 +99,8 @@ def check(
         return
     with exit_on_errors():
         settings = load(config)
+    if payload is not None and topic is not None:
+        raise typer.Exit(_explain(settings, topic, payload))
     typer.echo(f"{config or 'built-in defaults'}: configuration is valid")
     for line in _summary(settings):
         typer.echo(line)
@@ -136,6 +144,22 @@ def analyze(
 
 for _command in (theta, fit, record, replay, report, rules, simulate, top, demo):
     app.command()(_command)
+
+
+def _explain(config: Config, topic: str, file: Path) -> int:
+    """Print what the daemon would make of a message; the exit code is FAILED if a report is rejected."""
+    from qoemon.config.plan import core_plan
+    from qoemon.tools.payload import explain
+
+    try:
+        payload = file.read_bytes()
+    except OSError as error:
+        fail(USAGE, f"{file}: cannot be read: {error.strerror}")
+    explanation = explain(topic, payload, core_plan(config))
+    for line in explanation.lines:
+        typer.echo(line)
+    typer.echo(f"{explanation.accepted} reports accepted, {explanation.rejected} rejected")
+    return FAILED if explanation.rejected else 0
 
 
 def _summary(config: Config) -> list[str]:

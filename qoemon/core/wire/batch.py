@@ -122,6 +122,36 @@ def batch_of(
     return everything.take(np.flatnonzero(good)), np.flatnonzero(~good)
 
 
+def fault(report: Report) -> str:
+    """The first field of a report that is out of range, and the rule; empty if all are in range."""
+    limits = {"seq": 2**63 - 1, "ts": np.finfo(np.float64).max, "stall_count": MAX_COUNT}
+    limits |= {"stall_s": MAX_SECONDS, "play_s": MAX_SECONDS}
+    for name, most in limits.items():
+        value = getattr(report, name)
+        if value not in {ABSENT_INT, ABSENT_FLOAT} and not 0 <= value <= most:
+            return f"{name} is {_short(value)}, expected {_RULES.get(name, f'0 to {most:,.0f}')}"
+    if report.stall_count > 0 and report.stall_s <= 0 and not report.stalled:
+        return f"stall_count is {report.stall_count} without stall_s, expected the stalling time, or stalled: true"
+    times = report.response_s if isinstance(report.response_s, list) else [report.response_s]
+    for value in times:
+        if value != ABSENT_FLOAT and not 0 <= value <= MAX_SECONDS:
+            return f"response_s is {_short(value)}, expected 0 to {MAX_SECONDS:,.0f}"
+    for name, value in (report.measures or {}).items():
+        if not abs(value) <= MAX_MEASURE:
+            return f"measures.{name} is {_short(value)}, expected at most {MAX_MEASURE:,.0f} in size"
+    return ""
+
+
+def _short(value: float) -> str:
+    """The number, without the digits of one that is far too large."""
+    text = str(value)
+    return text if len(text) <= MAX_DIGITS else f"{text[:MAX_DIGITS]}..."
+
+
+MAX_DIGITS = 24
+_RULES = {"seq": "0 or more, in 64 bits", "ts": "seconds since the epoch, 0 or more"}
+
+
 def joined(parts: Sequence[Batch], routes: Sequence[Route]) -> Batch:
     """The batches concatenated in order; their route numbers are indexes into `routes`."""
     if len(parts) == 1:

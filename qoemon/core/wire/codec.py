@@ -1,14 +1,13 @@
 """Decodes payloads to a Batch of columns, and counts rejected reports.
 
 Only this module iterates over single reports. A payload is first decoded as a whole, in one call. If that fails,
-its reports are decoded one by one, so that a bad report does not affect the others.
+it is split and its reports are decoded one by one, leniently, so that a bad report does not affect the others.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -17,8 +16,10 @@ import numpy as np
 from qoemon.core.plan.plan import Plan
 from qoemon.core.plan.topic import SERVICE
 from qoemon.core.qoe.mapping import Qos
-from qoemon.core.wire.batch import Batch, batch_of, floats, ints, joined
+from qoemon.core.wire.batch import Batch, batch_of, fault, floats, ints, joined
 from qoemon.core.wire.escape import escape_label
+from qoemon.core.wire.lenient import lenient_report
+from qoemon.core.wire.payload import JSON, MALFORMED, MSGPACK, MSGPACK_BYTES, Encoding, held, items_of, unmarked
 from qoemon.core.wire.report import Reject, Report, Route
 
 TOPICS_REMEMBERED = 65_536
@@ -27,7 +28,9 @@ AT_ONCE = 4096
 SHOWN = 100
 """Bytes of a rejected payload that are quoted in its sample."""
 
-_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_JSON_PAYLOAD, _MSGPACK_PAYLOAD = (each.decoder(Report | list[Report]) for each in (JSON, MSGPACK))
+_ONE = {id(each): each.decoder(Report) for each in (JSON, MSGPACK)}
+_ANY = {id(each): each.decoder(Any) for each in (JSON, MSGPACK)}
 
 
 class Arrived(Protocol):
@@ -49,34 +52,12 @@ class Decoded(NamedTuple):
     sample: dict[Reject, str]
 
 
-@dataclass(frozen=True)
-class _Encoding:
-    """Decoders of one encoding.
-
-    whole        decodes a payload: a report, or a list of reports
-    items        splits a payload with a list into undecoded items
-    one          decodes one report
-    array_bytes  the possible first bytes of an array
-    """
-
-    whole: Any
-    items: Any
-    one: Any
-    array_bytes: bytes
-
-
-def _encoding(decoder: Any, array_bytes: bytes) -> _Encoding:
-    return _Encoding(decoder(Report | list[Report]), decoder(list[msgspec.Raw]), decoder(Report), array_bytes)
-
-
-_JSON = _encoding(msgspec.json.Decoder, b"[")
-_MSGPACK = _encoding(msgspec.msgpack.Decoder, bytes([*range(0x90, 0xA0), 0xDC, 0xDD]))
-
-
 class _RejectedError(Exception):
-    def __init__(self, reason: Reject, detail: str) -> None:
+    """reports: how many are rejected; 0 if a whole payload is, whose reports were not counted."""
+
+    def __init__(self, reason: Reject, detail: str, reports: int = 0) -> None:
         super().__init__(detail)
-        self.reason = reason
+        self.reason, self.reports = reason, reports
 
 
 class Codec:
@@ -92,12 +73,14 @@ class Codec:
         """The reports of the messages, in order, and the number of rejected ones by reason."""
         gather = _Gather(sorted({name for names in self._measures.values() for name in names}))
         for message in messages:
+            if not message.payload:  # It clears a retained message, and reports nothing.
+                continue
             gather.topic = message.topic
             try:
                 route = self._known.get(message.topic) or self._route(message.topic)
                 reports = self._reports(message.payload, gather)
             except _RejectedError as rejected:
-                gather.reject(rejected.reason, str(rejected))
+                gather.reject(rejected.reason, str(rejected), rejected.reports or held(message.payload))
             else:
                 self._add(reports, route, message.arrival_s, gather)
         return gather.decoded()
@@ -131,37 +114,44 @@ class Codec:
         if len(payload) > self._limits.message_bytes:
             limit = self._limits.message_bytes
             raise _RejectedError(Reject.TOO_LARGE, f"{len(payload)} bytes, at most {limit} are accepted")
-        # A MessagePack map or array begins with a byte above 0x7f, JSON never does.
-        encoding = _MSGPACK if payload[:1] > b"\x7f" else _JSON
         try:
-            found = encoding.whole.decode(payload)
-        except _MALFORMED:
-            found = self._decode_each(payload, encoding, gather)
+            found = (_MSGPACK_PAYLOAD if payload[0] in MSGPACK_BYTES else _JSON_PAYLOAD).decode(payload)
+        except MALFORMED:
+            found = self._decode_each(payload, gather)
         reports = found if isinstance(found, list) else [found]
         self._check_number(len(reports))
         return reports
 
-    def _decode_each(self, payload: bytes, encoding: _Encoding, gather: _Gather) -> list[Report]:
+    def _decode_each(self, payload: bytes, gather: _Gather) -> list[Report]:
         """The valid reports of a payload that is not valid as a whole."""
-        items = [payload]
-        if payload.lstrip(b" \t\r\n")[:1] in {bytes([b]) for b in encoding.array_bytes}:
-            try:
-                items = encoding.items.decode(payload)
-            except _MALFORMED as error:
-                raise _RejectedError(Reject.UNPARSEABLE, f"{error}: {payload[:SHOWN]!r}") from None
+        payload, encoding = unmarked(payload)
+        items = items_of(payload, encoding)
         self._check_number(len(items))
         reports = []
         for item in items:
             try:
-                reports.append(encoding.one.decode(item))
-            except _MALFORMED as error:
-                gather.reject(_reason(error), f"{error}: {bytes(item)[:SHOWN]!r}")
+                reports.append(self._decode_one(item, encoding))
+            except MALFORMED as error:
+                reason = _reason(error)
+                # What cannot be parsed may hold several reports.
+                number = held(item) if reason is Reject.UNPARSEABLE else 1
+                gather.reject(reason, f"{error}: {item[:SHOWN]!r}", number)
         return reports
+
+    def _decode_one(self, item: bytes, encoding: Encoding) -> Report:
+        try:
+            report: Report = _ONE[id(encoding)].decode(item)
+        except msgspec.ValidationError as error:
+            if _reason(error) is Reject.OUT_OF_RANGE:
+                raise
+            return lenient_report(_ANY[id(encoding)].decode(item), self._plan.labels)
+        return report
 
     def _check_number(self, reports: int) -> None:
         limit = self._limits.reports_per_message
         if reports > limit:
-            raise _RejectedError(Reject.TOO_LARGE, f"{reports} reports in a message, at most {limit} are accepted")
+            detail = f"{reports} reports in a message, at most {limit} are accepted"
+            raise _RejectedError(Reject.TOO_LARGE, detail, reports)
 
     def _add(self, reports: list[Report], route: Route, arrival_s: float, gather: _Gather) -> None:
         index = gather.route(route)
@@ -207,9 +197,10 @@ class _Gather:
         """Topic of the message being decoded."""
         self._reports: list[Report] = []
         self._runs: list[int] = []
-        """Lengths of runs of reports with the same route and arrival, which are in the next two lists."""
+        """Lengths of runs of reports with the same route and arrival, which are in the next three lists."""
         self._route_of: list[int] = []
         self._arrival_s: list[float] = []
+        self._topics: list[str] = []
         self._parts: list[Batch] = []
         self._routes: dict[Route, int] = {}
         self._rejected: Counter[Reject] = Counter()
@@ -224,11 +215,12 @@ class _Gather:
         self._runs.append(len(reports))
         self._route_of.append(route)
         self._arrival_s.append(arrival_s)
+        self._topics.append(self.topic)
         if len(self._reports) >= AT_ONCE:
             self._make_columns()
 
-    def reject(self, reason: Reject, detail: str) -> None:
-        self._rejected[reason] += 1
+    def reject(self, reason: Reject, detail: str, reports: int = 1) -> None:
+        self._rejected[reason] += reports
         self._sample.setdefault(reason, f"topic {self.topic!r}: {detail}")
 
     def decoded(self) -> Decoded:
@@ -246,8 +238,9 @@ class _Gather:
         self._parts.append(batch)
         if len(bad):
             self._rejected[Reject.OUT_OF_RANGE] += len(bad)
-            # The topic is not stored per report, but the route is.
-            route, report = routes[route_of[bad[0]]], self._reports[bad[0]]
-            sample = f"of {'/'.join((route.service, *route.labels))!r}: {msgspec.json.encode(report).decode()}"
-            self._out_of_range = self._out_of_range or sample
-        self._reports, self._runs, self._route_of, self._arrival_s = [], [], [], []
+            if not self._out_of_range:
+                report = self._reports[bad[0]]
+                topic = self._topics[np.searchsorted(np.cumsum(self._runs), bad[0], side="right")]
+                text = msgspec.json.encode(report).decode()
+                self._out_of_range = f"topic {topic!r}: {fault(report)}: {text}"
+        self._reports, self._runs, self._route_of, self._arrival_s, self._topics = [], [], [], [], []

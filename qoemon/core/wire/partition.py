@@ -2,19 +2,20 @@
 
 All reports of a session must reach the same shard, also after a restart, so the shard is a hash of the session id
 that never changes: CRC-32, modulo the number of shards. A payload or report that cannot be decoded has no session;
-it goes unchanged to one of the shards, whose codec rejects it and counts it once.
+it goes to one of the shards, whose codec rejects and counts it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
 
 from qoemon.core.plan.plan import Plan
 from qoemon.core.wire.codec import Codec
+from qoemon.core.wire.payload import JSON, MALFORMED, MSGPACK, Encoding, items_of, unmarked
 
 
 class Partition(NamedTuple):
@@ -30,23 +31,11 @@ class _ReportSession(msgspec.Struct, gc=False):
     session: str = ""
 
 
-class _Encoding(NamedTuple):
-    """Decoders of a payload (a report, or a list of undecoded ones) and of a report; the encoder of a list."""
+_WHOLE = {id(each): each.decoder(_ReportSession | list[msgspec.Raw]) for each in (JSON, MSGPACK)}
+_ONE = {id(each): each.decoder(_ReportSession) for each in (JSON, MSGPACK)}
 
-    whole: Any
-    one: Any
-    array: Any
-
-
-def _encoding(module: Any) -> _Encoding:
-    return _Encoding(
-        module.Decoder(_ReportSession | list[msgspec.Raw]), module.Decoder(_ReportSession), module.Encoder()
-    )
-
-
-_JSON, _MSGPACK = _encoding(msgspec.json), _encoding(msgspec.msgpack)
-
-_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NOT_JSON = b"\x00"
+"""Before a damaged report that travels by itself, so that it is not taken for an array."""
 
 
 def shard_of(session: str, shards: int) -> int:
@@ -61,29 +50,39 @@ class Partitioner:
         self._shards, self._limits, self._codec = shards, plan.limits, Codec(plan)
 
     def split(self, topic: str, payload: bytes) -> Sequence[Partition]:
-        """The parts of a payload, at most one per shard, with the reports in their order."""
-        encoding = _MSGPACK if payload[:1] > b"\x7f" else _JSON
+        """The parts of a payload, with the reports of each session in their order.
+
+        There is one part at most per shard, and one for each damaged report.
+        """
         if len(payload) > self._limits.message_bytes or not self._codec.takes(topic):
             return [self._whole(payload)]
+        body, encoding = unmarked(payload)
         try:
-            found = encoding.whole.decode(payload)
-        except _MALFORMED:
-            return [self._whole(payload)]
+            found = _WHOLE[id(encoding)].decode(body)
+        except MALFORMED:
+            found = items_of(body, encoding)
+            if found == [body]:
+                return [self._whole(payload)]
         if isinstance(found, _ReportSession):
             return [Partition(shard_of(found.session, self._shards), payload)]
         if not 0 < len(found) <= self._limits.reports_per_message:
             return [self._whole(payload)]
         return self._parts(found, encoding)
 
-    def _parts(self, reports: list[msgspec.Raw], encoding: _Encoding) -> list[Partition]:
-        by_shard: list[list[msgspec.Raw]] = [[] for _ in range(self._shards)]
+    def _parts(self, reports: Sequence[bytes | msgspec.Raw], encoding: Encoding) -> list[Partition]:
+        by_shard: list[list[bytes | msgspec.Raw]] = [[] for _ in range(self._shards)]
+        damaged = []
         for report in reports:
             try:
-                session = encoding.one.decode(report).session.encode()
-            except _MALFORMED:
+                session = _ONE[id(encoding)].decode(report).session.encode()
+            except msgspec.ValidationError:
                 session = bytes(report)
+            except MALFORMED:
+                damaged.append(self._whole(_NOT_JSON + bytes(report)))
+                continue
             by_shard[crc32(session) % self._shards].append(report)
-        return [Partition(shard, encoding.array.encode(some)) for shard, some in enumerate(by_shard) if some]
+        parts = [Partition(shard, encoding.encode(some)) for shard, some in enumerate(by_shard) if some]
+        return [*parts, *damaged]
 
     def _whole(self, payload: bytes) -> Partition:
         return Partition(crc32(payload) % self._shards, payload)

@@ -173,7 +173,6 @@ def test_a_service_judges_its_measures_by_its_mapping() -> None:
         ({"audio": [4.0], "video": 4.0}, Reject.SCHEMA),
         ([4.0, 3.0], Reject.SCHEMA),
         (4.0, Reject.SCHEMA),
-        (None, Reject.SCHEMA),
         ({"audio": math.nan, "video": 4.0}, Reject.OUT_OF_RANGE),
         ({"audio": 4.0, "video": math.inf}, Reject.OUT_OF_RANGE),
         ({"audio": -math.inf, "video": 4.0}, Reject.OUT_OF_RANGE),

@@ -150,7 +150,7 @@ def test_closed_intervals_of_services_without_groups_are_dumped_and_loaded(retai
 
 def test_whoever_listens_is_told_of_every_report_and_reject():
     told, heard = plan(), list[Decoded]()
-    messages = [*simulated(T0, 100), Message("qoe/v1/none/eu", b"{}", T0 + 101), Message("x", b"", T0 + 102)]
+    messages = [*simulated(T0, 100), Message("qoe/v1/none/eu", b"{}", T0 + 101), Message("x", b"{}", T0 + 102)]
     pipeline = ShardPipeline(told)
     list(pipeline.run(messages, heard.append))
     assert sum(len(decoded.batch) for decoded in heard) == len(messages) - 2

@@ -16,6 +16,7 @@ from qoemon.core.plan.plan import Limits
 from qoemon.core.wire.codec import Codec
 from qoemon.core.wire.partition import Partitioner, shard_of
 from qoemon.core.wire.report import Reject
+from tests.core.wire.test_codec import DAMAGED
 from tests.support.core import VIDEO, plan
 
 TOPIC = "qoe/v1/video/eu"
@@ -60,13 +61,47 @@ def test_the_parts_hold_what_the_whole_held(encode: Any, said: Any, shards: int)
     assert {r: n for r in Reject if (n := sum(each.get(r, 0) for _, each in received))} == rejected
 
 
-@pytest.mark.parametrize(
-    "payload",
-    [b"", b"{", b"[{}", b"\xff", b"\x92\x81", b"\x00", "[\ud800]".encode(errors="surrogatepass"), b"[" * 2000],
-)
-def test_what_cannot_be_read_is_rejected_once(payload: bytes) -> None:
+@pytest.mark.parametrize("payload", [b"", b"{", b"\xff", b"\x00", b"[", b'{"session": "a"}{"session": "b"}'])
+def test_what_cannot_be_read_goes_whole_to_one_shard(payload: bytes) -> None:
     parts = Partitioner(3, PLAN).split(TOPIC, payload)
     assert [part.payload for part in parts] == [payload]
+
+
+DAMAGED_ARRAYS = {name: damaged for name, (damaged, _, _) in DAMAGED.items()} | {
+    "an object without end": b"[{}",
+    "MessagePack, cut off": b"\x92\x81",
+    "half a character": "[\ud800]".encode(errors="surrogatepass"),
+    "deep": b"[" * 2000,
+    "a byte order mark": b'\xef\xbb\xbf[{"session": "a"}, {"session": "b"}]',
+    "many sessions": b'[{"session":"a"},{"session":"b","play_s":NaN},{"session":"c"},{"session":"d"},{"session":"e',
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED_ARRAYS)
+@pytest.mark.parametrize("shards", [1, 2, 5])
+def test_the_parts_of_a_damaged_payload_come_to_the_same(name: str, shards: int) -> None:
+    payload = DAMAGED_ARRAYS[name]
+    rows, rejected = decoded([payload])
+    parts = Partitioner(shards, PLAN).split(TOPIC, payload)
+    received = [decoded([part.payload]) for part in parts]
+    for part, (some, _) in zip(parts, received, strict=True):
+        assert {shard_of(row[0], shards) for row in some} <= {part.shard}
+    assert sorted(row for some, _ in received for row in some) == sorted(rows)
+    assert {r: n for r in Reject if (n := sum(each.get(r, 0) for _, each in received))} == rejected
+
+
+@given(st.lists(REPORT, max_size=6), st.binary(max_size=8), st.data())
+def test_the_parts_of_any_damaged_payload_come_to_the_same(
+    reports: list[Any], junk: bytes, data: st.DataObject
+) -> None:
+    encode = data.draw(st.sampled_from(list(ENCODERS.values())))
+    whole = encode(reports)
+    at = data.draw(st.integers(0, len(whole)))
+    payload = data.draw(st.sampled_from([whole[:at], whole[:at] + junk + whole[at:], junk + whole]))
+    rows, rejected = decoded([payload])
+    received = [decoded([part.payload]) for part in Partitioner(3, PLAN).split(TOPIC, payload)]
+    assert sorted(row for some, _ in received for row in some) == sorted(rows)
+    assert {r: n for r in Reject if (n := sum(each.get(r, 0) for _, each in received))} == rejected
 
 
 @pytest.mark.parametrize("limits", [Limits(reports_per_message=3), Limits(message_bytes=20)])
