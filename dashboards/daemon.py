@@ -31,6 +31,7 @@ PROBLEMS = (
     "reports_duplicate",
     "reports_late",
     "reports_ahead",
+    "reports_empty",
     "reports_reset",
     "reports_pooled",
     "reports_refused",

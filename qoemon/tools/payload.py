@@ -8,18 +8,9 @@ from typing import Any
 
 from qoemon.common.text import SHORT, did_you_mean, printable
 from qoemon.core.plan.plan import Plan
-from qoemon.core.qoe.mapping import Qos
 from qoemon.core.wire.codec import Codec, Decoded
 from qoemon.core.wire.payload import MALFORMED, items_of, unmarked
-from qoemon.core.wire.report import Report
-
-_FIELDS = Report.__struct_fields__
-_USED_BY = {
-    Qos.STALLS: ("stall_count", "stall_s", "play_s", "stalled", "end"),
-    Qos.RESPONSES: ("response_s", "end"),
-    Qos.MEASURES: ("measures", "end"),
-}
-"""The fields of which a service takes something, by what its mapping rates."""
+from qoemon.core.wire.unused import KNOWN, RATED, is_empty, unknown_fields
 
 
 @dataclass(frozen=True)
@@ -77,11 +68,10 @@ def _doubts(item: bytes, decoded: Decoded, plan: Plan) -> Iterator[str]:
         return
     if not len(decoded.batch) or not isinstance(document, Mapping):
         return
-    for name in document:
-        if name not in _FIELDS:
-            hint = did_you_mean(str(name), _FIELDS)
-            yield f"the field '{printable(str(name), SHORT)}' is unknown and ignored{hint and f': {hint}'}"
-    (route,) = (decoded.batch.routes[decoded.batch.route[0]],)
-    qos = next(service.mapping.qos for service in plan.services if service.name == route.service)
-    if not any(document.get(name) is not None for name in _USED_BY[qos]):
-        yield f"it has nothing that the service {route.service} rates: {', '.join(_USED_BY[qos])}"
+    for name in unknown_fields(document):
+        hint = did_you_mean(name, KNOWN)
+        yield f"the field '{printable(name, SHORT)}' is unknown and ignored{hint and f': {hint}'}"
+    route = decoded.batch.routes[decoded.batch.route[0]]
+    service = next(service for service in plan.services if service.name == route.service)
+    if is_empty(document, service):
+        yield f"it has nothing that the service {service.name} rates: {', '.join(RATED[service.mapping.qos])}"

@@ -21,6 +21,8 @@ class Event(StrEnum):
     """its ts is too old for the base window: it updates the counters' baseline only"""
     AHEAD = "reports_ahead"
     """its ts is in the future: counted at its arrival"""
+    EMPTY = "reports_empty"
+    """accepted, but without any field that its service rates"""
     RESET = "reports_reset"
     """a cumulative counter decreased: counted from zero"""
     POOLED = "reports_pooled"

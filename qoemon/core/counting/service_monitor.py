@@ -18,6 +18,7 @@ from qoemon.core.plan.plan import Clock, Plan, Service
 from qoemon.core.qoe.mapping import Qos
 from qoemon.core.wire.batch import Batch, Placed
 from qoemon.core.wire.report import ABSENT_FLOAT
+from qoemon.core.wire.unused import empty
 
 NO_ROWS: Ints = np.zeros(0, np.int64)
 
@@ -57,6 +58,7 @@ class ServiceMonitor:
                 Event.REPORT: len(counted),
                 Event.DUPLICATE: admitted.duplicates,
                 Event.REFUSED: admitted.refused,
+                Event.EMPTY: int(np.count_nonzero(empty(batch, self.service)[counted])),
                 Event.RESET: resets,
                 Event.LATE: int(np.count_nonzero(late[counted])),
                 Event.AHEAD: int(np.count_nonzero(ahead[counted])),

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.arrays import Arrays, named, part
-from qoemon.core.counting.counts import ClosedInterval
+from qoemon.core.counting.counts import ClosedInterval, Event
 from qoemon.core.counting.groups import Labels
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.plan.plan import Plan
@@ -24,6 +24,7 @@ from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.sharding.sparse import dump_intervals, load_intervals, sparse_interval
 from qoemon.core.wire.codec import Arrived, Codec, Decoded
 from qoemon.core.wire.report import Reject
+from qoemon.core.wire.unused import Unused, first_empty
 
 MESSAGES_AT_ONCE = 10_000
 """Messages of a recorded stream decoded at once: enough for efficient columns, few enough for memory."""
@@ -38,7 +39,7 @@ class ShardPipeline:
 
     def __init__(self, plan: Plan, *, retain: bool = False) -> None:
         timing = plan.timing
-        self._retain = retain
+        self._plan, self._retain = plan, retain
         self._services = plan.services
         self._tick_s = timing.tick_s
         self._memory = int(timing.session_timeout_s + max(timing.windows_s)) // timing.tick_s + 2
@@ -56,6 +57,15 @@ class ShardPipeline:
     def sessions(self) -> int:
         """Number of sessions held."""
         return self._monitor.sessions
+
+    def first_empty(self, messages: Sequence[Arrived]) -> Unused | None:
+        """The first report in these messages that has nothing its service rates, for the log."""
+        return first_empty(messages, self._plan)
+
+    @property
+    def empty(self) -> int:
+        """Accepted reports without anything that their service rates, since the beginning."""
+        return self._monitor.events[Event.EMPTY]
 
     @property
     def rejected(self) -> Mapping[Reject, int]:

@@ -40,6 +40,7 @@ EVENTS = {
     Event.DUPLICATE: "Reports with a repeated or older seq, ignored.",
     Event.LATE: "Reports with a ts too old for the base window; they only update the session's counters.",
     Event.AHEAD: "Reports with a ts in the future, counted as of their arrival.",
+    Event.EMPTY: "Reports without any field that their service rates, such as misspelt ones.",
     Event.RESET: "Reports with a cumulative counter that decreased; it is counted from zero again.",
     Event.POOLED: "Reports of label sets beyond limits.groups, counted in the group `other`.",
     Event.REFUSED: "Reports of new sessions beyond limits.sessions, ignored.",

@@ -1,0 +1,88 @@
+"""What of an accepted report is not used: unknown fields, or all of it, if its service rates none of its fields.
+
+Fields with other names are ignored, so a misspelt one takes its users out of every figure without an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qoemon.core.arrays import Flags
+from qoemon.core.plan.plan import Plan, Service
+from qoemon.core.plan.topic import SERVICE
+from qoemon.core.qoe.mapping import Qos
+from qoemon.core.wire.batch import Batch
+from qoemon.core.wire.codec import Arrived
+from qoemon.core.wire.payload import MALFORMED, items_of, unmarked
+from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Report
+
+KNOWN = Report.__struct_fields__
+"""Names of the fields of a report."""
+
+RATED = {
+    Qos.STALLS: ("stall_count", "stall_s", "play_s", "stalled", "end"),
+    Qos.RESPONSES: ("response_s", "end"),
+    Qos.MEASURES: ("measures", "end"),
+}
+"""The fields of which a service uses something, by what its mapping rates."""
+
+
+class Unused(NamedTuple):
+    """A report without any field that its service rates.
+
+    unknown  names of its fields that no report has
+    rated    names of those that the service rates
+    """
+
+    topic: str
+    unknown: tuple[str, ...]
+    rated: tuple[str, ...]
+
+
+def empty(batch: Batch, service: Service) -> Flags:
+    """(R,) whether a report, all of this service, has nothing that the service rates."""
+    used = batch.end.copy()
+    match service.mapping.qos:
+        case Qos.STALLS:
+            used |= batch.stalled
+            for counter in (batch.stalls, batch.stall_ms, batch.play_ms):
+                used |= counter != ABSENT_INT
+        case Qos.RESPONSES:
+            used[batch.response_of] = True
+        case Qos.MEASURES:
+            for name in service.mapping.inputs:
+                used |= batch.measures[name] != ABSENT_FLOAT
+    return np.logical_not(used)
+
+
+def unknown_fields(document: Mapping[Any, Any]) -> tuple[str, ...]:
+    """Names of the fields that no report has."""
+    return tuple(str(name) for name in document if name not in KNOWN)
+
+
+def is_empty(document: Mapping[Any, Any], service: Service) -> bool:
+    """Whether a decoded report has no field that the service rates."""
+    return all(document.get(name) is None or document[name] is False for name in RATED[service.mapping.qos])
+
+
+def first_empty(messages: Iterable[Arrived], plan: Plan) -> Unused | None:
+    """The first report in the messages that has nothing its service rates; None if each has something."""
+    services = {service.name: service for service in plan.services}
+    for message in messages:
+        levels = next((found for template in plan.topics if (found := template.match(message.topic))), {})
+        service = services.get(levels.get(SERVICE, ""))
+        if service is None:
+            continue
+        body, encoding = unmarked(message.payload)
+        decoder = encoding.decoder(Any)
+        for item in items_of(body, encoding):
+            try:
+                document = decoder.decode(item)
+            except MALFORMED:
+                continue
+            if isinstance(document, Mapping) and is_empty(document, service):
+                return Unused(message.topic, unknown_fields(document), RATED[service.mapping.qos])
+    return None
