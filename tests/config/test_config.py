@@ -278,7 +278,16 @@ CASES: list[tuple[str, int, str, str]] = [
     ),
     ("mqtt: {topics: ['$share/g/{service}']}", 1, "mqtt.topics.0", "no shared subscription: .*NATS"),
     ("mqtt: {topics: ['$SYS/{service}']}", 1, "mqtt.topics.0", "belong to the broker"),
-    ("mqtt: {topics: ['/{service}']}", 1, "mqtt.topics.0", "without empty levels"),
+    ("mqtt: {topics: ['/']}", 1, "mqtt.topics.0", "without empty levels"),
+    ("mqtt: {topics: ['//{service}']}", 1, "mqtt.topics.0", "without empty levels"),
+    ("mqtt: {topics: ['/{service}/']}", 1, "mqtt.topics.0", "without empty levels"),
+    (
+        "mqtt:\n  topics: ['/{service}/x', '{service}/x', '{a}/{service}/x']",
+        2,
+        "mqtt.topics.2",
+        "any topic that matches topics.0 as well",
+    ),
+    ("mqtt: {topics: ['/{service}/{a}/{a}']}", 1, "mqtt.topics.0", "each {name} at most once"),
     ("mqtt: {topics: ['{service}/']}", 1, "mqtt.topics.0", "without empty levels"),
     ("mqtt: {topics: ['a//{service}']}", 1, "mqtt.topics.0", "without empty levels"),
     ("mqtt: {topics: ['']}", 1, "mqtt.topics.0", "without empty levels"),
@@ -389,6 +398,15 @@ def test_windows_are_in_ascending_order(file: Path) -> None:
 def test_services_replace_the_defaults(file: Path) -> None:
     config = loaded(file, "services: {radio: {mapping: video-stall, theta: 0.2}}")
     assert list(config.services) == ["radio"]
+
+
+def test_topics_may_begin_with_a_slash(file: Path) -> None:
+    config = loaded(file, "mqtt: {topics: ['/qoe/v1/{service}/{region}/{cdn}', 'qoe/v1/{service}/{region}/{cdn}']}")
+    assert [topic.parsed.filter for topic in config.mqtt.topics] == ["/qoe/v1/+/+/+", "qoe/v1/+/+/+"]
+    alerts = "/alerts/{alert}/{service}/{groups}"
+    told = loaded(file, f"notify: {{mqtt: {{topic: '{alerts}'}}}}").notify.mqtt
+    assert told is not None
+    assert told.topic == alerts
 
 
 def test_topic_may_name_its_service(file: Path) -> None:

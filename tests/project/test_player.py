@@ -32,7 +32,7 @@ START_S = 1_700_000_040
 
 STAGE = """
 import { readFileSync } from "node:fs";
-const [player, topic, acts] = JSON.parse(readFileSync(0, "utf8"));
+const [script, topic, acts] = JSON.parse(readFileSync(0, "utf8"));
 let now = 0, every;
 const page = new EventTarget();
 const say = {
@@ -42,18 +42,22 @@ const say = {
 };
 for (const [name, value] of Object.entries(say))
   Object.defineProperty(globalThis, name, { value, configurable: true });
-const { watch } = await import("data:text/javascript," + encodeURIComponent(player));
+const { watch } = await import("data:text/javascript," + encodeURIComponent(script));
 const video = Object.assign(new EventTarget(), { currentTime: 0, seeking: false, paused: false, ended: false });
 const heard = [];
 const client = { connected: true, publish: (topic, payload) => heard.push({ now, topic, payload }) };
-const hook = watch(video, client, topic);
+const stall = watch(video, client, topic);
+const player = new EventTarget(); // as shaka-player: only its own event shows a stall
+player.addEventListener("buffering", stall);
 for (const act of acts) {
   now = act.at * 1000;
   Object.assign(video, act.video);
   Object.assign(client, act.client);
   if (act.fire) video.dispatchEvent(new Event(act.fire));
   if (act.page) page.dispatchEvent(new Event(act.page));
-  if (act.hook) hook();
+  if (act.hook) stall();
+  if (act.shaka !== undefined)
+    player.dispatchEvent(Object.assign(new Event("buffering"), { buffering: act.shaka }));
   if (act.timer) every();
 }
 console.log(JSON.stringify(heard));
@@ -179,6 +183,79 @@ def test_who_pauses_does_not_wait():
 def test_the_hook_of_a_player_counts_a_stall_once():
     last = reports(played(*BEGUN, act(4, hook=True), act(5, "waiting"), act(6, "playing")))[-1]
     assert (last["stall_count"], last["stall_s"]) == (1, 2)
+
+
+def test_the_page_shows_the_hook_of_shaka():
+    line = 'player.addEventListener("buffering", stall);\n'
+    assert line in STAGE
+    assert f"```js\n{line}```" in (ROOT / "docs/wire-format.md").read_text()
+
+
+SHAKA_BEGUN = (
+    act(0, shaka=True),
+    act(1, "playing"),
+    act(2, shaka=False),
+    act(2, "playing"),
+    act(4, "timeupdate", to=2),
+)
+"""Shaka loads: the element is ready to play at 1 s, but shaka keeps playbackRate at 0 for another second."""
+
+
+def shaka_told(*acts: dict[str, Any]) -> tuple[int, float, float, bool]:
+    """Stalls, stall seconds, play seconds and whether a stall is open, after these acts."""
+    last = reports(played(*SHAKA_BEGUN, *acts, act(100, timer=True)))[-1]
+    return last["stall_count"], last["stall_s"], last["play_s"], last["stalled"]
+
+
+def test_a_stall_of_shaka_lasts_from_its_event_to_the_next():
+    said = reports(
+        played(
+            *SHAKA_BEGUN,
+            act(10, to=8.1, shaka=True, video={"playbackRate": 0}),
+            act(10.1, "timeupdate", to=8.1),
+            act(12, timer=True),
+            act(14, shaka=False, video={"playbackRate": 1}),
+            act(24, "timeupdate", to=18.1),
+            act(25, timer=True),
+        )
+    )
+    told = [(each["stall_count"], each["stall_s"], each["play_s"], each["stalled"]) for each in said]
+    assert told == [(1, 0.001, 8.1, True), (1, 2, 8.1, True), (1, 4, 8.1, False), (1, 4, 18.1, False)]
+
+
+def test_media_that_still_moves_a_little_does_not_end_a_stall_of_shaka():
+    assert shaka_told(
+        act(10, shaka=True), act(10.2, "timeupdate", to=2.1), act(10.3, "playing"), act(14, shaka=False)
+    ) == (1, 4, 2.1, False)
+
+
+def test_first_buffering_and_seeking_of_shaka_are_no_stalls():
+    assert shaka_told(
+        act(5, shaka=True, to=50, video={"seeking": True}),
+        act(5, "seeking"),
+        act(7, "seeked", video={"seeking": False}),
+        act(7, "playing"),
+        act(9, shaka=False),
+        act(10, "timeupdate", to=51),
+    ) == (0, 0, 3, False)
+
+
+def test_a_pause_ends_a_stall_of_shaka_and_playing_on_without_data_begins_another():
+    assert shaka_told(
+        act(5, shaka=True),
+        act(7, "pause", video={"paused": True}),
+        act(20, "playing", video={"paused": False}),
+        act(23, shaka=False),
+    ) == (2, 5, 2, False)
+
+
+def test_after_shaka_the_element_alone_tells_stalls_again():
+    assert shaka_told(act(5, shaka=True), act(6, shaka=False), act(7, "waiting"), act(9, "timeupdate", to=3)) == (
+        2,
+        3,
+        3,
+        False,
+    )
 
 
 def test_what_a_lost_connection_swallowed_is_told_afterwards():

@@ -35,7 +35,7 @@ def topic_fault(template: str) -> str | None:
         return "a topic that does not begin with $: those belong to the broker"
     if "\0" in template or len(template.encode(errors="surrogatepass")) > _MOST_TOPIC_BYTES:
         return f"a topic of at most {_MOST_TOPIC_BYTES} bytes, without NUL"
-    levels = template.split("/")
+    levels = template.removeprefix("/").split("/")  # A leading slash makes an empty first level, which is common.
     return next(filter(None, map(_level_fault, levels)), None) or _names_fault(levels)
 
 
@@ -47,7 +47,7 @@ def overlap(one: str, other: str) -> bool:
 
 def _level_fault(level: str) -> str | None:
     if not level:
-        return "a topic without empty levels: no / at either end, no //"
+        return "a topic without empty levels: no / at the end, no //"
     if "+" in level or "#" in level:
         return "names in braces instead of wildcards: {region} instead of +; # has no counterpart"
     if not re.fullmatch(r"[^{}]+|\{[^{}]*\}", level):

@@ -16,7 +16,7 @@ from qoemon.config.yaml.section import Section, Violation, expecting, key
 def _template(value: str) -> str:
     if fault := naming.topic_fault(value):
         raise expecting(fault)
-    named = sorted(level[1:-1] for level in value.split("/") if level[0] == "{")
+    named = sorted(level[1:-1] for level in value.split("/") if level.startswith("{"))
     if named != sorted(NAMES):
         names = ", ".join(f"{{{name}}}" for name in NAMES)
         raise expecting(f"a topic with the levels {names} and no other names, so that each alert has its own")

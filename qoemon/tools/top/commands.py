@@ -28,6 +28,7 @@ def top(
     """Show a daemon's groups live in the terminal, worst first."""
     # ruff: noqa: PLC0415 - not for --help
     import asyncio
+    import sys
 
     from rich.console import Console
 
@@ -37,4 +38,7 @@ def top(
 
     with exit_on_errors(usage=(QueryError,), failed=(AnswerError,)):
         query = Query(window_s=window, sort=sort, service=service, labels=wanted(filters or []))
-        asyncio.run(run_top(Console(highlight=False), url, query, once=once, as_json=as_json))
+        # Not what rich takes for a terminal: FORCE_COLOR makes that of a pipe, too. A closed stream is None.
+        attended = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+        shown = run_top(Console(highlight=False), url, query, once=once, as_json=as_json, attended=attended)
+        asyncio.run(shown)

@@ -24,11 +24,14 @@ from qoemon.tools.top.snapshot import Answer
 POLL_S = 1.0
 
 
-async def top(console: Console, url: str, query: Query, *, once: bool = False, as_json: bool = False) -> None:
+async def top(
+    console: Console, url: str, query: Query, *, once: bool = False, as_json: bool = False, attended: bool = True
+) -> None:
     """Show the groups until a signal arrives; with once or as_json, show them once and return.
 
-    raises  QueryError if url is invalid, or with once or as_json if the snapshot lacks what the query selects;
-            AnswerError with once or as_json if there is no snapshot
+    attended  whether a user at a terminal watches and can end it: a daemon that is away is polled until it is back
+    raises    QueryError if url is invalid, or with once or as_json if the snapshot lacks what the query selects;
+              AnswerError with once or as_json, or if not attended, if there is no snapshot
     """
     address = address_of(url)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as client:
@@ -36,12 +39,15 @@ async def top(console: Console, url: str, query: Query, *, once: bool = False, a
             try:
                 answer = await fetch(client, address)
             except AnswerError as error:
-                where = f"no snapshot from {address.with_user(None)}"
-                raise AnswerError(f"{where}: {error}; expected a running qoemon there") from None
+                raise _no_snapshot(address, error) from None
             _show_once(console, address, query, answer, as_json=as_json)
             return
         with cancelled_by_signals():
-            await _watch(console, client, address, query)
+            await _watch(console, client, address, query, attended=attended)
+
+
+def _no_snapshot(address: URL, error: AnswerError) -> AnswerError:
+    return AnswerError(f"no snapshot from {address.with_user(None)}: {error}; expected a running qoemon there")
 
 
 def _show_once(console: Console, address: URL, query: Query, answer: Answer, *, as_json: bool) -> None:
@@ -65,24 +71,28 @@ def _as_dict(query: Query, answer: Answer) -> dict[str, Any]:
     }
 
 
-async def _watch(console: Console, client: aiohttp.ClientSession, address: URL, query: Query) -> None:
+async def _watch(
+    console: Console, client: aiohttp.ClientSession, address: URL, query: Query, *, attended: bool
+) -> None:
     """Redraw a terminal each second, since the age of the data changes; elsewhere print new data only."""
     screen = Screen(address, query)
+
+    async def poll() -> bool:
+        """Poll once; returns whether there is something new: another tick, or the first failure."""
+        try:
+            return screen.take(await fetch(client, address))
+        except AnswerError as error:
+            if not attended:
+                raise _no_snapshot(address, error) from None
+            return screen.fail(str(error))
+
     if not console.is_terminal or console.is_dumb_terminal:
         while True:
-            if await _poll(screen, client, address):
+            if await poll():
                 console.print(screen.drawn(console.width, None), soft_wrap=True)
             await asyncio.sleep(POLL_S)
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            await _poll(screen, client, address)
+            await poll()
             live.update(screen.drawn(console.width, console.height), refresh=True)
             await asyncio.sleep(POLL_S)
-
-
-async def _poll(screen: Screen, client: aiohttp.ClientSession, address: URL) -> bool:
-    """Poll once; returns whether there is something new: another tick, or the first failure."""
-    try:
-        return screen.take(await fetch(client, address))
-    except AnswerError as error:
-        return screen.fail(str(error))

@@ -23,6 +23,15 @@ def test_a_fixed_service_stands_for_the_missing_level() -> None:
     assert template.filter == "tv/+"
 
 
+def test_a_leading_slash_is_an_empty_first_level() -> None:
+    template = TopicTemplate("/qoe/v1/{service}/{region}/{shard}")
+    assert template.filter == "/qoe/v1/+/+/+"
+    assert template.filter_of("3") == "/qoe/v1/+/+/3"
+    assert template.match("/qoe/v1/video/eu/3") == {"service": "video", "region": "eu", "shard": "3"}
+    assert template.match("qoe/v1/video/eu/3") is None
+    assert template.match("//qoe/v1/video/eu/3") is None
+
+
 @pytest.mark.parametrize(
     "topic",
     [

@@ -364,6 +364,16 @@ def test_other_topics_are_of_no_known_service(topic: str) -> None:
 
 
 @both
+def test_a_topic_with_a_leading_slash_is_another_one(encoding: str) -> None:
+    slash = Plan((VIDEO,), (TopicTemplate("/qoe/v1/{service}/{region}"),), ("region",))
+    decoded = decode(Message("/qoe/v1/video/eu", payload(GOOD, encoding)), of=slash)
+    assert not decoded.rejected
+    assert decoded.batch.routes == (Route("video", ("eu",)),)
+    assert only(decode(Message("qoe/v1/video/eu", payload(GOOD, encoding)), of=slash), UNKNOWN_SERVICE)
+    assert only(decode(Message("/qoe/v1/video/eu", payload(GOOD, encoding))), UNKNOWN_SERVICE)
+
+
+@both
 def test_a_good_report_becomes_a_row(encoding: str) -> None:
     told = {
         "session": "ä" * 128,

@@ -9,8 +9,10 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from aiohttp import web
@@ -26,6 +28,7 @@ from qoemon.tools.top.fetch import AnswerError
 from qoemon.tools.top.query import Query, QueryError, wanted
 from qoemon.tools.top.top import top
 from tests.support.http import serve_app
+from tests.support.parts import ROOT
 from tests.support.patience import NEVER_S, WAIT_S
 from tests.support.patience import async_until as until
 
@@ -388,6 +391,106 @@ async def test_where_there_is_no_terminal_each_tick_is_printed_once() -> None:
             await task
     assert written(screen).count("video") == 2
     assert "\x1b" not in written(screen)
+
+
+class Command:
+    """`qoemon top` as a process; a terminal for standard input or output, or none, as asked."""
+
+    def __init__(self, url: str, *options: str, keyboard: bool = False, screen: bool = False, **env: str) -> None:
+        self._master, self._terminal = os.openpty()
+        os.set_blocking(self._master, False)
+        self._seen = b""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "qoemon", "top", url, *options],
+            cwd=ROOT,
+            env=os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"} | env,
+            stdin=self._terminal if keyboard else subprocess.DEVNULL,
+            stdout=self._terminal if screen else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+        os.close(self._master)
+        os.close(self._terminal)
+
+    def on_screen(self) -> str:
+        """All that was written to the terminal so far."""
+        with contextlib.suppress(BlockingIOError):
+            while part := os.read(self._master, 65536):
+                self._seen += part
+        return self._seen.decode()
+
+    async def ended(self) -> tuple[int, str, str]:
+        """Exit code, standard output (if it is no terminal) and standard error."""
+        out, err = await asyncio.to_thread(self.process.communicate, timeout=WAIT_S)
+        return self.process.returncode, (out or b"").decode(), err.decode()
+
+
+def refused(url: str) -> str:
+    return f"qoemon: no snapshot from {url}/api/v1/snapshot: connection refused; expected a running qoemon there\n"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"keyboard": True},
+        {"screen": True},
+        {"FORCE_COLOR": "1"},
+    ],
+    ids=str,
+)
+async def test_without_a_terminal_it_ends_where_no_daemon_is(how: dict[str, Any], unused_port: int) -> None:
+    url = f"http://127.0.0.1:{unused_port}"
+    async with Command(url, **how) as command:
+        code, _, told = await command.ended()
+    assert (code, told) == (1, refused(url))
+
+
+async def test_without_a_terminal_once_ends_where_no_daemon_is(unused_port: int) -> None:
+    url = f"http://127.0.0.1:{unused_port}"
+    async with Command(url, "--once") as command:
+        assert await command.ended() == (1, "", refused(url))
+
+
+async def test_without_a_terminal_it_ends_when_the_daemon_goes_away() -> None:
+    polls = 0
+
+    async def answer(_: web.Request) -> web.Response:
+        nonlocal polls
+        polls += 1
+        return web.json_response(data)
+
+    data = snapshot(group(0.1, region="eu"))
+    app = web.Application()
+    app.add_routes([web.get("/api/v1/snapshot", answer)])
+    runner, port = await serve_app(app)
+    async with Command(f"http://127.0.0.1:{port}") as command:
+        await until(lambda: polls >= 2, command.process.poll)
+        assert command.process.poll() is None
+        await runner.cleanup()
+        code, printed, told = await command.ended()
+    assert (code, told) == (1, refused(f"http://127.0.0.1:{port}"))
+    assert printed.count("video") == 1
+
+
+async def test_on_a_terminal_it_waits_for_a_daemon() -> None:
+    server = Server(snapshot(group(0.1, region="eu")))
+    await server.start()
+    await server.stop()
+    async with Command(server.url, keyboard=True, screen=True) as command:
+        await until(lambda: "connection refused; retrying" in command.on_screen())
+        await server.start()
+        await until(lambda: "10.0%" in command.on_screen())
+        command.process.terminate()
+        await until(lambda: command.on_screen().endswith("\x1b[?1049l"))
+        assert (await command.ended())[0] == 0
+    await server.stop()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
