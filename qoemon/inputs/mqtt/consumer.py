@@ -26,10 +26,10 @@ from qoemon.inputs.stats import MqttStats
 from qoemon.net.mqtt.bulk_reader import DUP, QOS, RETAIN
 from qoemon.net.mqtt.client import Broker, new_client
 from qoemon.net.mqtt.connection import Connection, raise_if_cancelled
-from qoemon.net.mqtt.errors import MqttConnectionError, describe_error
+from qoemon.net.mqtt.errors import MqttConnectionError, describe_error, ended_without_reason, hung_up_at_subscribe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 LOG = logging.getLogger("qoemon.inputs.mqtt")
 
@@ -39,6 +39,10 @@ STEADY_S = 30.0
 
 REFUSED = 0x80
 """SUBACK codes from here on are refusals; lower ones are the granted QoS."""
+
+
+MAX_FILTERS = 8
+"""Topic filters in one SUBSCRIBE: some cloud brokers close the connection at more."""
 
 
 MAX_TOPIC = 4096
@@ -129,15 +133,34 @@ class MqttConsumer:
             # that hides a cancellation.
             await connection.unless_lost(client.__aenter__())
             self._connected(kept=connection.session_present)
-            filters = [(one, int(self.broker.qos)) for one in self.broker.filters]
-            # The broker may close the connection instead of answering.
-            answer = await connection.unless_lost(client.subscribe(filters))
-            self._subscribed([granted_qos(code) for code in answer])
+            self._subscribed(await self._subscribe(client, connection, self.broker.filters))
             await connection.until_lost()
         finally:
             self._connection = None
             self.stats.connected = self.stats.subscribed = False
             connection.close()
+
+    async def _subscribe(
+        self, client: aiomqtt.Client, connection: Connection, filters: Sequence[str]
+    ) -> dict[str, int]:
+        """Subscribe to the filters; returns what the broker granted for each: a QoS, or a refusal."""
+        grants = dict[str, int]()
+        for first in range(0, len(filters), MAX_FILTERS):
+            part, subacks = filters[first : first + MAX_FILTERS], connection.subacks
+            try:
+                request = client.subscribe([(one, int(self.broker.qos)) for one in part])
+                answer = await connection.unless_lost(request)
+            except aiomqtt.MqttError as error:
+                # The SUBACK and the end may have come in one read.
+                if connection.subacks == subacks and ended_without_reason(error):
+                    raise MqttConnectionError(hung_up_at_subscribe(part)) from error
+                raise
+            if len(answer) != len(part):
+                raise MqttConnectionError(
+                    f"the broker answers {len(answer)} subscriptions of {len(part)}: it does not conform to MQTT"
+                )
+            grants.update(zip(part, map(granted_qos, answer), strict=True))
+        return grants
 
     def _begin(self, client: aiomqtt.Client) -> Connection:
         # Before connecting, since messages of a stored session may arrive before we have subscribed.
@@ -173,20 +196,14 @@ class MqttConsumer:
                 broker,
             )
 
-    def _subscribed(self, grants: Sequence[int]) -> None:
+    def _subscribed(self, grants: Mapping[str, int]) -> None:
         """Log and record what the broker granted for each filter: a QoS, or a refusal."""
-        if len(grants) != len(self.broker.filters):
-            requested = len(self.broker.filters)
-            raise MqttConnectionError(
-                f"the broker answers {len(grants)} subscriptions of {requested}: it does not conform to MQTT"
-            )
         self._had_session = True
-        granted = list(zip(self.broker.filters, grants, strict=True))
-        refused = [name for name, grant in granted if grant >= REFUSED]
-        lower = [name for name, grant in granted if grant < self.broker.qos]
+        refused = [name for name, grant in grants.items() if grant >= REFUSED]
+        lower = [name for name, grant in grants.items() if grant < self.broker.qos]
         self.stats.subscribed = not refused
         self.stats.last_error = refusal(self.broker, refused) if refused else None
-        granted_texts = [f"{name} (QoS {grant})" for name, grant in granted if grant < REFUSED]
+        granted_texts = [f"{name} (QoS {grant})" for name, grant in grants.items() if grant < REFUSED]
         LOG.log(self._log_level, "subscribed to %s", ", ".join(granted_texts) or "nothing")
         if refused:
             LOG.error("%s", self.stats.last_error)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 import re
+import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -468,6 +469,58 @@ async def test_less_than_was_asked_for_is_told(
     async with meeting(HostileBroker(grants_less)) as (ingest, inbox):
         await until(lambda: inbox.messages and words in caplog.text, lambda: (ingest.stats, caplog.text))
         assert (ingest.stats.connected, ingest.stats.subscribed) == (True, subscribed)
+
+
+TEN = tuple(f"qoe/v1/service{number}/+/+" for number in range(10))
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_a_broker_that_accepts_eight_filters_in_a_subscribe_gets_ten_in_two(version: str) -> None:
+    """Large cloud brokers close the connection at a larger SUBSCRIBE."""
+    requested: list[bytes] = []
+
+    async def accepts_eight(met: Conversation) -> None:
+        await met.connect()
+        while len(requested) < len(TEN):
+            got = await met.take()
+            names = met.filters(got)
+            if len(names) > 8:
+                return
+            requested.extend(names)
+            met.grant(got, b"\x01" * len(names))
+        met.send(met.message(b"good", mid=1))
+        await met.behave()
+
+    async with meeting(HostileBroker(accepts_eight, version=version), version, filters=TEN) as (ingest, inbox):
+        await until(lambda: inbox.messages or ingest.stats.last_error, lambda: ingest.stats)
+        await comes_back(ingest, inbox, connections=1)
+    assert tuple(name.decode() for name in requested) == TEN
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+@pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
+async def test_a_hang_up_instead_of_a_suback_is_explained_as_that(version: str, reset: bool) -> None:
+    """Not as another client under our client_id, which would also end a connection without a reason."""
+
+    async def hangs_up_at_the_second_subscribe(met: Conversation) -> None:
+        await met.connect()
+        await met.subscribe(grant=b"\x01" * 8)
+        await met.take()
+        if reset:
+            linger = struct.pack("ii", 1, 0)
+            met.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    broker = HostileBroker(hangs_up_at_the_second_subscribe, version=version, times=10**9)
+    async with broker.running():
+        topics = [{"template": f"qoe/{number}/{{region}}", "service": "video"} for number in range(10)]
+        mqtt = {"host": "127.0.0.1", "port": broker.port, "version": version, "topics": topics}
+        config = Config.model_validate({"mqtt": mqtt, "http": {"port": 0}})
+        async with running(config) as daemon, aiohttp.ClientSession() as client:
+            await until(lambda: daemon.engine.stats.mqtt.last_error, lambda: daemon.engine.stats.mqtt)
+            async with client.get(f"{daemon.url}/readyz") as answer:
+                problem = await answer.text()
+    assert "instead of answering a SUBSCRIBE of 2 topic filters (qoe/8/+, qoe/9/+)" in problem
+    assert "client_id" not in problem
 
 
 async def test_a_flood_of_retained_messages_leaves_nothing_behind() -> None:
