@@ -89,6 +89,7 @@ class MqttConsumer:
         """Connections in a row that failed or did not last STEADY_S."""
         self._log_level = logging.INFO
         self._repeats = Repeats()
+        self._repeated_refusals = Repeats()
 
     async def run(self) -> NoReturn:
         """Receive until cancelled; reconnect whenever the connection ends."""
@@ -133,12 +134,25 @@ class MqttConsumer:
             # that hides a cancellation.
             await connection.unless_lost(client.__aenter__())
             self._connected(kept=connection.session_present)
-            self._subscribed(await self._subscribe(client, connection, self.broker.filters))
+            await self._subscribe_to_all(client, connection)
             await connection.until_lost()
         finally:
             self._connection = None
             self.stats.connected = self.stats.subscribed = False
             connection.close()
+
+    async def _subscribe_to_all(self, client: aiomqtt.Client, connection: Connection) -> None:
+        """Subscribe to every filter, and again to those that the broker refuses: its reason may pass."""
+        grants = await self._subscribe(client, connection, self.broker.filters)
+        refusals = 0
+        self._had_session = True
+        while refused := self._subscribed(grants):
+            refusals += 1
+            pause_s = backoff_s(refusals, self.broker.reconnect_min_s, self.broker.reconnect_max_s)
+            if self._repeated_refusals.is_news(str(self.stats.last_error), time.monotonic()):
+                LOG.error("%s; next attempt in %.1f s", self.stats.last_error, pause_s)
+            await connection.unless_lost(asyncio.sleep(pause_s))
+            grants = await self._subscribe(client, connection, refused)
 
     async def _subscribe(
         self, client: aiomqtt.Client, connection: Connection, filters: Sequence[str]
@@ -196,23 +210,24 @@ class MqttConsumer:
                 broker,
             )
 
-    def _subscribed(self, grants: Mapping[str, int]) -> None:
-        """Log and record what the broker granted for each filter: a QoS, or a refusal."""
-        self._had_session = True
+    def _subscribed(self, grants: Mapping[str, int]) -> list[str]:
+        """Log and record what the broker granted for each filter: a QoS, or a refusal.
+
+        returns  the refused filters
+        """
         refused = [name for name, grant in grants.items() if grant >= REFUSED]
         lower = [name for name, grant in grants.items() if grant < self.broker.qos]
         self.stats.subscribed = not refused
         self.stats.last_error = refusal(self.broker, refused) if refused else None
-        granted_texts = [f"{name} (QoS {grant})" for name, grant in grants.items() if grant < REFUSED]
-        LOG.log(self._log_level, "subscribed to %s", ", ".join(granted_texts) or "nothing")
-        if refused:
-            LOG.error("%s", self.stats.last_error)
+        if granted := [f"{name} (QoS {grant})" for name, grant in grants.items() if grant < REFUSED]:
+            LOG.log(self._log_level, "subscribed to %s", ", ".join(granted))
         if lower:
             LOG.warning(
                 "%s grants only QoS 0 for %s, requested 1: messages can be lost; raise the broker's maximum QoS",
                 self.broker,
                 ", ".join(lower),
             )
+        return refused
 
     def _ended(self, error: Exception) -> float:
         """Record why the connection ended or was not made; returns the pause before the next one, s."""
@@ -324,5 +339,6 @@ def refusal(broker: Broker, filters: Iterable[str]) -> str:
     """The message for filters that the broker refuses."""
     client = "anonymous clients" if broker.username is None else f"user {broker.username}"
     return (
-        f"{broker} refuses the subscription to {', '.join(filters)}: allow {client} to read it, then restart qoemon"
+        f"{broker} refuses the subscription to {', '.join(filters)}: allow {client} to read it, or wait if the "
+        "broker's access control is down"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import random
 import re
@@ -521,6 +522,74 @@ async def test_a_hang_up_instead_of_a_suback_is_explained_as_that(version: str, 
                 problem = await answer.text()
     assert "instead of answering a SUBSCRIBE of 2 topic filters (qoe/8/+, qoe/9/+)" in problem
     assert "client_id" not in problem
+
+
+@pytest.mark.parametrize(("version", "refusal"), [("5", b"\x87"), ("3.1.1", b"\x80")])
+async def test_a_refused_filter_is_requested_again_until_it_is_granted(
+    version: str, refusal: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On the same connection, which receives what was granted meanwhile."""
+    requested: list[list[bytes]] = []
+    back = asyncio.Event()
+
+    async def refuses_for_a_while(met: Conversation) -> None:
+        await met.connect()
+        for grant in (b"\x01" + refusal, refusal, refusal):
+            got = await met.take()
+            requested.append(met.filters(got))
+            met.grant(got, grant)
+        met.send(met.message(b"granted"))
+        got = await met.take()
+        await back.wait()
+        requested.append(met.filters(got))
+        met.grant(got, b"\x01")
+        await met.behave()
+
+    broker = HostileBroker(refuses_for_a_while, version=version)
+    changes = {"filters": ("qoe/a/+", "qoe/b/+"), "reconnect_min_s": 0.05, "reconnect_max_s": 0.1}
+    async with meeting(broker, version, **changes) as (ingest, inbox):
+        await until(lambda: inbox.messages, lambda: ingest.stats)
+        assert (ingest.stats.connected, ingest.stats.subscribed) == (True, False)
+        assert "refuses the subscription to qoe/b/+: allow anonymous clients to read it" in str(
+            ingest.stats.last_error
+        )
+        back.set()
+        await until(lambda: ingest.stats.subscribed, lambda: ingest.stats)
+        assert ingest.stats.last_error is None
+        assert len(broker.conversations) == 1
+    assert requested == [[b"qoe/a/+", b"qoe/b/+"], [b"qoe/b/+"], [b"qoe/b/+"], [b"qoe/b/+"]]
+    assert caplog.text.count("refuses the subscription") == 1  # At every attempt it would fill the log.
+    assert "subscribed to qoe/b/+ (QoS 1)" in caplog.text
+
+
+async def test_refused_filters_are_requested_with_the_pauses_of_reconnect() -> None:
+    times_s: list[float] = []
+
+    async def always_refuses(met: Conversation) -> None:
+        await met.connect()
+        while (got := await met.take()).kind == hostile.SUBSCRIBE:
+            times_s.append(asyncio.get_running_loop().time())
+            met.grant(got, b"\x87")
+
+    broker = HostileBroker(always_refuses)
+    async with meeting(broker, reconnect_min_s=0.2, reconnect_max_s=60.0) as (ingest, _):
+        await until(lambda: len(times_s) >= 4, lambda: ingest.stats)
+    pauses_s = [later - sooner for sooner, later in itertools.pairwise(times_s)]
+    assert min(pauses_s) > 0.15
+
+
+async def test_a_connection_that_ends_while_a_refused_filter_waits_is_made_again() -> None:
+    async def refuses_and_leaves(met: Conversation) -> None:
+        await met.connect()
+        await met.subscribe(grant=b"\x87")
+        await until(lambda: refused[0].stats.last_error)
+
+    refused: list[MqttConsumer] = []
+    broker = HostileBroker(refuses_and_leaves)
+    # The pause at the broker must not delay the next connection.
+    async with meeting(broker, reconnect_min_s=0.2, reconnect_max_s=0.2) as (ingest, inbox):
+        refused.append(ingest)
+        await comes_back(ingest, inbox)
 
 
 async def test_a_flood_of_retained_messages_leaves_nothing_behind() -> None:
