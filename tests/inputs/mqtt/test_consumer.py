@@ -292,6 +292,40 @@ async def test_a_wrong_password_is_explained_once_and_tried_again(
 
 
 @pytest.mark.mosquitto
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_a_rotated_password_file_is_read_at_the_next_attempt(
+    tmp_path: Path, version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each state of the file is the fault of that attempt only, in words that show nothing of its content."""
+    file = tmp_path / "password"
+    file.write_text("old-1\n")
+    states: list[tuple[bytes | None, str]] = [
+        (b"old-1\n", "check username"),
+        (None, f"cannot read password_file {file}: no such file or directory"),
+        (b"\n", f"cannot read password_file {file}: the file is empty"),
+        (b"new-2\xff", f"cannot read password_file {file}: a byte that is not UTF-8"),
+        (b"new-2" * 20_000, f"cannot use password_file {file}: more than 65535 bytes"),
+    ]
+    with Mosquitto(tmp_path, users={"reader": "old-1"}) as mosquitto:
+        broker = broker_at(mosquitto.port, version=version, username="reader", password_file=file)
+        async with subscribed(broker) as (ingest, _):
+            mosquitto.stop()
+            mosquitto.users["reader"] = "new-2"
+            mosquitto.start()
+            for content, words in states:
+                file.unlink(missing_ok=True)
+                if content is not None:
+                    file.write_bytes(content)
+                await until(lambda words=words: words in str(ingest.stats.last_error), lambda: ingest.stats)  # type: ignore[misc]
+                assert not ingest.stats.connected
+            file.write_text("new-2\n")
+            await until(lambda: ingest.stats.subscribed, lambda: ingest.stats)
+            assert ingest.stats.last_error is None
+    for secret in ("old-1", "new-2"):
+        assert secret not in caplog.text + repr(broker) + repr(ingest.stats)
+
+
+@pytest.mark.mosquitto
 async def test_a_lower_qos_than_asked_is_said_and_still_received(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
