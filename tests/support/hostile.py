@@ -72,10 +72,13 @@ class Conversation:
         while await self._reader.read(65_536):
             pass
 
-    async def connect(self, *, session_present: bool = False) -> None:
-        """Let the client in."""
+    async def connect(self, *, session_present: bool = False, session_expiry_s: int | None = None) -> None:
+        """Let the client in; with MQTT 5, possibly with another session expiry interval than it requested."""
         await self.take()
-        self.send(packet(CONNACK, bytes([session_present, 0]) + self._properties))
+        properties = self._properties
+        if session_expiry_s is not None:
+            properties = b"\x05\x11" + session_expiry_s.to_bytes(4, "big")
+        self.send(packet(CONNACK, bytes([session_present, 0]) + properties))
 
     async def subscribe(self, grant: bytes = b"\x01") -> None:
         """Answer the subscription; grant has a byte for each filter."""

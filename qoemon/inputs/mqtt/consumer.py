@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 import aiomqtt
 from paho.mqtt.reasoncodes import ReasonCode
 
+from qoemon.common import duration
 from qoemon.common.backoff import Repeats, backoff_s
 from qoemon.inputs.inbox import Inbox, Message
 from qoemon.inputs.stats import MqttStats
@@ -87,7 +88,8 @@ class MqttConsumer:
         self._leaving = False
         self._failures = 0
         """Connections in a row that failed or did not last STEADY_S."""
-        self._log_level = logging.INFO
+        self._info, self._warning = logging.INFO, logging.WARNING
+        """Levels of the log lines of this connection."""
         self._repeats = Repeats()
         self._repeated_refusals = Repeats()
 
@@ -133,7 +135,7 @@ class MqttConsumer:
             # Not `async with`: its exit waits up to ANSWER_S for a broker that may be gone, then raises an error
             # that hides a cancellation.
             await connection.unless_lost(client.__aenter__())
-            self._connected(kept=connection.session_present)
+            self._connected(kept=connection.session_present, expiry_s=connection.session_expiry_s)
             await self._subscribe_to_all(client, connection)
             await connection.until_lost()
         finally:
@@ -185,18 +187,21 @@ class MqttConsumer:
         self._in_flight = set()
         self._holding_back = False
         # Under overload this happens again and again, so it is logged for debugging only.
-        self._log_level = logging.DEBUG if self._resuming else logging.INFO
+        self._info, self._warning = (
+            (logging.DEBUG, logging.DEBUG) if self._resuming else (logging.INFO, logging.WARNING)
+        )
         self._resuming = False
         return connection
 
-    def _connected(self, *, kept: bool) -> None:
+    def _connected(self, *, kept: bool, expiry_s: int | None) -> None:
+        """Log and record what the CONNACK tells: whether the session was kept, and a session expiry interval."""
         self._connected_s = time.monotonic()
         self._forget = False
         self.stats.connected = True
         self.stats.connects_total += 1
         broker, session = self.broker, "our stored session" if kept else "a new session"
         LOG.log(
-            self._log_level,
+            self._info,
             "connected to %s as client %s, MQTT %s, %s",
             broker,
             broker.client_id,
@@ -210,6 +215,23 @@ class MqttConsumer:
                 broker,
             )
 
+        self.stats.granted_qos = None
+        if broker.version == "5":
+            self._session_expires(broker.session_expiry_s if expiry_s is None else expiry_s)
+
+    def _session_expires(self, granted_s: int) -> None:
+        """Record how long the broker keeps our session; log if that is shorter than requested."""
+        self.stats.session_expiry_s = granted_s
+        if granted_s < self.broker.session_expiry_s:
+            LOG.log(
+                self._warning,
+                "%s keeps our session for only %s after a disconnect, requested %s: messages of a longer outage "
+                "are lost; raise the broker's limit, or lower session_expiry",
+                self.broker,
+                duration.text(granted_s),
+                duration.text(self.broker.session_expiry_s),
+            )
+
     def _subscribed(self, grants: Mapping[str, int]) -> list[str]:
         """Log and record what the broker granted for each filter: a QoS, or a refusal.
 
@@ -219,10 +241,14 @@ class MqttConsumer:
         lower = [name for name, grant in grants.items() if grant < self.broker.qos]
         self.stats.subscribed = not refused
         self.stats.last_error = refusal(self.broker, refused) if refused else None
-        if granted := [f"{name} (QoS {grant})" for name, grant in grants.items() if grant < REFUSED]:
-            LOG.log(self._log_level, "subscribed to %s", ", ".join(granted))
+        if granted := {name: grant for name, grant in grants.items() if grant < REFUSED}:
+            before = REFUSED if self.stats.granted_qos is None else self.stats.granted_qos
+            self.stats.granted_qos = min(before, *granted.values())
+            texts = (f"{name} (QoS {grant})" for name, grant in granted.items())
+            LOG.log(self._info, "subscribed to %s", ", ".join(texts))
         if lower:
-            LOG.warning(
+            LOG.log(
+                self._warning,
                 "%s grants only QoS 0 for %s, requested 1: messages can be lost; raise the broker's maximum QoS",
                 self.broker,
                 ", ".join(lower),

@@ -119,6 +119,7 @@ class Connection:
     properties  whether messages have properties, as in MQTT 5
 
     session_present  whether the broker has kept our session, by its CONNACK
+    session_expiry_s the session expiry interval that its CONNACK imposes; None if it names none
     subacks          how many SUBACKs have arrived
     """
 
@@ -128,6 +129,7 @@ class Connection:
 
     def __init__(self, client: aiomqtt.Client, deliver: Deliver, *, properties: bool) -> None:
         self.session_present = False
+        self.session_expiry_s: int | None = None
         self.subacks = 0
         self._lost: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
         self._answered = False
@@ -212,6 +214,7 @@ class Connection:
             self.end(aiomqtt.MqttCodeError(reason))
         else:
             self.session_present = flags.session_present
+            self.session_expiry_s = getattr(more, "SessionExpiryInterval", None)
             self._aiomqtt_on_connect(paho, userdata, flags, reason, more)
 
     def on_subscribe(self, paho: Paho, userdata: Any, mid: int, codes: list[ReasonCode], more: Any) -> None:

@@ -10,7 +10,7 @@ import random
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
 from qoemon.daemon.daemon import running
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.consumer import MqttConsumer
-from qoemon.inputs.stats import MqttStats
 from tests.support import hostile
 from tests.support.hostile import Conversation, HostileBroker, Script, packet
 from tests.support.parts import Mosquitto, Nats, broker_at, emptied, parsed
@@ -644,28 +643,67 @@ async def test_readyz_says_what_the_broker_does() -> None:
                 assert "closed the connection without an answer" in await answer.text()
 
 
-async def test_bad_topics_and_late_acknowledgements_are_exported() -> None:
-    async def sends_both_and_leaves(met: Conversation) -> None:
-        await met.begin()
-        met.send(met.message(b"x", mid=1, topic=b"qoe/\xff"), met.message(b"x", mid=2), met.message(b"x", mid=3))
-
-    async with HostileBroker(sends_both_and_leaves, times=10**9).running() as broker:
+@contextlib.asynccontextmanager
+async def metrics_of(script: Script, **mqtt: Any) -> AsyncIterator[Callable[[], Mapping[Any, float]]]:
+    """A daemon that meets the broker on every connection; yields what its newest tick exports."""
+    async with HostileBroker(script, version=mqtt.get("version", "5"), times=10**9).running() as broker:
+        reconnect = {"min": "50ms", "max": "100ms"}
         settings = {
-            "mqtt": {"host": "127.0.0.1", "port": broker.port, "reconnect": {"min": "50ms", "max": "100ms"}},
+            "mqtt": {"host": "127.0.0.1", "port": broker.port, "reconnect": reconnect, **mqtt},
             "sessions": {"tick": "1s", "rating_interval": "5s", "timeout": "5s", "min_active": "1s"},
             "windows": ["5s"],
             "http": {"port": 0},
         }
         async with running(Config.model_validate(settings)) as daemon:
 
-            def state() -> MqttStats:
-                return daemon.engine.stats.mqtt
+            def samples() -> Mapping[Any, float]:
+                latest = daemon.latest.value
+                return {} if latest is None else parsed(latest.metrics.whole.decode())
 
-            await until(lambda: state().bad_topics_total and state().stale_acks_total, state)
-            for _ in range(2):  # A tick that began before that may come after it.
-                before = daemon.latest.value
-                await until(lambda before=before: daemon.latest.value is not before, state)  # type: ignore[misc]
-            assert daemon.latest.value is not None
-            told = parsed(daemon.latest.value.metrics.whole.decode())
-    assert told["qoemon_messages_bad_topic_total", ()] >= 1
-    assert told["qoemon_acks_stale_total", ()] >= 1
+            yield samples
+
+
+TWO = [{"template": f"qoe/{number}/{{region}}", "service": "video"} for number in range(2)]
+
+
+async def test_what_the_broker_granted_is_exported_and_logged_if_it_is_less(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def grants_less(met: Conversation) -> None:
+        await met.connect(session_expiry_s=3600)
+        await met.subscribe(grant=b"\x01\x00")
+        await met.behave()
+
+    async with metrics_of(grants_less, topics=TWO) as samples:
+        await until(lambda: samples().get(("qoemon_mqtt_granted_qos", ())) == 0, samples)
+        assert samples()["qoemon_mqtt_session_expiry_seconds", ()] == 3600
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert sum("keeps our session for only 1h after a disconnect, requested 1d" in one for one in warnings) == 1
+    assert sum("grants only QoS 0 for qoe/1/+, requested 1" in one for one in warnings) == 1
+
+
+@pytest.mark.parametrize(("version", "expiry_s"), [("5", 86_400), ("3.1.1", None)])
+async def test_a_broker_that_grants_all_is_exported_as_such(
+    version: str, expiry_s: float | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With MQTT 3.1.1 the broker does not tell how long it keeps a session."""
+
+    async def grants_all(met: Conversation) -> None:
+        await met.connect()
+        await met.subscribe(grant=b"\x01\x01")
+        await met.behave()
+
+    async with metrics_of(grants_all, topics=TWO, version=version) as samples:
+        await until(lambda: samples().get(("qoemon_mqtt_granted_qos", ())) == 1, samples)
+        assert samples().get(("qoemon_mqtt_session_expiry_seconds", ())) == expiry_s
+    assert "requested" not in caplog.text
+
+
+async def test_bad_topics_and_late_acknowledgements_are_exported() -> None:
+    async def sends_both_and_leaves(met: Conversation) -> None:
+        await met.begin()
+        met.send(met.message(b"x", mid=1, topic=b"qoe/\xff"), met.message(b"x", mid=2), met.message(b"x", mid=3))
+
+    bad, stale = ("qoemon_messages_bad_topic_total", ()), ("qoemon_acks_stale_total", ())
+    async with metrics_of(sends_both_and_leaves) as samples:
+        await until(lambda: samples().get(bad, 0) >= 1 and samples().get(stale, 0) >= 1, samples)
