@@ -47,6 +47,11 @@ def mqtt_metrics(stats: MqttStats, now_s: float) -> Iterator[Metric]:
         ("qoemon_mqtt_connects", "Connections made to the broker.", stats.connects_total),
         ("qoemon_mqtt_connect_failures", "Attempts to connect that failed.", stats.connect_failures_total),
         ("qoemon_mqtt_disconnects", "Connections that ended.", stats.disconnects_total),
+        (
+            "qoemon_mqtt_sessions_lost",
+            "Reconnects at which the broker no longer had the session, with the messages in it.",
+            stats.sessions_lost_total,
+        ),
     ]
     for name, text, value in counters:
         yield CounterMetricFamily(name, text, value=value)

@@ -15,6 +15,8 @@ class MqttStats:
     connects_total: int = 0
     connect_failures_total: int = 0
     disconnects_total: int = 0
+    sessions_lost_total: int = 0
+    """Connections on which the broker no longer had the session that it had before."""
     session_expiry_s: int | None = None
     """How long the broker keeps our session after a disconnect, by its last CONNACK; None if unknown (3.1.1)."""
     granted_qos: int | None = None
@@ -45,6 +47,7 @@ class MqttStats:
             connects_total=self.connects_total + other.connects_total,
             connect_failures_total=self.connect_failures_total + other.connect_failures_total,
             disconnects_total=self.disconnects_total + other.disconnects_total,
+            sessions_lost_total=self.sessions_lost_total + other.sessions_lost_total,
             messages_total=self.messages_total + other.messages_total,
             message_bytes_total=self.message_bytes_total + other.message_bytes_total,
             retained_ignored_total=self.retained_ignored_total + other.retained_ignored_total,

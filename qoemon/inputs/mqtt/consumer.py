@@ -209,12 +209,13 @@ class MqttConsumer:
             session,
         )
         if self._had_session and not kept:
+            self.stats.sessions_lost_total += 1
             LOG.warning(
                 "%s has forgotten our session: messages queued there are lost, unless clients send them again; "
                 "let the broker keep sessions longer, and on disk",
                 broker,
             )
-
+        self._had_session = kept  # A new session has nothing to lose before we have subscribed.
         self.stats.granted_qos = None
         if broker.version == "5":
             self._session_expires(broker.session_expiry_s if expiry_s is None else expiry_s)

@@ -229,6 +229,28 @@ async def test_a_broker_restart_in_the_middle_of_a_stream_loses_nothing(mosquitt
     assert ingest.stats.stale_acks_total == 20
 
 
+@pytest.mark.mosquitto
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_a_session_that_the_broker_lost_is_counted_and_logged_and_one_that_it_kept_is_not(
+    tmp_path: Path, version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Mosquitto(tmp_path) as mosquitto:
+        async with subscribed(broker_at(mosquitto.port, version=version)) as (ingest, _):
+            for connections, lost in ((2, 0), (3, 1), (4, 1)):
+                mosquitto.stop()
+                if connections == 3:
+                    (tmp_path / "mosquitto.db").unlink()
+                mosquitto.start()
+                await until(
+                    lambda connections=connections: (  # type: ignore[misc]
+                        ingest.stats.connects_total == connections and ingest.stats.subscribed
+                    ),
+                    lambda: ingest.stats,
+                )
+                assert ingest.stats.sessions_lost_total == lost
+    assert caplog.text.count("has forgotten our session") == 1
+
+
 async def test_a_killed_broker_is_noticed_at_once_and_found_again(nats: Nats) -> None:
     """Without the keepalive."""
     async with subscribed(broker_at(nats.port, version="3.1.1", keepalive_s=3600)) as (ingest, _):

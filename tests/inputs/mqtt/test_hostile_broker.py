@@ -699,6 +699,26 @@ async def test_a_broker_that_grants_all_is_exported_as_such(
     assert "requested" not in caplog.text
 
 
+async def test_lost_sessions_are_exported() -> None:
+    """Only those that had subscribed: a new session holds no messages before."""
+    turn = itertools.count()
+
+    async def keeps_no_session(met: Conversation) -> None:
+        await met.connect()
+        if next(turn) % 2:
+            await met.take()
+            return
+        await met.subscribe()
+        met.send(met.message(b"x", mid=1))
+        await met.take()  # The acknowledgement, so the SUBACK has been processed.
+
+    async with metrics_of(keeps_no_session) as samples:
+        lost, connects = ("qoemon_mqtt_sessions_lost_total", ()), ("qoemon_mqtt_connects_total", ())
+        await until(lambda: samples().get(lost, 0) >= 4, samples)
+        found = samples()
+    assert found[lost] == found[connects] // 2
+
+
 async def test_bad_topics_and_late_acknowledgements_are_exported() -> None:
     async def sends_both_and_leaves(met: Conversation) -> None:
         await met.begin()
