@@ -71,7 +71,7 @@ def initial_metrics() -> list[Metric]:
         *build_metrics(),
         *loop_metrics(LoopStats()),
         *reload_metrics(successful=True),
-        *engine_metrics(EngineStats(MqttStats(last_message_s=0.0)), {}, (), 0.0),
+        *engine_metrics(EngineStats(MqttStats(session_expiry_s=0, granted_qos=0, last_message_s=0.0)), {}, (), 0.0),
         *http_metrics(HttpStats()),
         *receiver_metrics(()),
     ]

@@ -17,6 +17,16 @@ def mqtt_metrics(stats: MqttStats, now_s: float) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "qoemon_mqtt_subscribed", "Whether the broker granted every subscription.", value=float(stats.subscribed)
     )
+    if stats.session_expiry_s is not None:
+        yield GaugeMetricFamily(
+            "qoemon_mqtt_session_expiry_seconds",
+            "How long the broker keeps the session after a disconnect, as granted (MQTT 5).",
+            value=stats.session_expiry_s,
+        )
+    if stats.granted_qos is not None:
+        yield GaugeMetricFamily(
+            "qoemon_mqtt_granted_qos", "Lowest QoS that the broker granted.", value=stats.granted_qos
+        )
     if stats.last_message_s is not None:
         age_s = max(0.0, now_s - stats.last_message_s)
         yield GaugeMetricFamily("qoemon_last_message_age_seconds", "Time since the newest message.", value=age_s)
@@ -37,6 +47,11 @@ def mqtt_metrics(stats: MqttStats, now_s: float) -> Iterator[Metric]:
         ("qoemon_mqtt_connects", "Connections made to the broker.", stats.connects_total),
         ("qoemon_mqtt_connect_failures", "Attempts to connect that failed.", stats.connect_failures_total),
         ("qoemon_mqtt_disconnects", "Connections that ended.", stats.disconnects_total),
+        (
+            "qoemon_mqtt_sessions_lost",
+            "Reconnects at which the broker no longer had the session, with the messages in it.",
+            stats.sessions_lost_total,
+        ),
     ]
     for name, text, value in counters:
         yield CounterMetricFamily(name, text, value=value)

@@ -15,6 +15,12 @@ class MqttStats:
     connects_total: int = 0
     connect_failures_total: int = 0
     disconnects_total: int = 0
+    sessions_lost_total: int = 0
+    """Connections on which the broker no longer had the session that it had before."""
+    session_expiry_s: int | None = None
+    """How long the broker keeps our session after a disconnect, by its last CONNACK; None if unknown (3.1.1)."""
+    granted_qos: int | None = None
+    """The lowest QoS that the broker granted on this or the last connection; None if it granted no filter."""
     messages_total: int = 0
     """All messages that arrived, including ignored and rejected ones."""
     message_bytes_total: int = 0
@@ -34,11 +40,14 @@ class MqttStats:
         """The statistics of two connections as one, which is connected if both are."""
         arrivals_s = [each for each in (self.last_message_s, other.last_message_s) if each is not None]
         return MqttStats(
+            session_expiry_s=_least(self.session_expiry_s, other.session_expiry_s),
+            granted_qos=_least(self.granted_qos, other.granted_qos),
             connected=self.connected and other.connected,
             subscribed=self.subscribed and other.subscribed,
             connects_total=self.connects_total + other.connects_total,
             connect_failures_total=self.connect_failures_total + other.connect_failures_total,
             disconnects_total=self.disconnects_total + other.disconnects_total,
+            sessions_lost_total=self.sessions_lost_total + other.sessions_lost_total,
             messages_total=self.messages_total + other.messages_total,
             message_bytes_total=self.message_bytes_total + other.message_bytes_total,
             retained_ignored_total=self.retained_ignored_total + other.retained_ignored_total,
@@ -51,4 +60,10 @@ class MqttStats:
 
     def totals(self) -> MqttStats:
         """The totals of a process that has ended, to be added to those of others."""
-        return replace(self, connected=True, subscribed=True, last_error=None)
+        return replace(
+            self, connected=True, subscribed=True, session_expiry_s=None, granted_qos=None, last_error=None
+        )
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return min((each for each in (one, other) if each is not None), default=None)

@@ -19,6 +19,8 @@ from qoemon.config.config import Config, load, schema
 from qoemon.config.sections import names as naming
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
 from qoemon.config.yaml.errors import ConfigError
+from qoemon.inputs.mqtt.options import broker_options
+from qoemon.net.mqtt.secret_file import current_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -419,7 +421,7 @@ def test_variables_are_put_in(file: Path) -> None:
     text = "mqtt: {host: '${A}.${B}', port: '${PORT}', username: u, password: 'pa$$w$rd$${A}'}"
     config = loaded(file, text, {"A": "broker", "B": "${A}", "PORT": "1884"})
     assert (config.mqtt.host, config.mqtt.port) == ("broker.${A}", 1884)
-    assert config.mqtt.secret == "pa$$w$rd${A}"  # noqa: S105
+    assert password_of(config) == "pa$$w$rd${A}"
 
 
 def test_what_variables_hold_is_never_shown(file: Path) -> None:
@@ -429,11 +431,17 @@ def test_what_variables_hold_is_never_shown(file: Path) -> None:
     assert WORD not in found
 
 
+def password_of(config: Config) -> str | None:
+    """What an attempt to connect would use."""
+    broker = broker_options(config)
+    return current_secret(broker.password, "password_file", broker.password_file)
+
+
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
 def test_password_comes_from_a_file_beside_the_configuration(file: Path, end: str) -> None:
     (file.parent / "word").write_bytes(f"hunter2 {end}".encode())
     config = loaded(file, "mqtt: {username: u, password_file: word}")
-    assert config.mqtt.secret == WORD + " "
+    assert password_of(config) == WORD + " "
 
 
 @pytest.mark.parametrize(
@@ -487,7 +495,9 @@ def test_certificate_and_key_come_together(file: Path) -> None:
     assert (found.line, found.key) == (3, "mqtt.tls.key_file")
     tls = loaded(file, "mqtt: {tls: {cert_file: a.pem, key_file: a.key, key_password: x}}").mqtt.tls
     assert tls is not None
-    assert (tls.cert_file, tls.key_file, tls.secret) == (file.parent / "a.pem", file.parent / "a.key", "x")
+    assert (tls.cert_file, tls.key_file) == (file.parent / "a.pem", file.parent / "a.key")
+    assert tls.key_password is not None
+    assert tls.key_password.get_secret_value() == "x"
 
 
 def test_configuration_never_shows_its_secrets(file: Path) -> None:
@@ -496,7 +506,7 @@ def test_configuration_never_shows_its_secrets(file: Path) -> None:
     tls = "tls: {cert_file: a.pem, key_file: a.pem, key_password: hunter2}"
     for password in ("password: hunter2", "password_file: word"):
         config = loaded(file, f"mqtt: {{username: u, {password}, {tls}}}")
-        assert config.mqtt.secret == WORD
+        assert password_of(config) == WORD
         for shown in (repr(config), str(config), str(config.model_dump()), config.model_dump_json()):
             assert WORD not in shown
 

@@ -13,7 +13,7 @@ import pytest
 from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.publish import single
 
-from tests.support.parts import Daemon, Nats
+from tests.support.parts import Daemon, Mosquitto, Nats
 from tests.support.patience import until
 
 if TYPE_CHECKING:
@@ -163,3 +163,29 @@ def test_state_is_kept_where_systemd_says_and_a_second_daemon_is_refused(
         daemon.start()
         daemon.ready()
         assert daemon.metric("qoemon_reports_total") == 1
+
+
+@pytest.mark.mosquitto
+def test_a_rotated_password_needs_no_restart_and_a_reload_accepts_it(tmp_path: Path) -> None:
+    file = tmp_path / "broker.password"
+    file.write_text("old-1\n")
+    with Mosquitto(tmp_path, users={"reader": "old-1"}) as broker:
+        mqtt = {
+            "host": "127.0.0.1",
+            "port": broker.port,
+            "username": "reader",
+            "password_file": str(file),
+            "reconnect": {"min": "100ms", "max": "200ms"},
+        }
+        with Reloadable(tmp_path, settings(broker.port, mqtt=mqtt)) as daemon:
+            daemon.ready()
+            broker.stop()
+            broker.users["reader"] = "new-2"
+            broker.start()
+            daemon.logged("check username")
+            file.write_text("new-2\n")
+            daemon.ready()
+            daemon.reload()
+            daemon.logged("reloaded; changed: nothing")
+            assert "old-1" not in daemon.log.read_text()
+            assert "new-2" not in daemon.log.read_text()

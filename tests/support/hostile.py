@@ -72,15 +72,30 @@ class Conversation:
         while await self._reader.read(65_536):
             pass
 
-    async def connect(self, *, session_present: bool = False) -> None:
-        """Let the client in."""
+    async def connect(self, *, session_present: bool = False, session_expiry_s: int | None = None) -> None:
+        """Let the client in; with MQTT 5, possibly with another session expiry interval than it requested."""
         await self.take()
-        self.send(packet(CONNACK, bytes([session_present, 0]) + self._properties))
+        properties = self._properties
+        if session_expiry_s is not None:
+            properties = b"\x05\x11" + session_expiry_s.to_bytes(4, "big")
+        self.send(packet(CONNACK, bytes([session_present, 0]) + properties))
 
     async def subscribe(self, grant: bytes = b"\x01") -> None:
         """Answer the subscription; grant has a byte for each filter."""
-        got = await self.take()
+        self.grant(await self.take(), grant)
+
+    def grant(self, got: Got, grant: bytes) -> None:
+        """Answer this SUBSCRIBE; grant has a byte for each filter."""
         self.send(packet(SUBACK, got.body[:2] + self._properties + grant))
+
+    def filters(self, got: Got) -> list[bytes]:
+        """The topic filters of a SUBSCRIBE."""
+        names, at = [], 2 + len(self._properties)
+        while at < len(got.body):
+            end = at + 2 + int.from_bytes(got.body[at : at + 2], "big")
+            names.append(got.body[at + 2 : end])
+            at = end + 1  # A byte of options.
+        return names
 
     async def begin(self) -> None:
         """Let the client in and subscribe."""

@@ -13,10 +13,9 @@ from qoemon.config.sections.types import (
     Host,
     Port,
     Seconds,
-    SecretFile,
+    SecretPath,
     ServiceName,
     WholeSeconds,
-    first_secret,
     number,
 )
 from qoemon.config.yaml.section import Section, Violation, key
@@ -33,12 +32,7 @@ class Tls(Section):
     cert_file: File | None = key("PEM file of the client certificate; requires key_file.", None)
     key_file: File | None = key("PEM file of the private key; requires cert_file.", None)
     key_password: SecretStr | None = key("Password of the private key.", None)
-    key_password_file: SecretFile | None = key("File with the password of the private key.", None)
-
-    @property
-    def secret(self) -> str | None:
-        """The password of the private key, from either key."""
-        return first_secret(self.key_password, self.key_password_file)
+    key_password_file: SecretPath | None = key("File with the password of the private key.", None)
 
     def rules(self) -> Iterator[Violation]:
         """`cert_file` and `key_file` come together; the private key has one password at most."""
@@ -49,8 +43,8 @@ class Tls(Section):
             yield Violation(
                 ("key_password",), "either key_password or key_password_file", (("key_password_file",),)
             )
-        if self.secret is not None and self.key_file is None and self.cert_file is None:
-            given = "key_password" if self.key_password else "key_password_file"
+        given = "key_password_file" if self.key_password is None else "key_password"
+        if getattr(self, given) is not None and self.key_file is None and self.cert_file is None:
             yield Violation((given,), "a key_file that it opens", (("key_file",),))
 
 
@@ -111,7 +105,9 @@ class Mqtt(Section):
     )
     username: Name | None = key("User name at the broker.", None)
     password: SecretStr | None = key("Password at the broker; better ${NAME} than the password itself.", None)
-    password_file: SecretFile | None = key("File with the password; a final line end is ignored.", None)
+    password_file: SecretPath | None = key(
+        "File with the password, read again at each attempt to connect; a final line end is ignored.", None
+    )
     tls: Tls | None = key("TLS to the broker; null: no TLS.", None)
     topics: Topics = key(
         "Topics of the reports: a template, or template and service if no level is {service}.",
@@ -134,11 +130,6 @@ class Mqtt(Section):
     receive_maximum: Port = key("QoS 1 messages in flight at a time (MQTT 5); low values limit the rate.", 65535)
     reconnect: Reconnect = key("Pauses between attempts to connect.", {})
 
-    @property
-    def secret(self) -> str | None:
-        """The password at the broker, from either key."""
-        return first_secret(self.password, self.password_file)
-
     def rules(self) -> Iterator[Violation]:
         """One password, with `username`; durations that MQTT can carry; distinct topics, {shard} in all or none."""
         without = [index for index, topic in enumerate(self.topics) if not topic.parsed.sharded]
@@ -147,7 +138,7 @@ class Mqtt(Section):
             yield Violation(("topics", without[0], "template"), expected, (("topics",),))
         if self.password and self.password_file:
             yield Violation(("password",), "either password or password_file", (("password_file",),))
-        if self.secret is not None and self.username is None:
+        if self.username is None and (self.password, self.password_file) != (None, None):
             yield Violation(
                 ("username",),
                 "the user name that the password belongs to",

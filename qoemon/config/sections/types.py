@@ -88,17 +88,31 @@ def _unreadable(reason: str, folder: Path) -> PydanticCustomError:
     return expecting("a file that can be read", f"{reason}; relative names start at {folder.absolute()}")
 
 
-def _content(value: object, info: ValidationInfo) -> SecretStr:
+def read_secret(path: Path) -> str:
+    """The content of a file with a secret, without its final line end.
+
+    raises   ValueError with the reason if there is none
+    """
+    text = read_text(path).removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise ValueError("the file is empty")
+    return text
+
+
+def _secret_path(value: object, info: ValidationInfo) -> Path:
+    """The path of a readable file with a secret in it."""
     if not isinstance(value, str | Path):
         raise expecting("the name of a file")
     path = _file(Path(value), info)
     try:
-        text = read_text(path).removesuffix("\n").removesuffix("\r")
+        read_secret(path)
     except ValueError as error:
-        raise _unreadable(str(error), path.parent) from None
-    if not text:
-        raise expecting("a file with the secret in it, not an empty one")
-    return SecretStr(text)
+        raise expecting("a file with the secret in it, not an empty one", str(error)) from None
+    return path
+
+
+def _content(value: object, info: ValidationInfo) -> SecretStr:
+    return SecretStr(read_secret(_secret_path(value, info)))
 
 
 def _host(value: str) -> str:
@@ -147,6 +161,9 @@ Directory = Annotated[
     Path, AfterValidator(_directory), WithJsonSchema({"type": "string", "$comment": "a directory"})
 ]
 # writeOnly: errors do not show the value, since it may be the secret itself instead of a file name.
-SecretFile = Annotated[SecretStr, BeforeValidator(_content), WithJsonSchema({**_FILE_SCHEMA, "writeOnly": True})]
+_SECRET_FILE_SCHEMA = {**_FILE_SCHEMA, "writeOnly": True}
+SecretFile = Annotated[SecretStr, BeforeValidator(_content), WithJsonSchema(_SECRET_FILE_SCHEMA)]
+SecretPath = Annotated[Path, BeforeValidator(_secret_path), WithJsonSchema(_SECRET_FILE_SCHEMA)]
+"""A file with a secret that may change while qoemon runs: it is read again at each use, with read_secret."""
 Label = Annotated[str, AfterValidator(_label)]
 ServiceName = Annotated[str, Field(pattern=naming.SERVICE_PATTERN)]

@@ -20,16 +20,17 @@ from typing import TYPE_CHECKING, NoReturn
 import aiomqtt
 from paho.mqtt.reasoncodes import ReasonCode
 
+from qoemon.common import duration
 from qoemon.common.backoff import Repeats, backoff_s
 from qoemon.inputs.inbox import Inbox, Message
 from qoemon.inputs.stats import MqttStats
 from qoemon.net.mqtt.bulk_reader import DUP, QOS, RETAIN
 from qoemon.net.mqtt.client import Broker, new_client
 from qoemon.net.mqtt.connection import Connection, raise_if_cancelled
-from qoemon.net.mqtt.errors import MqttConnectionError, describe_error
+from qoemon.net.mqtt.errors import MqttConnectionError, describe_error, ended_without_reason, hung_up_at_subscribe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 LOG = logging.getLogger("qoemon.inputs.mqtt")
 
@@ -39,6 +40,10 @@ STEADY_S = 30.0
 
 REFUSED = 0x80
 """SUBACK codes from here on are refusals; lower ones are the granted QoS."""
+
+
+MAX_FILTERS = 8
+"""Topic filters in one SUBSCRIBE: some cloud brokers close the connection at more."""
 
 
 MAX_TOPIC = 4096
@@ -83,8 +88,10 @@ class MqttConsumer:
         self._leaving = False
         self._failures = 0
         """Connections in a row that failed or did not last STEADY_S."""
-        self._log_level = logging.INFO
+        self._info, self._warning = logging.INFO, logging.WARNING
+        """Levels of the log lines of this connection."""
         self._repeats = Repeats()
+        self._repeated_refusals = Repeats()
 
     async def run(self) -> NoReturn:
         """Receive until cancelled; reconnect whenever the connection ends."""
@@ -128,16 +135,48 @@ class MqttConsumer:
             # Not `async with`: its exit waits up to ANSWER_S for a broker that may be gone, then raises an error
             # that hides a cancellation.
             await connection.unless_lost(client.__aenter__())
-            self._connected(kept=connection.session_present)
-            filters = [(one, int(self.broker.qos)) for one in self.broker.filters]
-            # The broker may close the connection instead of answering.
-            answer = await connection.unless_lost(client.subscribe(filters))
-            self._subscribed([granted_qos(code) for code in answer])
+            self._connected(kept=connection.session_present, expiry_s=connection.session_expiry_s)
+            await self._subscribe_to_all(client, connection)
             await connection.until_lost()
         finally:
             self._connection = None
             self.stats.connected = self.stats.subscribed = False
             connection.close()
+
+    async def _subscribe_to_all(self, client: aiomqtt.Client, connection: Connection) -> None:
+        """Subscribe to every filter, and again to those that the broker refuses: its reason may pass."""
+        grants = await self._subscribe(client, connection, self.broker.filters)
+        refusals = 0
+        self._had_session = True
+        while refused := self._subscribed(grants):
+            refusals += 1
+            pause_s = backoff_s(refusals, self.broker.reconnect_min_s, self.broker.reconnect_max_s)
+            if self._repeated_refusals.is_news(str(self.stats.last_error), time.monotonic()):
+                LOG.error("%s; next attempt in %.1f s", self.stats.last_error, pause_s)
+            await connection.unless_lost(asyncio.sleep(pause_s))
+            grants = await self._subscribe(client, connection, refused)
+
+    async def _subscribe(
+        self, client: aiomqtt.Client, connection: Connection, filters: Sequence[str]
+    ) -> dict[str, int]:
+        """Subscribe to the filters; returns what the broker granted for each: a QoS, or a refusal."""
+        grants = dict[str, int]()
+        for first in range(0, len(filters), MAX_FILTERS):
+            part, subacks = filters[first : first + MAX_FILTERS], connection.subacks
+            try:
+                request = client.subscribe([(one, int(self.broker.qos)) for one in part])
+                answer = await connection.unless_lost(request)
+            except aiomqtt.MqttError as error:
+                # The SUBACK and the end may have come in one read.
+                if connection.subacks == subacks and ended_without_reason(error):
+                    raise MqttConnectionError(hung_up_at_subscribe(part)) from error
+                raise
+            if len(answer) != len(part):
+                raise MqttConnectionError(
+                    f"the broker answers {len(answer)} subscriptions of {len(part)}: it does not conform to MQTT"
+                )
+            grants.update(zip(part, map(granted_qos, answer), strict=True))
+        return grants
 
     def _begin(self, client: aiomqtt.Client) -> Connection:
         # Before connecting, since messages of a stored session may arrive before we have subscribed.
@@ -148,18 +187,21 @@ class MqttConsumer:
         self._in_flight = set()
         self._holding_back = False
         # Under overload this happens again and again, so it is logged for debugging only.
-        self._log_level = logging.DEBUG if self._resuming else logging.INFO
+        self._info, self._warning = (
+            (logging.DEBUG, logging.DEBUG) if self._resuming else (logging.INFO, logging.WARNING)
+        )
         self._resuming = False
         return connection
 
-    def _connected(self, *, kept: bool) -> None:
+    def _connected(self, *, kept: bool, expiry_s: int | None) -> None:
+        """Log and record what the CONNACK tells: whether the session was kept, and a session expiry interval."""
         self._connected_s = time.monotonic()
         self._forget = False
         self.stats.connected = True
         self.stats.connects_total += 1
         broker, session = self.broker, "our stored session" if kept else "a new session"
         LOG.log(
-            self._log_level,
+            self._info,
             "connected to %s as client %s, MQTT %s, %s",
             broker,
             broker.client_id,
@@ -167,35 +209,52 @@ class MqttConsumer:
             session,
         )
         if self._had_session and not kept:
+            self.stats.sessions_lost_total += 1
             LOG.warning(
                 "%s has forgotten our session: messages queued there are lost, unless clients send them again; "
                 "let the broker keep sessions longer, and on disk",
                 broker,
             )
+        self._had_session = kept  # A new session has nothing to lose before we have subscribed.
+        self.stats.granted_qos = None
+        if broker.version == "5":
+            self._session_expires(broker.session_expiry_s if expiry_s is None else expiry_s)
 
-    def _subscribed(self, grants: Sequence[int]) -> None:
-        """Log and record what the broker granted for each filter: a QoS, or a refusal."""
-        if len(grants) != len(self.broker.filters):
-            requested = len(self.broker.filters)
-            raise MqttConnectionError(
-                f"the broker answers {len(grants)} subscriptions of {requested}: it does not conform to MQTT"
+    def _session_expires(self, granted_s: int) -> None:
+        """Record how long the broker keeps our session; log if that is shorter than requested."""
+        self.stats.session_expiry_s = granted_s
+        if granted_s < self.broker.session_expiry_s:
+            LOG.log(
+                self._warning,
+                "%s keeps our session for only %s after a disconnect, requested %s: messages of a longer outage "
+                "are lost; raise the broker's limit, or lower session_expiry",
+                self.broker,
+                duration.text(granted_s),
+                duration.text(self.broker.session_expiry_s),
             )
-        self._had_session = True
-        granted = list(zip(self.broker.filters, grants, strict=True))
-        refused = [name for name, grant in granted if grant >= REFUSED]
-        lower = [name for name, grant in granted if grant < self.broker.qos]
+
+    def _subscribed(self, grants: Mapping[str, int]) -> list[str]:
+        """Log and record what the broker granted for each filter: a QoS, or a refusal.
+
+        returns  the refused filters
+        """
+        refused = [name for name, grant in grants.items() if grant >= REFUSED]
+        lower = [name for name, grant in grants.items() if grant < self.broker.qos]
         self.stats.subscribed = not refused
         self.stats.last_error = refusal(self.broker, refused) if refused else None
-        granted_texts = [f"{name} (QoS {grant})" for name, grant in granted if grant < REFUSED]
-        LOG.log(self._log_level, "subscribed to %s", ", ".join(granted_texts) or "nothing")
-        if refused:
-            LOG.error("%s", self.stats.last_error)
+        if granted := {name: grant for name, grant in grants.items() if grant < REFUSED}:
+            before = REFUSED if self.stats.granted_qos is None else self.stats.granted_qos
+            self.stats.granted_qos = min(before, *granted.values())
+            texts = (f"{name} (QoS {grant})" for name, grant in granted.items())
+            LOG.log(self._info, "subscribed to %s", ", ".join(texts))
         if lower:
-            LOG.warning(
+            LOG.log(
+                self._warning,
                 "%s grants only QoS 0 for %s, requested 1: messages can be lost; raise the broker's maximum QoS",
                 self.broker,
                 ", ".join(lower),
             )
+        return refused
 
     def _ended(self, error: Exception) -> float:
         """Record why the connection ended or was not made; returns the pause before the next one, s."""
@@ -307,5 +366,6 @@ def refusal(broker: Broker, filters: Iterable[str]) -> str:
     """The message for filters that the broker refuses."""
     client = "anonymous clients" if broker.username is None else f"user {broker.username}"
     return (
-        f"{broker} refuses the subscription to {', '.join(filters)}: allow {client} to read it, then restart qoemon"
+        f"{broker} refuses the subscription to {', '.join(filters)}: allow {client} to read it, or wait if the "
+        "broker's access control is down"
     )

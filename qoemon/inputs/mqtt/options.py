@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from qoemon.config.config import Config
 from qoemon.config.sections.mqtt import Tls as TlsSection
+from qoemon.config.sections.types import first_secret
 from qoemon.net.mqtt.client import Broker
 from qoemon.net.mqtt.tls import Tls
 
@@ -36,7 +37,8 @@ def broker_options(config: Config) -> Broker:
         version=mqtt.version,
         client_id=mqtt.client_id,
         username=mqtt.username,
-        password=mqtt.secret,
+        password=first_secret(mqtt.password),
+        password_file=mqtt.password_file,
         tls=_tls(mqtt.tls),
         filters=tuple(topic.parsed.filter for topic in mqtt.topics),
         qos=mqtt.qos,
@@ -55,5 +57,6 @@ def _tls(section: TlsSection | None) -> Tls | None:
         ca_file=section.ca_file,
         cert_file=section.cert_file,
         key_file=section.key_file,
-        key_password=section.secret,
+        key_password=first_secret(section.key_password),
+        key_password_file=section.key_password_file,
     )

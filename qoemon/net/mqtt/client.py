@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import aiomqtt
@@ -14,6 +15,7 @@ from paho.mqtt.properties import Properties
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
 from qoemon.net.mqtt.connection import paho_client, patch
 from qoemon.net.mqtt.errors import ANSWER_S
+from qoemon.net.mqtt.secret_file import current_secret
 from qoemon.net.mqtt.tls import Tls, tls_context
 
 # paho logs every packet, and each failure that qoemon reports itself.
@@ -32,6 +34,8 @@ class Broker:
     """Identifies the session at the broker: constant over restarts, unique to each instance."""
     username: str | None
     password: str | None = field(repr=False)
+    password_file: Path | None = None
+    """A file with the password instead, read again at each attempt to connect."""
     tls: Tls | None
     filters: tuple[str, ...]
     qos: Literal[0, 1]
@@ -62,15 +66,18 @@ async def new_client(broker: Broker, *, forget: bool = False) -> aiomqtt.Client:
     forget  with MQTT 5: whether the broker discards the stored session
 
     Each attempt needs a new client: a client of aiomqtt that is used again keeps state of the last attempt.
+
+    raises   MqttConnectionError or OSError if a file with a password or for TLS cannot be used
     """
-    # Certificates are read at each attempt, so that renewed ones are used; in a thread, since that reads files.
+    # Files are read at each attempt, so that renewed certificates and passwords are used; in a thread.
+    password = await asyncio.to_thread(current_secret, broker.password, "password_file", broker.password_file)
     context = None if broker.tls is None else await asyncio.to_thread(tls_context, broker.tls)
     client = aiomqtt.Client(
         broker.host,
         broker.port,
         identifier=broker.client_id,
         username=broker.username,
-        password=broker.password,
+        password=password,
         tls_context=context,
         keepalive=broker.keepalive_s,
         timeout=ANSWER_S,

@@ -65,14 +65,15 @@ def patch(paho: Paho, connection: Connection | None = None) -> None:
        connection with this reason.
     3. BulkReader.read, which takes the messages. It reads by paho's own `_sock_recv`, which is replaced last.
     4. paho's loop_read, which gets all other packets, through BulkReader.recv in the place of `_sock_recv`.
-    5. Connection.on_connect and on_disconnect, called by paho. The first calls aiomqtt's; aiomqtt's on_disconnect
-       is not needed.
+    5. Connection.on_connect, on_subscribe and on_disconnect, called by paho. The first two call aiomqtt's;
+       aiomqtt's on_disconnect is not needed.
     """
     if connection is None:
         events = SocketEvents(paho, paho.loop_read, lambda _: shut_down(paho))
     else:
         events = SocketEvents(paho, connection.read, connection.failed)
         paho.on_connect = connection.on_connect
+        paho.on_subscribe = connection.on_subscribe
         paho.on_disconnect = connection.on_disconnect
         paho._sock_recv = connection.reader.recv  # type: ignore[method-assign, assignment]
     paho.on_socket_open = events.opened
@@ -118,16 +119,23 @@ class Connection:
     properties  whether messages have properties, as in MQTT 5
 
     session_present  whether the broker has kept our session, by its CONNACK
+    session_expiry_s the session expiry interval that its CONNACK imposes; None if it names none
+    subacks          how many SUBACKs have arrived
     """
 
-    _aiomqtt_on_connect: Any  # paho's types know its first callback API only.
+    # paho's types know its first callback API only.
+    _aiomqtt_on_connect: Any
+    _aiomqtt_on_subscribe: Any
 
     def __init__(self, client: aiomqtt.Client, deliver: Deliver, *, properties: bool) -> None:
         self.session_present = False
+        self.session_expiry_s: int | None = None
+        self.subacks = 0
         self._lost: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
         self._answered = False
         self._paho = paho = paho_client(client)
         self._aiomqtt_on_connect = paho.on_connect
+        self._aiomqtt_on_subscribe = paho.on_subscribe
         self.reader = BulkReader(paho, deliver, properties=properties)
         patch(paho, self)
 
@@ -206,7 +214,13 @@ class Connection:
             self.end(aiomqtt.MqttCodeError(reason))
         else:
             self.session_present = flags.session_present
+            self.session_expiry_s = getattr(more, "SessionExpiryInterval", None)
             self._aiomqtt_on_connect(paho, userdata, flags, reason, more)
+
+    def on_subscribe(self, paho: Paho, userdata: Any, mid: int, codes: list[ReasonCode], more: Any) -> None:
+        """Record the SUBACK."""
+        self.subacks += 1
+        self._aiomqtt_on_subscribe(paho, userdata, mid, codes, more)
 
     def on_disconnect(
         self, _: Paho, _userdata: Any, flags: DisconnectFlags, reason: ReasonCode, _more: Any

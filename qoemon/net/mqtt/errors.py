@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Sequence
 
 import aiomqtt
 from paho.mqtt.client import error_string
@@ -19,6 +20,10 @@ HUNG_UP = (
     "the other end closed the connection without an answer: check that the port is a broker's, whether it requires "
     "TLS or another client certificate, and the broker's log"
 )
+
+
+_UNSPECIFIED = 0x80
+"""Reason code without meaning, which paho also uses where the connection just ended."""
 
 
 class MqttConnectionError(aiomqtt.MqttError):
@@ -43,8 +48,28 @@ def describe_error(error: BaseException) -> str:
             return _explain_system(error)
 
 
+def ended_without_reason(error: aiomqtt.MqttError) -> bool:
+    """Whether the connection was closed or reset, and the broker did not report why."""
+    match error:
+        case MqttConnectionError():
+            return False
+        case aiomqtt.MqttCodeError():
+            return isinstance(error.rc, ReasonCode) and error.rc.value == _UNSPECIFIED
+        case _:
+            return isinstance(error.__cause__, ConnectionError)
+
+
+def hung_up_at_subscribe(filters: Sequence[str]) -> str:
+    """The message for a connection that ended without a reason between a SUBSCRIBE and its SUBACK."""
+    return (
+        f"the connection was closed instead of answering a SUBSCRIBE of {len(filters)} topic filters "
+        f"({', '.join(filters)}): the broker may limit the number of filters, or refuse one of them: check its "
+        "limits, its access rules and its log"
+    )
+
+
 _CODES = {
-    0x80: "the connection broke off without a reason: the broker or the network failed, or another client "
+    _UNSPECIFIED: "the connection broke off without a reason: the broker or the network failed, or another client "
     "uses our client_id, which many brokers do not report",
     0x81: "the broker could not read what we sent: check whether a proxy changes it",
     0x82: "the broker reports that we broke the rules of MQTT: set version to the other one",

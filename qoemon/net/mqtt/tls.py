@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qoemon.net.mqtt.errors import MqttConnectionError, describe_error
+from qoemon.net.mqtt.secret_file import current_secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +24,8 @@ class Tls:
     key_file: Path | None
     """Its key, PEM; None if it is in cert_file."""
     key_password: str | None = field(repr=False)
+    key_password_file: Path | None = None
+    """A file with the password of the key instead, read again at each attempt to connect."""
 
 
 class _ReportingSocket(ssl.SSLSocket):
@@ -50,7 +53,7 @@ class _ReportingSocket(ssl.SSLSocket):
 def tls_context(tls: Tls) -> ssl.SSLContext:
     """The TLS context for these options.
 
-    raises   OSError if a file cannot be read or used
+    raises   OSError or MqttConnectionError if a file cannot be read or used
     """
     for file in (tls.ca_file, tls.cert_file, tls.key_file):
         if file is not None:
@@ -59,6 +62,7 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.sslsocket_class = _ReportingSocket
     if tls.cert_file is not None:
+        password = current_secret(tls.key_password, "key_password_file", tls.key_password_file)
         # Without a password, OpenSSL would prompt for that of an encrypted key on the terminal.
-        context.load_cert_chain(tls.cert_file, tls.key_file, tls.key_password or "")
+        context.load_cert_chain(tls.cert_file, tls.key_file, password or "")
     return context

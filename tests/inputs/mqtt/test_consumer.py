@@ -229,6 +229,28 @@ async def test_a_broker_restart_in_the_middle_of_a_stream_loses_nothing(mosquitt
     assert ingest.stats.stale_acks_total == 20
 
 
+@pytest.mark.mosquitto
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_a_session_that_the_broker_lost_is_counted_and_logged_and_one_that_it_kept_is_not(
+    tmp_path: Path, version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Mosquitto(tmp_path) as mosquitto:
+        async with subscribed(broker_at(mosquitto.port, version=version)) as (ingest, _):
+            for connections, lost in ((2, 0), (3, 1), (4, 1)):
+                mosquitto.stop()
+                if connections == 3:
+                    (tmp_path / "mosquitto.db").unlink()
+                mosquitto.start()
+                await until(
+                    lambda connections=connections: (  # type: ignore[misc]
+                        ingest.stats.connects_total == connections and ingest.stats.subscribed
+                    ),
+                    lambda: ingest.stats,
+                )
+                assert ingest.stats.sessions_lost_total == lost
+    assert caplog.text.count("has forgotten our session") == 1
+
+
 async def test_a_killed_broker_is_noticed_at_once_and_found_again(nats: Nats) -> None:
     """Without the keepalive."""
     async with subscribed(broker_at(nats.port, version="3.1.1", keepalive_s=3600)) as (ingest, _):
@@ -289,6 +311,40 @@ async def test_a_wrong_password_is_explained_once_and_tried_again(
         async with subscribed(replace(broker, password="right-1")):  # noqa: S106
             pass
     assert "wrong-2" not in caplog.text + repr(broker) + str(ingest.stats)
+
+
+@pytest.mark.mosquitto
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_a_rotated_password_file_is_read_at_the_next_attempt(
+    tmp_path: Path, version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each state of the file is the fault of that attempt only, in words that show nothing of its content."""
+    file = tmp_path / "password"
+    file.write_text("old-1\n")
+    states: list[tuple[bytes | None, str]] = [
+        (b"old-1\n", "check username"),
+        (None, f"cannot read password_file {file}: no such file or directory"),
+        (b"\n", f"cannot read password_file {file}: the file is empty"),
+        (b"new-2\xff", f"cannot read password_file {file}: a byte that is not UTF-8"),
+        (b"new-2" * 20_000, f"cannot use password_file {file}: more than 65535 bytes"),
+    ]
+    with Mosquitto(tmp_path, users={"reader": "old-1"}) as mosquitto:
+        broker = broker_at(mosquitto.port, version=version, username="reader", password_file=file)
+        async with subscribed(broker) as (ingest, _):
+            mosquitto.stop()
+            mosquitto.users["reader"] = "new-2"
+            mosquitto.start()
+            for content, words in states:
+                file.unlink(missing_ok=True)
+                if content is not None:
+                    file.write_bytes(content)
+                await until(lambda words=words: words in str(ingest.stats.last_error), lambda: ingest.stats)  # type: ignore[misc]
+                assert not ingest.stats.connected
+            file.write_text("new-2\n")
+            await until(lambda: ingest.stats.subscribed, lambda: ingest.stats)
+            assert ingest.stats.last_error is None
+    for secret in ("old-1", "new-2"):
+        assert secret not in caplog.text + repr(broker) + repr(ingest.stats)
 
 
 @pytest.mark.mosquitto

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import random
 import re
+import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,6 @@ from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
 from qoemon.daemon.daemon import running
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.consumer import MqttConsumer
-from qoemon.inputs.stats import MqttStats
 from tests.support import hostile
 from tests.support.hostile import Conversation, HostileBroker, Script, packet
 from tests.support.parts import Mosquitto, Nats, broker_at, emptied, parsed
@@ -470,6 +471,126 @@ async def test_less_than_was_asked_for_is_told(
         assert (ingest.stats.connected, ingest.stats.subscribed) == (True, subscribed)
 
 
+TEN = tuple(f"qoe/v1/service{number}/+/+" for number in range(10))
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_a_broker_that_accepts_eight_filters_in_a_subscribe_gets_ten_in_two(version: str) -> None:
+    """Large cloud brokers close the connection at a larger SUBSCRIBE."""
+    requested: list[bytes] = []
+
+    async def accepts_eight(met: Conversation) -> None:
+        await met.connect()
+        while len(requested) < len(TEN):
+            got = await met.take()
+            names = met.filters(got)
+            if len(names) > 8:
+                return
+            requested.extend(names)
+            met.grant(got, b"\x01" * len(names))
+        met.send(met.message(b"good", mid=1))
+        await met.behave()
+
+    async with meeting(HostileBroker(accepts_eight, version=version), version, filters=TEN) as (ingest, inbox):
+        await until(lambda: inbox.messages or ingest.stats.last_error, lambda: ingest.stats)
+        await comes_back(ingest, inbox, connections=1)
+    assert tuple(name.decode() for name in requested) == TEN
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+@pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
+async def test_a_hang_up_instead_of_a_suback_is_explained_as_that(version: str, reset: bool) -> None:
+    """Not as another client under our client_id, which would also end a connection without a reason."""
+
+    async def hangs_up_at_the_second_subscribe(met: Conversation) -> None:
+        await met.connect()
+        await met.subscribe(grant=b"\x01" * 8)
+        await met.take()
+        if reset:
+            linger = struct.pack("ii", 1, 0)
+            met.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    broker = HostileBroker(hangs_up_at_the_second_subscribe, version=version, times=10**9)
+    async with broker.running():
+        topics = [{"template": f"qoe/{number}/{{region}}", "service": "video"} for number in range(10)]
+        mqtt = {"host": "127.0.0.1", "port": broker.port, "version": version, "topics": topics}
+        config = Config.model_validate({"mqtt": mqtt, "http": {"port": 0}})
+        async with running(config) as daemon, aiohttp.ClientSession() as client:
+            await until(lambda: daemon.engine.stats.mqtt.last_error, lambda: daemon.engine.stats.mqtt)
+            async with client.get(f"{daemon.url}/readyz") as answer:
+                problem = await answer.text()
+    assert "instead of answering a SUBSCRIBE of 2 topic filters (qoe/8/+, qoe/9/+)" in problem
+    assert "client_id" not in problem
+
+
+@pytest.mark.parametrize(("version", "refusal"), [("5", b"\x87"), ("3.1.1", b"\x80")])
+async def test_a_refused_filter_is_requested_again_until_it_is_granted(
+    version: str, refusal: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On the same connection, which receives what was granted meanwhile."""
+    requested: list[list[bytes]] = []
+    back = asyncio.Event()
+
+    async def refuses_for_a_while(met: Conversation) -> None:
+        await met.connect()
+        for grant in (b"\x01" + refusal, refusal, refusal):
+            got = await met.take()
+            requested.append(met.filters(got))
+            met.grant(got, grant)
+        met.send(met.message(b"granted"))
+        got = await met.take()
+        await back.wait()
+        requested.append(met.filters(got))
+        met.grant(got, b"\x01")
+        await met.behave()
+
+    broker = HostileBroker(refuses_for_a_while, version=version)
+    changes = {"filters": ("qoe/a/+", "qoe/b/+"), "reconnect_min_s": 0.05, "reconnect_max_s": 0.1}
+    async with meeting(broker, version, **changes) as (ingest, inbox):
+        await until(lambda: inbox.messages, lambda: ingest.stats)
+        assert (ingest.stats.connected, ingest.stats.subscribed) == (True, False)
+        assert "refuses the subscription to qoe/b/+: allow anonymous clients to read it" in str(
+            ingest.stats.last_error
+        )
+        back.set()
+        await until(lambda: ingest.stats.subscribed, lambda: ingest.stats)
+        assert ingest.stats.last_error is None
+        assert len(broker.conversations) == 1
+    assert requested == [[b"qoe/a/+", b"qoe/b/+"], [b"qoe/b/+"], [b"qoe/b/+"], [b"qoe/b/+"]]
+    assert caplog.text.count("refuses the subscription") == 1  # At every attempt it would fill the log.
+    assert "subscribed to qoe/b/+ (QoS 1)" in caplog.text
+
+
+async def test_refused_filters_are_requested_with_the_pauses_of_reconnect() -> None:
+    times_s: list[float] = []
+
+    async def always_refuses(met: Conversation) -> None:
+        await met.connect()
+        while (got := await met.take()).kind == hostile.SUBSCRIBE:
+            times_s.append(asyncio.get_running_loop().time())
+            met.grant(got, b"\x87")
+
+    broker = HostileBroker(always_refuses)
+    async with meeting(broker, reconnect_min_s=0.2, reconnect_max_s=60.0) as (ingest, _):
+        await until(lambda: len(times_s) >= 4, lambda: ingest.stats)
+    pauses_s = [later - sooner for sooner, later in itertools.pairwise(times_s)]
+    assert min(pauses_s) > 0.15
+
+
+async def test_a_connection_that_ends_while_a_refused_filter_waits_is_made_again() -> None:
+    async def refuses_and_leaves(met: Conversation) -> None:
+        await met.connect()
+        await met.subscribe(grant=b"\x87")
+        await until(lambda: refused[0].stats.last_error)
+
+    refused: list[MqttConsumer] = []
+    broker = HostileBroker(refuses_and_leaves)
+    # The pause at the broker must not delay the next connection.
+    async with meeting(broker, reconnect_min_s=0.2, reconnect_max_s=0.2) as (ingest, inbox):
+        refused.append(ingest)
+        await comes_back(ingest, inbox)
+
+
 async def test_a_flood_of_retained_messages_leaves_nothing_behind() -> None:
     async def floods(met: Conversation) -> None:
         await met.begin()
@@ -522,28 +643,87 @@ async def test_readyz_says_what_the_broker_does() -> None:
                 assert "closed the connection without an answer" in await answer.text()
 
 
-async def test_bad_topics_and_late_acknowledgements_are_exported() -> None:
-    async def sends_both_and_leaves(met: Conversation) -> None:
-        await met.begin()
-        met.send(met.message(b"x", mid=1, topic=b"qoe/\xff"), met.message(b"x", mid=2), met.message(b"x", mid=3))
-
-    async with HostileBroker(sends_both_and_leaves, times=10**9).running() as broker:
+@contextlib.asynccontextmanager
+async def metrics_of(script: Script, **mqtt: Any) -> AsyncIterator[Callable[[], Mapping[Any, float]]]:
+    """A daemon that meets the broker on every connection; yields what its newest tick exports."""
+    async with HostileBroker(script, version=mqtt.get("version", "5"), times=10**9).running() as broker:
+        reconnect = {"min": "50ms", "max": "100ms"}
         settings = {
-            "mqtt": {"host": "127.0.0.1", "port": broker.port, "reconnect": {"min": "50ms", "max": "100ms"}},
+            "mqtt": {"host": "127.0.0.1", "port": broker.port, "reconnect": reconnect, **mqtt},
             "sessions": {"tick": "1s", "rating_interval": "5s", "timeout": "5s", "min_active": "1s"},
             "windows": ["5s"],
             "http": {"port": 0},
         }
         async with running(Config.model_validate(settings)) as daemon:
 
-            def state() -> MqttStats:
-                return daemon.engine.stats.mqtt
+            def samples() -> Mapping[Any, float]:
+                latest = daemon.latest.value
+                return {} if latest is None else parsed(latest.metrics.whole.decode())
 
-            await until(lambda: state().bad_topics_total and state().stale_acks_total, state)
-            for _ in range(2):  # A tick that began before that may come after it.
-                before = daemon.latest.value
-                await until(lambda before=before: daemon.latest.value is not before, state)  # type: ignore[misc]
-            assert daemon.latest.value is not None
-            told = parsed(daemon.latest.value.metrics.whole.decode())
-    assert told["qoemon_messages_bad_topic_total", ()] >= 1
-    assert told["qoemon_acks_stale_total", ()] >= 1
+            yield samples
+
+
+TWO = [{"template": f"qoe/{number}/{{region}}", "service": "video"} for number in range(2)]
+
+
+async def test_what_the_broker_granted_is_exported_and_logged_if_it_is_less(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def grants_less(met: Conversation) -> None:
+        await met.connect(session_expiry_s=3600)
+        await met.subscribe(grant=b"\x01\x00")
+        await met.behave()
+
+    async with metrics_of(grants_less, topics=TWO) as samples:
+        await until(lambda: samples().get(("qoemon_mqtt_granted_qos", ())) == 0, samples)
+        assert samples()["qoemon_mqtt_session_expiry_seconds", ()] == 3600
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert sum("keeps our session for only 1h after a disconnect, requested 1d" in one for one in warnings) == 1
+    assert sum("grants only QoS 0 for qoe/1/+, requested 1" in one for one in warnings) == 1
+
+
+@pytest.mark.parametrize(("version", "expiry_s"), [("5", 86_400), ("3.1.1", None)])
+async def test_a_broker_that_grants_all_is_exported_as_such(
+    version: str, expiry_s: float | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With MQTT 3.1.1 the broker does not tell how long it keeps a session."""
+
+    async def grants_all(met: Conversation) -> None:
+        await met.connect()
+        await met.subscribe(grant=b"\x01\x01")
+        await met.behave()
+
+    async with metrics_of(grants_all, topics=TWO, version=version) as samples:
+        await until(lambda: samples().get(("qoemon_mqtt_granted_qos", ())) == 1, samples)
+        assert samples().get(("qoemon_mqtt_session_expiry_seconds", ())) == expiry_s
+    assert "requested" not in caplog.text
+
+
+async def test_lost_sessions_are_exported() -> None:
+    """Only those that had subscribed: a new session holds no messages before."""
+    turn = itertools.count()
+
+    async def keeps_no_session(met: Conversation) -> None:
+        await met.connect()
+        if next(turn) % 2:
+            await met.take()
+            return
+        await met.subscribe()
+        met.send(met.message(b"x", mid=1))
+        await met.take()  # The acknowledgement, so the SUBACK has been processed.
+
+    async with metrics_of(keeps_no_session) as samples:
+        lost, connects = ("qoemon_mqtt_sessions_lost_total", ()), ("qoemon_mqtt_connects_total", ())
+        await until(lambda: samples().get(lost, 0) >= 4, samples)
+        found = samples()
+    assert found[lost] == found[connects] // 2
+
+
+async def test_bad_topics_and_late_acknowledgements_are_exported() -> None:
+    async def sends_both_and_leaves(met: Conversation) -> None:
+        await met.begin()
+        met.send(met.message(b"x", mid=1, topic=b"qoe/\xff"), met.message(b"x", mid=2), met.message(b"x", mid=3))
+
+    bad, stale = ("qoemon_messages_bad_topic_total", ()), ("qoemon_acks_stale_total", ())
+    async with metrics_of(sends_both_and_leaves) as samples:
+        await until(lambda: samples().get(bad, 0) >= 1 and samples().get(stale, 0) >= 1, samples)

@@ -13,6 +13,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.consumer import MqttConsumer
@@ -87,6 +93,27 @@ async def test_a_renewed_certificate_is_used_with_the_next_connection(
         mine.client_key.write_bytes(issued.client_key.read_bytes())
         mine.client.write_bytes(issued.client.read_bytes())
         await until(lambda: ingest.stats.subscribed, lambda: str(ingest.stats))
+
+
+@pytest.mark.mosquitto
+async def test_a_key_password_file_is_read_at_each_attempt(
+    tmp_path: Path, demanding: Mosquitto, issued: Certificates
+) -> None:
+    key, password = tmp_path / "encrypted.key", tmp_path / "key.password"
+    key.write_bytes(
+        load_pem_private_key(issued.client_key.read_bytes(), None).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"right-1")
+        )
+    )
+    password.write_text("wrong-2")
+    ours = replace(showing(issued, issued), key_file=key, key_password_file=password)
+    async with running(MqttConsumer(broker(demanding.port, ours), Inbox(10, 1000))) as ingest:
+        await until(lambda: "key_password" in str(ingest.stats.last_error), lambda: ingest.stats)
+        password.unlink()
+        missing = f"cannot read key_password_file {password}: no such file"
+        await until(lambda: missing in str(ingest.stats.last_error), lambda: ingest.stats)
+        password.write_text("right-1\n")
+        await until(lambda: ingest.stats.subscribed, lambda: ingest.stats)
 
 
 @pytest.mark.mosquitto

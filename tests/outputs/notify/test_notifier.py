@@ -742,6 +742,19 @@ async def test_rejection_by_the_broker_counts_as_a_failed_delivery(tmp_path: Pat
 
 
 @pytest.mark.mosquitto
+async def test_a_rotated_password_of_the_broker_is_used_for_the_next_batch(tmp_path: Path) -> None:
+    file = tmp_path / "broker.password"
+    file.write_text("old-1")
+    with Mosquitto(tmp_path, users={"reader": "new-2"}) as mosquitto:
+        broker = broker_at(mosquitto.port, username="reader", password_file=file)
+        async with running(notifier_of({"mqtt": {}}, broker)) as notifier:
+            notifier.dispatch([begun("eu")], [begun("eu")], time.time())
+            await until(lambda: "check username" in str(notifier.states[0].last_error), lambda: notifier.states)
+            file.write_text("new-2")
+            await until(lambda: notifier.states[0].sent == 1, lambda: notifier.states)
+
+
+@pytest.mark.mosquitto
 async def test_any_label_makes_a_valid_topic_of_its_own(mosquitto: Mosquitto) -> None:
     regions = ["+", "#", "a/b", "a%2Fb", "a b", "", "%", "ü", "\1", "\ufffe", "x" * 128, "$SYS", "\u2028"]
     broker = broker_at(mosquitto.port)
