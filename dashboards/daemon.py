@@ -41,6 +41,7 @@ PROBLEMS = (
     "worker_restarts",
     "mqtt_connect_failures",
     "mqtt_disconnects",
+    "mqtt_sessions_lost",
 )
 SLOW = Steps(GREEN, ((1, YELLOW), (10, RED)))
 
