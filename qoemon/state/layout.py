@@ -36,7 +36,7 @@ def enter_layout(directory: Path, layout: str) -> str | None:
             old.rename(old.with_name(f"{old.name}.old-{int(time.time())}"))
     LOG.warning(
         "sessions were divided differently before (%s, now %s): sessions, windows and counters are reset, and "
-        "windows fill within their length; delete what else is in %s when you are sure",
+        "windows fill within their length; the earlier state stays in a folder of %s until you delete it",
         before,
         layout,
         directory,
