@@ -29,8 +29,8 @@ SHOWN = 100
 """Bytes of a rejected payload that are quoted in its sample."""
 
 _JSON_PAYLOAD, _MSGPACK_PAYLOAD = (each.decoder(Report | list[Report]) for each in (JSON, MSGPACK))
-_ONE = {id(each): each.decoder(Report) for each in (JSON, MSGPACK)}
-_ANY = {id(each): each.decoder(Any) for each in (JSON, MSGPACK)}
+_ONE = {each: each.decoder(Report) for each in (JSON, MSGPACK)}
+_ANY = {each: each.decoder(Any) for each in (JSON, MSGPACK)}
 
 
 class Arrived(Protocol):
@@ -140,11 +140,11 @@ class Codec:
 
     def _decode_one(self, item: bytes, encoding: Encoding) -> Report:
         try:
-            report: Report = _ONE[id(encoding)].decode(item)
+            report: Report = _ONE[encoding].decode(item)
         except msgspec.ValidationError as error:
             if _reason(error) is Reject.OUT_OF_RANGE:
                 raise
-            return lenient_report(_ANY[id(encoding)].decode(item), self._plan.labels)
+            return lenient_report(_ANY[encoding].decode(item), self._plan.labels)
         return report
 
     def _check_number(self, reports: int) -> None:

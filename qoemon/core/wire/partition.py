@@ -31,8 +31,8 @@ class _ReportSession(msgspec.Struct, gc=False):
     session: str = ""
 
 
-_WHOLE = {id(each): each.decoder(_ReportSession | list[msgspec.Raw]) for each in (JSON, MSGPACK)}
-_ONE = {id(each): each.decoder(_ReportSession) for each in (JSON, MSGPACK)}
+_WHOLE = {each: each.decoder(_ReportSession | list[msgspec.Raw]) for each in (JSON, MSGPACK)}
+_ONE = {each: each.decoder(_ReportSession) for each in (JSON, MSGPACK)}
 
 _NOT_JSON = b"\x00"
 """Before a damaged report that travels by itself, so that it is not taken for an array."""
@@ -58,7 +58,7 @@ class Partitioner:
             return [self._whole(payload)]
         body, encoding = unmarked(payload)
         try:
-            found = _WHOLE[id(encoding)].decode(body)
+            found = _WHOLE[encoding].decode(body)
         except MALFORMED:
             found = items_of(body, encoding)
             if found == [body]:
@@ -74,7 +74,7 @@ class Partitioner:
         damaged = []
         for report in reports:
             try:
-                session = _ONE[id(encoding)].decode(report).session.encode()
+                session = _ONE[encoding].decode(report).session.encode()
             except msgspec.ValidationError:
                 session = bytes(report)
             except MALFORMED:

@@ -18,7 +18,7 @@ MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a decoder of msgspec raises on an invalid payload."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Encoding:
     """The decoders and the encoder of one encoding: msgspec.json or msgspec.msgpack."""
 
@@ -42,7 +42,7 @@ MSGPACK = Encoding(msgspec.msgpack, bytes([*range(0x90, 0xA0), 0xDC, 0xDD]))
 _BOM = b"\xef\xbb\xbf"
 MSGPACK_BYTES = frozenset([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
 """The first bytes of a MessagePack map or array. Only these are MessagePack: JSON in another encoding is not."""
-_ITEMS = {id(each): each.decoder(list[msgspec.Raw]) for each in (JSON, MSGPACK)}
+_ITEMS = {each: each.decoder(list[msgspec.Raw]) for each in (JSON, MSGPACK)}
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{},]', re.DOTALL)
 _SPACE = b" \t\r\n"
 _SESSION_KEYS = (b'"session"', b"\xa7session")
@@ -60,7 +60,7 @@ def items_of(payload: bytes, encoding: Encoding) -> list[bytes]:
     if payload.lstrip(_SPACE if encoding is JSON else b"")[:1] not in {bytes([b]) for b in encoding.array_bytes}:
         return [payload]
     try:
-        return [bytes(item) for item in _ITEMS[id(encoding)].decode(payload)]
+        return [bytes(item) for item in _ITEMS[encoding].decode(payload)]
     except MALFORMED:
         return (_json_items(payload) if encoding is JSON else _msgpack_items(payload)) or [payload]
 
