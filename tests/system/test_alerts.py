@@ -297,9 +297,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         stage.until(lambda _: regimes(stage.daemon.samples()))
         resolved = {via: part.resolved() for via, part in stage.alertmanagers.items()}
         scraped, missed = in_prometheus(stage.prometheus)
-        yield Story(
-            stage.looks, recovering_s, stage.hook.posted, resolved, stage.daemon.samples(), scraped, missed
-        )
+        yield Story(stage.looks, recovering_s, stage.hook.posted, resolved, stage.daemon.samples(), scraped, missed)
 
 
 def in_prometheus(prometheus: Prometheus) -> tuple[dict[str, dict[float, float]], float]:
