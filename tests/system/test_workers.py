@@ -78,7 +78,8 @@ async def test_a_stopped_and_started_daemon_counts_every_report_once(
     tmp_path: Path, divided: dict[str, Any]
 ) -> None:
     async def restart(_: Mosquitto, daemon: Daemon) -> None:
-        await asyncio.sleep(2)
+        # By then each worker has a part of the sessions, and a state.
+        await async_until(lambda: daemon.value("qoemon_reports_total") > 1000, daemon.log.read_text)
         before = workers(daemon)
         await asyncio.to_thread(daemon.restart)
         assert not any(Path(f"/proc/{pid}").exists() for pid in before)
