@@ -109,6 +109,17 @@ def test_a_killed_daemon_has_stored_its_filters(
     until(lambda: "unsubscribed from a/+, of" in daemon.log.read_text(), daemon.log.read_text)
 
 
+def test_filters_are_unsubscribed_at_another_address_of_the_broker_too(
+    mosquitto: Mosquitto, start_daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    start_daemon(settings(mosquitto, state, "a/{service}")).ready().signal(signal.SIGTERM)
+    later = settings(mosquitto, state, "b/{service}")
+    later["mqtt"]["host"] = "localhost"
+    daemon = start_daemon(later).ready()
+    until(lambda: "unsubscribed from a/+, of" in daemon.log.read_text(), daemon.log.read_text)
+
+
 def test_without_state_a_session_whose_filters_are_unknown_is_logged_with_the_remedy(
     mosquitto: Mosquitto, start_daemon: Callable[..., Daemon]
 ) -> None:

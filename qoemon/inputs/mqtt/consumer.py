@@ -290,28 +290,32 @@ class MqttConsumer:
             self._session_expires(broker.session_expiry_s if expiry_s is None else expiry_s)
 
     def _note_fate(self, *, kept: bool, expiry_s: int | None) -> None:
-        """Log and record what has become of our session since the last connection."""
+        """Log and record what has become of our session since the last connection, and what there is now."""
         broker, before, now_s = self.broker, self._session, self._clock()
-        if self._forget and broker.version == "5":  # Discarded by our CONNECT.
+        at_5 = broker.version == "5"
+        if self._forget and at_5:  # Discarded by our CONNECT.
             before = BrokerSession(before.broker, before.client_id)
+        self._log_fate(fate(before, now_s, kept=kept, running=self.stats.connects_total > 0), before)
         granted_s = broker.session_expiry_s if expiry_s is None else expiry_s
         self._memory.update(
-            BrokerSession(
-                before.broker,
-                before.client_id,
-                before.filters if kept else (),
-                granted_s if broker.version == "5" else None,
-                now_s if kept else None,  # A new session has nothing to lose before we have subscribed.
+            replace(
+                before,
+                # An address may be a new name of a known broker, or of its cluster: to unsubscribe does no harm.
+                filters=(before.filters or self._memory.filters(broker.client_id)) if kept else (),
+                expiry_s=granted_s if at_5 else None,
+                connected_s=now_s if kept else None,  # A new session has nothing to lose before we have subscribed.
             )
         )
-        match fate(before, now_s, kept=kept, running=self.stats.connects_total > 0):
+
+    def _log_fate(self, became: Fate, before: BrokerSession) -> None:
+        match became:
             case Fate.UNKNOWN:
                 self._log_unknown_filters()
             case Fate.EXPIRED:
                 LOG.info(
                     "%s no longer has our session, which it kept for %s after a disconnect: messages since %s are "
                     "lost, unless clients send them again; raise session_expiry for longer outages",
-                    broker,
+                    self.broker,
                     duration.text(before.expiry_s or 0),
                     utc(before.connected_s),
                 )
@@ -320,7 +324,7 @@ class MqttConsumer:
                 LOG.warning(
                     "%s has forgotten our session: messages since %s are lost, unless clients send them again; let "
                     "the broker keep sessions longer, and on disk",
-                    broker,
+                    self.broker,
                     utc(before.connected_s),
                 )
 

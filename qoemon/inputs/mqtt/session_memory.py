@@ -15,6 +15,7 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import chain
 from typing import Protocol
 
 import msgspec
@@ -114,6 +115,11 @@ class SessionMemory:
         """What is known of a session, which may be nothing."""
         same = (each for each in self._sessions if (each.broker, each.client_id) == (broker, client_id))
         return next(same, BrokerSession(broker, client_id))
+
+    def filters(self, client_id: str) -> tuple[str, ...]:
+        """The filters of all known sessions of a client id, wherever they are."""
+        ours = (each.filters for each in self._sessions if each.client_id == client_id)
+        return tuple(dict.fromkeys(chain.from_iterable(ours)))
 
     def update(self, session: BrokerSession) -> None:
         """Replace what is known of a session."""

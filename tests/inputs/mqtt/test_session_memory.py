@@ -45,6 +45,8 @@ def test_sessions_are_found_again_by_broker_and_client_id(tmp_path: Path) -> Non
     again = SessionMemory(DurableFile(tmp_path / "sessions"))
     assert again.session("localhost:1883", "qoemon") == replace(KNOWN, connected_s=2000.0)
     assert [again.session(each.broker, each.client_id) for each in others] == others
+    assert again.filters("qoemon") == KNOWN.filters
+    assert again.filters("nobody") == ()
     assert again.session("elsewhere:1883", "qoemon") == BrokerSession("elsewhere:1883", "qoemon")
 
 
