@@ -17,6 +17,7 @@ from qoemon.engine.engine import ExtraState, OnTick
 from qoemon.engine.metrics import engine_metrics
 from qoemon.engine.shard import Shard, nothing
 from qoemon.engine.stats import EngineStats
+from qoemon.engine.storage import session_memory
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.inputs.mqtt.options import broker_options
@@ -36,7 +37,8 @@ class LocalEngine:
     ) -> None:
         self._config, self._extra_state = config, extra_state
         inbox = Inbox(config.limits.inbox_messages, config.limits.inbox_bytes)
-        source = MqttConsumer(broker_options(config), inbox, forget=forget)
+        memory = session_memory(None if store is None else store.directory)
+        source = MqttConsumer(broker_options(config), inbox, memory=memory, forget=forget)
         self._evaluation = new_evaluation(config)
         plan = core_plan(config)
         self._shard = Shard(lambda: ShardPipeline(plan), inbox, source, store, config.state.checkpoint_s)

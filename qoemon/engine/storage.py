@@ -1,4 +1,4 @@
-"""Opens the stores that a configuration needs."""
+"""Opens the stores and files that a configuration needs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from qoemon.config.config import Config
 from qoemon.config.plan import sharded
 from qoemon.config.sections.state import Durability
-from qoemon.state.layout import SHARDS, SINGLE
+from qoemon.inputs.mqtt.session_memory import SessionMemory
+from qoemon.state.durable_file import DurableFile
+from qoemon.state.layout import BROKER_SESSIONS, SHARDS, SINGLE
 from qoemon.state.store import Store
 
 PARENT = "parent"
@@ -34,6 +36,11 @@ def open_worker_store(config: Config, worker: int) -> Store | None:
         return None
     journal_bytes = max(state.journal_bytes // config.workers, 1)
     return Store(directory / layout_name(config) / str(worker), state.durability, journal_bytes)
+
+
+def session_memory(directory: Path | None) -> SessionMemory:
+    """The sessions at brokers that are known in a locked directory; None if nothing is stored."""
+    return SessionMemory(None if directory is None else DurableFile(directory / BROKER_SESSIONS))
 
 
 def layout_name(config: Config) -> str:

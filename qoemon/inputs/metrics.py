@@ -49,7 +49,7 @@ def mqtt_metrics(stats: MqttStats, now_s: float) -> Iterator[Metric]:
         ("qoemon_mqtt_disconnects", "Connections that ended.", stats.disconnects_total),
         (
             "qoemon_mqtt_sessions_lost",
-            "Reconnects at which the broker no longer had the session, with the messages in it.",
+            "Connections at which the broker had lost the session, with the messages in it.",
             stats.sessions_lost_total,
         ),
     ]

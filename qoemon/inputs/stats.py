@@ -16,7 +16,7 @@ class MqttStats:
     connect_failures_total: int = 0
     disconnects_total: int = 0
     sessions_lost_total: int = 0
-    """Connections on which the broker no longer had the session that it had before."""
+    """Connections on which the broker no longer had the session that it should have kept."""
     session_expiry_s: int | None = None
     """How long the broker keeps our session after a disconnect, by its last CONNACK; None if unknown (3.1.1)."""
     granted_qos: int | None = None

@@ -17,6 +17,10 @@ SINGLE = "alone"
 SHARDS = "-shards"
 """Suffix of layouts whose workers have their own connections and client ids at the broker."""
 
+BROKER_SESSIONS = "broker-sessions.json"
+"""What is known of the sessions at brokers: one file for each process with a connection. It stays in a new layout,
+as the brokers keep their sessions."""
+
 _FILE = "divided"
 
 

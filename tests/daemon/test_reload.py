@@ -189,3 +189,18 @@ def test_a_rotated_password_needs_no_restart_and_a_reload_accepts_it(tmp_path: P
             daemon.logged("reloaded; changed: nothing")
             assert "old-1" not in daemon.log.read_text()
             assert "new-2" not in daemon.log.read_text()
+
+
+@pytest.mark.mosquitto
+def test_rotated_secrets_of_receivers_are_accepted_by_a_reload(tmp_path: Path) -> None:
+    file = tmp_path / "receiver.secret"
+    file.write_text("old-1\n")
+    notify = {
+        "alertmanagers": [{"url": "http://127.0.0.1:1", "username": "q", "password_file": str(file)}],
+        "webhooks": [{"url": "http://127.0.0.1:1", "secret_file": str(file)}],
+    }
+    with Mosquitto(tmp_path) as broker, Reloadable(tmp_path, settings(broker.port, notify=notify)) as daemon:
+        daemon.ready()
+        file.write_text("new-2\n")
+        daemon.reload()
+        daemon.logged("reloaded; changed: nothing")

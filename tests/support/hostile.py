@@ -88,13 +88,18 @@ class Conversation:
         """Answer this SUBSCRIBE; grant has a byte for each filter."""
         self.send(packet(SUBACK, got.body[:2] + self._properties + grant))
 
+    def unsubscribe(self, got: Got, codes: bytes) -> None:
+        """Answer this UNSUBSCRIBE; with MQTT 5, codes has a byte for each filter."""
+        rest = self._properties + codes if self._version == "5" else b""
+        self.send(packet(UNSUBACK, got.body[:2] + rest))
+
     def filters(self, got: Got) -> list[bytes]:
-        """The topic filters of a SUBSCRIBE."""
+        """The topic filters of a SUBSCRIBE or an UNSUBSCRIBE."""
         names, at = [], 2 + len(self._properties)
         while at < len(got.body):
             end = at + 2 + int.from_bytes(got.body[at : at + 2], "big")
             names.append(got.body[at + 2 : end])
-            at = end + 1  # A byte of options.
+            at = end + (got.kind == SUBSCRIBE)  # A byte of options.
         return names
 
     async def begin(self) -> None:
@@ -109,7 +114,7 @@ class Conversation:
             if got.kind == PINGREQ:
                 self.send(packet(PINGRESP))
             elif got.kind == UNSUBSCRIBE:
-                self.send(packet(UNSUBACK, got.body[:2] + (b"\x00\x11" if self._version == "5" else b"")))
+                self.unsubscribe(got, b"\x11")
 
     def message(self, payload: bytes, mid: int = 0, flags: int = 0, topic: bytes = TOPIC) -> bytes:
         """A PUBLISH: at QoS 1 if it has an identifier; further flags: 8 DUP, 4 QoS 2, 1 RETAIN."""

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from qoemon.common import duration
 from qoemon.config.sections import names as naming
-from qoemon.config.sections.types import File, Seconds, SecretFile, first_secret
+from qoemon.config.sections.types import File, Seconds, SecretPath
 from qoemon.config.sections.url import BaseUrl, Url
 from qoemon.config.yaml.section import Section, Violation, expecting, key
 
@@ -45,19 +45,16 @@ class Alertmanager(Receiver):
     url: BaseUrl = key("URL of its web interface, with its path prefix if it has one.")
     username: Name | None = key("User name for HTTP basic authentication.", None)
     password: SecretStr | None = key("Password; better ${NAME} than the password itself.", None)
-    password_file: SecretFile | None = key("File with the password; a final line end is ignored.", None)
-
-    @property
-    def secret(self) -> str | None:
-        """The password, from either key."""
-        return first_secret(self.password, self.password_file)
+    password_file: SecretPath | None = key(
+        "File with the password, read again at each delivery; a final line end is ignored.", None
+    )
 
     def rules(self) -> Iterator[Violation]:
         """One password at most, with `username`."""
         yield from super().rules()
         if self.password is not None and self.password_file is not None:
             yield Violation(("password",), "either password or password_file", (("password_file",),))
-        if self.secret is not None and self.username is None:
+        if self.username is None and (self.password, self.password_file) != (None, None):
             depends_on = (("password",), ("password_file",))
             yield Violation(("username",), "the user name that the password belongs to", depends_on)
 
@@ -67,12 +64,9 @@ class Webhook(Receiver):
 
     url: Url = key("URL to post to; better ${NAME} if it has a token.", repr=False)
     secret: Secret | None = key("Secret that signs each request; better ${NAME} than the secret itself.", None)
-    secret_file: SecretFile | None = key("File with the secret; a final line end is ignored.", None)
-
-    @property
-    def signing(self) -> str | None:
-        """The secret, from either key."""
-        return first_secret(self.secret, self.secret_file)
+    secret_file: SecretPath | None = key(
+        "File with the secret, read again at each delivery; a final line end is ignored.", None
+    )
 
     def rules(self) -> Iterator[Violation]:
         """One secret at most."""

@@ -111,10 +111,6 @@ def _secret_path(value: object, info: ValidationInfo) -> Path:
     return path
 
 
-def _content(value: object, info: ValidationInfo) -> SecretStr:
-    return SecretStr(read_secret(_secret_path(value, info)))
-
-
 def _host(value: str) -> str:
     if not value or any(char.isspace() or char in "/@" for char in value):
         raise expecting("a host name or an IP address alone", "the port has its own key, a scheme is not needed")
@@ -161,9 +157,7 @@ Directory = Annotated[
     Path, AfterValidator(_directory), WithJsonSchema({"type": "string", "$comment": "a directory"})
 ]
 # writeOnly: errors do not show the value, since it may be the secret itself instead of a file name.
-_SECRET_FILE_SCHEMA = {**_FILE_SCHEMA, "writeOnly": True}
-SecretFile = Annotated[SecretStr, BeforeValidator(_content), WithJsonSchema(_SECRET_FILE_SCHEMA)]
-SecretPath = Annotated[Path, BeforeValidator(_secret_path), WithJsonSchema(_SECRET_FILE_SCHEMA)]
+SecretPath = Annotated[Path, BeforeValidator(_secret_path), WithJsonSchema({**_FILE_SCHEMA, "writeOnly": True})]
 """A file with a secret that may change while qoemon runs: it is read again at each use, with read_secret."""
 Label = Annotated[str, AfterValidator(_label)]
 ServiceName = Annotated[str, Field(pattern=naming.SERVICE_PATTERN)]

@@ -31,7 +31,14 @@ from qoemon.engine.engine import ExtraState, OnTick
 from qoemon.engine.metrics import engine_metrics
 from qoemon.engine.shard import nothing
 from qoemon.engine.stats import NOTHING_YET, EngineStats
-from qoemon.engine.storage import PARENT, layout_name, open_store, open_worker_store, state_directory
+from qoemon.engine.storage import (
+    PARENT,
+    layout_name,
+    open_store,
+    open_worker_store,
+    session_memory,
+    state_directory,
+)
 from qoemon.engine.workers.handle import WorkerHandle
 from qoemon.engine.workers.messages import ClockStep, Start, TickRequest
 from qoemon.engine.workers.router import Router
@@ -76,7 +83,10 @@ class WorkerPool:
         self._forget = set(range(config.workers)) if before else set()
         """Workers whose session at the broker is outdated: another layout has accepted its messages."""
         forget = before is not None and before.endswith(SHARDS)
-        self._consumer = MqttConsumer(broker_options(config), self._inbox, forget=forget) if self._routed else None
+        self._consumer: MqttConsumer | None = None
+        if self._routed:
+            memory = session_memory(directory)
+            self._consumer = MqttConsumer(broker_options(config), self._inbox, memory=memory, forget=forget)
         self._router = Router(Partitioner(config.workers, core_plan(config)), self._acknowledge)
         self._workers = [WorkerHandle(number, self) for number in range(config.workers)]
         self._emptied: set[int] = set()

@@ -23,7 +23,7 @@ from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.sharding.sparse import sparse_counts
 from qoemon.engine.engine import POLL_S
 from qoemon.engine.shard import Shard
-from qoemon.engine.storage import open_worker_store
+from qoemon.engine.storage import open_worker_store, session_memory
 from qoemon.engine.workers.channel import Channel, ChannelError, packed
 from qoemon.engine.workers.messages import (
     ClockStep,
@@ -46,6 +46,7 @@ from qoemon.inputs.source import Source
 from qoemon.inputs.stats import MqttStats
 from qoemon.state.frames import decode
 from qoemon.state.recovery import New, Recovery
+from qoemon.state.store import Store
 
 LOG = logging.getLogger("qoemon.engine.workers")
 
@@ -81,8 +82,8 @@ class Worker:
     def __init__(self, channel: Channel, start: Start) -> None:
         self._channel, self._offset_s = channel, start.offset_s
         self._loop = asyncio.get_running_loop()
-        self._inbox, source = self._input(start)
         store = open_worker_store(start.config, start.number)
+        self._inbox, source = self._input(start, store)
         self._shard = Shard(_new(start.config), self._inbox, source, store, start.config.state.checkpoint_s)
         self._lock = asyncio.Lock()
         """Held while the shard is in use."""
@@ -102,7 +103,7 @@ class Worker:
         finally:
             self._shard.close()
 
-    def _input(self, start: Start) -> tuple[Inbox, Source]:
+    def _input(self, start: Start, store: Store | None) -> tuple[Inbox, Source]:
         limits = start.config.limits
         if start.routed:
             # The parent's inbox has the limit: its messages count there until they are committed here.
@@ -110,7 +111,8 @@ class Worker:
         size = max(limits.inbox_bytes // start.workers, limits.message_bytes)
         inbox = Inbox(math.ceil(limits.inbox_messages / start.workers), size)
         options = worker_broker_options(start.config, start.number)
-        return inbox, MqttConsumer(options, inbox, self._now, forget=start.forget)
+        memory = session_memory(None if store is None else store.directory)
+        return inbox, MqttConsumer(options, inbox, self._now, memory=memory, forget=start.forget)
 
     def _send_progress(self, done: float) -> None:
         """Runs in the shard's thread."""

@@ -15,6 +15,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
 
 import aiomqtt
@@ -23,11 +25,18 @@ from paho.mqtt.reasoncodes import ReasonCode
 from qoemon.common import duration
 from qoemon.common.backoff import Repeats, backoff_s
 from qoemon.inputs.inbox import Inbox, Message
+from qoemon.inputs.mqtt.session_memory import SAVE_S, BrokerSession, Fate, SessionMemory, fate
 from qoemon.inputs.stats import MqttStats
 from qoemon.net.mqtt.bulk_reader import DUP, QOS, RETAIN
 from qoemon.net.mqtt.client import Broker, new_client
 from qoemon.net.mqtt.connection import Connection, raise_if_cancelled
-from qoemon.net.mqtt.errors import MqttConnectionError, describe_error, ended_without_reason, hung_up_at_subscribe
+from qoemon.net.mqtt.errors import (
+    MqttConnectionError,
+    describe_error,
+    ended_without_reason,
+    hung_up_at_subscribe,
+    hung_up_at_unsubscribe,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,11 +48,11 @@ STEADY_S = 30.0
 
 
 REFUSED = 0x80
-"""SUBACK codes from here on are refusals; lower ones are the granted QoS."""
+"""SUBACK and UNSUBACK codes from here on are refusals; lower ones of a SUBACK are the granted QoS."""
 
 
 MAX_FILTERS = 8
-"""Topic filters in one SUBSCRIBE: some cloud brokers close the connection at more."""
+"""Topic filters in one SUBSCRIBE or UNSUBSCRIBE: some cloud brokers close the connection at more."""
 
 
 MAX_TOPIC = 4096
@@ -58,13 +67,21 @@ class MqttConsumer:
 
     inbox   where messages are stored
     clock   seconds since the epoch
+    memory  what is known of our sessions at brokers; by default, nothing that was before this process
     forget  whether the broker discards our stored session before the first connection
     """
 
     def __init__(
-        self, broker: Broker, inbox: Inbox, clock: Callable[[], float] = time.time, *, forget: bool = False
+        self,
+        broker: Broker,
+        inbox: Inbox,
+        clock: Callable[[], float] = time.time,
+        *,
+        memory: SessionMemory | None = None,
+        forget: bool = False,
     ) -> None:
         self.broker = broker
+        self._memory = SessionMemory() if memory is None else memory
         self._forget = forget
         self.stats = MqttStats()
         self._inbox = inbox
@@ -80,8 +97,6 @@ class MqttConsumer:
         """Packet identifiers of QoS 1 messages first sent on this connection and not acknowledged yet."""
         self._overrun = False
         """Whether it was logged that the broker sends more than receive_maximum."""
-        self._had_session = False
-        """Whether the broker has a session of ours to keep."""
         self._holding_back = False
         self._resuming = False
         """Whether we ended the connection ourselves, to receive again what was held back on it."""
@@ -95,13 +110,16 @@ class MqttConsumer:
 
     async def run(self) -> NoReturn:
         """Receive until cancelled; reconnect whenever the connection ends."""
-        while True:
-            try:
-                await self._receive()
-            except (aiomqtt.MqttError, OSError, UnicodeError) as error:  # UnicodeError: no possible host.
-                raise_if_cancelled()
-                pause_s = self._ended(error)
-            await asyncio.sleep(pause_s)
+        try:
+            while True:
+                try:
+                    await self._receive()
+                except (aiomqtt.MqttError, OSError, UnicodeError) as error:  # UnicodeError: no possible host.
+                    raise_if_cancelled()
+                    pause_s = self._ended(error)
+                await asyncio.sleep(pause_s)
+        finally:
+            self._memory.save()
 
     def ack(self, messages: Sequence[Message]) -> None:
         """Acknowledge the QoS 1 messages among these, in their order: the broker may discard them.
@@ -137,22 +155,30 @@ class MqttConsumer:
             await connection.unless_lost(client.__aenter__())
             self._connected(kept=connection.session_present, expiry_s=connection.session_expiry_s)
             await self._subscribe_to_all(client, connection)
-            await connection.until_lost()
+            while True:
+                await self._remember()
+                await connection.unless_lost(asyncio.sleep(SAVE_S))
         finally:
+            if self.stats.connected:
+                self._note_time()
             self._connection = None
             self.stats.connected = self.stats.subscribed = False
             connection.close()
 
     async def _subscribe_to_all(self, client: aiomqtt.Client, connection: Connection) -> None:
         """Subscribe to every filter, and again to those that the broker refuses: its reason may pass."""
+        await self._remember(filters=tuple(dict.fromkeys((*self._session.filters, *self.broker.filters))))
         grants = await self._subscribe(client, connection, self.broker.filters)
+        self._memory.update(replace(self._session, connected_s=self._clock()))
+        # Afterwards, so that no message is missed that both an old filter and a new one match.
+        await self._unsubscribe_from_others(client, connection)
         refusals = 0
-        self._had_session = True
         while refused := self._subscribed(grants):
             refusals += 1
             pause_s = backoff_s(refusals, self.broker.reconnect_min_s, self.broker.reconnect_max_s)
             if self._repeated_refusals.is_news(str(self.stats.last_error), time.monotonic()):
                 LOG.error("%s; next attempt in %.1f s", self.stats.last_error, pause_s)
+            await self._remember()
             await connection.unless_lost(asyncio.sleep(pause_s))
             grants = await self._subscribe(client, connection, refused)
 
@@ -178,6 +204,56 @@ class MqttConsumer:
             grants.update(zip(part, map(granted_qos, answer), strict=True))
         return grants
 
+    async def _unsubscribe_from_others(self, client: aiomqtt.Client, connection: Connection) -> None:
+        """Unsubscribe from the filters of our session that the configuration no longer has."""
+        others = [each for each in self._session.filters if each not in self.broker.filters]
+        for first in range(0, len(others), MAX_FILTERS):
+            part = others[first : first + MAX_FILTERS]
+            refused = await self._unsubscribe(client, connection, part)
+            if gone := [each for each in part if each not in refused]:
+                await self._remember(filters=tuple(each for each in self._session.filters if each not in gone))
+                LOG.info("unsubscribed from %s, of an earlier configuration", ", ".join(gone))
+            if refused:
+                LOG.warning(
+                    "%s refuses to unsubscribe us from %s, of an earlier configuration: their messages still "
+                    "arrive; check the broker's access rules, or set another client_id",
+                    self.broker,
+                    ", ".join(refused),
+                )
+
+    async def _unsubscribe(
+        self, client: aiomqtt.Client, connection: Connection, filters: Sequence[str]
+    ) -> list[str]:
+        """Unsubscribe from at most MAX_FILTERS filters; returns those for which the broker refuses it."""
+        connection.unsuback = None
+        try:
+            await connection.unless_lost(client.unsubscribe(list(filters)))
+        except aiomqtt.MqttError as error:
+            if connection.unsuback is None and ended_without_reason(error):
+                raise MqttConnectionError(hung_up_at_unsubscribe(filters)) from error
+            raise
+        # With MQTT 3.1.1 there are no codes, and nothing can be refused.
+        codes: Sequence[ReasonCode] = connection.unsuback or ()
+        return [name for name, code in zip(filters, codes, strict=False) if granted_qos(code) >= REFUSED]
+
+    @property
+    def _session(self) -> BrokerSession:
+        """What is known of our session at the broker."""
+        return self._memory.session(str(self.broker), self.broker.client_id)
+
+    def _note_time(self) -> None:
+        """Remember that we are connected now. A session without subscriptions has nothing to lose."""
+        if self._session.connected_s is not None:
+            self._memory.update(replace(self._session, connected_s=self._clock()))
+
+    async def _remember(self, *, filters: tuple[str, ...] | None = None) -> None:
+        """Remember the filters of our session, if given, and that we are connected now; store it if that is due."""
+        if filters is not None:
+            self._memory.update(replace(self._session, filters=filters))
+        self._note_time()
+        if self._memory.due:
+            await asyncio.to_thread(self._memory.save)
+
     def _begin(self, client: aiomqtt.Client) -> Connection:
         # Before connecting, since messages of a stored session may arrive before we have subscribed.
         connection = Connection(client, self._arrived, properties=self.broker.version == "5")
@@ -196,9 +272,6 @@ class MqttConsumer:
     def _connected(self, *, kept: bool, expiry_s: int | None) -> None:
         """Log and record what the CONNACK tells: whether the session was kept, and a session expiry interval."""
         self._connected_s = time.monotonic()
-        self._forget = False
-        self.stats.connected = True
-        self.stats.connects_total += 1
         broker, session = self.broker, "our stored session" if kept else "a new session"
         LOG.log(
             self._info,
@@ -208,17 +281,63 @@ class MqttConsumer:
             broker.version,
             session,
         )
-        if self._had_session and not kept:
-            self.stats.sessions_lost_total += 1
-            LOG.warning(
-                "%s has forgotten our session: messages queued there are lost, unless clients send them again; "
-                "let the broker keep sessions longer, and on disk",
-                broker,
-            )
-        self._had_session = kept  # A new session has nothing to lose before we have subscribed.
+        self._note_fate(kept=kept, expiry_s=expiry_s)
+        self._forget = False
+        self.stats.connected = True
+        self.stats.connects_total += 1
         self.stats.granted_qos = None
         if broker.version == "5":
             self._session_expires(broker.session_expiry_s if expiry_s is None else expiry_s)
+
+    def _note_fate(self, *, kept: bool, expiry_s: int | None) -> None:
+        """Log and record what has become of our session since the last connection, and what there is now."""
+        broker, before, now_s = self.broker, self._session, self._clock()
+        at_5 = broker.version == "5"
+        if self._forget and at_5:  # Discarded by our CONNECT.
+            before = BrokerSession(before.broker, before.client_id)
+        self._log_fate(fate(before, now_s, kept=kept, running=self.stats.connects_total > 0), before)
+        granted_s = broker.session_expiry_s if expiry_s is None else expiry_s
+        self._memory.update(
+            replace(
+                before,
+                # An address may be a new name of a known broker, or of its cluster: to unsubscribe does no harm.
+                filters=(before.filters or self._memory.filters(broker.client_id)) if kept else (),
+                expiry_s=granted_s if at_5 else None,
+                connected_s=now_s if kept else None,  # A new session has nothing to lose before we have subscribed.
+            )
+        )
+
+    def _log_fate(self, became: Fate, before: BrokerSession) -> None:
+        match became:
+            case Fate.UNKNOWN:
+                self._log_unknown_filters()
+            case Fate.EXPIRED:
+                LOG.info(
+                    "%s no longer has our session, which it kept for %s after a disconnect: messages since %s are "
+                    "lost, unless clients send them again; raise session_expiry for longer outages",
+                    self.broker,
+                    duration.text(before.expiry_s or 0),
+                    utc(before.connected_s),
+                )
+            case Fate.LOST:
+                self.stats.sessions_lost_total += 1
+                LOG.warning(
+                    "%s has forgotten our session: messages since %s are lost, unless clients send them again; let "
+                    "the broker keep sessions longer, and on disk",
+                    self.broker,
+                    utc(before.connected_s),
+                )
+
+    def _log_unknown_filters(self) -> None:
+        # Not a warning: without state this is so at every start, and mostly harmless.
+        LOG.info(
+            "%s has a session of client_id %s whose topic filters are not known here: if mqtt.topics has changed, "
+            "messages of the old topics still arrive, and those that old and new ones match count twice; in that "
+            "case set another client_id, or delete the session at the broker%s",
+            self.broker,
+            self.broker.client_id,
+            "" if self._memory.survives else "; with state.dir, qoemon unsubscribes from old topics itself",
+        )
 
     def _session_expires(self, granted_s: int) -> None:
         """Record how long the broker keeps our session; log if that is shorter than requested."""
@@ -360,6 +479,11 @@ class MqttConsumer:
 def granted_qos(code: int | ReasonCode) -> int:
     """The broker's answer for one filter: the granted QoS, or REFUSED and more."""
     return code if isinstance(code, int) else int(code.value)
+
+
+def utc(time_s: float | None) -> str:
+    """A time in seconds since the epoch, as text for the log."""
+    return "an unknown time" if time_s is None else f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def refusal(broker: Broker, filters: Iterable[str]) -> str:

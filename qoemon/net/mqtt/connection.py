@@ -65,8 +65,8 @@ def patch(paho: Paho, connection: Connection | None = None) -> None:
        connection with this reason.
     3. BulkReader.read, which takes the messages. It reads by paho's own `_sock_recv`, which is replaced last.
     4. paho's loop_read, which gets all other packets, through BulkReader.recv in the place of `_sock_recv`.
-    5. Connection.on_connect, on_subscribe and on_disconnect, called by paho. The first two call aiomqtt's;
-       aiomqtt's on_disconnect is not needed.
+    5. Connection.on_connect, on_subscribe, on_unsubscribe and on_disconnect, called by paho. All but the last call
+       aiomqtt's; aiomqtt's on_disconnect is not needed.
     """
     if connection is None:
         events = SocketEvents(paho, paho.loop_read, lambda _: shut_down(paho))
@@ -74,6 +74,7 @@ def patch(paho: Paho, connection: Connection | None = None) -> None:
         events = SocketEvents(paho, connection.read, connection.failed)
         paho.on_connect = connection.on_connect
         paho.on_subscribe = connection.on_subscribe
+        paho.on_unsubscribe = connection.on_unsubscribe
         paho.on_disconnect = connection.on_disconnect
         paho._sock_recv = connection.reader.recv  # type: ignore[method-assign, assignment]
     paho.on_socket_open = events.opened
@@ -121,21 +122,27 @@ class Connection:
     session_present  whether the broker has kept our session, by its CONNACK
     session_expiry_s the session expiry interval that its CONNACK imposes; None if it names none
     subacks          how many SUBACKs have arrived
+    unsuback         the reason codes of the newest UNSUBACK, none with MQTT 3.1.1; None before the first one
     """
 
     # paho's types know its first callback API only.
     _aiomqtt_on_connect: Any
     _aiomqtt_on_subscribe: Any
+    _aiomqtt_on_unsubscribe: Any
 
     def __init__(self, client: aiomqtt.Client, deliver: Deliver, *, properties: bool) -> None:
         self.session_present = False
         self.session_expiry_s: int | None = None
         self.subacks = 0
+        self.unsuback: Sequence[ReasonCode] | None = None
+        self._last_mid: int | None = None
+        """The packet identifier of the UNSUBSCRIBE whose answer ends the connection."""
         self._lost: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
         self._answered = False
         self._paho = paho = paho_client(client)
         self._aiomqtt_on_connect = paho.on_connect
         self._aiomqtt_on_subscribe = paho.on_subscribe
+        self._aiomqtt_on_unsubscribe = paho.on_unsubscribe
         self.reader = BulkReader(paho, deliver, properties=properties)
         patch(paho, self)
 
@@ -168,8 +175,7 @@ class Connection:
         our acknowledgements, and deliver the same messages on every connection. So unsubscribe from what nobody is
         subscribed to: the broker answers that after it has read the acknowledgements.
         """
-        self._paho.on_unsubscribe = lambda paho, *_: paho.disconnect()
-        self._paho.unsubscribe(NO_FILTER)
+        _, self._last_mid = self._paho.unsubscribe(NO_FILTER)
 
     def end(self, error: Exception) -> None:
         """End the connection for this reason, if it has not ended yet."""
@@ -221,6 +227,14 @@ class Connection:
         """Record the SUBACK."""
         self.subacks += 1
         self._aiomqtt_on_subscribe(paho, userdata, mid, codes, more)
+
+    def on_unsubscribe(self, paho: Paho, userdata: Any, mid: int, codes: list[ReasonCode], more: Any) -> None:
+        """Record the UNSUBACK, or end the connection if it is the awaited one."""
+        if mid == self._last_mid:
+            paho.disconnect()
+            return
+        self.unsuback = codes
+        self._aiomqtt_on_unsubscribe(paho, userdata, mid, codes, more)
 
     def on_disconnect(
         self, _: Paho, _userdata: Any, flags: DisconnectFlags, reason: ReasonCode, _more: Any

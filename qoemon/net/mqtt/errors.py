@@ -11,7 +11,7 @@ from paho.mqtt.client import error_string
 from paho.mqtt.reasoncodes import ReasonCode
 
 ANSWER_S = 10.0
-"""How long the broker may take to answer a connect or a subscribe."""
+"""How long the broker may take to answer a CONNECT, a SUBSCRIBE or an UNSUBSCRIBE."""
 
 
 NOT_MQTT = "received data that breaks the rules of MQTT: check that the port is a broker's, and version"
@@ -65,6 +65,14 @@ def hung_up_at_subscribe(filters: Sequence[str]) -> str:
         f"the connection was closed instead of answering a SUBSCRIBE of {len(filters)} topic filters "
         f"({', '.join(filters)}): the broker may limit the number of filters, or refuse one of them: check its "
         "limits, its access rules and its log"
+    )
+
+
+def hung_up_at_unsubscribe(filters: Sequence[str]) -> str:
+    """The message for a connection that ended without a reason between an UNSUBSCRIBE and its UNSUBACK."""
+    return (
+        f"the connection was closed instead of answering an UNSUBSCRIBE of {', '.join(filters)}, topic filters of "
+        "an earlier configuration: check the broker's access rules and its log, or set another client_id"
     )
 
 

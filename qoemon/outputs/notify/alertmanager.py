@@ -7,37 +7,63 @@ that stops for good leaves no alert behind, and one that restarts sooner resolve
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from qoemon.outputs.notify.http_client import Address, JsonClient
 from qoemon.outputs.notify.notice import Notice, timestamp
+from qoemon.outputs.notify.secret import Secret
 
 PATH = "/api/v2/alerts"
+
+
+@dataclass(frozen=True)
+class Login:
+    """User name and password of HTTP basic authentication."""
+
+    username: str
+    password: Secret
+
+    async def headers(self) -> dict[str, str]:
+        """The header, with the present password; DeliveryError if its file cannot be used."""
+        both = f"{self.username}:{await self.password.read() or ''}"
+        return {"Authorization": f"Basic {b64encode(both.encode()).decode()}"}
 
 
 class Alertmanager:
     """One Alertmanager. Of a cluster every member gets all alerts: the members deduplicate them.
 
     name      for logs and metrics
+    login     None if it requires none
     expire_s  validity of a firing alert after it was sent
     url       of the daemon, linked in its notifications
     clock     seconds since the epoch
     """
 
     def __init__(
-        self, name: str, address: Address, expire_s: float, url: str, clock: Callable[[], float] = time.time
+        self,
+        name: str,
+        address: Address,
+        login: Login | None,
+        expire_s: float,
+        url: str,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
-        self._client = JsonClient(address)
+        self._client = JsonClient(address, rotates=login is not None and login.password.rotates)
+        self._login = login
         self._expire_s, self._url, self._clock = expire_s, url, clock
 
     async def send(self, notices: Sequence[Notice]) -> None:
         """Post the current state of these alerts in one request."""
+        headers = {} if self._login is None else await self._login.headers()
         ends_s = self._clock() + self._expire_s
-        await self._client.post(msgspec.json.encode([alert(notice, ends_s, self._url) for notice in notices]))
+        alerts = [alert(notice, ends_s, self._url) for notice in notices]
+        await self._client.post(msgspec.json.encode(alerts), headers)
 
     async def close(self) -> None:
         """Close the connection."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,27 +20,28 @@ ANSWER_S = 5.0
 REQUEST_TIMEOUT, TOO_MANY_REQUESTS = 408, 429
 """The client errors (4xx) that are worth a retry."""
 
+UNAUTHORIZED, FORBIDDEN = 401, 403
+"""Those that may end when a file with a secret is replaced."""
+
 
 @dataclass(frozen=True)
 class Address:
-    """Where to post. headers: for instance the credentials from `basic_auth`."""
+    """Where to post."""
 
     url: str = field(repr=False)
     ca_file: Path | None = None
     """PEM file of the authorities to trust instead of the system's."""
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-
-def basic_auth(username: str, password: str) -> dict[str, str]:
-    """The header of HTTP basic authentication."""
-    return {"Authorization": f"Basic {b64encode(f'{username}:{password}'.encode()).decode()}"}
 
 
 class JsonClient:
-    """Posts to one address; the connection is reused until a request fails."""
+    """Posts to one address; the connection is reused until a request fails.
 
-    def __init__(self, address: Address) -> None:
+    rotates  whether the credentials can change: a rejection of them is then worth a retry
+    """
+
+    def __init__(self, address: Address, *, rotates: bool) -> None:
         self._address = address
+        self._retriable = {REQUEST_TIMEOUT, TOO_MANY_REQUESTS} | ({UNAUTHORIZED, FORBIDDEN} if rotates else set())
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, body: bytes, headers: Mapping[str, str] | None = None) -> None:
@@ -64,15 +64,14 @@ class JsonClient:
     async def _post(self, body: bytes, headers: Mapping[str, str]) -> None:
         if self._session is None:
             self._session = await self._new_session()
-        all_headers = {"Content-Type": "application/json", **self._address.headers, **headers}
+        all_headers = {"Content-Type": "application/json", **headers}
         # A redirect would take the credentials along, or turn the POST into a GET.
         posting = self._session.post(self._address.url, data=body, headers=all_headers, allow_redirects=False)
         async with posting as response:
             if 200 <= response.status < 300:
                 return
             text = (await response.content.read(200)).decode(errors="replace")
-            retriable = response.status in (REQUEST_TIMEOUT, TOO_MANY_REQUESTS)
-            final = 400 <= response.status < 500 and not retriable
+            final = 400 <= response.status < 500 and response.status not in self._retriable
             raise DeliveryError(describe_status(response.status, response.reason or "", text), final)
 
     async def _new_session(self) -> aiohttp.ClientSession:

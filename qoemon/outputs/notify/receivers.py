@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from qoemon.config.sections import notify as notifyconfig
+from qoemon.config.sections.types import first_secret
 from qoemon.net.mqtt.client import Broker
-from qoemon.outputs.notify.alertmanager import PATH, Alertmanager
-from qoemon.outputs.notify.http_client import Address, basic_auth
+from qoemon.outputs.notify.alertmanager import PATH, Alertmanager, Login
+from qoemon.outputs.notify.http_client import Address
 from qoemon.outputs.notify.mqtt import AlertPublisher
 from qoemon.outputs.notify.notifier import Receiver
 from qoemon.outputs.notify.outbox import RepeatingQueue, TransitionQueue
+from qoemon.outputs.notify.secret import Secret
 from qoemon.outputs.notify.webhook import Webhook
 
 
@@ -25,11 +27,13 @@ def _receivers(section: notifyconfig.Notify, broker: Broker, url: str) -> Iterat
     names = _Names()
     for alertmanager in section.alertmanagers:
         name = names.unique("alertmanager", alertmanager.url)
-        sender = Alertmanager(name, _alertmanager_address(alertmanager), section.expire_s, url)
+        address = Address(alertmanager.url + PATH, alertmanager.ca_file)
+        sender = Alertmanager(name, address, _login(alertmanager), section.expire_s, url)
         yield Receiver(sender, _repeating_queue(section))
     for webhook in section.webhooks:
         address = Address(webhook.url, webhook.ca_file)
-        hook = Webhook(names.unique("webhook", webhook.url), address, webhook.signing, url)
+        secret = Secret(text=first_secret(webhook.secret), file=webhook.secret_file, key="secret_file")
+        hook = Webhook(names.unique("webhook", webhook.url), address, secret, url)
         yield Receiver(hook, TransitionQueue())
     if section.mqtt is not None:
         publisher = AlertPublisher(broker, section.mqtt.topic, section.expire_s, url)
@@ -41,9 +45,11 @@ def _repeating_queue(section: notifyconfig.Notify) -> RepeatingQueue:
     return RepeatingQueue(section.resend_s, resolved_s=section.expire_s)
 
 
-def _alertmanager_address(section: notifyconfig.Alertmanager) -> Address:
-    headers = {} if section.username is None else basic_auth(section.username, section.secret or "")
-    return Address(section.url + PATH, section.ca_file, headers)
+def _login(section: notifyconfig.Alertmanager) -> Login | None:
+    if section.username is None:
+        return None
+    password = Secret(text=first_secret(section.password), file=section.password_file, key="password_file")
+    return Login(section.username, password)
 
 
 class _Names:

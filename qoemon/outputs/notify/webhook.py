@@ -11,6 +11,7 @@ import msgspec
 
 from qoemon.outputs.notify.http_client import Address, JsonClient
 from qoemon.outputs.notify.notice import Notice, document
+from qoemon.outputs.notify.secret import Secret
 
 ID = "X-Qoemon-Id"
 SIGNATURE = "X-Qoemon-Signature"
@@ -20,7 +21,7 @@ class Webhook:
     """One URL.
 
     name    for logs and metrics
-    secret  signs the body, which contains the time of sending; None: no signature
+    secret  signs the body, which contains the time of sending; without one there is no signature
     url     of the daemon
     clock   seconds since the epoch
     """
@@ -29,25 +30,27 @@ class Webhook:
         self,
         name: str,
         address: Address,
-        secret: str | None,
+        secret: Secret,
         url: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
-        self._client = JsonClient(address)
+        self._client = JsonClient(address, rotates=secret.rotates)
         self._secret, self._url, self._clock = secret, url, clock
 
     async def send(self, notices: Sequence[Notice]) -> None:
         """Post each notice in a request of its own, in order."""
         for notice in notices:
+            secret = await self._secret.read()
             body = msgspec.json.encode(document(notice, self._url, self._clock()))
-            await self._client.post(body, {ID: notice.id} | self._signature(body))
+            await self._client.post(body, {ID: notice.id} | _signature(secret, body))
 
     async def close(self) -> None:
         """Close the connection."""
         await self._client.close()
 
-    def _signature(self, body: bytes) -> dict[str, str]:
-        if self._secret is None:
-            return {}
-        return {SIGNATURE: f"sha256={hmac.new(self._secret.encode(), body, hashlib.sha256).hexdigest()}"}
+
+def _signature(secret: str | None, body: bytes) -> dict[str, str]:
+    if secret is None:
+        return {}
+    return {SIGNATURE: f"sha256={hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}"}

@@ -22,6 +22,7 @@ from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
 from qoemon.daemon.daemon import running
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.consumer import MqttConsumer
+from qoemon.inputs.mqtt.session_memory import BrokerSession, SessionMemory
 from tests.support import hostile
 from tests.support.hostile import Conversation, HostileBroker, Script, packet
 from tests.support.parts import Mosquitto, Nats, broker_at, emptied, parsed
@@ -40,14 +41,14 @@ def patient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -
 
 @contextlib.asynccontextmanager
 async def meeting(
-    broker: HostileBroker, version: str = "5", **changes: Any
+    broker: HostileBroker, version: str = "5", memory: SessionMemory | None = None, **changes: Any
 ) -> AsyncIterator[tuple[MqttConsumer, Inbox]]:
     """An Ingest that meets this broker; when the block ends it must leave without an answer, and leave nothing."""
     before = asyncio.all_tasks()
     settings = {"version": version, "keepalive_s": 3600, "reconnect_min_s": 0.2, "reconnect_max_s": 0.4, **changes}
     async with broker.running():
         inbox = Inbox(50_000, 64 * MB)
-        ingest = MqttConsumer(broker_at(broker.port, **settings), inbox)
+        ingest = MqttConsumer(broker_at(broker.port, **settings), inbox, memory=memory)
         task = asyncio.create_task(ingest.run())
         try:
             yield ingest, inbox
@@ -521,6 +522,83 @@ async def test_a_hang_up_instead_of_a_suback_is_explained_as_that(version: str, 
                 problem = await answer.text()
     assert "instead of answering a SUBSCRIBE of 2 topic filters (qoe/8/+, qoe/9/+)" in problem
     assert "client_id" not in problem
+
+
+class Old(SessionMemory):
+    """Knows that another configuration has subscribed to these filters."""
+
+    def __init__(self, *filters: str) -> None:
+        super().__init__()
+        self._filters = filters
+
+    def session(self, broker: str, client_id: str) -> BrokerSession:
+        known = super().session(broker, client_id)
+        return known if known.connected_s else BrokerSession(broker, client_id, self._filters, None, 1.0)
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_old_filters_are_unsubscribed_by_eight_and_after_the_new_ones_are_subscribed(version: str) -> None:
+    """A message that old and new ones match is not missed in between."""
+    requested: list[tuple[int, list[str]]] = []
+
+    async def grants_all(met: Conversation) -> None:
+        await met.connect(session_present=True)
+        for _ in range(3):
+            got = await met.take()
+            requested.append((got.kind, [name.decode() for name in met.filters(got)]))
+            if got.kind == hostile.SUBSCRIBE:
+                met.grant(got, b"\x01")
+            else:
+                met.unsubscribe(got, bytes(len(requested[-1][1])))
+        met.send(met.message(b"good", mid=1))
+        await met.behave()
+
+    broker = HostileBroker(grants_all, version=version)
+    async with meeting(broker, version, Old(*TEN, "qoe/v1/+/+/+")) as (ingest, inbox):
+        await comes_back(ingest, inbox, connections=1)
+    assert requested == [
+        (hostile.SUBSCRIBE, ["qoe/v1/+/+/+"]),
+        (hostile.UNSUBSCRIBE, list(TEN[:8])),
+        (hostile.UNSUBSCRIBE, list(TEN[8:])),
+    ]
+
+
+async def test_a_filter_that_we_may_not_unsubscribe_is_told_and_tried_again_on_the_next_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    requested: list[list[bytes]] = []
+
+    async def refuses_the_second(met: Conversation) -> None:
+        await met.connect(session_present=True)
+        await met.subscribe()
+        got = await met.take()
+        requested.append(met.filters(got))
+        met.unsubscribe(got, bytes([0x00, 0x87][-len(requested[-1]) :]))
+        met.send(met.message(b"x", mid=1))
+        await met.take()  # The acknowledgement, so the UNSUBACK has been processed.
+
+    broker = HostileBroker(refuses_the_second, times=2)
+    async with meeting(broker, memory=Old("qoe/a", "qoe/b")) as (ingest, inbox):
+        for _ in range(2):
+            await until(lambda: inbox.messages, lambda: ingest.stats)
+            ingest.ack(emptied(inbox))
+        await until(lambda: len(broker.conversations) == 3, lambda: ingest.stats)
+    assert requested == [[b"qoe/a", b"qoe/b"], [b"qoe/b"]]
+    assert caplog.text.count("unsubscribed from qoe/a, of an earlier configuration") == 1
+    assert caplog.text.count("refuses to unsubscribe us from qoe/b, of an earlier configuration") == 2
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_a_hang_up_instead_of_an_unsuback_is_explained_as_that(version: str) -> None:
+    async def hangs_up(met: Conversation) -> None:
+        await met.connect(session_present=True)
+        await met.subscribe()
+        await met.take()
+
+    broker = HostileBroker(hangs_up, version=version, times=10**9)
+    async with meeting(broker, version, Old("qoe/a")) as (ingest, _):
+        await until(lambda: ingest.stats.last_error, lambda: ingest.stats)
+        assert "instead of answering an UNSUBSCRIBE of qoe/a, topic filters of an" in str(ingest.stats.last_error)
 
 
 @pytest.mark.parametrize(("version", "refusal"), [("5", b"\x87"), ("3.1.1", b"\x80")])

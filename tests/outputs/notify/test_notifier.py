@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from qoemon.common.template import placeholders, render, template_fault
 from qoemon.config.sections.notify import Notify
+from qoemon.config.sections.types import first_secret
 from qoemon.config.yaml import document as yamlfile
 from qoemon.config.yaml.errors import ConfigError
 from qoemon.config.yaml.validation import validated
@@ -467,6 +468,23 @@ async def test_alertmanager_behind_a_path_with_tls_and_password(tmp_path: Path) 
                 assert WORD not in repr(state)
 
 
+async def test_a_rotated_password_of_an_alertmanager_is_used_at_the_next_attempt(tmp_path: Path) -> None:
+    """A rejection is retried: the file may be replaced a moment after the receiver's password."""
+    hashed = "$2b$04$.Fdgi4xGEqri2FWQglhX2edrBoUfLRmTPh7hfiPUFhkCKT5k26.oG"  # of WORD
+    file = tmp_path / "password"
+    file.write_text("of before\n")
+    with Alertmanager(tmp_path, web={"basic_auth_users": {"qoemon": hashed}}) as part:
+        settings = {"url": f"http://127.0.0.1:{part.port}", "username": "qoemon", "password_file": str(file)}
+        async with running(notifier_of({"alertmanagers": [settings]})) as notifier:
+            firing = begun()
+            notifier.dispatch([firing], [firing], time.time())
+            await until(lambda: _sent_and_failed(notifier)[1], lambda: notifier.states)
+            assert "401 Unauthorized" in str(notifier.states[0].last_error)
+            file.write_text(WORD + "\n")
+            await until(lambda: _sent_and_failed(notifier)[0], lambda: notifier.states)
+            assert notifier.states[0].dropped == 0
+
+
 def _sent_and_failed(notifier: Notifier) -> tuple[int, int]:
     (state,) = notifier.states
     return state.sent, state.failed
@@ -529,6 +547,70 @@ async def test_replayed_message_is_rejected_by_the_documented_check() -> None:
     headers, body = hook.accepted[0]
     with pytest.raises(ValueError, match="old"):
         documented_check()(body, headers["X-Qoemon-Signature"], WORD)
+
+
+class Checking(Hook):
+    """Accepts only what is signed with its secret."""
+
+    secret = "of before"  # noqa: S105 - of the test
+
+    async def take(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        try:
+            documented_check()(body, request.headers["X-Qoemon-Signature"], self.secret)
+        except ValueError:
+            self.script = [403]
+        return await super().take(request)
+
+
+async def test_a_rotated_secret_signs_the_next_attempt_and_no_transition_is_lost(tmp_path: Path) -> None:
+    hook, file = Checking(), tmp_path / "secret"
+    file.write_text("of before\n")
+    firing = begun()
+    async with (
+        serving(hook),
+        running(notifier_of({"webhooks": [{"url": hook.url, "secret_file": str(file)}]})) as notifier,
+    ):
+        notifier.dispatch([firing], [firing], time.time())
+        await until(lambda: hook.accepted, lambda: notifier.states)
+        hook.secret = WORD
+        notifier.dispatch([], [over(firing)], time.time())
+        await until(lambda: notifier.states[0].failed, lambda: notifier.states)
+        file.write_text(WORD + "\n")
+        await until(lambda: len(hook.accepted) == 2, lambda: notifier.states)
+        assert hook.states == [("eu", "firing"), ("eu", "resolved")]
+        assert notifier.states[0].dropped == 0
+
+
+@pytest.mark.parametrize(("content", "reason"), [(None, "no such file"), (b"", "empty"), (b"\xff", "not UTF-8")])
+async def test_a_secret_file_without_a_secret_is_named_and_the_notice_waits_for_it(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    hook, file = Hook(), tmp_path / "secret"
+    file.write_text(WORD)
+    async with (
+        serving(hook),
+        running(notifier_of({"webhooks": [{"url": hook.url, "secret_file": str(file)}]})) as notifier,
+    ):
+        file.unlink()
+        if content is not None:
+            file.write_bytes(content)
+        notifier.dispatch([], [begun()], time.time())
+        await until(lambda: notifier.states[0].failed, lambda: notifier.states)
+        assert f"cannot read secret_file {file}: " in str(notifier.states[0].last_error)
+        assert reason in str(notifier.states[0].last_error)
+        file.write_text(WORD)
+        await until(lambda: hook.accepted, lambda: notifier.states)
+
+
+async def test_without_a_file_a_rejected_secret_is_final() -> None:
+    """It can change only with a restart."""
+    hook = Hook([401, 403])
+    async with serving(hook), running(notifier_of({"webhooks": [{"url": hook.url, "secret": WORD}]})) as notifier:
+        notifier.dispatch([], [begun("a"), begun("b"), begun("c")], time.time())
+        await until(lambda: notifier.states[0].sent, lambda: notifier.states)
+        assert hook.states == [("c", "firing")]
+        assert notifier.states[0].dropped == 2
 
 
 async def test_webhook_without_secret_is_not_signed() -> None:
@@ -794,7 +876,8 @@ def test_receivers_are_named_without_secrets(tmp_path: Path) -> None:
         {"WORD": WORD},
     )
     assert configured.alertmanagers[0].url == "http://am:9093/x"
-    assert (configured.alertmanagers[1].secret, configured.webhooks[0].signing) == (WORD, WORD)
+    assert first_secret(configured.alertmanagers[1].password) == WORD
+    assert configured.webhooks[0].secret_file == tmp_path / "secret"
     states = [receiver.state for receiver in receivers(configured, broker_at(1883), URL)]
     assert [state.name for state in states] == [
         "alertmanager am:9093",
