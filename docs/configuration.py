@@ -129,6 +129,7 @@ def _kind(part: Schema, definitions: Schema) -> str:
             "a size": "size",
             "the name of a file": "file",
             "a directory": "directory",
+            "a path": "path",
         }
         return kinds[comment.split(" such")[0]]
     if "anyOf" in part:

@@ -165,12 +165,13 @@ def _explain(config: Config, topic: str, file: Path) -> int:
 def _summary(config: Config) -> list[str]:
     """What the daemon would do with this configuration, line by line."""
     from qoemon.config.plan import core_plan
+    from qoemon.inputs.mqtt.options import broker_options
 
     mqtt, plan = config.mqtt, core_plan(config)
     filters = ", ".join(topic.parsed.filter for topic in mqtt.topics)
     windows = ", ".join(duration.text(length) for length in plan.timing.windows_s)
     return [
-        f"subscribes to {filters} at {mqtt.host}:{mqtt.port}, MQTT {mqtt.version}, QoS {mqtt.qos}",
+        f"subscribes to {filters} at {broker_options(config)}, MQTT {mqtt.version}, QoS {mqtt.qos}",
         *([_workers(config)] if config.workers > 1 else []),
         f"groups by {', '.join(('service', *plan.labels))}",
         f"evaluates every {plan.timing.tick_s} s, windows {windows}",

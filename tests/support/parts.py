@@ -234,6 +234,23 @@ class Mosquitto(Part):
         return ["allow_anonymous false", f"password_file {passwords}"]
 
 
+class WebMosquitto(Mosquitto):
+    """A mosquitto with a second listener, which speaks WebSocket; with certificates by TLS."""
+
+    def __init__(self, directory: Path, issued: Certificates | None = None) -> None:
+        self.web_port = unused_port()
+        files = () if issued is None else (f"certfile {issued.server}", f"keyfile {issued.server_key}")
+        options = (f"listener {self.web_port} 127.0.0.1", "protocol websockets", *files)
+        super().__init__(directory, options=options)
+
+    def _answers(self) -> bool:
+        """On both."""
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.web_port), timeout=1.0).close()
+            return super()._answers()
+        return False
+
+
 class Nats(Part):
     """nats-server with JetStream and an MQTT listener, which speaks MQTT 3.1.1 only.
 

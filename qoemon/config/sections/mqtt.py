@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, Strict
+from pydantic import BeforeValidator, Field, SecretStr, Strict, WithJsonSchema
 
 from qoemon.common import duration
 from qoemon.config.sections import names as naming
@@ -23,6 +23,21 @@ from qoemon.core.plan.topic import TopicTemplate
 
 Shards = Annotated[int, Strict(), Field(ge=1, le=1024), BeforeValidator(number)]
 Name = Annotated[str, Field(min_length=1)]
+
+PATH_PATTERN = r"^/[!-\"$-~]*$"
+"""Printable ASCII without spaces and #."""
+WebsocketPath = Annotated[
+    str,
+    Field(pattern=PATH_PATTERN),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": PATH_PATTERN,
+            "$comment": "a path such as /mqtt, with spaces, # and what is not ASCII %-encoded",
+        }
+    ),
+]
+WEBSOCKET_PATH = "/mqtt"
 
 
 class Tls(Section):
@@ -98,6 +113,12 @@ class Mqtt(Section):
 
     host: Host = key("Host name or address of the broker.", "localhost")
     port: Port = key("Port of the broker: usually 1883, with TLS 8883.", 1883)
+    transport: Literal["tcp", "websockets"] = key(
+        "tcp: MQTT directly over TCP or TLS; websockets: through a WebSocket, as for browsers.", "tcp"
+    )
+    websocket_path: WebsocketPath = key(
+        "Path of the WebSocket at the broker; requires transport websockets.", WEBSOCKET_PATH
+    )
     version: Literal["5", "3.1.1"] = key("MQTT version; NATS speaks only 3.1.1.", "5")
     client_id: Name = key(
         "Client identifier. The broker keeps undelivered messages for it, so each daemon needs its own.",
@@ -136,6 +157,8 @@ class Mqtt(Section):
         if 0 < len(without) < len(self.topics):
             expected = "a template with a level {shard}, as others have one: a session must stay whole"
             yield Violation(("topics", without[0], "template"), expected, (("topics",),))
+        if self.transport == "tcp" and self.websocket_path != WEBSOCKET_PATH:
+            yield Violation(("transport",), "websockets, as there is a websocket_path", (("websocket_path",),))
         if self.password and self.password_file:
             yield Violation(("password",), "either password or password_file", (("password_file",),))
         if self.username is None and (self.password, self.password_file) != (None, None):

@@ -40,6 +40,7 @@ def broker_options(config: Config) -> Broker:
         password=first_secret(mqtt.password),
         password_file=mqtt.password_file,
         tls=_tls(mqtt.tls),
+        websocket_path=mqtt.websocket_path if mqtt.transport == "websockets" else None,
         filters=tuple(topic.parsed.filter for topic in mqtt.topics),
         qos=mqtt.qos,
         keepalive_s=mqtt.keepalive_s,

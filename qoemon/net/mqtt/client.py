@@ -17,6 +17,7 @@ from qoemon.net.mqtt.connection import paho_client, patch
 from qoemon.net.mqtt.errors import ANSWER_S
 from qoemon.net.mqtt.secret_file import current_secret
 from qoemon.net.mqtt.tls import Tls, tls_context
+from qoemon.net.mqtt.websocket import authority, shown, use_websocket
 
 # paho logs every packet, and each failure that qoemon reports itself.
 PAHO_LOG = logging.getLogger("qoemon.net.mqtt.paho")
@@ -37,6 +38,8 @@ class Broker:
     password_file: Path | None = None
     """A file with the password instead, read again at each attempt to connect."""
     tls: Tls | None
+    websocket_path: str | None = None
+    """Path of the WebSocket through which MQTT is spoken; None for plain TCP, or TLS."""
     filters: tuple[str, ...]
     qos: Literal[0, 1]
     keepalive_s: int
@@ -57,7 +60,7 @@ class Broker:
             raise ValueError(f"pauses from {pauses}, expected 0 < reconnect_min_s <= reconnect_max_s")
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"{authority(self.host, self.port)}{shown(self.websocket_path or '')}"
 
 
 async def new_client(broker: Broker, *, forget: bool = False) -> aiomqtt.Client:
@@ -87,6 +90,8 @@ async def new_client(broker: Broker, *, forget: bool = False) -> aiomqtt.Client:
     paho = paho_client(client)
     paho.connect_timeout = ANSWER_S
     patch(paho)
+    if broker.websocket_path is not None:
+        use_websocket(paho, broker.websocket_path)
     return client
 
 

@@ -12,12 +12,15 @@ runs, not what was wanted when it was scheduled.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import threading
 from typing import TYPE_CHECKING, Any
 
 from paho.mqtt.client import Client as Paho
+
+from qoemon.net.mqtt.websocket import WebSocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,8 +75,8 @@ class SocketEvents:
 
     def _readable(self) -> None:
         self._guarded(self._read)
-        # What OpenSSL has decrypted already does not make the socket readable.
-        while isinstance(tls := self._paho.socket(), ssl.SSLSocket) and tls.pending():
+        # What OpenSSL has decrypted already, or was in one frame, does not make the socket readable.
+        while isinstance(sock := self._paho.socket(), ssl.SSLSocket | WebSocket) and sock.pending():
             self._guarded(self._read)
 
     def _writable(self) -> None:
@@ -95,14 +98,14 @@ class _WatchedSocket:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        sock: socket.socket,
+        sock: socket.socket | WebSocket,
         readable: Callable[[], None],
         writable: Callable[[], None],
         keep_alive: Callable[[], None],
     ) -> None:
         self.open, self.write_wanted = True, False
         self._loop, self._readable, self._writable, self._keep_alive = loop, readable, writable, keep_alive
-        self._duplicate = socket.fromfd(sock.fileno(), sock.family, sock.type)
+        self._duplicate = socket.socket(fileno=os.dup(sock.fileno()))
         self._reads = self._writes = False
         self._timer: asyncio.TimerHandle | None = None
 

@@ -22,7 +22,9 @@ import aiomqtt
 import msgspec
 
 from qoemon.core.wire.partition import shard_of
+from qoemon.net.mqtt.connection import paho_client, patch
 from qoemon.net.mqtt.errors import describe_error
+from qoemon.net.mqtt.websocket import authority, shown, use_websocket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -52,7 +54,7 @@ VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V3
 
 @dataclass(frozen=True)
 class Target:
-    """The broker to publish to. tls: None for plain TCP."""
+    """The broker to publish to. tls: None for no TLS; websocket_path: None for no WebSocket."""
 
     host: str = "localhost"
     port: int = 1883
@@ -60,9 +62,10 @@ class Target:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
+    websocket_path: str | None = None
 
     def __str__(self) -> str:
-        return f"the MQTT broker at {self.host}:{self.port}"
+        return f"the MQTT broker at {authority(self.host, self.port)}{shown(self.websocket_path or '')}"
 
 
 class Progress(NamedTuple):
@@ -271,7 +274,7 @@ async def _connected(target: Target) -> AsyncIterator[aiomqtt.Client]:
 
 
 def _client(target: Target) -> aiomqtt.Client:
-    return aiomqtt.Client(
+    client = aiomqtt.Client(
         target.host,
         target.port,
         protocol=VERSIONS[target.version],
@@ -282,3 +285,8 @@ def _client(target: Target) -> aiomqtt.Client:
         max_inflight_messages=IN_FLIGHT,
         logger=SILENT,
     )
+    if target.websocket_path is not None:
+        paho = paho_client(client)
+        patch(paho)
+        use_websocket(paho, target.websocket_path)
+    return client
