@@ -171,7 +171,7 @@ def _summary(config: Config) -> list[str]:
     filters = ", ".join(topic.parsed.filter for topic in mqtt.topics)
     windows = ", ".join(duration.text(length) for length in plan.timing.windows_s)
     return [
-        f"subscribes to {filters} at {broker_options(config)}, MQTT {mqtt.version}, QoS {mqtt.qos}",
+        f"subscribes to {filters} at {broker_options(config).addresses}, MQTT {mqtt.version}, QoS {mqtt.qos}",
         *([_workers(config)] if config.workers > 1 else []),
         f"groups by {', '.join(('service', *plan.labels))}",
         f"evaluates every {plan.timing.tick_s} s, windows {windows}",

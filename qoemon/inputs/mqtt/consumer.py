@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING, NoReturn
 
 import aiomqtt
@@ -65,6 +66,7 @@ class MqttConsumer:
         self, broker: Broker, inbox: Inbox, clock: Callable[[], float] = time.time, *, forget: bool = False
     ) -> None:
         self.broker = broker
+        """At the address of the present connection, or of the next one."""
         self._forget = forget
         self.stats = MqttStats()
         self._inbox = inbox
@@ -80,8 +82,8 @@ class MqttConsumer:
         """Packet identifiers of QoS 1 messages first sent on this connection and not acknowledged yet."""
         self._overrun = False
         """Whether it was logged that the broker sends more than receive_maximum."""
-        self._had_session = False
-        """Whether the broker has a session of ours to keep."""
+        self._session_at: str | None = None
+        """The address where we last had a session that is to be kept."""
         self._holding_back = False
         self._resuming = False
         """Whether we ended the connection ourselves, to receive again what was held back on it."""
@@ -90,7 +92,8 @@ class MqttConsumer:
         """Connections in a row that failed or did not last STEADY_S."""
         self._info, self._warning = logging.INFO, logging.WARNING
         """Levels of the log lines of this connection."""
-        self._repeats = Repeats()
+        self._repeats = defaultdict[str, Repeats](Repeats)
+        """By address, and of the inbox."""
         self._repeated_refusals = Repeats()
 
     async def run(self) -> NoReturn:
@@ -147,7 +150,7 @@ class MqttConsumer:
         """Subscribe to every filter, and again to those that the broker refuses: its reason may pass."""
         grants = await self._subscribe(client, connection, self.broker.filters)
         refusals = 0
-        self._had_session = True
+        self._session_at = str(self.broker)
         while refused := self._subscribed(grants):
             refusals += 1
             pause_s = backoff_s(refusals, self.broker.reconnect_min_s, self.broker.reconnect_max_s)
@@ -208,17 +211,29 @@ class MqttConsumer:
             broker.version,
             session,
         )
-        if self._had_session and not kept:
-            self.stats.sessions_lost_total += 1
-            LOG.warning(
-                "%s has forgotten our session: messages queued there are lost, unless clients send them again; "
-                "let the broker keep sessions longer, and on disk",
-                broker,
-            )
-        self._had_session = kept  # A new session has nothing to lose before we have subscribed.
+        if self._session_at is not None and not kept:
+            self._session_lost(self._session_at)
+        self._session_at = str(broker) if kept else None  # A new one has nothing to lose before we have subscribed.
         self.stats.granted_qos = None
         if broker.version == "5":
             self._session_expires(broker.session_expiry_s if expiry_s is None else expiry_s)
+
+    def _session_lost(self, address: str) -> None:
+        """Record that the broker does not have the session that we had at this address."""
+        self.stats.sessions_lost_total += 1
+        if address == str(self.broker):
+            LOG.warning(
+                "%s has forgotten our session: messages queued there are lost, unless clients send them again; "
+                "let the broker keep sessions longer, and on disk",
+                self.broker,
+            )
+        else:
+            LOG.warning(
+                "%s does not have our session of %s: messages queued there are delivered only if we connect to it "
+                "again; let the brokers share sessions, as those of a cluster do",
+                self.broker,
+                address,
+            )
 
     def _session_expires(self, granted_s: int) -> None:
         """Record how long the broker keeps our session; log if that is shorter than requested."""
@@ -272,10 +287,13 @@ class MqttConsumer:
     def _failed(self, event: str, reason: str, lived_s: float) -> float:
         """Log the failure; returns the pause before the next attempt, s."""
         self.stats.last_error = f"{event}: {reason}"
+        repeats = self._repeats[str(self.broker)]
+        self.broker = self.broker.next_address()
         self._failures = 0 if lived_s >= STEADY_S else self._failures + 1
         pause_s = backoff_s(self._failures, self.broker.reconnect_min_s, self.broker.reconnect_max_s)
-        if self._repeats.is_news(f"{event}: {reason}", time.monotonic()):
-            LOG.warning("%s: %s; next attempt in %.1f s", event, reason, pause_s)
+        if repeats.is_news(f"{event}: {reason}", time.monotonic()):
+            where = f", at {self.broker}" if self.broker.others else ""
+            LOG.warning("%s: %s; next attempt in %.1f s%s", event, reason, pause_s, where)
         return pause_s
 
     def _arrived(self, flags: int, name: bytes, mid: int, payload: bytes) -> None:
@@ -340,7 +358,7 @@ class MqttConsumer:
 
     def _hold_back(self) -> None:
         self._holding_back = True
-        if self._repeats.is_news("inbox full", time.monotonic()):
+        if self._repeats["inbox"].is_news("full", time.monotonic()):
             LOG.warning(
                 "the inbox is full (%d messages, %d bytes): messages wait at the broker until there is room",
                 self._inbox.messages,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from qoemon.config.config import Config
 from qoemon.config.sections.mqtt import Tls as TlsSection
 from qoemon.config.sections.types import first_secret
-from qoemon.net.mqtt.client import Broker
+from qoemon.net.mqtt.client import Address, Broker
 from qoemon.net.mqtt.tls import Tls
 
 
@@ -31,9 +31,11 @@ def worker_broker_options(config: Config, worker: int) -> Broker:
 def broker_options(config: Config) -> Broker:
     """Broker options of a configuration."""
     mqtt = config.mqtt
+    first, *others = (Address(*address) for address in mqtt.addresses)
     return Broker(
-        host=mqtt.host,
-        port=mqtt.port,
+        host=first.host,
+        port=first.port,
+        others=tuple(others),
         version=mqtt.version,
         client_id=mqtt.client_id,
         username=mqtt.username,

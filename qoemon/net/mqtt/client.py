@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -24,12 +24,21 @@ PAHO_LOG = logging.getLogger("qoemon.net.mqtt.paho")
 PAHO_LOG.setLevel(logging.CRITICAL)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Broker:
-    """Options of a connection to the broker."""
+class Address(NamedTuple):
+    """Where a broker listens. host: a name, or an IP address without brackets."""
 
     host: str
     port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broker:
+    """Options of a connection to the broker, at one address of possibly several."""
+
+    host: str
+    port: int
+    others: tuple[Address, ...] = ()
+    """Addresses to try after this one, in this order."""
     version: Literal["5", "3.1.1"]
     client_id: str
     """Identifies the session at the broker: constant over restarts, unique to each instance."""
@@ -59,7 +68,23 @@ class Broker:
             pauses = f"{self.reconnect_min_s} s to {self.reconnect_max_s} s"
             raise ValueError(f"pauses from {pauses}, expected 0 < reconnect_min_s <= reconnect_max_s")
 
+    def next_address(self) -> Broker:
+        """The same broker at the next address; the present one becomes the last. With one address: no change."""
+        if not self.others:
+            return self
+        following, *rest = self.others
+        return replace(
+            self, host=following.host, port=following.port, others=(*rest, Address(self.host, self.port))
+        )
+
+    @property
+    def addresses(self) -> str:
+        """All addresses as text, the present one first."""
+        each = (replace(self, host=host, port=port) for host, port in self.others)
+        return " or ".join(map(str, (self, *each)))
+
     def __str__(self) -> str:
+        """The present address as text, with the path of a WebSocket."""
         return f"{authority(self.host, self.port)}{shown(self.websocket_path or '')}"
 
 
