@@ -47,8 +47,8 @@ class Broker:
     password_file: Path | None = None
     """A file with the password instead, read again at each attempt to connect."""
     tls: Tls | None
-    websocket_path: str | None = None
-    """Path of the WebSocket through which MQTT is spoken; None for plain TCP, or TLS."""
+    websocket_path: str | None = field(default=None, repr=False)
+    """Path of the WebSocket through which MQTT is spoken, None for none. Its query may hold a secret."""
     filters: tuple[str, ...]
     qos: Literal[0, 1]
     keepalive_s: int

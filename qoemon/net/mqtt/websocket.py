@@ -41,7 +41,7 @@ HTTP = b"HTTP/1."
 
 NO_ANSWER = (
     "the other end closed the connection instead of answering the WebSocket handshake: check that the port speaks "
-    "WebSocket, not plain MQTT, and whether it requires TLS"
+    "WebSocket, not plain MQTT, and whether it requires TLS or a client certificate"
 )
 NOT_HTTP = "the port does not speak WebSocket: check port and transport"
 

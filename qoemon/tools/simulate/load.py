@@ -62,7 +62,7 @@ class Target:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
-    websocket_path: str | None = None
+    websocket_path: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return f"the MQTT broker at {authority(self.host, self.port)}{shown(self.websocket_path or '')}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
@@ -271,7 +272,30 @@ async def test_a_close_is_reported_with_code_and_reason_and_pings_are_answered()
     assert "the broker closed the WebSocket: code 1008, no \\x1b[31m" in told
 
 
-def test_addresses_are_shown_with_the_path() -> None:
+@pytest.mark.parametrize(
+    "garbage", [b"\x81\x02hi", b"\x82\x82maskhi", b"HTTP/1.1 500\r\n", b"\x89\x7e\x00\x80" + bytes(128)]
+)
+async def test_frames_that_no_server_may_send_end_the_connection_and_it_is_tried_again(garbage: bytes) -> None:
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        opened = web.WebSocketResponse(protocols=("mqtt",))
+        await opened.prepare(request)
+        await opened.receive()
+        assert request.transport is not None
+        request.transport.write(garbage)  # type: ignore[attr-defined]
+        await opened.receive()
+        return opened
+
+    async with serving(serve) as broker:
+        again = replace(broker, reconnect_min_s=0.05, reconnect_max_s=0.2)
+        async with running(MqttConsumer(again, Inbox(10, 1000))) as ingest:
+            await until(lambda: ingest.stats.connect_failures_total >= 2, lambda: ingest.stats)
+    assert "breaks the rules of WebSocket" in str(ingest.stats.last_error)
+
+
+def test_addresses_are_shown_with_the_path_but_without_its_query() -> None:
+    broker = broker_at(443, host="a", websocket_path="/mqtt?token=hunter2")
+    assert str(broker) == "a:443/mqtt"
+    assert "hunter2" not in repr(broker)
     assert str(broker_at(443, host="broker.example.org", websocket_path="/mqtt")) == "broker.example.org:443/mqtt"
     assert str(broker_at(1883, host="::1")) == "[::1]:1883"
 
