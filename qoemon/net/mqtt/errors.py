@@ -14,7 +14,10 @@ ANSWER_S = 10.0
 """How long the broker may take to answer a connect or a subscribe."""
 
 
-NOT_MQTT = "received data that breaks the rules of MQTT: check that the port is a broker's, transport, and version"
+NOT_MQTT = (
+    "received data that breaks the rules of MQTT: check that the port is a broker's, transport, "
+    "websocket_path, and version"
+)
 
 HUNG_UP = (
     "the other end closed the connection without an answer: check that the port is a broker's, whether it speaks "

@@ -16,7 +16,7 @@ from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.net.mqtt.client import Broker, new_client
 from qoemon.net.mqtt.tls import Tls
 from tests.inputs.mqtt.test_consumer import failure, numbered, payloads, publish, receive, running, subscribed
-from tests.support.parts import Daemon, Mosquitto, WebMosquitto, broker_at, certificates
+from tests.support.parts import Daemon, Mosquitto, WebMosquitto, WebNats, broker_at, certificates
 from tests.support.patience import NEVER_S, WAIT_S
 from tests.support.patience import async_until as until
 from tests.support.patience import until as wait_until
@@ -53,6 +53,20 @@ async def test_only_what_was_acknowledged_is_not_delivered_again(tmp_path: Path,
                 broker_at(part.port), [b"last"]
             )  # Whatever else would come again, would come before this.
             assert payloads(await receive(inbox, 1)) == [b"last"]
+
+
+async def test_nats_delivers_through_a_websocket_at_its_path_only(tmp_path: Path) -> None:
+    """At another path it answers the handshake, too, but speaks another protocol."""
+    with WebNats(tmp_path) as part:
+        broker = broker_at(part.web_port, websocket_path="/mqtt", version="3.1.1")
+        async with subscribed(broker) as (ingest, inbox):
+            await publish(broker_at(part.port, version="3.1.1"), numbered(10))
+            messages = await receive(inbox, 10)
+            ingest.ack(messages)
+            assert payloads(messages) == numbered(10)
+        told = await failure(replace(broker, websocket_path="/elsewhere"))
+        assert "breaks the rules of MQTT" in told
+        assert "websocket_path" in told
 
 
 @pytest.mark.mosquitto
