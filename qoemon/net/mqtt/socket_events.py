@@ -40,6 +40,8 @@ class SocketEvents:
         self._paho, self._read, self._failed = paho, read, failed
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._watched: _WatchedSocket | None = None
+        self._continuing = False
+        """Whether `_continue` is scheduled."""
 
     def opened(self, _paho: Paho, _userdata: Any, sock: Any) -> None:
         """Start to watch. Runs in the thread that connects."""
@@ -75,9 +77,20 @@ class SocketEvents:
 
     def _readable(self) -> None:
         self._guarded(self._read)
-        # What OpenSSL has decrypted already, or was in one frame, does not make the socket readable.
-        while isinstance(sock := self._paho.socket(), ssl.SSLSocket | WebSocket) and sock.pending():
-            self._guarded(self._read)
+        # What OpenSSL has decrypted already, or was in one frame, does not make the socket readable. It is not read
+        # in one go: a frame may have many megabytes, and the event loop has other work.
+        if self._pending() and not self._continuing:
+            self._continuing = True
+            self._loop.call_soon(self._continue)
+
+    def _continue(self) -> None:
+        self._continuing = False
+        if self._pending():
+            self._readable()
+
+    def _pending(self) -> int:
+        sock = self._paho.socket()
+        return sock.pending() if isinstance(sock, ssl.SSLSocket | WebSocket) else 0
 
     def _writable(self) -> None:
         self._guarded(self._paho.loop_write)

@@ -1,28 +1,31 @@
-"""MQTT over a WebSocket: the handshake, and an object that paho uses like a socket.
+"""MQTT over a WebSocket: an object that paho uses like a socket, around the protocol of the library websockets.
 
-paho has this, too, but reads each frame with three system calls, answers pings without the mask that RFC 6455
-requires, masks byte by byte in Python, and reports every refusal as "WebSocket handshake error". Here one system
-call reads what has arrived, so that the bulk reader gets as much as from a plain socket.
+The library does the handshake and the frames, without I/O. Reading and sending is done here: one system call reads
+what has arrived, so that the bulk reader gets as much as from a plain socket.
+docs/decisions/0016-mqtt-path.md says why paho's own WebSocket is not used.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
-import os
+import logging
 import socket
 import ssl
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
+from websockets.client import ClientProtocol
+from websockets.exceptions import ConnectionClosed, InvalidHeader, InvalidMessage, InvalidStatus, SecurityError
+from websockets.frames import OK_CLOSE_CODES, CloseCode, Frame, Opcode
+from websockets.protocol import State
+from websockets.typing import Subprotocol
+from websockets.uri import WebSocketURI
+
+from qoemon.common.text import printable
 from qoemon.net.mqtt.errors import MqttConnectionError
-from qoemon.net.mqtt.websocket_frames import BINARY, PONG, FrameReader, frame
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from paho.mqtt.client import Client as Paho
 
 READ_BYTES = 2**12
@@ -31,13 +34,12 @@ READ_BYTES = 2**12
 MAX_UNSENT = 2**16
 """Pings are not answered while more bytes than this wait to be sent."""
 
-MAX_ANSWER = 2**14
-"""Length of the longest answer to the handshake, bytes."""
+MAX_FRAME_BYTES = 2**27
+"""The longest frame that is accepted. nats-server sends all that waits as one frame, by default up to 64 MiB."""
 
-GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-"""From RFC 6455: proves that the answer is to a WebSocket handshake."""
-
-HTTP = b"HTTP/1."
+# websockets logs every frame, and the path, whose query may hold a secret.
+WEBSOCKETS_LOG = logging.getLogger("qoemon.net.mqtt.websockets")
+WEBSOCKETS_LOG.setLevel(logging.CRITICAL)
 
 NO_ANSWER = (
     "the other end closed the connection instead of answering the WebSocket handshake: check that the port speaks "
@@ -45,23 +47,33 @@ NO_ANSWER = (
 )
 NOT_HTTP = "the port does not speak WebSocket: check port and transport"
 
+NOT_WEBSOCKET = (
+    "received data that breaks the rules of WebSocket: check that the port is a broker's, and whether a proxy "
+    "changes what passes it"
+)
+
 
 class WebSocket:
     """Sends and receives MQTT data. Has the methods of a socket that paho uses.
 
-    socket   TCP or TLS, whose handshake has ended
-    arrived  frames that have arrived already
+    MQTT is a stream of bytes: neither frames nor messages of the WebSocket need to match its packets.
+
+    socket    TCP or TLS, whose handshake has ended
+    protocol  has done the handshake of the WebSocket; may have received frames
     """
 
-    def __init__(self, connected: socket.socket, arrived: bytes = b"") -> None:
+    def __init__(self, connected: socket.socket, protocol: ClientProtocol) -> None:
         self.socket = connected
-        self._frames = FrameReader()
-        self._received = self._frames.feed(arrived)
+        self._protocol = protocol
+        self._received = bytearray()
         """MQTT data that was not requested yet."""
         self._ended = False
+        self._fault: str | None = None
+        """Why the WebSocket has ended; None if it is open, or was closed without an error."""
         self._unsent = bytearray()
         self._promised = 0
         """Length of the MQTT data whose frame is in `_unsent`, 0 for none."""
+        self._process()
 
     def recv(self, size: int) -> bytes:
         """Up to `size` bytes of MQTT data; b"" at the end.
@@ -69,42 +81,62 @@ class WebSocket:
         raises   BlockingIOError if there is none; OSError; MqttConnectionError if the other end breaks the rules
                  or closes the WebSocket with an error
         """
-        if not self._received and self._frames.closed is None:
+        if not self._received and not self._ended:
             self._receive(max(size, READ_BYTES))
         if self._received:
-            taken, self._received = self._received[:size], self._received[size:]
+            taken = bytes(self._received[:size])
+            del self._received[:size]
             return taken
-        if self._frames.closed:
-            raise MqttConnectionError(f"the broker closed the WebSocket: {self._frames.closed}")
+        if self._fault is not None:
+            raise MqttConnectionError(self._fault)
         if not self._ended:
             raise BlockingIOError
         return b""
 
     def _receive(self, size: int) -> None:
-        data = self.socket.recv(size)
-        self._received = self._frames.feed(data)
-        if self._frames.pong is not None:
-            self._answer(self._frames.pong)
-            self._frames.pong = None
-        if self._frames.closed is not None:
-            with contextlib.suppress(OSError):
-                self.socket.shutdown(socket.SHUT_RDWR)  # The end is then noticed, even if the other end stays.
-        self._ended = not data or self._frames.closed is not None
+        if data := self.socket.recv(size):
+            self._protocol.receive_data(data)
+            self._process()
+        else:
+            self._ended = True
 
-    def _answer(self, ping: bytes) -> None:
-        """Answer a ping. If the other end reads nothing, the answer waits for what is sent next, or is left out."""
-        if len(self._unsent) <= MAX_UNSENT:
-            self._unsent += frame(PONG, ping)
+    def _process(self) -> None:
+        """Take what the protocol has decoded, and send what it answers."""
+        for event in self._protocol.events_received():
+            if not isinstance(event, Frame):
+                continue  # The answer to the handshake.
+            if event.opcode is Opcode.TEXT:
+                self._protocol.fail(CloseCode.UNSUPPORTED_DATA)
+                break
+            if event.opcode in {Opcode.BINARY, Opcode.CONT}:
+                self._received += event.data
+        self._answer(b"".join(self._protocol.data_to_send()))
+        if self._protocol.close_expected():
+            self._end()
+
+    def _answer(self, frames: bytes) -> None:
+        """Send pongs. If the other end reads nothing, they wait for what is sent next, or are left out."""
+        if frames and len(self._unsent) <= MAX_UNSENT:
+            self._unsent += frames
             with contextlib.suppress(OSError):  # What is sent next reports it.
                 self._flush()
+
+    def _end(self) -> None:
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)  # The end is then noticed, even if the other end stays.
+        self._protocol.receive_eof()
+        self._ended, self._fault = True, fault(self._protocol.close_exc)
 
     def send(self, data: bytes) -> int:
         """Send MQTT data; returns its length, or 0 if not all was sent: the caller passes the same data again.
 
         raises   OSError, also BlockingIOError
         """
+        if self._ended:
+            raise BrokenPipeError
         if not self._promised:
-            self._unsent += frame(BINARY, data)
+            self._protocol.send_binary(data)
+            self._unsent += b"".join(self._protocol.data_to_send())
             self._promised = len(data)
         self._flush()
         if self._unsent:
@@ -137,6 +169,16 @@ class WebSocket:
         self.socket.close()
 
 
+def fault(closed: ConnectionClosed) -> str | None:
+    """Why the WebSocket was closed, by either end; None without an error."""
+    if closed.rcvd is None:
+        return NOT_WEBSOCKET
+    if closed.rcvd.code in OK_CLOSE_CODES:
+        return None
+    reason = printable(closed.rcvd.reason)
+    return f"the broker closed the WebSocket: code {int(closed.rcvd.code)}{reason and f', {reason}'}"
+
+
 def use_websocket(paho: Paho, path: str) -> None:
     """Let this client, which connects by TCP or TLS, speak through a WebSocket."""
     connected = paho._create_socket
@@ -144,7 +186,7 @@ def use_websocket(paho: Paho, path: str) -> None:
     def create() -> WebSocket:
         plain = cast("socket.socket", connected())
         try:
-            return open_websocket(plain, authority(paho.host, paho.port), path, paho.connect_timeout)
+            return open_websocket(plain, paho.host, paho.port, path, paho.connect_timeout)
         except BaseException:
             plain.close()
             raise
@@ -152,21 +194,77 @@ def use_websocket(paho: Paho, path: str) -> None:
     paho._create_socket = create  # type: ignore[method-assign, assignment]
 
 
-def open_websocket(connected: socket.socket, host: str, path: str, answer_s: float) -> WebSocket:
+def open_websocket(connected: socket.socket, host: str, port: int, path: str, answer_s: float) -> WebSocket:
     """The WebSocket at this path.
 
-    host      and port, as the HTTP header has them
     answer_s  how long the answer may take
     raises    TimeoutError or another OSError; MqttConnectionError if it is refused
     """
-    key = base64.b64encode(os.urandom(16))
+    path_only, _, query = path.partition("?")
+    protocol = client_protocol(
+        WebSocketURI(isinstance(connected, ssl.SSLSocket), host, port, path_only, query), State.CONNECTING
+    )
+    protocol.send_request(protocol.connect())
+    with contextlib.suppress(ConnectionError):  # The next read reports it.
+        connected.sendall(b"".join(protocol.data_to_send()))
+    until_s = time.monotonic() + answer_s
+    while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
+        if data := _read(connected, until_s):
+            protocol.receive_data(data)
+        else:
+            protocol.receive_eof()
+            if isinstance(protocol.handshake_exc, InvalidMessage):
+                raise MqttConnectionError(NO_ANSWER)
+    if protocol.handshake_exc is not None:
+        raise MqttConnectionError(refusal(protocol.handshake_exc, shown(path)))
+    return WebSocket(connected, protocol)
+
+
+def client_protocol(uri: WebSocketURI, state: State) -> ClientProtocol:
+    """The protocol as MQTT needs it. Compression is not requested, messages may have any length."""
+    return ClientProtocol(
+        uri,
+        subprotocols=[Subprotocol("mqtt")],
+        state=state,
+        max_size=(None, MAX_FRAME_BYTES),
+        logger=WEBSOCKETS_LOG,
+    )
+
+
+def _read(connected: socket.socket, until_s: float) -> bytes:
+    """What arrives next; b"" at the end, also if the connection is reset. TimeoutError if nothing arrives."""
+    remaining_s = until_s - time.monotonic()
+    if remaining_s <= 0:
+        raise TimeoutError
+    connected.settimeout(remaining_s)
     try:
-        connected.sendall(request(host, path, key))
-        answer, rest = _answer(connected, time.monotonic() + answer_s)
-    except ConnectionError as error:
-        raise MqttConnectionError(NO_ANSWER) from error
-    check(answer, key, path)
-    return WebSocket(connected, rest)
+        return connected.recv(READ_BYTES)
+    except ConnectionError:
+        return b""
+
+
+def refusal(error: Exception, path: str) -> str:
+    """Why the handshake failed, and what to check."""
+    match error:
+        case InvalidStatus():
+            return f"{path} answers {_status(error.response.status_code)}: check port and websocket_path"
+        case InvalidMessage() | SecurityError():
+            return NOT_HTTP
+        case InvalidHeader(name="Connection"):
+            found = "the answer has no header Connection: Upgrade"
+        case InvalidHeader(name="Upgrade"):
+            found = "the answer has no header Upgrade: websocket"
+        case InvalidHeader(name="Sec-WebSocket-Accept"):
+            found = "the answer has a wrong Sec-WebSocket-Accept, as from a cache"
+        case _:
+            found = "the answer selects another subprotocol than mqtt, or an extension"
+    return f"{path} is no WebSocket for MQTT: {found}; check port and websocket_path"
+
+
+def _status(code: int) -> str:
+    with contextlib.suppress(ValueError):
+        return f"{code} {HTTPStatus(code).phrase}"
+    return str(code)
 
 
 def shown(path: str) -> str:
@@ -177,64 +275,3 @@ def shown(path: str) -> str:
 def authority(host: str, port: int) -> str:
     """Host and port, an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def request(host: str, path: str, key: bytes) -> bytes:
-    """The handshake of the client."""
-    lines = (
-        f"GET {path} HTTP/1.1",
-        f"Host: {host}",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        f"Sec-WebSocket-Key: {key.decode()}",
-        "Sec-WebSocket-Version: 13",
-        "Sec-WebSocket-Protocol: mqtt",
-        "\r\n",
-    )
-    return "\r\n".join(lines).encode()
-
-
-def _answer(connected: socket.socket, until_s: float) -> tuple[bytes, bytes]:
-    """The answer to the handshake, and what has arrived after it."""
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        remaining_s = until_s - time.monotonic()
-        if remaining_s <= 0:
-            raise TimeoutError
-        connected.settimeout(remaining_s)
-        data = connected.recv(READ_BYTES)
-        if not data:
-            raise MqttConnectionError(NO_ANSWER)
-        answer += data
-        if answer[: len(HTTP)] != HTTP[: len(answer)] or len(answer) > MAX_ANSWER:
-            raise MqttConnectionError(NOT_HTTP)
-    head, _, rest = answer.partition(b"\r\n\r\n")
-    return head, rest
-
-
-def check(answer: bytes, key: bytes, path: str) -> None:
-    """Check the answer to the handshake with this key; raises MqttConnectionError if it is not to our liking."""
-    first, *lines = answer.decode("latin-1").split("\r\n")
-    status = first[len(HTTP) + 2 :][:3]
-    if status != str(HTTPStatus.SWITCHING_PROTOCOLS.value):
-        raise MqttConnectionError(f"{shown(path)} answers {_status(status)}: check port and websocket_path")
-    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    if fault := _fault(headers, key):
-        raise MqttConnectionError(f"{shown(path)} is no WebSocket for MQTT: {fault}; check port and websocket_path")
-
-
-def _status(status: str) -> str:
-    with contextlib.suppress(ValueError):
-        return f"{int(status)} {HTTPStatus(int(status)).phrase}"
-    return f"with the status {status!r}"
-
-
-def _fault(headers: Mapping[str, str], key: bytes) -> str | None:
-    accept = base64.b64encode(hashlib.sha1(key + GUID, usedforsecurity=False).digest()).decode()
-    if headers.get("upgrade", "").lower() != "websocket":
-        return "the answer has no header Upgrade: websocket"
-    if headers.get("sec-websocket-accept") != accept:
-        return "the answer has a wrong Sec-WebSocket-Accept, as from a cache"
-    if headers.get("sec-websocket-protocol", "mqtt").lower() != "mqtt":
-        return "the answer selects another subprotocol than mqtt"
-    return None

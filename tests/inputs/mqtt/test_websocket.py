@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiomqtt
 import pytest
 from aiohttp import web
+from websockets.utils import accept_key
 
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.consumer import MqttConsumer
@@ -173,14 +174,24 @@ async def test_a_listener_that_speaks_websocket_is_named_where_we_speak_plain_mq
     assert "transport" in told or "whether it speaks WebSocket" in told
 
 
+UPGRADE = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: ACCEPT\r\n"
+)
+
+
 @contextlib.asynccontextmanager
 async def answering(answer: bytes, *, dribbles: bool = False) -> AsyncIterator[Broker]:
-    """A server that answers each handshake with this, and hangs up, or goes on with a byte now and then."""
+    """A server that answers each handshake with this, and hangs up, or goes on with a byte now and then.
+
+    ACCEPT in the answer stands for the proof that it has read the handshake.
+    """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(answer)
+            handshake = (await reader.readuntil(b"\r\n\r\n")).decode()
+            key = handshake.partition("Sec-WebSocket-Key: ")[2].partition("\r\n")[0]
+            writer.write(answer.replace(b"ACCEPT", accept_key(key).encode()))
             await writer.drain()
             while dribbles:
                 await asyncio.sleep(0.1)
@@ -209,13 +220,14 @@ async def test_a_path_that_does_not_exist_is_named() -> None:
         (b"", "closed the connection instead of answering the WebSocket handshake"),
         (b"220 this is another service\r\n", "does not speak WebSocket"),
         (b"HTTP/1.1 200 OK\r\n\r\n", "/mqtt answers 200 OK"),
-        (b"HTTP/1.1 799 \x1b[31m\r\n\r\n", "answers with the status '799'"),
-        (b"HTTP/1.1\r\n\r\n", "answers with the status ''"),
-        (b"HTTP/1.1 101 x\r\n\r\n", "no header Upgrade"),
-        (
-            b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: aaaa\r\n\r\n",
-            "wrong Sec-WebSocket-Accept",
-        ),
+        (b"HTTP/1.1 520 \x80\r\n\r\n", "/mqtt answers 520: check"),
+        (b"HTTP/1.1 799 x\r\n\r\n", "does not speak WebSocket"),
+        (b"HTTP/1.1\r\n\r\n", "does not speak WebSocket"),
+        (b"HTTP/1.1 101 x\r\n\r\n", "no header Connection: Upgrade"),
+        (b"HTTP/1.1 101 x\r\nConnection: Upgrade\r\n\r\n", "no header Upgrade: websocket"),
+        (UPGRADE.replace(b"ACCEPT", b"aaaa") + b"\r\n", "wrong Sec-WebSocket-Accept"),
+        (UPGRADE + b"Sec-WebSocket-Protocol: wamp\r\n\r\n", "another subprotocol than mqtt"),
+        (UPGRADE + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n", "or an extension"),
         (b"HTTP/1.1 101 x\r\n" + b"x: y\r\n" * 10_000, "does not speak WebSocket"),
     ],
 )
@@ -287,7 +299,13 @@ async def test_a_close_is_reported_with_code_and_reason_and_pings_are_answered()
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"\x81\x02hi", b"\x82\x82maskhi", b"HTTP/1.1 500\r\n", b"\x89\x7e\x00\x80" + bytes(128)]
+    "garbage",
+    [
+        b"\x81\x02hi",
+        b"\x82\x82maskhi",
+        b"HTTP/1.1 500 Internal Server Error\r\n" * 3,
+        b"\x89\x7e\x00\x80" + bytes(128),
+    ],
 )
 async def test_frames_that_no_server_may_send_end_the_connection_and_it_is_tried_again(garbage: bytes) -> None:
     async def serve(request: web.Request) -> web.WebSocketResponse:

@@ -8,13 +8,18 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.uri import WebSocketURI
 
-from qoemon.net.mqtt.websocket import MAX_UNSENT, WebSocket, authority
-from qoemon.net.mqtt.websocket_frames import BINARY, CLOSE, PING, PONG, masked
-from tests.net.mqtt.test_websocket_frames import served
+from qoemon.net.mqtt.errors import MqttConnectionError
+from qoemon.net.mqtt.websocket import MAX_FRAME_BYTES, MAX_UNSENT, WebSocket, authority, client_protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+URI = WebSocketURI(False, "localhost", 80, "/mqtt", "")
 
 
 class Wire:
@@ -25,25 +30,25 @@ class Wire:
         near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # The kernel gives some kilobytes.
         near.setblocking(False)
         self.far.setblocking(False)
-        self.ours = WebSocket(near)
-        self.stream = b""
+        self.ours = WebSocket(near, client_protocol(URI, State.OPEN))
+        self.server = ServerProtocol(state=State.OPEN, max_size=None)
+        """Checks what it receives, masks included."""
+        self.frames: list[tuple[Opcode, bytes]] = []
+        """All that we sent: opcode and payload of each frame."""
 
     def take(self) -> None:
         """Read what has arrived."""
         with contextlib.suppress(BlockingIOError):
             while data := self.far.recv(1000):
-                self.stream += data
+                self.server.receive_data(data)
+        for event in self.server.events_received():
+            assert isinstance(event, Frame)
+            self.frames.append((event.opcode, bytes(event.data)))
+        assert self.server.parser_exc is None
 
-    def frames(self) -> Iterator[tuple[int, bytes]]:
-        """All that was sent: opcode and payload of each frame."""
-        at = 0
-        while at < len(self.stream):
-            head, length, begin = self.stream[at], self.stream[at + 1] & 127, at + 2
-            if length > 125:
-                begin += 2 if length == 126 else 8
-                length = int.from_bytes(self.stream[at + 2 : begin], "big")
-            at = begin + 4 + length
-            yield head & 15, masked(self.stream[begin + 4 : at], self.stream[begin : begin + 4])
+    def serve(self) -> None:
+        """Send what the server has to send."""
+        self.far.sendall(b"".join(self.server.data_to_send()))
 
 
 @pytest.fixture
@@ -72,28 +77,31 @@ def test_what_does_not_fit_is_sent_once_and_pongs_come_between_frames(wire: Wire
         with contextlib.suppress(BlockingIOError):
             if wire.ours.send(data):
                 continue
-        wire.far.send(served(PING, b"%d" % number))  # While a frame is sent in part.
+        wire.server.send_ping(b"%d" % number)
+        wire.serve()  # While a frame is sent in part.
         with pytest.raises(BlockingIOError):
             wire.ours.recv(1)
         send_all(wire, data)
     wire.take()
-    frames = list(wire.frames())
-    assert [data for opcode, data in frames if opcode == BINARY] == sent
-    pongs = [data for opcode, data in frames if opcode == PONG]
+    assert [data for opcode, data in wire.frames if opcode is Opcode.BINARY] == sent
+    pongs = [data for opcode, data in wire.frames if opcode is Opcode.PONG]
     assert len(pongs) > 3
-    assert len(pongs) + len(sent) == len(frames)
+    assert len(pongs) + len(sent) == len(wire.frames)
 
 
 def test_pings_without_end_take_no_room(wire: Wire) -> None:
     for _ in range(3000):
-        wire.far.send(served(PING, bytes(125)))
+        wire.server.send_ping(bytes(125))
+        wire.serve()
         with pytest.raises(BlockingIOError):
             wire.ours.recv(1)
     assert len(wire.ours._unsent) < MAX_UNSENT + 200
 
 
 def test_what_was_in_one_frame_is_pending_until_it_is_read(wire: Wire) -> None:
-    wire.far.send(served(BINARY, b"abc") + served(BINARY, b"de"))
+    wire.server.send_binary(b"abc")
+    wire.server.send_binary(b"de")
+    wire.serve()
     assert wire.ours.recv(1) == b"a"
     assert wire.ours.pending() == 4
     assert wire.ours.recv(2) == b"bc"
@@ -105,20 +113,73 @@ def test_what_was_in_one_frame_is_pending_until_it_is_read(wire: Wire) -> None:
 
 @pytest.mark.parametrize("how", ["close", "hang up"])
 def test_the_end_comes_after_what_was_sent_before_it(wire: Wire, how: str) -> None:
-    wire.far.send(served(BINARY, b"last"))
+    wire.server.send_binary(b"last")
     if how == "close":
-        wire.far.send(served(CLOSE) + served(BINARY, b"ignored"))
-    else:
+        wire.server.send_close()
+    wire.serve()
+    if how == "hang up":
         wire.far.shutdown(socket.SHUT_WR)
     assert wire.ours.recv(100) == b"last"
     assert wire.ours.recv(100) == b""
     assert wire.ours.recv(100) == b""
+    with pytest.raises(BrokenPipeError):
+        wire.ours.send(b"late")
+
+
+@pytest.mark.parametrize("code", [1000, 1001])
+def test_a_close_without_an_error_is_an_end_and_is_answered(wire: Wire, code: int) -> None:
+    wire.server.send_close(code)
+    wire.serve()
+    assert wire.ours.recv(100) == b""
+    wire.take()
+    assert wire.frames == [(Opcode.CLOSE, code.to_bytes(2))]
+
+
+def test_a_close_with_an_error_is_reported_after_what_was_sent_before_it(wire: Wire) -> None:
+    wire.server.send_binary(b"last")
+    wire.server.send_close(1008, "n\u00f6\n")
+    wire.serve()
+    assert wire.ours.recv(100) == b"last"
+    for _ in range(2):
+        with pytest.raises(MqttConnectionError, match=r"code 1008, n\u00f6\\n$"):
+            wire.ours.recv(100)
+
+
+def test_text_is_refused_after_what_was_sent_before_it(wire: Wire) -> None:
+    wire.server.send_binary(b"before")
+    wire.server.send_text(b"hi")
+    wire.serve()
+    assert wire.ours.recv(100) == b"before"
+    with pytest.raises(MqttConnectionError, match="breaks the rules of WebSocket"):
+        wire.ours.recv(100)
+
+
+def test_a_frame_that_is_too_long_is_refused_before_it_has_arrived(wire: Wire) -> None:
+    wire.far.sendall(b"\x82\x7f" + (MAX_FRAME_BYTES + 1).to_bytes(8))
+    with pytest.raises(MqttConnectionError, match="breaks the rules of WebSocket"):
+        wire.ours.recv(100)
+
+
+def test_a_message_may_have_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker may send all in one message: only the length of its frames is limited."""
+    monkeypatch.setattr("qoemon.net.mqtt.websocket.MAX_FRAME_BYTES", 1000)
+    near, far = socket.socketpair()
+    with near, far:
+        ours, server = WebSocket(near, client_protocol(URI, State.OPEN)), ServerProtocol(state=State.OPEN)
+        server.send_binary(bytes(1000), fin=False)
+        for _ in range(3):
+            far.sendall(b"".join(server.data_to_send()))
+            assert ours.recv(2000) == bytes(1000)
+            server.send_continuation(bytes(1000), fin=False)
 
 
 def test_frames_that_came_with_the_handshake_are_not_lost() -> None:
     near, far = socket.socketpair()
     with near, far:
-        assert WebSocket(near, served(BINARY, b"early")).recv(100) == b"early"
+        protocol, server = client_protocol(URI, State.OPEN), ServerProtocol(state=State.OPEN)
+        server.send_binary(b"early")
+        protocol.receive_data(b"".join(server.data_to_send()))
+        assert WebSocket(near, protocol).recv(100) == b"early"
 
 
 def test_ipv6_addresses_are_in_brackets() -> None:
