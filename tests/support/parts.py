@@ -242,11 +242,11 @@ class Mosquitto(Part):
 class WebMosquitto(Mosquitto):
     """A mosquitto with a second listener, which speaks WebSocket; with certificates by TLS."""
 
-    def __init__(self, directory: Path, issued: Certificates | None = None) -> None:
+    def __init__(self, directory: Path, issued: Certificates | None = None, *, options: Sequence[str] = ()) -> None:
         self.web_port = unused_port()
         files = () if issued is None else (f"certfile {issued.server}", f"keyfile {issued.server_key}")
-        options = (f"listener {self.web_port} 127.0.0.1", "protocol websockets", *files)
-        super().__init__(directory, options=options)
+        listener = (f"listener {self.web_port} 127.0.0.1", "protocol websockets", *files)
+        super().__init__(directory, options=[*listener, *options])
 
     def _answers(self) -> bool:
         """On both."""
