@@ -12,12 +12,13 @@ import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from qoemon.common.address import address_text
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
 from qoemon.net.mqtt.connection import paho_client, patch
 from qoemon.net.mqtt.errors import ANSWER_S
 from qoemon.net.mqtt.secret_file import current_secret
 from qoemon.net.mqtt.tls import Tls, tls_context
-from qoemon.net.mqtt.websocket import authority, shown, use_websocket
+from qoemon.net.mqtt.websocket import use_websocket
 
 # paho logs every packet, and each failure that qoemon reports itself.
 PAHO_LOG = logging.getLogger("qoemon.net.mqtt.paho")
@@ -85,7 +86,7 @@ class Broker:
 
     def __str__(self) -> str:
         """The present address as text, with the path of a WebSocket."""
-        return f"{authority(self.host, self.port)}{shown(self.websocket_path or '')}"
+        return address_text(self.host, self.port, self.websocket_path)
 
 
 async def new_client(broker: Broker, *, forget: bool = False) -> aiomqtt.Client:

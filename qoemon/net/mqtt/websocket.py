@@ -22,6 +22,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
+from qoemon.common.address import without_query
 from qoemon.common.text import printable
 from qoemon.net.mqtt.errors import MqttConnectionError
 
@@ -216,7 +217,7 @@ def open_websocket(connected: socket.socket, host: str, port: int, path: str, an
             if isinstance(protocol.handshake_exc, InvalidMessage):
                 raise MqttConnectionError(NO_ANSWER)
     if protocol.handshake_exc is not None:
-        raise MqttConnectionError(refusal(protocol.handshake_exc, shown(path)))
+        raise MqttConnectionError(refusal(protocol.handshake_exc, without_query(path)))
     return WebSocket(connected, protocol)
 
 
@@ -265,13 +266,3 @@ def _status(code: int) -> str:
     with contextlib.suppress(ValueError):
         return f"{code} {HTTPStatus(code).phrase}"
     return str(code)
-
-
-def shown(path: str) -> str:
-    """The path without its query, which may hold a secret."""
-    return path.partition("?")[0]
-
-
-def authority(host: str, port: int) -> str:
-    """Host and port, an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

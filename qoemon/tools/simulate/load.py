@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import aiomqtt
 import msgspec
 
+from qoemon.common.address import address_text
 from qoemon.core.wire.partition import shard_of
 from qoemon.net.mqtt.connection import paho_client, patch
 from qoemon.net.mqtt.errors import describe_error
-from qoemon.net.mqtt.websocket import authority, shown, use_websocket
+from qoemon.net.mqtt.websocket import use_websocket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -65,7 +66,7 @@ class Target:
     websocket_path: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        return f"the MQTT broker at {authority(self.host, self.port)}{shown(self.websocket_path or '')}"
+        return f"the MQTT broker at {address_text(self.host, self.port, self.websocket_path)}"
 
 
 class Progress(NamedTuple):

@@ -14,7 +14,7 @@ from websockets.server import ServerProtocol
 from websockets.uri import WebSocketURI
 
 from qoemon.net.mqtt.errors import MqttConnectionError
-from qoemon.net.mqtt.websocket import MAX_FRAME_BYTES, MAX_UNSENT, WebSocket, authority, client_protocol
+from qoemon.net.mqtt.websocket import MAX_FRAME_BYTES, MAX_UNSENT, WebSocket, client_protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,8 +180,3 @@ def test_frames_that_came_with_the_handshake_are_not_lost() -> None:
         server.send_binary(b"early")
         protocol.receive_data(b"".join(server.data_to_send()))
         assert WebSocket(near, protocol).recv(100) == b"early"
-
-
-def test_ipv6_addresses_are_in_brackets() -> None:
-    assert authority("::1", 1883) == "[::1]:1883"
-    assert authority("broker.example.org", 443) == "broker.example.org:443"
