@@ -76,7 +76,7 @@ def _rules(title: str) -> str:
     """The line about the rules between the keys of a section: the docstring of `rules`."""
     classes: dict[str, type[Section]] = {each.__name__: each for each in _subclasses(Section)}
     rules = classes[title].rules
-    return "" if rules is Section.rules else f"\nRules: {rules.__doc__}\n"
+    return "" if rules is Section.rules else f"\nRules: {' '.join((rules.__doc__ or '').split())}\n"
 
 
 def _subclasses(of: type[Section]) -> Iterator[type[Section]]:
@@ -129,6 +129,8 @@ def _kind(part: Schema, definitions: Schema) -> str:
             "a size": "size",
             "the name of a file": "file",
             "a directory": "directory",
+            "a path": "path",
+            "an address": "address",
         }
         return kinds[comment.split(" such")[0]]
     if "anyOf" in part:
@@ -158,6 +160,8 @@ def _kind_by_type(part: Schema, definitions: Schema) -> str:
 
 
 def _plural(words: str) -> str:
+    if words == "address":
+        return "addresses"
     return re.sub(r"^(pair|list|(?:whole )?number|duration)\b", r"\1s", words)
 
 

@@ -164,13 +164,16 @@ def _explain(config: Config, topic: str, file: Path) -> int:
 
 def _summary(config: Config) -> list[str]:
     """What the daemon would do with this configuration, line by line."""
+    from qoemon.common.address import address_text
     from qoemon.config.plan import core_plan
 
     mqtt, plan = config.mqtt, core_plan(config)
     filters = ", ".join(topic.parsed.filter for topic in mqtt.topics)
+    path = mqtt.websocket_path if mqtt.transport == "websockets" else None
+    brokers = " or ".join(address_text(host, port, path) for host, port in mqtt.addresses)
     windows = ", ".join(duration.text(length) for length in plan.timing.windows_s)
     return [
-        f"subscribes to {filters} at {mqtt.host}:{mqtt.port}, MQTT {mqtt.version}, QoS {mqtt.qos}",
+        f"subscribes to {filters} at {brokers}, MQTT {mqtt.version}, QoS {mqtt.qos}",
         *([_workers(config)] if config.workers > 1 else []),
         f"groups by {', '.join(('service', *plan.labels))}",
         f"evaluates every {plan.timing.tick_s} s, windows {windows}",

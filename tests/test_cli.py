@@ -62,6 +62,16 @@ def test_version_is_printed_by_the_command_itself() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"qoemon {qoemon.__version__}\n", "")
 
 
+def test_check_names_every_address_of_the_broker(tmp_path: Path) -> None:
+    config = tmp_path / "qoemon.yaml"
+    config.write_text(
+        "mqtt:\n  hosts: [a, '[::1]:1884']\n  port: 443\n  transport: websockets\n  websocket_path: /ws?token=x\n"
+    )
+    result = qoemon_cli("check", "-c", str(config))
+    assert "at a:443/ws or [::1]:1884/ws, MQTT 5" in result.stdout
+    assert "token" not in result.stdout
+
+
 @pytest.mark.parametrize("config", [[], ["-c", str(SAMPLE)]], ids=["defaults", "sample"])
 def test_check_summarises_the_configuration(config: list[str]) -> None:
     result = qoemon_cli("check", *config)

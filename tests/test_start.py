@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SCIPY = {"scipy.interpolate", "scipy.linalg", "scipy.optimize", "scipy.special", "scipy.stats"}
 """Packages: of scipy.special the core loads the compiled module alone, see qoemon/core/qoe/special.py."""
-NETWORK = {"aiohttp", "aiomqtt", "asyncio", "paho", "prometheus_client", "ssl", "yarl"}
+NETWORK = {"aiohttp", "aiomqtt", "asyncio", "paho", "prometheus_client", "ssl", "websockets", "yarl"}
 DRAWING = {"matplotlib", "numpy.f2py", "plotly", "rich"}
 FOR_NO_HELP = {"msgspec", "numpy", "pydantic", "scipy", "sqlite3", "threadpoolctl", "yaml"} | NETWORK | DRAWING
 

@@ -19,7 +19,7 @@ from benchmarks.wire.load import Generator, ceiling, packets, payloads
 from benchmarks.wire.probes import bare_server, delays, p99, response_times
 from benchmarks.wire.receivers import MosquittoSub, MqttExporter, PrometheusMqttExporter, Qoemon, versions
 from benchmarks.wire.workers import PIECES, WAYS, measure, pieces
-from tests.support.parts import Mosquitto
+from tests.support.parts import WebMosquitto
 
 MESSAGES, SESSIONS, GROUPS = 100_000, 20_000, 20
 BATCHED, BATCH = 10_000, 100
@@ -38,7 +38,7 @@ class Place:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         # Without limits: the broker is not to drop messages of a rival that is slower than the burst.
-        self.broker = Mosquitto(directory, options=["max_inflight_messages 0", "set_tcp_nodelay true"])
+        self.broker = WebMosquitto(directory, options=["max_inflight_messages 0", "set_tcp_nodelay true"])
 
     def daemon(self, qos: int = 1, durability: str | None = None, tick: str = "1s") -> Qoemon:
         """A daemon that is not started yet, in a directory of its own."""
@@ -111,6 +111,19 @@ def _compare(
     if theirs_s is not None:
         figures.cost(name, "message", theirs_s, MESSAGES)
     figures.ratio(f"QoS 0: qoemon / {kind.name}", ours_s, theirs_s, at_most=1)
+
+
+def websocket(here: Place, figures: Figures) -> None:
+    """One report a message at QoS 1, through a WebSocket and by TCP."""
+    chunks = packets(payloads(MESSAGES, 1, SESSIONS, GROUPS), 1)
+    spent_s: dict[str, float] = {}
+    for transport, port in (("tcp", here.broker.port), ("websockets", here.broker.web_port)):
+        files = Path(tempfile.mkdtemp(dir=here.directory))
+        receiver = Qoemon(files, port, 1, durability=DURABILITY, transport=transport)
+        with here.generator() as load, receiver as daemon:
+            spent_s[transport] = daemon.cost(MESSAGES, lambda: load.flood(chunks))
+    figures.cost("QoS 1, WebSocket: qoemon", "message", spent_s["websockets"], MESSAGES)
+    figures.ratio("QoS 1, WebSocket / TCP", spent_s["websockets"], spent_s["tcp"])
 
 
 def batches(here: Place, figures: Figures) -> None:
@@ -253,6 +266,7 @@ CASES: Mapping[str, Callable[[Place, Figures], None]] = {
     "generator": generator_ceiling,
     "QoS 1": qos_1,
     "QoS 0": qos_0,
+    "WebSocket": websocket,
     "100 reports a message": batches,
     "1,000,000 sessions": a_million_sessions,
     "from publish to /metrics": from_publish_to_metrics,

@@ -57,6 +57,7 @@ class Qoemon(Daemon):
 
     durability  of its state; None for the default
     topics      topic templates; None for the default
+    transport   tcp or websockets
     """
 
     def __init__(
@@ -67,10 +68,13 @@ class Qoemon(Daemon):
         *,
         durability: str | None = None,
         topics: list[str] | None = None,
+        transport: str = "tcp",
         **more: Any,
     ) -> None:
+        mqtt: dict[str, Any] = {"host": "127.0.0.1", "port": broker_port, "transport": transport}
+        mqtt |= {"client_id": f"bench-{time.time_ns()}", "qos": qos}
         settings: dict[str, Any] = {
-            "mqtt": {"host": "127.0.0.1", "port": broker_port, "client_id": f"bench-{time.time_ns()}", "qos": qos},
+            "mqtt": mqtt,
             "sessions": {"tick": "1s"},
             "limits": {"inbox_messages": 1_000_000, "inbox_bytes": "512MiB"},
             "alerts": [],

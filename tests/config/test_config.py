@@ -100,6 +100,15 @@ def test_schema_for_editors_takes_variables(file: Path, text: str) -> None:
     assert (config.mqtt.port, config.sessions.tick_s, config.log.level) != (1883, 10, "info")
 
 
+def test_hosts_without_a_port_have_that_of_port(file: Path) -> None:
+    hosts = loaded(file, "mqtt: {hosts: [a, 'b:2', '[::1]', '[::2]:3', 10.0.0.1], port: 9}").mqtt
+    assert hosts.addresses == (("a", 9), ("b", 2), ("::1", 9), ("::2", 3), ("10.0.0.1", 9))
+    broker = broker_options(Config(mqtt=hosts))
+    assert broker.addresses == "a:9 or b:2 or [::1]:9 or [::2]:3 or 10.0.0.1:9"
+    assert str(broker.next_address()) == "b:2"
+    assert broker_options(Config()).addresses == "localhost:1883"
+
+
 def test_every_key_has_a_description_and_every_default_is_in_the_schema() -> None:
     for part in (Config.model_json_schema(), *Config.model_json_schema()["$defs"].values()):
         for name, key in part.get("properties", {}).items():
@@ -147,6 +156,37 @@ CASES: list[tuple[str, int, str, str]] = [
     ("mqtt: {username: 12}", 1, "mqtt.username", "found 12, expected text that is not empty; put it in quotes"),
     ("mqtt: {client_id: ''}", 1, "mqtt.client_id", 'found "", expected text that is not empty'),
     ("mqtt: {host: 'tcp://a'}", 1, "mqtt.host", "expected a host name or an IP address alone"),
+    ("mqtt: {hosts: localhost}", 1, "mqtt.hosts", "expected a list"),
+    ("mqtt: {hosts: [a, 'tcp://b']}", 1, "mqtt.hosts.1", "a scheme is not needed"),
+    ("mqtt: {hosts: [a, '']}", 1, "mqtt.hosts.1", "expected an address such as"),
+    ("mqtt: {hosts: ['::1']}", 1, "mqtt.hosts.0", "an IPv6 address needs brackets"),
+    ("mqtt: {hosts: ['[::1']}", 1, "mqtt.hosts.0", "expected an address such as"),
+    ("mqtt: {hosts: ['[::1]1883']}", 1, "mqtt.hosts.0", "expected an address such as"),
+    ("mqtt: {hosts: ['[a]:1883']}", 1, "mqtt.hosts.0", "expected an address such as"),
+    ("mqtt: {hosts: ['a:']}", 1, "mqtt.hosts.0", "expected an address such as"),
+    ("mqtt: {hosts: ['a:65536']}", 1, "mqtt.hosts.0", "expected an address such as"),
+    ("mqtt:\n  host: a\n  hosts: [b]", 2, "mqtt.host", "expected either host or hosts"),
+    ("mqtt:\n  hosts:\n    - a\n    - a:1883", 4, "mqtt.hosts.1", "expected each address once"),
+    ("mqtt: {transport: ws}", 1, "mqtt.transport", 'found "ws", expected "tcp" or "websockets"'),
+    (
+        "mqtt: {transport: websockets, websocket_path: mqtt}",
+        1,
+        "mqtt.websocket_path",
+        "expected a path such as /mqtt",
+    ),
+    (
+        "mqtt: {transport: websockets, websocket_path: /a b}",
+        1,
+        "mqtt.websocket_path",
+        "expected a path such as /mqtt",
+    ),
+    (
+        "mqtt: {transport: websockets, websocket_path: '/#'}",
+        1,
+        "mqtt.websocket_path",
+        "expected a path such as /mqtt",
+    ),
+    ("mqtt:\n  websocket_path: /ws", 2, "mqtt.transport", "expected websockets, as there is a websocket_path"),
     ("http: {host: ''}", 1, "http.host", "expected a host name or an IP address"),
     ("http: {url: 'qoemon:9877'}", 1, "http.url", "expected a URL such as https://"),
     ("http: {url: 'ftp://qoemon'}", 1, "http.url", "expected a URL such as https://"),

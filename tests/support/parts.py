@@ -46,6 +46,15 @@ def unused_port() -> int:
         return port
 
 
+def accepts(port: int) -> bool:
+    """Whether somebody accepts connections on this loopback port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
 def program(name: str, package: str) -> str:
     """Path of a program; without it the test is skipped, or fails where QOEMON_REQUIRE_PARTS=1 is set."""
     # Debian keeps daemons where only root's PATH looks; wheels put them beside the interpreter.
@@ -120,11 +129,7 @@ class Part:
         self.start()
 
     def _answers(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1.0).close()
-        except OSError:
-            return False
-        return True
+        return accepts(self.port)
 
     def _fail(self) -> None:
         self.kill()
@@ -234,14 +239,36 @@ class Mosquitto(Part):
         return ["allow_anonymous false", f"password_file {passwords}"]
 
 
+class WebMosquitto(Mosquitto):
+    """A mosquitto with a second listener, which speaks WebSocket; with certificates by TLS."""
+
+    def __init__(self, directory: Path, issued: Certificates | None = None, *, options: Sequence[str] = ()) -> None:
+        self.web_port = unused_port()
+        files = () if issued is None else (f"certfile {issued.server}", f"keyfile {issued.server_key}")
+        listener = (f"listener {self.web_port} 127.0.0.1", "protocol websockets", *files)
+        super().__init__(directory, options=[*listener, *options])
+
+    def _answers(self) -> bool:
+        """On both."""
+        return accepts(self.web_port) and super()._answers()
+
+
 class Nats(Part):
     """nats-server with JetStream and an MQTT listener, which speaks MQTT 3.1.1 only.
 
     users     of NATS's authorization block; without any, everyone may connect
+    more      further settings
     """
 
-    def __init__(self, directory: Path, *, users: Sequence[Mapping[str, object]] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        users: Sequence[Mapping[str, object]] = (),
+        more: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__("nats-server", directory)
+        self._more = dict(more or {})
         self.users = list(users)
         self._nats_port = unused_port()
 
@@ -254,12 +281,27 @@ class Nats(Part):
             "jetstream": {"store_dir": str(self.directory / "jetstream")},
             # NATS sends again when this time is up (30 s by default), not when a client returns.
             "mqtt": {"host": "127.0.0.1", "port": self.port, "ack_wait": "1s"},
+            **self._more,
         }
         if self.users:
             settings["authorization"] = {"users": self.users}
         configuration = self.directory / "nats.conf"
         configuration.write_text(json.dumps(settings, indent=2))  # NATS's own format includes JSON.
         return [nats_server, "-c", str(configuration)]
+
+
+class WebNats(Nats):
+    """A nats-server that also speaks WebSocket: MQTT at the path /mqtt, its own protocol at others."""
+
+    def __init__(self, directory: Path) -> None:
+        self.web_port = unused_port()
+        super().__init__(
+            directory, more={"websocket": {"host": "127.0.0.1", "port": self.web_port, "no_tls": True}}
+        )
+
+    def _answers(self) -> bool:
+        """On both."""
+        return accepts(self.web_port) and super()._answers()
 
 
 class Prometheus(Part):

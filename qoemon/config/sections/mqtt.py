@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, Strict
+from pydantic import BeforeValidator, Field, SecretStr, Strict, WithJsonSchema
 
 from qoemon.common import duration
 from qoemon.config.sections import names as naming
 from qoemon.config.sections.types import (
+    Address,
     File,
     Host,
     Port,
@@ -17,12 +18,28 @@ from qoemon.config.sections.types import (
     ServiceName,
     WholeSeconds,
     number,
+    split_address,
 )
 from qoemon.config.yaml.section import Section, Violation, key
 from qoemon.core.plan.topic import TopicTemplate
 
 Shards = Annotated[int, Strict(), Field(ge=1, le=1024), BeforeValidator(number)]
 Name = Annotated[str, Field(min_length=1)]
+
+PATH_PATTERN = r"^/[!-\"$-~]*$"
+"""Printable ASCII without spaces and #."""
+WebsocketPath = Annotated[
+    str,
+    Field(pattern=PATH_PATTERN),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": PATH_PATTERN,
+            "$comment": "a path such as /mqtt, with spaces, # and what is not ASCII %-encoded",
+        }
+    ),
+]
+WEBSOCKET_PATH = "/mqtt"
 
 
 class Tls(Section):
@@ -97,7 +114,18 @@ class Mqtt(Section):
     """The broker, and the topics of the reports."""
 
     host: Host = key("Host name or address of the broker.", "localhost")
-    port: Port = key("Port of the broker: usually 1883, with TLS 8883.", 1883)
+    port: Port = key("Port of the broker, and of those hosts that name none: usually 1883, with TLS 8883.", 1883)
+    hosts: tuple[Address, ...] = key(
+        "Several addresses, with or without port, instead of host: tried in turn, the next one after each "
+        "connection that failed or was lost.",
+        [],
+    )
+    transport: Literal["tcp", "websockets"] = key(
+        "tcp: MQTT directly over TCP or TLS; websockets: through a WebSocket, as for browsers.", "tcp"
+    )
+    websocket_path: WebsocketPath = key(
+        "Path of the WebSocket at the broker; requires transport websockets.", WEBSOCKET_PATH
+    )
     version: Literal["5", "3.1.1"] = key("MQTT version; NATS speaks only 3.1.1.", "5")
     client_id: Name = key(
         "Client identifier. The broker keeps undelivered messages for it, so each daemon needs its own.",
@@ -130,12 +158,27 @@ class Mqtt(Section):
     receive_maximum: Port = key("QoS 1 messages in flight at a time (MQTT 5); low values limit the rate.", 65535)
     reconnect: Reconnect = key("Pauses between attempts to connect.", {})
 
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Host and port of each address, in the order in which they are tried."""
+        split = map(split_address, self.hosts) if self.hosts else ((self.host, None),)
+        return tuple((host, port or self.port) for host, port in split)
+
     def rules(self) -> Iterator[Violation]:
-        """One password, with `username`; durations that MQTT can carry; distinct topics, {shard} in all or none."""
+        """`host`, or distinct `hosts`; `websocket_path` only with `transport: websockets`; one password, with
+        `username`; durations that MQTT can carry; distinct topics, {shard} in all or none.
+        """
+        if self.hosts and "host" in self.model_fields_set:
+            yield Violation(("host",), "either host or hosts", (("hosts",),))
+        for place, address in enumerate(self.addresses):
+            if address in self.addresses[:place]:
+                yield Violation(("hosts", place), "each address once", (("port",),))
         without = [index for index, topic in enumerate(self.topics) if not topic.parsed.sharded]
         if 0 < len(without) < len(self.topics):
             expected = "a template with a level {shard}, as others have one: a session must stay whole"
             yield Violation(("topics", without[0], "template"), expected, (("topics",),))
+        if self.transport == "tcp" and self.websocket_path != WEBSOCKET_PATH:
+            yield Violation(("transport",), "websockets, as there is a websocket_path", (("websocket_path",),))
         if self.password and self.password_file:
             yield Violation(("password",), "either password or password_file", (("password_file",),))
         if self.username is None and (self.password, self.password_file) != (None, None):

@@ -4,6 +4,7 @@ Each type has its JSON Schema, for editors and for error messages. `$comment` in
 where words made from the schema would be unclear.
 """
 
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated
 
@@ -117,6 +118,31 @@ def _host(value: str) -> str:
     return value
 
 
+def split_address(value: str) -> tuple[str, int | None]:
+    """Host and port of an address such as broker.example.org:8883 or [2001:db8::1]; port None if it has none.
+
+    raises   ValueError if it is not an address
+    """
+    if value.startswith("["):
+        host, _, after = value[1:].partition("]")
+        IPv6Address(host if "]" in value else "")
+        colon, port = after[:1], after[1:]
+    else:
+        host, colon, port = value.partition(":")
+        _host(host)
+    if colon not in {"", ":"} or (colon and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535)):
+        raise ValueError("no port")
+    return host, int(port) if colon else None
+
+
+def _address(value: str) -> str:
+    try:
+        split_address(value)
+    except (ValueError, PydanticCustomError):
+        raise expecting(ADDRESS, "a scheme is not needed; an IPv6 address needs brackets") from None
+    return value
+
+
 def _label(value: str) -> str:
     if fault := naming.label_fault(value):
         raise expecting(fault)
@@ -151,6 +177,9 @@ Count = Annotated[int, Strict(), Field(ge=1, le=10**12), BeforeValidator(number)
 Port = Annotated[int, Strict(), Field(ge=1, le=65535), BeforeValidator(number)]
 Real = Annotated[float, Strict(), BeforeValidator(number)]
 Share = Annotated[float, Strict(), Field(gt=0, lt=1), BeforeValidator(number)]
+ADDRESS = "an address such as broker-1.example.org, broker-2.example.org:8883 or [2001:db8::1]:8883"
+Address = Annotated[str, AfterValidator(_address), WithJsonSchema({"type": "string", "$comment": ADDRESS})]
+"""A host with or without a port; split_address reads it."""
 Host = Annotated[str, AfterValidator(_host)]
 File = Annotated[Path, AfterValidator(_file), WithJsonSchema(_FILE_SCHEMA)]
 Directory = Annotated[

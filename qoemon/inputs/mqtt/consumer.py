@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
@@ -81,6 +82,7 @@ class MqttConsumer:
         forget: bool = False,
     ) -> None:
         self.broker = broker
+        """At the address of the present connection, or of the next one."""
         self._memory = SessionMemory() if memory is None else memory
         self._forget = forget
         self.stats = MqttStats()
@@ -97,6 +99,8 @@ class MqttConsumer:
         """Packet identifiers of QoS 1 messages first sent on this connection and not acknowledged yet."""
         self._overrun = False
         """Whether it was logged that the broker sends more than receive_maximum."""
+        self._session_at: str | None = None
+        """The address where we last had a session that is to be kept."""
         self._holding_back = False
         self._resuming = False
         """Whether we ended the connection ourselves, to receive again what was held back on it."""
@@ -105,7 +109,8 @@ class MqttConsumer:
         """Connections in a row that failed or did not last STEADY_S."""
         self._info, self._warning = logging.INFO, logging.WARNING
         """Levels of the log lines of this connection."""
-        self._repeats = Repeats()
+        self._repeats = defaultdict[str, Repeats](Repeats)
+        """By address, and of the inbox."""
         self._repeated_refusals = Repeats()
 
     async def run(self) -> NoReturn:
@@ -173,6 +178,7 @@ class MqttConsumer:
         # Afterwards, so that no message is missed that both an old filter and a new one match.
         await self._unsubscribe_from_others(client, connection)
         refusals = 0
+        self._session_at = str(self.broker)
         while refused := self._subscribed(grants):
             refusals += 1
             pause_s = backoff_s(refusals, self.broker.reconnect_min_s, self.broker.reconnect_max_s)
@@ -282,6 +288,7 @@ class MqttConsumer:
             session,
         )
         self._note_fate(kept=kept, expiry_s=expiry_s)
+        self._session_at = str(broker) if kept else None  # A new one has nothing to lose before we have subscribed.
         self._forget = False
         self.stats.connected = True
         self.stats.connects_total += 1
@@ -311,6 +318,14 @@ class MqttConsumer:
         match became:
             case Fate.UNKNOWN:
                 self._log_unknown_filters()
+            case Fate.NEW if self._session_at not in {None, str(self.broker)}:
+                self.stats.sessions_lost_total += 1
+                LOG.warning(
+                    "%s does not have our session of %s: messages queued there are delivered only if we connect to "
+                    "it again; let the brokers share sessions, as those of a cluster do",
+                    self.broker,
+                    self._session_at,
+                )
             case Fate.EXPIRED:
                 LOG.info(
                     "%s no longer has our session, which it kept for %s after a disconnect: messages since %s are "
@@ -391,10 +406,13 @@ class MqttConsumer:
     def _failed(self, event: str, reason: str, lived_s: float) -> float:
         """Log the failure; returns the pause before the next attempt, s."""
         self.stats.last_error = f"{event}: {reason}"
+        repeats = self._repeats[str(self.broker)]
+        self.broker = self.broker.next_address()
         self._failures = 0 if lived_s >= STEADY_S else self._failures + 1
         pause_s = backoff_s(self._failures, self.broker.reconnect_min_s, self.broker.reconnect_max_s)
-        if self._repeats.is_news(f"{event}: {reason}", time.monotonic()):
-            LOG.warning("%s: %s; next attempt in %.1f s", event, reason, pause_s)
+        if repeats.is_news(f"{event}: {reason}", time.monotonic()):
+            where = f", at {self.broker}" if self.broker.others else ""
+            LOG.warning("%s: %s; next attempt in %.1f s%s", event, reason, pause_s, where)
         return pause_s
 
     def _arrived(self, flags: int, name: bytes, mid: int, payload: bytes) -> None:
@@ -459,7 +477,7 @@ class MqttConsumer:
 
     def _hold_back(self) -> None:
         self._holding_back = True
-        if self._repeats.is_news("inbox full", time.monotonic()):
+        if self._repeats["inbox"].is_news("full", time.monotonic()):
             LOG.warning(
                 "the inbox is full (%d messages, %d bytes): messages wait at the broker until there is room",
                 self._inbox.messages,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from qoemon.config.config import Config
 from qoemon.config.sections.mqtt import Tls as TlsSection
 from qoemon.config.sections.types import first_secret
-from qoemon.net.mqtt.client import Broker
+from qoemon.net.mqtt.client import Address, Broker
 from qoemon.net.mqtt.tls import Tls
 
 
@@ -31,15 +31,18 @@ def worker_broker_options(config: Config, worker: int) -> Broker:
 def broker_options(config: Config) -> Broker:
     """Broker options of a configuration."""
     mqtt = config.mqtt
+    first, *others = (Address(*address) for address in mqtt.addresses)
     return Broker(
-        host=mqtt.host,
-        port=mqtt.port,
+        host=first.host,
+        port=first.port,
+        others=tuple(others),
         version=mqtt.version,
         client_id=mqtt.client_id,
         username=mqtt.username,
         password=first_secret(mqtt.password),
         password_file=mqtt.password_file,
         tls=_tls(mqtt.tls),
+        websocket_path=mqtt.websocket_path if mqtt.transport == "websockets" else None,
         filters=tuple(topic.parsed.filter for topic in mqtt.topics),
         qos=mqtt.qos,
         keepalive_s=mqtt.keepalive_s,

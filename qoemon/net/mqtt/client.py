@@ -4,31 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from qoemon.common.address import address_text
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
 from qoemon.net.mqtt.connection import paho_client, patch
 from qoemon.net.mqtt.errors import ANSWER_S
 from qoemon.net.mqtt.secret_file import current_secret
 from qoemon.net.mqtt.tls import Tls, tls_context
+from qoemon.net.mqtt.websocket import use_websocket
 
 # paho logs every packet, and each failure that qoemon reports itself.
 PAHO_LOG = logging.getLogger("qoemon.net.mqtt.paho")
 PAHO_LOG.setLevel(logging.CRITICAL)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Broker:
-    """Options of a connection to the broker."""
+class Address(NamedTuple):
+    """Where a broker listens. host: a name, or an IP address without brackets."""
 
     host: str
     port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broker:
+    """Options of a connection to the broker, at one address of possibly several."""
+
+    host: str
+    port: int
+    others: tuple[Address, ...] = ()
+    """Addresses to try after this one, in this order."""
     version: Literal["5", "3.1.1"]
     client_id: str
     """Identifies the session at the broker: constant over restarts, unique to each instance."""
@@ -37,6 +48,8 @@ class Broker:
     password_file: Path | None = None
     """A file with the password instead, read again at each attempt to connect."""
     tls: Tls | None
+    websocket_path: str | None = field(default=None, repr=False)
+    """Path of the WebSocket through which MQTT is spoken, None for none. Its query may hold a secret."""
     filters: tuple[str, ...]
     qos: Literal[0, 1]
     keepalive_s: int
@@ -56,8 +69,24 @@ class Broker:
             pauses = f"{self.reconnect_min_s} s to {self.reconnect_max_s} s"
             raise ValueError(f"pauses from {pauses}, expected 0 < reconnect_min_s <= reconnect_max_s")
 
+    def next_address(self) -> Broker:
+        """The same broker at the next address; the present one becomes the last. With one address: no change."""
+        if not self.others:
+            return self
+        following, *rest = self.others
+        return replace(
+            self, host=following.host, port=following.port, others=(*rest, Address(self.host, self.port))
+        )
+
+    @property
+    def addresses(self) -> str:
+        """All addresses as text, the present one first."""
+        each = (replace(self, host=host, port=port) for host, port in self.others)
+        return " or ".join(map(str, (self, *each)))
+
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        """The present address as text, with the path of a WebSocket."""
+        return address_text(self.host, self.port, self.websocket_path)
 
 
 async def new_client(broker: Broker, *, forget: bool = False) -> aiomqtt.Client:
@@ -87,6 +116,8 @@ async def new_client(broker: Broker, *, forget: bool = False) -> aiomqtt.Client:
     paho = paho_client(client)
     paho.connect_timeout = ANSWER_S
     patch(paho)
+    if broker.websocket_path is not None:
+        use_websocket(paho, broker.websocket_path)
     return client
 
 

@@ -1,5 +1,7 @@
 """One connection to the broker, and everything that is replaced in paho and aiomqtt for it: `patch` and `hang_up`.
 
+Only what connects the socket is replaced elsewhere, by `use_websocket` in websocket.py.
+
 aiomqtt notices the end of a connection only after the CONNACK. It makes a task per message, and acknowledges a
 message before it is processed. So messages are taken before they reach paho, and the end of a connection is
 noticed here.
@@ -20,6 +22,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from qoemon.net.mqtt.bulk_reader import BulkReader, Deliver, send_acks
 from qoemon.net.mqtt.errors import HUNG_UP, NOT_MQTT, MqttConnectionError
 from qoemon.net.mqtt.socket_events import SocketEvents
+from qoemon.net.mqtt.websocket import WebSocket
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PRIVATE_NAMES = ("_in_messages", "_packet_queue", "_sock_recv")
+PRIVATE_NAMES = ("_create_socket", "_in_messages", "_packet_queue", "_sock_recv")
 """Of paho's Client. tests/net/mqtt/test_contract.py checks them, with all that is relied on."""
 
 UNSPECIFIED, PROTOCOL_ERROR = 0x80, 0x82
@@ -55,7 +58,7 @@ def paho_client(client: aiomqtt.Client) -> Paho:
 
 
 def patch(paho: Paho, connection: Connection | None = None) -> None:
-    """Replace callbacks and methods of paho. Only `hang_up` replaces any besides.
+    """Replace callbacks and methods of paho. Only `hang_up` and `use_websocket` replace any besides.
 
     Once for a client of its own, and at most once more for a Connection, before the client connects. Bytes then
     pass through these, in this order:
@@ -100,7 +103,7 @@ def _reject(_paho: Paho, _userdata: Any, _socket: Any) -> NoReturn:
 def shut_down(paho: Paho) -> None:
     """End the connection under paho, which closes its socket when it finds the end at its next read or write."""
     connected = paho.socket()
-    if isinstance(connected, socket.socket):
+    if isinstance(connected, socket.socket | WebSocket):
         with contextlib.suppress(OSError):
             connected.shutdown(socket.SHUT_RDWR)
 

@@ -14,11 +14,14 @@ ANSWER_S = 10.0
 """How long the broker may take to answer a CONNECT, a SUBSCRIBE or an UNSUBSCRIBE."""
 
 
-NOT_MQTT = "received data that breaks the rules of MQTT: check that the port is a broker's, and version"
+NOT_MQTT = (
+    "received data that breaks the rules of MQTT: check that the port is a broker's, transport, "
+    "websocket_path, and version"
+)
 
 HUNG_UP = (
-    "the other end closed the connection without an answer: check that the port is a broker's, whether it requires "
-    "TLS or another client certificate, and the broker's log"
+    "the other end closed the connection without an answer: check that the port is a broker's, whether it speaks "
+    "WebSocket, whether it requires TLS or another client certificate, and the broker's log"
 )
 
 

@@ -12,12 +12,15 @@ runs, not what was wanted when it was scheduled.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import threading
 from typing import TYPE_CHECKING, Any
 
 from paho.mqtt.client import Client as Paho
+
+from qoemon.net.mqtt.websocket import WebSocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +40,8 @@ class SocketEvents:
         self._paho, self._read, self._failed = paho, read, failed
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._watched: _WatchedSocket | None = None
+        self._continuing = False
+        """Whether `_continue` is scheduled."""
 
     def opened(self, _paho: Paho, _userdata: Any, sock: Any) -> None:
         """Start to watch. Runs in the thread that connects."""
@@ -72,9 +77,20 @@ class SocketEvents:
 
     def _readable(self) -> None:
         self._guarded(self._read)
-        # What OpenSSL has decrypted already does not make the socket readable.
-        while isinstance(tls := self._paho.socket(), ssl.SSLSocket) and tls.pending():
-            self._guarded(self._read)
+        # What OpenSSL has decrypted already, or was in one frame, does not make the socket readable. It is not read
+        # in one go: a frame may have many megabytes, and the event loop has other work.
+        if self._pending() and not self._continuing:
+            self._continuing = True
+            self._loop.call_soon(self._continue)
+
+    def _continue(self) -> None:
+        self._continuing = False
+        if self._pending():
+            self._readable()
+
+    def _pending(self) -> int:
+        sock = self._paho.socket()
+        return sock.pending() if isinstance(sock, ssl.SSLSocket | WebSocket) else 0
 
     def _writable(self) -> None:
         self._guarded(self._paho.loop_write)
@@ -95,14 +111,14 @@ class _WatchedSocket:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        sock: socket.socket,
+        sock: socket.socket | WebSocket,
         readable: Callable[[], None],
         writable: Callable[[], None],
         keep_alive: Callable[[], None],
     ) -> None:
         self.open, self.write_wanted = True, False
         self._loop, self._readable, self._writable, self._keep_alive = loop, readable, writable, keep_alive
-        self._duplicate = socket.fromfd(sock.fileno(), sock.family, sock.type)
+        self._duplicate = socket.socket(fileno=os.dup(sock.fileno()))
         self._reads = self._writes = False
         self._timer: asyncio.TimerHandle | None = None
 

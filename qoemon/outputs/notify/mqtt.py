@@ -44,7 +44,7 @@ class AlertPublisher:
     def __init__(
         self, broker: Broker, template: str, expire_s: float, url: str, clock: Callable[[], float] = time.time
     ) -> None:
-        self.name = f"mqtt {broker}"
+        self.name = f"mqtt {broker.addresses}"
         self._broker = replace(broker, client_id=f"{broker.client_id}-alerts", session_expiry_s=0)
         self._template, self._url, self._clock = template, url, clock
         self._properties: Properties | None = None
@@ -59,6 +59,7 @@ class AlertPublisher:
             await self._connect_and_publish(notices)
         except (aiomqtt.MqttError, OSError, UnicodeError) as error:  # UnicodeError: invalid host name.
             raise_if_cancelled()
+            self._broker = self._broker.next_address()
             raise DeliveryError(describe_error(error)) from error
         raise_if_cancelled()
 

@@ -97,7 +97,7 @@ async def record(
              nothing could be received
     """
     consumer = MqttConsumer(recorder_options(broker), inbox)
-    with Writer(path, Header(started_s=time.time(), source=str(broker))) as writer:
+    with Writer(path, Header(started_s=time.time(), source=broker.addresses)) as writer:
         recorder = _Recorder(inbox, consumer, writer, time.monotonic())
         with cancelled_by_signals(), contextlib.suppress(TimeoutError):
             async with asyncio.timeout(for_s), asyncio.TaskGroup() as parts:
@@ -112,7 +112,9 @@ async def record(
         done = recorder.progress()
     if consumer.stats.connects_total == 0 or (done.messages == 0 and done.trouble):
         path.unlink()  # the next attempt may then use the name
-        raise RecordError(f"{path}: nothing was recorded: {done.trouble or f'no answer from {broker} yet'}")
+        raise RecordError(
+            f"{path}: nothing was recorded: {done.trouble or f'no answer from {broker.addresses} yet'}"
+        )
     return done
 
 

@@ -27,6 +27,10 @@ REPORT_EVERY_S = 5.0
 def simulate(
     host: Annotated[str, typer.Option(help="Host of the broker.")] = "localhost",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the broker.")] = 1883,
+    transport: Annotated[
+        Literal["tcp", "websockets"], typer.Option(help="MQTT directly over TCP, or through a WebSocket.")
+    ] = "tcp",
+    websocket_path: Annotated[str, typer.Option(help="Path of the WebSocket.")] = "/mqtt",
     version: Annotated[Literal["5", "3.1.1"], typer.Option(help="MQTT version.")] = "5",
     username: Annotated[str | None, typer.Option(help="User name.")] = None,
     password: Annotated[
@@ -55,7 +59,15 @@ def simulate(
     from qoemon.tools.simulate.load import LoadError, Target, TopicError, publish
 
     tls = None if ca_file is None else _trust(ca_file)
-    target = Target(host=host, port=port, version=version, username=username, password=password, tls=tls)
+    target = Target(
+        host=host,
+        port=port,
+        version=version,
+        username=username,
+        password=password,
+        tls=tls,
+        websocket_path=websocket_path if transport == "websockets" else None,
+    )
     crowd, every_s = _crowd(sessions, rate)
     info(f"{crowd:,} sessions, each reporting every {every_s:g} s, to {target}; stop with Ctrl-C")
     progress = _ProgressLine()

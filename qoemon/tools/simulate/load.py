@@ -21,8 +21,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import aiomqtt
 import msgspec
 
+from qoemon.common.address import address_text
 from qoemon.core.wire.partition import shard_of
+from qoemon.net.mqtt.connection import paho_client, patch
 from qoemon.net.mqtt.errors import describe_error
+from qoemon.net.mqtt.websocket import use_websocket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -52,7 +55,7 @@ VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V3
 
 @dataclass(frozen=True)
 class Target:
-    """The broker to publish to. tls: None for plain TCP."""
+    """The broker to publish to. tls: None for no TLS; websocket_path: None for no WebSocket."""
 
     host: str = "localhost"
     port: int = 1883
@@ -60,9 +63,10 @@ class Target:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
+    websocket_path: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        return f"the MQTT broker at {self.host}:{self.port}"
+        return f"the MQTT broker at {address_text(self.host, self.port, self.websocket_path)}"
 
 
 class Progress(NamedTuple):
@@ -271,7 +275,7 @@ async def _connected(target: Target) -> AsyncIterator[aiomqtt.Client]:
 
 
 def _client(target: Target) -> aiomqtt.Client:
-    return aiomqtt.Client(
+    client = aiomqtt.Client(
         target.host,
         target.port,
         protocol=VERSIONS[target.version],
@@ -282,3 +286,8 @@ def _client(target: Target) -> aiomqtt.Client:
         max_inflight_messages=IN_FLIGHT,
         logger=SILENT,
     )
+    if target.websocket_path is not None:
+        paho = paho_client(client)
+        patch(paho)
+        use_websocket(paho, target.websocket_path)
+    return client

@@ -64,7 +64,24 @@ def wire() -> Iterator[Wire]:
 def test_private_methods_have_the_parameters_that_we_pass() -> None:
     assert list(inspect.signature(Paho._sock_recv).parameters) == ["self", "bufsize"]
     assert list(inspect.signature(Paho._packet_queue).parameters)[:5] == ["self", "command", "packet", "mid", "qos"]
+    assert list(inspect.signature(Paho._create_socket).parameters) == ["self"]
     assert set(PRIVATE_NAMES) <= set(dir(Paho(CallbackAPIVersion.VERSION2)))
+
+
+def test_paho_uses_what_create_socket_returns_and_sends_nothing_before_that() -> None:
+    paho, created = Paho(CallbackAPIVersion.VERSION2), list[object]()
+    plainly = paho._create_socket
+
+    def create() -> Any:
+        created.append(plainly())
+        return created[0]
+
+    paho._create_socket = create  # type: ignore[method-assign]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        paho.connect(*listening.getsockname())
+        assert (paho.host, paho.port) == listening.getsockname()
+    assert created == [paho.socket()]
+    paho._sock_close()
 
 
 def test_socket_callbacks_come_from_the_thread_that_connects_and_before_anything_is_sent(wire: Wire) -> None:
@@ -178,7 +195,7 @@ async def test_aiomqtt_keeps_its_paho_client_where_we_look() -> None:
         paho_client(client)
 
 
-@pytest.mark.parametrize("name", ["_sock_recv", "_packet_queue"])
+@pytest.mark.parametrize("name", ["_create_socket", "_sock_recv", "_packet_queue"])
 async def test_a_paho_without_a_private_name_is_refused_by_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     client = aiomqtt.Client("localhost")
     monkeypatch.delattr(Paho, name)

@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 from paho.mqtt.client import Client as Paho
 from paho.mqtt.enums import CallbackAPIVersion
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.uri import WebSocketURI
 
 from qoemon.net.mqtt.errors import MqttConnectionError
 from qoemon.net.mqtt.socket_events import SocketEvents
+from qoemon.net.mqtt.websocket import WebSocket, client_protocol
+from tests.support.patience import NEVER_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -189,3 +194,28 @@ async def test_no_descriptor_stays_open(wire: Wire) -> None:
     await turns()
     wire.close()
     assert set(Path("/proc/self/fd").iterdir()) < before
+
+
+async def test_the_event_loop_does_other_work_between_reads_of_a_long_frame(wire: Wire) -> None:
+    uri = WebSocketURI(False, "localhost", 80, "/mqtt", "")
+    near, server = WebSocket(wire.near, client_protocol(uri, State.OPEN)), ServerProtocol(state=State.OPEN)
+    turn, read_in, read = 0, list[int](), 0
+
+    def read_some() -> None:
+        nonlocal read
+        with contextlib.suppress(BlockingIOError):
+            read += len(near.recv(1000))
+            read_in.append(turn)
+
+    events = SocketEvents(wire.paho, read_some, wire.errors.append)
+    wire.paho.on_socket_open, wire.paho.on_socket_close = events.opened, events.closing
+    wire.paho._sock = near  # type: ignore[assignment]
+    wire.open()
+    server.send_binary(bytes(50_000))
+    wire.far.sendall(b"".join(server.data_to_send()))
+    async with asyncio.timeout(NEVER_S):
+        while read < 50_000:
+            await asyncio.sleep(0)
+            turn += 1
+    assert read_in == sorted(set(read_in)), "at most one in each turn"
+    assert not wire.errors

@@ -29,7 +29,7 @@ from qoemon.config.yaml import document as yamlfile
 from qoemon.config.yaml.errors import ConfigError
 from qoemon.config.yaml.validation import validated
 from qoemon.core.alerting.decision import Reason
-from qoemon.net.mqtt.client import Broker
+from qoemon.net.mqtt.client import Address, Broker
 from qoemon.outputs.notify import http_client as post
 from qoemon.outputs.notify import notifier
 from qoemon.outputs.notify.alertmanager import alert
@@ -807,6 +807,19 @@ async def test_broker_that_starts_late_or_restarts_gets_the_alerts(mosquitto: Mo
         await asyncio.to_thread(mosquitto.start)
         (found,) = (await retained(broker, 1)).values()
         assert found["state"] == "resolved"
+
+
+@pytest.mark.mosquitto
+async def test_the_next_of_several_brokers_gets_the_alerts_when_one_is_away(
+    mosquitto: Mosquitto, unused_port: int
+) -> None:
+    broker = broker_at(unused_port, others=(Address("localhost", mosquitto.port),))
+    async with running(notifier_of({"mqtt": {}}, broker)) as notifier:
+        notifier.dispatch([], [begun()], time.time())
+        await until(lambda: notifier.states[0].sent == 1, lambda: notifier.states)
+        (state,) = notifier.states
+        assert (state.name, state.failed) == (f"mqtt {broker.addresses}", 1)
+        assert len(await retained(broker_at(mosquitto.port), 1)) == 1
 
 
 @pytest.mark.mosquitto

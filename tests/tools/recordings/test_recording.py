@@ -198,11 +198,11 @@ def mosquitto(tmp_path):
 
 @pytest.mark.mosquitto
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
-def test_record_simulate_replay_report_round_trip(version, mosquitto: Mosquitto, tmp_path):
-    """Reports sent to a real broker are recorded, replayed and made into a report."""
+def test_record_simulate_replay_report_round_trip(version, mosquitto: Mosquitto, unused_port, tmp_path):
+    """Reports sent to a real broker, the second of two addresses, are recorded, replayed and made into a report."""
     config = tmp_path / "qoemon.yaml"
     config.write_text(
-        f"mqtt: {{host: 127.0.0.1, port: {mosquitto.port}, version: '{version}'}}\n"
+        f"mqtt: {{hosts: ['127.0.0.1:{unused_port}', 127.0.0.1], port: {mosquitto.port}, version: '{version}'}}\n"
         "sessions: {tick: 1s, rating_interval: 2s, min_active: 100ms, timeout: 20s}\nwindows: [2s, 4s]\n"
     )
     path = tmp_path / "r.jsonl.gz"
@@ -226,6 +226,7 @@ def test_record_simulate_replay_report_round_trip(version, mosquitto: Mosquitto,
     recording = Recording(path)
     assert len(list(recording.messages())) == reports > 0
     assert recording.cut is None
+    assert recording.header.source == f"127.0.0.1:{unused_port} or 127.0.0.1:{mosquitto.port}"
     assert f"recorded {reports} messages" in (tmp_path / "record.log").read_text()
 
     replayed = process("replay", str(path), "-c", str(config))

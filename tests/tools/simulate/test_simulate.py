@@ -8,6 +8,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import aiomqtt
@@ -17,7 +18,7 @@ import pytest
 
 from qoemon.tools.simulate.load import LoadError, Progress, Target, publish
 from qoemon.tools.simulate.simulate import CALM, SCENARIOS, SERVICES, Phase, Population, Reported, Scenario
-from tests.support.parts import Mosquitto, Nats
+from tests.support.parts import Mosquitto, Nats, WebMosquitto
 from tests.support.patience import WAIT_S, async_until
 
 START_S = 1_700_000_000.0
@@ -245,10 +246,21 @@ def test_what_cannot_be_simulated_is_refused_in_words() -> None:
 
 
 def target(broker: Nats | Mosquitto) -> Target:
+    if isinstance(broker, WebMosquitto):
+        return Target("127.0.0.1", broker.web_port, websocket_path="/mqtt")
     return Target("127.0.0.1", broker.port, "5" if isinstance(broker, Mosquitto) else "3.1.1")
 
 
-@pytest.fixture(params=["nats", pytest.param("mosquitto", marks=pytest.mark.mosquitto)])
+@pytest.fixture
+def web_mosquitto(tmp_path: Path) -> Iterator[WebMosquitto]:
+    """A mosquitto that also speaks WebSocket."""
+    with WebMosquitto(tmp_path) as part:
+        yield part
+
+
+@pytest.fixture(
+    params=["nats", *(pytest.param(name, marks=pytest.mark.mosquitto) for name in ("mosquitto", "web_mosquitto"))]
+)
 def broker(request: pytest.FixtureRequest) -> Nats | Mosquitto:
     started: Nats | Mosquitto = request.getfixturevalue(request.param)
     return started
@@ -317,9 +329,7 @@ async def test_the_rate_is_kept_and_the_lag_is_reported(nats: Nats) -> None:
 
 async def test_a_lost_broker_ends_the_load_at_once_with_its_name(broker: Nats | Mosquitto) -> None:
     asyncio.get_running_loop().call_later(1, broker.kill)
-    with pytest.raises(
-        LoadError, match=f"Lost the connection to the MQTT broker at 127.0.0.1:{broker.port}: "
-    ) as lost:
+    with pytest.raises(LoadError, match=f"Lost the connection to {target(broker)}: ") as lost:
         await publish(target(broker), population(), qos=1)
     assert not re.search("no answer|timed out", str(lost.value)), "found out by a timeout only"
 
