@@ -44,7 +44,10 @@ class Sessions(Section):
     min_active_s: Seconds = key(
         "A session with less playing and stalling time in a rating interval gets no rating.", "5s"
     )
-    clock: Clock = key("Time of a report: its arrival, or its field ts (report).", "arrival")
+    clock: Clock = key(
+        "Time of a report: its ts, corrected by the delay of its client (auto), its arrival, or its ts (report).",
+        "auto",
+    )
 
     def rules(self) -> Iterator[Violation]:
         """`tick` divides `rating_interval`; `timeout` is at least `rating_interval`, `min_active` is less."""

@@ -19,6 +19,7 @@ from qoemon.core.alerting.detector import Detections, Detector
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import Rule
 from qoemon.core.arrays import Arrays, named, part
+from qoemon.core.counting.backlog import Backlog
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.groups import Labels
 from qoemon.core.plan.fingerprint import STATE_VERSION, fingerprint, reset_services
@@ -61,6 +62,7 @@ class Evaluation:
         """Totals of shards that have lost their state."""
         self._events: Counter[Event] = Counter()
         self._rejected: Counter[Reject] = Counter()
+        self._backlog = Backlog(plan.timing.tick_s, plan.timing.interval_s)
 
     @property
     def rejected(self) -> Mapping[Reject, int]:
@@ -86,13 +88,16 @@ class Evaluation:
         numbers = [self._mergers[some[0].service].number_groups(some) for some in by_service]
         self._close(shards, numbers)
         counts = [
-            self._mergers[some[0].service].merge(some, rows) for some, rows in zip(by_service, numbers, strict=True)
+            self._mergers[some[0].service].merge(some, rows, shards[0].time_s)
+            for some, rows in zip(by_service, numbers, strict=True)
         ]
+        events = self._sum_events(shards)
         snapshot = self._builder.snapshot(
             counts,
             time_s=shards[0].time_s,
-            events=self._sum_events(shards),
+            events=events,
             sessions=sum(counts.sessions for counts in shards),
+            catching_up=self._backlog.observe(shards[0].time_s, events),
         )
         return Tick(snapshot, self._detector.observe(snapshot))
 
@@ -110,6 +115,7 @@ class Evaluation:
             "version": STATE_VERSION,
             "plan": fingerprint(self._plan),
             "groups": {name: merger.groups.all for name, merger in self._mergers.items()},
+            "backlog": self._backlog.dump(),
         }
         state: Arrays = {
             "meta": np.frombuffer(json.dumps(meta).encode(), np.uint8),
@@ -136,11 +142,14 @@ class Evaluation:
         self._shards = msgspec.json.decode(mine["shards"].tobytes(), type=dict[int, Totals])
         self._lost = msgspec.json.decode(mine["lost"].tobytes(), type=Totals)
         self._detector.load(part("watch/", state), reset)
+        if "backlog" in meta:
+            self._backlog.load(meta["backlog"])
         return reset
 
     def shift(self, by_s: int) -> None:
         """Move all times by whole rating intervals, in seconds, after a step of the clock."""
         self._detector.shift(by_s)
+        self._backlog.shift(by_s)
         for merger in self._mergers.values():
             merger.shift(by_s)
         self._shards = {shard: _shifted(totals, by_s) for shard, totals in self._shards.items()}

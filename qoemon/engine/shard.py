@@ -15,12 +15,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from qoemon.common.text import SHORT, did_you_mean, printable
 from qoemon.core.arrays import Arrays
-from qoemon.core.counting.counts import Event
 from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
-from qoemon.core.wire.unused import KNOWN
+from qoemon.engine.feed_log import FeedLog
 from qoemon.engine.stats import EngineStats
 from qoemon.inputs.inbox import Inbox, Message
 from qoemon.inputs.source import Source
@@ -29,9 +27,6 @@ from qoemon.state.store import Store
 from qoemon.state.writer import JournalWriter, WriterStats
 
 LOG = logging.getLogger("qoemon.engine")
-
-SAMPLE_S = 60.0
-"""Minimum time between two logged samples of the same kind: reports rejected for one reason, or empty ones."""
 
 T = TypeVar("T")
 
@@ -55,7 +50,7 @@ class Shard:
         self._writer = None if store is None else JournalWriter(store, self._committed)
         self._checkpoint_s, self._checkpoint_due_s = checkpoint_s, 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="shard")
-        self._sampled_s: dict[str, float] = {}
+        self._log = FeedLog()
         self._recovering = False
 
     @property
@@ -158,13 +153,7 @@ class Shard:
 
     def _apply(self, messages: Sequence[Message]) -> None:
         """Runs in the thread."""
-        before = self._pipeline.empty
-        for reason, sample in self._pipeline.apply(messages).sample.items():
-            if self._sample_due(reason):
-                total = self._pipeline.rejected[reason]
-                LOG.warning("rejected reports, reason %s, %d so far; a sample: %.300s", reason, total, sample)
-        if self._pipeline.empty > before and self._sample_due(Event.EMPTY):
-            self._log_empty(messages)
+        self._log.applied(self._pipeline, messages, self._pipeline.apply(messages))
 
     def _successor(self, new: New) -> ShardPipeline:
         """A new pipeline with the state of the present one. Runs in the thread."""
@@ -172,23 +161,3 @@ class Shard:
         if reset := pipeline.load(self._pipeline.dump()):
             LOG.warning(RESET, ", ".join(reset))
         return pipeline
-
-    def _sample_due(self, kind: str) -> bool:
-        now_s = time.monotonic()
-        due = now_s - self._sampled_s.get(kind, -SAMPLE_S) >= SAMPLE_S
-        if due:
-            self._sampled_s[kind] = now_s
-        return due
-
-    def _log_empty(self, messages: Sequence[Message]) -> None:
-        found = self._pipeline.first_empty(messages)
-        if found is None:
-            return
-        hints = [f"'{printable(name, SHORT)}' {did_you_mean(name, KNOWN)}".rstrip() for name in found.unknown]
-        LOG.warning(
-            "reports without a field that their service rates, %d so far; topic %r: expected %s%.200s",
-            self._pipeline.empty,
-            found.topic,
-            " or ".join(found.rated),
-            f"; unknown fields: {', '.join(hints)}" if hints else "",
-        )

@@ -34,7 +34,7 @@ def evaluation_state(
     parts = [part("monitor/", state) for state in shards]
     metas = [json.loads(each["meta"].tobytes()) for each in parts]
     groups = {name: list(some) for name, some in (groups or metas[0]["groups"]).items()}
-    meta = {"version": 2, "plan": metas[0]["plan"], "groups": groups}
+    meta = {"version": 3, "plan": metas[0]["plan"], "groups": groups}
     totals = {
         number: {
             "events": meta_of["events"],
@@ -68,7 +68,7 @@ class _Service:
             if labels not in self._groups:
                 self._groups.append(labels)
         numbers = np.array([self._groups.index(labels) for labels in meta["groups"][self._name]], np.int64)
-        _, interval_s, windows_s, _ = meta["plan"]["timing"]
+        _, interval_s, windows_s, *_ = meta["plan"]["timing"]
         for name, counts in part("totals/", shard).items():
             self._totals.setdefault(name, []).append((numbers[: len(counts)], counts))
         closed_s, longest = _closed_s(meta), part(f"window-{max(windows_s)}/", shard)
@@ -118,7 +118,7 @@ def _added(parts: Sequence[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
 
 def _closed_s(meta: Mapping[str, Any]) -> int | None:
     """The end of the newest rating interval that a shard has closed, seconds since the epoch."""
-    tick_s, interval_s, _, _ = meta["plan"]["timing"]
+    tick_s, interval_s, *_ = meta["plan"]["timing"]
     return None if meta["tick"] is None else int(meta["tick"] * tick_s // interval_s * interval_s)
 
 

@@ -164,14 +164,14 @@ async def test_a_clock_that_is_set_moves_the_windows_with_it(by_s: int, caplog: 
     group = {"service": "video", "region": "eu", "cdn": "a", "window": "1m"}
     async with running(Bench()) as bench:
         for session in ("one", "two", "three"):
-            bench.arrive(watched(session), T0 + 2.0)
+            bench.arrive(watched(session, play_s=5.0), T0 + 7.0)
         await tick(bench, T0 + 10.1)
         assert bench.metric("qoemon_observations", **group) == 3
         await until(lambda: bench.acknowledged == 3)
         bench.set_clock(T0 + 11.0 + by_s)
         await until(lambda: "the wall clock was set" in caplog.text)
         # What is left over when whole rating intervals are moved is time that passes.
-        reported_s = T0 + 2 + by_s // 60 * 60
+        reported_s = T0 + 7 + by_s // 60 * 60
         await tick(bench, bench.now_s + 10)
         assert parsed_or_zero(bench, "qoemon_observations", **group) == seen(bench, reported_s) * 3
         bench.arrive(watched("four"), bench.now_s)

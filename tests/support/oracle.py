@@ -1,16 +1,18 @@
 """A second core, slow and plain: one report, one session, one rating at a time.
 
-Written from the design (docs: from reports to a histogram, and the mathematics), not from the structure of
-qoemon.core, and without importing it. Times are whole milliseconds, conditions exact fractions; the ratings come
-from scipy.stats, quadrature and root finding.
+Written from the design (a feed one can trust: time cannot be faked; docs: from reports to a histogram, and the
+mathematics), not from the structure of qoemon.core, and without importing it. Times are whole milliseconds and
+conditions exact fractions; where a span is divided, its earlier part is rounded down. The ratings come from
+scipy.stats, quadrature and root finding.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from fractions import Fraction
 from itertools import pairwise
 
@@ -23,8 +25,29 @@ Level = tuple[Group, int]
 """A group and the number of a MOS level."""
 Cell = tuple[Group, int, int]
 """A group and the bins of n and t."""
+Amounts = tuple[int, int, int]
+"""Stalls, stall milliseconds, play milliseconds; in a span, thousandths of stalls."""
+NOTHING: Amounts = (0, 0, 0)
 MOS_STEP = 0.005
 MEDIA_MS = 60_000
+PARTS = 1000
+"""Stalls are divided into thousandths when they are spread over time."""
+
+# How far time is trusted; the values are the design's.
+SLACK_MS = 4_000
+"""Delivery may be late by that much: so much more than the time that passed is believed, once."""
+JITTER_MS = 1_000
+"""Two reports may be closer together at arrival than when they were sent, by that much."""
+SPEED = 2
+"""No player plays faster."""
+UNUSED_MS = 3_600_000
+"""Time that was neither played nor stalled may be reported later: at most an hour of it."""
+MILLISECONDS = (200, 5000)
+"""So many times too fast, seconds are likely to be milliseconds."""
+FIRST_SEQ = (0, 1)
+"""Clients begin to number with one of these."""
+OVERTAKEN = 64
+"""Differences with a `seq` may arrive after so many newer ones."""
 
 
 @dataclass(frozen=True)
@@ -45,90 +68,52 @@ class Said:
     def in_stall(self) -> bool:
         return self.stalled and not self.end
 
-
-@dataclass(frozen=True)
-class News:
-    """What a report adds to what its session said before, and since when it may have been stalling."""
-
-    said: Said
-    stalls: int
-    stall_ms: int
-    play_ms: int
-    stalling_since_ms: int | None
-
-
-@dataclass
-class Session:
-    """Every report of it that was accepted, in the order of acceptance."""
-
-    heard: list[Said] = field(default_factory=list)
+    @property
+    def told(self) -> tuple[int | None, int | None, int | None]:
+        return self.stalls, self.stall_ms, self.play_ms
 
     @property
-    def last(self) -> Said:
-        return self.heard[-1]
-
-    def accepts(self, said: Said) -> bool:
-        newest = max((each.seq for each in self.heard if each.seq is not None), default=-1)
-        return said.seq is None or said.seq > newest
-
-    def news(self, interval_ms: int, *, cumulative: bool) -> Iterator[News]:
-        """The differences of successive reports."""
-        known: tuple[int, int, int] | None = None
-        before: Said | None = None
-        for said in self.heard:
-            told = (said.stalls, said.stall_ms, said.play_ms)
-            if cumulative:
-                now = tuple(
-                    new if new is not None else old for new, old in zip(told, known or (0, 0, 0), strict=True)
-                )
-                if known is None:
-                    is_old = now[1] + now[2] > interval_ms
-                    fresh = (0, 0, 0) if is_old else now
-                else:  # a counter that fell began again from zero
-                    fresh = tuple(n - o if n >= o else n for n, o in zip(now, known, strict=True))
-                known = now
-            else:
-                fresh = tuple(new or 0 for new in told)
-            since_ms = before.at_ms if before is not None and before.in_stall else None
-            yield News(said, *fresh, since_ms)
-            before = said
-
-    def condition(self, at_ms: int, interval_ms: int, *, cumulative: bool) -> tuple[int, int, int]:
-        """n stalls, t stall milliseconds, p media milliseconds in the interval that ends at at_ms."""
-        begin_ms = at_ms - interval_ms
-        n = t = p = 0
-        for news in self.news(interval_ms, cumulative=cumulative):
-            here = begin_ms <= news.said.at_ms < at_ms
-            n += news.stalls * here
-            p += news.play_ms * here
-            t += stalled_within(news, begin_ms, at_ms)
-        if self.last.in_stall:
-            t += min(max(at_ms - self.last.at_ms, 0), interval_ms)
-        return n, t, p
+    def content(self) -> tuple[object, ...]:
+        """What a report that is sent again has in common with the first."""
+        return self.seq, *self.told, self.stalled, self.end
 
 
-def stalled_within(news: News, begin_ms: int, end_ms: int) -> int:
-    """The part of a report's new stall time that lies in [begin_ms, end_ms).
+@dataclass(frozen=True)
+class Span:
+    """What happened evenly from a time to another; all of it at once if they are the same."""
 
-    An open stall ran on from the report that told of it, so its time lies there; the rest is where it was reported.
-    """
-    here = begin_ms <= news.said.at_ms < end_ms
-    if news.stalling_since_ms is None:
-        return news.stall_ms * here
-    since_ms = news.stalling_since_ms
-    ran = min(news.stall_ms, max(news.said.at_ms - since_ms, 0))
-    inside = max(min(since_ms + ran, end_ms) - max(since_ms, begin_ms), 0)
-    return inside + (news.stall_ms - ran) * here
+    start_ms: int
+    end_ms: int
+    amounts: Amounts
+
+    def before(self, time_ms: int) -> Amounts:
+        length = self.end_ms - self.start_ms
+        if not length:
+            return self.amounts if self.start_ms < time_ms else NOTHING
+        passed = min(max(time_ms - self.start_ms, 0), length)
+        parts, stall_ms, play_ms = (amount * passed // length for amount in self.amounts)
+        return parts, stall_ms, play_ms
 
 
-def exact_condition(n: int, t_ms: int, p_ms: int) -> tuple[Fraction, Fraction] | None:
+def within(spans: Iterable[Span], begin_ms: int, end_ms: int) -> Amounts:
+    """What of the spans lies in [begin_ms, end_ms)."""
+    found = [minus(span.before(end_ms), span.before(begin_ms)) for span in spans]
+    parts, stall_ms, play_ms = (sum(each[axis] for each in found) for axis in range(3))
+    return parts, stall_ms, play_ms
+
+
+def minus(one: Amounts, other: Amounts) -> Amounts:
+    return one[0] - other[0], one[1] - other[1], one[2] - other[2]
+
+
+def exact_condition(n: Fraction | int, t_ms: int, p_ms: int) -> tuple[Fraction, Fraction] | None:
     """(stalls, stall seconds) per minute of media; None if nothing was played."""
     if p_ms == 0:
         return None
     return Fraction(n * MEDIA_MS, p_ms), Fraction(t_ms * MEDIA_MS, p_ms * 1000)
 
 
-def bin_of(n: int, t_ms: int, p_ms: int) -> tuple[int, int]:
+def bin_of(n: Fraction | int, t_ms: int, p_ms: int) -> tuple[int, int]:
     """The bins that people read: stalls rounded to 0..20, and the 1-s slot in which the stall time ends, 0..61."""
     condition = exact_condition(n, t_ms, p_ms)
     if condition is None:
@@ -137,16 +122,253 @@ def bin_of(n: int, t_ms: int, p_ms: int) -> tuple[int, int]:
     return min(round(stalls), 20), min(math.ceil(stall_s), 61)
 
 
-def level_of(n: int, t_ms: int, p_ms: int) -> int:
+def level_of(n: Fraction | int, t_ms: int, p_ms: int) -> int:
     """The level nearest to the condition's MOS; nothing played is as bad as it gets."""
     condition = exact_condition(n, t_ms, p_ms)
     mos = 1.5 if condition is None else video_mos(*map(float, condition))
     return round((mos - 1) / MOS_STEP)
 
 
+@dataclass(frozen=True)
+class Rating:
+    """One condition of one run: what the oracle counts."""
+
+    group: Group
+    amounts: Amounts
+
+    @property
+    def level(self) -> Level:
+        return self.group, level_of(Fraction(self.amounts[0], PARTS), *self.amounts[1:])
+
+    @property
+    def cell(self) -> Cell:
+        return self.group, *bin_of(Fraction(self.amounts[0], PARTS), *self.amounts[1:])
+
+
+class Kind(Enum):
+    """What a report is to the run that is under way."""
+
+    NEXT = "the next one"
+    OLD = "says nothing new"
+    NEW_RUN = "the first of a new run"
+    FOREIGN = "another player's"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a report is, what it adds, and whether play_s fell as a position does."""
+
+    kind: Kind
+    added: Amounts = NOTHING
+    backward: bool = False
+
+
+@dataclass(frozen=True)
+class Other:
+    """The last word of a player that is not the run's."""
+
+    counters: Amounts
+    at_ms: int
+
+    def goes_on_with(self, now: Amounts, at_ms: int) -> bool:
+        """Whether these counters may be its next ones: later, more, and no more than time allows."""
+        grown, passed_ms = minus(now, self.counters), at_ms - self.at_ms
+        possible = grown[1] + grown[2] <= passed_ms + JITTER_MS
+        return passed_ms >= JITTER_MS and min(grown) >= 0 and max(grown) > 0 and possible
+
+
+@dataclass
+class Run:
+    """One stretch of counting from zero by one player, with everything that was believed of it."""
+
+    counters: Amounts = NOTHING
+    has_counted: bool = False
+    """Whether the counters are known: from a report, or because the run began after another."""
+    seq: int = -1
+    numbers: set[int] = field(default_factory=set)
+    contents: list[tuple[object, ...]] = field(default_factory=list)
+    last_ms: int | None = None
+    group: Group = ()
+    ended: bool = False
+    pause_s: int = 0
+    credit_ms: int = 0
+    stalling_since_ms: int | None = None
+    rated_ms: int = 0
+    """End of the newest interval in which it was rated."""
+    spans: list[Span] = field(default_factory=list)
+    late: list[Span] = field(default_factory=list)
+    """Those of them that reach into closed intervals, until these are rated."""
+    last_condition: Amounts | None = None
+    """Of runs that report seldom."""
+    other: Other | None = None
+
+    def gap_ms(self, at_ms: int) -> int | None:
+        """Time since it was last heard; None before its first report."""
+        return None if self.last_ms is None else max(at_ms - self.last_ms, 0)
+
+    def repeats_last(self, said: Said) -> bool:
+        return said.content in self.contents[-2:]
+
+    def repeats_first(self, said: Said) -> bool:
+        return said.content in self.contents[:2]
+
+    def repeats(self, said: Said) -> bool:
+        """Whether its content is that of one of the reports that a run remembers."""
+        return self.repeats_last(said) or self.repeats_first(said)
+
+    def now(self, said: Said) -> Amounts:
+        """Its counters with this report; one that is left out has not changed."""
+        n, t, p = (old if new is None else new for new, old in zip(said.told, self.counters, strict=True))
+        return n, t, p
+
+    def condition(self, at_ms: int, interval_ms: int) -> Amounts:
+        """What happened in the interval that ends at at_ms; an open stall goes on since the last report."""
+        parts, stall_ms, play_ms = within(self.spans, at_ms - interval_ms, at_ms)
+        if self.stalling_since_ms is not None:
+            assert self.last_ms is not None
+            stall_ms += min(max(at_ms - self.last_ms, 0), interval_ms)
+        return parts, stall_ms, play_ms
+
+    def judge_counters(self, said: Said, interval_ms: int) -> Judged:
+        """What a report with counters since the beginning is; time decides what counters and seq leave open."""
+        gap_ms, now = self.gap_ms(said.at_ms), self.now(said)
+        grown = minus(now, self.counters)
+        added = NOTHING if not self.has_counted and now[1] + now[2] > interval_ms else grown
+        if gap_ms is None:
+            return Judged(Kind.NEXT, added)
+        newer, fell = said.seq is None or said.seq > self.seq, min(added) < 0
+        possible = grown[1] + grown[2] <= gap_ms + JITTER_MS
+        hurried = self.other is not None and added[1] + added[2] > gap_ms + JITTER_MS
+        if newer and not fell and not hurried:
+            return Judged(Kind.NEXT, added)
+        if fell and self.repeats_last(said):
+            return Judged(Kind.OLD)
+        # The first words of two runs are often the same: then the second report shows that one has begun.
+        if fell and self._begins_anew(said, newer=newer) and (self.ended or not self.repeats_first(said)):
+            return Judged(Kind.NEW_RUN, now)
+        if not fell and not newer and possible:  # only its numbers begin again, unless it says nothing new
+            return Judged(Kind.NEXT if max(grown) > 0 else Kind.OLD, added)
+        return self._judge_impossible(said, now, added, newer=newer)
+
+    def _begins_anew(self, said: Said, *, newer: bool) -> bool:
+        """Whether it is numbered like the first report of a run, or just goes on, and time allows a new run."""
+        grown = minus(self.now(said), self.counters)
+        # A player's position falls without its stalls: no new run would have as many stalls at once.
+        like_a_position = grown[0] >= 0 and grown[1] >= 0 and self.counters[1] > 0
+        goes_on = newer and said.seq is not None and not like_a_position
+        return (said.seq in FIRST_SEQ or goes_on) and self._has_time_for(said)
+
+    def _has_time_for(self, said: Said) -> bool:
+        """Whether a run that began after the last report can have counted so much."""
+        _, stall_ms, play_ms = self.now(said)
+        return stall_ms + play_ms <= (self.gap_ms(said.at_ms) or 0) + JITTER_MS // 2
+
+    def _judge_impossible(self, said: Said, now: Amounts, added: Amounts, *, newer: bool) -> Judged:
+        """What a report is that no player with these counters could send now, new or not."""
+        grown = minus(now, self.counters)
+        fell = min(grown) < 0
+        n, t, p = (max(each, 0) for each in added)
+        guess = (n, t, now[2] if fell else p)  # what a position stands for is anyone's guess, up to the time passed
+        if self.other is not None and self.other.goes_on_with(now, said.at_ms):
+            assert self.last_ms is not None
+            silent = self.last_ms <= self.other.at_ms  # since the other was heard
+            self.other = Other(now, said.at_ms)
+            if not silent:
+                return Judged(Kind.FOREIGN)
+            return Judged(Kind.NEW_RUN, now) if self._has_time_for(said) else Judged(Kind.NEXT, guess, fell)
+        if self.other is not None and max(minus(now, self.other.counters)) <= 0:
+            return Judged(Kind.OLD)  # the other one had said that
+        if newer and (not fell or said.seq is not None or max(grown) > 0):
+            return Judged(Kind.NEXT, guess, fell)
+        if fell:
+            self.other = Other(now, said.at_ms)
+        return Judged(Kind.OLD)
+
+    def judge_differences(self, said: Said) -> Judged:
+        """What a report with differences is: only its seq and its content tell."""
+        n, t, p = (new or 0 for new in said.told)
+        if said.seq is None or said.seq > self.seq:
+            return Judged(Kind.NEXT, (n, t, p))
+        if self.repeats(said):
+            return Judged(Kind.OLD)
+        far_behind = self.seq - said.seq >= OVERTAKEN
+        if said.seq in FIRST_SEQ and (self.ended or far_behind):
+            return Judged(Kind.NEW_RUN, (n, t, p))
+        old = far_behind or said.seq in self.numbers
+        return Judged(Kind.OLD) if old else Judged(Kind.NEXT, (n, t, p))
+
+    def record(self, said: Said, *, cumulative: bool) -> None:
+        """Remember what a report says that counts."""
+        self.contents.append(said.content)
+        if said.seq is not None:
+            self.numbers.add(said.seq)
+            self.seq = said.seq if cumulative else max(self.seq, said.seq)
+        if cumulative:
+            self.has_counted |= any(each is not None for each in said.told)
+            self.counters = self.now(said)
+
+    def believe(self, judged: Judged, at_ms: int, interval_ms: int) -> tuple[Amounts, str | None]:
+        """The possible part of what a report adds, and why the rest is not."""
+        gap_ms, (n, stall_ms, play_ms) = self.gap_ms(at_ms), judged.added
+        reported_ms = stall_ms + play_ms
+        if gap_ms is not None and gap_ms >= 500 and self.pause_s == 0:
+            # Only what arrived at once with the first report may tell of the time before it.
+            self.credit_ms = min(self.credit_ms, SLACK_MS)
+        if gap_ms is None:
+            allowed_ms, too_much = interval_ms, reported_ms > interval_ms
+        else:
+            allowed_ms = self.credit_ms + gap_ms
+            too_much = stall_ms + play_ms // SPEED > allowed_ms
+        reason = None
+        if too_much:
+            if stall_ms > allowed_ms:
+                stall_ms = allowed_ms * stall_ms // reported_ms
+            rest_ms = allowed_ms - stall_ms
+            play_ms = min(play_ms, rest_ms // 2 if judged.backward else rest_ms * SPEED)
+            low, high = (factor * ((gap_ms or 0) + SLACK_MS) for factor in MILLISECONDS)
+            reason = "milliseconds" if low <= reported_ms <= high else "too_fast"
+        # Fast playback takes half of the time, and the other half is not given away: no more than the slack.
+        fast_ms = min(max(self.credit_ms, SLACK_MS), allowed_ms - stall_ms - play_ms // SPEED)
+        unused_ms = min(max(allowed_ms - stall_ms - play_ms, fast_ms, 0), UNUSED_MS)
+        before_ms = max(interval_ms - stall_ms - play_ms, 0) if stall_ms + play_ms else 0
+        self.credit_ms = SLACK_MS + before_ms if gap_ms is None else unused_ms
+        return (n, stall_ms, play_ms), "position" if judged.backward else reason
+
+    def stalled_in_vain(self, said: Said, added: Amounts) -> bool:
+        """Whether the report says that a stall is open, and that the session played meanwhile."""
+        n, stall_ms, play_ms = added
+        gap_ms = self.gap_ms(said.at_ms)
+        if gap_ms is None or not said.in_stall or n:
+            return False
+        was_open = self.stalling_since_ms is not None
+        return play_ms > max(1000, gap_ms // 2) and (was_open or not stall_ms)
+
+    def spread(self, said: Said, added: Amounts, interval_ms: int, *, begins: bool) -> list[Span]:
+        """The time to which a report's news belongs: the time since the session was last heard.
+
+        A run that begins is as old as what it has counted. The stall that was open ran on from then; the rest
+        happened evenly after it.
+        """
+        n, stall_ms, play_ms = added
+        at_ms, gap_ms = said.at_ms, self.gap_ms(said.at_ms)
+        since_ms = interval_ms if gap_ms is None else gap_ms
+        start_ms = at_ms - (min(stall_ms + play_ms, since_ms) if begins else since_ms)
+        ran_ms = min(stall_ms, since_ms) if self.stalling_since_ms is not None else 0
+        stall = Span(start_ms, start_ms + ran_ms, (0, ran_ms, 0))
+        rest = Span(start_ms + ran_ms, at_ms, (n * PARTS, stall_ms - ran_ms, play_ms))
+        return [stall, rest]
+
+    def hear(self, said: Said) -> None:
+        """The report has been counted: now it is the last one."""
+        gap_s = (self.gap_ms(said.at_ms) or 0) / 1000
+        self.pause_s = round((self.pause_s + gap_s) / 2 if self.pause_s else gap_s)
+        self.last_ms = max(said.at_ms, self.last_ms or 0)
+        self.group, self.ended = said.group, said.end
+
+
 @dataclass
 class Oracle:
-    """Hears reports of one stall service and counts conditions tick by tick, from scratch each time."""
+    """Hears reports of one stall service and rates every run tick by tick, from scratch each time."""
 
     windows_s: tuple[int, ...]
     tick_ms: int = 10_000
@@ -154,22 +376,24 @@ class Oracle:
     timeout_ms: int = 300_000
     min_active_ms: int = 5_000
     cumulative: bool = True
-    sessions: dict[str, Session] = field(default_factory=dict)
+    present: dict[str, Run] = field(default_factory=dict)
+    """The run of each session that is under way."""
+    runs: list[Run] = field(default_factory=list)
+    """These, and former ones that are still rated."""
     base: Counter[Level] = field(default_factory=Counter)
     qos: Counter[Cell] = field(default_factory=Counter)
-    closed: list[Counter[Level]] = field(default_factory=list)
+    owed: list[tuple[Level, int]] = field(default_factory=list)
+    """Levels that stand for the newest closed intervals until their runs report again, and for how many."""
+    closed: dict[int, list[Rating]] = field(default_factory=dict)
+    """By the end of the interval."""
     tick: int | None = None
-    duplicates: int = 0
+    events: Counter[str] = field(default_factory=Counter)
 
     def apply(self, batch: Iterable[Said], now_ms: int) -> None:
-        """Hear the reports of a batch, those of a session in the order of their seq."""
+        """Hear the reports of a batch in their order."""
         self.advance(now_ms)
-        for said in sorted(batch, key=lambda each: -1 if each.seq is None else each.seq):
-            session = self.sessions.setdefault(said.session, Session())
-            if session.accepts(said):
-                session.heard.append(said)
-            else:
-                self.duplicates += 1
+        for said in batch:
+            self._hear(said, now_ms)
 
     def advance(self, now_ms: int) -> None:
         """Pass every tick up to now."""
@@ -180,39 +404,169 @@ class Oracle:
         self.tick = newest if self.tick is None else max(self.tick, newest)
 
     def window(self, length_s: int) -> Counter[Level]:
-        """The conditions of a window: now for the base window, else summed over its closed intervals."""
+        """The conditions of a window: now for the base window, else of its closed intervals.
+
+        What came late is in the window at once, and in the totals when the next interval closes.
+        """
         if length_s * 1000 == self.interval_ms:
             return self.base
-        kept = self.closed[-(length_s * 1000 // self.interval_ms) :]
-        return sum(kept, Counter())
+        newest_ms, length = max(self.closed, default=0), length_s * 1000 // self.interval_ms
+        oldest_ms = newest_ms - length_s * 1000
+        rated = [rating for end_ms, ratings in self.closed.items() if end_ms > oldest_ms for rating in ratings]
+        late = [rating for run in self.runs for end_ms, rating in self._late(run) if end_ms > oldest_ms]
+        total = Counter(rating.level for rating in [*rated, *late])
+        for level, intervals in self.owed:
+            total[level] += min(intervals, length)
+        return +total
+
+    @property
+    def _seldom_ms(self) -> int:
+        """With longer pauses a session may be silent, or nearly so, for a whole interval."""
+        return self.interval_ms - self.min_active_ms
+
+    @property
+    def totals(self) -> list[Rating]:
+        """All conditions of closed intervals so far."""
+        return [rating for ratings in self.closed.values() for rating in ratings]
 
     def active(self) -> Counter[Group]:
-        """Sessions heard in the base window or in an open stall."""
-        at_ms = (self.tick or 0) * self.tick_ms
-        there = (s.last for s in self.sessions.values())
-        heard_ms = at_ms - self.interval_ms
-        return Counter(s.group for s in there if not s.end and (s.at_ms >= heard_ms or s.in_stall))
+        """Runs heard in the base window or in an open stall."""
+        heard_ms = (self.tick or 0) * self.tick_ms - self.interval_ms
+        return Counter(
+            run.group
+            for run in self.runs
+            if run.stalling_since_ms is not None or (not run.ended and (run.last_ms or 0) >= heard_ms)
+        )
 
     def open_stalls(self) -> Counter[Group]:
-        return Counter(s.last.group for s in self.sessions.values() if s.last.in_stall)
+        return Counter(run.group for run in self.runs if run.stalling_since_ms is not None)
+
+    def _hear(self, said: Said, now_ms: int) -> None:
+        run = self._run_of(said.session)
+        judged = run.judge_counters(said, self.interval_ms) if self.cumulative else run.judge_differences(said)
+        match judged.kind:
+            case Kind.FOREIGN:
+                self.events["reports_conflicting"] += 1
+                return
+            case Kind.OLD if said.end and not run.repeats(said):  # such as a last will
+                run.ended, run.stalling_since_ms = True, None
+                self._count_report(said)
+                return
+            case Kind.OLD:
+                self.events["reports_duplicate"] += 1
+                return
+            case Kind.NEW_RUN:
+                run = self._begin_after(run, said.session)
+                self.events["reports_reset"] += 1
+        self._count_report(said)
+        run.record(said, cumulative=self.cumulative)
+        added, reason = run.believe(judged, said.at_ms, self.interval_ms)
+        in_vain = run.stalled_in_vain(said, added)
+        gap_ms = run.gap_ms(said.at_ms) or 0
+        begins = run.last_ms is None or judged.kind is Kind.NEW_RUN
+        spans = run.spread(said, added, self.interval_ms, begins=begins)
+        closed_ms = now_ms // self.interval_ms * self.interval_ms
+        _, stall_ms, play_ms = within(spans, 0, closed_ms)
+        if run.rated_ms < closed_ms < said.at_ms and stall_ms + play_ms < self.min_active_ms:
+            # Too little to be rated before the close, so it is not left there.
+            spans[-1] = replace(spans[-1], start_ms=max(spans[-1].start_ms, closed_ms))
+        run.spans += spans
+        if spans[0].start_ms < closed_ms and run.rated_ms < closed_ms:
+            run.late += [span for span in spans if any(span.before(closed_ms))]
+        if max(gap_ms, run.pause_s * 1000) > self._seldom_ms:
+            enough = added[1] + added[2] >= self.min_active_ms
+            run.last_condition = (added[0] * PARTS, added[1], added[2]) if enough else None
+        if not said.in_stall or in_vain:
+            run.stalling_since_ms = None
+        elif run.stalling_since_ms is None:
+            run.stalling_since_ms = said.at_ms
+        run.hear(said)
+        if reason or in_vain:
+            self.events[f"reports_implausible_{reason or 'stalled'}"] += 1
+        if said.at_ms < (now_ms // self.tick_ms + 1) * self.tick_ms - self.interval_ms:
+            self.events["reports_late"] += 1
+
+    def _count_report(self, said: Said) -> None:
+        self.events["reports"] += 1
+        self.events["reports_undated"] += 1
+        if not said.end and not said.stalled and said.told == (None, None, None):
+            self.events["reports_empty"] += 1
+
+    def _run_of(self, session: str) -> Run:
+        if session not in self.present:
+            self.present[session] = Run()
+            self.runs.append(self.present[session])
+        return self.present[session]
+
+    def _begin_after(self, former: Run, session: str) -> Run:
+        """A new run of a session: nothing of the former one goes on, but its player may be heard again."""
+        former.ended, former.stalling_since_ms = True, None
+        assert former.last_ms is not None
+        run = Run(
+            has_counted=True,
+            last_ms=former.last_ms,
+            pause_s=former.pause_s,
+            credit_ms=SLACK_MS,
+            other=Other(former.counters, former.last_ms) if self.cumulative else None,
+        )
+        self.present[session] = run
+        self.runs.append(run)
+        return run
+
+    def _late(self, run: Run) -> list[tuple[int, Rating]]:
+        """What came late for intervals that have closed and in which the run was not rated, by their ends."""
+        found = []
+        if run.late:
+            now_ms = (self.tick or 0) * self.tick_ms
+            first_ms = min(span.start_ms for span in run.late) // self.interval_ms * self.interval_ms
+            for end_ms in range(first_ms + self.interval_ms, now_ms + 1, self.interval_ms):
+                amounts = within(run.late, end_ms - self.interval_ms, end_ms)
+                if end_ms > run.rated_ms and amounts[1] + amounts[2] >= self.min_active_ms:
+                    found.append((end_ms, Rating(run.group, amounts)))
+        return found
 
     def _pass(self, at_ms: int) -> None:
-        judged = self._judged(at_ms)
-        self.base = Counter((group, level_of(*condition)) for group, condition in judged)
-        self.qos = Counter((group, *bin_of(*condition)) for group, condition in judged)
+        there = [(run, run.condition(at_ms, self.interval_ms)) for run in self.runs]
+        rated = [(run, Rating(run.group, each)) for run, each in there if each[1] + each[2] >= self.min_active_ms]
+        silent = [run for run, each in there if each[1] + each[2] < self.min_active_ms]
+        kept = [run for run in silent if self._keeps(run, at_ms)]
+        last = [Rating(run.group, run.last_condition or NOTHING) for run in kept]
+        shown = [*(rating for _, rating in rated), *last]
+        self.base = Counter(rating.level for rating in shown)
+        self.qos = Counter(rating.cell for rating in shown)
+        self.owed = [(rating.level, self._owed(run, at_ms)) for run, rating in zip(kept, last, strict=True)]
         if at_ms % self.interval_ms == 0:
-            self.closed.append(self.base)
-        for name, session in list(self.sessions.items()):
-            leave_ms = self.interval_ms if session.last.end else self.timeout_ms
-            if session.last.at_ms + leave_ms <= at_ms:
-                del self.sessions[name]
+            for run in self.runs:
+                for end_ms, rating in self._late(run):
+                    self.closed.setdefault(end_ms, []).append(rating)
+                    run.rated_ms = end_ms
+                run.late = []
+            self.closed[at_ms] = [rating for _, rating in rated]
+            for run, _ in rated:
+                run.rated_ms = at_ms
+        self._expire(at_ms)
 
-    def _judged(self, at_ms: int) -> list[tuple[Group, tuple[int, int, int]]]:
-        there = [
-            (session.last.group, session.condition(at_ms, self.interval_ms, cumulative=self.cumulative))
-            for session in self.sessions.values()
-        ]
-        return [(group, (n, t, p)) for group, (n, t, p) in there if t + p >= self.min_active_ms]
+    def _keeps(self, run: Run, at_ms: int) -> bool:
+        """Whether a run that says nothing keeps its last condition: until twice its usual pause has gone by."""
+        waited_ms = at_ms - (run.last_ms or 0)
+        pause_ms = run.pause_s * 1000
+        seldom = pause_ms > self._seldom_ms and run.last_condition is not None
+        return seldom and waited_ms < 2 * pause_ms and not run.ended
+
+    def _owed(self, run: Run, at_ms: int) -> int:
+        """The closed intervals since a run was last heard or rated."""
+        heard_ms = (run.last_ms or 0) // self.interval_ms * self.interval_ms
+        since_ms = max(heard_ms, run.rated_ms)
+        return max(at_ms // self.interval_ms - since_ms // self.interval_ms, 0)
+
+    def _expire(self, at_ms: int) -> None:
+        for run in list(self.runs):
+            assert run.last_ms is not None
+            left = run.last_ms + (self.interval_ms if run.ended else self.timeout_ms) <= at_ms
+            if left and not run.late:
+                self.events["sessions_expired"] += not run.ended
+                self.runs.remove(run)
+                self.present = {name: each for name, each in self.present.items() if each is not run}
 
 
 def video_mos(stalls: float, stall_s: float) -> float:

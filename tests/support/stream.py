@@ -68,7 +68,8 @@ class Stream:
         self._shards = shards
         """Where topics have a level for them."""
         self._port, self._rng = port, random.Random(7)
-        self._counters = [[0, 0.0, 0.0, 0] for _ in range(SESSIONS)]
+        self._counters = [[0, 0, 0, 0] for _ in range(SESSIONS)]
+        self._reported_s = [time.time()] * SESSIONS
         self.sent: list[StoredMessage] = []
         self.reports = 0
         self.stopped = False
@@ -97,19 +98,23 @@ class Stream:
         return "qoe/v1/video/eu/a", [self._viewer(self._rng.randrange(SESSIONS)) for _ in range(BATCH)]
 
     def _viewer(self, number: int) -> dict[str, Any]:
-        counters = self._counters[number]
-        counters[0] += self._rng.random() < 0.1
-        counters[1] += round(self._rng.random() * 0.2, 3)
-        counters[2] += round(self._rng.random() * 2, 3)
+        """What a viewer reports who has watched since its last report, and stalled in some of that time."""
+        counters, now_s = self._counters[number], time.time()
+        passed_ms = int((now_s - self._reported_s[number]) * 1000)
+        self._reported_s[number] += passed_ms / 1000
+        stall_ms = self._rng.randint(0, passed_ms) if self._rng.random() < 0.1 else 0
+        counters[0] += stall_ms > 0
+        counters[1] += stall_ms
+        counters[2] += passed_ms - stall_ms
         counters[3] += 1
-        stalls, stall_s, play_s, seq = counters
+        stall_count, total_stall_ms, play_ms, seq = counters
         return {
             "session": f"v{number}",
             "seq": seq,
-            "ts": time.time(),
-            "stall_count": stalls,
-            "stall_s": stall_s,
-            "play_s": play_s,
+            "ts": now_s,
+            "stall_count": stall_count,
+            "stall_s": total_stall_ms / 1000,
+            "play_s": play_ms / 1000,
         }
 
     async def _publish(self, topic: str, told: list[dict[str, Any]]) -> None:

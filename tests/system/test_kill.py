@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.patience import TEST_S
+from tests.support.patience import TEST_S, async_until
 from tests.support.stream import PAUSED_S, ROUNDS, disturbed
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def test_a_killed_daemon_counts_every_report_once(tmp_path: Path) -> None:
 
 async def test_a_stopped_and_started_daemon_counts_every_report_once(tmp_path: Path) -> None:
     async def restart(_: Mosquitto, daemon: Daemon) -> None:
-        await asyncio.sleep(1)
+        await async_until(lambda: daemon.value("qoemon_reports_total") > 1000, daemon.log.read_text)
         await asyncio.to_thread(daemon.restart)
         await asyncio.sleep(1)
 

@@ -47,7 +47,7 @@ def config_at(port: int, name: str, keepalive_s: int) -> Config:
             "reconnect": {"min": "50ms", "max": "100ms"},
         },
         # No session may time out while its reports are on their way a second time.
-        "sessions": {"tick": "1s", "rating_interval": "5s", "timeout": "300s", "min_active": "1s"},
+        "sessions": {"tick": "1s", "rating_interval": "5s", "timeout": "300s", "min_active": "2s"},
         "windows": ["5s"],
         "http": {"port": 0},
     }
@@ -84,8 +84,9 @@ class Publisher:
         told: dict[str, Any] = {"session": f"{service}-{who}", "seq": self.reports}
         if service == "web":
             return told | {"response_s": round(self._rng.expovariate(0.3), 3)}
-        stalls = self._rng.randrange(4)  # In all less than a rating interval: what is older only sets a baseline.
-        return told | {"stall_count": stalls, "stall_s": 0.5 * stalls, "play_s": 3.0}
+        # A session of three seconds is rated once, wherever rating intervals begin, and each part of it is alike.
+        stalls = self._rng.randrange(2)
+        return told | {"stall_count": stalls, "stall_s": 3.0 * stalls, "play_s": 3.0 * (1 - stalls)}
 
 
 @contextlib.asynccontextmanager

@@ -188,8 +188,9 @@ async def test_hostile_names_reach_prometheus_through_a_real_daemon(
     settings: dict[str, Any] = {
         "mqtt": {"host": "127.0.0.1", "port": mosquitto.port},
         "labels": ["isp"],
-        "sessions": {"tick": "1s", "rating_interval": "5s", "timeout": "60s", "min_active": "1s"},
-        "windows": ["5s"],
+        # Sessions are active for a rating interval: longer than Prometheus needs to start.
+        "sessions": {"tick": "1s", "rating_interval": "300s", "timeout": "300s", "min_active": "1s"},
+        "windows": ["300s"],
         "alerts": [],
     }
     daemon = start_daemon(settings).ready()

@@ -250,10 +250,10 @@ def test_binned_is_what_the_daemon_says_of_the_same_sessions() -> None:
     reports = [
         Report(f"s{i}", stall_count=int(n), stall_s=t, play_s=p, end=True)
         for i, (n, t, p) in enumerate(rows(conditions))
-        if t + p <= 60  # of an older session only what follows would count
+        if t + p <= 59  # what was before the rating interval would count there
     ]
-    batch, bad = batch_of(reports, [0] * len(reports), [1230.0] * len(reports), [Route("video", ())])
-    monitor.apply(batch, 1230)
+    batch, bad = batch_of(reports, [0] * len(reports), [1259.0] * len(reports), [Route("video", ())])
+    monitor.apply(batch, 1259)
     live = monitor.snapshot(1260).services[0].distributions[60]
     text = "".join(f"{r.stall_count},{r.stall_s},{r.play_s}\n" for r in reports)
     analysis = analyze(read_text(HEADER + text), VIDEO, QUANTILES, exact=False)

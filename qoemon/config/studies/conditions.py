@@ -96,7 +96,8 @@ def _stall_fault(stalls: float, stall_s: float, play_s: float) -> str:
 
 def _stall_axes(stalls: Floats, stall_s: Floats, play_s: Floats) -> tuple[Floats, Floats]:
     integers = (stalls, stall_s * 1000, play_s * 1000)
-    return stall_condition(*(np.rint(column).astype(np.int64) for column in integers))
+    counts, stall_ms, play_ms = (np.rint(column).astype(np.int64) for column in integers)
+    return stall_condition(counts, stall_ms, play_ms)
 
 
 _SECONDS = f"seconds from 0 to {MAX_SECONDS:,.0f}, such as 2.5"

@@ -170,30 +170,34 @@ class _Columns:
     confident_value: Floats
     by_theta: Floats
     users: np.ndarray
+    obstacles: tuple[Reason | None, ...]
 
     @classmethod
     def of(cls, rule: Rule, service: ServiceSnapshot, snapshot: Snapshot) -> _Columns:
+        obstacles = _obstacles(service, snapshot)
         if rule.what is AlertMetric.OPEN_STALLS:
-            return cls._open_stalls(service)
+            return cls._open_stalls(service, obstacles)
         rated = service.distributions[rule.window_s]
         no_thetas = np.empty((len(rated.observations), 0))
         users = service.counts.users[rule.window_s]
         if rule.what is AlertMetric.QUANTILE:
             value = rated.quantiles[:, snapshot.quantiles.index(rule.quantile or 0)]
-            return cls(value, value, no_thetas, users)
+            return cls(value, value, no_thetas, users, obstacles)
         bounds, by_theta = {
             AlertMetric.MOS: (rated.mos_bounds, no_thetas),
             AlertMetric.GOB: (rated.gob_bounds, rated.band_gob),
             AlertMetric.POW: (rated.pow_bounds, rated.band_pow),
         }[rule.what]
         # Where high is bad, the lower bound is nearest to good.
-        return cls(getattr(rated, rule.what), bounds[:, 0 if rule.what.high_is_bad else 1], by_theta, users)
+        return cls(
+            getattr(rated, rule.what), bounds[:, 0 if rule.what.high_is_bad else 1], by_theta, users, obstacles
+        )
 
     @classmethod
-    def _open_stalls(cls, service: ServiceSnapshot) -> _Columns:
+    def _open_stalls(cls, service: ServiceSnapshot, obstacles: tuple[Reason | None, ...]) -> _Columns:
         active = service.counts.active_sessions
         share = np.divide(service.counts.open_stalls, active, out=np.full(len(active), np.nan), where=active > 0)
-        return cls(share, share, np.empty((len(active), 0)), active)
+        return cls(share, share, np.empty((len(active), 0)), active, obstacles)
 
     def sample(self, number: int) -> Sample | None:
         """The sample of one group; None if it has no data."""
@@ -204,4 +208,11 @@ class _Columns:
             confident_value=float(self.confident_value[number]),
             by_theta=tuple(self.by_theta[number].tolist()),
             users=int(self.users[number]),
+            obstacle=self.obstacles[number],
         )
+
+
+def _obstacles(service: ServiceSnapshot, snapshot: Snapshot) -> tuple[Reason | None, ...]:
+    """For each group, why its figures cannot be trusted now."""
+    otherwise = Reason.CATCHING_UP if snapshot.catching_up else None
+    return tuple(Reason.FEED if doubtful else otherwise for doubtful in service.doubtful.tolist())

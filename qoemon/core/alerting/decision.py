@@ -1,7 +1,8 @@
 """The decision on an alert: a pure function of a rule, a sample and the decision before, with its reason.
 
 An alert fires at one threshold and clears at another. Between the two, and whenever data is missing or too few, a
-firing alert keeps firing and another does not start: missing data neither fires nor clears an alert.
+firing alert keeps firing and another does not start: missing data neither fires nor clears an alert. The same holds
+while the feed cannot be trusted.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ class AlertState(IntEnum):
 
     INACTIVE = 0
     UNCERTAIN = 1
-    """The value is past the threshold, but its bound or another theta is not."""
+    """The value is past the threshold, but its bound or another theta is not; or the feed cannot be trusted."""
     PENDING = 2
     """Value, bound and thetas are past the threshold, but not for long enough yet."""
     FIRING = 3
@@ -32,6 +33,10 @@ class Reason(StrEnum):
     NOT_PAST_THRESHOLD = "not_past_threshold"
     BOUND_NOT_PAST_THRESHOLD = "bound_not_past_threshold"
     THETAS_DISAGREE = "thetas_disagree"
+    FEED = "feed"
+    """most reports of the group are impossible, or of several players under one session id"""
+    CATCHING_UP = "catching_up"
+    """a backlog without timestamps has arrived: what happened earlier would count as present"""
     NOT_LONG_ENOUGH = "not_long_enough"
     PAST_THRESHOLD = "past_threshold"
     NOT_YET_RECOVERED = "not_yet_recovered"
@@ -47,12 +52,14 @@ class Sample:
     confident_value  the end of its confidence interval that is nearest to good
     by_theta         the metric for each theta of the service's band
     users            distinct sessions behind it
+    obstacle         why the value cannot be trusted now, whatever it is
     """
 
     value: float
     confident_value: float
     by_theta: tuple[float, ...]
     users: int
+    obstacle: Reason | None = None
 
 
 Figures = Mapping[str, int | float]
@@ -89,6 +96,9 @@ class Decision:
         return replace(self, since_s=self.since_s + by_s, breach_since_s=breach_since_s, last_figures=last)
 
 
+UNCERTAIN = {Reason.FEED, Reason.CATCHING_UP, Reason.BOUND_NOT_PAST_THRESHOLD, Reason.THETAS_DISAGREE}
+"""Reasons of the state UNCERTAIN."""
+
 QUIET = Decision(AlertState.INACTIVE, Reason.NO_DATA, 0)
 """The decision before the first sample."""
 
@@ -103,8 +113,7 @@ def decide(rule: Rule, before: Decision, sample: Sample | None, now_s: int) -> D
         if now_s - breach_since_s >= rule.for_s:
             return _next(before, AlertState.FIRING, Reason.PAST_THRESHOLD, now_s, breach_since_s)
         return _next(before, AlertState.PENDING, Reason.NOT_LONG_ENOUGH, now_s, breach_since_s)
-    uncertain = obstacle in {Reason.BOUND_NOT_PAST_THRESHOLD, Reason.THETAS_DISAGREE}
-    return _next(before, AlertState.UNCERTAIN if uncertain else AlertState.INACTIVE, obstacle, now_s)
+    return _next(before, AlertState.UNCERTAIN if obstacle in UNCERTAIN else AlertState.INACTIVE, obstacle, now_s)
 
 
 def forget(before: Decision, now_s: int) -> Decision:
@@ -117,6 +126,8 @@ def _keep_or_clear(rule: Rule, before: Decision, sample: Sample | None, now_s: i
         return _next(before, AlertState.FIRING, Reason.NO_DATA, now_s, before.breach_since_s)
     if sample.users < rule.min_sessions:
         return _next(before, AlertState.FIRING, Reason.TOO_FEW_SESSIONS, now_s, before.breach_since_s)
+    if sample.obstacle is not None:
+        return _next(before, AlertState.FIRING, sample.obstacle, now_s, before.breach_since_s)
     if rule.past(sample.value, rule.enter):
         return _next(before, AlertState.FIRING, Reason.PAST_THRESHOLD, now_s, before.breach_since_s)
     # A value equal to `leave` clears, as one equal to `enter` fires.
@@ -131,6 +142,11 @@ def _obstacle(rule: Rule, sample: Sample | None) -> Reason | None:
         return Reason.NO_DATA
     if sample.users < rule.min_sessions:
         return Reason.TOO_FEW_SESSIONS
+    return sample.obstacle or _short_of_threshold(rule, sample)
+
+
+def _short_of_threshold(rule: Rule, sample: Sample) -> Reason | None:
+    """Why the figures do not fire the alert; None if they do."""
     if not rule.past(sample.value, rule.enter):
         return Reason.NOT_PAST_THRESHOLD
     if rule.confident and not rule.past(sample.confident_value, rule.enter):

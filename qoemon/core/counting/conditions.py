@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from qoemon.core.arrays import Arrays, Counts, Floats, Ints, SmallInts
-from qoemon.core.counting.session_table import Admitted
-from qoemon.core.wire.batch import Placed
+import numpy as np
+
+from qoemon.core.arrays import Arrays, Counts, Flags, Floats, Ints, SmallInts
+from qoemon.core.counting.late import LatePart
+from qoemon.core.counting.runs import Reports
+from qoemon.core.wire.batch import Batch
+
+
+class Kept(NamedTuple):
+    """The last conditions of runs that report seldom, (N,) each: shown until the next report, and not counted.
+
+    owed  number of closed intervals, up to the present, for which the condition stands
+    """
+
+    row: Ints
+    group: Ints
+    level: Ints
+    shown: Ints
+    owed: Ints
+
+
+NONE_KEPT = Kept(*(np.zeros(0, np.int64) for _ in range(5)))
 
 
 class BaseWindow(NamedTuple):
@@ -16,6 +36,7 @@ class BaseWindow(NamedTuple):
     qos     (G, B) the same conditions in the service's bins
     users   (G,) number of distinct sessions behind them
     rows, groups  rows of these sessions, ascending, and the group of each; every pair is unique
+    kept    further conditions, of sessions that were not heard in the interval; not in the other fields
     """
 
     levels: Counts
@@ -23,19 +44,53 @@ class BaseWindow(NamedTuple):
     users: Ints
     rows: SmallInts
     groups: SmallInts
+    kept: Kept = NONE_KEPT
+
+    def shown(self) -> BaseWindow:
+        """With the conditions that are kept."""
+        if not len(self.kept.group):
+            return self
+        levels, qos, users = self.levels.copy(), self.qos.copy(), self.users.copy()
+        np.add.at(levels, (self.kept.group, self.kept.level), 1)
+        np.add.at(qos, (self.kept.group, self.kept.shown), 1)
+        np.add.at(users, self.kept.group, 1)
+        return self._replace(levels=levels, qos=qos, users=users)
 
 
 class Conditions(Protocol):
     """Columns parallel to a SessionTable, with the same rows. Time moves by enter()."""
 
-    def apply(self, admitted: Admitted, placed: Placed) -> int:
-        """Count the reports of a batch; returns the number of reports with a counter reset."""
+    def apply(self, reports: Reports, batch: Batch, group: Ints, added: Ints, began: Flags) -> Flags:
+        """Count one report of each of these rows; returns (R,) whether it is impossible in part.
+
+        group  (R,) of each report
+        added  (3, R) stalls, stall_ms and play_ms since the report before
+        began  (R,) whether a run begins with the report
+        """
+
+    def measured(self, reports: Reports, batch: Batch) -> tuple[Ints, Ints]:
+        """(R,) measurements that apply() counts, and (R,) milliseconds in those that are impossible."""
 
     def base_window(self, at_s: float, groups: int) -> BaseWindow:
         """The conditions of the rating interval that ends at at_s, seconds since the epoch."""
 
+    def unsettled(self) -> Ints:
+        """Rows for which settle() has something to do."""
+
+    def late(self) -> Iterator[LatePart]:
+        """What came late since settle() and will be rated."""
+
+    def settle(self) -> None:
+        """Rate what came late for closed intervals, before the next one closes."""
+
+    def close(self, end_s: int, rows: SmallInts) -> None:
+        """Record that these rows are counted in the interval that ends at end_s."""
+
     def open_stalls(self) -> tuple[Ints, Floats]:
         """Rows with an open stall, and since when it has been open, seconds since the epoch."""
+
+    def end_stalls(self, rows: Ints) -> None:
+        """Take these runs as not stalled any more: a new run of their session has begun."""
 
     def enter(self, tick: int) -> None:
         """Begin a tick."""

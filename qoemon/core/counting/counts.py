@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from qoemon.core.arrays import Counts, Floats, Histogram, Ints
+from qoemon.core.arrays import Counts, Floats, Histogram, Ints, Sparse
 from qoemon.core.counting.groups import Labels
 
 
@@ -16,21 +16,42 @@ class Event(StrEnum):
     REPORT = "reports"
     """accepted: decoded, of a known service, no duplicate"""
     DUPLICATE = "reports_duplicate"
-    """a repeated or older seq"""
+    """a repeated or older report of its run: it adds nothing"""
     LATE = "reports_late"
-    """its ts is too old for the base window: it updates the counters' baseline only"""
+    """its time is before the base window: it is counted in the rating interval of its time"""
     AHEAD = "reports_ahead"
     """its ts is in the future: counted at its arrival"""
+    UNDATED = "reports_undated"
+    """accepted, without ts"""
     EMPTY = "reports_empty"
     """accepted, but without any field that its service rates"""
     RESET = "reports_reset"
-    """a cumulative counter decreased: counted from zero"""
+    """a new run of its session began: counted from zero"""
+    CONFLICT = "reports_conflicting"
+    """of another player with the same session id: left out"""
+    TOO_FAST = "reports_implausible_too_fast"
+    MILLISECONDS = "reports_implausible_milliseconds"
+    POSITION = "reports_implausible_position"
+    STALLED = "reports_implausible_stalled"
+    RESPONSE = "reports_implausible_response"
+    """impossible in part: that part is not counted; see Implausible"""
     POOLED = "reports_pooled"
     """its labels are a group beyond the limit: pooled in `other`"""
     REFUSED = "reports_refused"
     """its session is new and beyond the limit of sessions"""
     EXPIRED = "sessions_expired"
     """sessions without a report for the session timeout"""
+
+
+DOUBTS = (
+    Event.CONFLICT,
+    Event.TOO_FAST,
+    Event.MILLISECONDS,
+    Event.POSITION,
+    Event.STALLED,
+    Event.RESPONSE,
+)
+"""Events that make the figures of a group doubtful, in the order of the columns of `doubtful`."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +66,12 @@ class BaseCounts:
     active_sessions  (G,) sessions with a report in the base window, or with an open stall
     open_stalls      (G,) sessions with an open stall
     oldest_stall_s   (G,) age of the oldest open stall, seconds; 0 without one
+    heard            (G,) reports in the last rating interval
+    doubtful         (G, D) those of them that conflict or are impossible, by DOUBTS
+    provisional      (G, M) conditions in closed intervals that are not counted there yet, by the interval's end,
+                     seconds since the epoch: what came late, and the last ones of sessions that report seldom
+    provisional_users  (G,) sessions behind them, by the end of their newest such interval, and by the number of
+                     intervals since one counted them
     """
 
     service: str
@@ -56,6 +83,10 @@ class BaseCounts:
     active_sessions: Ints
     open_stalls: Ints
     oldest_stall_s: Floats
+    heard: Ints
+    doubtful: Counts
+    provisional: Mapping[int, Sparse] = field(default_factory=dict)
+    provisional_users: Mapping[tuple[int, int], Ints] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,16 +97,22 @@ class IntervalCounts:
     users        (G,) distinct sessions, all of which are counted in this interval
     recounted    (G,) by the end of an earlier interval, s since the epoch: sessions that were counted in that one,
                  and are now counted in this one instead
+    late         by the end of an earlier interval: what has been counted in it since it closed
     """
 
     levels: Histogram
     qos: Histogram
     users: Ints
     recounted: Mapping[int, Ints]
+    late: Mapping[int, IntervalCounts] = field(default_factory=dict)
 
     def shifted(self, by_s: int) -> IntervalCounts:
         """The same counts, with all times moved by so many seconds."""
-        return replace(self, recounted={end_s + by_s: users for end_s, users in self.recounted.items()})
+        return replace(
+            self,
+            recounted={end_s + by_s: users for end_s, users in self.recounted.items()},
+            late={end_s + by_s: counts.shifted(by_s) for end_s, counts in self.late.items()},
+        )
 
 
 @dataclass(frozen=True)
@@ -101,6 +138,8 @@ class ServiceCounts:
     active_sessions  (G,) sessions with a report in the base window, or with an open stall
     open_stalls      (G,) sessions with an open stall
     oldest_stall_s   (G,) age of the oldest open stall, seconds; 0 without one
+    heard            (G,) reports in the last rating interval
+    doubtful         (G, D) those of them that conflict or are impossible, by DOUBTS
     expected_ratings (G, K) expected number of users who give each rating, over all closed rating intervals
     marginals        (G, A) per axis: conditions in its bins, over all closed rating intervals
     """
@@ -113,5 +152,7 @@ class ServiceCounts:
     active_sessions: Ints
     open_stalls: Ints
     oldest_stall_s: Floats
+    heard: Ints
+    doubtful: Counts
     expected_ratings: Floats
     marginals: tuple[Counts, ...]

@@ -6,50 +6,64 @@ Each is one condition, and counted once in every window that covers it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.arrays import Counts, Floats, Ints, grow_rows
+from qoemon.core.arrays import Counts, Flags, Floats, Ints, SmallInts, grow_rows
 from qoemon.core.counting.conditions import BaseWindow
-from qoemon.core.counting.session_table import Admitted, SessionTable
-from qoemon.core.plan.plan import Service
+from qoemon.core.counting.late import PAIR_BASE, LateConditions, LatePart
+from qoemon.core.counting.runs import Reports
+from qoemon.core.counting.session_table import SessionTable
+from qoemon.core.plan.plan import Service, Timing
 from qoemon.core.qoe.bins import mos_level, response_bin
 from qoemon.core.qoe.mapping import Qos
-from qoemon.core.wire.batch import Placed
+from qoemon.core.wire.batch import Batch
 from qoemon.core.wire.report import ABSENT_FLOAT
-
-PAIR_BASE = 2**31
-"""More than the largest group number: a session's row and a group are combined in one number."""
 
 
 class MeasurementSlices:
     """The measurements of the last rating interval, in one slice per tick, in the bins that are rated."""
 
-    def __init__(self, sessions: SessionTable, service: Service, slices: int) -> None:
-        self._sessions, self._service = sessions, service
-        self._size = len(service.rated_at)
+    def __init__(self, sessions: SessionTable, service: Service, timing: Timing, late: LateConditions) -> None:
+        self._sessions, self._service, self._timing, self._late = sessions, service, timing, late
+        self._size, slices = len(service.rated_at), timing.slices
         self._tick = 0
         self._cells: deque[list[Ints]] = deque([[] for _ in range(slices)], maxlen=slices)
         self._counts: Counts = np.zeros((0, self._size), np.int64)
         self._pairs: deque[list[Ints]] = deque([[] for _ in range(slices)], maxlen=slices)
         """Sessions with measurements, and their groups, by slice: row * PAIR_BASE + group."""
 
-    def apply(self, admitted: Admitted, placed: Placed) -> int:
-        """Count the measurements of admitted reports; returns 0, as they have no counters that could be reset."""
-        of, bins = self._measurements(placed)
-        row_of = np.full(len(placed.batch), -1)
-        row_of[admitted.position] = admitted.row
-        row, tick = row_of[of], placed.tick[of]
-        counts = (row >= 0) & (tick > self._tick - len(self._cells))
-        cell, pair = placed.group[of] * self._size + bins, row * PAIR_BASE + placed.group[of]
+    def apply(self, reports: Reports, batch: Batch, group: Ints, added: Ints, began: Flags) -> Flags:
+        """Count the measurements of these reports; returns (R,) whether some are impossible."""
+        of, bins, possible = self._measurements(batch)
+        mine = _report_of(of, reports, batch)
+        impossible = np.zeros(len(reports.row), np.bool_)
+        impossible[mine[(mine >= 0) & ~possible]] = True
+        counts = (mine >= 0) & possible
+        mine, bins = mine[counts], bins[counts]
+        row, in_group = reports.row[mine], group[mine]
+        at_s = np.floor(reports.at_s[mine]).astype(np.int64)
+        # Equals at_s // tick_s, but numpy converts that to integers slowly.
+        tick = np.minimum(at_s // self._timing.tick_s, self._tick)
+        cell, pair = in_group * self._size + bins, row * PAIR_BASE + in_group
         for age in range(len(self._cells)):
-            in_slice = counts & (tick == self._tick - age)
+            in_slice = tick == self._tick - age
             self._add(cell[in_slice], pair[in_slice], age)
-        return 0
+        self._count_late(row, in_group, bins, tick)
+        return impossible
+
+    def measured(self, reports: Reports, batch: Batch) -> tuple[Ints, Ints]:
+        """(R,) measurements that apply() counts, and (R,) milliseconds in those that are impossible."""
+        of, _, possible = self._measurements(batch)
+        mine, size = _report_of(of, reports, batch), len(reports.row)
+        impossible = np.flatnonzero((mine >= 0) & ~possible)
+        impossible_ms: Ints = np.zeros(size, np.int64)
+        np.add.at(impossible_ms, mine[impossible], np.rint(batch.response_s[impossible] * 1000).astype(np.int64))
+        return np.bincount(mine[(mine >= 0) & possible], minlength=size), impossible_ms
 
     def base_window(self, at_s: float, groups: int) -> BaseWindow:
         """The measurements of the rating interval that ends with this tick."""
@@ -59,6 +73,23 @@ class MeasurementSlices:
         pairs = np.unique(_joined(chain.from_iterable(self._pairs)))
         rows, found = pairs // PAIR_BASE, pairs % PAIR_BASE
         return BaseWindow(counts, shown, np.bincount(found, minlength=groups), rows, found)
+
+    def unsettled(self) -> Ints:
+        """No rows."""
+        return np.zeros(0, np.int64)
+
+    def late(self) -> Iterator[LatePart]:
+        """Nothing: late measurements are counted as they come."""
+        return iter(())
+
+    def settle(self) -> None:
+        """Nothing to rate: late measurements are counted as they come."""
+
+    def close(self, end_s: int, rows: SmallInts) -> None:
+        """Nothing to record: each measurement is counted once, in the interval of its time."""
+
+    def end_stalls(self, rows: Ints) -> None:
+        """Nothing to end: measurements have no stalls."""
 
     def open_stalls(self) -> tuple[Ints, Floats]:
         """No rows, no times: measurements have no stalls."""
@@ -102,14 +133,29 @@ class MeasurementSlices:
         for age, (cell, one) in enumerate(zip(reversed(cells), reversed(pairs), strict=True)):
             self._add(cell, one, age)
 
-    def _measurements(self, placed: Placed) -> tuple[Ints, Ints]:
-        """(E,) index of the report of each measurement, and (E,) its bin."""
-        batch, mapping = placed.batch, self._service.mapping
+    def _measurements(self, batch: Batch) -> tuple[Ints, Ints, Flags]:
+        """(E,) index of the report of each measurement, (E,) its bin, and (E,) whether it is possible."""
+        mapping = self._service.mapping
         if mapping.qos is Qos.RESPONSES:
-            return batch.response_of, response_bin(batch.response_s)
+            # A session that is silent for that long has expired, so none waits for longer.
+            possible = batch.response_s <= self._timing.session_timeout_s
+            return batch.response_of, response_bin(batch.response_s), possible
         inputs = [batch.measures[name] for name in mapping.inputs]
         of = np.flatnonzero(inputs[0] != ABSENT_FLOAT)  # the codec accepts all inputs or none
-        return of, mos_level(mapping(*(column[of] for column in inputs)), self._service.scale)
+        bins = mos_level(mapping(*(column[of] for column in inputs)), self._service.scale)
+        return of, bins, np.ones(len(of), np.bool_)
+
+    def _count_late(self, row: Ints, group: Ints, bins: Ints, tick: Ints) -> None:
+        """Count measurements of closed intervals there; those with a slice are in the base window, too."""
+        slices = self._timing.slices
+        closed = self._tick // slices * slices
+        if not len(tick) or tick.min() >= closed:
+            return
+        shown = bins if self._service.mapping.qos is Qos.RESPONSES else np.zeros_like(bins)
+        for interval in np.unique(tick[tick < closed] // slices).tolist():
+            late = tick // slices == interval
+            end_s = (interval + 1) * slices * self._timing.tick_s
+            self._late.add(LatePart(end_s, row[late], group[late], bins[late], shown[late]))
 
     def _add(self, cells: Ints, pairs: Ints, age: int) -> None:
         if not len(cells):
@@ -118,6 +164,13 @@ class MeasurementSlices:
         np.add.at(self._counts.reshape(-1), cells, 1)
         self._cells[-1 - age].append(cells)
         self._pairs[-1 - age].append(pairs)
+
+
+def _report_of(of: Ints, reports: Reports, batch: Batch) -> Ints:
+    """(E,) index in `reports` of the report of each measurement; -1 if it is none of them."""
+    index = np.full(len(batch), -1)
+    index[reports.position] = np.arange(len(reports.row))
+    return index[of]
 
 
 def _joined(parts: Iterable[Ints]) -> Ints:

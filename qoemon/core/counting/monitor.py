@@ -16,19 +16,21 @@ import numpy as np
 
 from qoemon.core.arrays import Arrays, named, part
 from qoemon.core.counting.counts import BaseCounts, ClosedInterval, Event
+from qoemon.core.counting.findings import Finding
 from qoemon.core.counting.groups import Labels
 from qoemon.core.counting.service_monitor import ServiceMonitor
+from qoemon.core.counting.session_log import OnSession
 from qoemon.core.plan.fingerprint import STATE_VERSION, fingerprint, reset_services
 from qoemon.core.plan.plan import Plan
 from qoemon.core.wire.batch import Batch
 
 
 class Monitor:
-    """Counts the sessions of all services of a plan."""
+    """Counts the sessions of all services of a plan; on_session as of ServiceMonitor."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, on_session: OnSession | None = None) -> None:
         self._plan = plan
-        self._services = [ServiceMonitor(service, plan) for service in plan.services]
+        self._services = [ServiceMonitor(service, plan, on_session) for service in plan.services]
         self._number = {service.name: index for index, service in enumerate(plan.services)}
         self._events: Counter[Event] = Counter()
         self._closed: list[ClosedInterval] = []
@@ -57,6 +59,14 @@ class Monitor:
             mine = batch.take(np.flatnonzero(of_route[batch.route] == number))
             self._events.update(self._services[number].apply(mine, tick))
 
+    def drain_findings(self) -> list[tuple[str, Event, Finding]]:
+        """A sample of each kind of report that cannot be right, since the last call: service, kind, sample."""
+        return [
+            (monitor.service.name, event, finding)
+            for monitor in self._services
+            for event, finding in monitor.findings.drain().items()
+        ]
+
     def freeze_groups(self, groups: Mapping[str, Iterable[Labels]]) -> None:
         """Pool all other label values of these services from now on, so that all shards pool the same ones."""
         for monitor in self._services:
@@ -72,6 +82,11 @@ class Monitor:
         """The rating intervals that closed since the last call, oldest first."""
         closed, self._closed = self._closed, []
         return closed
+
+    def hand_on_sessions(self) -> None:
+        """Call on_session with the runs that are not over: nothing follows."""
+        for monitor in self._services:
+            monitor.hand_on_sessions()
 
     def dump(self) -> Arrays:
         """The whole state except closed intervals, as arrays by name."""

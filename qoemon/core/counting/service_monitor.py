@@ -1,70 +1,106 @@
-"""The sessions of one service in one shard, tick by tick: reports in, counts out."""
+"""The sessions of one service in one shard, tick by tick: reports in, counts out.
+
+The reports of a batch are processed in rounds, each with at most one report of a session, in the order of arrival.
+So the result does not depend on how reports are cut into batches, and each round works on whole columns.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from qoemon.core.arrays import Arrays, Flags, Floats, Ints, grow_rows, named, part
-from qoemon.core.counting.conditions import BaseWindow, Conditions
-from qoemon.core.counting.counts import BaseCounts, Event, IntervalCounts
+from qoemon.core.arrays import Arrays, Flags, Floats, Ints, SmallInts, grow_rows, named, part
+from qoemon.core.counting.conditions import BaseWindow, Conditions, Kept
+from qoemon.core.counting.counts import DOUBTS, BaseCounts, Event, IntervalCounts
+from qoemon.core.counting.findings import Finding, Findings
 from qoemon.core.counting.groups import Groups, Labels
+from qoemon.core.counting.late import PAIR_BASE, LateConditions, sparse_counts
 from qoemon.core.counting.measurements import MeasurementSlices
-from qoemon.core.counting.session_table import NO_GROUP, Admitted, SessionTable
-from qoemon.core.counting.stalls import StallCounters
+from qoemon.core.counting.plausibility import CODE, REASONS, Implausible, TimeCredit
+from qoemon.core.counting.report_times import ReportTimes
+from qoemon.core.counting.runs import Judged, Kind, Reports, Runs, digests
+from qoemon.core.counting.session_log import OnSession, SessionLog
+from qoemon.core.counting.session_table import NO_GROUP, Key, SessionTable
+from qoemon.core.counting.stalls import StallConditions
 from qoemon.core.counting.unique_sessions import UniqueSessions
-from qoemon.core.plan.plan import Clock, Plan, Service
+from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.qoe.mapping import Qos
-from qoemon.core.wire.batch import Batch, Placed
+from qoemon.core.wire.batch import Batch
 from qoemon.core.wire.report import ABSENT_FLOAT
 from qoemon.core.wire.unused import empty
 
 NO_ROWS: Ints = np.zeros(0, np.int64)
+LONGEST_GAP_MS = 10**9
+"""Eleven days: a gap times a counter fits in 64 bits."""
 
 
 class ServiceMonitor:
-    """Sessions and groups of one service. Time moves by enter(), tick by tick."""
+    """Sessions and groups of one service. Time moves by enter(), tick by tick.
 
-    def __init__(self, service: Service, plan: Plan) -> None:
+    on_session  called with what each run was counted with, once it is over; None if nobody wants to know
+    """
+
+    def __init__(self, service: Service, plan: Plan, on_session: OnSession | None = None) -> None:
         self.service, self._timing = service, plan.timing
+        self._tick = 0
         self.groups = Groups(len(plan.labels), plan.limits.groups)
         self.sessions = SessionTable(plan.limits.sessions)
-        self._conditions: Conditions = (
-            StallCounters(self.sessions, service, plan.timing)
-            if service.mapping.qos is Qos.STALLS
-            else MeasurementSlices(self.sessions, service, plan.timing.slices)
+        self._log = (
+            None
+            if on_session is None
+            else SessionLog(service.name, self.sessions, plan.limits.sessions, on_session)
         )
-        self._unique = UniqueSessions(self.sessions, max(plan.timing.windows_s) // plan.timing.interval_s)
-        empty = np.zeros((0, len(service.rated_at)), np.int64), np.zeros((0, service.bins.size), np.int64)
-        self._base = BaseWindow(*empty, NO_ROWS, NO_ROWS, NO_ROWS)
+        self.findings = Findings(service.name)
+        self._times = ReportTimes(self.sessions, plan.timing)
+        self._runs = Runs(self.sessions, service)
+        longest_s = max(plan.timing.windows_s)
+        self._late = LateConditions(len(service.rated_at), service.bins.size, plan.timing.interval_s, longest_s)
+        self._stalls = service.mapping.qos is Qos.STALLS
+        self._credit = TimeCredit(self.sessions) if self._stalls else None
+        kind = StallConditions if self._stalls else MeasurementSlices
+        self._conditions: Conditions = kind(self.sessions, service, plan.timing, self._late)
+        self._longest_s = longest_s
+        self._unique = UniqueSessions(self.sessions, longest_s // plan.timing.interval_s)
+        none = np.zeros((0, len(service.rated_at)), np.int64), np.zeros((0, service.bins.size), np.int64)
+        self._base = BaseWindow(*none, NO_ROWS, NO_ROWS, NO_ROWS)
+        self._heard = np.zeros((1 + len(DOUBTS), plan.timing.slices, 0), np.int64)
+        """Reports heard, and doubtful ones by DOUBTS, by tick modulo the ticks in a rating interval, and group."""
+        self._heard_before = self._heard.sum(axis=1)
+        """The same in the rating interval that ends with the newest tick."""
 
     def apply(self, batch: Batch, tick: int) -> Counter[Event]:
         """Count reports, all of this service, during a tick."""
-        at_s, ahead = self._time_of(batch)
-        # Equals at_s // tick_s, but numpy converts that to integers slowly.
-        at_tick = np.floor(at_s).astype(np.int64) // self._timing.tick_s
-        late = at_tick <= tick - self._timing.slices
-        if self._timing.clock is Clock.ARRIVAL:
-            # The clock was set back: reports count at their arrival, in the current tick.
-            at_s[late], at_tick[late], late = tick * self._timing.tick_s, tick, np.zeros_like(late)
-        admitted = self.sessions.admit(batch.session, batch.seq, at_s, batch.end)
-        group, pooled = self._group_of(batch, admitted)
-        self.sessions.assign_group(admitted, group)
-        resets = self._conditions.apply(admitted, Placed(batch, group, at_s, np.minimum(at_tick, tick)))
-        counted = admitted.position
-        return Counter(
-            {
-                Event.REPORT: len(counted),
-                Event.DUPLICATE: admitted.duplicates,
-                Event.REFUSED: admitted.refused,
-                Event.EMPTY: int(np.count_nonzero(empty(batch, self.service)[counted])),
-                Event.RESET: resets,
-                Event.LATE: int(np.count_nonzero(late[counted])),
-                Event.AHEAD: int(np.count_nonzero(ahead[counted])),
-                Event.POOLED: int(np.count_nonzero(pooled[counted])),
-            }
+        events: Counter[Event] = Counter()
+        prints = digests(batch)
+        # The clock was set back: reports count at their arrival, in the current tick.
+        arrival_s = np.where(
+            batch.arrival_s < (tick - self._timing.slices + 1) * self._timing.tick_s,
+            tick * self._timing.tick_s,
+            batch.arrival_s,
         )
+        counted = np.zeros(len(batch), np.bool_)
+        if batch.run is None:
+            rows = self.sessions.find_or_create(batch.session)
+            for position in _rounds(rows):
+                counted[position] = self._apply_round(batch, position, rows, arrival_s, prints, events)
+        else:
+            rows = np.full(len(batch), -1)
+            keys = _keys(batch.session, batch.run)
+            for position in _rounds(_numbers(batch.session)):
+                some = [keys[index] for index in position.tolist()]
+                rows[position] = self._find_runs(some)
+                known = position[rows[position] >= 0]
+                counted[known] = self._apply_round(batch, known, rows, arrival_s, prints, events)
+                self._end_outdated(some, rows[position])
+        events[Event.REFUSED] += int(np.count_nonzero(rows < 0))
+        events[Event.REPORT] = int(np.count_nonzero(counted))
+        events[Event.UNDATED] = int(np.count_nonzero(batch.ts_s[counted] == ABSENT_FLOAT))
+        events[Event.EMPTY] = int(np.count_nonzero(empty(batch, self.service)[counted]))
+        return events
 
     def enter(self, tick: int, *, base_wanted: bool) -> tuple[Counter[Event], IntervalCounts | None]:
         """End the tick before and begin this one.
@@ -80,23 +116,30 @@ class ServiceMonitor:
         # The rows of sessions are needed only when an interval closes.
         self._base = self._base._replace(rows=NO_ROWS, groups=NO_ROWS)
         expired = self.sessions.expired(at_s, self._timing.session_timeout_s, self._timing.interval_s)
+        if len(expired):
+            # What came late from a session is counted as one of a user when the interval closes.
+            needed = np.concatenate([self._late.rows(), self._conditions.unsettled()])
+            expired = expired[~np.isin(expired, needed)]
         timed_out = int(np.count_nonzero(~self.sessions.ended[expired]))
-        self.sessions.remove(expired)
-        self._conditions.remove(expired)
-        self._unique.remove(expired)
-        self._conditions.enter(tick)
+        if len(expired):
+            self._remove(expired)
+        self._begin(tick)
+        self._heard_before = self._heard.sum(axis=1)
+        self._heard[:, tick % self._timing.slices] = 0
         return Counter({Event.EXPIRED: timed_out}), closed
 
     def counts(self, at_s: float) -> BaseCounts:
         """The counts at the tick at at_s, the newest that was entered."""
         size = len(self.groups)
-        base = self._base = self._base._replace(
+        self._base = self._base._replace(
             levels=grow_rows(self._base.levels, size),
             qos=grow_rows(self._base.qos, size),
             users=grow_rows(self._base.users, size),
         )
+        base = self._base.shown()
         stalling, since_s = self._conditions.open_stalls()
         open_stalls, oldest_s = self._open_stalls(stalling, at_s - since_s, size)
+        heard, *doubtful = grow_rows(self._heard_before.T, size).T
         return BaseCounts(
             service=self.service.name,
             groups=self.groups.all,
@@ -107,64 +150,347 @@ class ServiceMonitor:
             active_sessions=self._active(at_s, stalling, size),
             open_stalls=open_stalls,
             oldest_stall_s=oldest_s,
+            heard=heard,
+            doubtful=np.transpose(doubtful),
+            **self._provisional(at_s, size),
         )
 
     def dump(self) -> Arrays:
         """The whole state, as arrays by name."""
+        credit = {} if self._credit is None else self._credit.dump()
+        base = self._base
+        index = np.full(self.sessions.rows, -1)
+        index[self.sessions.occupied] = np.arange(len(self.sessions))
+        kept = {"kept_row": index[base.kept.row], **dict(zip(_KEPT, base.kept[1:], strict=True))}
         return {
-            **named("sessions/", self.sessions.dump()),
+            **named("sessions/", {**self.sessions.dump(), **self._runs.dump(), **self._times.dump(), **credit}),
             **named("conditions/", self._conditions.dump()),
-            **named("base/", {"levels": self._base.levels, "qos": self._base.qos, "users": self._base.users}),
+            **named("late/", self._late.dump()),
+            **named("base/", {"levels": base.levels, "qos": base.qos, "users": base.users, **kept}),
             **named("users/", self._unique.dump()),
+            "heard": self._heard.copy(),
+            "heard_before": self._heard_before,
         }
 
     def load(self, state: Arrays, groups: tuple[Labels, ...], tick: int) -> None:
         """Restore a dump(), into a monitor without sessions."""
         self.groups.load(groups)
-        self._conditions.enter(tick)
-        rows = self.sessions.load(part("sessions/", state))
-        self._conditions.load(part("conditions/", state), rows)
+        self._begin(tick)
+        sessions, conditions = part("sessions/", state), part("conditions/", state)
+        rows = self.sessions.load(sessions)
+        # States of version 2 and before have the counters with the conditions.
+        self._runs.load({**conditions, **sessions}, rows)
+        self._times.load({name: sessions[name] for name in ("delay_s", "settled") if name in sessions}, rows)
+        if self._credit is not None:
+            self._credit.load(sessions, rows)
+        self._conditions.load(conditions, rows)
+        self._late.load(part("late/", state), dict(zip(sessions["row"].tolist(), rows.tolist(), strict=True)))
         self._unique.load(part("users/", state), rows)
         base = part("base/", state)
-        self._base = BaseWindow(base["levels"], base["qos"], base["users"], NO_ROWS, NO_ROWS)
+        kept = Kept(rows[base.get("kept_row", NO_ROWS)], *(base.get(name, NO_ROWS) for name in _KEPT))
+        self._base = BaseWindow(base["levels"], base["qos"], base["users"], NO_ROWS, NO_ROWS, kept)
+        if "heard" in state:
+            self._heard, self._heard_before = state["heard"].copy(), state["heard_before"]
+
+    def hand_on_sessions(self) -> None:
+        """Hand on the records of all runs, in the order of their first reports: nothing follows."""
+        if self._log is not None:
+            self._log.hand_on_all(self.groups.all)
 
     def begin(self, tick: int) -> None:
         """Begin at this tick, without sessions."""
-        self._conditions.enter(tick)
+        self._begin(tick)
 
     def shift(self, by_s: int, tick: int) -> None:
         """Move all times by whole rating intervals, in seconds; tick is the current tick after that."""
+        self._tick = tick
         self.sessions.last_s += by_s
+        self._runs.shift(by_s)
+        self._late.shift(by_s)
         self._conditions.shift(by_s, tick)
 
-    def _time_of(self, batch: Batch) -> tuple[Floats, Flags]:
-        """(R,) time at which each report counts, and (R,) whether its timestamp is in the future."""
-        if self._timing.clock is Clock.ARRIVAL:
-            return batch.arrival_s.copy(), np.zeros(len(batch), np.bool_)
-        reported = np.where(batch.ts_s == ABSENT_FLOAT, batch.arrival_s, batch.ts_s)
-        return np.minimum(reported, batch.arrival_s), reported > batch.arrival_s
+    def _find_runs(self, keys: Sequence[Key]) -> Ints:
+        """(R,) rows of the runs with these keys; runs that a client reports as new succeed the former ones."""
+        rows = self.sessions.find_or_create(keys)
+        former = self.sessions.former_runs(keys, rows)
+        new = np.flatnonzero(former >= 0)
+        self.sessions.succeed(former[new], rows[new])
+        self._succeed(former[new], rows[new])
+        return rows
 
-    def _group_of(self, batch: Batch, admitted: Admitted) -> tuple[Ints, Flags]:
-        """(R,) group of each report, and (R,) whether it is pooled; only admitted reports create groups."""
+    def _end_outdated(self, keys: Sequence[Key], rows: Ints) -> None:
+        """A report of a former run does not bring it back."""
+        outdated = rows[self.sessions.outdated(keys) & (rows >= 0)]
+        self._conditions.end_stalls(outdated)
+        self.sessions.ended[outdated] = True
+
+    def _apply_round(
+        self,
+        batch: Batch,
+        position: Ints,
+        rows: Ints,
+        arrival_s: Floats,
+        prints: NDArray[np.uint32],
+        events: Counter[Event],
+    ) -> Flags:
+        """Count at most one report of each session; returns (R,) whether it counts.
+
+        position  (R,) of the reports in the batch
+        rows      (N,) row of each report of the batch, which is replaced where a new run begins
+        """
+        at_s, ahead = self._times.place(rows[position], batch.ts_s[position], arrival_s[position])
+        reports = self._reports(position, rows[position], at_s)
+        judged = self._runs.judge(reports, batch, prints[position], self._timing.interval_s * 1000)
+        counts = np.ones(len(position), np.bool_)
+        if judged.kind.any():
+            ended = self._set_aside(batch, reports, judged.kind, prints, events)
+            self._begin_runs(reports.row[judged.kind == Kind.NEW_RUN], rows, events)
+            reports = self._reports(position, rows[position], at_s)
+            counts = (judged.kind == Kind.CONTINUES) | (judged.kind == Kind.NEW_RUN)
+            counts &= reports.row >= 0
+            reports, judged = reports.take(counts), judged.take(counts)
+            counts |= ended
+        if len(reports.row):
+            self._count(batch, self._reset_clocks(batch, reports, arrival_s), judged, prints, events)
+        events[Event.AHEAD] += int(np.count_nonzero(ahead & counts))
+        return counts
+
+    def _count(
+        self,
+        batch: Batch,
+        reports: Reports,
+        judged: Judged,
+        prints: NDArray[np.uint32],
+        events: Counter[Event],
+    ) -> None:
+        """Count reports that continue or begin a run."""
+        row, position = reports.row, reports.position
+        group, pooled = self._group_of(batch, position)
+        self._runs.record(reports, batch, prints[position], judged.values)
+        added = judged.added
+        code = np.zeros(len(row), np.int8)
+        if self._credit is not None:
+            interval_ms = self._timing.interval_s * 1000
+            added, code = self._credit.cut(row, reports.gap_ms, added, judged.backward, interval_ms)
+        began = (reports.gap_ms < 0) | (judged.kind == Kind.NEW_RUN)
+        impossible = self._conditions.apply(reports, batch, group, added, began)
+        if impossible.any():
+            reason = Implausible.STALLED if self._stalls else Implausible.RESPONSE
+            code[impossible & (code == 0)] = CODE[reason]
+        if self._log is not None:
+            self._record(self._log, batch, reports, judged.added, added)
+        self.sessions.hear(row, reports.at_s, batch.end[position], group)
+        self._hear(group)
+        events[Event.POOLED] += int(np.count_nonzero(pooled))
+        base_begin_s = (self._tick - self._timing.slices + 1) * self._timing.tick_s
+        events[Event.LATE] += int(np.count_nonzero(reports.at_s < base_begin_s))
+        if code.any():
+            self._note_implausible(batch, reports, group, judged.added, code, events)
+
+    def _record(self, log: SessionLog, batch: Batch, reports: Reports, reported: Ints, counted: Ints) -> None:
+        """Record what reports are counted with, before SessionTable.hear()."""
+        log.hear(reports.row, reports.at_s, batch.end[reports.position])
+        if self._stalls:
+            log.add_stalls(reports.row, reported, counted)
+        else:
+            log.add_measurements(reports.row, *self._conditions.measured(reports, batch))
+
+    def _note_implausible(
+        self,
+        batch: Batch,
+        reports: Reports,
+        group: Ints,
+        reported: Ints,
+        code: NDArray[np.int8],
+        events: Counter[Event],
+    ) -> None:
+        some = np.flatnonzero(code)
+        for number in np.unique(code[some]).tolist():
+            reason = REASONS[number - 1]
+            mine = some[code[some] == number]
+            self._doubt(EVENT_OF[reason], group[mine], events)
+            first = int(mine[0])
+            self.findings.add(
+                EVENT_OF[reason],
+                Finding(
+                    labels=batch.routes[batch.route[reports.position[first]]].labels,
+                    session=batch.session[int(reports.position[first])],
+                    reason=reason,
+                    passed_s=max(int(reports.gap_ms[first]), 0) / 1000,
+                    stall_s=int(reported[1, first]) / 1000,
+                    play_s=int(reported[2, first]) / 1000,
+                    longest_response_s=_longest(batch, int(reports.position[first])),
+                ),
+            )
+
+    def _set_aside(
+        self,
+        batch: Batch,
+        reports: Reports,
+        kind: NDArray[np.int8],
+        prints: NDArray[np.uint32],
+        events: Counter[Event],
+    ) -> Flags:
+        """Handle the reports that do not count; returns (R,) whether it ends its session."""
+        repeated, conflicts = kind == Kind.REPEATED, np.flatnonzero(kind == Kind.CONFLICTS)
+        # The end of a session is believed whatever its number, such as that of a last will.
+        ends = np.flatnonzero(repeated & batch.end[reports.position])
+        heard = (self._runs.prints[:, reports.row[ends]] == prints[reports.position[ends]]).any(axis=0)
+        ends = ends[~heard]
+        self._conditions.end_stalls(reports.row[ends])
+        self.sessions.ended[reports.row[ends]] = True
+        ended = np.zeros(len(kind), np.bool_)
+        ended[ends] = True
+        events[Event.DUPLICATE] += int(np.count_nonzero(repeated & ~ended))
+        if self._log is not None:
+            self._log.end(reports.row[ends])
+            self._log.add_duplicates(reports.row[repeated & ~ended])
+        if len(conflicts):
+            group = self.sessions.group[reports.row[conflicts]]
+            self._hear(group)
+            self._doubt(Event.CONFLICT, group, events)
+            position = int(reports.position[conflicts[0]])
+            labels = batch.routes[batch.route[position]].labels
+            self.findings.add(Event.CONFLICT, Finding(labels, batch.session[position]))
+        return ended
+
+    def _begin_runs(self, old: Ints, rows: Ints, events: Counter[Event]) -> None:
+        """Give new runs their own rows, also in `rows`; -1 where the table is full."""
+        if not len(old):
+            return
+        new = self.sessions.renew(old)
+        began = new >= 0
+        self._succeed(old[began], new[began])
+        events[Event.RESET] += int(np.count_nonzero(began))
+        replaced = np.arange(self.sessions.rows)
+        replaced[old] = new
+        rows[:] = np.where(rows >= 0, replaced[rows], rows)
+
+    def _succeed(self, old: Ints, new: Ints) -> None:
+        """Runs begin, and those before them end."""
+        self._conditions.end_stalls(old)
+        self._times.copy(old, new)
+        self._runs.renew(old, new)
+        if self._credit is not None:
+            self._credit.renew(new)
+        if self._log is not None:
+            self._log.renew(old, new)
+
+    def _reset_clocks(self, batch: Batch, reports: Reports, arrival_s: Floats) -> Reports:
+        """The reports; those whose client set its clock back since its last one count at their arrival."""
+        row, position = reports.row, reports.position
+        back = reports.at_s < self.sessions.last_s[row] - 1
+        if not back.any():
+            return reports
+        back &= batch.seq[position] > self._runs.seq[row]
+        some = np.flatnonzero(back)
+        self._times.reset(row[some], batch.ts_s[position[some]], arrival_s[position[some]])
+        at_s = reports.at_s.copy()
+        if self._times.automatic:
+            at_s[some] = arrival_s[position[some]]
+        return self._reports(position, row, at_s)
+
+    def _reports(self, position: Ints, row: Ints, at_s: Floats) -> Reports:
+        last_s = self.sessions.last_s[row]
+        gap_ms = np.rint(np.clip((at_s - last_s) * 1000, 0, LONGEST_GAP_MS))
+        new = np.isnan(last_s)
+        gap_ms[new] = -1
+        return Reports(position, row, at_s, gap_ms.astype(np.int64))
+
+    def _provisional(self, at_s: float, groups: int) -> dict[str, Mapping[Any, Any]]:
+        """What the longer windows show before it is counted: what came late, and conditions that are kept."""
+        interval_s, levels = self._timing.interval_s, len(self.service.rated_at)
+        closed_s, kept = int(at_s) // interval_s * interval_s, self._base.kept
+        parts = [
+            (end_s, cells, pairs)
+            for end_s, cells, pairs in self._late.waiting()
+            if end_s > closed_s - self._longest_s
+        ]
+        parts += [(part.end_s, part.group * levels + part.level, part.pairs) for part in self._conditions.late()]
+        for ago in range(int(kept.owed.max(initial=0))):
+            some = kept.owed > ago
+            pairs = kept.row[some] * PAIR_BASE + kept.group[some]
+            parts.append((closed_s - ago * interval_s, kept.group[some] * levels + kept.level[some], pairs))
+        parts = [part for part in parts if len(part[1])]
+        if not parts:
+            return {}
+        cells: dict[int, list[Ints]] = {}
+        for end_s, some_cells, _ in parts:
+            cells.setdefault(end_s, []).append(some_cells)
+        pairs = np.concatenate([pairs for _, _, pairs in parts])
+        newest_s = np.repeat([end_s for end_s, _, _ in parts], [len(each) for _, _, each in parts])
+        # Of each session the newest interval: windows that cover any of them cover that one.
+        order = np.lexsort((newest_s, pairs))
+        last = order[np.append(np.diff(pairs[order]) != 0, True)]
+        pairs, newest_s = pairs[last], newest_s[last]
+        group, age = pairs % PAIR_BASE, self._unique.age(pairs // PAIR_BASE, pairs % PAIR_BASE)
+        return {
+            "provisional": {
+                end_s: sparse_counts(np.concatenate(some), (groups, levels))
+                for end_s, some in sorted(cells.items())
+            },
+            "provisional_users": {
+                (end_s, number): np.bincount(group[(newest_s == end_s) & (age == number)], minlength=groups)
+                for end_s, number in sorted(set(zip(newest_s.tolist(), age.tolist(), strict=True)))
+            },
+        }
+
+    def _remove(self, rows: Ints) -> None:
+        if self._log is not None:
+            self._log.hand_on(rows, self.groups.all)
+        self.sessions.remove(rows)
+        self._runs.remove(rows)
+        self._times.remove(rows)
+        if self._credit is not None:
+            self._credit.remove(rows)
+        self._conditions.remove(rows)
+        self._unique.remove(rows)
+
+    def _begin(self, tick: int) -> None:
+        self._tick = tick
+        self._conditions.enter(tick)
+
+    def _hear(self, group: SmallInts) -> None:
+        """Count a report of each of these groups."""
+        self._grow_heard(len(self.groups))
+        self._heard[0, self._tick % self._timing.slices] += np.bincount(group, minlength=self._heard.shape[2])
+
+    def _doubt(self, event: Event, group: SmallInts, events: Counter[Event]) -> None:
+        """Count a doubtful report of each of these groups."""
+        events[event] += len(group)
+        np.add.at(self._heard[1 + DOUBTS.index(event), self._tick % self._timing.slices], group, 1)
+
+    def _grow_heard(self, groups: int) -> None:
+        missing = groups - self._heard.shape[2]
+        if missing > 0:
+            more = np.zeros((*self._heard.shape[:2], missing), np.int64)
+            self._heard = np.concatenate([self._heard, more], axis=2)
+
+    def _group_of(self, batch: Batch, position: Ints) -> tuple[Ints, Flags]:
+        """(R,) group of each of these reports, and (R,) whether it is pooled; they create their groups."""
         numbers = np.full(len(batch.routes), NO_GROUP, np.int64)
         pooled = np.zeros(len(batch.routes), np.bool_)
-        route_of = batch.route[admitted.position]
+        route_of = batch.route[position]
         for route in np.flatnonzero(np.bincount(route_of)).tolist():
             labels = batch.routes[route].labels
             known = labels in self.groups
-            since_s = 0.0 if known else float(batch.arrival_s[admitted.position][route_of == route].min())
+            since_s = 0.0 if known else float(batch.arrival_s[position][route_of == route].min())
             numbers[route], pooled[route] = self.groups.number(labels, since_s)
-        return numbers[batch.route], pooled[batch.route]
+        return numbers[route_of], pooled[route_of]
 
     def _close(self, end_s: int) -> IntervalCounts:
         """The counts of the rating interval that ends at end_s, which is the base window at that time."""
         base, interval_s = self._base, self._timing.interval_s
+        self._conditions.settle()
+        late = self._late.drain(end_s, len(base.users), self._unique)
         recounted = self._unique.close(base.rows, base.groups, len(base.users))
+        self._conditions.close(end_s, base.rows)
         return IntervalCounts(
             levels=base.levels,
             qos=base.qos,
             users=base.users,
             recounted={end_s - ago * interval_s: sessions for ago, sessions in recounted.items()},
+            late=late,
         )
 
     def _active(self, at_s: float, stalling: Ints, size: int) -> Ints:
@@ -185,3 +511,47 @@ class ServiceMonitor:
         oldest_s = np.zeros(size)
         np.maximum.at(oldest_s, group, ran_s)
         return np.bincount(group, minlength=size), oldest_s
+
+
+EVENT_OF = {
+    Implausible.TOO_FAST: Event.TOO_FAST,
+    Implausible.MILLISECONDS: Event.MILLISECONDS,
+    Implausible.POSITION: Event.POSITION,
+    Implausible.STALLED: Event.STALLED,
+    Implausible.RESPONSE: Event.RESPONSE,
+}
+_KEPT = ("kept_group", "kept_level", "kept_shown", "kept_owed")
+
+
+def _keys(session: Sequence[str], run: Sequence[str | None]) -> list[Key]:
+    """The keys of the runs: the session, with `run` where the client reports it."""
+    return [one if of is None else (one, of) for one, of in zip(session, run, strict=True)]
+
+
+def _numbers(session: Sequence[str]) -> Ints:
+    """(R,) a number for each session."""
+    known: dict[str, int] = {}
+    return np.array([known.setdefault(name, len(known)) for name in session], np.int64)
+
+
+def _rounds(rows: Ints) -> Iterator[Ints]:
+    """Positions of the reports with a row, so that each of a row comes in a round of its own, in order."""
+    bits = len(rows).bit_length()
+    # Sorting numbers is ten times as fast as sorting positions by a key.
+    key = np.sort(rows << bits | np.arange(len(rows)))
+    key = key[np.searchsorted(key, 0) :]
+    order, row = key & ((1 << bits) - 1), key >> bits
+    first = np.diff(row, prepend=-1) != 0
+    if first.all():
+        if len(order):
+            yield order
+        return
+    begins = np.flatnonzero(first)
+    rank = np.arange(len(row)) - np.repeat(begins, np.diff(begins, append=len(row)))
+    by_rank = np.argsort(rank, kind="stable")
+    yield from np.split(order[by_rank], np.cumsum(np.bincount(rank))[:-1])
+
+
+def _longest(batch: Batch, position: int) -> float:
+    """The longest response time of a report, seconds; 0 without one."""
+    return float(batch.response_s[batch.response_of == position].max(initial=0))

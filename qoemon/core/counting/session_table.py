@@ -1,101 +1,68 @@
-"""The table of a service's sessions: a row for each session id, detection of duplicates, expiry.
+"""The table of a service's sessions: a row for each run of a session, found by its id, until it expires.
 
-The reports of a batch are sorted by session and, within a session, by `seq`; a repeated or older `seq` is a
-duplicate. All later steps work on whole columns.
+A run is one stretch of counting from zero by one player. A session that begins a new run, such as after a reload of
+its page, gets a new row; the row of its former run is detached: no report finds it again, and it expires as any
+other. So each run is rated as a session of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.arrays import Column, Flags, Floats, Ints, grow_columns
-from qoemon.core.wire.report import ABSENT_INT
+from qoemon.core.arrays import Flags, Floats, Ints, grow_columns
+
+Key = str | tuple[str, str]
+"""A session id, or a session id and the `run` that its client reports."""
 
 NO_ID = ""
 NO_GROUP = -1
-NO_SEQ = -1
 _FIRST_ROWS = 1024
 _MANY_ROWS = 65_536
 _GROWTH, _GROWTH_OF_MANY = 2, 16
 """Unused rows are cheap, see grow_columns(). Copying is not, and memory that large columns free is rarely returned
 to the system."""
 
+_LONGEST_PAUSE_S = 2**15 - 1
+
 ROWS_AT_ONCE = 16_384
 """Rows processed at a time: intermediate results fit in the cache, and other threads can run in between."""
 
-
-@dataclass(frozen=True)
-class Admitted:
-    """The accepted reports of a batch, sorted by row, then `seq`, then arrival.
-
-    position  (R,) index of each report in the batch
-    row       (R,) row of its session, ascending
-    first     (R,) whether it is the first of its session in this batch
-    before_s  (R,) time of the session's previous report, seconds since the epoch; NaN if there is none
-    duplicates, refused  number of reports that are not accepted: repeated, and of sessions beyond the limit
-    """
-
-    position: Ints
-    row: Ints
-    first: Flags
-    before_s: Floats
-    duplicates: int
-    refused: int
-
-    @cached_property
-    def last(self) -> Ints:
-        """Indexes of the reports that are the last of their session in this batch."""
-        return np.flatnonzero(np.append(self.first[1:], True)[: len(self.first)])
-
-    @cached_property
-    def following(self) -> Ints:
-        """Indexes of the reports that are not the first of their session: each follows one of the same session."""
-        return np.flatnonzero(~self.first)
-
-    def previous(self, known: Column, reported: Column) -> Column:
-        """(R,) the value before each report: of the previous report in this batch, else from before the batch.
-
-        known     (R,) the session's value before this batch
-        reported  (R,) the value in each report
-        """
-        before = known.copy()
-        before[self.following] = reported[self.following - 1]
-        return before
+_COLUMNS = ("group", "last_s", "ended", "pause_s")
 
 
 class SessionTable:
-    """Up to `limit` sessions of one service. Rows without a session have NO_GROUP, NO_SEQ, NaN and False.
+    """Up to `limit` runs of sessions of one service. Rows without one have NO_GROUP, NaN, False and 0.
 
-    group   (rows,) int32
-    seq     (rows,) the largest received, or NO_SEQ
-    last_s  (rows,) time of the last report, seconds since the epoch
-    ended   (rows,) whether the last report was marked as the end
+    group     (rows,) int32
+    last_s    (rows,) time of the last report, seconds since the epoch; NaN before the first
+    ended     (rows,) whether the last report was marked as the end, or a new run has begun
+    pause_s   (rows,) int16, usual time between two reports; 0 before the second
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._row_of: dict[str, int] = {}
-        self._ids: list[str] = []
+        self._row_of: dict[Key, int] = {}
+        self._keys: list[Key] = []
         self._free: list[int] = []
+        self._newest_run: dict[str, Key] = {}
+        """Of sessions whose client reports `run`."""
         self.group = np.zeros(0, np.int32)
-        self.seq = np.zeros(0, np.int64)
         self.last_s = np.zeros(0)
         self.ended = np.zeros(0, np.bool_)
+        self.pause_s = np.zeros(0, np.int16)
 
     def __len__(self) -> int:
-        return len(self._row_of)
+        return len(self._keys) - len(self._free)
 
     @property
     def rows(self) -> int:
         """Number of rows that are or were in use; later rows are empty."""
-        return len(self._ids)
+        return len(self._keys)
 
     @property
     def capacity(self) -> int:
@@ -110,141 +77,160 @@ class SessionTable:
 
     @property
     def occupied(self) -> Ints:
-        """The rows that hold a session, ascending."""
+        """The rows that hold a run, ascending."""
         return np.flatnonzero(self.group[: self.rows] != NO_GROUP)
 
-    def admit(self, session: Sequence[str], seq: Ints, at_s: Floats, end: Flags) -> Admitted:
-        """Enter a batch of R reports: find or create their sessions; returns the accepted reports.
+    def key(self, row: int) -> Key:
+        """The key of the run in a row."""
+        return self._keys[row]
 
-        New sessions have no group before assign_group().
+    def find_or_create(self, keys: Sequence[Key]) -> Ints:
+        """(R,) rows of the runs with these keys; -1 where the run is new and the table is full.
 
-        session, seq, at_s, end  session id, sequence number, time and end flag of each report, (R,) each
+        New rows have no group before hear().
         """
-        rows = self._find_or_create(session)
-        order, row = _by_row(rows, seq)
-        fresh = self._fresh(row, seq[order])
-        if not fresh.all():
-            order, row = order[fresh], row[fresh]
-        admitted = Admitted(
-            position=order,
-            row=row,
-            first=np.diff(row, prepend=-1) != 0,
-            before_s=at_s,  # replaced below, as it depends on the order
-            duplicates=int(np.count_nonzero(~fresh)),
-            refused=int(np.count_nonzero(rows < 0)),
-        )
-        at_s = at_s[order]
-        admitted = replace(admitted, before_s=admitted.previous(self.last_s[row], at_s))
-        self._store(admitted, seq, at_s, end)
-        return admitted
+        rows = np.fromiter(map(self._row_of.get, keys, repeat(-1)), np.int64, len(keys))
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            used = self.rows
+            for position in missing.tolist():
+                key = keys[position]
+                known = self._row_of.get(key)  # created for an earlier report of the same batch
+                rows[position] = self._create(key) if known is None else known
+            self._grow(used)
+        return rows
 
-    def assign_group(self, admitted: Admitted, group: Ints) -> None:
-        """Set each session's group to that of its newest report; group (R,) is of all reports of the batch."""
-        last = admitted.last
-        self.group[admitted.row[last]] = group[admitted.position[last]]
+    def renew(self, rows: Ints) -> Ints:
+        """New rows for new runs of these sessions, whose present rows are detached; -1 where the table is full."""
+        used = self.rows
+        new = np.array([self._create(self._keys[row]) for row in rows.tolist()], np.int64)
+        self._grow(used)
+        self.succeed(rows[new >= 0], new[new >= 0])
+        return new
+
+    def succeed(self, old: Ints, new: Ints) -> None:
+        """Begin runs of sessions that were last heard in former ones, which end."""
+        self.last_s[new], self.pause_s[new] = self.last_s[old], self.pause_s[old]
+        self.ended[old] = True
+
+    def former_runs(self, keys: Sequence[Key], rows: Ints) -> Ints:
+        """(R,) rows of the runs before, where these runs are new and their clients report `run`; else -1."""
+        former = np.full(len(keys), -1)
+        for position, (key, row) in enumerate(zip(keys, rows.tolist(), strict=True)):
+            if isinstance(key, str) or row < 0 or not np.isnan(self.last_s[row]):
+                continue
+            before, self._newest_run[key[0]] = self._newest_run.get(key[0]), key
+            if before is not None and before != key:
+                former[position] = self._row_of[before]  # remove() forgets both together
+        return former
+
+    def outdated(self, keys: Sequence[Key]) -> Flags:
+        """(R,) whether a newer `run` of the same session has begun."""
+        return np.array(
+            [not isinstance(key, str) and self._newest_run.get(key[0]) != key for key in keys], np.bool_
+        )
+
+    def hear(self, row: Ints, at_s: Floats, end: Flags, group: Ints) -> None:
+        """Record one report of each of these distinct rows."""
+        last_s, usual_s = self.last_s[row], self.pause_s[row]
+        gap_s = np.clip(np.nan_to_num(at_s - last_s), 0, _LONGEST_PAUSE_S)
+        self.pause_s[row] = np.rint(np.where(usual_s == 0, gap_s, (usual_s + gap_s) / 2))
+        self.last_s[row] = np.fmax(last_s, at_s)
+        self.ended[row] = end
+        self.group[row] = group
 
     def expired(self, at_s: float, timeout_s: float, interval_s: float) -> Ints:
-        """Rows of sessions without a report for timeout_s, or for interval_s if ended (no slice has them then)."""
+        """Rows without a report for timeout_s, or for interval_s if ended (no slice has them then)."""
         # Nearly all sessions reported recently: only the others need the full check.
         quiet = np.flatnonzero(self.last_s[: self.rows] <= at_s - min(timeout_s, interval_s) + 1)
         limit_s = np.where(self.ended[quiet], interval_s, timeout_s)
         return quiet[self.last_s[quiet] + limit_s <= at_s]
 
     def remove(self, rows: Ints) -> None:
-        """Remove these sessions; their rows are reused."""
+        """Remove these runs; their rows are reused."""
         self._clear(rows)
         for row in rows.tolist():
-            del self._row_of[self._ids[row]]
-            self._ids[row] = NO_ID
+            key = self._keys[row]
+            if self._row_of.get(key) == row:
+                del self._row_of[key]
+                if not isinstance(key, str) and self._newest_run.get(key[0]) == key:
+                    del self._newest_run[key[0]]
+            self._keys[row] = NO_ID
         self._free.extend(rows.tolist())
 
     def dump(self) -> dict[str, NDArray[Any]]:
-        """The sessions in the order of their rows, as arrays by name."""
+        """The runs in the order of their rows, as arrays by name."""
         occupied = self.occupied
-        texts = [self._ids[row].encode() for row in occupied.tolist()]
+        keys = [self._keys[row] for row in occupied.tolist()]
+        ids = [(key if isinstance(key, str) else key[0]).encode() for key in keys]
+        runs = [b"" if isinstance(key, str) else key[1].encode() for key in keys]
+        found = [self._row_of.get(key) == row for key, row in zip(keys, occupied.tolist(), strict=True)]
+        newest = [not isinstance(key, str) and self._newest_run.get(key[0]) == key for key in keys]
         return {
             "row": occupied,
-            "id": np.frombuffer(b"".join(texts), np.uint8),
-            "id_length": np.array([len(text) for text in texts], np.int64),
-            "group": self.group[occupied],
-            "seq": self.seq[occupied],
-            "last_s": self.last_s[occupied],
-            "ended": self.ended[occupied],
+            "id": np.frombuffer(b"".join(ids), np.uint8),
+            "id_length": np.array([len(text) for text in ids], np.int64),
+            "run": np.frombuffer(b"".join(runs), np.uint8),
+            "run_length": np.array(
+                [-1 if isinstance(key, str) else len(text) for key, text in zip(keys, runs, strict=True)], np.int64
+            ),
+            "found": np.array(found, np.bool_),
+            "newest": np.array(newest, np.bool_),
+            **{name: getattr(self, name)[occupied] for name in _COLUMNS},
         }
 
     def load(self, state: dict[str, NDArray[Any]]) -> Ints:
         """Restore a dump(), into an empty table; returns the new rows, in the order of the dump."""
-        ends = np.cumsum(state["id_length"]).tolist()
-        text = state["id"].tobytes()
-        ids = [
-            text[end - length : end].decode() for end, length in zip(ends, state["id_length"].tolist(), strict=True)
-        ]
-        rows = self._find_or_create(ids)
-        for name in ("group", "seq", "last_s", "ended"):
-            getattr(self, name)[rows] = state[name]
+        size = len(state["id_length"])
+        ids = _texts(state["id"], state["id_length"])
+        # States of version 2 and before have no runs.
+        lengths = state.get("run_length", np.full(size, -1))
+        runs = _texts(state.get("run", np.zeros(0, np.uint8)), np.maximum(lengths, 0))
+        found = state.get("found", np.ones(size, np.bool_)).tolist()
+        newest = state.get("newest", np.zeros(size, np.bool_)).tolist()
+        for row, (text, run, length) in enumerate(zip(ids, runs, lengths.tolist(), strict=True)):
+            key = text if length < 0 else (text, run)
+            self._keys.append(key)
+            if found[row]:
+                self._row_of[key] = row
+            if newest[row]:
+                self._newest_run[text] = key
+        self._grow(0)
+        rows = np.arange(size)
+        for name in _COLUMNS:
+            if name in state:
+                getattr(self, name)[rows] = state[name]
         return rows
 
-    def _find_or_create(self, session: Sequence[str]) -> Ints:
-        rows = np.fromiter(map(self._row_of.get, session, repeat(-1)), np.int64, len(session))
-        used = self.rows
-        for position in np.flatnonzero(rows < 0).tolist():
-            rows[position] = self._create(session[position])
-        self._grow(used)
-        return rows
-
-    def _create(self, session: str) -> int:
-        """The row of a new session; -1 beyond the limit."""
-        known = self._row_of.get(session)  # created for an earlier report of the same batch
-        if known is not None:
-            return known
-        if len(self._row_of) >= self._limit:
+    def _create(self, key: Key) -> int:
+        """The row of a new run; -1 beyond the limit."""
+        if len(self) >= self._limit:
             return -1
         if self._free:
             row = self._free.pop()
-            self._ids[row] = session
+            self._keys[row] = key
         else:
-            row = len(self._ids)
-            self._ids.append(session)
-        self._row_of[session] = row
+            row = len(self._keys)
+            self._keys.append(key)
+        self._row_of[key] = row
         return row
 
     def _clear(self, rows: Ints | slice) -> None:
-        self.group[rows], self.seq[rows] = NO_GROUP, NO_SEQ
-        self.last_s[rows], self.ended[rows] = np.nan, False
+        self.group[rows], self.last_s[rows] = NO_GROUP, np.nan
+        self.ended[rows], self.pause_s[rows] = False, 0
 
     def _grow(self, used: int) -> None:
         """Extend the columns to all rows; rows from `used` on are new."""
         if self.rows > self.capacity:
             growth = _GROWTH_OF_MANY if self.rows > _MANY_ROWS else _GROWTH
             room = min(self._limit, max(_FIRST_ROWS, self.rows * growth))
-            self.group, self.seq = grow_columns(self.group, used, room), grow_columns(self.seq, used, room)
-            self.last_s, self.ended = grow_columns(self.last_s, used, room), grow_columns(self.ended, used, room)
+            for name in _COLUMNS:
+                setattr(self, name, grow_columns(getattr(self, name), used, room))
         self._clear(slice(used, self.rows))
 
-    def _fresh(self, row: Ints, seq: Ints) -> Flags:
-        """(R,) whether each report is not a duplicate; row and seq are sorted."""
-        newest = self.seq[row]
-        following = np.flatnonzero(row[1:] == row[:-1]) + 1
-        newest[following] = np.maximum(newest[following], seq[following - 1])
-        fresh: Flags = (seq == ABSENT_INT) | (seq > newest)
-        return fresh
 
-    def _store(self, admitted: Admitted, seq: Ints, at_s: Floats, end: Flags) -> None:
-        last = admitted.last
-        row, position = admitted.row[last], admitted.position[last]
-        self.seq[row] = np.maximum(self.seq[row], seq[position])
-        self.last_s[row] = np.fmax(self.last_s[row], at_s[last])
-        self.ended[row] = end[position]
-
-
-def _by_row(rows: Ints, seq: Ints) -> tuple[Ints, Ints]:
-    """Positions of the reports with a row, sorted by row, then `seq`, then position; and their rows."""
-    bits = len(rows).bit_length()
-    # Sorting numbers is ten times as fast as sorting positions by a key.
-    key = np.sort(rows << bits | np.arange(len(rows)))
-    key = key[np.searchsorted(key, 0) :]
-    order, row = key & ((1 << bits) - 1), key >> bits
-    seq = seq[order]
-    if np.any((seq[1:] < seq[:-1]) & (row[1:] == row[:-1])):
-        order = order[np.lexsort((seq, row))]
-    return order, row
+def _texts(text: NDArray[np.uint8], lengths: Ints) -> list[str]:
+    """The texts that are joined in `text`, by their lengths in bytes."""
+    ends = np.cumsum(lengths).tolist()
+    joined = text.tobytes()
+    return [joined[end - length : end].decode() for end, length in zip(ends, lengths.tolist(), strict=True)]

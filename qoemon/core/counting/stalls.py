@@ -1,147 +1,205 @@
-"""The stalls of each session: differences of its counters are added to slices of one tick each.
+"""The stalls of each run: the differences of its counters, in slices of one tick each.
 
-A session's condition is the sum of its slices over the rating interval, plus the stall that is still open. In a
-total outage no client reports the end of a stall, so an open stall counts while it runs, also without reports. Its
-running time is provisional: with the next report, the difference of the counter replaces it, and is distributed
-over the slices in which the stall ran. So each second of stalling counts once, in the interval in which it
-happened.
+A difference belongs to the time since the run was last heard, and is spread evenly over it. A run's condition is
+the sum of its slices over the rating interval, plus the stall that is still open. In a total outage no client
+reports the end of a stall, so an open stall counts while it runs, also without reports. Its running time is
+provisional: with the next report, the difference of the counter replaces it, placed where the stall ran.
 
-Example, with ticks of 10 s. A session reports at 12 s, 35 s and 41 s, with the stall open from the first to the
-third:
+Example, with ticks of 10 s. A session that was last heard at 11 s reports at 12 s, 35 s and 41 s, with a stall
+open from the first to the third:
 
     report at                       12 s   35 s   41 s
     stall_s as reported              1 s   23 s   28 s
     difference                       1 s   22 s    5 s
 
     stall seconds in the slice from     10 s   20 s   30 s   40 s
-    after the report at 12 s             1 s
+    after the report at 12 s             1 s                        of the second before
     at the tick at 30 s                  1 s                        and 18 s provisional, running since 12 s
     after the report at 35 s             9 s   10 s    4 s          22 s from 12 s on: 8 s, 10 s and 4 s
     after the report at 41 s             9 s   10 s    9 s          5 s from 35 s on
+
+What falls into rating intervals that have closed and in which the run was not rated is rated there, late. What
+falls into one in which it was rated adds nothing to it: each interval rates a run once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.arrays import Counts, Flags, Floats, Ints, SmallInts, grow_columns
-from qoemon.core.counting.conditions import BaseWindow
-from qoemon.core.counting.session_table import Admitted, SessionTable
+from qoemon.core.counting.conditions import NONE_KEPT, BaseWindow, Kept
+from qoemon.core.counting.late import LateConditions, LatePart
+from qoemon.core.counting.runs import Reports
+from qoemon.core.counting.session_table import SessionTable
 from qoemon.core.counting.window import count
-from qoemon.core.plan.plan import Counters, Service, Timing
+from qoemon.core.plan.plan import Service, Timing
 from qoemon.core.qoe.bins import STALL_BINS, mos_level, stall_bin
 from qoemon.core.qoe.mapping import ENDLESS, MEDIA_S
-from qoemon.core.wire.batch import Placed
-from qoemon.core.wire.report import ABSENT_INT
+from qoemon.core.wire.batch import Batch
 
 MAX_SLICE = 2**30
 """Maximum of a slice (12 days in ms): sums cannot overflow, whatever clients report."""
 
 
-def stall_condition(stalls: Ints, stall_ms: Ints, play_ms: Ints) -> tuple[Floats, Floats]:
+PARTS = 1000
+"""Stalls are counted in thousandths, so that they can be spread over slices."""
+
+NOT_KEPT = -1
+
+
+def stall_condition(stalls: Ints, stall_ms: Ints, play_ms: Ints, parts: int = 1) -> tuple[Floats, Floats]:
     """Stalls n and stall seconds t per MEDIA_S of media, (N,) each.
 
     Both are ENDLESS if the session stalled and played nothing: the worst condition.
 
     stalls, stall_ms, play_ms  (N,) sums over the rating interval
+    parts                      number of parts of a stall in which stalls are counted
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        n, t = stalls * (MEDIA_S * 1000) / play_ms, stall_ms * MEDIA_S / play_ms
+        n, t = stalls * (MEDIA_S * 1000 / parts) / play_ms, stall_ms * MEDIA_S / play_ms
     frozen = play_ms == 0
     n[frozen] = t[frozen] = np.where(stall_ms[frozen] > 0, ENDLESS, 0)
     return n, t
 
 
-class _Reported(NamedTuple):
-    """The values of R admitted reports, in their order, (R,) each; counters are stalls, stall_ms, play_ms."""
+class _Span(NamedTuple):
+    """What happened to R runs in a time each, evenly spread over it: (R,) times in ms, and (3, R) amounts."""
 
-    counters: list[Ints]
-    stalled: Flags
-    at_s: Floats
-    tick: Ints
+    start_ms: Ints
+    end_ms: Ints
+    amounts: Ints
+
+    def take(self, kept: Ints) -> _Span:
+        return _Span(self.start_ms[kept], self.end_ms[kept], self.amounts[:, kept])
+
+    def before(self, time_ms: Ints | int) -> Ints:
+        """(3, R) the part before a time; in integers, so that the parts add up to the whole."""
+        length = self.end_ms - self.start_ms
+        passed = np.clip(time_ms - self.start_ms, 0, length)
+        part = self.amounts * passed // np.maximum(length, 1)
+        instant = (length == 0) & (self.start_ms < time_ms)
+        return np.where(instant, self.amounts, part) if instant.any() else part
 
 
-class StallCounters:
+class StallConditions:
     """The stall columns of a SessionTable, with the same rows.
 
-    counters  (3, rows) stalls, stall_ms, play_ms as last reported
-    known     (rows,) whether a report has set them
-    slices    (3, ticks in a rating interval, rows) their differences; the slice of a tick is its number, modulo the
-              ticks in a rating interval
+    slices    (3, ticks in a rating interval, rows) thousandths of stalls, stall_ms and play_ms; the slice of a tick
+              is its number, modulo the ticks in a rating interval
     since_s   (rows,) when the open stall was first reported, seconds since the epoch; NaN without one
+    rated     (rows,) int32, the newest rating interval in which the run was rated, in intervals since the epoch
+    kept      (2, rows) int16, level and bin of the last condition, of runs that pause for more than an interval
     """
 
-    def __init__(self, sessions: SessionTable, service: Service, timing: Timing) -> None:
-        self._sessions, self._service, self._timing = sessions, service, timing
+    def __init__(self, sessions: SessionTable, service: Service, timing: Timing, late: LateConditions) -> None:
+        self._sessions, self._service, self._timing, self._late = sessions, service, timing, late
         self._tick = self._used = 0
-        self.counters = np.zeros((3, 0), np.int64)
-        self.known = np.zeros(0, np.bool_)
+        self._tick_ms, self._interval_ms = timing.tick_s * 1000, timing.interval_s * 1000
+        self._min_active_ms = max(timing.min_active_s * 1000, 1)
+        self._seldom_s = timing.interval_s - timing.min_active_s
+        """With longer pauses, too little of the last report may be in the base window to be rated."""
         self.slices = np.zeros((3, timing.slices, 0), np.int32)
         self.since_s = np.zeros(0)
+        self.rated = np.zeros(0, np.int32)
+        self.kept = np.zeros((2, 0), np.int16)
+        self._owed: dict[int, list[tuple[Ints, Ints]]] = {}
+        """Rows and (3, N) amounts that came late, by the end of their interval, seconds since the epoch."""
 
-    def apply(self, admitted: Admitted, placed: Placed) -> int:
-        """Count the reports of a batch; returns the number of resets: reports with a decreased counter."""
+    @property
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        return {"slices": self.slices, "since_s": self.since_s, "rated": self.rated, "kept": self.kept}
+
+    def apply(self, reports: Reports, batch: Batch, group: Ints, added: Ints, began: Flags) -> Flags:
+        """Count one report of each of these rows; returns (R,) whether its open stall is impossible.
+
+        added  (3, R) stalls, stall_ms and play_ms since the report before
+        began  (R,) whether a run begins with the report
+        """
         self._grow()
-        reported = _reported(admitted, placed)
-        if self._service.counters is Counters.CUMULATIVE:
-            differences, resets = self._differences(admitted, reported.counters)
-        else:
-            differences, resets = [np.maximum(column, 0) for column in reported.counters], 0
-        # Stalls and played media count in the tick of the report, stall time in the ticks in which it ran.
-        self._add(0, admitted.row, reported.tick, differences[0])
-        self._add(2, admitted.row, reported.tick, differences[2])
-        self._add_stall_time(admitted, reported, differences[1])
-        self._update_open_stalls(admitted, reported)
-        return resets
+        row, gap_ms = reports.row, reports.gap_ms
+        stalls, stall_ms, play_ms = np.minimum(added, [[MAX_SLICE // PARTS], [MAX_SLICE], [MAX_SLICE]])
+        stalls = stalls * PARTS
+        at_ms = np.rint(reports.at_s * 1000).astype(np.int64)
+        # A run that begins is as old as the time that it has stalled and played.
+        since_ms = np.where(gap_ms < 0, self._interval_ms, gap_ms)
+        start_ms = at_ms - np.where(began, np.minimum(stall_ms + play_ms, since_ms), since_ms)
+        was_open = ~np.isnan(self.since_s[row]) & (gap_ms >= 0)
+        claims_open = batch.stalled[reports.position] & ~batch.end[reports.position]
+        grows = (play_ms > np.maximum(1000, gap_ms // 2)) & (stalls == 0) & (gap_ms >= 0)
+        impossible: Flags = claims_open & grows & (was_open | (stall_ms == 0))
+        rated_ms = self.rated[row].astype(np.int64) * self._interval_ms
+        ran_ms = np.where(was_open, np.minimum(stall_ms, gap_ms), 0)
+        spans = []
+        if ran_ms.any():
+            none = np.zeros_like(ran_ms)
+            spans.append(_Span(start_ms, start_ms + ran_ms, np.array([none, ran_ms, none])))
+            start_ms, stall_ms = start_ms + ran_ms, stall_ms - ran_ms
+        spans.append(_Span(start_ms, at_ms, np.array([stalls, stall_ms, play_ms])))
+        closed_ms = self._tick * self._tick_ms // self._interval_ms * self._interval_ms
+        late = np.flatnonzero((spans[0].start_ms < closed_ms) & (rated_ms < closed_ms))
+        if len(late):
+            # Too little to be rated there: it would be in no interval, so it counts from the end of that one on.
+            _, stall_ms, play_ms = _before(spans, closed_ms)
+            little = (rated_ms < closed_ms) & (at_ms > closed_ms) & (stall_ms + play_ms < self._min_active_ms)
+            spans[-1] = spans[-1]._replace(
+                start_ms=np.where(little, np.maximum(spans[-1].start_ms, closed_ms), spans[-1].start_ms)
+            )
+        for span in spans:
+            self._place(row, span)
+        if len(late):
+            self._collect_late(row[late], [span.take(late) for span in spans], closed_ms)
+        self._keep(row, gap_ms, added)
+        self._update_open_stalls(row, claims_open & ~impossible, reports.at_s)
+        return impossible
+
+    def measured(self, reports: Reports, batch: Batch) -> tuple[Ints, Ints]:
+        """None: stalls are counted by differences."""
+        none: Ints = np.zeros(len(reports.row), np.int64)
+        return none, none
 
     def base_window(self, at_s: float, groups: int) -> BaseWindow:
-        """The conditions of sessions that were active in the rating interval that ends at at_s."""
+        """The conditions of runs that were active in the rating interval that ends at at_s."""
         self._grow()
         levels = np.zeros((groups, len(self._service.rated_at)), np.int64)
         qos = np.zeros((groups, STALL_BINS.size), np.int64)
         rows_of_parts, groups_of_parts = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
+        kept = []
         for part in self._sessions.parts:
             sums = self._sums(part, at_s)
             stalls, stall_ms, play_ms = sums
-            rated = stall_ms + play_ms >= max(self._timing.min_active_s * 1000, 1)
+            rated = stall_ms + play_ms >= self._min_active_ms
             group = self._sessions.group[part]
             stalled = np.flatnonzero(rated & ((stalls | stall_ms) != 0))
             self._count(levels, qos, group[stalled], [column[stalled] for column in sums])
             rows = np.flatnonzero(rated)
             rows_of_parts.append((part.start + rows).astype(np.int32))  # there may be a million
             groups_of_parts.append(group[rows])
+            if (self._sessions.pause_s[part] > self._seldom_s).any():
+                kept.append(self._kept_rows(part, ~rated, at_s))
         group_of_row = np.concatenate(groups_of_parts)
         users = np.bincount(group_of_row, minlength=groups)
         self._count_without_stalls(levels, qos, users - levels.sum(axis=1))
-        return BaseWindow(levels, qos, users, np.concatenate(rows_of_parts), group_of_row)
+        silent = NONE_KEPT if not kept else self._kept(np.concatenate(kept), at_s)
+        return BaseWindow(levels, qos, users, np.concatenate(rows_of_parts), group_of_row, silent)
 
-    def _sums(self, part: slice, at_s: float) -> tuple[Ints, Ints, Ints]:
-        """Sums of stalls, stall_ms and play_ms of a part of the rows, over the interval that ends at at_s."""
-        stalls, stall_ms, play_ms = (_total(slices[:, part]) for slices in self.slices)
-        running = np.flatnonzero(~np.isnan(self.since_s[part]))
-        ran_s = np.clip(at_s - self._sessions.last_s[part][running], 0, self._timing.interval_s)
-        stall_ms[running] += np.rint(ran_s * 1000).astype(np.int64)
-        return stalls, stall_ms, play_ms
-
-    def _count(self, levels: Counts, qos: Counts, group: SmallInts, sums: Sequence[Ints]) -> None:
-        n, t = stall_condition(*sums)
-        count(levels, group, mos_level(self._service.mapping(n, t), self._service.scale))
-        count(qos, group, stall_bin(n, t))
-
-    def _count_without_stalls(self, levels: Counts, qos: Counts, number: Ints) -> None:
-        """Count (G,) sessions that did not stall: these are many, and all have the same condition."""
-        n = t = np.zeros(1)
-        levels[:, mos_level(self._service.mapping(n, t), self._service.scale)] += number[:, None]
-        qos[:, stall_bin(n, t)] += number[:, None]
+    def close(self, end_s: int, rows: SmallInts) -> None:
+        """Record that these rows are rated in the interval that ends at end_s."""
+        self.rated[rows] = end_s // self._timing.interval_s
 
     def open_stalls(self) -> tuple[Ints, Floats]:
         """Rows with an open stall, and when it was first reported, seconds since the epoch."""
-        rows = np.flatnonzero(self._open())
+        self._grow()
+        rows = np.flatnonzero(~np.isnan(self.since_s[: self._used]))
         return rows, self.since_s[rows]
+
+    def end_stalls(self, rows: Ints) -> None:
+        """Take these runs as not stalled any more: a new run of their session has begun."""
+        self._grow()
+        self.since_s[rows] = np.nan
 
     def enter(self, tick: int) -> None:
         """Begin a tick: clear its slice, which holds the counts of a rating interval ago."""
@@ -152,126 +210,178 @@ class StallCounters:
         """Move all times by whole rating intervals, in seconds, which does not move any slice."""
         self._tick = tick
         self.since_s[: self._used] += by_s
+        self.rated[: self._used] += by_s // self._timing.interval_s
+        self._owed = {end_s + by_s: parts for end_s, parts in self._owed.items()}
 
     def remove(self, rows: Ints) -> None:
-        """Remove these sessions."""
+        """Remove these runs."""
         self._grow()
-        self.counters[:, rows] = 0
-        self.known[rows] = False
         self.slices[:, :, rows] = 0
         self.since_s[rows] = np.nan
+        self.rated[rows], self.kept[:, rows] = 0, NOT_KEPT
 
     def dump(self) -> dict[str, NDArray[Any]]:
-        """The columns of all sessions, in the order of SessionTable.occupied."""
+        """The columns of all runs, in the order of SessionTable.occupied."""
         self._grow()
         rows = self._sessions.occupied
+        owed = [(end_s, row, amounts) for end_s, parts in self._owed.items() for row, amounts in parts]
+        index = np.full(self._sessions.rows, -1)
+        index[rows] = np.arange(len(rows))
         return {
-            "counters": self.counters[:, rows],
-            "known": self.known[rows],
-            "slices": self.slices[:, :, rows],
-            "since_s": self.since_s[rows],
+            **{name: column[..., rows] for name, column in self._columns.items()},
+            "owed_end_s": np.repeat([end_s for end_s, _, _ in owed], [len(row) for _, row, _ in owed]).astype(
+                np.int64
+            ),
+            "owed_row": index[np.concatenate([*(row for _, row, _ in owed), np.zeros(0, np.int64)])],
+            "owed": np.concatenate([*(amounts for _, _, amounts in owed), np.zeros((3, 0), np.int64)], axis=1),
         }
 
     def load(self, state: dict[str, NDArray[Any]], rows: Ints) -> None:
         """Restore a dump(); rows are those that SessionTable.load() returned."""
         self._grow()
-        self.counters[:, rows] = state["counters"]
-        self.known[rows] = state["known"]
-        self.slices[:, :, rows] = state["slices"]
-        self.since_s[rows] = state["since_s"]
+        for name, column in self._columns.items():
+            if name in state:
+                column[..., rows] = state[name]
+        if "owed" in state:
+            for end_s in np.unique(state["owed_end_s"]).tolist():
+                some = state["owed_end_s"] == end_s
+                self._owed[end_s] = [(rows[state["owed_row"][some]], state["owed"][:, some])]
+        if "rated" not in state:
+            # States of version 2 and before count whole stalls, and rate all runs when an interval closes.
+            self.slices[0][:, rows] = np.minimum(state["slices"][0].astype(np.int64) * PARTS, MAX_SLICE)
+            self.rated[rows] = self._tick * self._timing.tick_s // self._timing.interval_s
 
-    def _open(self) -> Flags:
-        self._grow()
-        return ~np.isnan(self.since_s[: self._used])
+    def _sums(self, part: slice, at_s: float) -> tuple[Ints, Ints, Ints]:
+        """Sums of the slices of a part of the rows, over the interval that ends at at_s; stalls in thousandths."""
+        stalls, stall_ms, play_ms = (_total(slices[:, part]) for slices in self.slices)
+        running = np.flatnonzero(~np.isnan(self.since_s[part]))
+        ran_s = np.clip(at_s - self._sessions.last_s[part][running], 0, self._timing.interval_s)
+        stall_ms[running] += np.rint(ran_s * 1000).astype(np.int64)
+        return stalls, stall_ms, play_ms
+
+    def _bins(self, stalls: Ints, stall_ms: Ints, play_ms: Ints) -> tuple[Ints, Ints]:
+        """(N,) levels and (N,) shown bins of conditions; stalls in thousandths."""
+        n, t = stall_condition(stalls, stall_ms, play_ms, PARTS)
+        return mos_level(self._service.mapping(n, t), self._service.scale), stall_bin(n, t)
+
+    def _count(self, levels: Counts, qos: Counts, group: SmallInts, sums: Sequence[Ints]) -> None:
+        level, shown = self._bins(*sums)
+        count(levels, group, level)
+        count(qos, group, shown)
+
+    def _count_without_stalls(self, levels: Counts, qos: Counts, number: Ints) -> None:
+        """Count (G,) runs that did not stall: these are many, and all have the same condition."""
+        n = t = np.zeros(1)
+        levels[:, mos_level(self._service.mapping(n, t), self._service.scale)] += number[:, None]
+        qos[:, stall_bin(n, t)] += number[:, None]
+
+    def _place(self, row: Ints, span: _Span) -> None:
+        """Add what happened in a span of time to the slices of its ticks, as far as there are slices for them."""
+        tick = np.minimum(span.end_ms // self._tick_ms, self._tick)
+        remaining = span.amounts
+        for _ in range(self._timing.slices):
+            earlier = span.before(tick * self._tick_ms)
+            self._add(row, tick, remaining - earlier)
+            left = np.flatnonzero(earlier.any(axis=0))
+            if not len(left):
+                return
+            if len(left) < len(row):
+                row, tick, span, earlier = row[left], tick[left], span.take(left), earlier[:, left]
+            tick, remaining = tick - 1, earlier
+
+    def _add(self, row: Ints, tick: Ints, amounts: Ints) -> None:
+        """Add (3, R) amounts to the slices of their ticks, except those too old for any; the rows are distinct.
+
+        A slice is limited to MAX_SLICE.
+        """
+        recent = tick > self._tick - self._timing.slices
+        if not recent.all():
+            row, tick, amounts = row[recent], tick[recent], amounts[:, recent]
+        cell = tick % self._timing.slices * self.slices.shape[2] + row
+        for slices, amount in zip(self.slices, amounts, strict=True):
+            flat = slices.reshape(-1)
+            flat[cell] = np.minimum(flat[cell] + amount, MAX_SLICE)
+
+    def _collect_late(self, row: Ints, spans: Sequence[_Span], closed_ms: int) -> None:
+        """Keep what belongs to closed intervals until settle()."""
+        end_ms, after = closed_ms, _before(spans, closed_ms)
+        while after.any():
+            before = _before(spans, end_ms - self._interval_ms)
+            amounts = after - before
+            some = np.flatnonzero(amounts.any(axis=0))
+            if len(some):
+                self._owed.setdefault(end_ms // 1000, []).append((row[some], amounts[:, some]))
+            end_ms, after = end_ms - self._interval_ms, before
+
+    def unsettled(self) -> Ints:
+        """Rows for which something came late since settle()."""
+        return np.concatenate([*(row for parts in self._owed.values() for row, _ in parts), np.zeros(0, np.int64)])
+
+    def late(self) -> Iterator[LatePart]:
+        """What came late since settle() and will be rated."""
+        for end_s, parts in sorted(self._owed.items()):
+            rows, index = np.unique(np.concatenate([row for row, _ in parts]), return_inverse=True)
+            amounts = np.concatenate([amounts for _, amounts in parts], axis=1)
+            sums: Ints = np.zeros((3, len(rows)), np.int64)
+            for total, amount in zip(sums, amounts, strict=True):
+                np.add.at(total, index, amount)
+            unrated = self.rated[rows] < end_s // self._timing.interval_s
+            some = np.flatnonzero(unrated & (sums[1] + sums[2] >= self._min_active_ms))
+            level, shown = self._bins(*sums[:, some])
+            yield LatePart(end_s, rows[some], self._sessions.group[rows[some]].astype(np.int64), level, shown)
+
+    def settle(self) -> None:
+        """Rate runs in the closed intervals in which they were not rated so far, from all that came late."""
+        for part in list(self.late()):
+            self._late.add(part)
+            self.rated[part.row] = np.maximum(self.rated[part.row], part.end_s // self._timing.interval_s)
+        self._owed = {}
+
+    def _keep(self, row: Ints, gap_ms: Ints, added: Ints) -> None:
+        """Keep the last condition of runs that usually pause for longer than a rating interval."""
+        seldom = np.flatnonzero((gap_ms > self._seldom_s * 1000) | (self._sessions.pause_s[row] > self._seldom_s))
+        if not len(seldom):
+            return
+        stalls, stall_ms, play_ms = added[:, seldom]
+        rows = row[seldom]
+        self.kept[:, rows] = self._bins(stalls * PARTS, stall_ms, play_ms)
+        self.kept[:, rows[stall_ms + play_ms < self._min_active_ms]] = NOT_KEPT
+
+    def _kept_rows(self, part: slice, silent: Flags, at_s: float) -> Ints:
+        """Rows whose usual pause is longer than an interval, and that have not been silent for twice that pause."""
+        pause_s = self._sessions.pause_s[part]
+        waited_s = at_s - self._sessions.last_s[part]
+        kept = silent & (pause_s > self._seldom_s) & (waited_s < 2.0 * pause_s)
+        kept &= ~self._sessions.ended[part]
+        rows: Ints = part.start + np.flatnonzero(kept & (self.kept[0, part] != NOT_KEPT))
+        return rows
+
+    def _kept(self, rows: Ints, at_s: float) -> Kept:
+        level, shown = self.kept[:, rows].astype(np.int64)
+        closed = int(at_s) // self._timing.interval_s
+        heard = np.floor(self._sessions.last_s[rows]).astype(np.int64) // self._timing.interval_s
+        owed = np.maximum(closed - np.maximum(self.rated[rows], heard), 0)
+        return Kept(rows, self._sessions.group[rows].astype(np.int64), level, shown, owed)
+
+    def _update_open_stalls(self, row: Ints, opened: Flags, at_s: Floats) -> None:
+        changed = np.flatnonzero(opened == np.isnan(self.since_s[row]))
+        self.since_s[row[changed]] = np.where(opened[changed], at_s[changed], np.nan)
 
     def _grow(self) -> None:
-        """Extend the columns to all rows of the table; new rows have no open stall."""
+        """Extend the columns to all rows of the table; new rows have no open stall and no condition."""
         used, room = self._used, self._sessions.capacity
-        if room > len(self.known):
-            self.counters, self.slices = (
-                grow_columns(self.counters, used, room),
-                grow_columns(self.slices, used, room),
-            )
-            self.known, self.since_s = grow_columns(self.known, used, room), grow_columns(self.since_s, used, room)
+        if room > len(self.since_s):
+            for name, column in self._columns.items():
+                setattr(self, name, grow_columns(column, used, room))
         self._used = self._sessions.rows
         self.since_s[used : self._used] = np.nan
-
-    def _differences(self, admitted: Admitted, reported: list[Ints]) -> tuple[list[Ints], int]:
-        """The differences of cumulative counters between reports, (R,) per counter, and the number of resets."""
-        row, last = admitted.row, admitted.last
-        known = [column[row] for column in self.counters]
-        values = [_fill_missing(*columns, admitted.first) for columns in zip(reported, known, strict=True)]
-        for counter, value in zip(self.counters, values, strict=True):
-            counter[row[last]] = value[last]
-        differences = [value - admitted.previous(old, value) for value, old in zip(values, known, strict=True)]
-        decreased = np.logical_or.reduce([difference < 0 for difference in differences])
-        if decreased.any():
-            differences = [np.where(new < 0, value, new) for new, value in zip(differences, values, strict=True)]
-        unknown = admitted.first & ~self.known[row]
-        if unknown.any():
-            # A session older than the interval has no baseline yet. Its age is the time that it stalled and played:
-            # clients' clocks are unreliable, and paused time is not rated.
-            older = values[1] + values[2] > self._timing.interval_s * 1000
-            differences = [np.where(unknown & older, 0, difference) for difference in differences]
-            self.known[row] = True
-        return differences, int(np.count_nonzero(decreased))
-
-    def _add_stall_time(self, admitted: Admitted, reported: _Reported, stall_ms: Ints) -> None:
-        """Add stall time to the slices in which it ran: those since the last report if a stall was open then."""
-        continued = self._was_open(admitted, reported.stalled) & (stall_ms > 0)
-        if not continued.any():
-            self._add(1, admitted.row, reported.tick, stall_ms)
-            return
-        self._add(1, admitted.row, reported.tick, np.where(continued, 0, stall_ms))
-        row, tick, at_s = admitted.row[continued], reported.tick[continued], reported.at_s[continued]
-        began_s, total = admitted.before_s[continued], stall_ms[continued]
-        # The open stall ran from the previous report on, for at most the time between the two reports.
-        ran = np.minimum(total, np.rint(np.maximum(at_s - began_s, 0) * 1000).astype(np.int64))
-        remaining = total.copy()
-        for back in range(self._timing.slices):
-            start_s = (tick - back) * self._timing.tick_s
-            earlier = np.clip(np.rint((start_s - began_s) * 1000).astype(np.int64), 0, ran)
-            self._add(1, row, tick - back, remaining - earlier)
-            remaining = earlier
-
-    def _was_open(self, admitted: Admitted, stalled: Flags) -> Flags:
-        """(R,) whether a stall was open in the session's report before each report."""
-        return admitted.previous(~np.isnan(self.since_s[admitted.row]), stalled)
-
-    def _add(self, counter: int, row: Ints, tick: Ints, amount: Ints) -> None:
-        """Add (R,) amounts to the slices of their ticks, except those too old for any slice.
-
-        Several amounts may belong to one cell; a cell is limited to MAX_SLICE.
-        """
-        slices = self.slices[counter]
-        recent = np.flatnonzero((amount > 0) & (tick > self._tick - self._timing.slices))
-        if not len(recent):
-            return
-        cell, amount = tick[recent] % self._timing.slices * slices.shape[1] + row[recent], amount[recent]
-        if np.any(cell[1:] < cell[:-1]):
-            order = np.argsort(cell, kind="stable")
-            cell, amount = cell[order], amount[order]
-        begins = np.flatnonzero(np.diff(cell, prepend=-1))
-        if len(begins) < len(cell):
-            cell, amount = cell[begins], np.add.reduceat(amount, begins)
-        flat = slices.reshape(-1)
-        flat[cell] = np.minimum(flat[cell] + amount, MAX_SLICE)
-
-    def _update_open_stalls(self, admitted: Admitted, reported: _Reported) -> None:
-        last = admitted.last
-        row, opened = admitted.row[last], reported.stalled[last]
-        changed = np.flatnonzero(opened == np.isnan(self.since_s[row]))
-        self.since_s[row[changed]] = np.where(opened[changed], reported.at_s[last][changed], np.nan)
+        self.kept[:, used : self._used] = NOT_KEPT
 
 
-def _reported(admitted: Admitted, placed: Placed) -> _Reported:
-    batch, position = placed.batch, admitted.position
-    return _Reported(
-        counters=[column[position] for column in (batch.stalls, batch.stall_ms, batch.play_ms)],
-        stalled=batch.stalled[position] & ~batch.end[position],
-        at_s=placed.at_s[position],
-        tick=placed.tick[position],
-    )
+def _before(spans: Sequence[_Span], time_ms: int) -> Ints:
+    """(3, R) the parts of spans before a time, summed."""
+    total: Ints = np.sum([span.before(time_ms) for span in spans], axis=0)
+    return total
 
 
 def _total(slices: NDArray[np.int32]) -> Ints:
@@ -279,13 +389,3 @@ def _total(slices: NDArray[np.int32]) -> Ints:
     # 32 bits take two thirds of the time, and are used where the sum cannot overflow.
     narrow = slices.max(initial=0) <= np.iinfo(np.int32).max // len(slices)
     return np.asarray(slices.sum(axis=0, dtype=np.int32 if narrow else np.int64), np.int64)
-
-
-def _fill_missing(reported: Ints, known: Ints, first: Flags) -> Ints:
-    """(R,) counters by session, then seq; missing values are replaced by the last known ones."""
-    if (reported != ABSENT_INT).all():
-        return reported
-    index = np.arange(len(reported))
-    begin = np.maximum.accumulate(np.where(first, index, 0))
-    newest = np.maximum.accumulate(np.where(reported != ABSENT_INT, index, -1))
-    return np.where(newest >= begin, reported[newest], known)

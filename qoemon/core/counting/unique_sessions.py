@@ -25,7 +25,8 @@ class UniqueSessions:
 
     def __init__(self, sessions: SessionTable, intervals: int) -> None:
         self._sessions, self._intervals = sessions, intervals
-        self._closed = 0
+        # Late conditions may belong to intervals before the first one here: these have numbers above 0, too.
+        self._closed = intervals
         self._used = 0
         self._counted_in = np.zeros(0, np.int32)
         """(rows,) number of the interval in which each session is counted in its home group, from 1; 0 for none."""
@@ -46,8 +47,40 @@ class UniqueSessions:
         recounted: Recounted = {}
         for begin in range(0, len(rows), ROWS_AT_ONCE):
             part = slice(begin, begin + ROWS_AT_ONCE)
-            self._count(rows[part], group[part], int(rows[begin - 1]) if begin else -1, groups, recounted)
+            before = int(rows[begin - 1]) if begin else -1
+            self._count(rows[part], group[part], before, groups, recounted, self._closed)
         return recounted
+
+    def age(self, rows: Ints, group: Ints) -> Ints:
+        """(N,) intervals since the one that counts each session in a group; at most the longest window's number."""
+        self._grow()
+        counted_in = self._counted(rows, group)
+        return np.where(counted_in == 0, self._intervals, np.minimum(self._closed - counted_in, self._intervals))
+
+    def count_late(self, rows: Ints, group: Ints, groups: int, ago: int) -> tuple[Ints, Mapping[int, Ints]]:
+        """Count sessions in an interval that has closed before, unless a newer one counts them.
+
+        rows, group, groups  as in close()
+        ago      age of the interval, in intervals; 0 is the newest closed one
+        returns  (G,) sessions that this interval counts now, and those that an earlier one counted so far, by the
+                 age of that one
+        """
+        self._grow()
+        recounted: Recounted = {}
+        number = self._closed - ago
+        if number <= 0 or ago >= self._intervals:
+            return np.zeros(groups, np.int64), recounted
+        moves = np.flatnonzero(self._counted(rows, group) < number)
+        rows, group = rows[moves], group[moves]
+        self._count(rows, group, -1, groups, recounted, number)
+        return np.bincount(group, minlength=groups), recounted
+
+    def _counted(self, rows: Ints, group: Ints) -> Ints:
+        """(N,) the interval that counts each session in a group; 0 for none."""
+        counted_in = self._counted_in[rows].astype(np.int64)
+        for index in np.flatnonzero((self._home[rows] != group) & (self._home[rows] != NO_GROUP)).tolist():
+            counted_in[index] = self._elsewhere.get(int(rows[index]), {}).get(int(group[index]), 0)
+        return counted_in
 
     def remove(self, rows: Ints) -> None:
         """Free these rows for other sessions; intervals keep the counts of the former ones."""
@@ -77,29 +110,32 @@ class UniqueSessions:
         for index, group, interval in state["abroad"].tolist():
             self._elsewhere.setdefault(int(rows[index]), {})[group] = interval
 
-    def _count(self, rows: SmallInts, group: SmallInts, row_before: int, groups: int, recounted: Recounted) -> None:
+    def _count(
+        self, rows: SmallInts, group: SmallInts, row_before: int, groups: int, recounted: Recounted, number: int
+    ) -> None:
+        """Count sessions in the interval of this number."""
         home = self._home[rows]
         at_home = home == group
         if at_home.all():
-            self._recount(rows, group, groups, recounted)
+            self._recount(rows, group, groups, recounted, number)
             return
-        self._recount(rows[at_home], group[at_home], groups, recounted)
+        self._recount(rows[at_home], group[at_home], groups, recounted, number)
         new = (home == NO_GROUP) & (np.diff(rows, prepend=row_before) != 0)
-        self._home[rows[new]], self._counted_in[rows[new]] = group[new], self._closed
+        self._home[rows[new]], self._counted_in[rows[new]] = group[new], number
         elsewhere = ~(new | at_home)
         for row, other in zip(rows[elsewhere].tolist(), group[elsewhere].tolist(), strict=True):
-            self._recount_elsewhere(row, other, groups, recounted)
+            self._recount_elsewhere(row, other, groups, recounted, number)
 
-    def _recount(self, rows: SmallInts, group: SmallInts, groups: int, recounted: Recounted) -> None:
-        """Move the counts of sessions in their home group to the newest interval."""
+    def _recount(self, rows: SmallInts, group: SmallInts, groups: int, recounted: Recounted, number: int) -> None:
+        """Move the counts of sessions in their home group to the interval of this number."""
         self._subtract(self._counted_in[rows], group, groups, recounted)
-        self._counted_in[rows] = self._closed
+        self._counted_in[rows] = number
 
-    def _recount_elsewhere(self, row: int, group: int, groups: int, recounted: Recounted) -> None:
+    def _recount_elsewhere(self, row: int, group: int, groups: int, recounted: Recounted, number: int) -> None:
         counted_in = self._elsewhere.setdefault(row, {})
         if group in counted_in:
             self._subtract(np.array([counted_in[group]]), np.array([group]), groups, recounted)
-        counted_in[group] = self._closed
+        counted_in[group] = number
 
     def _subtract(self, counted_in: SmallInts, group: SmallInts, groups: int, recounted: Recounted) -> None:
         """Add to recounted the intervals that counted these sessions, if a window may still cover them."""

@@ -69,6 +69,30 @@ class Windows:
             del self._intervals[old_s]
         self.users = {length: self._users(length, len(users)) for length in self.users}
 
+    def add_late(self, end_s: int, levels: Sparse, users: Ints, recounted: Mapping[int, Ints]) -> None:
+        """Add to a rating interval that has closed; arguments as in close()."""
+        for earlier_s, sessions in recounted.items():
+            if interval := self._intervals.get(earlier_s):
+                interval.users = grow_rows(interval.users, len(sessions))
+                interval.users[: len(sessions)] -= sessions
+        if end_s > self._newest_s - self._longest_s:
+            known = self._intervals.get(end_s)
+            if known is None:
+                self._intervals[end_s] = _Interval(levels, users.copy())
+                self._intervals = dict(sorted(self._intervals.items()))
+            else:
+                known.levels = _added(known.levels, levels)
+                known.users = grow_rows(known.users, len(users)).copy()
+                known.users[: len(users)] += users
+        # New arrays: snapshots still refer to the former ones.
+        self.counts = {
+            length: _with(counts, levels) if end_s > self._newest_s - length else counts
+            for length, counts in self.counts.items()
+        }
+        self.users = {
+            length: self._users(length, max(len(users), len(self.users[length]))) for length in self.users
+        }
+
     def grow(self, groups: int) -> None:
         """Extend the sums to at least so many groups."""
         if any(len(counts) < groups for counts in self.counts.values()):
@@ -106,11 +130,7 @@ class Windows:
 
     def _moved(self, counts: Counts, length_s: int, end_s: int, levels: Histogram) -> Counts:
         """The sum of a window moved to end_s: with the newest interval, without those it no longer covers."""
-        if isinstance(levels, Sparse):
-            total = grow_rows(counts, levels.shape[0]).copy()
-            total.ravel()[levels.cells] += levels.counts
-        else:
-            total = grow_rows(counts, len(levels)) + levels
+        total = _with(counts, levels) if isinstance(levels, Sparse) else grow_rows(counts, len(levels)) + levels
         for old_s, interval in self._intervals.items():
             if self._newest_s - length_s < old_s <= end_s - length_s:
                 total.ravel()[interval.levels.cells] -= interval.levels.counts
@@ -129,3 +149,18 @@ class Windows:
             if old_s > self._newest_s - length_s:
                 total[: len(interval.users)] += interval.users
         return total
+
+
+def _with(counts: Counts, levels: Sparse) -> Counts:
+    """A copy of the counts with those of an interval."""
+    total = grow_rows(counts, levels.shape[0]).copy()
+    total.ravel()[levels.cells] += levels.counts
+    return total
+
+
+def _added(one: Sparse, other: Sparse) -> Sparse:
+    """The sum of two sparse histograms."""
+    cells, index = np.unique(np.concatenate([one.cells, other.cells]), return_inverse=True)
+    counts = np.zeros(len(cells), np.int64)
+    np.add.at(counts, index, np.concatenate([one.counts, other.counts]))
+    return Sparse((max(one.shape[0], other.shape[0]), one.shape[1]), cells, counts)

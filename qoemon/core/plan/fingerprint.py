@@ -8,9 +8,10 @@ from typing import Any
 
 from qoemon.core.plan.plan import Plan, Service
 
-STATE_VERSION = 2
-READABLE_VERSIONS = (1, STATE_VERSION)
-"""Version 1 has windows and totals in the state of each shard, not once for all shards."""
+STATE_VERSION = 3
+READABLE_VERSIONS = (1, 2, STATE_VERSION)
+"""Version 1 has windows and totals in the state of each shard, not once for all shards. Version 2 has whole stalls
+in its slices, and no runs of sessions."""
 
 
 class IncompatibleStateError(ValueError):
@@ -23,7 +24,7 @@ def fingerprint(plan: Plan) -> dict[str, Any]:
     parts = {
         "services": {service.name: _rating_of(service) for service in plan.services},
         "labels": list(plan.labels),
-        "timing": [timing.tick_s, timing.interval_s, list(timing.windows_s), timing.clock],
+        "timing": [timing.tick_s, timing.interval_s, list(timing.windows_s)],
     }
     known: dict[str, Any] = json.loads(json.dumps(parts))
     return known
@@ -39,7 +40,8 @@ def reset_services(meta: Mapping[str, Any], plan: Plan) -> tuple[str, ...]:
         raise IncompatibleStateError(
             f"the state has version {meta['version']}, this qoemon reads version {STATE_VERSION}"
         )
-    was, now = meta["plan"], fingerprint(plan)
+    was, now = {**meta["plan"]}, fingerprint(plan)
+    was["timing"] = was["timing"][:3]  # Earlier versions have the clock of reports here, too.
     if differ := [key for key in ("labels", "timing") if was.get(key) != now[key]]:
         raise IncompatibleStateError(
             f"the state was stored with another configuration: {' and '.join(differ)} differ"

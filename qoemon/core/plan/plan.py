@@ -22,8 +22,9 @@ class Counters(StrEnum):
 
 
 class Clock(StrEnum):
-    """Which time a report is counted at: its arrival, or its own timestamp."""
+    """Time at which a report counts: its ts, corrected by its client's delay, its arrival, or its ts as it is."""
 
+    AUTO = "auto"
     ARRIVAL = "arrival"
     REPORT = "report"
 
@@ -82,7 +83,7 @@ class Timing:
     windows_s: tuple[int, ...] = (60, 300, 3600)
     session_timeout_s: float = 300
     min_active_s: float = 5
-    clock: Clock = Clock.ARRIVAL
+    clock: Clock = Clock.AUTO
 
     @property
     def slices(self) -> int:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from qoemon.core.arrays import Arrays, Counts, Floats, Histogram, Ints, Sparse, grow_rows, named, part, to_dense
+from qoemon.core.arrays import (
+    Arrays,
+    Counts,
+    Floats,
+    Histogram,
+    Ints,
+    Sparse,
+    grow_rows,
+    named,
+    part,
+    to_dense,
+    to_sparse,
+)
 from qoemon.core.counting.counts import BaseCounts, IntervalCounts, ServiceCounts
 from qoemon.core.counting.groups import Groups, Labels
 from qoemon.core.counting.window import Windows
@@ -52,28 +64,20 @@ class Merger:
         parts  for each shard, the numbers of its groups (G,), and its counts
         """
         numbers = [rows[: len(counts.users)] for rows, counts in parts]
-        size = max((int(rows.max()) + 1 for rows in numbers if len(rows)), default=0)
-        whole = _Sum(numbers, size)
-        levels = whole([counts.levels for _, counts in parts])
-        qos = whole([counts.qos for _, counts in parts])
-        users = whole.of([counts.users for _, counts in parts])
-        earlier_s = {earlier for _, counts in parts for earlier in counts.recounted}
-        recounted = {
-            earlier: whole.of([counts.recounted.get(earlier, np.zeros_like(counts.users)) for _, counts in parts])
-            for earlier in sorted(earlier_s)
-        }
-        self._windows.close(end_s, levels, users, recounted)
-        self._grow(len(levels))
-        # New arrays: snapshots still refer to the former ones.
-        self._expected = self._expected + grow_rows(self._kernel.expected_ratings(levels), len(self._expected))
-        fresh = self._service.bins.marginals(qos)
-        self._marginals = tuple(
-            old + grow_rows(new, len(old)) for old, new in zip(self._marginals, fresh, strict=True)
-        )
+        late_s = sorted({late for _, counts in parts for late in counts.late})
+        for late in late_s:
+            of_late = [
+                (rows, counts.late[late])
+                for rows, (_, counts) in zip(numbers, parts, strict=True)
+                if late in counts.late
+            ]
+            self._add(late, of_late, late=True)
+        self._add(end_s, list(zip(numbers, (counts for _, counts in parts), strict=True)), late=False)
 
-    def merge(self, shards: Sequence[BaseCounts], numbers: Sequence[Ints]) -> ServiceCounts:
-        """The sum of all shards at a tick; numbers are those from number_groups()."""
+    def merge(self, shards: Sequence[BaseCounts], numbers: Sequence[Ints], time_s: int) -> ServiceCounts:
+        """The sum of all shards at the tick time_s, s since the epoch; numbers are those from number_groups()."""
         size = len(self.groups)
+        closed_s = time_s // self._interval_s * self._interval_s
         self._grow(size)
         total = _Sum(numbers, size)
 
@@ -84,12 +88,17 @@ class Merger:
         return ServiceCounts(
             service=self._service.name,
             groups=self.groups.all,
-            windows={self._interval_s: base, **self._windows.counts},
-            users={self._interval_s: whole(lambda counts: counts.users), **self._windows.users},
+            windows={self._interval_s: base, **self._with_provisional(shards, numbers, closed_s)},
+            users={
+                self._interval_s: whole(lambda counts: counts.users),
+                **self._with_silent(shards, numbers, closed_s),
+            },
             qos=total([counts.qos for counts in shards]),
             active_sessions=whole(lambda counts: counts.active_sessions),
             open_stalls=whole(lambda counts: counts.open_stalls),
             oldest_stall_s=total.greatest([counts.oldest_stall_s for counts in shards]),
+            heard=whole(lambda counts: counts.heard),
+            doubtful=total([counts.doubtful for counts in shards]),
             expected_ratings=self._expected,
             marginals=self._marginals,
         )
@@ -111,8 +120,61 @@ class Merger:
         """Move all times by whole rating intervals, in seconds, after a step of the clock."""
         self._windows.shift(by_s)
 
+    def _with_silent(
+        self, shards: Sequence[BaseCounts], numbers: Sequence[Ints], closed_s: int
+    ) -> Mapping[int, Ints]:
+        """The users of the longer windows, with those who have only provisional conditions there."""
+        users = dict(self._windows.users)
+        for rows, shard in zip(numbers, shards, strict=True):
+            for (end_s, age), sessions in shard.provisional_users.items():
+                for length, known in users.items():
+                    if end_s > closed_s - length and age >= length // self._interval_s:
+                        users[length] = known.copy()
+                        np.add.at(users[length], rows, sessions)
+        return users
+
+    def _add(self, end_s: int, parts: Sequence[tuple[Ints, IntervalCounts]], *, late: bool) -> None:
+        """Add the counts of an interval: the one that closes, or late ones of an earlier one."""
+        numbers = [rows for rows, _ in parts]
+        size = max((int(rows.max()) + 1 for rows in numbers if len(rows)), default=0)
+        whole = _Sum(numbers, size)
+        levels = whole([counts.levels for _, counts in parts])
+        qos = whole([counts.qos for _, counts in parts])
+        users = whole.of([counts.users for _, counts in parts])
+        earlier_s = {earlier for _, counts in parts for earlier in counts.recounted}
+        recounted = {
+            earlier: whole.of([counts.recounted.get(earlier, np.zeros_like(counts.users)) for _, counts in parts])
+            for earlier in sorted(earlier_s)
+        }
+        if late:
+            self._windows.add_late(end_s, to_sparse(levels), users, recounted)
+        else:
+            self._windows.close(end_s, levels, users, recounted)
+        self._grow(len(levels))
+        # New arrays: snapshots still refer to the former ones.
+        self._expected = self._expected + grow_rows(self._kernel.expected_ratings(levels), len(self._expected))
+        fresh = self._service.bins.marginals(qos)
+        self._marginals = tuple(
+            old + grow_rows(new, len(old)) for old, new in zip(self._marginals, fresh, strict=True)
+        )
+
     def _numbers(self, groups: Sequence[Labels]) -> Ints:
         return np.array([self.groups.number(labels)[0] for labels in groups], np.int64)
+
+    def _with_provisional(
+        self, shards: Sequence[BaseCounts], numbers: Sequence[Ints], closed_s: int
+    ) -> Mapping[int, Counts]:
+        """The counts of the longer windows, with the conditions that are not counted in them yet."""
+        if not any(counts.provisional for counts in shards):
+            return self._windows.counts
+        windows = {length: counts.copy() for length, counts in self._windows.counts.items()}
+        for rows, shard in zip(numbers, shards, strict=True):
+            for end_s, histogram in shard.provisional.items():
+                group, level = np.divmod(histogram.cells.astype(np.int64), histogram.shape[1])
+                for length, counts in windows.items():
+                    if end_s > closed_s - length:
+                        np.add.at(counts, (rows[group], level), histogram.counts)
+        return windows
 
     def _grow(self, groups: int) -> None:
         self._windows.grow(groups)

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from qoemon.core.arrays import Arrays, named, part
 from qoemon.core.counting.counts import ClosedInterval, Event
+from qoemon.core.counting.findings import Finding
 from qoemon.core.counting.groups import Labels
 from qoemon.core.counting.monitor import Monitor
+from qoemon.core.counting.session_log import OnSession
 from qoemon.core.plan.plan import Plan
 from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.sharding.sparse import dump_intervals, load_intervals, sparse_interval
@@ -35,16 +37,17 @@ class ShardPipeline:
 
     retain  whether closed intervals are held, and returned at each tick, until forget_closed(): for an evaluation
             in another process, which may end before it has stored them. If not, each is returned once.
+    on_session  called with what each run of a session was counted with, once it is over; see hand_on_sessions()
     """
 
-    def __init__(self, plan: Plan, *, retain: bool = False) -> None:
+    def __init__(self, plan: Plan, *, retain: bool = False, on_session: OnSession | None = None) -> None:
         timing = plan.timing
         self._plan, self._retain = plan, retain
         self._services = plan.services
         self._tick_s = timing.tick_s
         self._memory = int(timing.session_timeout_s + max(timing.windows_s)) // timing.tick_s + 2
         """Number of ticks after which a report has no influence any more."""
-        self._codec, self._monitor = Codec(plan), Monitor(plan)
+        self._codec, self._monitor = Codec(plan), Monitor(plan, on_session)
         self._rejected: Counter[Reject] = Counter()
         self._closed: list[ClosedInterval] = []
 
@@ -66,6 +69,15 @@ class ShardPipeline:
     def empty(self) -> int:
         """Accepted reports without anything that their service rates, since the beginning."""
         return self._monitor.events[Event.EMPTY]
+
+    @property
+    def events(self) -> Mapping[Event, int]:
+        """Number of events since the beginning, as a copy."""
+        return self._monitor.events
+
+    def drain_findings(self) -> list[tuple[str, Event, Finding]]:
+        """A sample of each kind of report that cannot be right, since the last call: service, kind, sample."""
+        return self._monitor.drain_findings()
 
     @property
     def rejected(self) -> Mapping[Reject, int]:
@@ -129,6 +141,10 @@ class ShardPipeline:
         if newest is not None:
             for passed in self._eventful(newest, int(now_s // self._tick_s)):
                 yield self.tick(passed * self._tick_s)
+
+    def hand_on_sessions(self) -> None:
+        """Call on_session with the runs that are not over, after until(): nothing follows."""
+        self._monitor.hand_on_sessions()
 
     def dump(self) -> Arrays:
         """The whole state, as arrays by name."""

@@ -29,7 +29,7 @@ def sparse_counts(counts: ShardCounts) -> ShardCounts:
 def sparse_interval(closed: ClosedInterval) -> ClosedInterval:
     """The interval with sparse histograms."""
     services = (replace(each, levels=to_sparse(each.levels), qos=to_sparse(each.qos)) for each in closed.services)
-    return replace(closed, services=tuple(services))
+    return replace(closed, services=tuple(services))  # what is late is sparse already
 
 
 def dump_intervals(intervals: Sequence[ClosedInterval], services: Sequence[Service]) -> Arrays:
@@ -52,7 +52,11 @@ def load_intervals(state: Mapping[str, NDArray[Any]], services: Sequence[Service
 def _dump(counts: IntervalCounts) -> Arrays:
     earlier = sorted(counts.recounted)
     groups = len(counts.users)
+    late: Arrays = {"late_s": np.array(sorted(counts.late), np.int64)}
+    for end_s, each in counts.late.items():
+        late |= named(f"late/{end_s}/", _dump(each))
     return {
+        **late,
         **named("levels/", _arrays(counts.levels)),
         **named("qos/", _arrays(counts.qos)),
         "users": counts.users,
@@ -72,6 +76,10 @@ def _load(state: Arrays, service: Service) -> IntervalCounts:
         qos=_histogram(part("qos/", state)),
         users=state["users"],
         recounted=dict(zip(state["earlier_s"].tolist(), state["recounted"], strict=True)),
+        late={
+            end_s: _load(part(f"late/{end_s}/", state), service)
+            for end_s in state.get("late_s", np.zeros(0, np.int64)).tolist()
+        },
     )
 
 

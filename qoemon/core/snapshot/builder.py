@@ -30,7 +30,13 @@ class SnapshotBuilder:
         self._cache: dict[tuple[str, int], tuple[Counts, Distribution]] = {}
 
     def snapshot(
-        self, counts: Sequence[ServiceCounts], *, time_s: int, events: Mapping[Event, int], sessions: int
+        self,
+        counts: Sequence[ServiceCounts],
+        *,
+        time_s: int,
+        events: Mapping[Event, int],
+        sessions: int,
+        catching_up: bool = False,
     ) -> Snapshot:
         """The snapshot of tick time_s; counts in the order of the plan's services."""
         return Snapshot(
@@ -40,6 +46,7 @@ class SnapshotBuilder:
             services=tuple(map(self._service, self._plan.services, counts)),
             events=dict(events),
             sessions=sessions,
+            catching_up=catching_up,
         )
 
     def _service(self, service: Service, counts: ServiceCounts) -> ServiceSnapshot:

@@ -31,6 +31,11 @@ class ServiceSnapshot:
     contributions: Floats
     excess_poor: Floats
 
+    @property
+    def doubtful(self) -> Flags:
+        """(G,) whether more than half of a group's reports in the last interval conflict or are impossible."""
+        return np.asarray(2 * self.counts.doubtful.sum(axis=1) > self.counts.heard)
+
     @cached_property
     def visible(self) -> Flags:
         """(G,) which groups are exported: those with a condition in any window, or an active session."""
@@ -45,6 +50,7 @@ class Snapshot:
     labels    names of the group labels
     events    number of each Event since the beginning
     sessions  number of sessions held
+    catching_up  whether a backlog of reports without timestamps has arrived in the last rating interval
     """
 
     time_s: int
@@ -53,3 +59,4 @@ class Snapshot:
     services: tuple[ServiceSnapshot, ...]
     events: Mapping[Event, int]
     sessions: int
+    catching_up: bool = False

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from qoemon.core.arrays import Flags, Floats, Ints
@@ -29,6 +30,7 @@ class Batch:
     arrival_s, ts_s  (R,) seconds since the epoch; ts_s is ABSENT_FLOAT if missing
     stalls, stall_ms, play_ms  (R,) counters; ABSENT_INT if missing
     stalled, end (R,) flags
+    run          R runs of the sessions as text, None where the client does not report it; None if none does
     response_s   (E,) seconds, all response times of the batch
     response_of  (E,) index of the report of each, ascending
     measures     (R,) each: measures by name, ABSENT_FLOAT if missing
@@ -48,6 +50,7 @@ class Batch:
     response_s: Floats
     response_of: Ints
     measures: Mapping[str, Floats]
+    run: Sequence[str | None] | None = None
 
     def __len__(self) -> int:
         return len(self.session)
@@ -65,23 +68,9 @@ class Batch:
             response_s=self.response_s[response_of >= 0],
             response_of=response_of[response_of >= 0],
             measures={name: column[kept] for name, column in self.measures.items()},
+            run=None if self.run is None else [self.run[i] for i in kept.tolist()],
             **{name: getattr(self, name)[kept] for name in _BY_REPORT},
         )
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A batch of one service, with the group and tick of each report.
-
-    group  (R,) group numbers
-    at_s   (R,) time at which each report counts, seconds since the epoch
-    tick   (R,) number of the tick that contains it
-    """
-
-    batch: Batch
-    group: Ints
-    at_s: Floats
-    tick: Ints
 
 
 _BY_REPORT = ("route", "seq", "arrival_s", "ts_s", "stalls", "stall_ms", "play_ms", "stalled", "end")
@@ -117,6 +106,7 @@ def batch_of(
         response_s=response_s,
         response_of=response_of,
         measures={name: _measure(reports, name) for name in measures},
+        run=_runs(reports),
     )
     good = _in_range(everything, stall_s, play_s)
     return everything.take(np.flatnonzero(good)), np.flatnonzero(~good)
@@ -165,6 +155,7 @@ def joined(parts: Sequence[Batch], routes: Sequence[Route]) -> Batch:
             [offset + part.response_of for offset, part in zip(offsets, parts, strict=False)]
         ),
         measures={name: np.concatenate([part.measures[name] for part in parts]) for name in parts[0].measures},
+        run=_joined_runs(parts),
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _BY_REPORT},
     )
 
@@ -176,6 +167,20 @@ def _responses(given: Sequence[float | list[float]]) -> tuple[Floats, Ints]:
     lists = [[] if each == ABSENT_FLOAT else each if isinstance(each, list) else [each] for each in given]
     of = np.repeat(np.arange(len(lists)), [len(times) for times in lists])
     return floats(list(chain.from_iterable(lists))), of
+
+
+def _runs(reports: Sequence[Report]) -> list[str | None] | None:
+    """The runs as text; None if no report has one."""
+    runs = [r.run for r in reports]
+    if runs.count(msgspec.UNSET) == len(runs):
+        return None
+    return [None if run is msgspec.UNSET else str(run) for run in runs]
+
+
+def _joined_runs(parts: Sequence[Batch]) -> list[str | None] | None:
+    if all(part.run is None for part in parts):
+        return None
+    return list(chain.from_iterable([None] * len(part) if part.run is None else part.run for part in parts))
 
 
 def _measure(reports: Sequence[Report], name: str) -> Floats:

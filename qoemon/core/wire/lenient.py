@@ -13,7 +13,7 @@ import msgspec
 
 from qoemon.core.wire.report import Report
 
-_INTEGERS = ("seq", "stall_count")
+_INTEGERS = ("seq", "stall_count", "run")
 
 
 def lenient_report(document: object, labels: Collection[str]) -> Report:

@@ -35,6 +35,7 @@ class Report(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     response_s: float | list[float] = ABSENT_FLOAT
     measures: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
     end: bool = False
+    run: Annotated[str, msgspec.Meta(max_length=128)] | int | msgspec.UnsetType = msgspec.UNSET
     labels: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 

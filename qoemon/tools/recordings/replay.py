@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
+from qoemon.core.counting.counts import ClosedInterval
+from qoemon.core.counting.session_log import OnSession
 from qoemon.core.evaluation import Tick
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.wire.codec import Decoded
 from qoemon.tools.recordings.recording import Recorded, Recording
+
+
+class ReplayedTick(NamedTuple):
+    """A tick that the daemon would have made, and the rating intervals that closed since the one before."""
+
+    tick: Tick
+    closed: tuple[ClosedInterval, ...]
+
 
 Progress = Callable[[int], None]
 """Called with the number of bytes of the file that have been read."""
@@ -23,11 +34,18 @@ def ticks(
     config: Config,
     progress: Progress,
     on_decoded: Callable[[Decoded], object] | None = None,
-) -> Iterator[Tick]:
-    """Every tick that the daemon would have made, up to the end of the recording."""
-    pipeline, evaluation = ShardPipeline(core_plan(config)), new_evaluation(config)
-    yield from (evaluation.tick([counts]) for counts in pipeline.run(_messages(recording, progress), on_decoded))
-    yield from (evaluation.tick([counts]) for counts in pipeline.until(recording.end_s))
+    on_session: OnSession | None = None,
+) -> Iterator[ReplayedTick]:
+    """Every tick that the daemon would have made, up to the end of the recording.
+
+    on_decoded, on_session  as of ShardPipeline; sessions that are not over then are handed on at the end
+    """
+    pipeline, evaluation = ShardPipeline(core_plan(config), on_session=on_session), new_evaluation(config)
+    for counts in pipeline.run(_messages(recording, progress), on_decoded):
+        yield ReplayedTick(evaluation.tick([counts]), counts.closed)
+    for counts in pipeline.until(recording.end_s):
+        yield ReplayedTick(evaluation.tick([counts]), counts.closed)
+    pipeline.hand_on_sessions()
 
 
 def _messages(recording: Recording, progress: Progress) -> Iterator[Recorded]:

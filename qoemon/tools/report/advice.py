@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from qoemon.common import duration
+from qoemon.core.counting.counts import Event
 from qoemon.core.plan.plan import Clock, Timing
 from qoemon.core.wire.report import Reject
 from qoemon.tools.report.feed_quality import REMEMBERED_TIMEOUTS, Feed, FeedQuality
 from qoemon.tools.report.tables import Table
 
 SKEW_S = 2.0
-"""A larger median of the clock skews is reported as a problem: it exceeds the delay of any network."""
+"""A larger median of the clock skews is a problem with `clock: report`: it exceeds the delay of any network."""
 
 
 class Finding(NamedTuple):
@@ -36,10 +37,47 @@ REJECTS = {
 }
 
 
+DOUBTFUL = {
+    Event.CONFLICT: (
+        "conflicting reports",
+        "several players report under the same session id: one of them is counted, the others are left out",
+        "make session ids unique, such as a UUID for each viewing",
+    ),
+    Event.TOO_FAST: (
+        "impossible, too_fast",
+        "stall_s and play_s grow by more than the time that passed, and are cut: devices that slept, or seeks",
+        "nothing if few; else have clients measure the time played, not the position in the media",
+    ),
+    Event.MILLISECONDS: (
+        "impossible, milliseconds",
+        "stall_s and play_s grow hundreds to thousands of times too fast, and are cut: milliseconds, probably",
+        "have clients send seconds",
+    ),
+    Event.POSITION: (
+        "impossible, position",
+        "play_s fell while the session continued: the position in the media, probably",
+        "have clients send the time played, which a seek does not change",
+    ),
+    Event.STALLED: (
+        "impossible, stalled",
+        "stalled is true, but play_s grows and no stall began: the stall is not counted as open",
+        "have clients send stalled: false when a stall ends",
+    ),
+    Event.RESPONSE: (
+        "impossible, response",
+        "a response time is longer than sessions.timeout, and is not counted: milliseconds, probably",
+        "have clients send seconds",
+    ),
+}
+"""Check, meaning and advice of each of DOUBTS."""
+
+
 def findings(quality: FeedQuality, timing: Timing) -> list[Finding]:
     """Results of all checks, including those without a problem."""
     return [
         *(line for feed in quality.feeds() for line in _feed_findings(feed, timing)),
+        *doubt_findings(quality),
+        _late_finding(quality),
         *_reject_findings(quality),
     ]
 
@@ -104,6 +142,14 @@ def _feed_findings(feed: Feed, timing: Timing) -> Iterator[Finding]:
         "repeated and lost reports cannot be detected",
         "have clients send seq",
     )
+    yield line(
+        "reports without ts",
+        _share_of(feed.without_ts, feed.reports),
+        feed.without_ts > 0 and timing.clock is not Clock.ARRIVAL,
+        "placed by their arrival time"
+        + (": a backlog of them counts when it arrives" if timing.clock is not Clock.ARRIVAL else ""),
+        "have clients send ts",
+    )
     yield _clock_finding(feed, timing)
     yield count(
         "sessions that report too seldom",
@@ -133,30 +179,42 @@ def _feed_findings(feed: Feed, timing: Timing) -> Iterator[Finding]:
 
 def _clock_finding(feed: Feed, timing: Timing) -> Finding:
     if math.isnan(feed.skew_median_s):
-        matters = timing.clock is Clock.REPORT
-        advice = "have clients send ts, since sessions.clock is report" if matters else "-"
-        return Finding(
-            feed.service,
-            "clock skew",
-            "no report has ts",
-            matters,
-            "reports are placed by their arrival time",
-            advice,
-        )
-    problem = abs(feed.skew_median_s) > SKEW_S
-    effect = (
-        "since sessions.clock is report, reports are placed at the wrong time"
-        if timing.clock is Clock.REPORT
-        else "harmless, since sessions.clock is arrival"
-    )
+        return Finding(feed.service, "clock skew", "no report has ts", False, "not known", "-")
+    effect = {
+        Clock.AUTO: "harmless, since sessions.clock is auto: only differences of ts count",
+        Clock.ARRIVAL: "harmless, since sessions.clock is arrival",
+        Clock.REPORT: "since sessions.clock is report, reports are placed at the wrong time",
+    }[timing.clock]
+    wrong = abs(feed.skew_median_s) > SKEW_S
+    problem = wrong and timing.clock is Clock.REPORT
     return Finding(
         feed.service,
         "clock skew",
         f"median {feed.skew_median_s:+.2g} s, worst {feed.skew_worst_s:+,.6g} s",
         problem,
-        f"ts minus arrival time, + is ahead, network delay included; {effect}",
-        "use sessions.clock: arrival, or synchronise the clients' clocks (NTP)" if problem else "-",
+        "ts minus arrival time, + is ahead, network delay included" + (f"; {effect}" if wrong else ""),
+        "use sessions.clock: auto, or synchronise the clients' clocks (NTP)" if problem else "-",
     )
+
+
+def doubt_findings(quality: FeedQuality) -> list[Finding]:
+    """A line for each kind of doubtful reports, of all services; one without a problem if there are none."""
+    events = quality.events
+    # Reports that conflict are not among the accepted ones.
+    total = events.get(Event.REPORT, 0) + events.get(Event.CONFLICT, 0)
+    found = [
+        Finding("all", check, _share_of(events[event], total), True, meaning, advice)
+        for event, (check, meaning, advice) in DOUBTFUL.items()
+        if events.get(event)
+    ]
+    clean = "no report claims more than the time that passed, or is of a second player with the same session id"
+    return found or [Finding("all", "impossible or conflicting reports", "none", False, clean, "-")]
+
+
+def _late_finding(quality: FeedQuality) -> Finding:
+    late, total = quality.events.get(Event.LATE, 0), quality.events.get(Event.REPORT, 0)
+    meaning = "of a time before the base window, such as a backlog: counted in the rating interval of their time"
+    return Finding("all", "late reports", _share_of(late, total), False, meaning, "-")
 
 
 def _reject_findings(quality: FeedQuality) -> Iterator[Finding]:

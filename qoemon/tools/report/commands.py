@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qoemon.config.config import Config
+    from qoemon.core.counting.session_log import OnSession
     from qoemon.tools.recordings.record import Recorded
     from qoemon.tools.recordings.recording import Recording
     from qoemon.tools.recordings.replay import Progress
@@ -56,23 +57,27 @@ def replay(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a line of JSON per rating interval instead of a table.")
     ] = False,
+    sessions: Annotated[
+        Path | None, typer.Option(metavar="OUT.csv", help="Also write a CSV file with a row per session and run.")
+    ] = None,
 ) -> None:
     """Evaluate a recording as the daemon would have, at full speed."""
     from qoemon.common.csvfile import UnreadableError
     from qoemon.tools.recordings.recording import Recording, RecordingError
+    from qoemon.tools.recordings.sessions_csv import UnwritableError
     from qoemon.tools.report.replay import replay as run
     from qoemon.tools.report.summary import print_summary
 
-    with exit_on_errors(usage=(UnreadableError,), failed=(RecordingError,)):
+    with exit_on_errors(usage=(UnreadableError,), failed=(RecordingError, UnwritableError)):
         settings, recording = load(config), Recording(file)
-        with _bar(recording, "replaying") as progress:
+        with _sessions_csv(sessions, settings) as on_session, _bar(recording, "replaying") as progress:
             if as_json:
-                _print_json(recording, settings, progress)
+                _print_json(recording, settings, progress, on_session)
             else:
-                period = run(recording, settings, progress).period
+                replayed = run(recording, settings, progress, on_session)
         _warn_if_cut(recording)
         if not as_json:
-            print_summary(period, recording)
+            print_summary(replayed, recording)
 
 
 def report(
@@ -114,13 +119,27 @@ def report(
         info(f"wrote {files[0]} and {len(files) - 1} charts as PNG")
 
 
-def _print_json(recording: Recording, config: Config, progress: Progress) -> None:
+@contextmanager
+def _sessions_csv(path: Path | None, config: Config) -> Iterator[OnSession | None]:
+    """What writes each session to a new file at path; None without one."""
+    if path is None:
+        yield None
+        return
+    from qoemon.config.plan import core_plan
+    from qoemon.tools.recordings.sessions_csv import SessionsCsv
+
+    with SessionsCsv(path, core_plan(config).labels) as file:
+        yield file.write
+    info(f"wrote {file.rows:,} sessions to {path}")
+
+
+def _print_json(recording: Recording, config: Config, progress: Progress, on_session: OnSession | None) -> None:
     import json
 
     from qoemon.outputs.snapshot_json import snapshot_document
     from qoemon.tools.recordings.replay import ticks
 
-    for snapshot, watched in ticks(recording, config, progress):
+    for (snapshot, watched), _ in ticks(recording, config, progress, on_session=on_session):
         if snapshot.time_s % config.sessions.rating_interval_s == 0:
             sys.stdout.write(json.dumps(snapshot_document(snapshot, watched)) + "\n")
 

@@ -8,12 +8,16 @@ too long follows from two counters, without a list of gaps.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from qoemon.core.arrays import Flags, Floats, Ints
-from qoemon.core.counting.session_table import NO_SEQ, SessionTable
+from qoemon.core.counting.counts import Event
+from qoemon.core.counting.runs import NO_SEQ
+from qoemon.core.counting.session_table import SessionTable
 from qoemon.core.plan.plan import Counters, Plan, Service, Timing
 from qoemon.core.wire.batch import Batch
 from qoemon.core.wire.codec import Decoded
@@ -24,6 +28,9 @@ REMEMBERED_TIMEOUTS = 12
 
 SKEW_UNIT_S, SKEW_STEP, SKEW_BINS = 0.01, 0.02, 1600
 """Clock skews are counted in bins 2 % wide, 0.2 ms around 0, on either side."""
+
+
+Value = TypeVar("Value", Ints, Floats)
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,8 @@ class FeedQuality:
         self.rejected: Counter[Reject] = Counter()
         self.sample: dict[Reject, str] = {}
         """The first rejected payload of each reason."""
+        self.events: Mapping[Event, int] = {}
+        """What the core counted of all services up to the newest tick."""
 
     def observe(self, decoded: Decoded) -> None:
         """Account for a decoded batch of messages."""
@@ -108,21 +117,23 @@ class _ServiceFeed:
         now_s = float(batch.arrival_s.max())
         self._expire(now_s)
         known = len(self._table)
-        admitted = self._table.admit(batch.session, batch.seq, batch.arrival_s, batch.end)
+        rows = self._table.find_or_create(batch.session)
         self._grow()
+        row, position = self._admit(rows, batch.seq)
+        arrival_s = batch.arrival_s[position]
+        before_s, last = _previous(row, arrival_s, self._table.last_s)
         # A session without a group would not count as occupied.
-        self._table.assign_group(admitted, np.zeros(len(batch), np.int64))
-        row, position, first = admitted.row, admitted.position, admitted.first
+        self._table.hear(row[last], arrival_s[last], batch.end[position[last]], np.zeros_like(row[last]))
         self._count["sessions"] += len(self._table) - known
         self._count["reports"] += len(position)
-        self._count["repeated"] += admitted.duplicates
-        self._count["refused"] += admitted.refused
-        self._measure_gaps(row, batch.arrival_s[position] - admitted.before_s)
+        self._count["repeated"] += int(np.count_nonzero(rows >= 0)) - len(position)
+        self._count["refused"] += int(np.count_nonzero(rows < 0))
+        self._measure_gaps(row, arrival_s - before_s)
         self._update_seq(row, batch.seq[position])
         if self._service.counters is Counters.CUMULATIVE:
             counters = (batch.stalls, batch.stall_ms, batch.play_ms)
             fell = [self._update_counter(i, row, column[position]) for i, column in enumerate(counters)]
-            self._count["resets"] += int(np.count_nonzero(np.any(fell, axis=0))) if len(first) else 0
+            self._count["resets"] += int(np.count_nonzero(np.any(fell, axis=0))) if len(row) else 0
         self._compare_clocks(batch.ts_s[position], batch.arrival_s[position])
 
     def feed(self) -> Feed:
@@ -145,6 +156,17 @@ class _ServiceFeed:
             infrequent=count["infrequent"] + infrequent,
             returned=count["returned"] + returned,
         )
+
+    def _admit(self, rows: Ints, seq: Ints) -> tuple[Ints, Ints]:
+        """Rows and positions of the reports with a newer seq or none, sorted by row, then seq, then position."""
+        order = np.lexsort((seq, rows))
+        order = order[np.searchsorted(rows[order], 0) :]
+        row, number = rows[order], seq[order]
+        newest = self._seq[row]
+        following = np.flatnonzero(row[1:] == row[:-1]) + 1
+        newest[following] = np.maximum(newest[following], number[following - 1])
+        fresh = (number == ABSENT_INT) | (number > newest)
+        return row[fresh], order[fresh]
 
     def _measure_gaps(self, row: Ints, gap_s: Floats) -> None:
         has_previous = ~np.isnan(gap_s)
@@ -223,8 +245,9 @@ class _ServiceFeed:
             self._returned = np.append(self._returned, np.zeros(more, np.bool_))
 
 
-def _previous(row: Ints, reported: Ints, known: Ints) -> tuple[Ints, Flags]:
+def _previous(row: Ints, reported: Value, known: Value) -> tuple[Value, Flags]:
     """The value that each row reported before, (R,), and whether a report is its row's last; sorted by row."""
     first = np.diff(row, prepend=-1) != 0
     last = np.append(first[1:], True)[: len(first)]
-    return np.where(first, known[row], np.roll(reported, 1)), last
+    before: Value = np.where(first, known[row], np.roll(reported, 1))
+    return before, last

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-from qoemon.core.arrays import Counts, Floats, Ints, grow_rows
+from qoemon.core.arrays import Counts, Floats, Histogram, Ints, grow_rows, to_dense
+from qoemon.core.counting.counts import ClosedInterval, IntervalCounts
 from qoemon.core.counting.groups import Labels
 from qoemon.core.evaluation import Tick
 from qoemon.core.plan.plan import Plan, Service
@@ -62,11 +64,11 @@ class ServicePeriod:
         """Totals so far; None before the first rating interval has closed."""
         return self._totals
 
-    def close(self, end_s: int, snapshot: ServiceSnapshot) -> None:
-        """Add the rating interval that ended at end_s."""
+    def close(self, end_s: int, snapshot: ServiceSnapshot, counts: Sequence[IntervalCounts]) -> None:
+        """Add the rating interval that ended at end_s; counts: of it, with what came late for earlier ones."""
         self.groups, self.factors = snapshot.counts.groups, snapshot.factors
         self.series.add(end_s, snapshot)
-        self._totals = self._accumulate(end_s, snapshot, self._totals)
+        self._totals = self._accumulate(end_s, snapshot, counts, self._totals)
 
     def distribution(self) -> Distribution | None:
         """Rating distribution of each group over the whole period; None without data."""
@@ -90,16 +92,19 @@ class ServicePeriod:
         rated = np.flatnonzero(totals.levels.any(axis=1))
         return [int(group) for group in rated[np.argsort(-totals.excess[rated], kind="stable")]]
 
-    def _accumulate(self, end_s: int, snapshot: ServiceSnapshot, before: Totals | None) -> Totals:
+    def _accumulate(
+        self, end_s: int, snapshot: ServiceSnapshot, closed: Sequence[IntervalCounts], before: Totals | None
+    ) -> Totals:
         counts, now = snapshot.counts, snapshot.distributions[self._interval_s]
         size = len(counts.groups)
         excess = np.nan_to_num(snapshot.excess_poor)
         poor_by = np.nan_to_num(snapshot.contributions) * now.observations[:, None]
         pow_lower = np.nan_to_num(now.pow_bounds[:, 0], nan=-1.0)
+        parts = [part for each in closed for part in (each, *each.late.values())]
         interval = Totals(
-            levels=counts.windows[self._interval_s],
+            levels=_summed([each.levels for each in parts], size, counts.windows[self._interval_s].shape[1]),
             users=counts.users[self._longest_s],
-            qos=counts.qos.sum(axis=0),
+            qos=_summed([each.qos for each in parts], size, counts.qos.shape[1]).sum(axis=0),
             excess=excess,
             poor_by=poor_by,
             worst=pow_lower,
@@ -110,6 +115,15 @@ class ServicePeriod:
             most_stalled=counts.open_stalls,
         )
         return interval if before is None else _add(before, interval, size)
+
+
+def _summed(histograms: Sequence[Histogram], groups: int, bins: int) -> Counts:
+    """The sum of histograms with at most so many groups."""
+    total = np.zeros((groups, bins), np.int64)
+    for histogram in histograms:
+        dense = to_dense(histogram)
+        total[: len(dense)] += dense
+    return total
 
 
 def _add(before: Totals, interval: Totals, size: int) -> Totals:
@@ -146,8 +160,8 @@ class Period:
         """Services by name."""
         return {service.name: ServicePeriod(service, self.plan) for service in self.plan.services}
 
-    def observe(self, ticked: Tick) -> None:
-        """Add a tick; ticks come in order."""
+    def observe(self, ticked: Tick, intervals: Sequence[ClosedInterval]) -> None:
+        """Add a tick, and the rating intervals that closed since the one before; ticks come in order."""
         snapshot, watched = ticked
         timing, now_s = self.plan.timing, snapshot.time_s
         if self.begin_s is None:
@@ -155,10 +169,10 @@ class Period:
         self.end_s = now_s
         closed = now_s % timing.interval_s == 0
         self.intervals += closed
-        for service in snapshot.services:
+        for number, service in enumerate(snapshot.services):
             name = service.service.name
             if closed:
-                self.services[name].close(now_s, service)
+                self.services[name].close(now_s, service, [each.services[number] for each in intervals])
             if name in watched.regimes:
                 self.services[name].regimes.observe(watched.regimes[name], service.counts.groups, now_s)
         self.alerts.observe(watched.alerts, now_s)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
+from qoemon.core.counting.session_log import OnSession
 from qoemon.tools.recordings.recording import Recording
 from qoemon.tools.recordings.replay import Progress, ticks
 from qoemon.tools.report.feed_quality import FeedQuality
@@ -21,10 +22,13 @@ class Replayed:
     feed_quality: FeedQuality
 
 
-def replay(recording: Recording, config: Config, progress: Progress) -> Replayed:
-    """Replay the whole recording; progress is called with the bytes read so far."""
+def replay(
+    recording: Recording, config: Config, progress: Progress, on_session: OnSession | None = None
+) -> Replayed:
+    """Replay the whole recording; progress is called with the bytes read so far, on_session with each session."""
     plan = core_plan(config)
     period, feed_quality = Period(plan), FeedQuality(plan)
-    for ticked in ticks(recording, config, progress, feed_quality.observe):
-        period.observe(ticked)
+    for ticked in ticks(recording, config, progress, feed_quality.observe, on_session):
+        period.observe(*ticked)
+        feed_quality.events = ticked.tick.snapshot.events
     return Replayed(config, period, feed_quality)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from qoemon.common.text import SHORT, printable
-from qoemon.tools.report import figure
+from qoemon.tools.report import advice, figure
 from qoemon.tools.report.figure import fitted
 from qoemon.tools.report.tables import at, share, span_text
 from qoemon.tools.table import groups_table, legend
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from qoemon.tools.recordings.recording import Recording
     from qoemon.tools.report.period import Period, ServicePeriod
+    from qoemon.tools.report.replay import Replayed
 
 WORST_MOMENTS = 5
 NAME_CELLS = 20
@@ -25,13 +26,22 @@ NAME_CELLS = 20
 _WHOLE = "whole"
 
 
-def print_summary(period: Period, recording: Recording) -> None:
-    """Print what the ratings of a recording would have been."""
-    out = Console(highlight=False, markup=False)
-    if not period.intervals:
+def print_summary(replayed: Replayed, recording: Recording) -> None:
+    """Print what the ratings of a recording would have been, and which of its reports are doubtful."""
+    out, period = Console(highlight=False, markup=False), replayed.period
+    if period.intervals:
+        _print_ratings(out, period)
+    else:
         found = f"{recording.path}: found {recording.read:,} messages"
         out.print(f"{found}, but no rating interval closed: no ratings were estimated", soft_wrap=True)
-        return
+    doubts = [one for one in advice.doubt_findings(replayed.feed_quality) if one.problem]
+    if doubts:
+        out.print("\nDoubtful reports:")
+    for one in doubts:
+        out.print(f"  {one.check}: {one.found}; {one.meaning}", soft_wrap=True)
+
+
+def _print_ratings(out: Console, period: Period) -> None:
     title = f"Estimated ratings, {span_text(period)}"
     out.print(groups_table(_as_view(period), _WHOLE, title), markup=False)
     ratings = next(iter(period.services.values())).service.scale.ratings

@@ -43,6 +43,8 @@ def sampled(
 
 
 BAD, FINE = sampled(0.3), sampled(0.05)
+FEED, CATCHING_UP = (replace(BAD, obstacle=each) for each in (Reason.FEED, Reason.CATCHING_UP))
+"""Values that cannot be trusted."""
 TABLE = [
     # Nothing before: as good as calm.
     (RULE, QUIET, BAD, AlertState.FIRING, Reason.PAST_THRESHOLD),
@@ -57,6 +59,14 @@ TABLE = [
     (RULE, CALM, sampled(0.3, 0.19), AlertState.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
     (RULE, CALM, sampled(0.3, thetas=(0.25, 0.19)), AlertState.UNCERTAIN, Reason.THETAS_DISAGREE),
     (RULE, CALM, sampled(0.3, 0.2, (0.25, 0.2)), AlertState.FIRING, Reason.PAST_THRESHOLD),
+    # A feed that cannot be trusted starts no alert, and ends none.
+    (RULE, CALM, FEED, AlertState.UNCERTAIN, Reason.FEED),
+    (RULE, CALM, CATCHING_UP, AlertState.UNCERTAIN, Reason.CATCHING_UP),
+    (RULE, CALM, replace(FINE, obstacle=Reason.FEED), AlertState.UNCERTAIN, Reason.FEED),
+    (RULE, CALM, replace(FEED, users=8), AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS),
+    (SLOW, WAITING, FEED, AlertState.UNCERTAIN, Reason.FEED),
+    (RULE, ALARMED, FEED, AlertState.FIRING, Reason.FEED),
+    (RULE, ALARMED, replace(FINE, obstacle=Reason.CATCHING_UP), AlertState.FIRING, Reason.CATCHING_UP),
     # Of several obstacles the first one is the reason.
     (RULE, CALM, sampled(0.1, 0.05, (0.01,), users=3), AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS),
     (RULE, CALM, sampled(0.3, 0.05, (0.01,)), AlertState.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),

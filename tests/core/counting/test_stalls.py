@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -10,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoemon.core.counting.counts import Event
+from qoemon.core.counting.counts import Event, ServiceCounts
 from qoemon.core.qoe.bins import STALL_BINS
 from tests.support.core import DELTAS, T0, VIDEO, WINDOWS_S, OneShard, base, batch, cells, levels, plan
-from tests.support.oracle import Oracle, Said, bin_of, level_of
+from tests.support.oracle import MOS_STEP, Mixture, Oracle, Said, bin_of, level_of
 from tests.support.streams import FEW, Step, streams
 
 EU = ("eu",)
@@ -36,9 +37,11 @@ def stall_slices_s(monitor: OneShard) -> list[float]:
 
 
 def agree(steps: list[Step], *, cumulative: bool) -> None:
+    """Every figure of the two is the same after each batch, and in the minutes after the last one."""
     monitor = OneShard(plan(VIDEO if cumulative else DELTAS))
     oracle = Oracle(WINDOWS_S, cumulative=cumulative)
-    for now_ms, said in [*steps, (steps[-1][0] + 60_000, [])]:
+    after = [(steps[-1][0] + passed_ms, []) for passed_ms in (30_000, 60_000, 400_000)]
+    for now_ms, said in [*steps, *after]:
         oracle.apply(said, now_ms)
         if said:
             monitor.apply(batch(said), now_ms / 1000)
@@ -48,7 +51,25 @@ def agree(steps: list[Step], *, cumulative: bool) -> None:
             assert levels(total, length) == oracle.window(length)
         assert by_group(total.groups, total.active_sessions) == oracle.active()
         assert by_group(total.groups, total.open_stalls) == oracle.open_stalls()
-    assert monitor.snapshot(now_ms / 1000).events.get(Event.DUPLICATE, 0) == oracle.duplicates
+        assert {str(event): number for event, number in monitor.events.items() if number} == +oracle.events
+        assert_same_totals(total, oracle)
+
+
+def assert_same_totals(total: ServiceCounts, oracle: Oracle) -> None:
+    """The conditions of closed intervals by axis, and the ratings that they predict."""
+    for number, group in enumerate(total.groups):
+        mine = [rating for rating in oracle.totals if rating.group == group]
+        for axis, marginal in enumerate(total.marginals):
+            found = Counter({index: count for index, count in enumerate(marginal[number].tolist()) if count})
+            assert found == Counter(rating.cell[1 + axis] for rating in mine)
+        expected = sum((ratings_at(rating.level[1]) for rating in mine), np.zeros(5))
+        np.testing.assert_allclose(total.expected_ratings[number], expected, rtol=1e-9, atol=1e-9)
+
+
+@cache
+def ratings_at(level: int) -> np.ndarray:
+    """What a user answers on 1..5 at a level of MOS."""
+    return np.array(Mixture([(1 + level * MOS_STEP, 1)], VIDEO.theta).ratings)
 
 
 def by_group(groups: tuple[tuple[str, ...], ...], numbers: np.ndarray) -> Counter:
@@ -73,7 +94,8 @@ def monitor() -> OneShard:
 
 
 def test_the_example_of_the_module_docstring_has_these_slices(monitor: OneShard) -> None:
-    """Reports at 12, 35 and 41 s during one stall; slices from 0, 10, ... 50 s."""
+    """Reports at 12, 35 and 41 s during one stall, after one at 11 s; slices from 0, 10, ... 50 s."""
+    heard(monitor, 11, stalls=0, stall_ms=0, play_ms=11_000)
     heard(monitor, 12, stalls=1, stall_ms=1_000, play_ms=11_000, stalled=True)
     assert stall_slices_s(monitor) == [0, 1, 0, 0, 0, 0]
     assert base(monitor, T0 + 30) == one(1, 1_000 + 18_000, 11_000)
@@ -122,9 +144,9 @@ def test_below_min_active_nothing_is_rated(monitor: OneShard, stall_ms: int, rat
 
 
 def test_an_open_stall_counts_as_it_runs(monitor: OneShard) -> None:
-    heard(monitor, 5, stalls=1, stall_ms=0, play_ms=40_000, stalled=True)
+    heard(monitor, 5, stalls=1, stall_ms=0, play_ms=5_000, stalled=True)
     for at_s in (10, 20, 30, 60):
-        assert base(monitor, T0 + at_s) == one(1, (at_s - 5) * 1000, 40_000)
+        assert base(monitor, T0 + at_s) == one(1, (at_s - 5) * 1000, 5_000)
     assert base(monitor, T0 + 70) == one(0, 60_000, 0)
 
 
@@ -163,24 +185,103 @@ def test_a_session_counts_in_the_group_of_its_last_report(monitor: OneShard) -> 
 
 
 def test_a_counter_that_falls_counts_from_zero_and_as_a_reset(monitor: OneShard) -> None:
+    """13 s in 14 s, numbered from the beginning: a new run, which is rated as a session of its own."""
+    heard(monitor, 1, seq=4, stalls=2, stall_ms=8_000, play_ms=20_000)
+    heard(monitor, 15, seq=0, stalls=1, stall_ms=3_000, play_ms=10_000)
+    assert base(monitor, T0 + 20) == one(2, 8_000, 20_000) + one(1, 3_000, 10_000)
+    assert monitor.events[Event.RESET] == 1
+
+
+def test_without_seq_the_second_report_shows_that_a_run_has_begun(monitor: OneShard) -> None:
+    """The first one may be a report of before, delivered late; nothing of it is lost."""
+    heard(monitor, 1, stalls=2, stall_ms=8_000, play_ms=20_000)
+    heard(monitor, 15, stalls=1, stall_ms=3_000, play_ms=10_000)
+    assert monitor.events[Event.RESET] == 0
+    heard(monitor, 25, stalls=1, stall_ms=3_000, play_ms=20_000)
+    assert base(monitor, T0 + 30) == one(2, 8_000, 20_000) + one(1, 3_000, 20_000)
+    assert monitor.events[Event.RESET] == 1
+
+
+def test_a_counter_that_falls_begins_no_run_that_had_no_time_to_happen(monitor: OneShard) -> None:
+    """13 s in one second: a report of before, delivered late."""
     heard(monitor, 1, stalls=2, stall_ms=8_000, play_ms=20_000)
     heard(monitor, 2, stalls=1, stall_ms=3_000, play_ms=10_000)
-    assert base(monitor, T0 + 10) == one(3, 11_000, 30_000)
-    assert monitor.snapshot(T0 + 10).events[Event.RESET] == 1
+    assert base(monitor, T0 + 10) == one(2, 8_000, 20_000)
+    assert monitor.events[Event.RESET] == 0
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_run_may_begin_with_the_words_of_the_one_before(monitor: OneShard, *, ended: bool) -> None:
+    """Nothing has happened yet: that is taken for a repeated report, unless the run before has ended."""
+    for seq in range(4):
+        heard(monitor, 1 + 10 * seq, seq=seq, stalls=0, stall_ms=0, play_ms=10_000 * seq, end=ended and seq == 3)
+    heard(monitor, 40, seq=0, stalls=0, stall_ms=0, play_ms=0)
+    assert monitor.events[Event.RESET] == ended
+    heard(monitor, 50, seq=1, stalls=1, stall_ms=2_000, play_ms=8_000)
+    assert base(monitor, T0 + 60) == one(0, 0, 30_000) + one(1, 2_000, 8_000)
+    assert monitor.events[Event.RESET] == 1
+
+
+def test_an_open_stall_ends_with_its_run(monitor: OneShard) -> None:
+    """The page is loaded anew at 20 s: nobody reports the end of the stall, and the new run has none."""
+    heard(monitor, 10, seq=1, stalls=1, stall_ms=0, play_ms=10_000, stalled=True)
+    heard(monitor, 30, seq=0, stalls=0, stall_ms=0, play_ms=10_000)
+    heard(monitor, 90, seq=1, stalls=0, stall_ms=0, play_ms=70_000)
+    assert by_group((EU,), monitor.counts(T0 + 90)[0].open_stalls) == Counter()
+    assert base(monitor, T0 + 100) == one(0, 0, 50_000)
+
+
+def test_a_difference_belongs_to_the_time_since_the_session_was_last_heard(monitor: OneShard) -> None:
+    """One report in three minutes, with a third of the time stalled: three minutes like that, rated late.
+
+    The next minute is taken to be like that, too, until the next report says that it was perfect.
+    """
+    perfect, stalled = (EU, level_of(0, 0, 59_000)), (EU, level_of(2, 20_000, 40_000))
+    heard(monitor, 60, stalls=0, stall_ms=0, play_ms=59_000)
+    heard(monitor, 240, stalls=6, stall_ms=60_000, play_ms=179_000)
+    assert levels(monitor.counts(T0 + 300)[0], 300) == Counter({perfect: 1, stalled: 3 + 1})
+    heard(monitor, 320, stalls=6, stall_ms=60_000, play_ms=259_000)
+    assert levels(monitor.counts(T0 + 360)[0], 300) == Counter({stalled: 3, perfect: 2})
+
+
+def test_a_session_that_reports_seldom_keeps_its_condition_until_twice_its_pause(monitor: OneShard) -> None:
+    """A report each 90 s, the last one at 185 s: it counts as heard until 364 s, and not at 365 s."""
+    for at_s, stalls, stall_ms, play_ms in ((5, 0, 0, 5_000), (95, 3, 27_000, 68_000), (185, 6, 54_000, 131_000)):
+        heard(monitor, at_s, stalls=stalls, stall_ms=stall_ms, play_ms=play_ms)
+    for at_s in (190, 250, 360):
+        assert base(monitor, T0 + at_s) == one(3, 27_000, 63_000)
+    assert base(monitor, T0 + 370) == Counter()
+
+
+def test_no_session_plays_and_stalls_for_longer_than_the_time_that_passed(monitor: OneShard) -> None:
+    """A laptop slept: eight hours of stalling in a second are the second, and the slack of 4 s."""
+    heard(monitor, 10, stalls=0, stall_ms=0, play_ms=10_000)
+    heard(monitor, 11, stalls=1, stall_ms=28_800_000, play_ms=10_000)
+    assert base(monitor, T0 + 20) == one(1, 5_000, 10_000)
+    assert monitor.events[Event.TOO_FAST] + monitor.events[Event.MILLISECONDS] == 1
+
+
+def test_a_stall_that_is_open_while_the_session_plays_is_none(monitor: OneShard) -> None:
+    heard(monitor, 10, stalls=1, stall_ms=1_000, play_ms=9_000, stalled=True)
+    for at_s in (20, 30):
+        heard(monitor, at_s, stalls=1, stall_ms=1_000, play_ms=1000 * at_s - 1_000, stalled=True)
+    assert base(monitor, T0 + 50) == one(1, 1_000, 29_000)
+    assert monitor.events[Event.STALLED] == 2
 
 
 short = st.lists(
-    st.tuples(st.integers(0, 2), st.integers(1, 2_500), st.integers(0, 5_000), st.booleans()),
+    st.tuples(st.integers(0, 2), st.integers(1, 2_000), st.integers(1_000, 3_000), st.booleans()),
     min_size=2,
     max_size=8,
 )
+"""Stalls, stall_ms, play_ms and whether a stall is open, each in 5 s."""
 
 
 def short_session(news: list[tuple[int, int, int, bool]], times_ms: list[int]) -> list[Said]:
-    """Reports of a session younger than a rating interval."""
+    """Reports of a session younger than a rating interval, whose last stall has ended."""
     sums = np.cumsum([each[:3] for each in news], axis=0).tolist()
     return [
-        Said("a", T0 * 1000 + at_ms, EU, seq, *counters, stalled)
+        Said("a", T0 * 1000 + at_ms, EU, seq, *counters, stalled and seq < len(news) - 1)
         for seq, (counters, at_ms, (*_, stalled)) in enumerate(zip(sums, times_ms, news, strict=True))
     ]
 
@@ -190,7 +291,7 @@ def short_session(news: list[tuple[int, int, int, bool]], times_ms: list[int]) -
 def test_lost_reports_leave_the_window_what_it_was(
     news: list[tuple[int, int, int, bool]], data: st.DataObject
 ) -> None:
-    said = short_session(news, [5_000 * i for i in range(len(news))])
+    said = short_session(news, [5_000 * (i + 1) for i in range(len(news))])
     kept = [each for each in said[:-1] if data.draw(st.booleans())] + said[-1:]
     windows = []
     for sent in (said, kept):
@@ -204,15 +305,15 @@ def test_lost_reports_leave_the_window_what_it_was(
 @FEW
 @given(short, st.data())
 def test_order_within_a_tick_does_not_matter(news: list[tuple[int, int, int, bool]], data: st.DataObject) -> None:
-    """In one batch or in several: counters are cumulative, and seq gives their order."""
-    said = short_session(news, [5_000] * len(news))
+    """In one batch or in several: counters are cumulative, and a report that was overtaken says nothing new."""
+    said = short_session(news, [45_000] * len(news))
     shuffled = data.draw(st.permutations(said))
     cut = data.draw(st.integers(0, len(said)))
     whole, parts = OneShard(plan(VIDEO)), OneShard(plan(VIDEO))
-    whole.apply(batch(said), T0 + 5)
+    whole.apply(batch(said), T0 + 45)
     for part in (shuffled[:cut], shuffled[cut:]):
-        parts.apply(batch(part), T0 + 5)
-    for at_s in (10, 60, 70):
+        parts.apply(batch(part), T0 + 45)
+    for at_s in (50, 60):
         assert base(whole, T0 + at_s) == base(parts, T0 + at_s)
 
 
@@ -234,29 +335,30 @@ def test_redelivered_reports_change_nothing_but_their_count(steps: list[Step], d
 
 
 def test_absurd_deltas_stop_at_a_bound() -> None:
-    """A billion stalls and seconds, thousands of times in one batch, are limited to the maximum of a slice."""
+    """A billion stalls and seconds, thousands of times in one batch, are no more than the time that passed."""
     monitor = OneShard(plan(DELTAS))
     most = 10**12
     said = [Said("a", T0 * 1000 + 5_000, EU, i, 10**9, most, most, stalled=i % 2 == 0) for i in range(3_000)]
     for start in (0, 1_000, 2_000):
         monitor.apply(batch(said[start : start + 1_000]), T0 + 5 + start / 100)
-    assert base(monitor, T0 + 40) == one(2**30, 2**30, 2**30)
+    assert base(monitor, T0 + 40) == one(10**9, 30_000, 60_000)
     assert base(monitor, T0 + 500) == Counter()
+    assert monitor.events[Event.TOO_FAST] == 3_000
 
 
 def test_absurd_cumulative_counters_are_differences_like_others(monitor: OneShard) -> None:
-    heard(monitor, 1, stalls=10**9, stall_ms=10**12, play_ms=10**12)
+    """Up to the time that passed, a second and the slack of 4 s: half of it stalled, half played twice as fast."""
+    heard(monitor, 1, stalls=10**8, stall_ms=10**11, play_ms=10**11)
     heard(monitor, 2, stalls=0, stall_ms=0, play_ms=0)
     heard(monitor, 3, stalls=10**9, stall_ms=10**12, play_ms=10**12)
-    assert base(monitor, T0 + 10) == one(10**9, 10**12, 10**12)
+    assert base(monitor, T0 + 10) == one(10**9, 2_500, 5_000)
 
 
 def test_slices_add_up_to_more_than_a_slice_may_hold() -> None:
-    """A client that reports years per tick is limited to the maximum in each slice; the sum is exact."""
+    """A client that reports a billion stalls per tick is limited to the maximum in each slice; the sum is exact."""
     monitor = OneShard(plan(DELTAS))
-    for tick in range(6):
-        heard(monitor, 10 * tick + 5, play_ms=2**31, stalls=1, stall_ms=(2**30 - 7) // 6)
-    most = 2**30  # see MAX_SLICE
-    assert base(monitor, T0 + 60) == one(6, 6 * ((2**30 - 7) // 6), 6 * most)
+    for tick in range(7):
+        heard(monitor, 10 * tick, play_ms=9_000, stalls=10**9, stall_ms=1_000)
+    assert base(monitor, T0 + 60) == one(6 * 10**6, 6_000, 54_000)
     (total,) = monitor.counts(T0 + 60)
-    assert levels(total, 60) == Counter({(EU, level_of(6, 6 * ((2**30 - 7) // 6), 6 * most)): 1})
+    assert levels(total, 60) == Counter({(EU, level_of(6 * 10**6, 6_000, 54_000)): 1})

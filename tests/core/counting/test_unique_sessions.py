@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 
 from qoemon.core.counting.session_table import SessionTable
 from qoemon.core.counting.unique_sessions import UniqueSessions
-from qoemon.core.wire.report import ABSENT_INT
 from tests.support.core import T0, VIDEO, WEB, WINDOWS_S, OneShard, batch, plan, responses
 from tests.support.oracle import Said
 from tests.support.streams import FEW
@@ -31,33 +31,50 @@ class Audience:
     table: SessionTable = field(default_factory=lambda: SessionTable(100))
     group: dict[str, int] = field(default_factory=dict)
     times_there: Counter[str] = field(default_factory=Counter)
-    judged: list[set[tuple[int, str, int]]] = field(default_factory=list)
+    judged: defaultdict[int, set[tuple[int, str, int]]] = field(default_factory=lambda: defaultdict(set))
+    """By the number of the interval: the first that closes is 1, those before it may be judged late."""
+    closed: int = 0
 
     def __post_init__(self) -> None:
         self.users = UniqueSessions(self.table, INTERVALS)
-        self.newest: dict[int, np.ndarray] = {}
+        self.newest: defaultdict[int, np.ndarray] = defaultdict(lambda: np.zeros(GROUPS, np.int64))
         """Sessions by the number of the interval that counts them."""
 
     def close(self, present: dict[str, int]) -> None:
         """Close an interval with these rated sessions, by group."""
-        names = sorted(present)
-        size = len(names)
-        admitted = self.table.admit(names, np.full(size, ABSENT_INT), np.zeros(size), np.zeros(size, np.bool_))
-        self.table.assign_group(admitted, np.array([present[name] for name in names], np.int64))
-        groups = self.table.group[admitted.row].astype(np.int64)
-        recounted = self.users.close(admitted.row, groups, GROUPS)
-        now = len(self.judged) + 1
+        rows, groups = self._heard(present)
+        order = np.argsort(rows)
+        recounted = self.users.close(rows[order], groups[order], GROUPS)
+        self.closed += 1
+        self._count(present, self.closed, np.bincount(groups, minlength=GROUPS), recounted)
+
+    def judge_late(self, present: dict[str, int], ago: int) -> None:
+        """Rate these sessions, by group, in an interval that has closed; ago 0 is the newest."""
+        rows, groups = self._heard(present)
+        users, recounted = self.users.count_late(rows, groups, GROUPS, ago)
+        self._count(present, self.closed - ago, users, recounted)
+
+    def _heard(self, present: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+        names, size = sorted(present), len(present)
+        rows = self.table.find_or_create(names)
+        groups = np.array([present[name] for name in names], np.int64)
+        self.table.hear(rows, np.zeros(size), np.zeros(size, np.bool_), groups)
+        return rows, groups
+
+    def _count(
+        self, present: dict[str, int], number: int, users: np.ndarray, recounted: Mapping[int, np.ndarray]
+    ) -> None:
         for ago, sessions in recounted.items():
             assert 1 <= ago <= INTERVALS
-            self.newest[now - ago] = self.newest[now - ago] - sessions
-        self.newest[now] = np.bincount(groups, minlength=GROUPS)
+            self.newest[self.closed - ago] = self.newest[self.closed - ago] - sessions
+        self.newest[number] = self.newest[number] + users
         self.group |= present
-        self.judged.append({(group, name, self.times_there[name]) for name, group in present.items()})
+        self.judged[number] |= {(group, name, self.times_there[name]) for name, group in present.items()}
 
     def leave(self, name: str) -> None:
-        admitted = self.table.admit([name], np.array([ABSENT_INT]), np.zeros(1), np.zeros(1, np.bool_))
-        self.table.remove(admitted.row)
-        self.users.remove(admitted.row)
+        rows = self.table.find_or_create([name])
+        self.table.remove(rows)
+        self.users.remove(rows)
         del self.group[name]
         self.times_there[name] += 1
 
@@ -71,21 +88,24 @@ class Audience:
 
     def in_window(self, intervals: int) -> list[int]:
         """Sessions of each group in the last intervals, from the sums of what close() returned."""
-        now = len(self.judged)
-        counted = [self.newest[number] for number in range(max(now - intervals, 0) + 1, now + 1)]
+        counted = [self.newest[number] for number in range(self.closed - intervals + 1, self.closed + 1)]
         return np.sum(counted, axis=0).tolist()  # type: ignore[no-any-return]
 
     def recount(self, intervals: int) -> list[int]:
         """Sessions of each group in the last intervals, from the sets."""
-        there = set().union(*self.judged[-intervals:])
+        there = set().union(*(self.judged[self.closed - ago] for ago in range(intervals)))
         return [sum(group == at for at, *_ in there) for group in range(GROUPS)]
 
 
-Move = tuple[dict[str, bool], set[str], bool]
-"""Sessions rated in an interval, and whether each moves to the next group first; sessions removed; restart."""
+Move = tuple[dict[str, bool], dict[str, tuple[int, int]], set[str], bool]
+"""Sessions rated in an interval, and whether each moves to the next group first; sessions rated late before that,
+with their group and how many intervals ago; sessions removed; restart."""
 
 MOVES = st.tuples(
     st.dictionaries(st.sampled_from(NAMES), st.sampled_from([False, False, True])),
+    st.dictionaries(
+        st.sampled_from(NAMES), st.tuples(st.integers(0, GROUPS - 1), st.integers(0, INTERVALS - 1)), max_size=2
+    ),
     st.sets(st.sampled_from(NAMES), max_size=2),
     st.sampled_from([False, False, True]),
 )
@@ -94,9 +114,13 @@ MOVES = st.tuples(
 @settings(FEW, max_examples=200)
 @given(st.lists(MOVES, min_size=1, max_size=14))
 def test_every_session_is_one_user_of_each_group_it_was_in(moves: list[Move]) -> None:
-    """With sessions that stay, pause, change their group, expire and return, over restarts."""
+    """With sessions that stay, pause, change their group, are rated late, expire and return, over restarts."""
     audience = Audience()
-    for judged, leaving, restart in moves:
+    for judged, late, leaving, restart in moves:
+        for name, (group, ago) in late.items():
+            audience.judge_late({name: group}, ago)
+        if restart:
+            audience.restart()
         audience.close({n: min(audience.group.get(n, 0) + moves_on, GROUPS - 1) for n, moves_on in judged.items()})
         for name in leaving & audience.group.keys():
             audience.leave(name)
@@ -104,6 +128,28 @@ def test_every_session_is_one_user_of_each_group_it_was_in(moves: list[Move]) ->
             audience.restart()
         for intervals in range(1, INTERVALS + 1):
             assert audience.in_window(intervals) == audience.recount(intervals)
+
+
+def test_a_session_that_is_rated_late_stays_the_user_of_a_newer_interval() -> None:
+    """And moves to a late one that is newer than the one that counted it, also across restarts."""
+    audience = Audience()
+    audience.close({"a": 0})
+    audience.close({"b": 0})
+    audience.restart()
+    audience.judge_late({"b": 0}, 1)
+    assert [audience.in_window(intervals) for intervals in (1, 2)] == [[1, 0, 0, 0], [2, 0, 0, 0]]
+    audience.judge_late({"a": 0, "b": 0}, 0)
+    audience.restart()
+    assert [audience.in_window(intervals) for intervals in (1, 2)] == [[2, 0, 0, 0], [2, 0, 0, 0]]
+    audience.close({})
+    assert [audience.in_window(intervals) for intervals in (1, 2)] == [[0, 0, 0, 0], [2, 0, 0, 0]]
+
+
+def test_what_is_before_all_windows_brings_no_users() -> None:
+    audience = Audience()
+    audience.close({"a": 0})
+    users, recounted = audience.users.count_late(np.zeros(1, np.int64), np.zeros(1, np.int64), GROUPS, INTERVALS)
+    assert (users.tolist(), recounted) == ([0, 0, 0, 0], {})
 
 
 def test_a_session_that_goes_to_and_fro_is_one_user_of_each_group() -> None:
@@ -158,8 +204,8 @@ def test_sessions_that_left_stay_users_of_the_windows_they_were_in() -> None:
     monitor = OneShard(plan(VIDEO, sessions=3))
     for at_s in (1, 31):
         monitor.apply(batch([replace(said, end=at_s == 31) for said in heard(at_s, 3)]), T0 + at_s)
-    late = [replace(said, session=f"late {said.session}", play_ms=20_000) for said in heard(181, 3)]
-    monitor.apply(batch(late), T0 + 181)
+    late = [replace(said, session=f"late {said.session}", play_ms=20_000) for said in heard(201, 3)]
+    monitor.apply(batch(late), T0 + 201)
     assert users(monitor, 240) == [3, 6, 6]
 
 

@@ -53,6 +53,78 @@ def test_a_window_equals_a_recount_of_its_span(parts: list[tuple[int, list[int],
             assert rolling.users[length_s].tolist() == recount.sum(axis=1).tolist()
 
 
+LATE = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 9)), max_size=3)
+"""How many intervals ago, the group and the bin."""
+
+
+@FEW
+@given(st.lists(st.tuples(PARTS.map(lambda parts: parts[:1]), LATE), max_size=10), st.integers(0, 9))
+def test_late_counts_are_in_the_windows_that_cover_their_interval(
+    steps: list[tuple[list[tuple[int, list[int], int]], list[tuple[int, int, int]]]], restart: int
+) -> None:
+    """Before the interval that is closing, also where that interval had been left out, over a restart."""
+    rolling, history, end = windows(), {}, 0
+    for number, (parts, late) in enumerate(steps):
+        for ago, group, cell in late:
+            histogram = np.zeros((group + 1, 10), np.int64)
+            histogram[group, cell] = 1
+            rolling.add_late((end - ago) * D, to_sparse(histogram), histogram.sum(axis=1), NO_USERS)
+            history.setdefault(end - ago, []).append(histogram)
+            assert_recounted(rolling, history, end)
+        if number == restart:
+            state, rolling = rolling.dump(), windows()
+            rolling.load(state, groups=4)
+            assert_recounted(rolling, history, end)
+        for _, where, step in parts:
+            end += step
+            histogram = np.zeros((4, 10), np.int64)
+            for cell in where:
+                histogram[cell % 4, cell] += 1
+            rolling.close(end * D, to_sparse(histogram), histogram.sum(axis=1), NO_USERS)
+            history.setdefault(end, []).append(histogram)
+            assert_recounted(rolling, history, end)
+
+
+def assert_recounted(rolling: Windows, history: Mapping[int, list[Counts]], end: int) -> None:
+    for length_s in LENGTHS_S:
+        recount = np.zeros((4, 10), np.int64)
+        for at, histograms in history.items():
+            for each in histograms if at * D > end * D - length_s else ():
+                recount[: len(each)] += each
+        counts, users = rolling.counts[length_s], rolling.users[length_s]
+        assert counts.tolist() == recount[: len(counts)].tolist()
+        assert users.tolist() == recount.sum(axis=1)[: len(users)].tolist()
+        assert not recount[len(counts) :].any()
+        assert not recount[len(users) :].any()
+
+
+def test_what_is_late_changes_neither_a_snapshot_nor_the_counts_that_were_handed_in() -> None:
+    rolling = windows(2)
+    levels, users = to_sparse(np.array([[1, 2]])), np.array([3])
+    rolling.close(1 * D, levels, users, NO_USERS)
+    held = dict(rolling.counts), dict(rolling.users)
+    copies = [{length: array.copy() for length, array in each.items()} for each in held]
+    rolling.add_late(1 * D, levels, users, NO_USERS)
+    rolling.add_late(1 * D, levels, users, NO_USERS)
+    assert all(np.array_equal(each[w], copy[w]) for each, copy in zip(held, copies, strict=True) for w in LENGTHS_S)
+    assert (users.tolist(), levels.counts.tolist()) == ([3], [1, 2])
+    assert [rolling.counts[w].tolist() for w in LENGTHS_S] == [[[3, 6]]] * 2
+    rolling.close(9 * D, np.zeros((1, 2), np.int64), np.zeros(1, np.int64), NO_USERS)
+    assert [rolling.counts[w].tolist() for w in LENGTHS_S] == [[[0, 0]]] * 2
+
+
+def test_a_late_session_leaves_the_interval_that_counted_it() -> None:
+    rolling = windows(2)
+    one, users = np.array([[1, 0]]), np.array([1])
+    for end in (1, 2):
+        rolling.close(end * D, one, users, NO_USERS)
+    rolling.add_late(2 * D, to_sparse(one), users, {1 * D: users})
+    assert [rolling.users[length_s].tolist() for length_s in LENGTHS_S] == [[2], [2]]
+    rolling.close(3 * D, 0 * one, 0 * users, NO_USERS)
+    rolling.close(4 * D, 0 * one, 0 * users, NO_USERS)
+    assert [rolling.users[length_s].tolist() for length_s in LENGTHS_S] == [[0], [2]]
+
+
 @FEW
 @given(st.lists(st.lists(st.integers(0, 9), max_size=6), min_size=1, max_size=3))
 def test_sparse_counts_are_the_dense_ones(rows: list[list[int]]) -> None:

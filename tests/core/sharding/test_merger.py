@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qoemon.core.arrays import Sparse
-from qoemon.core.counting.counts import BaseCounts, ServiceCounts
+from qoemon.core.counting.counts import BaseCounts, Event, ServiceCounts
 from qoemon.core.counting.monitor import Monitor
+from qoemon.core.plan.plan import Clock, Plan
 from qoemon.core.sharding.merger import Merger
-from qoemon.core.sharding.sparse import sparse_counts
+from qoemon.core.sharding.shard_counts import ShardCounts
+from qoemon.core.sharding.sparse import dump_intervals, load_intervals, sparse_counts
+from qoemon.core.wire.batch import Batch, batch_of
+from qoemon.core.wire.report import Report, Route
 from tests.support.core import VIDEO, WEB, WINDOWS_S, OneShard, batch, plan, responses, same_tally, shard_counts
 from tests.support.streams import FEWER, Step, streams
 
@@ -27,7 +33,7 @@ def merger(limit: int = 100) -> Merger:
 
 def merge(shards: Sequence[BaseCounts], into: Merger | None = None) -> ServiceCounts:
     whole = into or merger()
-    return whole.merge(shards, whole.number_groups(shards))
+    return whole.merge(shards, whole.number_groups(shards), T0)
 
 
 def web_of(monitor: Monitor, now_s: float) -> BaseCounts:
@@ -68,6 +74,72 @@ def test_shards_merged_equal_the_whole(steps: list[Step], shard_of: list[int], p
             *zip(one.marginals, other.marginals, strict=True),
         ]:
             assert by_group(one, mine) == by_group(other, theirs)
+
+
+def hundreds(count: int) -> list[tuple[float, Batch]]:
+    """Reports of 12 viewers and 12 pages in two groups, in the order of their arrival, many of them late.
+
+    Some report each 10 s, some each 90 s; some of their reports are impossible, or of another player.
+    """
+    rng, told = np.random.default_rng(5), []
+    played = np.zeros(12)
+    for number in range(count):
+        at_s, who = T0 + number * 3.0, int(rng.integers(12))
+        if who < 6 and number % 5:
+            continue
+        ts = at_s - float(rng.choice([0, 0, 0, rng.uniform(0, 400)]))
+        played[who] += float(rng.choice([3, 8, 500]))
+        stalls = {"stall_count": number // 9, "stall_s": number / 8, "play_s": float(played[who])}
+        report = Report(f"v{who}", seq=number, ts=ts, **stalls)
+        times_s = [float(rng.exponential()), 400.0][: 1 + number % 2]
+        page = Report(f"p{who}", seq=number, ts=ts, response_s=times_s)
+        routes = [Route(service, (("eu", "us")[int(rng.integers(2))],)) for service in ("video", "web")]
+        told.append((at_s, batch_of([report, page], [0, 1], [at_s] * 2, routes)[0]))
+    return told
+
+
+@pytest.mark.parametrize("clock", [Clock.REPORT, Clock.AUTO])
+@pytest.mark.parametrize("packed", [False, True])
+def test_late_and_provisional_counts_of_shards_equal_those_of_the_whole(*, clock: Clock, packed: bool) -> None:
+    """At every tick, with restarts of a shard and of the sum; closed intervals are stored and loaded."""
+    told = plan(VIDEO, WEB, timing={"clock": clock})
+    whole, divided, shards = OneShard(told), OneShard(told), [Monitor(told) for _ in range(3)]
+    late = 0
+    for number, (at_s, some) in enumerate(hundreds(400)):
+        mine = int(some.session[0][1:]) % 3
+        shards[mine].apply(some, at_s)
+        whole.apply(some, at_s)
+        handed_on = [shard_counts(monitor, at_s, 10) for monitor in shards]
+        late += sum(len(counts.late) for shard in handed_on for each in shard.closed for counts in each.services)
+        if packed:
+            handed_on = [restored(sparse_counts(counts), told) for counts in handed_on]
+        ones, others = whole.counts(at_s), divided.evaluation.tick(handed_on).snapshot.services
+        for one, other in zip(ones, (merged.counts for merged in others), strict=True):
+            assert_same(one, other)
+        if number % 40 == 20:
+            state, shards[number % 3] = shards[number % 3].dump(), Monitor(told)
+            shards[number % 3].load(state)
+            sums, divided = divided.evaluation.dump(), OneShard(told)
+            divided.evaluation.load(sums)
+    assert late > 10
+    assert whole.events[Event.TOO_FAST] > 0
+
+
+def restored(counts: ShardCounts, told: Plan) -> ShardCounts:
+    """With the closed intervals of a dump."""
+    closed = load_intervals(dump_intervals(counts.closed, told.services), told.services)
+    return replace(counts, closed=tuple(closed))
+
+
+def assert_same(one: ServiceCounts, other: ServiceCounts) -> None:
+    """The same integers and floats by group, in any order of groups."""
+    columns = ("qos", "active_sessions", "open_stalls", "oldest_stall_s", "heard", "doubtful", "expected_ratings")
+    pairs = [(getattr(one, name), getattr(other, name)) for name in columns]
+    pairs += [(one.windows[w], other.windows[w]) for w in WINDOWS_S]
+    pairs += [(one.users[w], other.users[w]) for w in WINDOWS_S]
+    pairs += list(zip(one.marginals, other.marginals, strict=True))
+    for mine, theirs in pairs:
+        assert by_group(one, mine) == by_group(other, theirs)
 
 
 def test_a_single_shard_is_handed_through_without_a_copy() -> None:

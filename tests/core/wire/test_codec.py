@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,6 +80,7 @@ BAD_VALUES: dict[str, list[tuple[Reject, Any]]] = {
     ],
     "stalled": [(SCHEMA, v) for v in (0, 1, "true", [], {})],
     "end": [(SCHEMA, v) for v in (0, 1, "yes", [], {})],
+    "run": [(SCHEMA, v) for v in (1.5, True, [], {}, ["a"])],
     "labels": [
         *((SCHEMA, v) for v in (1, "eu", [], ["region"], {"region": {}}, {"region": ["eu"]})),
     ],
@@ -393,6 +395,46 @@ def test_a_good_report_becomes_a_row(encoding: str) -> None:
     assert (row.stalls[0], row.stall_ms[0], row.play_ms[0]) == (2, 1_234, 3_000)
     assert (row.stalled[0], row.end[0]) == (True, True)
     assert (row.response_s.tolist(), row.response_of.tolist()) == ([0.5, 0], [0, 0])
+
+
+@both
+@pytest.mark.parametrize(
+    ("run", "text"),
+    [("a", "a"), ("ü😀", "ü😀"), ("", ""), (7, "7"), (0, "0"), (-3, "-3"), (2**63, str(2**63)), (None, None)],
+)
+@pytest.mark.parametrize("seq", [7, 7.0])
+def test_the_run_of_a_session_is_a_text_or_a_whole_number(
+    run: object, text: str | None, seq: float, encoding: str
+) -> None:
+    """Also where a report is decoded leniently, as its seq is a float."""
+    decoded = decode(Message(TOPIC, payload([{**GOOD, "run": run, "seq": seq}, GOOD], encoding)))
+    assert not decoded.rejected
+    assert (decoded.batch.run or [None] * 2) == [text, None]
+    assert decoded.batch.seq.tolist() == [7, 1]
+
+
+@both
+def test_a_run_of_another_type_is_explained(encoding: str) -> None:
+    decoded = decode(Message(TOPIC, payload(GOOD | {"run": [1]}, encoding)))
+    sample = decoded.sample[Reject.SCHEMA]
+    assert all(words in sample for words in (TOPIC, "$.run", "int | str", "array"))
+
+
+@both
+def test_runs_stay_with_their_reports_when_others_are_rejected(encoding: str) -> None:
+    """In a batch of several payloads, with and without a run, of which some reports are bad."""
+    bad = GOOD | {"run": "bad", "seq": -1}
+    told = [[GOOD | {"run": 1}, bad, GOOD], [GOOD], [bad, GOOD | {"run": "2"}]]
+    decoded = decode(*(Message(TOPIC, payload(each, encoding)) for each in told))
+    assert decoded.batch.run == ["1", None, None, "2"]
+    assert decoded.rejected == Counter({OUT_OF_RANGE: 2})
+    taken = decoded.batch.take(np.array([1, 3]))
+    assert taken.run == [None, "2"]
+
+
+@both
+def test_without_a_run_there_is_no_column_of_runs(encoding: str) -> None:
+    assert decode(Message(TOPIC, payload([GOOD, GOOD], encoding))).batch.run is None
 
 
 @both

@@ -215,6 +215,7 @@ async def test_a_broker_restart_in_the_middle_of_a_stream_loses_nothing(mosquitt
         await publish(broker, numbered(20))
         received += await receive(inbox, 20)  # Acknowledged by nobody yet.
         await asyncio.to_thread(mosquitto.restart)
+        await until(lambda: ingest.stats.disconnects_total == 1, lambda: ingest.stats)
         ingest.ack(received)
         await publish(broker, numbered(100, start=20))
 

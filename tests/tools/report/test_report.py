@@ -20,6 +20,7 @@ from qoemon.config.config import Config, load
 from qoemon.config.plan import core_plan
 from qoemon.core.alerting.decision import AlertState
 from qoemon.core.alerting.regime import Regime
+from qoemon.core.counting.counts import DOUBTS
 from qoemon.core.evaluation import Tick
 from qoemon.tools.recordings.recording import Header, Recorded, Recording, Writer
 from qoemon.tools.recordings.replay import ticks
@@ -137,7 +138,7 @@ def baseline(recording: Recording, mine: Path) -> Replayed:
 
 @pytest.fixture(scope="module")
 def every_tick(recording: Recording, mine: Path) -> list[Tick]:
-    return list(ticks(recording, load(mine), lambda _: None))
+    return [replayed.tick for replayed in ticks(recording, load(mine), lambda _: None)]
 
 
 def of_service(ticked: Tick, name: str) -> Any:
@@ -516,6 +517,86 @@ def test_every_finding_has_a_meaning_and_every_problem_advice(nasty, baseline):
         found = advice.findings(replayed.feed_quality, timing)
         assert all(one.meaning and (one.advice != "-" or not one.problem) for one in found)
     assert [one.check for one in found if one.service == "any"] == ["rejected, unparseable"]
+
+
+def wrong_clients(path: Path) -> Recording:
+    """Twelve sound players, four that report milliseconds, two with one session id, and one with a backlog."""
+    messages = []
+
+    def add(at_s: float, session: str, late_s: float = 0, **counters: float) -> None:
+        report = {"session": session, "ts": START_S + at_s, "stall_count": 0, "stall_s": 0, **counters}
+        messages.append(Recorded("qoe/v1/video/eu/a", msgspec.json.encode(report), START_S + at_s + late_s))
+
+    for step in range(1, 30):
+        at_s = 10 * step
+        for number in range(12):
+            add(at_s, f"sound {number}", seq=step, play_s=at_s)
+        for number in range(4):
+            add(at_s + 1, f"ms {number}", seq=step, play_s=1000 * at_s)
+        if step <= 12 or step > 20:
+            add(at_s, "late", 205 - at_s if 4 <= step <= 12 else 0, seq=step, play_s=at_s)
+        add(at_s + 2, "same", play_s=1000 + at_s, stall_count=10, stall_s=50)
+        add(at_s + 3, "same", play_s=at_s)
+    messages.sort(key=lambda each: each.arrival_s)
+    return written(path, messages, START_S + 360)
+
+
+def test_doubtful_reports_are_counted_by_kind_with_cause_and_advice(tmp_path):
+    replayed = replayed_with(wrong_clients(tmp_path / "wrong.jsonl.gz"))
+    found = {one.check: one for one in advice.findings(replayed.feed_quality, replayed.period.plan.timing)}
+    units = found["impossible, milliseconds"]
+    assert units.found.startswith("112 of ")  # All but the first report of each, which sets the baseline.
+    assert (units.problem, units.advice) == (True, "have clients send seconds")
+    assert found["conflicting reports"].problem
+    assert "UUID" in found["conflicting reports"].advice
+    assert found["late reports"].found.startswith("9 of ")
+    assert not found["late reports"].problem
+
+
+def test_every_kind_of_doubtful_reports_has_a_line():
+    assert tuple(advice.DOUBTFUL) == DOUBTS
+
+
+def test_a_sound_feed_has_one_line_without_a_problem(tmp_path):
+    report = {"session": "s", "seq": 1, "ts": START_S + 1.0, "play_s": 1, "stall_count": 0, "stall_s": 0}
+    message = Recorded("qoe/v1/video/eu/a", msgspec.json.encode(report), START_S + 1.0)
+    replayed = replayed_with(written(tmp_path / "sound.jsonl.gz", [message], START_S + 120.0))
+    (line,) = advice.doubt_findings(replayed.feed_quality)
+    assert (line.check, line.found, line.problem) == ("impossible or conflicting reports", "none", False)
+
+
+def test_replay_prints_doubtful_reports_and_nothing_of_a_sound_feed(recording, tmp_path):
+    path = tmp_path / "wrong.jsonl.gz"
+    wrong_clients(path)
+    result = qoemon_cli("replay", str(path))
+    assert result.exit_code == 0
+    assert "Doubtful reports:\n" in result.stdout
+    assert re.search(r"  impossible, milliseconds: 112 of \d+ \(.*%\); .* milliseconds, probably", result.stdout)
+    assert "Doubtful reports" not in qoemon_cli("replay", str(recording.path)).stdout
+
+
+@pytest.mark.parametrize(
+    ("clock", "skew_s", "problems"),
+    [
+        ("auto", None, {"reports without ts"}),
+        ("auto", 3600, set()),
+        ("arrival", None, set()),
+        ("arrival", 3600, set()),
+        ("report", None, {"reports without ts"}),
+        ("report", 3600, {"clock skew"}),
+        ("report", 1, set()),
+    ],
+)
+def test_a_wrong_clock_is_a_problem_where_it_is_believed_and_none_where_it_is_needed(
+    clock, skew_s, problems, tmp_path
+):
+    ts = {} if skew_s is None else {"ts": START_S + 1 + skew_s}
+    report = {"session": "s", "seq": 1, "play_s": 1, **ts}
+    message = Recorded("qoe/v1/video/eu/a", msgspec.json.encode(report), START_S + 1)
+    path = tmp_path / "clock.jsonl.gz"
+    replayed = replayed_with(written(path, [message], START_S + 70), configured(sessions={"clock": clock}))
+    found = advice.findings(replayed.feed_quality, replayed.period.plan.timing)
+    assert {one.check for one in found if one.problem and one.service == "video"} == problems
 
 
 def test_a_period_knows_where_it_begins(baseline):

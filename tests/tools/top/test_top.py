@@ -233,6 +233,34 @@ async def test_filters_select_groups_and_alerts() -> None:
     assert re.search(r"0\.231 \(fires at 0\.2\), for (59s|1m)", lines[-1])
 
 
+def fed(reports: int, **doubtful: int) -> dict[str, Any]:
+    return {"feed": {"reports": reports, "doubtful": doubtful}}
+
+
+async def test_doubtful_reports_are_mentioned_above_the_table_with_their_group_and_likely_cause() -> None:
+    sound = group(0.3, region="us") | fed(1000, too_fast=4)
+    wrong = group(0.1, region="eu") | fed(100, milliseconds=31)
+    line = "31 % of video/eu's reports are impossible: milliseconds instead of seconds?"
+    lines = await once(snapshot(sound, wrong))
+    assert lines[1] == line
+    assert names(lines) == ["us", "eu"]
+    lines = await once(snapshot(sound, wrong, group(0.2, region="ap") | fed(100, conflicting=5)), width=200)
+    assert lines[1] == f"{line} 1 more group has doubtful reports."
+
+
+async def test_doubtful_reports_of_groups_that_are_filtered_out_and_sound_ones_are_not_mentioned() -> None:
+    groups = [group(0.1, region="eu") | fed(100, position=99), group(0.1, region="us") | fed(100, position=4)]
+    lines = await once(snapshot(*groups), Query(labels=wanted(["region=us"])))
+    assert not any("%" in line for line in lines[:1])
+    assert lines[1].startswith("service")
+
+
+async def test_doubtful_reports_of_a_group_with_a_hostile_name_stay_text() -> None:
+    lines = await once(snapshot(group(0.1, region=HOSTILE) | fed(9, stalled=9)), width=200)
+    assert lines[1].startswith("100 % of video/\\x1b[2J\\x1b]0;owned\\x07[red]x[/red]")
+    assert lines[1].endswith("'s reports are impossible: is stalled never reset?")
+
+
 async def test_another_window_is_shown_on_request() -> None:
     lines = await once(snapshot(group(0.1, region="eu")), Query(window_s=300))
     assert "50.0%" in lines[-1]

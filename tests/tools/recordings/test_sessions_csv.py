@@ -1,0 +1,267 @@
+"""`qoemon replay --sessions` says of each viewer what it was counted with."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qoemon.tools.recordings.recording import Header, Recorded, Writer
+from tests.support.feeds import T0, Message, viewer
+from tests.support.parts import ROOT
+from tests.support.patience import TEST_S
+from tests.test_cli import process
+
+COLUMNS = (
+    "service,region,cdn,session,run,first_heard,last_heard,stall_count,stall_s,play_s,responses,startup_s,ended,"
+    "duplicates,implausible_s"
+)
+Rows = list[dict[str, str]]
+
+
+def recorded(path: Path, messages: list[Message], until_s: float = 120, cdn: str = "a") -> Path:
+    with Writer(path, Header(started_s=float(T0))) as writer:
+        for at_s, service, report in sorted(messages, key=lambda message: message[0]):
+            payload = json.dumps(report).encode()
+            writer.write([Recorded(f"qoe/v1/{service}/eu/{cdn}", payload, T0 + at_s)])
+        writer.silence(T0 + until_s)
+    return path
+
+
+def replayed(tmp_path: Path, messages: list[Message], *options: str, **recording: Any) -> Rows:
+    """The rows that the command writes."""
+    path, out = recorded(tmp_path / "r.gz", messages, **recording), tmp_path / "out.csv"
+    done = process("replay", str(path), "--sessions", str(out), *options)
+    assert done.returncode == 0, done.stderr
+    text = out.read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    assert text.splitlines()[0] == COLUMNS
+    assert done.stderr == f"wrote {len(rows)} sessions to {out}\n"
+    return rows
+
+
+def report(session: str, seq: int, stall_count: int, stall_s: float, play_s: float, **more: Any) -> dict[str, Any]:
+    return {
+        "session": session,
+        "seq": seq,
+        "stall_count": stall_count,
+        "stall_s": stall_s,
+        "play_s": play_s,
+        **more,
+    }
+
+
+def test_each_viewer_has_a_row_with_what_was_counted(tmp_path):
+    rows = replayed(
+        tmp_path,
+        [
+            (0, "video", report("anna", 0, 0, 0, 0)),
+            (10, "video", report("anna", 1, 1, 2.5, 7.5)),
+            (20, "video", report("anna", 2, 1, 2.5, 17.5, end=True)),
+            (5.25, "video", report("ben", 0, 0, 0, 0)),
+            (15.5, "video", report("ben", 1, 0, 0, 10.25)),
+        ],
+    )
+    anna, ben = rows
+    assert anna == {
+        "service": "video",
+        "region": "eu",
+        "cdn": "a",
+        "session": "anna",
+        "run": "1",
+        "first_heard": f"{T0}.0",
+        "last_heard": f"{T0 + 20}.0",
+        "stall_count": "1",
+        "stall_s": "2.5",
+        "play_s": "17.5",
+        "responses": "0",
+        "startup_s": "",
+        "ended": "true",
+        "duplicates": "0",
+        "implausible_s": "0.0",
+    }
+    assert (ben["session"], ben["ended"], ben["play_s"]) == ("ben", "false", "10.25")
+    assert (float(ben["first_heard"]), float(ben["last_heard"])) == (T0 + 5.25, T0 + 15.5)
+
+
+def test_a_reload_is_a_second_run_with_counters_of_its_own(tmp_path):
+    rows = replayed(
+        tmp_path,
+        [
+            (0, "video", report("v", 0, 0, 0, 0)),
+            (10, "video", report("v", 1, 2, 4, 6)),
+            (20, "video", report("v", 0, 0, 0, 0.25)),
+            (30, "video", report("v", 1, 1, 1, 9)),
+            (40, "video", report("v", 2, 1, 1, 19, end=True)),
+        ],
+    )
+    assert [(row["run"], row["stall_count"], row["stall_s"], row["play_s"], row["ended"]) for row in rows] == [
+        ("1", "2", "4.0", "6.0", "false"),
+        ("2", "1", "1.0", "19.0", "true"),
+    ]
+    assert [float(row["first_heard"]) - T0 for row in rows] == [0, 20]
+    assert [float(row["last_heard"]) - T0 for row in rows] == [10, 40]
+
+
+def test_the_run_is_that_of_the_client_if_it_reports_one(tmp_path):
+    rows = replayed(
+        tmp_path,
+        [
+            (0, "video", report("v", 0, 0, 0, 0, run="x7")),
+            (10, "video", report("v", 1, 0, 0, 10, run="x7")),
+            (20, "video", report("v", 0, 0, 0, 0, run=8)),
+            (30, "video", report("v", 1, 0, 0, 10, run=8)),
+        ],
+    )
+    assert [(row["session"], row["run"], row["play_s"]) for row in rows] == [
+        ("v", "x7", "10.0"),
+        ("v", "8", "10.0"),
+    ]
+
+
+def test_a_session_that_is_heard_again_after_it_was_forgotten_has_a_new_number(tmp_path):
+    again = 600
+    rows = replayed(
+        tmp_path,
+        [
+            (0, "video", report("v", 0, 0, 0, 0)),
+            (10, "video", report("v", 1, 1, 5, 5, end=True)),
+            (again, "video", report("v", 0, 0, 0, 0)),
+            (again + 10, "video", report("v", 1, 0, 0, 10)),
+        ],
+        until_s=again + 60,
+    )
+    assert [(row["run"], row["stall_s"], row["play_s"]) for row in rows] == [
+        ("1", "5.0", "5.0"),
+        ("2", "0.0", "10.0"),
+    ]
+
+
+def test_a_report_that_is_sent_again_is_a_duplicate(tmp_path):
+    second = report("v", 1, 1, 3, 7)
+    rows = replayed(tmp_path, [(0, "video", report("v", 0, 0, 0, 0)), (10, "video", second), (12, "video", second)])
+    assert [(row["duplicates"], row["stall_s"]) for row in rows] == [("1", "3.0")]
+
+
+def test_the_end_that_a_last_will_reports_ends_the_run_and_is_no_duplicate(tmp_path):
+    rows = replayed(
+        tmp_path,
+        [
+            (0, "video", report("v", 5, 0, 0, 0)),
+            (10, "video", report("v", 6, 0, 0, 10)),
+            (14, "video", {"session": "v", "seq": 0, "end": True}),
+        ],
+    )
+    assert [(row["ended"], row["duplicates"]) for row in rows] == [("true", "0")]
+
+
+def test_seconds_beyond_what_is_possible_are_not_in_stall_s_but_in_implausible_s(tmp_path):
+    rows = replayed(
+        tmp_path, [(0, "video", report("liar", 0, 0, 0, 0)), (10, "video", report("liar", 1, 1, 28_800, 10))]
+    )
+    (liar,) = rows
+    counted_s = float(liar["stall_s"]) + float(liar["play_s"])
+    assert counted_s <= 10 + 4 + 60, "what passed, and what a first report may leave"
+    assert float(liar["implausible_s"]) + counted_s == 28_810
+
+
+def test_a_web_session_has_its_responses(tmp_path):
+    rows = replayed(
+        tmp_path,
+        [
+            (0, "web", {"session": "w", "seq": 0, "response_s": [0.4, 1.5]}),
+            (10, "web", {"session": "w", "seq": 1, "response_s": 0.2}),
+            (20, "web", {"session": "w", "seq": 2, "response_s": [840, 0.3]}),
+        ],
+    )
+    assert [(row["service"], row["responses"], row["implausible_s"]) for row in rows] == [("web", "4", "840.0")]
+    assert (rows[0]["stall_s"], rows[0]["play_s"]) == ("0.0", "0.0")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["table", "json"])
+def test_the_sums_are_what_truthful_clients_reported(options, tmp_path):
+    """Also over the sessions that are over long before the end, and those that are not."""
+    messages = list[Message]()
+    for number in range(40):
+        begins_s = 15 * number + 0.5
+        messages += viewer(f"v{number}", begins_s, begins_s + 200, 10, stalls=number % 2 == 0)
+    last = {message["session"]: message for _, _, message in sorted(messages, key=lambda message: message[0])}
+    for number in range(0, 40, 4):
+        last[f"v{number}"]["end"] = True
+    rows = replayed(tmp_path, messages, *options, until_s=900)
+    assert len(rows) == len({row["session"] for row in rows}) == 40
+    for name in ("stall_count", "stall_s", "play_s"):
+        reported = sum(message[name] for message in last.values())
+        assert sum(float(row[name]) for row in rows) == pytest.approx(reported, abs=1e-6), name
+    assert sum(row["ended"] == "true" for row in rows) == 10
+    assert {row["implausible_s"] for row in rows} == {"0.0"}
+
+
+HOSTILE = {
+    "=cmd|' /C calc'!A0": "'=cmd|' /C calc'!A0",
+    "+1": "'+1",
+    "-1": "'-1",
+    "@SUM(A1)": "'@SUM(A1)",
+    "'=1": "''=1",
+    "\t=1": "\\t=1",
+    'a,"b"\r\nc\x1b[2J': 'a,"b"\\r\\nc\\x1b[2J',
+    "naïve ünïcode": "naïve ünïcode",
+}
+
+
+@pytest.mark.parametrize(("name", "cell"), HOSTILE.items())
+def test_hostile_names_are_text_on_one_line(name, cell, tmp_path):
+    rows = replayed(
+        tmp_path,
+        [(0, "video", report(name, 0, 0, 0, 0, run=name)), (10, "video", report(name, 1, 0, 0, 10, run=name))],
+        cdn="=cdn",
+    )
+    assert [(row["session"], row["run"], row["cdn"]) for row in rows] == [(cell, cell, "'=cdn")]
+
+
+def test_a_label_that_is_named_as_another_column_has_a_column_of_its_own(tmp_path):
+    config, out = tmp_path / "qoemon.yaml", tmp_path / "out.csv"
+    config.write_text("mqtt: {topics: ['qoe/v1/{service}/{run}/{cdn}']}\n")
+    path = recorded(tmp_path / "r.gz", [(0, "video", report("v", 0, 0, 0, 0))])
+    done = process("replay", str(path), "--sessions", str(out), "-c", str(config))
+    assert done.returncode == 0, done.stderr
+    (row,) = csv.DictReader(out.read_text().splitlines())
+    assert (row["label_run"], row["cdn"], row["run"]) == ("eu", "a", "1")
+
+
+FULL = "import resource\nfrom qoemon.cli import app\nresource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))\napp()"
+"""The commands, where no file can grow beyond 200 bytes."""
+
+
+@pytest.mark.parametrize("viewers", [3, 3000], ids=["at the end", "on the way"])
+def test_a_full_disk_is_an_error_and_leaves_no_part_of_the_file(viewers, tmp_path):
+    messages = [(0.0, "video", report(f"v{number}", 0, 0, 0, 0)) for number in range(viewers)]
+    path, out = recorded(tmp_path / "r.gz", messages, until_s=900), tmp_path / "out.csv"
+    command = [sys.executable, "-c", FULL, "replay", str(path), "--sessions", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TEST_S, check=False)
+    assert (done.returncode, done.stderr) == (1, f"qoemon: {out}: cannot be written: File too large\n")
+    assert not out.exists()
+
+
+def test_an_existing_file_is_not_replaced(tmp_path):
+    path, out = recorded(tmp_path / "r.gz", []), tmp_path / "out.csv"
+    out.write_text("dear")
+    done = process("replay", str(path), "--sessions", str(out))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"qoemon: {out}: exists, expected a new file: files are not replaced\n"
+    assert out.read_text() == "dear"
+
+
+def test_a_recording_that_cannot_be_read_to_its_end_leaves_no_file(tmp_path):
+    path, out = recorded(tmp_path / "r.gz", [(0, "video", report("v", 0, 0, 0, 0))]), tmp_path / "out.csv"
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + b"{nonsense\n"))
+    done = process("replay", str(path), "--sessions", str(out))
+    assert done.returncode == 1
+    assert "nonsense" in done.stderr
+    assert not out.exists()
