@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check audit format docs pictures dashboards bench start coverage regimes calibration binning fuzz chaos soak attack clean
+.PHONY: help demo test check audit format docs pictures dashboards bench start feeds coverage regimes calibration binning fuzz chaos soak attack clean
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -47,6 +47,9 @@ dashboards: $(VENV)/dev  ## write the Grafana boards
 
 start: $(VENV)/dev  ## measure what the start of the commands costs beside `import numpy` (1 minute)
 	$(BIN)/python -m benchmarks.start
+
+feeds: $(VENV)/dev  ## replay feeds as the field has them, and compare every figure with the truth (2 minutes)
+	$(BIN)/python -m tests.support.feeds
 
 coverage: $(VENV)/dev  ## measure how often the confidence intervals contain the truth (3 minutes)
 	$(BIN)/python -m benchmarks.coverage
