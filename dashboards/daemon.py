@@ -33,6 +33,7 @@ PROBLEMS = (
     "reports_ahead",
     "reports_empty",
     "reports_reset",
+    "reports_conflicting",
     "reports_pooled",
     "reports_refused",
     "messages_dropped",
@@ -90,7 +91,13 @@ def _input() -> list[Panel]:
     return [
         curves(flow, [_rate("qoemon_messages_total", "messages"), _rate("qoemon_reports_total", "reports")]),
         curves(rejected, [Ask(by_reason, "{{reason}}")]),
-        curves(problems, [_rate(f"qoemon_{name}_total", name.replace("_", " ")) for name in PROBLEMS]),
+        curves(
+            problems,
+            [
+                *(_rate(f"qoemon_{name}_total", name.replace("_", " ")) for name in PROBLEMS),
+                _rate("qoemon_reports_implausible_total", "reports implausible, {{reason}}"),
+            ],
+        ),
     ]
 
 

@@ -14,7 +14,7 @@ from qoemon.core.alerting.alerts import Alert
 from qoemon.core.alerting.detector import Detections
 from qoemon.core.alerting.regime import Regime, Regimes
 from qoemon.core.arrays import Floats, Ints
-from qoemon.core.counting.counts import Event
+from qoemon.core.counting.counts import DOUBTS, Event
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 
 MOST_EXCESS = 10
@@ -22,6 +22,9 @@ MOST_EXCESS = 10
 
 AT_ONCE = 50
 """Number of groups or alerts that become JSON at a time: few enough not to trigger the garbage collector."""
+
+DOUBT_KINDS = tuple(str(event).removeprefix("reports_").removeprefix("implausible_") for event in DOUBTS)
+"""Names of the kinds of doubtful reports, in the order of the columns of `doubtful`."""
 
 _encode = msgspec.json.encode
 
@@ -137,22 +140,30 @@ def group_documents(
         tally.active_sessions[rows].tolist(),
         tally.open_stalls[rows].tolist(),
         tally.oldest_stall_s[rows].tolist(),
+        tally.heard[rows].tolist(),
+        tally.doubtful[rows].tolist(),
         zip(*windows.values(), strict=True),
         tally.expected_ratings[rows].tolist(),
         _null(service.contributions[rows]),
         strict=True,
     )
-    for group, active, stalls, oldest_s, by_window, expected, contributions in columns:
+    for group, active, stalls, oldest_s, heard, doubtful, by_window, expected, contributions in columns:
         yield {
             "labels": dict(zip(snapshot.labels, tally.groups[group], strict=True)),
             "active_sessions": active,
             "open_stalls": stalls,
             "open_stall_oldest_s": oldest_s,
+            "feed": feed_document(heard, doubtful),
             "windows": {name: window for name, window in zip(windows, by_window, strict=True) if window},
             "expected_ratings": dict(zip(ratings, expected, strict=True)),
             "regime": regime_document(regimes, group),
             "pow_contribution": dict(zip(service.factors, contributions, strict=True)),
         }
+
+
+def feed_document(heard: int, doubtful: Sequence[int]) -> dict[str, Any]:
+    """Reports of a group in the last rating interval, and those that conflict or are impossible, by their kind."""
+    return {"reports": heard, "doubtful": {kind: n for kind, n in zip(DOUBT_KINDS, doubtful, strict=True) if n}}
 
 
 def regime_document(regimes: Regimes | None, group: int) -> dict[str, Any] | None:

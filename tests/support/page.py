@@ -13,7 +13,7 @@ from qoemon.daemon.metrics import initial_metrics
 from qoemon.outputs.history import History
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.published import PublishedTick
-from tests.support.core import T0, VIDEO, WEB, OneShard, batch, plan
+from tests.support.core import T0, VIDEO, WEB, OneShard, batch, plan, responses
 from tests.support.oracle import Said
 
 TICK_S = 10
@@ -56,6 +56,13 @@ class Scene:
 
     def ticks(self, number: int, **crowds: tuple[int, int]) -> list[PublishedTick]:
         return [self.tick(**crowds) for _ in range(number)]
+
+    def respond(self, region: str, sound: int, impossible: int) -> None:
+        """So many pages of a region report a response time before the next tick, some of them in milliseconds."""
+        for number in range(sound + impossible):
+            response = 0.84 if number < sound else 840.0
+            page = f"{region} {self.at_s} {number}"
+            self._monitor.apply(responses(self.at_s, [response], session=page, group=region), self.at_s)
 
     def _said(self, session: str, region: str, *, bad: bool) -> Said:
         stalled = {"stalls": 2, "stall_ms": 5_000, "stalled": True} if bad else {"stalls": 0, "stall_ms": 0}

@@ -14,6 +14,7 @@ from qoemon.common import duration
 from qoemon.core.arrays import Counts
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.groups import Labels
+from qoemon.core.counting.plausibility import Implausible
 from qoemon.core.qoe.bins import Axis
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 from qoemon.outputs.metrics.text_format import PLAIN, Column, Family, LabelTexts, Rows, by_label
@@ -37,11 +38,13 @@ _BUCKETS = {"n": _STALL_BUCKETS, "t": _STALL_SECOND_BUCKETS, "x": _RESPONSE_BUCK
 
 EVENTS = {
     Event.REPORT: "Reports counted.",
-    Event.DUPLICATE: "Reports with a repeated or older seq, ignored.",
-    Event.LATE: "Reports with a ts too old for the base window; they only update the session's counters.",
+    Event.DUPLICATE: "Repeated or older reports of a session, ignored.",
+    Event.CONFLICT: "Reports of another player under the same session id, ignored.",
+    Event.LATE: "Reports of a time before the base window, counted in the rating interval of their time.",
     Event.AHEAD: "Reports with a ts in the future, counted as of their arrival.",
+    Event.UNDATED: "Reports without ts, counted as of their arrival.",
     Event.EMPTY: "Reports without any field that their service rates, such as misspelt ones.",
-    Event.RESET: "Reports with a cumulative counter that decreased; it is counted from zero again.",
+    Event.RESET: "Reports that begin a new run of their session, such as after a reload: counted from zero again.",
     Event.POOLED: "Reports of label sets beyond limits.groups, counted in the group `other`.",
     Event.REFUSED: "Reports of new sessions beyond limits.sessions, ignored.",
     Event.EXPIRED: "Sessions removed after sessions.timeout without a report.",
@@ -60,6 +63,14 @@ def qoe_families(snapshot: Snapshot, texts: LabelTexts | None = None) -> Iterato
     yield from _histograms(snapshot, rows)
     for event, help_text in EVENTS.items():
         yield CounterMetricFamily(f"qoemon_{event}", help_text, value=snapshot.events.get(event, 0))
+    implausible = CounterMetricFamily(
+        "qoemon_reports_implausible",
+        "Reports that are impossible in part; that part is not counted.",
+        labels=["reason"],
+    )
+    for reason in Implausible:
+        implausible.add_metric([str(reason)], snapshot.events.get(Event(f"reports_implausible_{reason}"), 0))
+    yield implausible
     yield GaugeMetricFamily("qoemon_sessions", "Sessions held in memory, active or not.", value=snapshot.sessions)
     groups = sum(len(service.counts.groups) for service in snapshot.services)
     yield GaugeMetricFamily("qoemon_groups", "Groups (label sets) held in memory, over all services.", value=groups)

@@ -9,6 +9,7 @@ import numpy as np
 from qoemon.common import duration
 from qoemon.core.counting.groups import Labels
 from qoemon.core.snapshot.snapshot import ServiceSnapshot
+from qoemon.outputs.doubtful import doubt
 from qoemon.outputs.history import COLUMNS, Change, Past
 from qoemon.outputs.page.conditions import conditions
 from qoemon.outputs.page.curves import Curves
@@ -25,6 +26,8 @@ def detail(newest: PublishedTick, name: str, group: Labels, query: Query, curves
         return None
     number = service.counts.groups.index(group)
     plan, scale = service.service, service.service.scale
+    group_values = group_document(service, number, snapshot, newest.detections.regimes.get(name))
+    doubted = doubt(**group_values["feed"])
     return {
         "time_s": snapshot.time_s,
         "tick_s": newest.past.tick_s,
@@ -37,7 +40,8 @@ def detail(newest: PublishedTick, name: str, group: Labels, query: Query, curves
         "windows": query.windows(snapshot),
         "window": duration.text(window_s),
         "base_window": duration.text(query.lengths(snapshot)[0]),
-        "group": group_document(service, number, snapshot, newest.detections.regimes.get(name)),
+        "group": group_values,
+        "feed": doubted and {"share": doubted.share, "text": doubted.text},
         "ratings": _ratings(service, number, window_s, curves),
         "conditions": _conditions(service, number),
         "past": _past(newest.past, name, number),

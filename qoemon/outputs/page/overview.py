@@ -19,10 +19,11 @@ from qoemon.core.alerting.regime import Regime
 from qoemon.core.arrays import Flags, Floats, Ints
 from qoemon.core.counting.groups import Labels
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
+from qoemon.outputs.doubtful import Doubt, doubt
 from qoemon.outputs.notify.notices import notices
 from qoemon.outputs.page.query import Query, Sort
 from qoemon.outputs.published import PublishedTick
-from qoemon.outputs.snapshot_json import alert_document, group_document, regime_document
+from qoemon.outputs.snapshot_json import alert_document, feed_document, group_document, regime_document
 
 MOST_AFFECTED = 5
 """Number of affected groups in the summary."""
@@ -98,6 +99,7 @@ def overview(newest: PublishedTick, query: Query, problems: list[str]) -> dict[s
         "rows": _rows(newest, columns, rows[: query.limit], window),
         "times_s": newest.past.times_s,
         "summary": _summary(newest, columns),
+        "feed": _feed(columns),
         "alerts": list(_alerts(newest)),
     }
 
@@ -221,6 +223,34 @@ def _summary(newest: PublishedTick, columns: _Columns) -> dict[str, Any]:
         "hit": [_affected(newest, columns, row) for row in worst[:MOST_AFFECTED].tolist()],
         "shared": _shared(columns),
     }
+
+
+def _feed(columns: _Columns) -> dict[str, Any] | None:
+    """The group whose reports are the most doubtful, and how many more have such; None if all are trusted."""
+    doubts = _doubts(columns)
+    if not doubts:
+        return None
+    row = max(doubts, key=doubts.__getitem__)
+    return {
+        "service": columns.service(row).service.name,
+        "labels": dict(zip(columns.snapshot.labels, columns.group(row), strict=True)),
+        "share": doubts[row].share,
+        "text": doubts[row].text,
+        "more": len(doubts) - 1,
+    }
+
+
+def _doubts(columns: _Columns) -> dict[int, Doubt]:
+    """The doubt about the reports of each row that has one."""
+    doubts = {}
+    for service_number, service in enumerate(columns.snapshot.services):
+        rows, counts = np.flatnonzero(columns.service_number == service_number), service.counts
+        some = rows[counts.doubtful[columns.number[rows]].any(axis=1)]
+        for row, number in zip(some.tolist(), columns.number[some].tolist(), strict=True):
+            feed = feed_document(int(counts.heard[number]), counts.doubtful[number].tolist())
+            if one := doubt(**feed):
+                doubts[row] = one
+    return doubts
 
 
 def _shared(columns: _Columns) -> dict[str, str]:

@@ -1,14 +1,15 @@
-"""Columns of the table of groups, and lines for alerts."""
+"""Columns of the table of groups, and lines for alerts and doubtful reports."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from rich.text import Text
 
 from qoemon.common import duration
 from qoemon.common.text import SHORT, printable
+from qoemon.outputs.doubtful import doubt
 from qoemon.tools.table import bar
 from qoemon.tools.top.layout import Column
 from qoemon.tools.top.query import Row
@@ -85,9 +86,25 @@ def alert_lines(alerts: Sequence[Alert], now_s: float, most: int | None) -> list
 
 
 def _alert_line(alert: Alert, now_s: float) -> Text:
-    where = "/".join([printable(alert.service, SHORT), *(printable(name, SHORT) for name in alert.labels.values())])
+    where = _name(alert.service, alert.labels)
     figures = "" if alert.value is None else f", {alert.value:.3g} (fires at {alert.enter:g})"
     since = duration.text(max(0, round(now_s - alert.since_s)))
     name, reason = printable(alert.alert, SHORT), printable(alert.reason, SHORT).replace("_", " ")
     text = f"{alert.state:<7} {name} {where}: {reason}{figures}"
     return Text(f"{text}, for {since}", style="bold #d55e00" if alert.state == "firing" else "#e69f00")
+
+
+def feed_line(rows: Iterable[Row]) -> str:
+    """The sentence about the group whose reports are the most doubtful; empty if all are trusted."""
+    fed = ((row, row.group.feed) for row in rows)
+    doubts = [(found, row) for row, feed in fed if feed and (found := doubt(feed.reports, feed.doubtful))]
+    if not doubts:
+        return ""
+    worst, row = max(doubts, key=lambda each: each[0])
+    others = len(doubts) - 1
+    more = f" {others:,} more group{'s have' if others > 1 else ' has'} doubtful reports." if others else ""
+    return f"{100 * worst.share:.0f} % of {_name(row.service, row.group.labels)}'s reports {worst.text}{more}"
+
+
+def _name(service: str, labels: Mapping[str, str]) -> str:
+    return "/".join(printable(name, SHORT) for name in (service, *labels.values()))

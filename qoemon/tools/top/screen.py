@@ -11,7 +11,7 @@ from rich.text import Text
 from yarl import URL
 
 from qoemon.tools.table import sparkline
-from qoemon.tools.top.columns import alert_lines, columns_of, rating_bar
+from qoemon.tools.top.columns import alert_lines, columns_of, feed_line, rating_bar
 from qoemon.tools.top.layout import Column, fitted, lines, taken
 from qoemon.tools.top.query import Query, Row
 from qoemon.tools.top.snapshot import Answer
@@ -36,7 +36,7 @@ class Screen:
         self._query = query
         self._answer: Answer | None = None
         self._taken_s = self._failed_s = time.monotonic()
-        self._failure = ""
+        self._failure = self._doubt = ""
         self._step_s = 20.0  # Length of a tick, until two have been received; twice the default.
         self._trends: dict[tuple[str, ...], deque[float | None]] = {}
 
@@ -49,10 +49,9 @@ class Screen:
         if before is not None and before < answer.snapshot.time_s:
             self._step_s = answer.snapshot.time_s - before
         self._answer, self._taken_s = answer, time.monotonic()
-        self._trends = {
-            row.key: self._trend(row.key, row.estimate.pow if row.estimate else None)
-            for row in self._query.rows(answer)
-        }
+        rows = self._query.rows(answer)
+        self._doubt = feed_line(rows)
+        self._trends = {row.key: self._trend(row.key, row.estimate.pow if row.estimate else None) for row in rows}
         return True
 
     def fail(self, reason: str) -> bool:
@@ -106,6 +105,8 @@ class Screen:
             yield _notice("the daemon answers, but with old data: no recent tick; see its log and /healthz")
         for problem in self._query.problems(self._answer.snapshot):
             yield _notice(problem)
+        if self._doubt:
+            yield _notice(self._doubt)
 
     def _body(self, answer: Answer, width: int, height: int | None) -> list[Text]:
         rows = self._query.rows(answer)

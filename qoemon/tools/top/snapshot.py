@@ -30,6 +30,16 @@ class Regime(msgspec.Struct):
     regime: str | None
 
 
+_Number = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Feed(msgspec.Struct):
+    """Reports of a group in the last rating interval, and the doubtful ones by kind."""
+
+    reports: _Number
+    doubtful: dict[str, _Number]
+
+
 class Group(msgspec.Struct):
     """A group; windows without data are absent."""
 
@@ -38,6 +48,7 @@ class Group(msgspec.Struct):
     open_stalls: int
     windows: dict[str, Window]
     regime: Regime | None = None
+    feed: Feed | None = None
 
 
 class Service(msgspec.Struct):

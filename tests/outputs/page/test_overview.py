@@ -111,6 +111,30 @@ def test_the_sparkline_of_a_row_is_its_pow() -> None:
     assert answer["times_s"] == [first.snapshot.time_s, last.snapshot.time_s]
 
 
+def test_the_group_with_the_greatest_share_of_doubtful_reports_is_named_and_the_others_are_counted() -> None:
+    scene = Scene()
+    for region, sound, impossible in (("eu", 69, 31), ("us", 90, 10), ("asia", 0, 4), ("africa", 96, 4)):
+        scene.respond(region, sound, impossible)
+    newest = scene.tick(eu=(40, 0))
+    wrong = "are impossible: response_s in milliseconds instead of seconds?"
+    expected = {"service": "web", "labels": {"region": "eu"}, "share": 0.31, "text": wrong, "more": 1}
+    assert overview(newest, Query(), [])["feed"] == expected
+    for region, doubted in (("eu", {"share": 0.31, "text": wrong}), ("africa", None)):
+        answer = detail(newest, "web", (region,), Query(), Curves())
+        assert answer is not None
+        assert answer["feed"] == doubted
+
+
+def test_a_sound_feed_is_not_mentioned_nor_is_one_that_was_mended() -> None:
+    scene = Scene()
+    scene.respond("eu", 100, 4)
+    assert overview(scene.tick(eu=(40, 0)), Query(), [])["feed"] is None
+    scene.respond("eu", 0, 6)
+    assert overview(scene.tick(eu=(40, 0)), Query(), [])["feed"] is not None
+    newest = scene.ticks(6, eu=(40, 0))[-1]
+    assert overview(newest, Query(), [])["feed"] is None
+
+
 @pytest.mark.parametrize(
     "parameters",
     [{"sort": "x"}, {"order": "up"}, {"limit": "-1"}, {"limit": "²"}, {"limit": "9" * 99}, {"window": "7m"}],

@@ -50,12 +50,17 @@ SETTINGS = {
 
 
 class Crowd:
-    """Viewers and readers of several groups that report every 0.5 s until closed. affected: groups with bad QoS."""
+    """Viewers and readers of several groups that report every 0.5 s until closed.
+
+    affected      groups with bad QoS
+    milliseconds  groups whose readers report milliseconds instead of seconds
+    """
 
     GROUPS = (("eu", "a", ""), ("eu", "b", ""), ("us", "a", ""), ("asia", "a", ATTACK))
 
     def __init__(self, port: int) -> None:
         self.affected = {("eu", "a", "")}
+        self.milliseconds: set[tuple[str, str, str]] = set()
         self._since_s = time.time()
         self._bad_s = dict.fromkeys(self.GROUPS, 0.0)
         self._seq = 0
@@ -97,6 +102,7 @@ class Crowd:
     def _readers(self, group: tuple[str, str, str]) -> Iterator[dict[str, Any]]:
         for number in range(8):
             response_s = (0.2 + number / 10) * (8 if group in self.affected else 1)
+            response_s *= 1000 if group in self.milliseconds else 1
             yield {"session": f"{group} r{number}", "seq": self._seq, "response_s": response_s}
 
 
@@ -114,15 +120,21 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+@contextlib.contextmanager
+def crowded(directory: Path) -> Iterator[tuple[Daemon, Crowd]]:
     """A daemon that gets the reports of a crowd; eu/a is affected."""
-    directory = tmp_path_factory.mktemp("page")
     with Nats(directory) as broker:
         mqtt = {"host": "127.0.0.1", "port": broker.port, "version": "3.1.1", "qos": 0}
-        with Daemon(directory, {"mqtt": mqtt, **SETTINGS}) as part, contextlib.closing(Crowd(broker.port)):
+        with Daemon(directory, {"mqtt": mqtt, **SETTINGS}) as part, contextlib.closing(Crowd(broker.port)) as crowd:
             until(lambda: rated_groups(part) >= 8, part.log.read_text)
-            yield part
+            yield part, crowd
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """The daemon of all tests that do not change the crowd."""
+    with crowded(tmp_path_factory.mktemp("page")) as (part, _):
+        yield part
 
 
 def rated_groups(part: Daemon) -> int:
@@ -389,6 +401,40 @@ def test_markup_from_the_wire_stays_text_everywhere(watched: WatchedPage, daemon
     wait(page, "document.querySelector('#detail-title').textContent.includes('region=asia')")
     assert page.locator("main img, main script").count() == 0
     assert "owned" not in page.title()
+
+
+def test_doubtful_reports_are_mentioned_with_their_group_and_likely_cause_while_they_come(
+    watched: WatchedPage, tmp_path: Path
+) -> None:
+    with crowded(tmp_path) as (part, crowd):
+        page = watched.open(part)
+        banner, line = page.locator("#feed"), page.locator("#group-feed")
+        assert banner.is_hidden()
+        assert line.is_hidden()
+        crowd.milliseconds = {("asia", "a", ATTACK)}
+        wait(page, "document.querySelector('#feed').textContent.startsWith('100')")
+        cause = "are impossible: response_s in milliseconds instead of seconds?"
+        log = "Samples are in qoemon's log."
+        assert one_line(banner.inner_text()) == f"100 % of web asia / a / {ATTACK}'s reports {cause} {log}"
+        assert line.is_hidden()  # The selected group's reports are sound.
+        banner.locator("button").click()
+        wait(page, "document.querySelector('#detail-title').textContent.includes('region=asia')")
+        expected = f"100 % of this group's reports in the last 5 s {cause} {log}"
+        wait(page, f"{LINE}.replaceAll(/\\s/g, ' ') === {json.dumps(expected)}")
+        assert page.locator("body img, body script").count() == 1  # The icon.
+        page.screenshot(path=str(tmp_path / "doubtful.png"), full_page=True)  # To look at after a failure.
+        crowd.milliseconds = {*crowd.milliseconds, ("eu", "b", "")}
+        wait(page, "document.querySelector('#feed').textContent.includes(' 1 more group has doubtful reports.')")
+        crowd.milliseconds = set()
+        page.wait_for_selector("#feed", state="hidden")
+        page.wait_for_selector("#group-feed", state="hidden")
+
+
+LINE = "document.querySelector('#group-feed').textContent"
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def test_the_selected_theme_is_remembered(watched: WatchedPage, daemon: Daemon) -> None:

@@ -4,6 +4,7 @@ import { showChanges } from "./alertlist.js";
 import { badges } from "./badge.js";
 import { conditions } from "./conditions.js";
 import { byId, el } from "./dom.js";
+import { showGroupFeed } from "./feed.js";
 import { opinion, shares } from "./hour.js";
 import { Chart } from "./plot.js";
 import { cdf, distribution } from "./ratings.js";
@@ -28,6 +29,7 @@ export class Detail {
     const firing = detail.alerts.filter((alert) => alert.state === "firing").length;
     const name = el("span", {}, fullGroupName(detail.service, detail.group.labels));
     byId("detail-title").replaceChildren(name, ...badges(detail.group.regime, firing));
+    showGroupFeed(detail);
     byId("figures").replaceChildren(...values(detail).map(tile));
     showChanges(detail);
     await this.draw();

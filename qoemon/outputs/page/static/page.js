@@ -4,6 +4,7 @@ import { groupQuery, read, tableQuery, write } from "./address.js";
 import { showAlerts } from "./alertlist.js";
 import { Detail } from "./detail.js";
 import { byId, el, setText } from "./dom.js";
+import { showFeed } from "./feed.js";
 import { GroupTable, keyOf } from "./grouptable.js";
 import { showNow } from "./now.js";
 import * as plot from "./plot.js";
@@ -56,6 +57,7 @@ async function load() {
   const group = groupToShow(answer);
   problems = answer.problems;
   showWindows(answer);
+  showFeed(answer.feed, select);
   showNow(answer, select);
   groups.show(answer, group && keyOf(group));
   showAlerts(answer.alerts, answer.time_s, select);

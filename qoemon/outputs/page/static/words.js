@@ -7,6 +7,8 @@ const REASONS = {
   not_past_threshold: "not beyond the threshold",
   bound_not_past_threshold: "beyond the threshold, but the threshold is within the confidence interval",
   thetas_disagree: "beyond the threshold, but not at every theta of the band",
+  feed: "most reports of this group are impossible or of several players: see qoemon's log",
+  catching_up: "a backlog of reports without a timestamp has arrived",
   not_long_enough: "beyond the threshold, but not yet for long enough",
   past_threshold: "beyond the threshold for long enough",
   not_yet_recovered: "recovering: between the thresholds for firing and clearing",
