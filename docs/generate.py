@@ -30,7 +30,12 @@ those named in the configuration's `labels`. `window` reads like `1m`, `5m`, `1h
 interval.
 
 - A group without observations in a window has no sample there: an empty window is neither good nor bad.
-- A group that has been empty for the longest window disappears; its counters stay until the process ends.
+- A group that has been empty for the longest window disappears; its counters stay until it has been silent for
+  `limits.group_idle`, also over a restart with state. Then a new group can have its place. If it returns, its
+  counters begin at 0.
+- The counters and histograms of a new group are 0 for a rating interval and a tick. What they count in that time is
+  added afterwards. So `increase()` has a group's first ratings, too, if Prometheus scrapes at least once in a
+  rating interval.
 - GoB and PoW gauges can't be averaged over groups or time. Add up `qoemon_expected_ratings_total`, then divide:
   users answer in proportion to their number, so that is exact.
 

@@ -85,6 +85,11 @@ class Limits(Section):
     groups: Count = key(
         "Groups, each of about fifty time series; further ones are counted in a group named other.", 1000
     )
+    group_idle_s: Seconds = key(
+        "Silence, with no session and no condition in any window, after which a group frees its place; its "
+        "counters are no longer exported.",
+        "7d",
+    )
     label_length: Count = key("Characters in a label value; reports with more are rejected.", 128)
     http_connections: Count = key(
         "Connections to the HTTP port at a time, at most half of the files that the process may open; for one "

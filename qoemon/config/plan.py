@@ -33,6 +33,7 @@ def core_plan(config: Config) -> Plan:
         limits=Limits(
             sessions=config.limits.sessions,
             groups=config.limits.groups,
+            group_idle_s=config.limits.group_idle_s,
             message_bytes=config.limits.message_bytes,
             reports_per_message=config.limits.reports_per_message,
             label_length=config.limits.label_length,

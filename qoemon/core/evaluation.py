@@ -20,7 +20,7 @@ from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import Rule
 from qoemon.core.arrays import Arrays, named, part
 from qoemon.core.counting.backlog import Backlog
-from qoemon.core.counting.counts import Event
+from qoemon.core.counting.counts import BaseCounts, Event
 from qoemon.core.counting.groups import Labels
 from qoemon.core.plan.fingerprint import STATE_VERSION, fingerprint, reset_services
 from qoemon.core.plan.plan import Plan
@@ -85,6 +85,8 @@ class Evaluation:
         shards  the counts of each shard, in the order of shards, of the same tick
         """
         by_service = list(zip(*(counts.services for counts in shards), strict=True))
+        for some in by_service:
+            self._remove_idle_groups(some, shards[0].time_s)
         numbers = [self._mergers[some[0].service].number_groups(some) for some in by_service]
         self._close(shards, numbers)
         counts = [
@@ -108,6 +110,11 @@ class Evaluation:
                 events=Counter(self._lost.events) + Counter(lost.events),
                 rejected=Counter(self._lost.rejected) + Counter(lost.rejected),
             )
+
+    def begin_exports(self) -> None:
+        """Let groups that are still new begin again, after a restart: nothing was exported meanwhile."""
+        for merger in self._mergers.values():
+            merger.begin_exports()
 
     def dump(self) -> Arrays:
         """The whole state, as arrays by name; the shards have their own dumps."""
@@ -153,6 +160,12 @@ class Evaluation:
         for merger in self._mergers.values():
             merger.shift(by_s)
         self._shards = {shard: _shifted(totals, by_s) for shard, totals in self._shards.items()}
+
+    def _remove_idle_groups(self, shards: Sequence[BaseCounts], time_s: int) -> None:
+        name = shards[0].service
+        removed = self._mergers[name].remove_idle(shards, time_s)
+        if len(removed):
+            self._detector.remove_groups(name, removed)
 
     def _close(self, shards: Sequence[ShardCounts], numbers: Sequence[Sequence[Any]]) -> None:
         """Add the rating intervals that closed since the last tick, in order, each for all shards at once."""

@@ -71,7 +71,9 @@ class LocalEngine:
         def evaluate(counts: ShardCounts) -> None:
             on_tick(self._evaluation.tick([counts]))
 
-        return await self._shard.recover(Recovery(self._restore, evaluate, _notify_systemd))
+        state = await self._shard.recover(Recovery(self._restore, evaluate, _notify_systemd))
+        await self._shard.in_thread(self._evaluation.begin_exports)
+        return state
 
     async def change(self, config: Config) -> None:
         """As Engine.change."""

@@ -143,7 +143,7 @@ def group_documents(
         tally.heard[rows].tolist(),
         tally.doubtful[rows].tolist(),
         zip(*windows.values(), strict=True),
-        tally.expected_ratings[rows].tolist(),
+        tally.exported_ratings[rows].tolist(),
         _null(service.contributions[rows]),
         strict=True,
     )

@@ -220,6 +220,7 @@ CASES: list[tuple[str, int, str, str]] = [
     ("limits: {inbox_bytes: 64MB}", 1, "limits.inbox_bytes", 'found "64MB", expected a size such as "64MiB"'),
     ("limits: {inbox_bytes: true}", 1, "limits.inbox_bytes", "found true, expected a size"),
     ("limits: {message_bytes: 0B}", 1, "limits.message_bytes", "above 0"),
+    ("limits: {group_idle: 7}", 1, "limits.group_idle", 'did you mean "7s"?'),
     ("limits: {sessions: 0}", 1, "limits.sessions", "found 0, expected a whole number from 1"),
     # rules between keys
     ("sessions:\n  tick: 7s", 2, "sessions.tick", r"expected a divisor of rating_interval \(1m\)"),

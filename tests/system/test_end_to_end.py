@@ -313,14 +313,43 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         for daemon in daemons.values():
             daemon.ready()
         heard, closed_s = [users("A"), users("B")], []
-        for there in heard:
-            closed_s.append(interval_begins() + INTERVAL_S)
+
+        def publish_all(there: Sequence[User]) -> None:
             reports = woven(there, random.Random(1))
             publish(ports["mosquitto"], reports)
             publish(ports["nats"], reports, "3.1.1")
-        made = Stage(prometheus, heard, closed_s)
+
+        publish_all(unrated())
+        for daemon in daemons.values():
+            wait_for_groups(daemon)
+        for there in heard:
+            closed_s.append(interval_begins() + INTERVAL_S)
+            publish_all(there)
+        made = Stage(prometheus, [[*unrated(), *heard[0]], heard[1]], closed_s)
         made.wait_for_the_end()
         yield made
+
+
+def unrated() -> list[User]:
+    """One user of each service in each group, who is not rated: so the groups of the others are not new."""
+    told = {"video": {"play_s": 0.5, "end": True}, "web": {"end": True}}
+    return [
+        User(service, group, [{"session": f"unrated-{'-'.join(group)}", "seq": 0, **report}], 0, [])
+        for group in GROUPS
+        for service, report in told.items()
+    ]
+
+
+def wait_for_groups(daemon: Daemon) -> None:
+    """Wait until no group is new: its counters are exported as 0 until then."""
+
+    def known() -> set[tuple[str, str, str]]:
+        samples = [dict(labels) for name, labels in daemon.samples() if name == "qoemon_expected_ratings_total"]
+        return {(of["service"], of["region"], of["cdn"]) for of in samples}
+
+    until(lambda: known() == {(service, *group) for service in THETA for group in GROUPS}, known)
+    known_s = daemon.value("qoemon_snapshot_timestamp_seconds")
+    until(lambda: daemon.value("qoemon_snapshot_timestamp_seconds") > known_s + INTERVAL_S)
 
 
 def queries() -> list[str]:

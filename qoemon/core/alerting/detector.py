@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from qoemon.core.alerting.change_point import Interval
 from qoemon.core.alerting.decision import AlertState, Reason
 from qoemon.core.alerting.regime import RegimeMonitor, RegimeRules, Regimes, dump_last, load_last
 from qoemon.core.alerting.rule import Rule
-from qoemon.core.arrays import Arrays, named, part
+from qoemon.core.arrays import Arrays, Ints, named, part
 from qoemon.core.plan.plan import Plan
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 
@@ -66,6 +66,16 @@ class Detector:
                     alert.rule.name, alert.rule.service, alert.decision.state, alert.decision.reason
                 ] += 1
         return Detections(alerts, dict(self._transitions), dict(self._regimes))
+
+    def remove_groups(self, service: str, numbers: Ints) -> None:
+        """Forget the regimes of these groups; alerts of silent groups have ended before."""
+        monitor = self._monitors[service]
+        monitor.remove_groups(numbers)
+        if service in self._regimes:
+            regimes = load_last(monitor.current(), dump_last(self._regimes[service]))
+            # Changes are seen once: observers take each new object for that of another interval.
+            nothing = np.zeros_like(regimes.direction)
+            self._regimes[service] = replace(regimes, moved=nothing.astype(np.bool_), direction=nothing)
 
     def dump(self) -> Arrays:
         """The whole state as arrays by name: alerts, regimes and counters continue after a restart."""

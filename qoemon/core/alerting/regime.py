@@ -177,6 +177,12 @@ class RegimeMonitor:
         codes[rows], moved[rows], direction[rows] = self._update(rows, rated)
         return self._regimes(moved, direction, codes)
 
+    def remove_groups(self, numbers: Ints) -> None:
+        """Forget everything about these groups, with the number of their changes."""
+        known = numbers[numbers < len(self._groups)]
+        self._groups[known] = _fresh(len(known))
+        self._detector.reset(known)
+
     def dump(self) -> dict[str, NDArray[Any]]:
         """The whole state, as arrays by name."""
         return {"groups": self._groups.copy(), "detector": self._detector.state.copy()}
@@ -204,9 +210,7 @@ class RegimeMonitor:
             raise ValueError(
                 f"{groups} groups after {len(self._groups)}: groups are never removed, empty ones have 0 users"
             )
-        fresh = np.zeros(groups - len(self._groups), COLUMNS)
-        fresh["changed_s"], fresh["last_s"], fresh["since_s"] = np.nan, -np.inf, np.nan
-        self._groups = np.concatenate([self._groups, fresh])
+        self._groups = np.concatenate([self._groups, _fresh(groups - len(self._groups))])
         self._detector.grow(groups)
 
     def _update(self, rows: Ints, interval: Interval) -> tuple[Ints, Flags, Ints]:
@@ -242,6 +246,13 @@ class RegimeMonitor:
             level=np.where(track["age"] > 0, track["level"], np.nan),
             reason=REASONS[codes],
         )
+
+
+def _fresh(groups: int) -> NDArray[np.void]:
+    """Columns of so many new groups."""
+    fresh = np.zeros(groups, COLUMNS)
+    fresh["changed_s"], fresh["last_s"], fresh["since_s"] = np.nan, -np.inf, np.nan
+    return fresh
 
 
 def dump_last(regimes: Regimes) -> Arrays:

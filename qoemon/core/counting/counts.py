@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
+from typing import TypeVar
 
-from qoemon.core.arrays import Counts, Floats, Histogram, Ints, Sparse
+import numpy as np
+from numpy.typing import NDArray
+
+from qoemon.core.arrays import Counts, Flags, Floats, Histogram, Ints, Sparse
 from qoemon.core.counting.groups import Labels
+
+N = TypeVar("N", bound=np.generic)
 
 
 class Event(StrEnum):
@@ -142,6 +149,8 @@ class ServiceCounts:
     doubtful         (G, D) those of them that conflict or are impossible, by DOUBTS
     expected_ratings (G, K) expected number of users who give each rating, over all closed rating intervals
     marginals        (G, A) per axis: conditions in its bins, over all closed rating intervals
+    new              (G,) whether the group's counters are still exported as 0
+    free             (G,) numbers that no group has; all their counts are 0
     """
 
     service: str
@@ -156,3 +165,24 @@ class ServiceCounts:
     doubtful: Counts
     expected_ratings: Floats
     marginals: tuple[Counts, ...]
+    new: Flags
+    free: Flags
+
+    @cached_property
+    def exported_ratings(self) -> Floats:
+        """expected_ratings, with 0 for new groups."""
+        return _zeroed(self.expected_ratings, self.new)
+
+    @cached_property
+    def exported_marginals(self) -> tuple[Counts, ...]:
+        """marginals, with 0 for new groups."""
+        return tuple(_zeroed(counts, self.new) for counts in self.marginals)
+
+
+def _zeroed(of_groups: NDArray[N], where: Flags) -> NDArray[N]:
+    """The array (G, ...) with 0 in these groups."""
+    if not where.any():
+        return of_groups
+    zeroed = of_groups.copy()
+    zeroed[where] = 0
+    return zeroed

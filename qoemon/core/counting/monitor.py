@@ -68,10 +68,9 @@ class Monitor:
         ]
 
     def freeze_groups(self, groups: Mapping[str, Iterable[Labels]]) -> None:
-        """Pool all other label values of these services from now on, so that all shards pool the same ones."""
+        """Pool all other label values of these services, and none of the others, as all shards do from now on."""
         for monitor in self._services:
-            if monitor.service.name in groups:
-                monitor.groups.freeze(groups[monitor.service.name])
+            monitor.groups.freeze(groups.get(monitor.service.name))
 
     def counts(self, now_s: float) -> tuple[BaseCounts, ...]:
         """The counts of each service at the newest tick that is not after now_s."""

@@ -71,6 +71,10 @@ class ServiceMonitor:
         """Reports heard, and doubtful ones by DOUBTS, by tick modulo the ticks in a rating interval, and group."""
         self._heard_before = self._heard.sum(axis=1)
         """The same in the rating interval that ends with the newest tick."""
+        # A condition of a silent group is in a window for that long, and late or kept ones a little longer.
+        self._group_idle_s = plan.limits.group_idle_s + longest_s + 2 * plan.timing.interval_s
+        self._used_s: Floats = np.zeros(0)
+        """(G,) end of the newest rating interval in which the group had sessions; NaN for free numbers."""
 
     def apply(self, batch: Batch, tick: int) -> Counter[Event]:
         """Count reports, all of this service, during a tick."""
@@ -126,6 +130,8 @@ class ServiceMonitor:
         self._begin(tick)
         self._heard_before = self._heard.sum(axis=1)
         self._heard[:, tick % self._timing.slices] = 0
+        if closes and self.groups.labelled:
+            self._remove_idle_groups(at_s)
         return Counter({Event.EXPIRED: timed_out}), closed
 
     def counts(self, at_s: float) -> BaseCounts:
@@ -170,6 +176,7 @@ class ServiceMonitor:
             **named("users/", self._unique.dump()),
             "heard": self._heard.copy(),
             "heard_before": self._heard_before,
+            "used_s": self._used_s,
         }
 
     def load(self, state: Arrays, groups: tuple[Labels, ...], tick: int) -> None:
@@ -191,6 +198,8 @@ class ServiceMonitor:
         self._base = BaseWindow(base["levels"], base["qos"], base["users"], NO_ROWS, NO_ROWS, kept)
         if "heard" in state:
             self._heard, self._heard_before = state["heard"].copy(), state["heard_before"]
+        # Of states of earlier versions, groups count as used at the next close.
+        self._used_s = state.get("used_s", np.zeros(0))
 
     def hand_on_sessions(self) -> None:
         """Hand on the records of all runs, in the order of their first reports: nothing follows."""
@@ -204,6 +213,7 @@ class ServiceMonitor:
     def shift(self, by_s: int, tick: int) -> None:
         """Move all times by whole rating intervals, in seconds; tick is the current tick after that."""
         self._tick = tick
+        self._used_s = self._used_s + by_s
         self.sessions.last_s += by_s
         self._runs.shift(by_s)
         self._late.shift(by_s)
@@ -492,6 +502,24 @@ class ServiceMonitor:
             recounted={end_s - ago * interval_s: sessions for ago, sessions in recounted.items()},
             late=late,
         )
+
+    def _remove_idle_groups(self, at_s: int) -> None:
+        """Remove groups that were silent for long, at the end of a rating interval.
+
+        Nothing but the numbers refers to them: sessions have expired, slices and windows are empty.
+        """
+        size, sessions = len(self.groups), self.sessions
+        used = grow_rows(self._base.users, size) + grow_rows(self._heard_before[0], size) > 0
+        for rows in sessions.parts:
+            group = sessions.group[rows]
+            used |= np.bincount(group[group != NO_GROUP], minlength=size) > 0
+        used_s = np.append(self._used_s, np.full(size - len(self._used_s), np.nan))
+        used_s = np.where(used | np.isnan(used_s), at_s, used_s)
+        idle = np.flatnonzero((at_s - used_s > self._group_idle_s) & ~self.groups.free)
+        if len(idle):
+            self.groups.remove(idle)
+            self._unique.remove_groups(idle)
+        self._used_s = np.where(self.groups.free, np.nan, used_s)
 
     def _active(self, at_s: float, stalling: Ints, size: int) -> Ints:
         """(size,) sessions with a report in the base window, or with an open stall."""

@@ -16,6 +16,9 @@ import numpy as np
 from qoemon.core.arrays import Arrays, Ints, SmallInts, grow_columns
 from qoemon.core.counting.session_table import NO_GROUP, ROWS_AT_ONCE, SessionTable
 
+GONE = -2
+"""Home of a session whose first group was removed: unlike one without a home, it has no other home."""
+
 Recounted = dict[int, Ints]
 """(G,) sessions by the age, in intervals, of the interval that counted them."""
 
@@ -88,6 +91,15 @@ class UniqueSessions:
         self._counted_in[rows], self._home[rows] = 0, NO_GROUP
         for row in self._elsewhere.keys() & set(rows.tolist()):
             del self._elsewhere[row]
+
+    def remove_groups(self, groups: Ints) -> None:
+        """Forget these groups, which no window covers any more; sessions that have left them stay."""
+        self._grow()
+        self._home[: self._used][np.isin(self._home[: self._used], groups)] = GONE
+        removed = set(groups.tolist())
+        for counted_in in self._elsewhere.values():
+            for group in counted_in.keys() & removed:
+                del counted_in[group]
 
     def dump(self) -> Arrays:
         """The whole state, with the sessions in the order of SessionTable.dump()."""

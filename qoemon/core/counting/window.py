@@ -55,7 +55,7 @@ class Windows:
     def close(self, end_s: int, levels: Histogram, users: Ints, recounted: Mapping[int, Ints]) -> None:
         """Add the rating interval that ends at end_s, the newest so far, and drop those that are too old.
 
-        levels, users, recounted  as in IntervalCounts; there may be more groups than in the last interval
+        levels, users, recounted  as in IntervalCounts; there may be more groups than in the last interval, or less
         """
         for earlier_s, sessions in recounted.items():
             if interval := self._intervals.get(earlier_s):
@@ -67,7 +67,9 @@ class Windows:
         self._newest_s = end_s
         for old_s in [old_s for old_s in self._intervals if old_s <= end_s - self._longest_s]:
             del self._intervals[old_s]
-        self.users = {length: self._users(length, len(users)) for length in self.users}
+        self.users = {
+            length: self._users(length, max(len(users), len(before))) for length, before in self.users.items()
+        }
 
     def add_late(self, end_s: int, levels: Sparse, users: Ints, recounted: Mapping[int, Ints]) -> None:
         """Add to a rating interval that has closed; arguments as in close()."""
@@ -130,7 +132,10 @@ class Windows:
 
     def _moved(self, counts: Counts, length_s: int, end_s: int, levels: Histogram) -> Counts:
         """The sum of a window moved to end_s: with the newest interval, without those it no longer covers."""
-        total = _with(counts, levels) if isinstance(levels, Sparse) else grow_rows(counts, len(levels)) + levels
+        if isinstance(levels, Sparse):
+            total = _with(counts, levels)
+        else:  # Shards may have fewer groups than before: they free numbers, or have lost their state.
+            total = grow_rows(counts, len(levels)) + grow_rows(levels, len(counts))
         for old_s, interval in self._intervals.items():
             if self._newest_s - length_s < old_s <= end_s - length_s:
                 total.ravel()[interval.levels.cells] -= interval.levels.counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -93,10 +94,14 @@ class Timing:
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of everything that can grow."""
+    """Bounds of everything that can grow.
+
+    group_idle_s  seconds after which a silent group frees its place
+    """
 
     sessions: int = 1_000_000
     groups: int = 1000
+    group_idle_s: float = math.inf
     message_bytes: int = 256 * 1024
     reports_per_message: int = 1000
     label_length: int = 128

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qoemon.core.arrays import (
     Arrays,
     Counts,
+    Flags,
     Floats,
     Histogram,
     Ints,
@@ -25,12 +29,17 @@ from qoemon.core.counting.window import Windows
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.qoe.distribution import RatingKernel
 
+N = TypeVar("N", bound=np.generic)
+
 
 class Merger:
     """Adds up the counts of shards, and keeps sums over rating intervals: windows and totals.
 
     The arrays of a single shard are passed on without a copy. With several shards, new groups are numbered in the
     order of their first reports, as in a single shard: so sums of floats are equal as well.
+
+    A group is new until its counters have been exported as 0 for a whole rating interval. Otherwise the first value
+    that Prometheus sees would include the first ratings, and increase() would not count them.
 
     kernel  of the service, for the expected ratings
     """
@@ -41,20 +50,47 @@ class Merger:
         longer_s = [length for length in plan.timing.windows_s if length != plan.timing.interval_s]
         self._windows = Windows(longer_s, len(service.rated_at))
         self.groups = Groups(len(plan.labels), plan.limits.groups)
+        self._pooled: set[Labels] = set()
+        """Groups of shards that are pooled, until no shard has them: their users cannot move to another number."""
+        self._group_idle_s = plan.limits.group_idle_s
+        self._longest_s = max(plan.timing.windows_s)
+        self._active_s: Floats = np.zeros(0)
+        """(G,) newest tick at which the group was active or in a window; NaN for free numbers and before a tick."""
         self._expected: Floats = np.zeros((0, len(service.scale.ratings)))
         self._marginals = tuple(np.zeros((0, len(axis.values)), np.int64) for axis in service.bins.axes)
+        self._since_s: Floats = np.zeros(0)
+        """(G,) for new groups, the first tick with them, inf before it and for free numbers; -inf for others."""
+
+    def remove_idle(self, shards: Sequence[BaseCounts], time_s: int) -> Ints:
+        """Remove the groups that no shard has any more and that were silent for long; returns their numbers.
+
+        A shard that has lost its state has no groups: its groups stay until they are silent for long, too.
+        """
+        idle = np.flatnonzero(time_s - self._active_s > self._group_idle_s)
+        listed = {labels for counts in shards for labels in counts.groups} if len(idle) else set()
+        if not listed.isdisjoint(self._pooled):
+            listed.add(self.groups.other)
+        numbers = np.array([number for number in idle.tolist() if self.groups.all[number] not in listed], np.int64)
+        if len(numbers):
+            self.groups.remove(numbers)
+            # New arrays: snapshots still refer to the former ones.
+            self._expected = _without(self._expected, numbers)
+            self._marginals = tuple(_without(counts, numbers) for counts in self._marginals)
+        return numbers
 
     def number_groups(self, shards: Sequence[BaseCounts]) -> list[Ints]:
         """For each shard, the numbers (G,) of its groups; new groups are numbered."""
+        if self._pooled:
+            self._pooled.intersection_update([labels for counts in shards for labels in counts.groups])
         if len(shards) > 1:
             new = [
                 (since_s, labels)
                 for counts in shards
                 for since_s, labels in zip(counts.since_s.tolist(), counts.groups, strict=True)
-                if labels not in self.groups
+                if labels not in self.groups and not self.groups.is_free(labels)
             ]
             for _, labels in sorted(new):
-                self.groups.number(labels)
+                self._number(labels)
         return [self._numbers(counts.groups) for counts in shards]
 
     def close(self, end_s: int, parts: Sequence[tuple[Ints, IntervalCounts]]) -> None:
@@ -79,34 +115,47 @@ class Merger:
         size = len(self.groups)
         closed_s = time_s // self._interval_s * self._interval_s
         self._grow(size)
+        new = self._observe_new(size, time_s)
         total = _Sum(numbers, size)
 
         def whole(of: Callable[[BaseCounts], Ints]) -> Ints:
             return total.of([of(counts) for counts in shards])
 
         base = total([counts.levels for counts in shards])
+        users = {
+            self._interval_s: whole(lambda counts: counts.users),
+            **self._with_silent(shards, numbers, closed_s),
+        }
+        active, heard = whole(lambda counts: counts.active_sessions), whole(lambda counts: counts.heard)
+        self._observe_active((active > 0) | (heard > 0) | (users[self._longest_s] > 0), time_s)
         return ServiceCounts(
             service=self._service.name,
             groups=self.groups.all,
             windows={self._interval_s: base, **self._with_provisional(shards, numbers, closed_s)},
-            users={
-                self._interval_s: whole(lambda counts: counts.users),
-                **self._with_silent(shards, numbers, closed_s),
-            },
+            users=users,
             qos=total([counts.qos for counts in shards]),
-            active_sessions=whole(lambda counts: counts.active_sessions),
+            active_sessions=active,
             open_stalls=whole(lambda counts: counts.open_stalls),
             oldest_stall_s=total.greatest([counts.oldest_stall_s for counts in shards]),
-            heard=whole(lambda counts: counts.heard),
+            heard=heard,
             doubtful=total([counts.doubtful for counts in shards]),
             expected_ratings=self._expected,
             marginals=self._marginals,
+            new=new,
+            free=self.groups.free,
         )
+
+    def begin_exports(self) -> None:
+        """Let the groups that are still new begin again: nothing was exported while the process was down."""
+        self._since_s = np.where(self._since_s > -np.inf, np.inf, self._since_s)
 
     def dump(self) -> Arrays:
         """Windows and totals, as arrays by name; without `groups`."""
         totals = {"expected": self._expected, **{str(axis): counts for axis, counts in enumerate(self._marginals)}}
-        return named("windows/", self._windows.dump()) | named("totals/", totals)
+        windows = named("windows/", self._windows.dump())
+        state = {"new_since_s": self._since_s, "active_s": self._active_s}
+        pooled = np.frombuffer(json.dumps(sorted(self._pooled)).encode(), np.uint8)
+        return windows | named("totals/", totals) | state | {"pooled": pooled}
 
     def load(self, state: Arrays, groups: tuple[Labels, ...]) -> None:
         """Restore a dump(), into a new Merger."""
@@ -115,10 +164,16 @@ class Merger:
         totals = part("totals/", state)
         self._expected = totals["expected"]
         self._marginals = tuple(totals[str(axis)] for axis in range(len(self._marginals)))
+        # Earlier versions have exported all their groups.
+        self._since_s = state.get("new_since_s", np.full(len(groups), -np.inf))
+        self._active_s = state.get("active_s", np.zeros(0))
+        if "pooled" in state:
+            self._pooled = {tuple(labels) for labels in json.loads(state["pooled"].tobytes())}
 
     def shift(self, by_s: int) -> None:
         """Move all times by whole rating intervals, in seconds, after a step of the clock."""
         self._windows.shift(by_s)
+        self._since_s, self._active_s = self._since_s + by_s, self._active_s + by_s
 
     def _with_silent(
         self, shards: Sequence[BaseCounts], numbers: Sequence[Ints], closed_s: int
@@ -158,8 +213,35 @@ class Merger:
             old + grow_rows(new, len(old)) for old, new in zip(self._marginals, fresh, strict=True)
         )
 
+    def _observe_new(self, size: int, time_s: int) -> Flags:
+        """(size,) which groups are new at this tick."""
+        unseen = np.full(size - len(self._since_s), np.inf)
+        since_s = np.minimum(np.append(self._since_s, unseen), time_s)
+        # Not "<": ticks are published with a varying delay, and Prometheus has to see 0 for a whole interval.
+        new = np.asarray(time_s <= since_s + self._interval_s)
+        self._since_s = np.select([self.groups.free, new], [np.inf, since_s], -np.inf)
+        return new
+
+    def _observe_active(self, active: Flags, time_s: int) -> None:
+        active_s = np.append(self._active_s, np.full(len(active) - len(self._active_s), np.nan))
+        active_s = np.where(active | np.isnan(active_s), time_s, active_s)
+        self._active_s = np.where(self.groups.free, np.nan, active_s)
+
     def _numbers(self, groups: Sequence[Labels]) -> Ints:
-        return np.array([self.groups.number(labels)[0] for labels in groups], np.int64)
+        return np.array([self._number(labels, at) for at, labels in enumerate(groups)], np.int64)
+
+    def _number(self, labels: Labels, free: int = 0) -> int:
+        """The number of a group of a shard; free: which one to take for a free number, if there is such a one."""
+        if labels not in self.groups and self.groups.is_free(labels):
+            # Its counts are zero: any number does. In a single shard the same numbers are free.
+            self.groups.extend(1)
+            return min(free, len(self.groups) - 1)
+        if labels in self._pooled:
+            return self.groups.pool()
+        number, pooled = self.groups.number(labels)
+        if pooled:
+            self._pooled.add(labels)
+        return number
 
     def _with_provisional(
         self, shards: Sequence[BaseCounts], numbers: Sequence[Ints], closed_s: int
@@ -180,6 +262,13 @@ class Merger:
         self._windows.grow(groups)
         self._expected = grow_rows(self._expected, groups)
         self._marginals = tuple(grow_rows(counts, groups) for counts in self._marginals)
+
+
+def _without(totals: NDArray[N], groups: Ints) -> NDArray[N]:
+    """The array (G, ...) with 0 for these groups."""
+    without = totals.copy()
+    without[groups] = 0
+    return without
 
 
 class _Sum:

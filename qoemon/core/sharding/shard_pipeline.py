@@ -112,7 +112,7 @@ class ShardPipeline:
         self._closed = [interval for interval in self._closed if interval.end_s > until_s]
 
     def freeze_groups(self, groups: Mapping[str, Iterable[Labels]]) -> None:
-        """Pool all other label values of these services from now on, so that all shards pool the same ones."""
+        """Pool all other label values of these services, and none of the others, as all shards do from now on."""
         self._monitor.freeze_groups(groups)
 
     def run(

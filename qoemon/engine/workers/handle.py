@@ -137,8 +137,8 @@ class WorkerHandle:
         self._frozen = {}
 
     def freeze_groups(self, groups: Mapping[str, tuple[Labels, ...]]) -> None:
-        """Have the worker, and its later processes, pool all groups but these."""
-        if groups.keys() != self._frozen.keys():
+        """Have the worker, and its later processes, pool all groups of these services but these."""
+        if groups != self._frozen:
             self._frozen = groups
             if self._up:
                 self.send(FreezeGroups(groups))

@@ -61,7 +61,7 @@ class ClockStep:
 
 @dataclass(frozen=True)
 class FreezeGroups:
-    """The limit of groups of these services is reached: pool all others."""
+    """The limit of groups is reached in these services, and in no others: pool all other groups of them."""
 
     groups: Mapping[str, tuple[Labels, ...]]
 

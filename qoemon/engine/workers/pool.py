@@ -133,6 +133,7 @@ class WorkerPool:
         state = await self._in_thread(self._stored)
         if state:
             self._evaluation = await self._in_thread(_restored, self._config, state)
+            await self._in_thread(self._evaluation.begin_exports)
         return state
 
     async def change(self, config: Config) -> None:

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 
 from qoemon.core.alerting.detector import Detections
 from qoemon.core.snapshot.snapshot import Snapshot
-from qoemon.outputs.metrics.qoe import group_rows
+from qoemon.outputs.metrics.qoe import group_rows, of_groups
 from qoemon.outputs.metrics.text_format import Family, LabelTexts, by_label
 
 
@@ -71,5 +71,6 @@ def _regimes(snapshot: Snapshot, detections: Detections, texts: LabelTexts) -> I
         changed = np.flatnonzero(~np.isnan(regimes.changed_s))
         regime.add(rows.take(visible), regimes.regime[visible])
         began.add(rows.take(changed), regimes.changed_s[changed])
-        changes.add(rows, regimes.changes, by_label("direction", ("up", "down")))
+        of_changes = of_groups(rows, regimes.changes, service.counts.free[:size])
+        changes.add(*of_changes, by_label("direction", ("up", "down")))
     yield from (regime, changes, began)

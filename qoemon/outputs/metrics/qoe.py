@@ -6,18 +6,22 @@ Names and labels are contracts with dashboards and rules; docs/metrics.md lists 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from qoemon.common import duration
-from qoemon.core.arrays import Counts
+from qoemon.core.arrays import Counts, Flags
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.groups import Labels
 from qoemon.core.counting.plausibility import Implausible
 from qoemon.core.qoe.bins import Axis
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 from qoemon.outputs.metrics.text_format import PLAIN, Column, Family, LabelTexts, Rows, by_label
+
+N = TypeVar("N", bound=np.generic)
 
 _STALL_BUCKETS = (0, 1, 2, 3, 4, 5, 7, 10, 15)
 _STALL_SECOND_BUCKETS = (0, 1, 2, 3, 5, 8, 10, 15, 20, 30, 45, 60)
@@ -72,7 +76,7 @@ def qoe_families(snapshot: Snapshot, texts: LabelTexts | None = None) -> Iterato
         implausible.add_metric([str(reason)], snapshot.events.get(Event(f"reports_implausible_{reason}"), 0))
     yield implausible
     yield GaugeMetricFamily("qoemon_sessions", "Sessions held in memory, active or not.", value=snapshot.sessions)
-    groups = sum(len(service.counts.groups) for service in snapshot.services)
+    groups = sum(int(np.count_nonzero(~service.counts.free)) for service in snapshot.services)
     yield GaugeMetricFamily("qoemon_groups", "Groups (label sets) held in memory, over all services.", value=groups)
     yield GaugeMetricFamily(
         "qoemon_snapshot_timestamp_seconds",
@@ -84,6 +88,14 @@ def qoe_families(snapshot: Snapshot, texts: LabelTexts | None = None) -> Iterato
 def group_rows(service: str, groups: tuple[Labels, ...], names: tuple[str, ...], texts: LabelTexts) -> Rows:
     """The rows of a service's groups. names: of the group labels."""
     return texts.rows(("service", *names), [(service, *labels) for labels in groups])
+
+
+def of_groups(rows: Rows, values: NDArray[N], free: Flags) -> tuple[Rows, NDArray[N]]:
+    """Rows and values (G, ...) without those of free numbers."""
+    if not free.any():
+        return rows, values
+    used = np.flatnonzero(~free)
+    return rows.take(used), values[used]
 
 
 def _all_rows(snapshot: Snapshot, texts: LabelTexts) -> dict[str, Rows]:
@@ -188,7 +200,8 @@ def _expected(snapshot: Snapshot, rows: dict[str, Rows]) -> Family:
     )
     for service in snapshot.services:
         ratings = by_label("rating", service.service.scale.ratings.tolist())
-        family.add(rows[service.service.name], service.counts.expected_ratings, ratings)
+        counts = service.counts
+        family.add(*of_groups(rows[service.service.name], counts.exported_ratings, counts.free), ratings)
     return family
 
 
@@ -196,12 +209,13 @@ def _histograms(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
     names = ("service", *snapshot.labels)
     by_axis = {axis: Family(*named, "histogram", names) for axis, named in HISTOGRAMS.items()}
     for service in snapshot.services:
-        for axis, counts in zip(service.service.bins.axes, service.counts.marginals, strict=True):
-            _add_histogram(by_axis[axis.name], rows[service.service.name], axis, counts)
+        for axis, counts in zip(service.service.bins.axes, service.counts.exported_marginals, strict=True):
+            of_axis = of_groups(rows[service.service.name], counts, service.counts.free)
+            _add_histogram(by_axis[axis.name], axis, *of_axis)
     yield from by_axis.values()
 
 
-def _add_histogram(family: Family, rows: Rows, axis: Axis, counts: Counts) -> None:
+def _add_histogram(family: Family, axis: Axis, rows: Rows, counts: Counts) -> None:
     bounds = _BUCKETS[axis.name]
     # A bucket's bound is the end of a bin, up to rounding.
     bins = np.searchsorted(axis.upper, np.array(bounds) * (1 - 1e-9)) + 1

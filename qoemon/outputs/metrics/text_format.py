@@ -137,6 +137,10 @@ class Family:
         return f"\n{self._sample_name(column)}{{{labels}".encode()
 
 
+MOST_TEXTS = 100_000
+"""Texts kept beyond those of the present groups."""
+
+
 class LabelTexts:
     """Cache of the labels of groups as text. Bounded, as the groups are, which stay for the life of the daemon."""
 
@@ -146,6 +150,8 @@ class LabelTexts:
     def rows(self, names: tuple[str, ...], values: Sequence[Labels]) -> Rows:
         """The rows of these label values."""
         known = self._texts.setdefault(names, {})
+        if len(known) > MOST_TEXTS + 2 * len(values):
+            known.clear()  # Many are of groups that have ended.
         for labels in set(values).difference(known):
             known[labels] = f"{','.join(map(_pair, zip(names, labels, strict=True)))}}} ".encode()
         return Rows(names, values, [known[labels] for labels in values])

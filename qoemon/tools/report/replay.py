@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from qoemon.config.config import Config
@@ -28,7 +29,13 @@ def replay(
     """Replay the whole recording; progress is called with the bytes read so far, on_session with each session."""
     plan = core_plan(config)
     period, feed_quality = Period(plan), FeedQuality(plan)
-    for ticked in ticks(recording, config, progress, feed_quality.observe, on_session):
+    for ticked in ticks(recording, _keeping_groups(config), progress, feed_quality.observe, on_session):
         period.observe(*ticked)
         feed_quality.events = ticked.tick.snapshot.events
     return Replayed(config, period, feed_quality)
+
+
+def _keeping_groups(config: Config) -> Config:
+    """The configuration without an end of silent groups: a period adds up by number."""
+    limits = config.limits.model_copy(update={"group_idle_s": math.inf})
+    return config.model_copy(update={"limits": limits})

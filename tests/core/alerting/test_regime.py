@@ -269,6 +269,20 @@ def test_groups_may_come_later():
         growing.close(columns(intervals[-1], slice(0, 2)))
 
 
+def test_a_group_that_is_removed_begins_from_scratch_and_the_others_are_as_before():
+    monitor, others, fresh = (RegimeMonitor(RULES) for _ in range(3))
+    changes = []
+    for number, interval in enumerate(noisy(5, 4, 80)):
+        if number == 40:
+            assert changes[-1] > 0
+            monitor.remove_groups(np.array([1, 9]))
+        told = monitor.close(interval)
+        changes.append(told.changes[1].sum())
+        assert_same(others.close(columns(interval, slice(2, 4))), told, slice(2, 4))
+        if number >= 40:
+            assert_same(fresh.close(columns(interval, slice(1, 2))), told, slice(1, 2))
+
+
 def test_a_told_result_stays_as_it_was():
     monitor = RegimeMonitor(RULES)
     for at in range(20):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.groups import OTHER, Groups
 from tests.support.core import T0, VIDEO, OneShard, batch, plan
@@ -53,3 +55,41 @@ def test_a_flood_of_label_sets_leaves_honest_groups_their_numbers() -> None:
     assert tally.windows[60][2].sum() == 100
     assert flooded.snapshot(T0 + 60).events[Event.POOLED] == 100
     assert alone.snapshot(T0 + 60).events[Event.POOLED] == 0
+
+
+def test_the_numbers_of_removed_groups_are_given_to_new_ones_lowest_first() -> None:
+    groups = Groups(labels=1, limit=4)
+    for name in "abcd":
+        groups.number((name,))
+    assert groups.number(("e",)) == (4, True)
+    groups.remove(np.array([2, 0]))
+    assert groups.free.tolist() == [True, False, True, False, False]
+    loaded = Groups(labels=1, limit=4)
+    loaded.load(groups.all)
+    for each in (groups, loaded):
+        assert (("a",) in each, ("b",) in each) == (False, True)
+        assert [each.is_free(labels) for labels in each.all] == each.free.tolist()
+        assert each.taken == 2
+        assert each.number(("f",), 7.0) == (0, False)
+        assert each.number(("a",)) == (2, False)
+        assert each.number(("g",)) == (4, True)
+        assert each.all == (("f",), ("b",), ("a",), ("d",), (OTHER,))
+        assert each.since_s[0] == 7
+
+
+def test_other_groups_are_accepted_again_after_a_freeze() -> None:
+    groups = Groups(labels=1, limit=4)
+    groups.freeze([("a",)])
+    assert groups.number(("b",)) == (0, True)
+    groups.freeze(None)
+    assert groups.number(("b",)) == (1, False)
+
+
+def test_the_only_group_of_a_service_without_labels_is_not_taken_for_a_free_number() -> None:
+    groups = Groups(labels=0, limit=4)
+    groups.number(())
+    assert not groups.is_free(())
+    loaded = Groups(labels=0, limit=4)
+    loaded.load(groups.all)
+    assert loaded.number(()) == (0, False)
+    assert not loaded.free.any()

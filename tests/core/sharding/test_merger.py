@@ -133,7 +133,8 @@ def restored(counts: ShardCounts, told: Plan) -> ShardCounts:
 
 def assert_same(one: ServiceCounts, other: ServiceCounts) -> None:
     """The same integers and floats by group, in any order of groups."""
-    columns = ("qos", "active_sessions", "open_stalls", "oldest_stall_s", "heard", "doubtful", "expected_ratings")
+    columns = ("qos", "active_sessions", "open_stalls", "oldest_stall_s", "heard", "doubtful")
+    columns += ("expected_ratings", "exported_ratings", "new")
     pairs = [(getattr(one, name), getattr(other, name)) for name in columns]
     pairs += [(one.windows[w], other.windows[w]) for w in WINDOWS_S]
     pairs += [(one.users[w], other.users[w]) for w in WINDOWS_S]
@@ -219,3 +220,60 @@ def test_a_window_that_has_not_changed_is_the_same_array() -> None:
     first, second, third = (shard.counts(at_s)[1] for at_s in (T0 + 70, T0 + 80, T0 + 120))
     assert first.windows[300] is second.windows[300]
     assert second.windows[300] is not third.windows[300]
+
+
+def exported(counts: ServiceCounts) -> dict[tuple[str, ...], float]:
+    """Expected ratings of each group, as exported."""
+    return dict(zip(counts.groups, counts.exported_ratings.sum(axis=1).round(9).tolist(), strict=True))
+
+
+@pytest.mark.parametrize("first_s", [0, 1, 30, 50, 59])
+def test_the_counters_of_a_new_group_are_0_for_more_than_a_rating_interval(first_s: int) -> None:
+    """Then they have all that was held back; counters of other groups grow as always."""
+    shard = OneShard(PLAN)
+    shard.apply(responses(T0 - 100, [1.0], session="eu"), T0 - 100)
+    seen_s: list[int] = []
+    for at_s in range(T0 - 90, T0 + 250, 10):
+        if at_s <= T0 + first_s < at_s + 10:
+            shard.apply(responses(T0 + first_s, [1.0] * 10, group="us", session="us"), T0 + first_s)
+        if at_s % 60 == 0:
+            shard.apply(responses(at_s, [1.0], session=f"eu{at_s}"), at_s)
+        counts = shard.counts(at_s + 9)[1]
+        numbers = exported(counts)
+        assert numbers[("eu",)] == pytest.approx(counts.expected_ratings[0].sum()) or at_s < T0 - 20
+        if ("us",) in numbers:
+            seen_s.append(at_s)
+            held = at_s - seen_s[0] <= 60
+            assert numbers[("us",)] == (0 if held else 10), at_s - T0
+            assert counts.exported_marginals[0][1].sum() == (0 if held else 10)
+    assert seen_s
+    assert counts.expected_ratings[1].sum() == pytest.approx(10)
+
+
+def test_a_group_that_was_new_at_a_restart_is_new_for_another_interval() -> None:
+    """Also if the restart takes longer; others are not new, nor are those of states of earlier versions."""
+    shard = OneShard(PLAN)
+    shard.apply(responses(T0, [1.0] * 3), T0)
+    for at_s in range(T0 + 10, T0 + 130, 10):
+        shard.snapshot(at_s)
+    shard.apply(responses(T0 + 120, [1.0] * 5, group="us", session="us"), T0 + 120)
+    assert exported(shard.counts(T0 + 130)[1]) == {("eu",): 3, ("us",): 0}
+    state = shard.dump()
+    again = OneShard(PLAN)
+    again.load(state)
+    again.evaluation.begin_exports()
+    for at_s in range(T0 + 500, T0 + 561, 10):
+        assert exported(again.counts(at_s)[1]) == {("eu",): 3, ("us",): 0}
+    assert exported(again.counts(T0 + 570)[1]) == {("eu",): 3, ("us",): 5}
+    before = OneShard(PLAN)
+    before.load({name: array for name, array in state.items() if not name.endswith("new_since_s")})
+    assert exported(before.counts(T0 + 500)[1]) == {("eu",): 3, ("us",): 5}
+
+
+def test_new_groups_move_with_a_step_of_the_clock() -> None:
+    shard = OneShard(PLAN)
+    shard.apply(responses(T0, [1.0] * 3), T0)
+    shard.snapshot(T0 + 10)
+    shard.shift(-6000)
+    assert exported(shard.counts(T0 - 6000 + 70)[1]) == {("eu",): 0}
+    assert exported(shard.counts(T0 - 6000 + 80)[1]) == {("eu",): 3}

@@ -76,8 +76,8 @@ CONTRACT = {
 class Line:
     """The daemon without its sockets: payloads in, what is served out."""
 
-    def __init__(self) -> None:
-        plan = core_plan(Config.model_validate(SETTINGS))
+    def __init__(self, **more: Any) -> None:
+        plan = core_plan(Config.model_validate(SETTINGS | more))
         self._codec, self._monitor, self._exporter = Codec(plan), OneShard(plan), Exporter()
         self._watch = Detector(plan, (), RegimeRules())
 
@@ -170,7 +170,8 @@ def test_rating_labels_are_those_of_the_scale_and_shares_add_up(busy: Line) -> N
 
 @pytest.mark.parametrize("name", ["qoemon_stall_count", "qoemon_stall_seconds", "qoemon_response_seconds"])
 def test_histogram_buckets_are_cumulative_and_end_in_the_count(busy: Line, name: str) -> None:
-    found = parsed(busy.tick(T0 + 60).metrics.whole.decode())
+    busy.tick(T0 + 60)
+    found = parsed(busy.tick(T0 + 130).metrics.whole.decode())
     buckets: dict[Any, list[tuple[float, float]]] = defaultdict(list)
     for (sample, labels), value in found.items():
         if sample == f"{name}_bucket":
@@ -185,7 +186,8 @@ def test_histogram_buckets_are_cumulative_and_end_in_the_count(busy: Line, name:
 
 
 def test_response_buckets_hold_exactly_the_responses_up_to_their_bound(busy: Line) -> None:
-    found = parsed(busy.tick(T0 + 60).metrics.whole.decode())
+    busy.tick(T0 + 60)
+    found = parsed(busy.tick(T0 + 130).metrics.whole.decode())
     group = {"service": "web", "region": "eu", "cdn": "a", "isp": "x"}
     times_s = [time_s for number in range(20) for time_s in (0.3 * number, 2.5)]
     for bound in ("0.1", "1", "10", "100"):
@@ -224,6 +226,33 @@ def test_a_group_that_was_empty_for_the_longest_window_leaves_but_its_counters_s
         # The viewers have watched for 50 s at T0 + 5: most of it in the interval before.
         pytest.approx(2 * (20 + 20) + 40)
     )
+
+
+def test_counters_of_a_group_that_was_silent_for_long_leave_and_begin_again_at_0() -> None:
+    line = Line(limits={"group_idle": "10m"})
+
+    def counters(tick: PublishedTick) -> dict[str, float]:
+        found = parsed(tick.metrics.whole.decode()).items()
+        return {
+            name: value for (name, labels), value in found if dict(labels).get("region") and "bucket" not in name
+        }
+
+    line.say("qoe/v1/web/eu/a", [reader("s", [0.5, 2.0])], T0)
+    for at_s in range(T0 + 60, T0 + 1020, 60):  # of the session, group_idle, the longest window, two intervals
+        last = counters(line.tick(at_s))
+        assert "qoemon_response_seconds_count" in last, at_s - T0
+    assert last["qoemon_response_seconds_count"] == 2
+    ended = line.tick(T0 + 1020)
+    assert not counters(ended)
+    assert parsed(ended.metrics.whole.decode())["qoemon_groups", ()] == 0
+    line.say("qoe/v1/web/us/a", [reader("t", [0.5])], T0 + 1145)
+    line.say("qoe/v1/web/eu/a", [reader("s", [0.5])], T0 + 1146)
+    for at_s in range(T0 + 1150, T0 + 1220, 10):
+        published = line.tick(at_s)
+        assert counters(published)["qoemon_response_seconds_count"] == 0
+    assert counters(line.tick(T0 + 1220))["qoemon_response_seconds_count"] == 1
+    groups = json.loads(published.json.whole)["services"][1]["groups"]
+    assert [group["labels"]["region"] for group in groups] == ["eu", "us"]
 
 
 HISTOGRAMS = ("stall_count", "stall_seconds", "response_seconds")
@@ -278,14 +307,15 @@ def test_odd_label_values_survive_exposition_and_json_as_what_is_visible_of_them
 
 def test_snapshot_json_says_the_same_as_the_metrics(busy: Line) -> None:
     busy.tick(T0 + 60)
-    busy.say("qoe/v1/video/eu/a", [viewer("new")], T0 + 65)
-    published = busy.tick(T0 + 70)
+    busy.say("qoe/v1/video/eu/a", [viewer("new")], T0 + 125)
+    busy.say("qoe/v1/video/asia/a", [viewer("newer")], T0 + 110)
+    published = busy.tick(T0 + 130)
     found, told = parsed(published.metrics.whole.decode()), json.loads(published.json.whole)
 
     def metric(name: str, **labels: str) -> float:
         return found[f"qoemon_{name}", tuple(sorted(labels.items()))]
 
-    assert metric("snapshot_timestamp_seconds") == told["time_s"] == T0 + 70
+    assert metric("snapshot_timestamp_seconds") == told["time_s"] == T0 + 130
     assert metric("sessions") == told["sessions"]
     seen = 0
     for service in told["services"]:
@@ -310,7 +340,7 @@ def test_snapshot_json_says_the_same_as_the_metrics(busy: Line) -> None:
                     assert metric("gob_ratio_theta", **there, theta=theta) == shares["gob"]
                     assert metric("pow_ratio_theta", **there, theta=theta) == shares["pow"]
                 seen += 1
-    assert seen == sum(name == "qoemon_mos" for name, _ in found) == 5
+    assert seen == sum(name == "qoemon_mos" for name, _ in found) == 6
 
 
 users_or_none = pytest.mark.parametrize("users", [True, False], ids=["busy", "empty"])

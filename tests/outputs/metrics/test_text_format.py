@@ -161,7 +161,7 @@ def _of_group(
     service: ServiceSnapshot, group: int, snapshot: Snapshot
 ) -> Iterator[tuple[str, Any, dict[str, str]]]:
     counts = service.counts
-    for rating, value in zip("12345", counts.expected_ratings[group], strict=True):
+    for rating, value in zip("12345", (not counts.new[group]) * counts.expected_ratings[group], strict=True):
         yield "expected_ratings_total", value, {"rating": rating}
     if service.visible[group]:
         yield "active_sessions", counts.active_sessions[group], {}
