@@ -90,7 +90,9 @@ class ServiceMonitor:
         if batch.run is None:
             rows = self.sessions.find_or_create(batch.session)
             for position in _rounds(rows):
-                counted[position] = self._apply_round(batch, position, rows, arrival_s, prints, events)
+                # A round before may have found no room for a new run of the session.
+                known = position[rows[position] >= 0]
+                counted[known] = self._apply_round(batch, known, rows, arrival_s, prints, events)
         else:
             rows = np.full(len(batch), -1)
             keys = _keys(batch.session, batch.run)

@@ -475,3 +475,16 @@ def test_timing_defaults_are_those_of_the_design() -> None:
     timing = Timing()
     assert (timing.tick_s, timing.interval_s, timing.session_timeout_s, timing.min_active_s) == (10, 60, 300, 5)
     assert timing.slices == 6
+
+
+def test_a_new_run_for_which_there_is_no_room_is_refused_and_touches_no_other_session() -> None:
+    """The table is full with a and b; a is loaded again, and reports twice in one batch."""
+    monitor = OneShard(plan(VIDEO, sessions=2))
+    hear(monitor, said("a", 5, seq=5, stalls=1, stall_ms=1000, play_ms=20_000), said("b", 5, seq=0, play_ms=5000))
+    before = monitor.monitor.dump()
+    hear(monitor, said("a", 15, seq=0, play_ms=2000, stall_ms=0, stalls=0), said("a", 15, seq=1, play_ms=9000))
+    after = monitor.monitor.dump()
+    for name in ("seq", "counters", "last_s", "credit_ms"):
+        assert after[f"video/sessions/{name}"].tolist() == before[f"video/sessions/{name}"].tolist(), name
+    assert monitor.events[Event.REFUSED] == 2
+    assert monitor.events[Event.REPORT] == 2
