@@ -12,7 +12,7 @@ from qoemon.inputs.inbox import Inbox, Message
 from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.net.mqtt.client import Address, Broker
 from tests.inputs.mqtt.test_consumer import payloads, publish, receive, running
-from tests.support.parts import Daemon, Mosquitto, broker_at, unused_port
+from tests.support.parts import Daemon, Mosquitto, broker_at, emptied, unused_port
 from tests.support.patience import async_until as until
 from tests.support.patience import until as wait_until
 
@@ -124,8 +124,7 @@ async def test_an_inbox_that_is_full_changes_no_broker(pair: tuple[Mosquitto, Mo
         await publish(broker_at(first.port), [b"%d" % number for number in range(35)])
 
         def all_taken() -> bool:
-            messages = inbox.drain()
-            inbox.release(messages)
+            messages = emptied(inbox)
             ingest.ack(messages)
             taken.extend(payloads(messages))
             return len(taken) >= 35

@@ -17,7 +17,7 @@ from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.net.mqtt.client import Broker, new_client
 from qoemon.net.mqtt.tls import Tls
 from tests.inputs.mqtt.test_consumer import failure, numbered, payloads, publish, receive, running, subscribed
-from tests.support.parts import Daemon, Mosquitto, WebMosquitto, WebNats, broker_at, certificates
+from tests.support.parts import Daemon, Mosquitto, WebMosquitto, WebNats, broker_at, certificates, emptied
 from tests.support.patience import NEVER_S, WAIT_S
 from tests.support.patience import async_until as until
 from tests.support.patience import until as wait_until
@@ -97,8 +97,7 @@ async def test_a_full_inbox_loses_nothing(tmp_path: Path) -> None:
             taken: list[bytes] = []
 
             def all_taken() -> bool:
-                messages = inbox.drain()
-                inbox.release(messages)
+                messages = emptied(inbox)
                 ingest.ack(messages)
                 taken.extend(payloads(messages))
                 return len(taken) >= 35
