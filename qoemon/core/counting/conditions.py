@@ -58,7 +58,12 @@ class BaseWindow(NamedTuple):
 
 
 class Conditions(Protocol):
-    """Columns parallel to a SessionTable, with the same rows. Time moves by enter()."""
+    """Columns parallel to a SessionTable, with the same rows. Time moves by enter().
+
+    late_revision  grows whenever late() may yield something else, until the next rating interval closes
+    """
+
+    late_revision: int
 
     def apply(self, reports: Reports, batch: Batch, group: Ints, added: Ints, began: Flags) -> Flags:
         """Count one report of each of these rows; returns (R,) whether it is impossible in part.

@@ -43,6 +43,8 @@ class LateConditions:
     levels, bins  number of bins that are rated, and of bins that are shown
     interval_s    length of a rating interval
     longest_s     length of the longest window
+
+    revision      grows with each condition that is added
     """
 
     def __init__(self, levels: int, bins: int, interval_s: int, longest_s: int) -> None:
@@ -50,12 +52,14 @@ class LateConditions:
         self._interval_s, self._longest_s = interval_s, longest_s
         self._cells: dict[int, list[tuple[Ints, Ints, Ints]]] = {}
         """By end, s since the epoch: cells of levels, cells of bins, and pairs of row and group; (N,) each."""
+        self.revision = 0
 
     def add(self, part: LatePart) -> None:
         """Count conditions in a closed interval."""
         if len(part.row):
             levels, bins = part.group * self._levels + part.level, part.group * self._bins + part.shown
             self._cells.setdefault(part.end_s, []).append((levels, bins, part.pairs))
+            self.revision += 1
 
     def waiting(self) -> Iterator[tuple[int, Ints, Ints]]:
         """By interval, what is not handed on yet: its end, (N,) cells of levels, and (N,) pairs."""

@@ -31,7 +31,7 @@ class MeasurementSlices:
     def __init__(self, sessions: SessionTable, service: Service, timing: Timing, late: LateConditions) -> None:
         self._sessions, self._service, self._timing, self._late = sessions, service, timing, late
         self._size, slices = len(service.rated_at), timing.slices
-        self._tick = 0
+        self._tick = self.late_revision = 0
         self._cells: deque[list[Ints]] = deque([[] for _ in range(slices)], maxlen=slices)
         self._counts: Counts = np.zeros((0, self._size), np.int64)
         self._pairs: deque[list[Ints]] = deque([[] for _ in range(slices)], maxlen=slices)

@@ -34,6 +34,8 @@ from qoemon.core.wire.report import ABSENT_FLOAT
 from qoemon.core.wire.unused import empty
 
 NO_ROWS: Ints = np.zeros(0, np.int64)
+Provisional = dict[str, Mapping[Any, Any]]
+"""The fields of BaseCounts that longer windows show before they are counted."""
 LONGEST_GAP_MS = 10**9
 """Eleven days: a gap times a counter fits in 64 bits."""
 
@@ -67,6 +69,8 @@ class ServiceMonitor:
         self._unique = UniqueSessions(self.sessions, longest_s // plan.timing.interval_s)
         none = np.zeros((0, len(service.rated_at)), np.int64), np.zeros((0, service.bins.size), np.int64)
         self._base = BaseWindow(*none, NO_ROWS, NO_ROWS, NO_ROWS)
+        self._late_shown: tuple[tuple[int, ...], Provisional] = (), {}
+        """The newest provisional counts of late conditions, and what they depend on."""
         self._heard = np.zeros((1 + len(DOUBTS), plan.timing.slices, 0), np.int64)
         """Reports heard, and doubtful ones by DOUBTS, by tick modulo the ticks in a rating interval, and group."""
         self._heard_before = self._heard.sum(axis=1)
@@ -409,20 +413,32 @@ class ServiceMonitor:
         gap_ms[new] = -1
         return Reports(position, row, at_s, gap_ms.astype(np.int64))
 
-    def _provisional(self, at_s: float, groups: int) -> dict[str, Mapping[Any, Any]]:
+    def _provisional(self, at_s: float, groups: int) -> Provisional:
         """What the longer windows show before it is counted: what came late, and conditions that are kept."""
-        interval_s, levels = self._timing.interval_s, len(self.service.rated_at)
-        closed_s, kept = int(at_s) // interval_s * interval_s, self._base.kept
-        parts = [
-            (end_s, cells, pairs)
-            for end_s, cells, pairs in self._late.waiting()
-            if end_s > closed_s - self._longest_s
-        ]
-        parts += [(part.end_s, part.group * levels + part.level, part.pairs) for part in self._conditions.late()]
+        interval_s, levels, kept = self._timing.interval_s, len(self.service.rated_at), self._base.kept
+        closed_s = int(at_s) // interval_s * interval_s
+        if not len(kept.row):
+            # After a start a million sessions are late: they are summed when more is late, not at every tick.
+            depends_on = closed_s, groups, self._late.revision, self._conditions.late_revision
+            if self._late_shown[0] != depends_on:
+                self._late_shown = depends_on, self._provisional_counts(self._late_parts(closed_s), groups)
+            return self._late_shown[1]
+        parts = self._late_parts(closed_s)
         for ago in range(int(kept.owed.max(initial=0))):
             some = kept.owed > ago
             pairs = kept.row[some] * PAIR_BASE + kept.group[some]
             parts.append((closed_s - ago * interval_s, kept.group[some] * levels + kept.level[some], pairs))
+        return self._provisional_counts(parts, groups)
+
+    def _late_parts(self, closed_s: int) -> list[tuple[int, Ints, Ints]]:
+        """What came late, by interval: its end, (N,) cells of levels, and (N,) pairs of row and group."""
+        levels, oldest_s = len(self.service.rated_at), closed_s - self._longest_s
+        parts = [(end_s, cells, pairs) for end_s, cells, pairs in self._late.waiting() if end_s > oldest_s]
+        late = self._conditions.late()
+        return parts + [(part.end_s, part.group * levels + part.level, part.pairs) for part in late]
+
+    def _provisional_counts(self, parts: Sequence[tuple[int, Ints, Ints]], groups: int) -> Provisional:
+        """Counts of cells by interval, and users by the interval that shows them and the age of their own."""
         parts = [part for part in parts if len(part[1])]
         if not parts:
             return {}
@@ -436,10 +452,10 @@ class ServiceMonitor:
         last = order[np.append(np.diff(pairs[order]) != 0, True)]
         pairs, newest_s = pairs[last], newest_s[last]
         group, age = pairs % PAIR_BASE, self._unique.age(pairs // PAIR_BASE, pairs % PAIR_BASE)
+        shape = groups, len(self.service.rated_at)
         return {
             "provisional": {
-                end_s: sparse_counts(np.concatenate(some), (groups, levels))
-                for end_s, some in sorted(cells.items())
+                end_s: sparse_counts(np.concatenate(some), shape) for end_s, some in sorted(cells.items())
             },
             "provisional_users": {
                 (end_s, number): np.bincount(group[(newest_s == end_s) & (age == number)], minlength=groups)

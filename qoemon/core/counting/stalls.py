@@ -34,7 +34,7 @@ from qoemon.core.arrays import Counts, Flags, Floats, Ints, SmallInts, grow_colu
 from qoemon.core.counting.conditions import NONE_KEPT, BaseWindow, Kept
 from qoemon.core.counting.late import LateConditions, LatePart
 from qoemon.core.counting.runs import Reports
-from qoemon.core.counting.session_table import SessionTable
+from qoemon.core.counting.session_table import NO_GROUP, SessionTable
 from qoemon.core.counting.window import count
 from qoemon.core.plan.plan import Service, Timing
 from qoemon.core.qoe.bins import STALL_BINS, mos_level, stall_bin
@@ -106,8 +106,9 @@ class StallConditions:
         self.since_s = np.zeros(0)
         self.rated = np.zeros(0, np.int32)
         self.kept = np.zeros((2, 0), np.int16)
-        self._owed: dict[int, list[tuple[Ints, Ints]]] = {}
+        self._owed: dict[int, list[tuple[SmallInts, SmallInts]]] = {}
         """Rows and (3, N) amounts that came late, by the end of their interval, seconds since the epoch."""
+        self.late_revision = 0
 
     @property
     def _columns(self) -> dict[str, NDArray[Any]]:
@@ -121,6 +122,9 @@ class StallConditions:
         """
         self._grow()
         row, gap_ms = reports.row, reports.gap_ms
+        if self._owed:
+            before = self._sessions.group[row]
+            self.late_revision += bool(((before != group) & (before != NO_GROUP)).any())
         stalls, stall_ms, play_ms = np.minimum(added, [[MAX_SLICE // PARTS], [MAX_SLICE], [MAX_SLICE]])
         stalls = stalls * PARTS
         at_ms = np.rint(reports.at_s * 1000).astype(np.int64)
@@ -305,12 +309,15 @@ class StallConditions:
     def _collect_late(self, row: Ints, spans: Sequence[_Span], closed_ms: int) -> None:
         """Keep what belongs to closed intervals until settle()."""
         end_ms, after = closed_ms, _before(spans, closed_ms)
+        self.late_revision += 1
         while after.any():
             before = _before(spans, end_ms - self._interval_ms)
             amounts = after - before
             some = np.flatnonzero(amounts.any(axis=0))
             if len(some):
-                self._owed.setdefault(end_ms // 1000, []).append((row[some], amounts[:, some]))
+                # There may be a million; a slice limits an amount to 32 bits.
+                part = row[some].astype(np.int32), amounts[:, some].astype(np.int32)
+                self._owed.setdefault(end_ms // 1000, []).append(part)
             end_ms, after = end_ms - self._interval_ms, before
 
     def unsettled(self) -> Ints:
@@ -320,7 +327,8 @@ class StallConditions:
     def late(self) -> Iterator[LatePart]:
         """What came late since settle() and will be rated."""
         for end_s, parts in sorted(self._owed.items()):
-            rows, index = np.unique(np.concatenate([row for row, _ in parts]), return_inverse=True)
+            late_rows = np.concatenate([row for row, _ in parts]).astype(np.int64)
+            rows, index = np.unique(late_rows, return_inverse=True)
             amounts = np.concatenate([amounts for _, amounts in parts], axis=1)
             sums: Ints = np.zeros((3, len(rows)), np.int64)
             for total, amount in zip(sums, amounts, strict=True):
@@ -328,7 +336,8 @@ class StallConditions:
             unrated = self.rated[rows] < end_s // self._timing.interval_s
             some = np.flatnonzero(unrated & (sums[1] + sums[2] >= self._min_active_ms))
             level, shown = self._bins(*sums[:, some])
-            yield LatePart(end_s, rows[some], self._sessions.group[rows[some]].astype(np.int64), level, shown)
+            group = self._sessions.group[rows[some]].astype(np.int64)
+            yield LatePart(end_s, rows[some], group, level, shown)
 
     def settle(self) -> None:
         """Rate runs in the closed intervals in which they were not rated so far, from all that came late."""
