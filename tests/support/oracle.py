@@ -94,6 +94,11 @@ class Span:
         parts, stall_ms, play_ms = (amount * passed // length for amount in self.amounts)
         return parts, stall_ms, play_ms
 
+    def since(self, time_ms: int) -> Span:
+        """The part from a time on: nothing counts for longer than a session may be silent."""
+        rest = minus(self.amounts, self.before(time_ms))
+        return Span(max(self.start_ms, time_ms), max(self.end_ms, time_ms), rest)
+
 
 def within(spans: Iterable[Span], begin_ms: int, end_ms: int) -> Amounts:
     """What of the spans lies in [begin_ms, end_ms)."""
@@ -464,7 +469,10 @@ class Oracle:
         in_vain = run.stalled_in_vain(said, added)
         gap_ms = run.gap_ms(said.at_ms) or 0
         begins = run.last_ms is None or judged.kind is Kind.NEW_RUN
-        spans = run.spread(said, added, self.interval_ms, begins=begins)
+        longest_ms = self.timeout_ms + self.interval_ms
+        spans = [
+            span.since(said.at_ms - longest_ms) for span in run.spread(said, added, self.interval_ms, begins=begins)
+        ]
         closed_ms = now_ms // self.interval_ms * self.interval_ms
         _, stall_ms, play_ms = within(spans, 0, closed_ms)
         if run.rated_ms < closed_ms < said.at_ms and stall_ms + play_ms < self.min_active_ms:

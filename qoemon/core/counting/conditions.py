@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -82,7 +81,7 @@ class Conditions(Protocol):
     def unsettled(self) -> Ints:
         """Rows for which settle() has something to do."""
 
-    def late(self) -> Iterator[LatePart]:
+    def late(self) -> LatePart:
         """What came late since settle() and will be rated."""
 
     def settle(self) -> None:

@@ -5,7 +5,7 @@ They are handed on with the next interval that closes, so that each interval is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,12 +20,12 @@ PAIR_BASE = 2**31
 
 
 class LatePart(NamedTuple):
-    """(N,) conditions of rows and groups in the interval that ends at end_s, seconds since the epoch.
+    """(N,) conditions of rows and groups in the intervals that end at end_s, seconds since the epoch.
 
     level, shown  in the bins that are rated, and in the bins that are shown
     """
 
-    end_s: int
+    end_s: Ints
     row: Ints
     group: Ints
     level: Ints
@@ -37,40 +37,41 @@ class LatePart(NamedTuple):
         return self.row * PAIR_BASE + self.group
 
 
+NONE_LATE = LatePart(*(np.zeros(0, np.int64) for _ in range(5)))
+
+
 class LateConditions:
-    """Conditions of closed intervals that are not handed on yet, by the end of the interval.
+    """Conditions of closed intervals that are not handed on yet.
 
     levels, bins  number of bins that are rated, and of bins that are shown
     interval_s    length of a rating interval
     longest_s     length of the longest window
 
-    revision      grows with each condition that is added
+    revision      grows with the conditions that are added
     """
 
     def __init__(self, levels: int, bins: int, interval_s: int, longest_s: int) -> None:
         self._levels, self._bins = levels, bins
         self._interval_s, self._longest_s = interval_s, longest_s
-        self._cells: dict[int, list[tuple[Ints, Ints, Ints]]] = {}
-        """By end, s since the epoch: cells of levels, cells of bins, and pairs of row and group; (N,) each."""
+        self._parts: list[tuple[Ints, Ints, Ints, Ints]] = []
+        """Ends, s since the epoch, cells of levels, cells of bins, and pairs of row and group; (N,) each."""
         self.revision = 0
 
     def add(self, part: LatePart) -> None:
-        """Count conditions in a closed interval."""
+        """Count conditions in closed intervals."""
         if len(part.row):
             levels, bins = part.group * self._levels + part.level, part.group * self._bins + part.shown
-            self._cells.setdefault(part.end_s, []).append((levels, bins, part.pairs))
+            self._parts.append((part.end_s, levels, bins, part.pairs))
             self.revision += 1
 
-    def waiting(self) -> Iterator[tuple[int, Ints, Ints]]:
-        """By interval, what is not handed on yet: its end, (N,) cells of levels, and (N,) pairs."""
-        for end_s, parts in self._cells.items():
-            for levels, _, pairs in parts:
-                yield end_s, levels, pairs
+    def waiting(self) -> tuple[Ints, Ints, Ints]:
+        """What is not handed on yet: (N,) ends of intervals, (N,) cells of levels, and (N,) pairs."""
+        end_s, levels, _, pairs = self._all
+        return end_s, levels, pairs
 
     def rows(self) -> Ints:
         """Rows with conditions that are not handed on yet."""
-        pairs = [pairs for parts in self._cells.values() for _, _, pairs in parts]
-        return np.concatenate([*pairs, np.zeros(0, np.int64)]) // PAIR_BASE
+        return self._all[3] // PAIR_BASE
 
     def drain(self, end_s: int, groups: int, unique: UniqueSessions) -> Mapping[int, IntervalCounts]:
         """The counts by the end of their interval, before the interval that ends at end_s closes.
@@ -78,19 +79,25 @@ class LateConditions:
         What is older than the longest window is in one interval just before it: it enters the totals only.
         """
         newest_s = end_s - self._interval_s
-        oldest_s = newest_s - self._longest_s
-        moved: dict[int, list[tuple[Ints, Ints, Ints]]] = {}
-        for late_s in sorted(self._cells):
-            moved.setdefault(max(late_s, oldest_s), []).extend(self._cells[late_s])
-        self._cells = {}
-        return {late_s: self._counts(late_s, newest_s, parts, groups, unique) for late_s, parts in moved.items()}
+        late_s, levels, bins, pairs = self._all
+        late_s = np.maximum(late_s, newest_s - self._longest_s)
+        self._parts = []
+        drained = {}
+        for each_s in np.unique(late_s).tolist():
+            some = np.flatnonzero(late_s == each_s)
+            counted = levels[some], bins[some], np.unique(pairs[some])
+            drained[each_s] = self._counts(each_s, newest_s, *counted, groups, unique)
+        return drained
 
     def dump(self) -> Arrays:
         """The whole state, as arrays by name; rows are indexes of the table."""
-        state: Arrays = {"end_s": np.array(sorted(self._cells), np.int64)}
-        for number, end_s in enumerate(sorted(self._cells)):
-            for name, column in zip(_NAMES, zip(*self._cells[end_s], strict=True), strict=True):
-                state |= named(f"{number}/", {name: np.concatenate(column)})
+        late_s, *columns = self._all
+        ends = np.unique(late_s)
+        state: Arrays = {"end_s": ends}
+        for number, end_s in enumerate(ends.tolist()):
+            some = np.flatnonzero(late_s == end_s)
+            for name, column in zip(_NAMES, columns, strict=True):
+                state |= named(f"{number}/", {name: column[some]})
         return state
 
     def load(self, state: Arrays, row_of: Mapping[int, int]) -> None:
@@ -98,17 +105,31 @@ class LateConditions:
         for number, end_s in enumerate(state.get("end_s", np.zeros(0)).tolist()):
             levels, bins, pairs = (part(f"{number}/", state)[name] for name in _NAMES)
             rows = np.array([row_of[row] for row in (pairs // PAIR_BASE).tolist()], np.int64)
-            self._cells[end_s] = [(levels, bins, rows * PAIR_BASE + pairs % PAIR_BASE)]
+            of_end_s = np.full(len(levels), end_s, np.int64)
+            self._parts.append((of_end_s, levels, bins, rows * PAIR_BASE + pairs % PAIR_BASE))
 
     def shift(self, by_s: int) -> None:
         """Move all times by so many seconds."""
-        self._cells = {end_s + by_s: parts for end_s, parts in self._cells.items()}
+        self._parts = [(end_s + by_s, levels, bins, pairs) for end_s, levels, bins, pairs in self._parts]
+
+    @property
+    def _all(self) -> tuple[Ints, Ints, Ints, Ints]:
+        end_s, levels, bins, pairs = zip(*self._parts, strict=True) if self._parts else ((),) * 4
+        none: Ints = np.zeros(0, np.int64)
+        columns = (end_s, levels, bins, pairs)
+        first, second, third, fourth = (np.concatenate([*column, none]) for column in columns)
+        return first, second, third, fourth
 
     def _counts(
-        self, end_s: int, newest_s: int, parts: list[tuple[Ints, Ints, Ints]], groups: int, unique: UniqueSessions
+        self,
+        end_s: int,
+        newest_s: int,
+        levels: Ints,
+        bins: Ints,
+        pairs: Ints,
+        groups: int,
+        unique: UniqueSessions,
     ) -> IntervalCounts:
-        levels, bins, pairs = (np.concatenate(column) for column in zip(*parts, strict=True))
-        pairs = np.unique(pairs)
         ago = (newest_s - end_s) // self._interval_s
         users, recounted = unique.count_late(pairs // PAIR_BASE, pairs % PAIR_BASE, groups, ago)
         return IntervalCounts(

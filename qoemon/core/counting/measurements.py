@@ -6,7 +6,7 @@ Each is one condition, and counted once in every window that covers it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qoemon.core.arrays import Counts, Flags, Floats, Ints, SmallInts, grow_rows
 from qoemon.core.counting.conditions import BaseWindow
-from qoemon.core.counting.late import PAIR_BASE, LateConditions, LatePart
+from qoemon.core.counting.late import NONE_LATE, PAIR_BASE, LateConditions, LatePart
 from qoemon.core.counting.runs import Reports
 from qoemon.core.counting.session_table import SessionTable
 from qoemon.core.plan.plan import Service, Timing
@@ -78,9 +78,9 @@ class MeasurementSlices:
         """No rows."""
         return np.zeros(0, np.int64)
 
-    def late(self) -> Iterator[LatePart]:
+    def late(self) -> LatePart:
         """Nothing: late measurements are counted as they come."""
-        return iter(())
+        return NONE_LATE
 
     def settle(self) -> None:
         """Nothing to rate: late measurements are counted as they come."""
@@ -152,10 +152,9 @@ class MeasurementSlices:
         if not len(tick) or tick.min() >= closed:
             return
         shown = bins if self._service.mapping.qos is Qos.RESPONSES else np.zeros_like(bins)
-        for interval in np.unique(tick[tick < closed] // slices).tolist():
-            late = tick // slices == interval
-            end_s = (interval + 1) * slices * self._timing.tick_s
-            self._late.add(LatePart(end_s, row[late], group[late], bins[late], shown[late]))
+        late = np.flatnonzero(tick < closed)
+        end_s = (tick[late] // slices + 1) * slices * self._timing.tick_s
+        self._late.add(LatePart(end_s, row[late], group[late], bins[late], shown[late]))
 
     def _add(self, cells: Ints, pairs: Ints, age: int) -> None:
         if not len(cells):

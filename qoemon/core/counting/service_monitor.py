@@ -427,35 +427,34 @@ class ServiceMonitor:
         for ago in range(int(kept.owed.max(initial=0))):
             some = kept.owed > ago
             pairs = kept.row[some] * PAIR_BASE + kept.group[some]
-            parts.append((closed_s - ago * interval_s, kept.group[some] * levels + kept.level[some], pairs))
+            of_end_s = np.full(len(pairs), closed_s - ago * interval_s)
+            parts.append((of_end_s, kept.group[some] * levels + kept.level[some], pairs))
         return self._provisional_counts(parts, groups)
 
-    def _late_parts(self, closed_s: int) -> list[tuple[int, Ints, Ints]]:
-        """What came late, by interval: its end, (N,) cells of levels, and (N,) pairs of row and group."""
-        levels, oldest_s = len(self.service.rated_at), closed_s - self._longest_s
-        parts = [(end_s, cells, pairs) for end_s, cells, pairs in self._late.waiting() if end_s > oldest_s]
-        late = self._conditions.late()
-        return parts + [(part.end_s, part.group * levels + part.level, part.pairs) for part in late]
+    def _late_parts(self, closed_s: int) -> list[tuple[Ints, Ints, Ints]]:
+        """What came late: (N,) ends of intervals, (N,) cells of levels, and (N,) pairs of row and group."""
+        late, levels = self._conditions.late(), len(self.service.rated_at)
+        parts = [self._late.waiting(), (late.end_s, late.group * levels + late.level, late.pairs)]
+        shown = [part[0] > closed_s - self._longest_s for part in parts]
+        return [
+            (end_s[some], cells[some], pairs[some])
+            for (end_s, cells, pairs), some in zip(parts, shown, strict=True)
+        ]
 
-    def _provisional_counts(self, parts: Sequence[tuple[int, Ints, Ints]], groups: int) -> Provisional:
+    def _provisional_counts(self, parts: Sequence[tuple[Ints, Ints, Ints]], groups: int) -> Provisional:
         """Counts of cells by interval, and users by the interval that shows them and the age of their own."""
-        parts = [part for part in parts if len(part[1])]
-        if not parts:
+        of_end_s, of_cells, pairs = (np.concatenate(column) for column in zip(*parts, strict=True))
+        if not len(pairs):
             return {}
-        cells: dict[int, list[Ints]] = {}
-        for end_s, some_cells, _ in parts:
-            cells.setdefault(end_s, []).append(some_cells)
-        pairs = np.concatenate([pairs for _, _, pairs in parts])
-        newest_s = np.repeat([end_s for end_s, _, _ in parts], [len(each) for _, _, each in parts])
         # Of each session the newest interval: windows that cover any of them cover that one.
-        order = np.lexsort((newest_s, pairs))
+        order = np.lexsort((of_end_s, pairs))
         last = order[np.append(np.diff(pairs[order]) != 0, True)]
-        pairs, newest_s = pairs[last], newest_s[last]
+        pairs, newest_s = pairs[last], of_end_s[last]
         group, age = pairs % PAIR_BASE, self._unique.age(pairs // PAIR_BASE, pairs % PAIR_BASE)
         shape = groups, len(self.service.rated_at)
         return {
             "provisional": {
-                end_s: sparse_counts(np.concatenate(some), shape) for end_s, some in sorted(cells.items())
+                end_s: sparse_counts(of_cells[of_end_s == end_s], shape) for end_s in np.unique(of_end_s).tolist()
             },
             "provisional_users": {
                 (end_s, number): np.bincount(group[(newest_s == end_s) & (age == number)], minlength=groups)

@@ -24,7 +24,7 @@ falls into one in which it was rated adds nothing to it: each interval rates a r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from qoemon.core.arrays import Counts, Flags, Floats, Ints, SmallInts, grow_columns
 from qoemon.core.counting.conditions import NONE_KEPT, BaseWindow, Kept
-from qoemon.core.counting.late import LateConditions, LatePart
+from qoemon.core.counting.late import NONE_LATE, LateConditions, LatePart
 from qoemon.core.counting.runs import Reports
 from qoemon.core.counting.session_table import NO_GROUP, SessionTable
 from qoemon.core.counting.window import count
@@ -49,6 +49,8 @@ PARTS = 1000
 """Stalls are counted in thousandths, so that they can be spread over slices."""
 
 NOT_KEPT = -1
+ROW_BASE = 2**31
+"""More than the largest row: an interval and a row are combined in one number."""
 
 
 def stall_condition(stalls: Ints, stall_ms: Ints, play_ms: Ints, parts: int = 1) -> tuple[Floats, Floats]:
@@ -84,6 +86,11 @@ class _Span(NamedTuple):
         instant = (length == 0) & (self.start_ms < time_ms)
         return np.where(instant, self.amounts, part) if instant.any() else part
 
+    def since(self, time_ms: Ints) -> _Span:
+        """The part since a time."""
+        start_ms, end_ms = np.maximum(self.start_ms, time_ms), np.maximum(self.end_ms, time_ms)
+        return _Span(start_ms, end_ms, self.amounts - self.before(time_ms))
+
 
 class StallConditions:
     """The stall columns of a SessionTable, with the same rows.
@@ -106,8 +113,10 @@ class StallConditions:
         self.since_s = np.zeros(0)
         self.rated = np.zeros(0, np.int32)
         self.kept = np.zeros((2, 0), np.int16)
-        self._owed: dict[int, list[tuple[SmallInts, SmallInts]]] = {}
-        """Rows and (3, N) amounts that came late, by the end of their interval, seconds since the epoch."""
+        # A run that is silent for longer has expired.
+        self._longest_ms = int(timing.session_timeout_s + timing.interval_s) * 1000
+        self._owed: list[tuple[Ints, SmallInts, SmallInts]] = []
+        """What came late: (N,) ends of intervals, seconds since the epoch, (N,) rows, and (3, N) amounts."""
         self.late_revision = 0
 
     @property
@@ -143,6 +152,9 @@ class StallConditions:
             spans.append(_Span(start_ms, start_ms + ran_ms, np.array([none, ran_ms, none])))
             start_ms, stall_ms = start_ms + ran_ms, stall_ms - ran_ms
         spans.append(_Span(start_ms, at_ms, np.array([stalls, stall_ms, play_ms])))
+        if (gap_ms > self._longest_ms).any():
+            # In a backlog, or if a clock jumps, reports may be years apart.
+            spans = [span.since(at_ms - self._longest_ms) for span in spans]
         closed_ms = self._tick * self._tick_ms // self._interval_ms * self._interval_ms
         late = np.flatnonzero((spans[0].start_ms < closed_ms) & (rated_ms < closed_ms))
         if len(late):
@@ -215,7 +227,7 @@ class StallConditions:
         self._tick = tick
         self.since_s[: self._used] += by_s
         self.rated[: self._used] += by_s // self._timing.interval_s
-        self._owed = {end_s + by_s: parts for end_s, parts in self._owed.items()}
+        self._owed = [(end_s + by_s, row, amounts) for end_s, row, amounts in self._owed]
 
     def remove(self, rows: Ints) -> None:
         """Remove these runs."""
@@ -228,16 +240,14 @@ class StallConditions:
         """The columns of all runs, in the order of SessionTable.occupied."""
         self._grow()
         rows = self._sessions.occupied
-        owed = [(end_s, row, amounts) for end_s, parts in self._owed.items() for row, amounts in parts]
+        end_s, owed_row, amounts = self._all_owed()
         index = np.full(self._sessions.rows, -1)
         index[rows] = np.arange(len(rows))
         return {
             **{name: column[..., rows] for name, column in self._columns.items()},
-            "owed_end_s": np.repeat([end_s for end_s, _, _ in owed], [len(row) for _, row, _ in owed]).astype(
-                np.int64
-            ),
-            "owed_row": index[np.concatenate([*(row for _, row, _ in owed), np.zeros(0, np.int64)])],
-            "owed": np.concatenate([*(amounts for _, _, amounts in owed), np.zeros((3, 0), np.int64)], axis=1),
+            "owed_end_s": end_s,
+            "owed_row": index[owed_row],
+            "owed": amounts,
         }
 
     def load(self, state: dict[str, NDArray[Any]], rows: Ints) -> None:
@@ -247,9 +257,7 @@ class StallConditions:
             if name in state:
                 column[..., rows] = state[name]
         if "owed" in state:
-            for end_s in np.unique(state["owed_end_s"]).tolist():
-                some = state["owed_end_s"] == end_s
-                self._owed[end_s] = [(rows[state["owed_row"][some]], state["owed"][:, some])]
+            self._owed = [(state["owed_end_s"], rows[state["owed_row"]], state["owed"])]
         if "rated" not in state:
             # States of version 2 and before count whole stalls, and rate all runs when an interval closes.
             self.slices[0][:, rows] = np.minimum(state["slices"][0].astype(np.int64) * PARTS, MAX_SLICE)
@@ -308,43 +316,55 @@ class StallConditions:
 
     def _collect_late(self, row: Ints, spans: Sequence[_Span], closed_ms: int) -> None:
         """Keep what belongs to closed intervals until settle()."""
-        end_ms, after = closed_ms, _before(spans, closed_ms)
         self.late_revision += 1
-        while after.any():
+        # Of each run from its own newest interval back: the times of a batch may be years apart.
+        newest_ms = np.max([span.end_ms for span in spans], axis=0) // self._interval_ms + 1
+        end_ms = np.minimum(newest_ms * self._interval_ms, closed_ms)
+        after = _before(spans, end_ms)
+        while len(left := np.flatnonzero(after.any(axis=0))):
+            row, end_ms, after, spans = row[left], end_ms[left], after[:, left], [span.take(left) for span in spans]
             before = _before(spans, end_ms - self._interval_ms)
             amounts = after - before
             some = np.flatnonzero(amounts.any(axis=0))
-            if len(some):
-                # There may be a million; a slice limits an amount to 32 bits.
-                part = row[some].astype(np.int32), amounts[:, some].astype(np.int32)
-                self._owed.setdefault(end_ms // 1000, []).append(part)
+            # There may be a million; a slice limits an amount to 32 bits.
+            narrow = row[some].astype(np.int32), amounts[:, some].astype(np.int32)
+            self._owed.append((end_ms[some] // 1000, *narrow))
             end_ms, after = end_ms - self._interval_ms, before
 
     def unsettled(self) -> Ints:
         """Rows for which something came late since settle()."""
-        return np.concatenate([*(row for parts in self._owed.values() for row, _ in parts), np.zeros(0, np.int64)])
+        return self._all_owed()[1]
 
-    def late(self) -> Iterator[LatePart]:
+    def late(self) -> LatePart:
         """What came late since settle() and will be rated."""
-        for end_s, parts in sorted(self._owed.items()):
-            late_rows = np.concatenate([row for row, _ in parts]).astype(np.int64)
-            rows, index = np.unique(late_rows, return_inverse=True)
-            amounts = np.concatenate([amounts for _, amounts in parts], axis=1)
-            sums: Ints = np.zeros((3, len(rows)), np.int64)
-            for total, amount in zip(sums, amounts, strict=True):
-                np.add.at(total, index, amount)
-            unrated = self.rated[rows] < end_s // self._timing.interval_s
-            some = np.flatnonzero(unrated & (sums[1] + sums[2] >= self._min_active_ms))
-            level, shown = self._bins(*sums[:, some])
-            group = self._sessions.group[rows[some]].astype(np.int64)
-            yield LatePart(end_s, rows[some], group, level, shown)
+        if not self._owed:
+            return NONE_LATE
+        of_end_s, of_row, amounts = self._all_owed()
+        keys, index = np.unique(of_end_s // self._timing.interval_s * ROW_BASE + of_row, return_inverse=True)
+        number, rows = keys // ROW_BASE, keys % ROW_BASE
+        sums: Ints = np.zeros((3, len(keys)), np.int64)
+        for total, amount in zip(sums, amounts, strict=True):
+            np.add.at(total, index, amount)
+        some = np.flatnonzero((self.rated[rows] < number) & (sums[1] + sums[2] >= self._min_active_ms))
+        level, shown = self._bins(*sums[:, some])
+        group = self._sessions.group[rows[some]].astype(np.int64)
+        return LatePart(number[some] * self._timing.interval_s, rows[some], group, level, shown)
 
     def settle(self) -> None:
         """Rate runs in the closed intervals in which they were not rated so far, from all that came late."""
-        for part in list(self.late()):
-            self._late.add(part)
-            self.rated[part.row] = np.maximum(self.rated[part.row], part.end_s // self._timing.interval_s)
-        self._owed = {}
+        part = self.late()
+        self._late.add(part)
+        np.maximum.at(self.rated, part.row, (part.end_s // self._timing.interval_s).astype(np.int32))
+        self._owed = []
+
+    def _all_owed(self) -> tuple[Ints, Ints, Ints]:
+        """(N,) ends, (N,) rows and (3, N) amounts."""
+        none: Ints = np.zeros(0, np.int64)
+        return (
+            np.concatenate([*(end_s for end_s, _, _ in self._owed), none]),
+            np.concatenate([*(row for _, row, _ in self._owed), none]),
+            np.concatenate([*(amounts for _, _, amounts in self._owed), np.zeros((3, 0), np.int64)], axis=1),
+        )
 
     def _keep(self, row: Ints, gap_ms: Ints, added: Ints) -> None:
         """Keep the last condition of runs that usually pause for longer than a rating interval."""
@@ -387,7 +407,7 @@ class StallConditions:
         self.kept[:, used : self._used] = NOT_KEPT
 
 
-def _before(spans: Sequence[_Span], time_ms: int) -> Ints:
+def _before(spans: Sequence[_Span], time_ms: Ints | int) -> Ints:
     """(3, R) the parts of spans before a time, summed."""
     total: Ints = np.sum([span.before(time_ms) for span in spans], axis=0)
     return total

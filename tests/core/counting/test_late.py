@@ -50,7 +50,7 @@ class Kept:
 
     def add(self, conditions: list[Condition]) -> None:
         for ago, *columns in conditions:
-            self.late.add(LatePart(self.end_s - D - ago * D, *(np.array([each]) for each in columns)))
+            self.late.add(LatePart(*(np.array([each]) for each in (self.end_s - D - ago * D, *columns))))
 
     def drain(self) -> dict[int, IntervalCounts]:
         """By the number of intervals before the newest one that has closed."""
@@ -138,7 +138,7 @@ class Feed:
 
     def __init__(self, *services: Any) -> None:
         self._plan = plan(*services, timing={"clock": Clock.REPORT})
-        self.service = services[0].name
+        self.service, self.timing = services[0].name, self._plan.timing
         self.monitor = OneShard(self._plan)
 
     def say(self, arrival_s: float, ts: float, session: str = "s", group: str = "eu", **fields: Any) -> None:
@@ -287,3 +287,14 @@ def test_no_condition_is_counted_twice_or_lost_whatever_is_late() -> None:
     assert tally.windows[600].sum() == sum(number for interval, number in told.items() if interval >= 5)
     assert tally.windows[300].sum() == sum(number for interval, number in told.items() if interval >= 10)
     assert feed.rated(900) == pytest.approx(300)
+
+
+@pytest.mark.parametrize("years", [0.1, 50])
+def test_a_clock_that_jumps_counts_for_no_longer_than_a_session_may_be_silent(years: float) -> None:
+    """Seconds of the counters spread over decades would be in millions of intervals; each would cost its time."""
+    feed, ago_s = Feed(VIDEO), years * 365 * 86_400
+    for seq, ts in enumerate((100, 100 - ago_s, 110)):
+        feed.say(120, ts, seq=seq, stall_count=0, stall_s=0.0, play_s=100.0 + 1e6 * seq)
+    (tally,) = feed.monitor.counts(T0 + 180)
+    silent_s = feed.timing.session_timeout_s + feed.timing.interval_s
+    assert 1 <= tally.expected_ratings.sum() <= 3 + silent_s / feed.timing.interval_s
