@@ -424,7 +424,8 @@ class ServiceMonitor:
                 self._late_shown = depends_on, self._provisional_counts(self._late_parts(closed_s), groups)
             return self._late_shown[1]
         parts = self._late_parts(closed_s)
-        for ago in range(int(kept.owed.max(initial=0))):
+        # Times that clients report may be years apart: what no window covers is not shown.
+        for ago in range(min(int(kept.owed.max(initial=0)), self._longest_s // interval_s)):
             some = kept.owed > ago
             pairs = kept.row[some] * PAIR_BASE + kept.group[some]
             of_end_s = np.full(len(pairs), closed_s - ago * interval_s)

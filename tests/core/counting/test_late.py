@@ -19,7 +19,7 @@ from qoemon.core.plan.plan import Clock, Service
 from qoemon.core.qoe.bins import RESPONSE_BINS
 from qoemon.core.wire.batch import batch_of
 from qoemon.core.wire.report import Report, Route
-from tests.support.core import T0, VIDEO, WEB, OneShard, levels, plan
+from tests.support.core import T0, VIDEO, WEB, OneShard, levels, plan, shard_counts
 from tests.support.oracle import level_of
 from tests.support.streams import FEW
 
@@ -298,3 +298,13 @@ def test_a_clock_that_jumps_counts_for_no_longer_than_a_session_may_be_silent(ye
     (tally,) = feed.monitor.counts(T0 + 180)
     silent_s = feed.timing.session_timeout_s + feed.timing.interval_s
     assert 1 <= tally.expected_ratings.sum() <= 3 + silent_s / feed.timing.interval_s
+
+
+def test_a_session_of_long_ago_is_not_shown_for_all_the_intervals_since() -> None:
+    """It paused for nine hours, so its condition is kept; windows cover no more than the last ten minutes."""
+    feed = Feed(VIDEO)
+    for seq, hours in enumerate((24, 15)):
+        feed.say(100, 100 - hours * 3600, seq=seq, stall_count=0, stall_s=0.0, play_s=100.0 + 40 * seq)
+    (counts,) = shard_counts(feed.monitor.monitor, T0 + 110, 10).services
+    # A condition for each interval since would cost as many sums at every tick.
+    assert len(counts.provisional) <= max(feed.timing.windows_s) // feed.timing.interval_s
