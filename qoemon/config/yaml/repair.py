@@ -76,22 +76,22 @@ class Repair:
         unknown = [finding.path for finding in findings if finding.kind == "extra_forbidden"]
         for path in unknown:
             self._remove(path)
-        causes = {path for finding in findings if finding.path not in unknown for path in self._causes(finding)}
+        causes = {self._cause(finding) for finding in findings if finding.path not in unknown}
         replaced: list[KeyPath] = []
         for path in sorted(causes, key=len):
             if not any(path[: len(done)] == done for done in replaced):
                 replaced.append(self._replace(path))
         return bool(unknown) or any(replaced)
 
-    def _causes(self, finding: Finding) -> list[KeyPath]:
-        """The key of the finding; if it is not in the data, or a stand-in breaks the rule, the others that it reads."""
+    def _cause(self, finding: Finding) -> KeyPath:
+        """The key of the finding; if it is not in the data, or is a stand-in, the first other one that the rule reads."""
         path = finding.path[:-1] if finding.path[-1:] == (INVALID_KEY,) else finding.path
         self._doubtful.add(path)
         present = lookup(self._data, path) is not ABSENT
         if finding.section is None or (present and path not in self._filled):
-            return [path]
+            return path
         others = (other for other in finding.depends_on if other not in self._filled)
-        return [other for other in others if lookup(self._data, other) is not ABSENT] or [path]
+        return next((other for other in others if lookup(self._data, other) is not ABSENT), path)
 
     def _replace(self, path: KeyPath) -> KeyPath:
         """Repair the value at the path, or what it is in; the path that was repaired, () if none could be."""
