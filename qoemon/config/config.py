@@ -216,9 +216,7 @@ class Config(Section):
         """The thresholds of the regimes can be reached by every service."""
         for service in self.core_services():
             for violation in self.regimes.reach_rules(service):
-                yield Violation(
-                    ("regimes", *violation.path), violation.expected, (("services", service.name),)
-                )
+                yield Violation(("regimes", *violation.path), violation.expected, (("services", service.name),))
 
     def _window_rules(self) -> Iterator[Violation]:
         interval_s, depends_on = self.sessions.rating_interval_s, (("sessions", "rating_interval"),)

@@ -33,7 +33,7 @@ class Reloader:
         return reload_metrics(successful=self._successful)
 
     async def reload(self, path: Path, overrides: Sequence[str], engine: Engine, tick_loop: TickLoop) -> None:
-        """Continue with the configuration of the file and the overrides; if that is not possible, keep the running one."""
+        """Continue with the configuration of the file and the overrides; if impossible, keep the running one."""
         try:
             wanted = configuration.load(path, overrides=overrides)
         except ConfigError as error:

@@ -1,4 +1,4 @@
-"""No error of a configuration hides another: each pair is reported at once, and nothing that only follows from it."""
+"""No error of a configuration hides another: both are reported at once, and nothing that only follows."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from qoemon.config.yaml.errors import ConfigProblem
 
 VIDEO = "video: {mapping: video-stall, theta: 0.3"
+FAR = "alerts:\n  - {name: A, service: b, enter: 0.99, leave: 0.2}"
 ALERT = "{name: A, enter: 0.3, leave: 0.2"
 
 
@@ -48,8 +49,7 @@ PAIRS: dict[str, tuple[str, list[str]]] = {
         ["services.video.theta_band", "alerts.0.service"],
     ),
     "an error in one service, thresholds out of the reach of another": (
-        f"services:\n  {VIDEO}, scale: 5}}\n  b: {{mapping: video-stall, theta: 0.3}}\n"
-        "alerts:\n  - {name: A, service: b, enter: 0.99, leave: 0.2}",
+        f"services:\n  {VIDEO}, scale: 5}}\n  b: {{mapping: video-stall, theta: 0.3}}\n{FAR}",
         ["services.video.scale", "alerts.0.enter"],
     ),
     "an error in one alert, a window that another one lacks": (
@@ -177,8 +177,8 @@ def test_what_only_follows_is_not_reported(tmp_path: Path, case: str) -> None:
 
 
 def test_positions_in_lists_are_those_of_the_file(tmp_path: Path) -> None:
-    text = "quantiles:\n  - 2\n  - 0.5\n  - 7\n  - 0.9\n  - 0.5\nmqtt:\n  hosts:\n    - ''\n    - a\n    - ''\n    - a"
-    found = problems(tmp_path / "qoemon.yaml", text)
+    quantiles, hosts = "\n  - 2\n  - 0.5\n  - 7\n  - 0.9\n  - 0.5", "\n    - ''\n    - a\n    - ''\n    - a"
+    found = problems(tmp_path / "qoemon.yaml", f"quantiles:{quantiles}\nmqtt:\n  hosts:{hosts}")
     assert [(problem.line, problem.key) for problem in found] == [
         (2, "quantiles.0"),
         (4, "quantiles.2"),
@@ -197,15 +197,17 @@ def test_the_web_configuration_is_checked_beside_the_configuration(tmp_path: Pat
 
 def test_invalid_yaml_is_described_in_the_words_of_the_scanner(tmp_path: Path) -> None:
     (found,) = problems(tmp_path / "qoemon.yaml", "http:\n  host: 'a\n  port: 1\n")
-    assert "invalid YAML: unexpected end of stream while scanning a quoted scalar that begins in line 2" in str(found)
+    words = "unexpected end of stream while scanning a quoted scalar that begins in line 2"
+    assert f"found invalid YAML: {words}; look for" in str(found)
 
 
 def test_flags_are_checked_with_the_file_and_named(tmp_path: Path) -> None:
     file = tmp_path / "qoemon.yaml"
     file.write_text("mqtt: {host: a, port: 1}\nalerts:\n  - {name: A, enter: 0.3, leave: 0.2}")
-    flags = ["mqtt.port=0", "mqtt.hots=b", "alerts.0.service=radio", "alerts.7.name=B", "log.level", "http={port: x}"]
+    known = ["mqtt.port=0", "alerts.0.service=radio", "http={port: x}", "windows=[1m", "sessions.tick=7s"]
+    unknown = ["mqtt.hots=b", "alerts.7.name=B", "log.level", "mqtt.host.x=1"]
     with pytest.raises(ConfigError) as raised:
-        load(file, {}, [*flags, "windows=[1m", "sessions.tick=7s", "mqtt.host.x=1"])
+        load(file, {}, [*known, *unknown])
     assert {problem.key for problem in raised.value.problems} == {
         "mqtt.port",
         "mqtt.hots",

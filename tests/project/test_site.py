@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from docs.figures import FIGURES, curves, draw
 from qoemon import cli
 from qoemon.core.arrays import Floats
+from qoemon.tools.paper import curves
+from qoemon.tools.paper.figures import FIGURES, draw
 from tests.support.parts import ROOT
 from tests.support.patience import TEST_S
 

@@ -94,10 +94,11 @@ class Alert(Section):
             worst, best = self._reach(service, theta)
             high = self.what.high_is_bad
             where = f"{service.name} can reach with {service.mapping.name} at theta {theta:g}"
+            below, above = ("at most", "at least") if high else ("at least", "at most")
             if self.enter > worst if high else self.enter < worst:
-                found.setdefault("enter", f"{'at most' if high else 'at least'} {worst:.4f}, the worst that {where}")
+                found.setdefault("enter", f"{below} {worst:.4f}, the worst that {where}")
             if self.leave < best if high else self.leave > best:
-                found.setdefault("leave", f"{'at least' if high else 'at most'} {best:.4f}, the best that {where}")
+                found.setdefault("leave", f"{above} {best:.4f}, the best that {where}")
         for name, expected in found.items():
             yield Violation((name,), expected, (("what",),))
 

@@ -71,7 +71,7 @@ class Document:
         return path in self.lines or path in self.flagged
 
     def place(self, path: KeyPath) -> tuple[str, int | None]:
-        """File and line of a value, or of the nearest enclosing one that is given; FLAG without a line for flags."""
+        """File and line of a value, or of the nearest enclosing one that is given; of a flag FLAG and None."""
         while path and not self.gives(path):
             path = path[:-1]
         return (FLAG, None) if path in self.flagged else (self.file, self.lines.get(path, 1))
@@ -271,7 +271,7 @@ class _Reader:
         return values
 
     def _add_new(self, values: object, path: KeyPath, elsewhere: KeyPath) -> None:
-        """Read the value of a repeated key; what is new in a repeated section is added to the first and so checked."""
+        """Read the value of a repeated key; what is new in a repeated section is added to the first one."""
         repeated = self._value(next(self._events), elsewhere)
         if not isinstance(values, dict) or not isinstance(repeated, dict):
             return
@@ -280,7 +280,7 @@ class _Reader:
             values[name] = repeated[name]
             inside = [at for at in result.lines if at[: size + 1] == (*elsewhere, name)]
             result.lines |= {(*path, *at[size:]): result.lines[at] for at in inside}
-            result.unusable += [(*path, *at[size:]) for at in result.unusable if at[: size + 1] == (*elsewhere, name)]
+            result.unusable += [(*path, *at[size:]) for at in inside if at in result.unusable]
 
     def _scalar(self, event: yaml.ScalarEvent, path: KeyPath) -> object:
         written: str = event.value

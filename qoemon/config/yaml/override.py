@@ -1,7 +1,7 @@
 """Puts what flags of the command line set into a document: `mqtt.port=1884` is as if the file had that key.
 
-The value is YAML, read as in the file. A number in the path is a position in a list that the file has. Sections that
-the file lacks are added: so a service that is set replaces the default ones, as in the file.
+The value is YAML, read as in the file. A number in the path is a position in a list that the file has. Sections
+that the file lacks are added: so a service that is set replaces the default ones, as in the file.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def override(document: Document, setting: str, env: Mapping[str, str]) -> None:
     path: KeyPath = ()
     for depth, key in enumerate(keys, 1):
         if isinstance(container, list) and not (key.isdecimal() and int(key) < len(container)):
-            expected = f"a position from 0 to {len(container) - 1}" if container else "a position in a list with items"
+            expected = f"a position from 0 to {len(container) - 1}" if container else "a list with items"
             _add_problem(document, name, f'the position "{key}" in a list', expected)
             return
         part = int(key) if isinstance(container, list) else key

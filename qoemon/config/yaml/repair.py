@@ -4,8 +4,8 @@ Rules between keys run only where each key is valid by itself: without a repair,
 wrong elsewhere in its section, and in every section that refers to it.
 
 - A key that has a default is removed.
-- A required key gets a stand-in, and so does a section in a list or in a mapping by name: its place in the list, its
-  name and its other keys stay.
+- A required key gets a stand-in, and so does a section in a list or in a mapping by name: its place in the list,
+  its name and its other keys stay.
 - An item of any other list is removed.
 - Where that does not help, the section around it is repaired.
 
@@ -84,7 +84,7 @@ class Repair:
         return bool(unknown) or any(replaced)
 
     def _cause(self, finding: Finding) -> KeyPath:
-        """The key of the finding; if it is not in the data, or is a stand-in, the first other one that the rule reads."""
+        """The key of the finding; if it is absent or a stand-in, the first other one that the rule reads."""
         path = finding.path[:-1] if finding.path[-1:] == (INVALID_KEY,) else finding.path
         self._doubtful.add(path)
         present = lookup(self._data, path) is not ABSENT
@@ -113,10 +113,10 @@ class Repair:
 
     def _remove(self, path: KeyPath) -> None:
         container: Any = lookup(self._data, path[:-1])
-        if type(container) is list:
-            container[path[-1]] = ABSENT  # type: ignore[index] - later items keep their positions
-        elif type(container) is dict:
+        if type(container) is dict:
             container.pop(path[-1], None)
+        elif container is not ABSENT:
+            container[path[-1]] = ABSENT  # later items of a list keep their positions
 
     def _stand_in(self, path: KeyPath) -> object:
         """A valid value, or a section to fill; ABSENT where the key can be left out, or none is known."""
