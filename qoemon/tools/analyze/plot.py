@@ -32,7 +32,7 @@ def draw(counts: Counts, service: Service, path: Path) -> None:
     draw_cdfs(distributions, found)
     draw_shares(shares, found, service.theta, service.theta_band)
     distributions.set_title(f"MOS, opinions and ratings ({service.model}, θ {service.theta:g})", fontsize="medium")
-    shares.set_title("How much depends on θ", fontsize="medium")
+    shares.set_title("GoB and PoW over θ", fontsize="medium")
     for axes in (distributions, shares):
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small", frameon=False)
