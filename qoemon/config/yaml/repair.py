@@ -97,18 +97,18 @@ class Repair:
         """Repair the value at the path, or what it is in; the path that was repaired, () if none could be."""
         while path:
             container: Any = lookup(self._data, path[:-1])
-            if type(container) in (dict, list):
-                stand_in = ABSENT if path in self._filled else self._stand_in(path)
-                if stand_in is not ABSENT:
-                    container[path[-1]] = stand_in
-                    self._filled.add(path)
-                    self._doubtful.add(path)
-                    return path
-                if lookup(self._data, path) is not ABSENT:
-                    self._remove(path)
-                    self._doubtful.add(path)
-                    return path
-            path = path[:-1]
+            present = lookup(self._data, path) is not ABSENT
+            stand_in = ABSENT if path in self._filled else self._stand_in(path)
+            if stand_in is not ABSENT and (present or type(container) is dict):
+                container[path[-1]] = stand_in
+                self._filled.add(path)
+            elif present:
+                self._remove(path)
+            else:
+                path = path[:-1]
+                continue
+            self._doubtful.add(path)
+            return path
         return ()
 
     def _remove(self, path: KeyPath) -> None:
