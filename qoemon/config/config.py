@@ -199,7 +199,7 @@ class Config(Section):
         sources = (("labels",), ("mqtt", "topics"))
         if alert.service is not None and alert.service not in self.services:
             yield self._unknown_service((*path, "service"))
-        for name in alert.groups.keys() - set(labels):
+        for name in (name for name in alert.groups if name not in labels):
             yield Violation((*path, "groups", name), f"one of the labels {', '.join(labels)}", sources)
         if alert.window_s is not None and alert.window_s not in self.windows_s:
             windows = ", ".join(map(duration.text, self.windows_s))

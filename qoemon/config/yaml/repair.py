@@ -76,7 +76,7 @@ class Repair:
         unknown = [finding.path for finding in findings if finding.kind == "extra_forbidden"]
         for path in unknown:
             self._remove(path)
-        causes = {self._cause(finding) for finding in findings if finding.path not in unknown}
+        causes = dict.fromkeys(self._cause(finding) for finding in findings if finding.path not in unknown)
         replaced: list[KeyPath] = []
         for path in sorted(causes, key=len):
             if not any(path[: len(done)] == done for done in replaced):
