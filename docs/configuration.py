@@ -26,6 +26,8 @@ of a file at once, each with its line.
 - A *duration* has a unit: `500ms`, `10s`, `5m`, `1h30m`, `1d`. A *size* has a unit, `64MiB` or `256KiB`, or is a
   whole number of bytes.
 - `${NAME}` in a value is replaced by that environment variable; `$${NAME}` is a literal `${NAME}`.
+- `qoemon run --set KEY=VALUE` sets a key as if the file had it, such as `mqtt.port=1884` or `alerts.0.for=1m`: the
+  path in dots, the value in YAML. `QOEMON_CONFIG` names the file for all commands, unless `-c` is given.
 - Relative file names start at the folder of the configuration.
 - A *secret* is never shown, neither in the log nor in an error message.
 - An unknown key is an error, so a misspelt one is not silently ignored.

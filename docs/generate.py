@@ -10,7 +10,6 @@ from pathlib import Path
 
 from prometheus_client.core import Metric
 
-from docs import figures
 from docs.configuration import configuration_page
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
@@ -19,6 +18,7 @@ from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.daemon.metrics import initial_metrics
 from qoemon.outputs.metrics.alerts import detection_families
 from qoemon.outputs.metrics.qoe import qoe_families
+from qoemon.tools.paper import figures
 
 DOCS = Path(__file__).parent
 

@@ -18,16 +18,20 @@ import typer
 import qoemon
 from qoemon.common import duration
 from qoemon.engine.interpreter import GARBAGE
+from qoemon.tools.analyze.commands import analyze
 from qoemon.tools.calibrate.commands import fit, theta
-from qoemon.tools.command import FAILED, USAGE, exit_on_errors, fail, load
+from qoemon.tools.command import FAILED, USAGE, ending, exit_on_errors, fail, load
 from qoemon.tools.demo.commands import demo
-from qoemon.tools.options import ConfigFile
+from qoemon.tools.options import ConfigFile, Overrides
+from qoemon.tools.paper.commands import paper
 from qoemon.tools.report.commands import record, replay, report
 from qoemon.tools.rules.commands import rules
 from qoemon.tools.simulate.commands import simulate
 from qoemon.tools.top.commands import top
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qoemon.config.config import Config
     from qoemon.core.plan.plan import Plan, Service
 
@@ -35,6 +39,11 @@ VERSION = f"qoemon {qoemon.__version__}\n"
 
 app = typer.Typer(
     help="Live QoE: the share of users who would rate the service good, and the share who would rate it poor.",
+    epilog=ending(
+        ("qoemon demo", "qoemon run -h"),
+        {0: "done", 1: "failed", 2: "the command line or the configuration is wrong"},
+    ),
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -60,9 +69,11 @@ def _common(
         raise typer.Exit
 
 
-@app.command()
-def run(config: ConfigFile = None) -> None:
-    """Run the daemon: read QoS reports, serve estimated ratings."""
+def run(config: ConfigFile = None, overrides: Overrides = None) -> None:
+    """Run the daemon: read QoS reports, serve estimated ratings.
+
+    SIGHUP reloads the configuration file, with what --set gives.
+    """
     import asyncio
 
     from qoemon.common.logs import log_to_stderr
@@ -71,21 +82,26 @@ def run(config: ConfigFile = None) -> None:
     from qoemon.state.directory import StateError
 
     with exit_on_errors(failed=(ListenError, StateError)):
-        settings = load(config)
+        settings = load(config, overrides)
         log_to_stderr(settings.log.level.upper(), settings.log.format, dated=True)
-        asyncio.run(run_daemon(settings, config))
+        asyncio.run(run_daemon(settings, config, overrides or ()))
 
 
-@app.command()
 def check(
     config: ConfigFile = None,
+    overrides: Overrides = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of the file, for editors.")
     ] = False,
     payload: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Explain how the message in this file would be read.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Explain how the message in this file would be read.", show_default="none"
+        ),
     ] = None,
-    topic: Annotated[str | None, typer.Option(help="Topic of that message.")] = None,
+    topic: Annotated[
+        str | None, typer.Option(help="Topic of that message; with --payload.", show_default="none")
+    ] = None,
 ) -> None:
     """Validate a configuration file; explain a payload."""
     if (payload is None) != (topic is None):
@@ -98,7 +114,7 @@ def check(
         sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
         return
     with exit_on_errors():
-        settings = load(config)
+        settings = load(config, overrides)
     if payload is not None and topic is not None:
         raise typer.Exit(_explain(settings, topic, payload))
     typer.echo(f"{config or 'built-in defaults'}: configuration is valid")
@@ -106,44 +122,55 @@ def check(
         typer.echo(line)
 
 
-@app.command()
-def analyze(
-    file: Annotated[str, typer.Argument(help="CSV file, one row per rated experience; - is standard input.")],
-    service: Annotated[str, typer.Option(help="Service of the configuration whose mapping to use.")],
-    config: ConfigFile = None,
-    theta: Annotated[float | None, typer.Option(help="SOS parameter, instead of the service's.")] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Evaluate each row exactly, without QoS bins.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-) -> None:
-    """Estimate ratings from recorded QoS in a CSV file."""
-    import json
-    from dataclasses import replace
+_USAGE = "the command line or the configuration is wrong"
+_UNUSABLE = "the file cannot be used, or --fail-if holds"
+_FILE = "the file cannot be used"
 
-    from rich.console import Console
-
-    from qoemon.common.csvfile import ContentError, UnreadableError, opened
-    from qoemon.config.plan import core_plan
-    from qoemon.config.studies.conditions import read_conditions
-    from qoemon.tools import analyze as csv
-
-    with exit_on_errors(usage=(UnreadableError, csv.ThetaError), failed=(ContentError,)):
-        plan = core_plan(load(config))
-        rated = _service(plan, service)
-        if theta is not None:
-            rated = replace(rated, theta=theta)
-        csv.check_theta(rated)
-        with opened(file) as rows:
-            analysis = csv.analyze(
-                read_conditions(rows, rated), rated, plan.quantiles, exact=exact, confidence=plan.confidence
-            )
-    if as_json:
-        sys.stdout.write(json.dumps(analysis.as_dict(), indent=2) + "\n")
-    else:
-        Console(highlight=False).print(csv.table(analysis))
-
-
-for _command in (theta, fit, record, replay, report, rules, simulate, top, demo):
-    app.command()(_command)
+# Each command with an example or two, and what its exit codes 0 and 1 mean.
+for _command, _examples, _done, _failed in (
+    (
+        run,
+        ("qoemon run -c qoemon.yaml", "qoemon run --set mqtt.host=broker --set 'windows=[1m, 5m]'"),
+        "ended by SIGTERM or Ctrl-C",
+        "the port or the state directory cannot be used",
+    ),
+    (
+        check,
+        ("qoemon check -c qoemon.yaml", "qoemon check --payload message.json --topic qoe/v1/video/eu/a"),
+        "valid",
+        "a report of --payload is rejected",
+    ),
+    (
+        analyze,
+        (
+            "qoemon analyze sessions.csv --service video --plot ratings.png",
+            "qoemon analyze sessions.csv --service video --fail-if 'pow > .2'",
+        ),
+        "done",
+        _UNUSABLE,
+    ),
+    (theta, ("qoemon theta ratings.csv --plot sos.png",), "done", _FILE),
+    (fit, ("qoemon fit study.csv --mapping web-iqx",), "done", _FILE),
+    (record, ("qoemon record monday.jsonl.gz -c qoemon.yaml --for 1h",), "done", "the broker or the file failed"),
+    (
+        replay,
+        ("qoemon replay monday.jsonl.gz -c qoemon.yaml --fail-if 'pow > .2' --fail-if 'mos < 3.5'",),
+        "done",
+        _UNUSABLE,
+    ),
+    (report, ("qoemon report monday.jsonl.gz -o report/",), "done", _FILE),
+    (rules, ("qoemon rules -c qoemon.yaml > qoemon.rules.yml",), "done", ""),
+    (simulate, ("qoemon simulate --scenario outage --for 10m",), "done", "the broker failed"),
+    (
+        top,
+        ("qoemon top", "qoemon top http://qoemon:9877 --filter cdn=a --once"),
+        "done",
+        "the daemon does not answer as expected",
+    ),
+    (demo, ("qoemon demo --for 5m",), "ended by Ctrl-C or --for", "the broker or a port failed"),
+    (paper, ("qoemon paper figures/",), "done", "a file cannot be written"),
+):
+    app.command(epilog=ending(_examples, {0: _done, 1: _failed, 2: _USAGE}))(_command)
 
 
 def _explain(config: Config, topic: str, file: Path) -> int:
@@ -165,6 +192,7 @@ def _explain(config: Config, topic: str, file: Path) -> int:
 def _summary(config: Config) -> list[str]:
     """What the daemon would do with this configuration, line by line."""
     from qoemon.common.address import address_text
+    from qoemon.config.config import missing_defaults
     from qoemon.config.plan import core_plan
 
     mqtt, plan = config.mqtt, core_plan(config)
@@ -178,7 +206,14 @@ def _summary(config: Config) -> list[str]:
         f"groups by {', '.join(('service', *plan.labels))}",
         f"evaluates every {plan.timing.tick_s} s, windows {windows}",
         *(_range(service, plan) for service in plan.services),
+        *([_replaced(missing)] if (missing := missing_defaults(config.services)) else []),
     ]
+
+
+def _replaced(missing: Sequence[str]) -> str:
+    """Which default services are no longer rated."""
+    are = "are" if len(missing) > 1 else "is"
+    return f"services replaces the defaults: {' and '.join(missing)} {are} no longer rated"
 
 
 def _workers(config: Config) -> str:
@@ -201,10 +236,3 @@ def _range(service: Service, plan: Plan) -> str:
         f"good {100 * ends.gob.min():.1f} to {100 * ends.gob.max():.1f} %, "
         f"poor {100 * ends.pow.min():.1f} to {100 * ends.pow.max():.1f} %"
     )
-
-
-def _service(plan: Plan, name: str) -> Service:
-    by_name = {service.name: service for service in plan.services}
-    if name not in by_name:
-        fail(USAGE, f"no service {name!r} in the configuration; it has {', '.join(by_name)}")
-    return by_name[name]

@@ -286,3 +286,134 @@ def test_run_ends_in_order_while_it_still_looks_for_its_broker(
     log = daemon.log.read_text()
     assert f"{number.name}: shutting down" in log
     assert "Traceback" not in log
+
+
+def test_the_configuration_may_come_from_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("mqtt: {host: broker}")
+    result = CliRunner().invoke(cli.app, ["check"], env={"QOEMON_CONFIG": str(file)})
+    assert f"{file}: configuration is valid" in result.stdout
+    assert "at broker:1883" in result.stdout
+    result = CliRunner().invoke(cli.app, ["check", "-c", str(SAMPLE)], env={"QOEMON_CONFIG": str(file)})
+    assert "at localhost:1883" in result.stdout
+
+
+def test_a_key_can_be_set_by_a_flag(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("mqtt: {host: broker}")
+    result = qoemon_cli("check", "-c", str(file), "--set", "mqtt.port=8883", "--set", "windows=[1m, 2m]")
+    assert "at broker:8883" in result.stdout
+    assert "windows 1m, 2m" in result.stdout
+
+
+def test_what_flags_set_is_checked_with_the_file_and_named(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("mqtt:\n  qos: 3")
+    result = qoemon_cli("run", "-c", str(file), "--set", "mqtt.port=0", "--set", "mqtt.hots=x")
+    assert result.exit_code == 2
+    assert "--set: mqtt.port: found 0, expected a whole number from 1 to 65535" in result.stderr
+    assert "--set: mqtt.hots: found an unknown key, expected one of host, " in result.stderr
+    assert f"{file}:2: mqtt.qos: found 3" in result.stderr
+    assert "3 errors" in result.stderr
+
+
+def test_check_names_the_default_services_that_are_no_longer_rated(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    told = {
+        "services: {video: {mapping: video-stall, theta: 0.2}}": "web is no longer rated",
+        "services: {radio: {mapping: web-iqx, theta: 0.2}}": "video and web are no longer rated",
+        "mqtt: {}": None,
+    }
+    for text, words in told.items():
+        file.write_text(text)
+        result = qoemon_cli("check", "-c", str(file))
+        assert ("services replaces the defaults" in result.stdout) == (words is not None)
+        assert words is None or f"services replaces the defaults: {words}" in result.stdout
+
+
+STUDY = "response_s,rating\n" + "".join(
+    f"{wait},{rating}\n"
+    for wait, mos in ((0.5, 4), (1, 4), (2, 3), (4, 3), (8, 2))
+    for rating in (mos, mos + 1, mos)
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("fit", "--mapping", "web-iqx"), "web"),
+        (("fit", "--mapping", "web-iqx", "--service", "shop"), "shop"),
+        (("fit", "--mapping", "iqx"), "iqx"),
+        (("theta",), "video"),
+        (("theta", "--mapping", "web-iqx"), "web"),
+    ],
+    ids=" ".join,
+)
+def test_fragments_have_the_usual_name_of_the_service(
+    tmp_path: Path, arguments: tuple[str, ...], name: str
+) -> None:
+    file = tmp_path / "study.csv"
+    file.write_text(STUDY.replace("response_s", "condition") if arguments[0] == "theta" else STUDY)
+    result = qoemon_cli(arguments[0], str(file), *arguments[1:])
+    assert result.exit_code == 0
+    note, _, fragment = result.stdout.partition("For the configuration")[2].partition("\n\n")
+    assert list(yaml.safe_load(fragment)["services"]) == [name]
+    assert "services replaces the defaults" in note
+    other = {"web": "add video if", "video": "add web if"}.get(name, "add video and web if")
+    assert other in note
+
+
+@pytest.mark.parametrize(
+    ("conditions", "code"),
+    [
+        (("pow > .05",), 1),
+        (("pow>0.9",), 0),
+        (("gob <= 0.5", "mos < 4.9"), 1),
+        (("gob <= 0.5", "mos < 2"), 0),
+    ],
+    ids=str,
+)
+def test_analyze_fails_if_a_condition_holds(rated: str, conditions: tuple[str, ...], code: int) -> None:
+    flags = [word for condition in conditions for word in ("--fail-if", condition)]
+    result = qoemon_cli("analyze", rated, "--service", "video", "--json", *flags)
+    assert result.exit_code == code
+    assert json.loads(result.stdout)["observations"] == 4
+    assert ("--fail-if is" in result.stderr) == (code == 1)
+
+
+@pytest.mark.parametrize("condition", ["pow", "pow = .2", "sos > 1", "pow > 20", "pow > -1", "pow > nan", ""])
+def test_a_condition_that_is_none_is_wrong_usage(rated: str, condition: str) -> None:
+    result = qoemon_cli("analyze", rated, "--service", "video", "--fail-if", condition)
+    assert result.exit_code == 2
+    assert f"--fail-if: found {condition!r}, expected" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("suffix", "magic"), [("png", b"\x89PNG"), ("html", b"<!doctype html>"), ("svg", b"<?xml")]
+)
+def test_analyze_plots_what_it_found(rated: str, tmp_path: Path, suffix: str, magic: bytes) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'qoemon[plot]'")
+    file = tmp_path / f"ratings.{suffix}"
+    result = qoemon_cli("analyze", rated, "--service", "video", "--plot", str(file))
+    assert result.exit_code == 0
+    content = file.read_bytes()
+    assert content.startswith(magic)
+    assert suffix != "html" or not [url for url in ("src=", "@import") if url in content.decode()]
+
+
+def test_a_plot_of_an_unknown_kind_is_wrong_usage_before_anything_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'qoemon[plot]'")
+    result = qoemon_cli("analyze", "nowhere.csv", "--service", "video", "--plot", str(tmp_path / "a.doc"))
+    assert result.exit_code == 2
+    assert "found the suffix .doc, expected a file that ends in .png, .svg, .pdf or .html" in result.stderr
+
+
+@pytest.mark.parametrize("command", [("analyze", "FILE", "--service", "video", "--plot", "a.png"), ("paper", "x")])
+def test_without_matplotlib_the_error_names_the_extra(
+    rated: str, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.chdir(tmp_path)
+    result = qoemon_cli(*(word.replace("FILE", rated) for word in command))
+    assert result.exit_code == 2
+    assert "needs matplotlib: pip install 'qoemon[plot]'" in result.stderr

@@ -5,9 +5,9 @@ here, in seconds and bytes; the name of the field ends in the unit.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
@@ -23,12 +23,14 @@ from qoemon.config.sections.types import Bytes, Count, File, Host, Label, Second
 from qoemon.config.sections.url import BaseUrl
 from qoemon.config.sections.web import WebFile
 from qoemon.config.yaml import document as yamlfile
+from qoemon.config.yaml.document import Document
+from qoemon.config.yaml.errors import ConfigError, ConfigProblem, KeyPath
+from qoemon.config.yaml.messages import lookup
+from qoemon.config.yaml.override import override
 from qoemon.config.yaml.section import Section, Violation, key
 from qoemon.config.yaml.validation import validated
 from qoemon.core.plan.plan import Clock
 from qoemon.core.plan.plan import Service as CoreService
-
-T = TypeVar("T")
 
 HttpPort = Annotated[int, Strict(), Field(ge=0, le=65535), BeforeValidator(number)]
 Workers = Annotated[int, Strict(), Field(ge=1, le=64), BeforeValidator(number)]
@@ -158,15 +160,14 @@ class Config(Section):
         """`windows` are multiples of `rating_interval`; names are unique; alerts and topics name what exists."""
         yield from self._window_rules()
         for name in ("quantiles", "labels"):
-            for place in _repeated(getattr(self, name)).values():
+            for place in _repeated(getattr(self, name)):
                 yield Violation((name, place), "each value once")
         for index, topic in enumerate(self.mqtt.topics):
             if topic.service is not None and topic.service not in self.services:
-                expected = f"one of the services, {', '.join(self.services)}"
-                yield Violation(("mqtt", "topics", index, "service"), expected, (("services",),))
+                yield self._unknown_service(("mqtt", "topics", index, "service"))
             for place in (place for place, name in enumerate(self.labels) if name in topic.parsed.names):
                 expected = f"a name that is not in mqtt.topics.{index} as well"
-                yield Violation(("labels", place), expected, (("mqtt", "topics"),))
+                yield Violation(("labels", place), expected, (("mqtt", "topics", index),))
 
         yield from self._alert_rules()
         yield from self._regime_rules()
@@ -181,37 +182,41 @@ class Config(Section):
 
     def _alert_rules(self) -> Iterator[Violation]:
         """Alerts have unique names, refer to what exists, and have thresholds that their service can reach."""
-        for place in _repeated([alert.name for alert in self.alerts]).values():
+        for place in _repeated([alert.name for alert in self.alerts]):
             yield Violation(("alerts", place, "name"), "a unique name")
         for index, alert in enumerate(self.alerts):
             path = ("alerts", index)
-            for violation in self._reference_rules(alert):
-                yield Violation((*path, *violation.path), violation.expected, violation.depends_on)
+            yield from self._reference_rules(alert, path)
             for service in self.core_services():
                 if alert.service in (None, service.name):
                     for violation in alert.reach_rules(service):
-                        depends_on = (*((*path, *key) for key in violation.depends_on), ("services",))
+                        depends_on = (*((*path, *key) for key in violation.depends_on), ("services", service.name))
                         yield Violation((*path, *violation.path), violation.expected, depends_on)
 
-    def _reference_rules(self, alert: Alert) -> Iterator[Violation]:
-        """The service, labels, window and quantile that an alert names exist. Paths are relative to the alert."""
+    def _reference_rules(self, alert: Alert, path: KeyPath) -> Iterator[Violation]:
+        """The service, labels, window and quantile that the alert at this path names exist."""
         labels = sorted({name for topic in self.mqtt.topics for name in topic.parsed.names} | set(self.labels))
+        sources = (("labels",), ("mqtt", "topics"))
         if alert.service is not None and alert.service not in self.services:
-            yield Violation(("service",), f"one of the services, {', '.join(self.services)}", (("services",),))
-        for name in alert.groups.keys() - set(labels):
-            yield Violation(("groups", name), f"one of the labels {', '.join(labels)}", (("labels",),))
+            yield self._unknown_service((*path, "service"))
+        for name in (name for name in alert.groups if name not in labels):
+            yield Violation((*path, "groups", name), f"one of the labels {', '.join(labels)}", sources)
         if alert.window_s is not None and alert.window_s not in self.windows_s:
             windows = ", ".join(map(duration.text, self.windows_s))
-            yield Violation(("window",), f"one of the windows {windows}", (("windows",),))
+            yield Violation((*path, "window"), f"one of the windows {windows}", (("windows",),))
         if alert.quantile is not None and alert.quantile not in self.quantiles:
-            yield Violation(("quantile",), "one of the quantiles that are exported", (("quantiles",),))
-        yield from alert.text_rules(labels)
+            yield Violation((*path, "quantile"), "one of the quantiles that are exported", (("quantiles",),))
+        for violation in alert.text_rules(labels):
+            yield Violation((*path, *violation.path), violation.expected, sources)
+
+    def _unknown_service(self, path: KeyPath) -> Violation:
+        return Violation(path, f"one of the services, {', '.join(self.services)}", names_of=(("services",),))
 
     def _regime_rules(self) -> Iterator[Violation]:
         """The thresholds of the regimes can be reached by every service."""
         for service in self.core_services():
             for violation in self.regimes.reach_rules(service):
-                yield Violation(("regimes", *violation.path), violation.expected, (("services",),))
+                yield Violation(("regimes", *violation.path), violation.expected, (("services", service.name),))
 
     def _window_rules(self) -> Iterator[Violation]:
         interval_s, depends_on = self.sessions.rating_interval_s, (("sessions", "rating_interval"),)
@@ -221,20 +226,48 @@ class Config(Section):
             yield Violation(("windows",), expected, depends_on)
         elif interval_s not in self.windows_s:
             yield Violation(("windows",), f"rating_interval ({interval}) among them", depends_on)
-        for window_s in _repeated(self.windows_s):
+        for window_s in dict.fromkeys(self.windows_s[place] for place in _repeated(self.windows_s)):
             yield Violation(("windows",), f"each window once ({duration.text(window_s)} is repeated)")
 
 
-def _repeated(values: Sequence[T]) -> dict[T, int]:
-    """The values that occur more than once, each with the position of its last occurrence."""
-    return {value: place for place, value in enumerate(values) if values.index(value) < place}
+def _repeated(values: Sequence[object]) -> list[int]:
+    """The positions of the values that occurred before."""
+    return [place for place, value in enumerate(values) if values.index(value) < place]
 
 
-def load(path: Path, env: Mapping[str, str] = os.environ) -> Config:
-    """The configuration in the file; ConfigError with every error in it, or else in its web configuration file."""
-    config = validated(yamlfile.read(path, env), Config)
-    if config.http.web_config_file is not None:
-        validated(yamlfile.read(config.http.web_config_file, env), WebFile)
+def usual_service(mapping: str) -> str:
+    """The name of the default service with that mapping; the mapping's own name if none has it."""
+    return next((name for name, service in _SERVICES.items() if service["mapping"] == mapping), mapping)
+
+
+def missing_defaults(services: Collection[str]) -> tuple[str, ...]:
+    """The default services that a configuration with these services no longer rates."""
+    return tuple(name for name in _SERVICES if name not in services)
+
+
+def load(path: Path | None, env: Mapping[str, str] = os.environ, overrides: Sequence[str] = ()) -> Config:
+    """The configuration in the file.
+
+    path       None for the defaults
+    overrides  KEY=VALUE each, of flags of the command line; the last one of a key is valid
+    raises     ConfigError with every error in the file, in the overrides, and in the web configuration file
+    """
+    document = Document("the defaults", {}) if path is None else yamlfile.read(path, env)
+    for text in overrides:
+        override(document, text, env)
+    problems: list[ConfigProblem] = []
+    try:
+        config = validated(document, Config)
+    except ConfigError as error:
+        problems += error.problems
+    web = lookup(document.data, ("http", "web_config_file"))
+    if isinstance(web, str) and (file := Path(document.file).parent / web).is_file():
+        try:
+            validated(yamlfile.read(file, env), WebFile)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
     return config
 
 

@@ -7,7 +7,7 @@ import contextlib
 import ipaddress
 import logging
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,10 @@ class Daemon:
     tick_loop: TickLoop
     reloader: Reloader
 
-    async def reload(self, path: Path) -> None:
-        """Apply a changed configuration file, if possible; reports the reload to systemd."""
+    async def reload(self, path: Path, overrides: Sequence[str]) -> None:
+        """Apply a changed configuration file with its overrides, if possible; reports the reload to systemd."""
         systemd.notify(RELOADING=1)
-        await self.reloader.reload(path, self.engine, self.tick_loop)
+        await self.reloader.reload(path, overrides, self.engine, self.tick_loop)
         systemd.notify(READY=1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from qoemon.common.metrics import Families
@@ -31,10 +32,10 @@ class Reloader:
         """Whether the last reload succeeded."""
         return reload_metrics(successful=self._successful)
 
-    async def reload(self, path: Path, engine: Engine, tick_loop: TickLoop) -> None:
-        """Continue with the configuration of the file; if that is not possible, keep the running one."""
+    async def reload(self, path: Path, overrides: Sequence[str], engine: Engine, tick_loop: TickLoop) -> None:
+        """Continue with the configuration of the file and the overrides; if impossible, keep the running one."""
         try:
-            wanted = configuration.load(path)
+            wanted = configuration.load(path, overrides=overrides)
         except ConfigError as error:
             return self._fail("; ".join(str(error).splitlines()))
         changed = [name for name in Config.model_fields if getattr(wanted, name) != getattr(self._config, name)]

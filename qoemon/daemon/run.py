@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,15 +17,15 @@ from qoemon.engine import interpreter
 LOG = logging.getLogger("qoemon.daemon")
 
 
-async def run(config: Config, path: Path | None = None) -> None:
-    """Run the daemon until SIGTERM or SIGINT; on SIGHUP reload the configuration file at path."""
+async def run(config: Config, path: Path | None = None, overrides: Sequence[str] = ()) -> None:
+    """Run the daemon until SIGTERM or SIGINT; on SIGHUP reload the configuration file at path, with overrides."""
     interpreter.tune()
     with cancelled_by_signals():
         async with running(config) as daemon:
-            await _reload_on_signal(daemon, path)
+            await _reload_on_signal(daemon, path, overrides)
 
 
-async def _reload_on_signal(daemon: Daemon, path: Path | None) -> NoReturn:
+async def _reload_on_signal(daemon: Daemon, path: Path | None, overrides: Sequence[str]) -> NoReturn:
     hangup, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
     try:
@@ -34,6 +35,6 @@ async def _reload_on_signal(daemon: Daemon, path: Path | None) -> NoReturn:
             if path is None:
                 LOG.warning("SIGHUP: there is no configuration file to reload; start qoemon with -c")
             else:
-                await daemon.reload(path)
+                await daemon.reload(path, overrides)
     finally:
         loop.remove_signal_handler(signal.SIGHUP)

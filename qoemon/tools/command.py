@@ -11,7 +11,7 @@ import typer
 from qoemon.config.yaml.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from qoemon.config.config import Config
@@ -21,11 +21,11 @@ USAGE, FAILED, INTERRUPTED = 2, 1, 130
 Errors = tuple[type[Exception], ...]
 
 
-def load(path: Path | None) -> Config:
-    """The configuration in that file, or the defaults; ConfigError if the file has errors."""
+def load(path: Path | None, overrides: Sequence[str] | None = None) -> Config:
+    """The configuration in that file, or the defaults, with --set KEY=VALUE; ConfigError if anything is wrong."""
     from qoemon.config import config  # noqa: PLC0415 - pydantic and numpy, not for --help
 
-    return config.Config() if path is None else config.load(path)
+    return config.load(path, overrides=overrides or ())
 
 
 @contextmanager
@@ -55,6 +55,15 @@ def fail(code: int, *lines: str) -> NoReturn:
     for line in lines:
         sys.stderr.write(f"qoemon: {line}\n" if "\n" not in line else f"{line}\n")
     raise typer.Exit(code)
+
+
+def ending(examples: Sequence[str], codes: Mapping[int, str]) -> str:
+    """The end of a command's help: examples, and the exit codes that have a meaning."""
+    lines = [f"  {example}" for example in examples]
+    meanings = [f"  {code}  {meaning}" for code, meaning in codes.items() if meaning]
+    title = "Example:" if len(examples) == 1 else "Examples:"
+    # typer keeps the lines of a paragraph after a backspace as they are
+    return "\n".join(["\b", title, *lines, "", "\b", "Exit codes:", *meanings])
 
 
 def info(text: str) -> None:

@@ -20,10 +20,43 @@ def seconds(text: str) -> float:
 
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", "-c", metavar="FILE", help="Configuration file. Built-in defaults if omitted."),
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        envvar="QOEMON_CONFIG",
+        help="Configuration file.",
+        show_default="the built-in defaults",
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set a key as if the file had it, such as mqtt.port=1884: path in dots, value in YAML; repeatable.",
+        show_default="none",
+    ),
 ]
 For = Annotated[
-    float | None, typer.Option("--for", metavar="DURATION", parser=seconds, help="Stop after this time, e.g. 60s.")
+    float | None,
+    typer.Option(
+        "--for",
+        metavar="DURATION",
+        parser=seconds,
+        help="Stop after this time, e.g. 60s.",
+        show_default="at Ctrl-C",
+    ),
+]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-if",
+        metavar="CONDITION",
+        help="Exit with 1 if this holds, such as 'pow > .2': mos (scale points), gob or pow (shares, 0 to 1), "
+        "one of < <= > >=, a number; repeatable, one that holds is enough.",
+        show_default="none",
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

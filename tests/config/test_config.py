@@ -342,15 +342,15 @@ CASES: list[tuple[str, int, str, str]] = [
     ("mqtt: {topics: ['{service}/{a}/{a}']}", 1, "mqtt.topics.0", "each {name} at most once"),
     ('mqtt: {topics: ["{service}/\\0"]}', 1, "mqtt.topics.0", "found NUL"),
     # the file
-    ("mqtt:\n  host: a\n   port: 1", 3, "", "what is not YAML"),
-    ("mqtt: {", 1, "", "what is not YAML"),
+    ("mqtt:\n  host: a\n   port: 1", 3, "", "found invalid YAML: mapping values are not allowed here; look"),
+    ("mqtt: {", 1, "", "found invalid YAML: expected the node content, but found .* that begins in line 1; look"),
     ("- a", 1, "", "found a list, expected a mapping"),
     ("hello", 1, "", "found text, expected a mapping"),
     ("http: {port: &x 1}\nmqtt:\n  host: *x", 3, "mqtt.host", "a YAML alias"),
     ("mqtt:\n  host: !!str a", 2, "mqtt.host", "a YAML tag"),
     ("mqtt: {}\n---\nlog: {}", 2, "", "a second document"),
     ("log: {}\nmqtt: " + "[" * 30, 2, "", "more than 20 levels"),
-    ("log: {}\n# \a", 2, "", "what is not YAML"),
+    ("log: {}\n# \a", 2, "", "found invalid YAML: the character U\\+0007"),
     ('mqtt:\n  host: "\\ud800"', 2, "mqtt.host", "found NUL or half a character"),
     # variables
     ("mqtt:\n  host: ${NOWHERE}", 2, "mqtt.host", r"\${NOWHERE}, a variable that is not set"),

@@ -17,7 +17,7 @@ from tests.support.parts import Daemon, Mosquitto, Nats
 from tests.support.patience import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 
@@ -118,6 +118,21 @@ def test_what_cannot_change_is_named_and_nothing_changes(
         assert [service["service"] for service in daemon.snapshot()["services"]] == before
         publish(broker, "video", {"session": "v", "play_s": 20})
         until(lambda: observed(daemon, "video") == 1, daemon.log.read_text)
+
+
+class Overridden(Reloadable):
+    """A daemon with a flag."""
+
+    def command(self) -> Sequence[str]:
+        return [*super().command(), "--set", "confidence=.9"]
+
+
+def test_a_reload_keeps_what_a_flag_sets(tmp_path: Path) -> None:
+    with Nats(tmp_path) as broker, Overridden(tmp_path, settings(broker.port, confidence=0.8)) as daemon:
+        daemon.ready()
+        daemon.write(confidence=0.7)
+        daemon.reload()
+        daemon.logged("reloaded; changed: nothing")
 
 
 def test_systemd_is_told_of_the_start_the_reload_the_watchdog_and_the_stop(

@@ -16,7 +16,6 @@ import yaml
 from pydantic import BaseModel
 
 from docs import generate, pictures
-from docs.figures import curves
 from qoemon import cli
 from qoemon.config.config import Config, load
 from qoemon.config.plan import alert_rules, core_plan
@@ -29,6 +28,7 @@ from qoemon.core.qoe.mapping import MAPPINGS, VIDEO_STALL
 from qoemon.core.wire.codec import Codec
 from qoemon.core.wire.report import Reject, Report
 from qoemon.inputs.inbox import Message
+from qoemon.tools.paper import curves
 from tests.support.core import OneShard
 
 ROOT = Path(__file__).parents[2]

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from docs.figures import FIGURES, curves, draw
 from qoemon import cli
 from qoemon.core.arrays import Floats
+from qoemon.tools.paper import curves
+from qoemon.tools.paper.figures import FIGURES, draw
 from tests.support.parts import ROOT
 from tests.support.patience import TEST_S
 
@@ -163,3 +164,11 @@ def test_the_story_is_as_the_page_tells_it():
 def test_getting_started_shows_what_check_prints(capsys: pytest.CaptureFixture[str]):
     cli.check(None)
     assert f"```text\n{capsys.readouterr().out}```" in (DOCS / "getting-started.md").read_text()
+
+
+def test_the_page_tells_how_far_theta_matters():
+    found = curves.by_theta()["the CDN degraded"]
+    text = " ".join((DOCS / "concepts.md").read_text().split())
+    assert f"PoW is {found.pow[0]:.0%} if users agree (θ {found.thetas[0]:g})".replace("%", " %") in text
+    assert f"and {found.pow[-1]:.0%} if they differ most (θ {found.thetas[-1]:g})".replace("%", " %") in text
+    assert f"GoB {100 * found.gob[0]:.0f} to {100 * found.gob[-1]:.0f} %" in text

@@ -70,13 +70,11 @@ class Alert(Section):
     def rules(self) -> Iterator[Violation]:
         """`leave` is not worse than `enter`; `quantile` is given if and only if `what` is quantile."""
         if self.what.high_is_bad and not self.leave <= self.enter:
-            yield Violation(
-                ("leave",), f"at most enter ({self.enter:g}), as a high {self.what} is bad", (("enter",),)
-            )
+            expected = f"at most enter ({self.enter:g}), as a high {self.what} is bad"
+            yield Violation(("leave",), expected, (("enter",), ("what",)))
         if not self.what.high_is_bad and not self.leave >= self.enter:
-            yield Violation(
-                ("leave",), f"at least enter ({self.enter:g}), as a low {self.what} is bad", (("enter",),)
-            )
+            expected = f"at least enter ({self.enter:g}), as a low {self.what} is bad"
+            yield Violation(("leave",), expected, (("enter",), ("what",)))
         if (self.what is AlertMetric.QUANTILE) != (self.quantile is not None):
             yield Violation(("quantile",), "a quantile with what: quantile, and with nothing else", (("what",),))
 
@@ -91,18 +89,18 @@ class Alert(Section):
     def reach_rules(self, service: Service) -> Iterator[Violation]:
         """The service can reach the thresholds; otherwise the alert would never fire, or never end."""
         thetas = (service.theta, *(service.theta_band if self.theta == "all" else ()))
+        found: dict[str, str] = {}
         for theta in dict.fromkeys(thetas):
             worst, best = self._reach(service, theta)
             high = self.what.high_is_bad
             where = f"{service.name} can reach with {service.mapping.name} at theta {theta:g}"
+            below, above = ("at most", "at least") if high else ("at least", "at most")
             if self.enter > worst if high else self.enter < worst:
-                bound = "at most" if high else "at least"
-                yield Violation(("enter",), f"{bound} {worst:.4f}, the worst that {where}", (("what",),))
-                return
+                found.setdefault("enter", f"{below} {worst:.4f}, the worst that {where}")
             if self.leave < best if high else self.leave > best:
-                bound = "at least" if high else "at most"
-                yield Violation(("leave",), f"{bound} {best:.4f}, the best that {where}", (("what",),))
-                return
+                found.setdefault("leave", f"{above} {best:.4f}, the best that {where}")
+        for name, expected in found.items():
+            yield Violation((name,), expected, (("what",),))
 
     def _reach(self, service: Service, theta: float) -> tuple[float, float]:
         """The worst and the best value that the service can reach."""

@@ -80,7 +80,9 @@ class Reconnect(Section):
 class Topic(Section):
     """A topic with reports."""
 
-    template: str = key("MQTT topic with {name} for each level that becomes a label.")
+    template: str = key(
+        "MQTT topic with {name} for each level that becomes a label.", examples=["qoe/v1/{service}/{region}/{cdn}"]
+    )
     service: ServiceName | None = key("Service of the reports, if no level of the topic is {service}.", None)
 
     @property
@@ -90,11 +92,11 @@ class Topic(Section):
 
     def rules(self) -> Iterator[Violation]:
         """The template is valid; the service is either a level of it or the key `service`."""
-        if fault := naming.topic_fault(self.template):
+        fault = naming.topic_fault(self.template)
+        if fault:
             yield Violation(("template",), fault)
-            return
         named = "{service}" in self.template.split("/")
-        if not named and self.service is None:
+        if not named and self.service is None and not fault:
             yield Violation(("template",), "a level {service}, or the key service beside template", (("service",),))
         if named and self.service is not None:
             yield Violation(("service",), "no service, as the template has {service}", (("template",),))
@@ -176,7 +178,8 @@ class Mqtt(Section):
         without = [index for index, topic in enumerate(self.topics) if not topic.parsed.sharded]
         if 0 < len(without) < len(self.topics):
             expected = "a template with a level {shard}, as others have one: a session must stay whole"
-            yield Violation(("topics", without[0], "template"), expected, (("topics",),))
+            for index in without:
+                yield Violation(("topics", index, "template"), expected, (("topics",),))
         if self.transport == "tcp" and self.websocket_path != WEBSOCKET_PATH:
             yield Violation(("transport",), "websockets, as there is a websocket_path", (("websocket_path",),))
         if self.password and self.password_file:
@@ -196,7 +199,7 @@ class Mqtt(Section):
         for (first, one), (index, other) in combinations(enumerate(self.topics), 2):
             if naming.overlap(one.template, other.template):
                 expected = f"a template without any topic that matches topics.{first} as well"
-                yield Violation(("topics", index), expected)
+                yield Violation(("topics", index), expected, (("topics", first),))
 
 
 MAX_PACKET_BYTES = 2**24

@@ -116,12 +116,15 @@ class Service(Section):
     @cached_property
     def configured_mapping(self) -> QosMapping:
         """The mapping with its inputs, points and constants; ValueError if they do not fit it."""
+        return self.shaped_mapping.with_parameters(self.parameters)
+
+    @property
+    def shaped_mapping(self) -> QosMapping:
+        """The mapping with its inputs and points, but with its own constants; ValueError if they do not fit it."""
         mapping = plugins.find(self.mapping)
         if self.inputs or not mapping.inputs:
             mapping = mapping.with_inputs(self.inputs)
-        if self.points or self.mapping == "table":
-            mapping = mapping.with_points(self.points)
-        return mapping.with_parameters(self.parameters)
+        return mapping.with_points(self.points) if self.points or self.mapping == "table" else mapping
 
     def core_service(self, name: str) -> CoreService:
         """The service as the core takes it."""
@@ -160,12 +163,11 @@ class Service(Section):
         for name in unknown:
             expected = f"one of {', '.join(known) or 'none'}, the constants of {self.mapping}"
             yield Violation(("parameters", name), expected, (("mapping",),), did_you_mean(name, known))
-        if not unknown:
-            try:
-                _ = self.configured_mapping
-            except ValueError as error:
-                depends_on = (("inputs",), ("points",))
-                yield Violation(("mapping",), "inputs and points that fit the mapping", depends_on, str(error))
+        try:
+            _ = self.shaped_mapping if unknown else self.configured_mapping
+        except ValueError as error:
+            depends_on = (("inputs",), ("points",))
+            yield Violation(("mapping",), "inputs and points that fit the mapping", depends_on, str(error))
 
 
 Services = Annotated[

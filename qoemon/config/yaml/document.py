@@ -9,7 +9,8 @@ is what the file shows. `${NAME}` in a value is replaced by that environment var
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
@@ -24,6 +25,8 @@ MOST_BYTES = 1024 * 1024
 """A larger file is not a configuration, but the wrong file."""
 DEEPEST = 20
 """Levels of nested mappings and lists."""
+FLAG = "--set"
+"""The flag of the command line that sets a key, in the place of a file name."""
 
 _VARIABLE = re.compile(r"\$?\$\{([^}]*)(\}?)")
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -31,6 +34,7 @@ _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
+_SECTION = re.compile(r"^([A-Za-z_][A-Za-z0-9_-]*)[ ]*:(?=\s|$)", re.MULTILINE)
 
 
 class FromEnv(str):
@@ -52,6 +56,7 @@ class Document:
     lines     the line of every value
     problems  the errors of the syntax
     unusable  the paths whose value could not be read: there the data has a placeholder
+    flagged   the paths of the values that flags of the command line gave (overrides.py)
     """
 
     file: str
@@ -59,16 +64,37 @@ class Document:
     lines: dict[KeyPath, int] = field(default_factory=dict)
     problems: list[ConfigProblem] = field(default_factory=list)
     unusable: list[KeyPath] = field(default_factory=list)
+    flagged: set[KeyPath] = field(default_factory=set)
 
-    def line(self, path: KeyPath) -> int:
-        """The line of a value, or of the nearest enclosing one that the file has."""
-        while path and path not in self.lines:
+    def gives(self, path: KeyPath) -> bool:
+        """Whether the file, or a flag, has a value at the path."""
+        return path in self.lines or path in self.flagged
+
+    def place(self, path: KeyPath) -> tuple[str, int | None]:
+        """File and line of a value, or of the nearest enclosing one that is given; of a flag FLAG and None."""
+        while path and not self.gives(path):
             path = path[:-1]
-        return self.lines.get(path, 1)
+        return (FLAG, None) if path in self.flagged else (self.file, self.lines.get(path, 1))
 
     def problem(self, path: KeyPath, found: str, expected: str, advice: str = "") -> ConfigProblem:
-        """An error at that path, with its line."""
-        return ConfigProblem(self.file, self.line(path), dotted(path), found, expected, advice)
+        """An error at that path, with its place."""
+        return ConfigProblem(*self.place(path), dotted(path), found, expected, advice)
+
+    def repeated(self, path: KeyPath, line: int) -> None:
+        """Report a key that is in the file for the second time."""
+        _, first = self.place(path)
+        expected = f"it only in line {first}"
+        self.problems.append(ConfigProblem(self.file, line, dotted(path), "the key a second time", expected))
+
+    def merge(self, part: Document) -> None:
+        """Add the sections of another part of the file."""
+        sections = part.data if isinstance(part.data, dict) else {}
+        for name in [name for name in sections if name in self.data]:
+            self.repeated((name,), part.lines.pop((name,), 1))
+        self.data = sections | self.data
+        self.lines = part.lines | self.lines
+        self.problems += part.problems
+        self.unusable += part.unusable
 
 
 def read_text(path: Path) -> str:
@@ -97,10 +123,52 @@ def read(path: Path, env: Mapping[str, str]) -> Document:
     try:
         return reader.document()
     except yaml.YAMLError as error:
-        line, found = _syntax(error, text)
-        advice = "look for a colon, a quote or an indent amiss, here or just above"
-        problem = ConfigProblem(str(path), line, "", f"what is not YAML ({found})", "YAML", advice)
-        raise ConfigError([*reader.result.problems, problem]) from None
+        if document := _section_by_section(str(path), text, env):
+            return document
+        raise ConfigError([*reader.result.problems, _syntax_problem(str(path), error, text)]) from None
+
+
+def read_value(text: str, path: KeyPath, env: Mapping[str, str]) -> Document:
+    """A document whose data is the value of one flag, to be placed at the path; null if the text is empty."""
+    reader = _Reader(Document(FLAG), text, env)
+    try:
+        document = reader.value(path)
+    except yaml.YAMLError as error:
+        document = reader.result
+        document.problems.append(replace(_syntax_problem(FLAG, error, text), key=dotted(path)))
+        document.unusable.append(path)
+    document.problems = [replace(problem, line=None) for problem in document.problems]
+    return document
+
+
+def _section_by_section(file: str, text: str, env: Mapping[str, str]) -> Document | None:
+    """The document of a file with errors of the syntax, of which each section is parsed by itself.
+
+    An error of the syntax leaves the rest of a YAML file unread. Here it is unread only up to the next line that
+    begins with a key, so the errors of all other sections are found as well. None if each section is valid by
+    itself: then the error is between them.
+    """
+    starts = [0, *(match.start() for match in _SECTION.finditer(text) if match.start() > 0), len(text)]
+    whole, failed = Document(file, {}), False
+    for start, end in pairwise(starts):
+        padded = "\n" * text.count("\n", 0, start) + text[start:end]
+        part = Document(file)
+        try:
+            part = _Reader(part, padded, env).document()
+        except yaml.YAMLError as error:
+            failed = True
+            part.problems.append(_syntax_problem(file, error, padded))
+            if begin := _SECTION.match(text, start):
+                part.data, part.unusable = {begin[1]: None}, [(begin[1],)]
+                part.lines = {(begin[1],): text.count("\n", 0, start) + 1}
+        whole.merge(part)
+    return whole if failed else None
+
+
+def _syntax_problem(file: str, error: yaml.YAMLError, text: str) -> ConfigProblem:
+    line, words = _syntax(error, text)
+    advice = "look for a missing colon, quote or bracket, or a wrong indent, here or just above"
+    return ConfigProblem(file, line, "", f"invalid YAML: {words}", "", advice)
 
 
 def plain_scalar(text: str) -> object:
@@ -125,8 +193,10 @@ def _syntax(error: yaml.YAMLError, text: str) -> tuple[int, str]:
     if isinstance(error, yaml.reader.ReaderError):
         return text.count("\n", 0, error.position) + 1, f"the character U+{error.character:04X}"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        problem = (error.problem or "an error").removeprefix("found ")
-        return error.problem_mark.line + 1, re.sub(r"'[^'<]{2,}'", "'…'", problem)
+        words = (error.problem or "an error").removeprefix("found ")
+        if error.context and error.context_mark:
+            words += f" {error.context} that begins in line {error.context_mark.line + 1}"
+        return error.problem_mark.line + 1, re.sub(r"'[^'<]{2,}'", "'…'", words)
     return (error.args[0], f"more than {DEEPEST} levels") if isinstance(error, _TooDeep) else (1, "an error")
 
 
@@ -146,6 +216,15 @@ class _Reader:
         if second := next(starts, None):
             self._add_problem((), _line(second), "a second document", "only one")
         self.result.data = {} if self.result.data is None else self.result.data
+        return self.result
+
+    def value(self, path: KeyPath) -> Document:
+        """The only value of the text, which is at that path."""
+        starts = (event for event in self._events if isinstance(event, yaml.DocumentStartEvent))
+        if next(starts, None):
+            self.result.data = self._value(next(self._events), path)
+        if next(starts, None):
+            self._add_unusable(path, "a second document", "one value")
         return self.result
 
     def _add_problem(self, path: KeyPath, line: int, found: str, expected: str) -> None:
@@ -182,15 +261,26 @@ class _Reader:
             if not isinstance(event, yaml.ScalarEvent):
                 self._add_problem(path, line, "a key that is not text", "text")
                 self._value(event, (*path, f"line {line}"))
+                self._value(next(self._events), (*path, f"line {line}"))
             elif event.value in values:
-                first = self.result.line((*path, event.value))
-                self._add_problem((*path, event.value), line, "the key a second time", f"it only in line {first}")
+                self.result.repeated((*path, event.value), line)
+                self._add_new(values[event.value], (*path, event.value), (*path, f"line {line}"))
             else:
                 self.result.lines[*path, event.value] = line
                 values[event.value] = self._value(next(self._events), (*path, event.value))
-                continue
-            self._value(next(self._events), (*path, f"line {line}"))
         return values
+
+    def _add_new(self, values: object, path: KeyPath, elsewhere: KeyPath) -> None:
+        """Read the value of a repeated key; what is new in a repeated section is added to the first one."""
+        repeated = self._value(next(self._events), elsewhere)
+        if not isinstance(values, dict) or not isinstance(repeated, dict):
+            return
+        result, size = self.result, len(elsewhere)
+        for name in [name for name in repeated if name not in values]:
+            values[name] = repeated[name]
+            inside = [at for at in result.lines if at[: size + 1] == (*elsewhere, name)]
+            result.lines |= {(*path, *at[size:]): result.lines[at] for at in inside}
+            result.unusable += [(*path, *at[size:]) for at in inside if at in result.unusable]
 
     def _scalar(self, event: yaml.ScalarEvent, path: KeyPath) -> object:
         written: str = event.value

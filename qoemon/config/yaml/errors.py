@@ -23,6 +23,7 @@ class ConfigProblem:
 
     line  None where the file as a whole is meant
     key   the path in dots, "" where the file as a whole is meant
+    expected  "" where the text of `found` says all
     """
 
     file: str
@@ -34,7 +35,7 @@ class ConfigProblem:
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        what = f"found {self.found}, expected {self.expected}"
+        what = f"found {self.found}" + (self.expected and f", expected {self.expected}")
         return printable(": ".join(filter(None, (place, self.key, what))) + (self.advice and f"; {self.advice}"))
 
 

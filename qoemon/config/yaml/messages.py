@@ -22,7 +22,7 @@ Schema = dict[str, Any]
 ABSENT = object()
 """Result of `lookup` where the data has no value."""
 
-_INVALID_KEY = "[key]"
+INVALID_KEY = "[key]"
 """What pydantic appends to the path of an invalid key: ("services", "Live TV", "[key]")."""
 
 _SERVICE_NAME = "a name of a-z, 0-9, _ and -, at most 63 characters"
@@ -36,15 +36,18 @@ class Finding:
 
     kind        pydantic's type of the error
     path        the key it is about
-    depends_on  the other keys that the rule reads, of a rule violation
     expected    what was expected; "" where the schema has it
+    section     the section whose rule is violated; None if it is no rule violation
+    depends_on, names_of  as of Violation, but from the top of the file
     """
 
     kind: str
     path: KeyPath
-    depends_on: tuple[KeyPath, ...] = ()
     expected: str = ""
     advice: str = ""
+    section: KeyPath | None = None
+    depends_on: tuple[KeyPath, ...] = ()
+    names_of: tuple[KeyPath, ...] = ()
 
 
 def lookup(data: Any, path: KeyPath) -> object:
@@ -73,17 +76,18 @@ class Messages:
         """The finding with its line, what was found and what was expected."""
         if finding.kind == "extra_forbidden":
             return self._unknown_key(finding.path)
-        if finding.path[-1:] == (_INVALID_KEY,):
+        if finding.path[-1:] == (INVALID_KEY,):
             path = finding.path[:-1]
             return self._document.problem(path, _as_written(path[-1]), _SERVICE_NAME)
         path = self._existing(finding.path)
-        schema, value = self._schema_at(path), lookup(self._document.data, path)
+        schema, value = self.schema_at(path), lookup(self._document.data, path)
         found = _default(schema) if value is ABSENT else _found(value, schema)
         advice = finding.advice or _advice(value, {} if finding.expected else schema)
         problem = self._document.problem(path, found, finding.expected or _expected(schema), advice)
         # Where the key has its default, the line is that of the first key that the rule reads and the file has.
-        given = (key for key in (path, *finding.depends_on) if key in self._document.lines)
-        return replace(problem, line=self._document.line(next(given, path)))
+        given = (key for key in (path, *finding.depends_on) if self._document.gives(key))
+        file, line = self._document.place(next(given, path))
+        return replace(problem, file=file, line=line)
 
     def _existing(self, path: KeyPath) -> KeyPath:
         """The path without keys inside a text: a topic may be text instead of {template: text}."""
@@ -92,16 +96,16 @@ class Messages:
         return path
 
     def _unknown_key(self, path: KeyPath) -> ConfigProblem:
-        schema = self._schema_at(path[:-1])
-        known = [name for choice in _choices(schema) for name in choice.get("properties", ())]
+        schema = self.schema_at(path[:-1])
+        known = [name for choice in choices(schema) for name in choice.get("properties", ())]
         expected, advice = f"one of {', '.join(known)}", did_you_mean(str(path[-1]), known)
         return self._document.problem(path, "an unknown key", expected, advice)
 
-    def _schema_at(self, path: KeyPath) -> Schema:
+    def schema_at(self, path: KeyPath) -> Schema:
         """The schema of the value at the path; {} if unknown."""
         schema = self._resolved(self._schema)
         for step in path:
-            schema = next(filter(None, (self._child(choice, step) for choice in _choices(schema))), {})
+            schema = next(filter(None, (self._child(choice, step) for choice in choices(schema))), {})
         return schema
 
     def _child(self, schema: Schema, step: str | int) -> Schema:
@@ -121,9 +125,10 @@ class Messages:
         return schema
 
 
-def _choices(schema: Schema) -> list[Schema]:
-    choices: list[Schema] = schema.get("anyOf", [schema])
-    return choices
+def choices(schema: Schema) -> list[Schema]:
+    """The schemas of which a value has to fit one."""
+    several: list[Schema] = schema.get("anyOf", [schema])
+    return several
 
 
 def _expected(schema: Schema) -> str:
@@ -162,9 +167,9 @@ def _default(schema: Schema) -> str:
     return "nothing" if default is None else f"the default {_as_written(default)}"
 
 
-def _types(schema: Schema) -> set[str]:
+def types_of(schema: Schema) -> set[str]:
     """The JSON types that the schema accepts."""
-    types = [choice.get("type", ()) for choice in _choices(schema)]
+    types = [choice.get("type", ()) for choice in choices(schema)]
     return {name for each in types for name in ([each] if isinstance(each, str) else each)}
 
 
@@ -174,11 +179,11 @@ def _found(value: object, schema: Schema) -> str:
     Only its kind where it is, or may be, a secret: a password, the value of an unknown key, or text where the
     schema accepts only a mapping or a list (the indent may be wrong).
     """
-    secret = any(choice.get("format") == "password" for choice in _choices(schema))
-    maybe_secret = any(choice.get("writeOnly") for choice in _choices(schema)) and not isinstance(value, FromEnv)
+    secret = any(choice.get("format") == "password" for choice in choices(schema))
+    maybe_secret = any(choice.get("writeOnly") for choice in choices(schema)) and not isinstance(value, FromEnv)
     if secret or maybe_secret:
         return "a value that is not shown"
-    types = _types(schema)
+    types = types_of(schema)
     if value == {}:
         return "an empty mapping"
     if isinstance(value, list):
@@ -206,7 +211,7 @@ def _advice(value: object, schema: Schema) -> str:
         return "leave the key out for its default" if "default" in schema else ""
     known = [str(word) for word in schema.get("enum", ())]
     if isinstance(value, str):
-        unquoted = _types(schema) & {"integer", "number"} and not isinstance(plain_scalar(value), str)
+        unquoted = types_of(schema) & {"integer", "number"} and not isinstance(plain_scalar(value), str)
         return "take the quotes away" if unquoted else did_you_mean(value, known)
-    as_text = str(value) in known or (not known and "string" in _types(schema) and "$comment" not in schema)
+    as_text = str(value) in known or (not known and "string" in types_of(schema) and "$comment" not in schema)
     return "put it in quotes" if as_text and _is_scalar(value) else ""

@@ -26,13 +26,16 @@ class Violation:
 
     path        the key to report, relative to the section
     expected    what the rule requires of it, as words after "expected"
-    depends_on  the other keys that the rule reads, relative to the section
+    depends_on  the other keys that the rule reads, relative to the section: if one of them, or anything in one,
+                has an error of its own, the violation is not reported, as it may only follow from that
+    names_of    mappings of which the rule reads only the names of their keys, relative to the section
     """
 
     path: KeyPath
     expected: str
     depends_on: tuple[KeyPath, ...] = ()
     advice: str = ""
+    names_of: tuple[KeyPath, ...] = ()
 
 
 def key(description: str, default: Any = ..., **bounds: Any) -> Any:

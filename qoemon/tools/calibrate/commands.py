@@ -12,18 +12,30 @@ import typer
 from qoemon.tools.command import exit_on_errors
 from qoemon.tools.options import AsJson
 
-ServiceName = Annotated[str, typer.Option(help="Service name in the YAML fragment.")]
+ServiceName = Annotated[
+    str | None,
+    typer.Option(
+        help="Service name in the YAML fragment.",
+        show_default="that of the default service with the mapping, such as video for video-stall",
+    ),
+]
 Csv = Annotated[str, typer.Argument(help="CSV file; - is standard input.")]
 
 
 def theta(
     file: Csv,
-    low: Annotated[float, typer.Option(help="Lowest rating of the scale.")] = 1.0,
-    high: Annotated[float, typer.Option(help="Highest rating of the scale.")] = 5.0,
+    low: Annotated[float, typer.Option(help="Lowest rating of the scale, scale points.")] = 1.0,
+    high: Annotated[float, typer.Option(help="Highest rating of the scale, scale points.")] = 5.0,
     picture: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE.png", help="Plot the SOS parabola over the conditions.")
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE.png|.html",
+            help="Plot the SOS parabola over the conditions; needs the extra plot. Also .svg and .pdf.",
+            show_default="no plot",
+        ),
     ] = None,
-    service: ServiceName = "video",
+    service: ServiceName = None,
     mapping: Annotated[str, typer.Option(help="Mapping of the service in the YAML fragment.")] = "video-stall",
     as_json: AsJson = False,
 ) -> None:
@@ -32,24 +44,33 @@ def theta(
     The CSV file has the columns condition and rating.
     """
     from qoemon.common.csvfile import ContentError, UnreadableError, opened
+    from qoemon.config.config import usual_service
     from qoemon.config.studies import study
     from qoemon.tools.calibrate import plot, sos
-    from qoemon.tools.plotting import PlotError
+    from qoemon.tools.plotting import PlotError, require_plot
 
     with exit_on_errors(usage=(UnreadableError, PlotError), failed=(ContentError,)):
+        if picture is not None:
+            require_plot(picture)
         with opened(file) as rows:
             found = sos.estimate(study.read_ratings(rows, low, high))
         if picture is not None:
             plot.draw(found, picture)
-    _print(found.as_dict(), sos.table(found), sos.yaml_fragment(found, service, mapping), as_json=as_json)
+    name = service or usual_service(mapping)
+    _print(found.as_dict(), sos.table(found), name, sos.yaml_fragment(found, name, mapping), as_json=as_json)
 
 
 def fit(
     file: Csv,
     mapping: Annotated[str, typer.Option(help="Mapping whose constants to fit.")],
-    inputs: Annotated[str, typer.Option(help="Columns to use as inputs of the mapping, a,b,c.")] = "",
-    only: Annotated[str, typer.Option(help="Fit only these constants, a,b,c.")] = "",
-    service: ServiceName = "fitted",
+    inputs: Annotated[
+        str,
+        typer.Option(
+            help="Columns to use as inputs of a mapping without its own, a,b,c.", show_default="all with numbers"
+        ),
+    ] = "",
+    only: Annotated[str, typer.Option(help="Constants to fit, a,b,c.", show_default="all")] = "",
+    service: ServiceName = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit the constants of a mapping to a study.
@@ -59,6 +80,7 @@ def fit(
     from qoemon.common.csvfile import ContentError, UnreadableError, opened
     from qoemon.common.text import did_you_mean
     from qoemon.config import plugins
+    from qoemon.config.config import usual_service
     from qoemon.config.studies import study
     from qoemon.tools.calibrate import fit as fitting
 
@@ -69,19 +91,25 @@ def fit(
         with opened(file) as rows:
             conditions = study.read_study(rows, plugins.find(mapping), _names(inputs))
         found = fitting.fit(conditions, _names(only))
-    _print(found.as_dict(), fitting.table(found), fitting.yaml_fragment(found, service), as_json=as_json)
+    name = service or usual_service(mapping)
+    _print(found.as_dict(), fitting.table(found), name, fitting.yaml_fragment(found, name), as_json=as_json)
 
 
-def _print(figures: dict[str, Any], table: Any, fragment: str, *, as_json: bool) -> None:
+def _print(figures: dict[str, Any], table: Any, service: str, fragment: str, *, as_json: bool) -> None:
+    """Print what was found; service: the name in the fragment of the configuration."""
     import json
 
     from rich.console import Console
+
+    from qoemon.config.config import missing_defaults
 
     if as_json:
         sys.stdout.write(json.dumps(figures, indent=2) + "\n")
         return
     Console(highlight=False).print(table)
-    sys.stdout.write(f"\nFor the configuration:\n\n{fragment}")
+    others = " and ".join(missing_defaults([service]))
+    keep = f" (services replaces the defaults: add {others} if it is to be rated as well)" if others else ""
+    sys.stdout.write(f"\nFor the configuration{keep}:\n\n{fragment}")
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qoemon.tools.plotting import BLUE, ORANGE, PlotError, require_matplotlib
+from qoemon.tools.plotting import BLUE, ORANGE, require_plot, save
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from qoemon.core.arrays import Floats
     from qoemon.tools.calibrate.sos import RatedCondition, Sos
@@ -23,23 +22,12 @@ SMALLEST, LARGEST = 25.0, 120.0
 
 def draw(sos: Sos, path: Path) -> None:
     """Write the plot in the format of the file's suffix; PlotError if matplotlib is missing or the file fails."""
-    require_matplotlib("a picture")
+    require_plot(path)
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(7, 4.5), dpi=150, layout="constrained")
     _plot(figure.add_subplot(), sos)
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    # Without a suffix, matplotlib would append one and write another file than the one named.
-    if path.suffix.removeprefix(".").lower() not in figure.canvas.get_supported_filetypes():
-        found = f"the suffix {path.suffix}" if path.suffix else "no suffix"
-        raise PlotError(f"{path}: found {found}, expected a file that ends in .png, .svg or .pdf")
-    try:
-        figure.savefig(path)
-    except OSError as error:
-        raise PlotError(f"{path}: cannot be written: {error.strerror or error}") from error
+    save(figure, path, "SOS parameter")
 
 
 def _plot(axes: Axes, sos: Sos) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from qoemon.config.config import Config
@@ -25,6 +26,8 @@ class ReplayedTick(NamedTuple):
 Progress = Callable[[int], None]
 """Called with the number of bytes of the file that have been read."""
 
+OnInterval = Callable[[ClosedInterval], object]
+
 PROGRESS_EVERY = 1000
 """Messages between two calls of it."""
 
@@ -35,15 +38,18 @@ def ticks(
     progress: Progress,
     on_decoded: Callable[[Decoded], object] | None = None,
     on_session: OnSession | None = None,
+    on_interval: OnInterval | None = None,
 ) -> Iterator[ReplayedTick]:
     """Every tick that the daemon would have made, up to the end of the recording.
 
     on_decoded, on_session  as of ShardPipeline; sessions that are not over then are handed on at the end
+    on_interval             called with each rating interval that has closed
     """
     pipeline, evaluation = ShardPipeline(core_plan(config), on_session=on_session), new_evaluation(config)
-    for counts in pipeline.run(_messages(recording, progress), on_decoded):
-        yield ReplayedTick(evaluation.tick([counts]), counts.closed)
-    for counts in pipeline.until(recording.end_s):
+    for counts in chain(pipeline.run(_messages(recording, progress), on_decoded), pipeline.until(recording.end_s)):
+        if on_interval is not None:
+            for interval in counts.closed:
+                on_interval(interval)
         yield ReplayedTick(evaluation.tick([counts]), counts.closed)
     pipeline.hand_on_sessions()
 

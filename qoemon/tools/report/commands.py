@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qoemon.tools.command import exit_on_errors, info, load
-from qoemon.tools.options import ConfigFile, For
+from qoemon.tools.command import FAILED, exit_on_errors, fail, info, load
+from qoemon.tools.options import ConfigFile, FailIf, For
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qoemon.core.counting.session_log import OnSession
     from qoemon.tools.recordings.record import Recorded
     from qoemon.tools.recordings.recording import Recording
-    from qoemon.tools.recordings.replay import Progress
+    from qoemon.tools.recordings.replay import OnInterval, Progress
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The recording, gzipped lines of JSON.")]
 
@@ -58,26 +58,41 @@ def replay(
         bool, typer.Option("--json", help="Print a line of JSON per rating interval instead of a table.")
     ] = False,
     sessions: Annotated[
-        Path | None, typer.Option(metavar="OUT.csv", help="Also write a CSV file with a row per session and run.")
+        Path | None,
+        typer.Option(
+            metavar="OUT.csv", help="Also write a CSV file with a row per session and run.", show_default="no file"
+        ),
     ] = None,
+    fail_if: FailIf = None,
 ) -> None:
-    """Evaluate a recording as the daemon would have, at full speed."""
+    """Evaluate a recording as the daemon would have, at full speed.
+
+    --fail-if is about each service over the whole recording, all its groups together; a service without ratings is
+    not evaluated, and a recording without any ratings fails.
+    """
     from qoemon.common.csvfile import UnreadableError
+    from qoemon.config.plan import core_plan
+    from qoemon.tools.fail_if import FailIfError, conditions
     from qoemon.tools.recordings.recording import Recording, RecordingError
     from qoemon.tools.recordings.sessions_csv import UnwritableError
+    from qoemon.tools.recordings.whole import Whole
     from qoemon.tools.report.replay import replay as run
     from qoemon.tools.report.summary import print_summary
 
-    with exit_on_errors(usage=(UnreadableError,), failed=(RecordingError, UnwritableError)):
+    with exit_on_errors(usage=(UnreadableError, FailIfError), failed=(RecordingError, UnwritableError)):
+        wanted = conditions(fail_if or ())
         settings, recording = load(config), Recording(file)
+        whole = Whole(core_plan(settings))
         with _sessions_csv(sessions, settings) as on_session, _bar(recording, "replaying") as progress:
             if as_json:
-                _print_json(recording, settings, progress, on_session)
+                _print_json(recording, settings, progress, whole.add, on_session)
             else:
-                replayed = run(recording, settings, progress, on_session)
+                replayed = run(recording, settings, progress, whole.add, on_session)
         _warn_if_cut(recording)
         if not as_json:
             print_summary(replayed, recording)
+        if wanted and (failed := list(whole.failures(wanted))):
+            fail(FAILED, *failed)
 
 
 def report(
@@ -88,9 +103,14 @@ def report(
     ],
     config: ConfigFile = None,
     compare: Annotated[
-        Path | None, typer.Option(metavar="OTHER.yaml", help="Also evaluate with this configuration and compare.")
+        Path | None,
+        typer.Option(
+            metavar="OTHER.yaml", help="Also evaluate with this configuration and compare.", show_default="none"
+        ),
     ] = None,
-    title: Annotated[str | None, typer.Option(help="Headline (default: the name of the recording).")] = None,
+    title: Annotated[
+        str | None, typer.Option(help="Headline of the report.", show_default="the name of the recording")
+    ] = None,
 ) -> None:
     """Write an HTML report of a recording, and its charts as PNG."""
     from rich.console import Console
@@ -133,13 +153,21 @@ def _sessions_csv(path: Path | None, config: Config) -> Iterator[OnSession | Non
     info(f"wrote {file.rows:,} sessions to {path}")
 
 
-def _print_json(recording: Recording, config: Config, progress: Progress, on_session: OnSession | None) -> None:
+def _print_json(
+    recording: Recording,
+    config: Config,
+    progress: Progress,
+    on_interval: OnInterval,
+    on_session: OnSession | None,
+) -> None:
     import json
 
     from qoemon.outputs.snapshot_json import snapshot_document
     from qoemon.tools.recordings.replay import ticks
 
-    for (snapshot, watched), _ in ticks(recording, config, progress, on_session=on_session):
+    for (snapshot, watched), _ in ticks(
+        recording, config, progress, on_interval=on_interval, on_session=on_session
+    ):
         if snapshot.time_s % config.sessions.rating_interval_s == 0:
             sys.stdout.write(json.dumps(snapshot_document(snapshot, watched)) + "\n")
 

@@ -9,7 +9,7 @@ from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
 from qoemon.core.counting.session_log import OnSession
 from qoemon.tools.recordings.recording import Recording
-from qoemon.tools.recordings.replay import Progress, ticks
+from qoemon.tools.recordings.replay import OnInterval, Progress, ticks
 from qoemon.tools.report.feed_quality import FeedQuality
 from qoemon.tools.report.period import Period
 
@@ -24,12 +24,17 @@ class Replayed:
 
 
 def replay(
-    recording: Recording, config: Config, progress: Progress, on_session: OnSession | None = None
+    recording: Recording,
+    config: Config,
+    progress: Progress,
+    on_interval: OnInterval | None = None,
+    on_session: OnSession | None = None,
 ) -> Replayed:
-    """Replay the whole recording; progress is called with the bytes read so far, on_session with each session."""
+    """Replay the whole recording; progress is called with the bytes read so far, the others as by ticks()."""
     plan = core_plan(config)
     period, feed_quality = Period(plan), FeedQuality(plan)
-    for ticked in ticks(recording, _keeping_groups(config), progress, feed_quality.observe, on_session):
+    keeping = _keeping_groups(config)
+    for ticked in ticks(recording, keeping, progress, feed_quality.observe, on_session, on_interval):
         period.observe(*ticked)
         feed_quality.events = ticked.tick.snapshot.events
     return Replayed(config, period, feed_quality)

@@ -32,19 +32,25 @@ def simulate(
     ] = "tcp",
     websocket_path: Annotated[str, typer.Option(help="Path of the WebSocket.")] = "/mqtt",
     version: Annotated[Literal["5", "3.1.1"], typer.Option(help="MQTT version.")] = "5",
-    username: Annotated[str | None, typer.Option(help="User name.")] = None,
+    username: Annotated[str | None, typer.Option(help="User name.", show_default="none")] = None,
     password: Annotated[
-        str | None, typer.Option(envvar="QOEMON_SIMULATE_PASSWORD", help="Password; prefer the variable.")
+        str | None,
+        typer.Option(envvar="QOEMON_SIMULATE_PASSWORD", help="Password; prefer the variable.", show_default="none"),
     ] = None,
     ca_file: Annotated[
-        Path | None, typer.Option(help="Use TLS and trust the CAs in this PEM file.", exists=True)
+        Path | None,
+        typer.Option(help="Use TLS and trust the CAs in this PEM file.", exists=True, show_default="no TLS"),
     ] = None,
     topic: Annotated[str, typer.Option(help="Topic template.")] = "qoe/v1/{service}/{region}/{cdn}",
     scenario: Annotated[ScenarioName, typer.Option(help="How the QoS changes.")] = "demo",
     sessions: Annotated[
-        int | None, typer.Option(min=1, help="Concurrent sessions; 1000 if --rate is omitted.")
+        int | None,
+        typer.Option(min=1, help="Concurrent sessions.", show_default="1000, or 5 s of reports at --rate"),
     ] = None,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="Reports per second in total.")] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Reports per second in total.", show_default="one per session in 5 s"),
+    ] = None,
     for_s: For = None,
     seed: Seed = 1,
     qos: Annotated[int, typer.Option(min=0, max=1, help="MQTT QoS level.")] = 1,

@@ -14,13 +14,21 @@ from qoemon.tools.top.options import URL_DEFAULT, SortBy
 def top(
     url: Annotated[str, typer.Argument(help="URL of the daemon or of its snapshot.")] = URL_DEFAULT,
     sort: Annotated[SortBy, typer.Option(help="Sort key, worst first.")] = "pow",
-    service: Annotated[str | None, typer.Option(help="Show only this service.")] = None,
+    service: Annotated[str | None, typer.Option(help="Show only this service.", show_default="all")] = None,
     filters: Annotated[
         list[str] | None,
-        typer.Option("--filter", metavar="LABEL=VALUE", help="Show only groups with this label value; repeatable."),
+        typer.Option(
+            "--filter",
+            metavar="LABEL=VALUE",
+            help="Show only groups with this label value; repeatable.",
+            show_default="all groups",
+        ),
     ] = None,
     window: Annotated[
-        float | None, typer.Option(metavar="DURATION", parser=seconds, help="Window (default: the shortest).")
+        float | None,
+        typer.Option(
+            metavar="DURATION", parser=seconds, help="Window to show, e.g. 5m.", show_default="the shortest"
+        ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Print one table and exit.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the groups as JSON and exit.")] = False,

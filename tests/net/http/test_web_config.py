@@ -384,7 +384,7 @@ async def test_renewed_certificates_and_users_are_in_force_at_once(tmp_path: Pat
     ("broken", "words"),
     [
         ("basic_auth_users: {alice: secret}", "a value that is not shown"),
-        ("basic_auth_users: [", "not YAML"),
+        ("basic_auth_users: [", "invalid YAML"),
         ("", "no tls_server_config, basic_auth_users any more"),
         (None, "no such file"),
     ],

@@ -602,3 +602,29 @@ def test_a_wrong_clock_is_a_problem_where_it_is_believed_and_none_where_it_is_ne
 def test_a_period_knows_where_it_begins(baseline):
     assert (baseline.period.begin_s, baseline.period.end_s) == (START_S, START_S + LENGTH_S)
     assert Period(core_plan(Config())).begin_s is None
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["table", "json"])
+def test_replay_fails_if_a_condition_holds_for_a_service_over_the_whole_recording(recording, baseline, form):
+    distribution = baseline.period.services["video"].overall_distribution()
+    assert distribution is not None
+    truth = float(distribution.pow[0])
+    assert 0.02 < truth < 0.9
+    above, below = f"pow > {truth - 0.01:.3f}", f"pow > {truth + 0.01:.3f}"
+    failed = qoemon_cli("replay", str(recording.path), *form, "--fail-if", "mos < 1.1", "--fail-if", above)
+    assert failed.exit_code == 1
+    assert f"video: pow is {truth:.4g}, and --fail-if is {above}" in failed.stderr
+    assert "mos" not in failed.stderr
+    passed = qoemon_cli("replay", str(recording.path), *form, "--fail-if", "mos < 1.1")
+    assert passed.exit_code == 0
+    assert f"video: pow is {truth:.4g}" not in qoemon_cli("replay", str(recording.path), "--fail-if", below).stderr
+    assert failed.stdout == passed.stdout
+
+
+def test_replay_of_nothing_fails_if_there_is_a_condition(tmp_path):
+    path = written(tmp_path / "empty.jsonl.gz", [], START_S + 200).path
+    assert qoemon_cli("replay", str(path)).exit_code == 0
+    result = qoemon_cli("replay", str(path), "--fail-if", "pow > .9")
+    assert result.exit_code == 1
+    assert "no ratings were estimated, so --fail-if cannot be evaluated" in result.stderr
+    assert qoemon_cli("replay", str(path), "--fail-if", "pow").exit_code == 2

@@ -1,4 +1,4 @@
-"""Draw the figures of concepts.md from the numbers of curves.py.
+"""Draws the paper's figures, and those of docs/concepts.md, from the numbers of curves.py.
 
 With one version of matplotlib, the same numbers give the same file: no date, and no random ids.
 """
@@ -14,8 +14,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from docs.figures import curves
-from docs.figures.curves import OPINIONS, System
+from qoemon.tools.paper import curves
+from qoemon.tools.paper.curves import OPINIONS, System
+from qoemon.tools.plotting import BLACK, BLUE, ORANGE, draw_shares
 
 STYLE: Any = {
     "svg.hashsalt": "qoemon",
@@ -29,18 +30,21 @@ STYLE: Any = {
     "legend.frameon": False,
     "path.simplify_threshold": 0.5,
 }
-BLUE, ORANGE, GREEN, PINK, BLACK = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#222222"
+GREEN, PINK = "#009e73", "#cc79a7"
 COLOURS = (BLUE, ORANGE, GREEN, PINK)
 """Distinguishable with colour blindness."""
 
 
-def draw(folder: Path) -> None:
-    """Write every figure as an SVG file into the folder."""
+def draw(folder: Path) -> list[Path]:
+    """Write every figure as an SVG file into the folder; the files."""
+    files = []
     with mpl.rc_context(STYLE):
         for name, (fill, width, panels) in FIGURES.items():
             figure = Figure(figsize=(width, 3.1), layout="constrained")
             fill(*figure.subplots(1, panels, squeeze=False)[0])
-            figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+            files.append(folder / f"{name}.svg")
+            figure.savefig(files[-1], metadata={"Date": None, "Creator": None})
+    return files
 
 
 def _same_mos(axes: Axes) -> None:
@@ -85,6 +89,13 @@ def _cdfs(axes: Axes, system: System) -> None:
     axes.set(xlabel="scale", ylabel="share at or below", ylim=(0, 1), xlim=(1, 5))
 
 
+def _theta(*panels: Axes) -> None:
+    for axes, (name, found) in zip(panels, curves.by_theta().items(), strict=True):
+        draw_shares(axes, found, 0.3, (0.1, 0.3))
+        axes.set_title(name, fontsize="medium")
+    panels[1].legend(loc="upper right")
+
+
 def _story(mos: Axes, shares: Axes) -> None:
     story = curves.story()
     mos.plot(story.minutes, story.mean_mos, color=BLACK, linestyle="--", label="all users")
@@ -103,6 +114,7 @@ FIGURES: dict[str, tuple[Callable[..., None], float, int]] = {
     "spread": (_spread, 7.5, 2),
     "web": (_web, 9.0, 3),
     "video": (_video, 7.0, 2),
+    "theta": (_theta, 7.0, 2),
     "story": (_story, 8.0, 2),
 }
 """By file name: the function that draws it, the width in inches, the number of panels."""

@@ -25,8 +25,8 @@ from qoemon.core.qoe.mapping import LINEAR, VIDEO_STALL, VOICE_G107, WEB_IQX, Ra
 from qoemon.core.qoe.scale import ACR5
 from qoemon.core.wire.batch import batch_of
 from qoemon.core.wire.report import Report, Route
-from qoemon.tools import analyze as module
-from qoemon.tools.analyze import Analysis, ThetaError, analyze, check_theta, table
+from qoemon.tools.analyze import analyze as module
+from qoemon.tools.analyze.analyze import Analysis, ThetaError, analyze, check_theta, table
 from tests.support.core import OneShard
 
 if TYPE_CHECKING:

@@ -1,11 +1,11 @@
-"""Compute the numbers of the figures; everything about ratings comes from qoemon.core itself.
+"""The numbers of the paper's figures and table; everything about ratings comes from qoemon.core itself.
 
 The figures follow Hossfeld et al. 2020, arXiv:2003.12742, with simulated videos where the paper has measured ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -22,6 +22,7 @@ from qoemon.core.qoe.scale import ACR5
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.inputs.inbox import Message
+from qoemon.tools.curves import Curves, curves, mos_cdf
 from qoemon.tools.simulate.simulate import SCENARIOS, Population
 
 OPINIONS = np.linspace(1, 5, 161)
@@ -88,37 +89,82 @@ class System:
     answers: Answers
 
 
+@dataclass(frozen=True)
+class TableRow:
+    """A row of the table: a system, the ratings model and theta of the estimate, and its figures.
+
+    sos        scale points, of all users and their ratings
+    quantiles  scale points, one for each of QUANTILES
+    """
+
+    system: str
+    model: RatingModel
+    theta: float
+    answers: Answers
+    sos: float
+    quantiles: Floats
+
+
+QUANTILES = (0.05, 0.1, 0.5)
+"""Quantiles in the table; of Beta ratings those of the continuous opinions."""
+
+
 WAITS = 4001
 """Quantiles that represent the distribution of waiting times."""
 
 
+STD_S = (2.0, 4.0, 8.0)
+"""Standard deviations of the waiting times, s."""
+
+
 def web() -> tuple[System, ...]:
     """The paper's Figure 3: log-normal waiting times with a mean of 4 s and different standard deviations."""
-    return tuple(_web(std_s) for std_s in (2.0, 4.0, 8.0))
+    return tuple(_web(std_s) for std_s in STD_S)
+
+
+def _web_mos(std_s: float) -> Floats:
+    sigma = np.sqrt(np.log1p((std_s / 4) ** 2))
+    waits_s = stats.lognorm(sigma, scale=4 * np.exp(-(sigma**2) / 2)).ppf((np.arange(WAITS) + 0.5) / WAITS)
+    return WEB_IQX(waits_s)
 
 
 def _web(std_s: float) -> System:
-    sigma = np.sqrt(np.log1p((std_s / 4) ** 2))
-    waits_s = stats.lognorm(sigma, scale=4 * np.exp(-(sigma**2) / 2)).ppf((np.arange(WAITS) + 0.5) / WAITS)
-    mos = WEB_IQX(waits_s)
+    mos = _web_mos(std_s)
     beta, binomial = (
         rating_cdf(mos, 0.25, OPINIONS, model, ACR5).mean(axis=0)
         for model in (RatingModel.BETA, RatingModel.BINOMIAL)
     )
     found = answers(f"σ = {std_s:g} s", np.ones(WAITS, np.int64), RatingKernel(mos, 0.25, scale=ACR5))
-    return System(found.name, _cdf(mos, np.ones(WAITS, np.int64)), beta, binomial, found)
+    return System(found.name, mos_cdf(mos, np.full(WAITS, 1 / WAITS), OPINIONS), beta, binomial, found)
 
 
-def _cdf(mos: Floats, counts: Counts) -> Floats:
-    """Share of the conditions with at most each of the OPINIONS."""
-    below = mos[None, :] <= OPINIONS[:, None]
-    return np.asarray(below @ counts / counts.sum())
+def table() -> tuple[TableRow, ...]:
+    """Each system with each way to estimate its ratings: the web pages of web(), the video users of watched()."""
+    waits = np.ones(WAITS, np.int64)
+    web_rows = [
+        _row(f"web, waits of mean 4 s, σ {std_s:g} s", waits, _web_mos(std_s), 0.25, model)
+        for std_s in STD_S
+        for model in (RatingModel.BINOMIAL, RatingModel.BETA)
+    ]
+    video = core_plan(Config()).services[0]
+    video_rows = [
+        _row(f"video, {name}", counts, video.rated_at, theta, RatingModel.BETA)
+        for name, counts in watched().items()
+        for theta in (0.1, 0.3)
+    ]
+    return (*web_rows, *video_rows)
+
+
+def _row(system: str, counts: Counts, mos: Floats, theta: float, model: RatingModel) -> TableRow:
+    kernel = RatingKernel(mos, theta, scale=ACR5, model=model, quantiles=QUANTILES)
+    rated = kernel.distribution(counts[None])
+    return TableRow(system, model, theta, answers(system, counts, kernel), float(rated.sos[0]), rated.quantiles[0])
 
 
 GROUPS = [{"region": region, "cdn": cdn} for region in ("eu", "us") for cdn in ("a", "b")]
 START_S, TICK_S, STEP_S, LENGTH_S = 1_700_000_040, 10, 5, 1200
-WATCHED_S = (300, 650)
-"""Times of the video figure: normal operation, and when eu/a is at its worst before its outage."""
+WATCHED_S = {300: "normal operation", 650: "the CDN degraded"}
+"""Times of the video figure: before, and when eu/a is at its worst before its outage."""
 
 
 @dataclass(frozen=True)
@@ -154,14 +200,30 @@ def story() -> Story:
         rows.append(
             (now_s / 60, rated.mos[hit], rated.pow[hit], *rated.pow_bounds[hit], everyone.mos[0], everyone.pow[0])
         )
-        if now_s in WATCHED_S:
-            name = "normal operation" if now_s == WATCHED_S[0] else "the CDN degraded"
+        if name := WATCHED_S.get(now_s):
             cdf = rating_cdf(video.rated_at, video.theta, OPINIONS, video.model, video.scale)
-            users = counts[hit]
-            mos_cdf, beta = _cdf(video.rated_at, users), users @ cdf / users.sum()
-            systems.append(System(name, mos_cdf, beta, None, answers(name, users, kernel)))
+            weights = counts[hit] / counts[hit].sum()
+            at_most = mos_cdf(video.rated_at, weights, OPINIONS)
+            systems.append(System(name, at_most, weights @ cdf, None, answers(name, counts[hit], kernel)))
     minutes, hit_mos, hit_pow, lower, upper, mean_mos, all_pow = np.array(rows).T
     return Story(minutes, hit_mos, hit_pow, np.column_stack([lower, upper]), mean_mos, all_pow, tuple(systems))
+
+
+@cache
+def watched() -> Mapping[str, Counts]:
+    """(B,) conditions of the affected group at each of the times WATCHED_S, by its name."""
+    found = {}
+    for snapshot in snapshots():
+        if name := WATCHED_S.get(snapshot.time_s - START_S):
+            tally = snapshot.services[0].counts
+            found[name] = tally.windows[60][list(tally.groups).index(("eu", "a"))]
+    return found
+
+
+def by_theta() -> Mapping[str, Curves]:
+    """The curves of the systems of the video figure, by name: GoB and PoW over theta."""
+    video = core_plan(Config()).services[0]
+    return {name: curves(counts, video) for name, counts in watched().items()}
 
 
 @cache

@@ -26,7 +26,7 @@ from qoemon.core.qoe.scale import ACR5
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from qoemon.core.arrays import Floats, Ints
+    from qoemon.core.arrays import Counts, Floats, Ints
     from qoemon.core.plan.plan import Service
     from qoemon.core.qoe.distribution import Distribution
 
@@ -120,14 +120,21 @@ def analyze(
     confidence  level of the confidence intervals, in (0, 1)
     """
     check_theta(service)
-    condition = condition_format(service.mapping).axes(*conditions.columns.values())
     if exact:
+        condition = condition_format(service.mapping).axes(*conditions.columns.values())
         distribution = _row_by_row(service.mapping(*condition), service, quantiles, confidence)
     else:
-        one_group = np.zeros(len(conditions), np.int64)
-        counts = histogram(one_group, _bins(service, condition), 1, len(service.rated_at))
+        counts = binned(conditions, service)[None]
         distribution = service.kernel(tuple(quantiles), confidence=confidence).distribution(counts)
     return _analysis(distribution, service, quantiles, confidence)
+
+
+def binned(conditions: Conditions, service: Service) -> Counts:
+    """(B,) number of conditions in each bin in which the daemon would count them."""
+    condition = condition_format(service.mapping).axes(*conditions.columns.values())
+    one_group = np.zeros(len(conditions), np.int64)
+    counts: Counts = histogram(one_group, _bins(service, condition), 1, len(service.rated_at))[0]
+    return counts
 
 
 def check_theta(service: Service) -> None:

@@ -1,0 +1,1 @@
+"""Ratings of recorded QoS: a CSV file of experiences."""

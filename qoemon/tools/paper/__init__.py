@@ -1,0 +1,1 @@
+"""The figures and the table of the paper that the method is from, out of the core."""
