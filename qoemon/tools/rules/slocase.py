@@ -76,8 +76,11 @@ class _BurnTests:
             return
         few = 0.9 * MIN_RATINGS / self._long
         yield self._case("too few ratings", [_Phase(enough, worst)], {enough: False}, users=few)
-        phases = [_Phase(enough, worst), _Phase(7 * self._long // 10, {}), _Phase(self._long // 5, worst)]
-        yield self._case("not recorded for most of the time", phases, {sum(each.steps for each in phases): False})
+        if 10 * self._settle_steps <= self._long:  # A longer base window bridges most of the gap.
+            phases = [_Phase(enough, worst), _Phase(7 * self._long // 10, {}), _Phase(self._long // 5, worst)]
+            yield self._case(
+                "not recorded for most of the time", phases, {sum(each.steps for each in phases): False}
+            )
         yield self._case("burning too slowly", [_Phase(enough, slow)], {enough: False})
         if 1.25 * recent < 0.9 * self._long:  # Otherwise the windows hardly differ.
             phases = [_Phase(enough, good), _Phase(recent, bad)]
