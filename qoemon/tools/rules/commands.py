@@ -32,7 +32,7 @@ def rules(
     with exit_on_errors(usage=(AnnotationError, ObjectiveError)):
         settings = load(config)
         sender = None if alerting is None else Sender(alerting)
-        files = prometheus_files(settings, "FILE" if config is None else str(config), sender)
+        files = prometheus_files(settings, None if config is None else str(config), sender)
         if scrape:
             sys.stdout.write(files.scrape(target(settings.http)))
         else:

@@ -32,7 +32,7 @@ class PromFiles:
     alerts      its rules; Prometheus decides by them as the daemon does
     objectives  share of good ratings by service; a service without an entry has none. None: OBJECTIVE for each
     job         job label under which Prometheus scrapes the daemon
-    source      name of the configuration in the heads of the files, with the options of the command
+    options     of the command that wrote the files, for their heads
     access      TLS and authentication settings of the scrape configuration
     delivery    who sends the alerts of the configuration; if it is qoemon, there are no rules for them
 
@@ -43,7 +43,7 @@ class PromFiles:
     alerts: Sequence[Rule]
     objectives: Mapping[str, float] | None = None
     job: str = "qoemon"
-    source: str = "FILE"
+    options: Sequence[str] = ()
     access: Mapping[str, object] = field(default_factory=dict)
     delivery: Delivery = field(default_factory=Delivery)
 
@@ -60,7 +60,7 @@ class PromFiles:
             "tests": [case.as_dict() for case in self._cases()],
         }
         run = f"Run them beside {RULES_FILE}: promtool test rules THIS_FILE"
-        return write(content, f"{self._head(' --tests')}\n{_GENERATED}\n{run}")
+        return write(content, f"{self._head('--tests')}\n{_GENERATED}\n{run}")
 
     def scrape(self, target: str) -> str:
         """Configuration for Prometheus to scrape the daemon at target, such as 127.0.0.1:9877, and read rules."""
@@ -76,7 +76,7 @@ class PromFiles:
             **({"alerting": {"alertmanagers": list(alertmanagers)}} if alertmanagers else {}),
             "scrape_configs": [scraped],
         }
-        return write(content, f"{self._head(' --scrape')}\nAn example: copy what your prometheus.yml lacks.")
+        return write(content, f"{self._head('--scrape')}\nAn example: copy what your prometheus.yml lacks.")
 
     def _groups(self) -> Iterator[RuleGroup]:
         if self._users:
@@ -105,5 +105,6 @@ class PromFiles:
             objectives = {service.name: OBJECTIVE for service in self.plan.services}
         return SloRules(self.plan, objectives, self.job)
 
-    def _head(self, option: str = "") -> str:
-        return f"Written by: qoemon rules -c {self.source}{option}\n{self.delivery.sentence()}"
+    def _head(self, *options: str) -> str:
+        command = " ".join(["qoemon rules", *self.options, *options])
+        return f"Written by: {command}\n{self.delivery.sentence()}"

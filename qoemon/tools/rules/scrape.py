@@ -16,10 +16,10 @@ from qoemon.tools.rules.files import PromFiles
 _PORTS = {"http": 80, "https": 443}
 
 
-def prometheus_files(config: Config, source: str, sender: Sender | None = None) -> PromFiles:
+def prometheus_files(config: Config, source: str | None = None, sender: Sender | None = None) -> PromFiles:
     """Rules, tests and scrape configuration for Prometheus.
 
-    source  name of the configuration in their heads
+    source  name of the configuration file in their heads; None: the built-in defaults
     sender  of the alerts of the configuration; None: qoemon if `notify` has a receiver, otherwise Prometheus
     """
     objectives = {name: section.slo for name, section in config.services.items() if section.slo is not None}
@@ -27,7 +27,7 @@ def prometheus_files(config: Config, source: str, sender: Sender | None = None) 
         core_plan(config),
         alert_rules(config),
         objectives,
-        source=source if sender is None else f"{source} --alerting {sender}",
+        options=(*(["-c", source] if source else ()), *(["--alerting", sender] if sender else ())),
         access=_access(config.http),
         delivery=_delivery(config.notify, sender),
     )

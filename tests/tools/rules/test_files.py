@@ -282,9 +282,10 @@ def test_copies_are_what_the_program_writes(name):
 
 
 def test_files_say_which_command_wrote_them_and_are_stable():
-    first, again = PromFiles(PLAN, EVERY, source="my.yaml"), PromFiles(PLAN, EVERY, source="my.yaml")
+    first, again = (PromFiles(PLAN, EVERY, options=("-c", "my.yaml")) for _ in range(2))
     assert first.rules().startswith("# Written by: qoemon rules -c my.yaml\n")
     assert first.tests().startswith("# Written by: qoemon rules -c my.yaml --tests\n")
+    assert PromFiles(PLAN, EVERY).scrape("127.0.0.1:9877").startswith("# Written by: qoemon rules --scrape\n")
     assert (first.rules(), first.tests()) == (again.rules(), again.tests())
 
 

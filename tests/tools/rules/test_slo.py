@@ -43,7 +43,7 @@ def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
     made = subprocess.run([*create, past, tmp_path / "tsdb"], capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     rules = tmp_path / "rules.yml"
-    rules.write_text(prometheus_files(Config(), "FILE").rules().replace("interval: 1m", "interval: 1s"))
+    rules.write_text(prometheus_files(Config()).rules().replace("interval: 1m", "interval: 1s"))
     with Prometheus(tmp_path, {}, rules=rules) as part:
         yield part
 
