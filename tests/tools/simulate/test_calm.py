@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
+import pytest
 
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
@@ -12,7 +15,7 @@ from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.inputs.inbox import Message
 from qoemon.tools.simulate.simulate import GROUPS, SCENARIOS, Population
 
-START_S, STEP_S, LENGTH_S = 1_700_000_040, 5, 900
+START_S, STEP_S, LENGTH_S = 1_700_000_040, 2, 600
 
 
 def messages(users: Population, now_s: int) -> list[Message]:
@@ -25,8 +28,16 @@ def messages(users: Population, now_s: int) -> list[Message]:
     ]
 
 
-def test_calm_users_meet_the_default_objectives_with_room_to_spare() -> None:
-    config = Config()
+DEMO = {
+    "sessions": {"tick": "2s", "rating_interval": "20s", "timeout": "60s", "min_active": "2s"},
+    "windows": ["20s", "1m"],
+}
+"""The times of `qoemon demo`, whose ratings are about so few pages that they differ more."""
+
+
+@pytest.mark.parametrize("settings", [{}, DEMO], ids=["defaults", "demo"])
+def test_calm_users_meet_the_default_objectives_with_room_to_spare(settings: dict[str, Any]) -> None:
+    config = Config.model_validate(settings)
     pipeline, evaluation = ShardPipeline(core_plan(config)), new_evaluation(config)
     users = Population(GROUPS, sessions=400, scenario=SCENARIOS["calm"], seed=1, start_s=START_S)
     fired = []
