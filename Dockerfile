@@ -6,11 +6,11 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY qoemon ./qoemon
 # The environment is made where the second stage has it: its commands name their interpreter by path.
-# It gets no pip: nothing is to be installed into an image that runs.
+# It gets no pip: nothing is to be installed into an image that runs. The extra ui has the charts of the live page.
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip wheel --no-deps --wheel-dir /wheels . \
     && python -m venv --without-pip /opt/qoemon \
-    && pip --python /opt/qoemon/bin/python install /wheels/*.whl
+    && pip --python /opt/qoemon/bin/python install "$(echo /wheels/qoemon-*.whl)[ui]"
 # A new named volume takes over owner and mode of the directory that it hides.
 RUN install --directory --owner=65532 --group=65532 --mode=0700 /state
 

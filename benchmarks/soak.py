@@ -23,9 +23,9 @@ import numpy as np
 from scipy.stats import theilslopes
 
 from qoemon.common import duration
-from qoemon.tools.simulate.load import Target, Totals, publish
+from qoemon.tools.simulate.load import Totals, publish
 from qoemon.tools.simulate.simulate import GROUPS, SCENARIOS, Population, Reported
-from tests.support.parts import Daemon, Mosquitto
+from tests.support.parts import Daemon, Mosquitto, broker_at
 from tests.support.patience import until
 
 REPORTS_PER_S, FOR_S, SAMPLE_S = 2000.0, 1200.0, 5.0
@@ -126,7 +126,7 @@ def load(port: int, for_s: float, reports_per_s: float) -> Totals:
         start_s=time.time(),
         report_every_s=EVERY_S,
     )
-    return asyncio.run(publish(Target("localhost", port), users, for_s=for_s, qos=1))
+    return asyncio.run(publish(broker_at(port), users, for_s=for_s, qos=1))
 
 
 def soak(directory: Path, for_s: float, reports_per_s: float, sample_s: float = SAMPLE_S) -> list[Line]:

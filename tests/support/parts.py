@@ -426,8 +426,9 @@ class Daemon(Part):
         return [sys.executable, "-m", "qoemon", "run", "-c", str(self._configuration)]
 
     def rules(self) -> Path:
-        """The file of rules for Prometheus that `qoemon rules` writes for its configuration."""
+        """The file of rules that `qoemon rules` writes for its configuration, with those for its alerts."""
         command = [sys.executable, "-m", "qoemon", "rules", "-c", str(self._configuration)]
+        command += ["--alerting", "prometheus"]
         file = self.directory / "rules.yml"
         file.write_bytes(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
         return file

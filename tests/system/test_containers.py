@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import threading
+import tomllib
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
@@ -161,17 +162,17 @@ def test_the_configuration_has_no_mistakes() -> None:
 
 
 def test_the_rules_are_those_of_the_configuration() -> None:
-    """Also the boards, which are generated from the same sample."""
-    written = qoemon("rules", "-c", "config/compose/qoemon.yaml").split("\n", 1)
-    mounted = (CONFIG / "prometheus/rules.yml").read_text().split("\n", 1)
-    assert written[1] == mounted[1]
-    assert written[0] != mounted[0]  # It names the file it was written from.
+    assert (CONFIG / "compose/rules.yml").read_text() == qoemon("rules", "-c", "config/compose/qoemon.yaml")
+    assert ("./compose/rules.yml", "/etc/prometheus/rules.yml", "ro") in mounts("prometheus")
 
 
 def test_prometheus_does_not_repeat_what_the_daemon_tells() -> None:
-    (relabel,) = shipped("compose/prometheus.yml")["alerting"]["alert_relabel_configs"]
-    told = [alert.name for alert in configuration.load(CONFIG / "compose/qoemon.yaml").alerts]
-    assert relabel == {"source_labels": ["alertname"], "regex": "|".join(told), "action": "drop"}
+    told = {alert.name for alert in configuration.load(CONFIG / "compose/qoemon.yaml").alerts}
+    rules = [rule for group in shipped("compose/rules.yml")["groups"] for rule in group["rules"]]
+    assert told
+    assert told.isdisjoint(rule.get("alert") for rule in rules)
+    written = yaml.safe_load(qoemon("rules", "-c", "config/compose/qoemon.yaml", "--scrape"))
+    assert shipped("compose/prometheus.yml")["alerting"] == written["alerting"]
 
 
 def test_the_image_runs_as_nobody_in_particular() -> None:
@@ -184,6 +185,16 @@ def test_both_stages_have_the_same_python_of_a_named_release() -> None:
     bases = {rest.split()[0] for instruction, rest in instructions() if instruction == "FROM"}
     assert len(bases) == 1
     assert re.fullmatch(r"python:3\.\d+-slim-\w+", bases.pop())
+
+
+def test_the_image_and_the_unit_have_the_charts_of_the_live_page() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    charts = [name for name, needs in project["optional-dependencies"].items() if "plotly" in str(needs)]
+    assert charts == ["ui"]
+    (installs,) = [rest for instruction, rest in instructions() if instruction == "RUN" and " install " in rest]
+    assert installs.endswith('/bin/python install "$(echo /wheels/qoemon-*.whl)[ui]"')
+    for place in ("config/systemd/qoemon.service", "docs/operations.md"):
+        assert "/opt/qoemon/bin/pip install 'qoemon[ui]'" in (ROOT / place).read_text()
 
 
 def test_what_is_copied_into_the_image_is_there_and_nothing_else_is_sent() -> None:
@@ -349,7 +360,7 @@ def test_the_services_find_each_other_and_figures_reach_prometheus(stack: Stack)
         (told,) = asked(stack, "alertmanagers")["activeAlertmanagers"]
         rules = [rule for group in asked(stack, "rules")["groups"] for rule in group["rules"]]
     assert urlsplit(told["url"]).netloc == f"127.0.0.1:{stack.ports['alertmanager']}"
-    assert "ManyPoorRatings" in {rule["name"] for rule in rules}
+    assert {"QoemonDown", "QoemonSloBurn1h"} < {rule["name"] for rule in rules}
 
 
 def answers_its_check(stack: Stack, service: str) -> bool:

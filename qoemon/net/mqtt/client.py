@@ -54,7 +54,7 @@ class Broker:
     qos: Literal[0, 1]
     keepalive_s: int
     session_expiry_s: int
-    """How long the broker keeps the session without a connection; MQTT 5 only, 3.1.1 leaves it to the broker."""
+    """How long the broker keeps the session without a connection, 0: not at all; 3.1.1 leaves longer ones to it."""
     receive_maximum: int
     """Number of unacknowledged QoS 1 messages that the broker may send; MQTT 5 only."""
     reconnect_min_s: float
@@ -122,9 +122,9 @@ async def new_client(broker: Broker, *, forget: bool = False) -> aiomqtt.Client:
 
 
 def session_options(broker: Broker, *, forget: bool = False) -> dict[str, Any]:
-    """Arguments of aiomqtt's Client that request a session which outlives the connection."""
+    """Arguments of aiomqtt's Client that request a session, which outlives the connection if it does not expire."""
     if broker.version == "3.1.1":
-        return {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
+        return {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": broker.session_expiry_s == 0}
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = broker.session_expiry_s
     properties.ReceiveMaximum = broker.receive_maximum

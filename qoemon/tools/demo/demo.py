@@ -16,9 +16,10 @@ from rich.text import Text
 from qoemon.common.signals import cancelled_by_signals
 from qoemon.config.config import Config
 from qoemon.daemon.daemon import Daemon, running
+from qoemon.inputs.mqtt.options import broker_options
 from qoemon.outputs.snapshot_json import snapshot_document
 from qoemon.tools.demo import broker as embedded
-from qoemon.tools.simulate.load import Target, publish
+from qoemon.tools.simulate.load import publish
 from qoemon.tools.simulate.simulate import GROUPS, SCENARIOS, Phase, Population, Scenario
 from qoemon.tools.table import groups_table, legend
 
@@ -47,14 +48,13 @@ _ALERT = {
 async def demo(console: Console, *, for_s: float | None, sessions: int, seed: int, http_port: int) -> None:
     """Run until for_s has passed or a signal arrives; LoadError, BrokerError or ListenError if a part fails."""
     with cancelled_by_signals():
-        async with embedded.broker() as port, running(_config(port, http_port)) as daemon:
+        async with embedded.broker() as port, running(config := _config(port, http_port)) as daemon:
             await _subscribed(daemon)
             scenario = _STORY.lasting(for_s) if for_s else _ENDLESS
             population = _population(scenario, sessions, seed)
             console.print(_opening(daemon, scenario, population, port), soft_wrap=True)
             async with asyncio.TaskGroup() as parts:
-                target = Target(host="127.0.0.1", port=port, version="3.1.1")
-                load = parts.create_task(publish(target, population, qos=1, batch=20))
+                load = parts.create_task(publish(broker_options(config), population, qos=1, batch=20))
                 show = parts.create_task(_show(console, daemon, population))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(for_s):

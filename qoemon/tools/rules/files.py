@@ -1,7 +1,7 @@
 """The files that `qoemon rules` writes for Prometheus.
 
 Rules for the alerts of the configuration, for the daemon itself and for the objectives; a test for each; and a
-scrape configuration.
+scrape configuration. The alerts of the configuration have one sender, qoemon or Prometheus, which each file names.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from qoemon.core.alerting.rule import Rule
 from qoemon.core.plan.plan import Plan
 from qoemon.tools.rules import alertcase, daemonrules, slocase
 from qoemon.tools.rules.alertrule import PromRule
+from qoemon.tools.rules.delivery import Delivery, Sender
 from qoemon.tools.rules.rulefile import STEP_S, Case, RuleGroup, write
 from qoemon.tools.rules.slo import OBJECTIVE, SloRules
 
 RULES_FILE = "rules.yml"
 """Name of the file of rules in the tests and in the scrape configuration."""
+
+_GENERATED = "Change the configuration, not this file."
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,9 @@ class PromFiles:
     alerts      its rules; Prometheus decides by them as the daemon does
     objectives  share of good ratings by service; a service without an entry has none. None: OBJECTIVE for each
     job         job label under which Prometheus scrapes the daemon
-    source      name of the configuration in the heads of the files
+    options     of the command that wrote the files, for their heads
     access      TLS and authentication settings of the scrape configuration
+    delivery    who sends the alerts of the configuration; if it is qoemon, there are no rules for them
 
     All methods raise AnnotationError or ObjectiveError if a rule cannot be expressed or an objective is impossible.
     """
@@ -39,12 +43,13 @@ class PromFiles:
     alerts: Sequence[Rule]
     objectives: Mapping[str, float] | None = None
     job: str = "qoemon"
-    source: str = "FILE"
+    options: Sequence[str] = ()
     access: Mapping[str, object] = field(default_factory=dict)
+    delivery: Delivery = field(default_factory=Delivery)
 
     def rules(self) -> str:
         """The rules, for Prometheus's rule_files."""
-        head = f"{self._head()}\nCheck them: promtool check rules {RULES_FILE}"
+        head = f"{self._head()}\n{_GENERATED}\nCheck them: promtool check rules {RULES_FILE}"
         return write({"groups": [group.as_dict() for group in self._groups()]}, head)
 
     def tests(self) -> str:
@@ -54,8 +59,8 @@ class PromFiles:
             "evaluation_interval": duration.text(STEP_S),
             "tests": [case.as_dict() for case in self._cases()],
         }
-        head = f"{self._head(' --tests')}\nRun them beside {RULES_FILE}: promtool test rules THIS_FILE"
-        return write(content, head)
+        run = f"Run them beside {RULES_FILE}: promtool test rules THIS_FILE"
+        return write(content, f"{self._head('--tests')}\n{_GENERATED}\n{run}")
 
     def scrape(self, target: str) -> str:
         """Configuration for Prometheus to scrape the daemon at target, such as 127.0.0.1:9877, and read rules."""
@@ -65,12 +70,13 @@ class PromFiles:
             **self.access,
             "static_configs": [{"targets": [target]}],
         }
+        alertmanagers = self.delivery.alertmanagers
         content = {
             "rule_files": [RULES_FILE],
-            "alerting": {"alertmanagers": [{"static_configs": [{"targets": ["127.0.0.1:9093"]}]}]},
+            **({"alerting": {"alertmanagers": list(alertmanagers)}} if alertmanagers else {}),
             "scrape_configs": [scraped],
         }
-        return write(content, f"{self._head(' --scrape')}\nExample: copy the parts that your configuration lacks.")
+        return write(content, f"{self._head('--scrape')}\nAn example: copy what your prometheus.yml lacks.")
 
     def _groups(self) -> Iterator[RuleGroup]:
         if self._users:
@@ -88,6 +94,8 @@ class PromFiles:
 
     @cached_property
     def _users(self) -> tuple[PromRule, ...]:
+        if self.delivery.sender is Sender.QOEMON:
+            return ()
         return tuple(PromRule.of(rule, self.plan, self.job) for rule in self.alerts)
 
     @cached_property
@@ -97,5 +105,6 @@ class PromFiles:
             objectives = {service.name: OBJECTIVE for service in self.plan.services}
         return SloRules(self.plan, objectives, self.job)
 
-    def _head(self, option: str = "") -> str:
-        return f"Written by: qoemon rules -c {self.source}{option}\nChange the configuration, not this file."
+    def _head(self, *options: str) -> str:
+        command = " ".join(["qoemon rules", *self.options, *options])
+        return f"Written by: {command}\n{self.delivery.sentence()}"

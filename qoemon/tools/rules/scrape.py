@@ -2,17 +2,63 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
+from qoemon.common.address import address_text
 from qoemon.config.config import Config, Http
 from qoemon.config.plan import alert_rules, core_plan
+from qoemon.config.sections.notify import Alertmanager, Notify
 from qoemon.config.sections.web import WebFile
 from qoemon.net.http import web_config as webconfig
+from qoemon.tools.rules.delivery import Delivery, Sender
 from qoemon.tools.rules.files import PromFiles
 
+_PORTS = {"http": 80, "https": 443}
 
-def prometheus_files(config: Config, source: str) -> PromFiles:
-    """Rules, tests and scrape configuration for Prometheus; source: name of the configuration in their heads."""
+
+def prometheus_files(config: Config, source: str | None = None, sender: Sender | None = None) -> PromFiles:
+    """Rules, tests and scrape configuration for Prometheus.
+
+    source  name of the configuration file in their heads; None: the built-in defaults
+    sender  of the alerts of the configuration; None: qoemon if `notify` has a receiver, otherwise Prometheus
+    """
     objectives = {name: section.slo for name, section in config.services.items() if section.slo is not None}
-    return PromFiles(core_plan(config), alert_rules(config), objectives, source=source, access=_access(config.http))
+    return PromFiles(
+        core_plan(config),
+        alert_rules(config),
+        objectives,
+        options=(*(["-c", source] if source else ()), *(["--alerting", sender] if sender else ())),
+        access=_access(config.http),
+        delivery=_delivery(config.notify, sender),
+    )
+
+
+def target(http: Http) -> str:
+    """The daemon's address as a target of Prometheus on the same machine."""
+    everywhere = http.host in {"0.0.0.0", "::"}  # noqa: S104 - not to listen there
+    return address_text("127.0.0.1" if everywhere else http.host, http.port)
+
+
+def _delivery(notify: Notify, sender: Sender | None) -> Delivery:
+    receivers = [name for name in ("alertmanagers", "webhooks", "mqtt") if getattr(notify, name)]
+    return Delivery.of(receivers, [_alertmanager(each) for each in notify.alertmanagers], sender)
+
+
+def _alertmanager(section: Alertmanager) -> dict[str, object]:
+    """The Alertmanager for Prometheus; passwords are not copied, the file name is an example unless configured."""
+    url = urlsplit(section.url)
+    settings: dict[str, object] = {"scheme": "https"} if url.scheme == "https" else {}
+    if url.path:
+        settings["path_prefix"] = url.path
+    if section.ca_file is not None:
+        settings["tls_config"] = {"ca_file": str(section.ca_file)}
+    if section.username is not None:
+        password_file = str(section.password_file or "alertmanager.password")
+        settings["basic_auth"] = {"username": section.username, "password_file": password_file}
+    return {
+        **settings,
+        "static_configs": [{"targets": [address_text(str(url.hostname), url.port or _PORTS[url.scheme])]}],
+    }
 
 
 def _access(http: Http) -> dict[str, object]:

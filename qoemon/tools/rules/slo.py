@@ -7,6 +7,9 @@ exact over groups, time and daemons.
 
 Reading the counters of each group and rating over 30 days is too expensive for Prometheus. So rates are recorded,
 and longer windows sum the recorded rates: sums of ratings, never means of shares.
+
+A window begins with the first recorded rate: two minutes after the start, a share "of the last 3 days" is one of
+two minutes. So alerts also require ratings and history in the long window (`SloRules.grounds`).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from math import ceil, floor, log
 import numpy as np
 
 from qoemon.common import duration
+from qoemon.common.template import ABSENT
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.tools.rules.rulefile import STEP_S, Alerting, Recording, RuleGroup, selector
 
@@ -30,6 +34,16 @@ PERIOD_S = 30 * 86400
 
 MAX_BURN_SHARE = 0.8
 """The highest burn rate of an alert, as a share of the highest possible one."""
+
+MIN_RATINGS = 1000
+"""Ratings that the long window of an alert must have. The share of 1000 independent ratings has a standard error of
+0.016 at most, less than the distance between an objective and the threshold of any burn rate but 1."""
+
+MIN_RECORDED = 0.5
+"""Share of the long window in which rates must have been recorded: Prometheus may have been down in between."""
+
+WORST_GROUPS = 3
+"""Number of groups that the description of an alert names."""
 
 GOOD, ALL = "qoemon_expected_ratings_good", "qoemon_expected_ratings"
 
@@ -201,9 +215,10 @@ class SloRules:
     def _alert(self, slo: Slo, burn: Burn) -> Alerting:
         of_service = {"service": slo.service.name}
         shares = [selector(share(("service",), window_s), of_service) for window_s in self.windows(burn)]
-        expr = "\nand ".join(f"{share} < {slo.threshold(burn):g}" for share in shares) + "\n"
+        burning = [f"{share} < {slo.threshold(burn):g}" for share in shares]
+        expr = "\nand ".join([*burning, *self.grounds(slo, burn)]) + "\n"
         texts = {"summary": self.summary(slo, burn, "{{ $value | humanizePercentage }}")}
-        texts["description"] = self.description(burn)
+        texts["description"] = self.description(burn, self._worst_groups(slo))
         return Alerting(alert_name(burn), expr, 0, {"service": slo.service.name, "severity": burn.severity}, texts)
 
     def summary(self, slo: Slo, burn: Burn, good: str) -> str:
@@ -214,11 +229,38 @@ class SloRules:
             f"are good or better; the objective is {100 * slo.objective:g}%"
         )
 
-    def description(self, burn: Burn) -> str:
-        """Description of an alert: time until the budget is used up, and the query for the worst groups."""
+    def grounds(self, slo: Slo, burn: Burn) -> Iterator[str]:
+        """Conditions on the long window: enough ratings, rates recorded for half of it, and since before it began.
+
+        They use the recorded rate of the service, which has a sample a minute as long as the daemon is scraped,
+        with or without ratings. Resets of counters do not change it, and a new group only adds to it.
+        """
+        long_s, _ = self.windows(burn)
+        rate = selector(_name(("service",), ALL, _rate(self.base_s)), {"service": slo.service.name})
+        window = f"[{duration.text(long_s)}]"
+        yield f"{STEP_S} * sum_over_time({rate}{window}) >= {MIN_RATINGS}"
+        yield f"count_over_time({rate}{window}) >= {ceil(MIN_RECORDED * long_s / STEP_S)}"
+        yield f"present_over_time({rate}{window} offset {duration.text(long_s)})"
+
+    def description(self, burn: Burn, groups: str) -> str:
+        """Description of an alert: time until the budget is used up, and the groups to look at, as text."""
         spent = duration.text(_HOUR_S * round(PERIOD_S / burn.factor / _HOUR_S))
-        level = share(self.levels[0], self.windows(burn)[0])
-        return f"At this rate the 30-day error budget is used up in {spent}. Worst groups: bottomk(5, {level})"
+        text = f"At this rate the 30-day error budget is used up in {spent}."
+        if not self.plan.labels:
+            return text
+        span = duration.text(self._step_s)
+        return f"{text} Ratings below good in the last {span} by group, the largest share first: {groups}."
+
+    def _worst_groups(self, slo: Slo) -> str:
+        """A Go template that writes the groups with most ratings below good, each with its labels and its share."""
+        level, of_service = self.levels[0], {"service": slo.service.name}
+        every, good = (selector(_name(level, of, _rate(self._step_s)), of_service) for of in (ALL, GOOD))
+        query = f"topk({WORST_GROUPS}, ({every} - {good}) / scalar(sum({every} - {good})) > 0)"
+        labels = " ".join(f"{name}={{{{ $group.Labels.{name} }}}}" for name in self.plan.labels)
+        return (
+            f"{{{{ range $place, $group := query `{query}` }}}}{{{{ if $place }}}}, {{{{ end }}}}"
+            f"{labels} {{{{ $group.Value | humanizePercentage }}}}{{{{ else }}}}{ABSENT}{{{{ end }}}}"
+        )
 
 
 def alert_name(burn: Burn) -> str:

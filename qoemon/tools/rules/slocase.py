@@ -9,15 +9,18 @@ from math import ceil
 from qoemon.core.plan.plan import Service
 from qoemon.tools.rules.alertcase import ADDRESS
 from qoemon.tools.rules.rulefile import INSTANCE, JOB, STEP_S, Case, Check, FiringAlert, Value, number, selector
-from qoemon.tools.rules.slo import BURNS, Burn, Slo, SloRules, alert_name, share
+from qoemon.tools.rules.slo import BURNS, MIN_RATINGS, Burn, Slo, SloRules, alert_name, share
 
 _USERS = 1000
 """Ratings per step."""
 
+_THOROUGH_S = 6 * 3600
+"""Longest window that has all tests: promtool evaluates each minute of it, which takes 20 s for 3 days."""
+
 
 @dataclass(frozen=True)
 class _Phase:
-    """Some steps with a constant share of ratings that are not good, by service."""
+    """Some steps with a constant share of ratings that are not good, by service; {}: nothing is scraped."""
 
     steps: int
     bad: Mapping[str, float]
@@ -50,58 +53,60 @@ def _recorded(rules: SloRules) -> Case:
 
 
 class _BurnTests:
-    """The tests of one row of the table, for all services at once."""
+    """The tests of one row of the table, for all services at once; of a long window only one, for one service."""
 
     def __init__(self, rules: SloRules, row: int) -> None:
         self._rules = rules
-        self._burns = [(slo, slo.burns[row]) for slo in rules.slos]
         self._long, self._short = (length_s // STEP_S for length_s in rules.windows(BURNS[row]))
+        self._thorough = self._long * STEP_S <= _THOROUGH_S
+        self._burns = [(slo, slo.burns[row]) for slo in (rules.slos if self._thorough else rules.slos[:1])]
         self._alert = alert_name(BURNS[row])
         self._settle_steps = rules.base_s // STEP_S + 1
         """Steps until a change covers the whole base window."""
 
     def cases(self) -> Iterator[Case]:
-        """Too slow to fire; firing and then cleared; begun too recently to fire."""
-        steps = self._settle_steps + 5
-        yield self._case("burning too slowly", [_Phase(steps, self._bad(0.9))], {steps: False})
-        good, bad = self._bad(0), self._bad(1.25)
+        """Too little history, then firing, then cleared; and all reasons not to fire."""
         worst = {slo.service.name: slo.worst for slo, _ in self._burns}
-        short_steps = self._short + self._settle_steps
-        shares = [(self._bad_share(slo, burn), slo.worst) for slo, burn in self._burns]
-        ratio = max(enough / (most - enough) for enough, most in shares)
-        long_enough = ceil(1.2 * short_steps * ratio) + self._settle_steps
-        phases = [_Phase(long_enough, worst), _Phase(short_steps, good)]
-        yield self._case("burning, then no longer", phases, {long_enough: True, long_enough + short_steps: False})
-        if short_steps < 0.75 * self._long:  # Otherwise the windows hardly differ.
-            before = ceil(0.5 * short_steps)
-            phases = [_Phase(before, good), _Phase(short_steps, bad)]
-            yield self._case("begun too recently", phases, {before + short_steps: False})
-
-    def _bad_share(self, slo: Slo, burn: Burn) -> float:
-        """The share of ratings that are not good at the threshold."""
-        return 1 - slo.threshold(burn)
+        good, slow, bad = (self._bad(times) for times in (0, 0.9, 1.25))
+        enough, recent = self._long + self._settle_steps, self._short + self._settle_steps
+        phases = [_Phase(enough, worst), _Phase(recent, good)]
+        checks = {self._long - 1: False, enough: True, enough + recent: False}
+        yield self._case("without history, with it, and burning no longer", phases, checks)
+        if not self._thorough:
+            return
+        few = 0.9 * MIN_RATINGS / self._long
+        yield self._case("too few ratings", [_Phase(enough, worst)], {enough: False}, users=few)
+        if 10 * self._settle_steps <= self._long:  # A longer base window bridges most of the gap.
+            phases = [_Phase(enough, worst), _Phase(7 * self._long // 10, {}), _Phase(self._long // 5, worst)]
+            yield self._case(
+                "not recorded for most of the time", phases, {sum(each.steps for each in phases): False}
+            )
+        yield self._case("burning too slowly", [_Phase(enough, slow)], {enough: False})
+        if 1.25 * recent < 0.9 * self._long:  # Otherwise the windows hardly differ.
+            phases = [_Phase(enough, good), _Phase(recent, bad)]
+            yield self._case("begun too recently", phases, {enough + recent: False})
 
     def _bad(self, times: float) -> dict[str, float]:
         """By service, `times` the share at the threshold, but at most the largest possible one."""
         return {
-            slo.service.name: round(min(times * self._bad_share(slo, burn), slo.worst), 3)
+            slo.service.name: round(min(times * (1 - slo.threshold(burn)), slo.worst), 3)
             for slo, burn in self._burns
         }
 
-    def _case(self, name: str, phases: Sequence[_Phase], fires: Mapping[int, bool]) -> Case:
+    def _case(self, name: str, phases: Sequence[_Phase], fires: Mapping[int, bool], users: float = _USERS) -> Case:
         labels = {name: f"some-{name}" for name in self._rules.plan.labels}
         series: dict[str, str] = {}
         for slo, _ in self._burns:
-            series |= _series(self._rules, slo.service, labels, phases, _USERS)
-        firing_alerts = [
-            self._firing_alert(slo, burn, phases[0].bad[slo.service.name]) for slo, burn in self._burns
-        ]
-        checks = [Check(step, self._alert, firing_alerts if firing else ()) for step, firing in fires.items()]
+            series |= _series(self._rules, slo.service, labels, phases, users)
+        alerts = [self._firing_alert(slo, burn, phases[0]) for slo, burn in self._burns]
+        checks = [Check(step, self._alert, alerts if firing else ()) for step, firing in fires.items()]
         return Case(f"{self._alert}, {name}", series, checks)
 
-    def _firing_alert(self, slo: Slo, burn: Burn, bad: float) -> FiringAlert:
+    def _firing_alert(self, slo: Slo, burn: Burn, phase: _Phase) -> FiringAlert:
+        bad = phase.bad[slo.service.name]
         texts = {"summary": self._rules.summary(slo, burn, f"{100 * (1 - bad):.4g}%")}
-        texts["description"] = self._rules.description(burn)
+        groups = " ".join(f"{name}=some-{name}" for name in self._rules.plan.labels)
+        texts["description"] = self._rules.description(burn, f"{groups} 100%")
         return FiringAlert({"service": slo.service.name, "severity": burn.severity}, texts)
 
 
@@ -110,20 +115,18 @@ def _series(
 ) -> dict[str, str]:
     """Counters of the best and the worst rating, for a group with `users` ratings per step."""
     labels = {JOB: rules.job, INSTANCE: ADDRESS, "service": service.name, **group}
-    rise = {
-        service.scale.high: [(phase.steps, users * (1 - phase.bad[service.name])) for phase in phases],
-        service.scale.low: [(phase.steps, users * phase.bad[service.name]) for phase in phases],
-    }
+    parts: dict[int, list[str]] = {service.scale.high: ["0"], service.scale.low: ["0"]}
+    values = dict.fromkeys(parts, 0.0)
+    for phase in phases:
+        if not phase.bad:
+            parts = {rating: [*written, f"_x{phase.steps}"] for rating, written in parts.items()}
+            continue
+        bad = phase.bad[service.name]
+        for rating, share_of in ((service.scale.high, 1 - bad), (service.scale.low, bad)):
+            rise, value = users * share_of, values[rating]
+            parts[rating].append(f"{number(round(value + rise, 6))}+{number(round(rise, 6))}x{phase.steps - 1}")
+            values[rating] += phase.steps * rise
     return {
-        selector("qoemon_expected_ratings_total", {**labels, "rating": str(rating)}): _counter(rises)
-        for rating, rises in rise.items()
+        selector("qoemon_expected_ratings_total", {**labels, "rating": str(rating)}): " ".join(written)
+        for rating, written in parts.items()
     }
-
-
-def _counter(rises: Sequence[tuple[int, float]]) -> str:
-    """A counter from zero, given (steps, rise per step) in sequence."""
-    parts, value = ["0"], 0.0
-    for steps, rise in rises:
-        parts.append(f"{number(round(value + rise, 6))}+{number(round(rise, 6))}x{steps - 1}")
-        value += steps * rise
-    return " ".join(parts)

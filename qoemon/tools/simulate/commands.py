@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from qoemon.tools.command import USAGE, exit_on_errors, fail, info
-from qoemon.tools.options import For, Seed
+from qoemon.tools.command import USAGE, exit_on_errors, fail, info, load
+from qoemon.tools.options import ConfigFile, For, Seed
 
 if TYPE_CHECKING:
-    import ssl
-
+    from qoemon.net.mqtt.client import Broker
+    from qoemon.net.mqtt.tls import Tls
     from qoemon.tools.simulate.load import Progress, Totals
-    from qoemon.tools.simulate.simulate import Population
+    from qoemon.tools.simulate.simulate import Scenario
 
 ScenarioName = Literal["calm", "degrade", "outage", "recover", "demo"]
 
@@ -25,72 +26,112 @@ REPORT_EVERY_S = 5.0
 
 
 def simulate(
-    host: Annotated[str, typer.Option(help="Host of the broker.")] = "localhost",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the broker.")] = 1883,
+    config: ConfigFile = None,
+    host: Annotated[str | None, typer.Option(help="Host of the broker.", show_default="mqtt.host")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the broker.", show_default="mqtt.port")
+    ] = None,
     transport: Annotated[
-        Literal["tcp", "websockets"], typer.Option(help="MQTT directly over TCP, or through a WebSocket.")
-    ] = "tcp",
-    websocket_path: Annotated[str, typer.Option(help="Path of the WebSocket.")] = "/mqtt",
-    version: Annotated[Literal["5", "3.1.1"], typer.Option(help="MQTT version.")] = "5",
-    username: Annotated[str | None, typer.Option(help="User name.", show_default="none")] = None,
+        Literal["tcp", "websockets"] | None,
+        typer.Option(help="MQTT directly over TCP, or through a WebSocket.", show_default="mqtt.transport"),
+    ] = None,
+    websocket_path: Annotated[
+        str | None, typer.Option(help="Path of the WebSocket.", show_default="mqtt.websocket_path")
+    ] = None,
+    version: Annotated[
+        Literal["5", "3.1.1"] | None, typer.Option(help="MQTT version.", show_default="mqtt.version")
+    ] = None,
+    username: Annotated[str | None, typer.Option(help="User name.", show_default="mqtt.username")] = None,
     password: Annotated[
         str | None,
-        typer.Option(envvar="QOEMON_SIMULATE_PASSWORD", help="Password; prefer the variable.", show_default="none"),
+        typer.Option(
+            envvar="QOEMON_SIMULATE_PASSWORD",
+            help="Password; prefer the variable.",
+            show_default="that of the configuration",
+        ),
     ] = None,
     ca_file: Annotated[
         Path | None,
-        typer.Option(help="Use TLS and trust the CAs in this PEM file.", exists=True, show_default="no TLS"),
+        typer.Option(help="Use TLS and trust the CAs in this PEM file.", exists=True, show_default="mqtt.tls"),
     ] = None,
-    topic: Annotated[str, typer.Option(help="Topic template.")] = "qoe/v1/{service}/{region}/{cdn}",
+    topic: Annotated[
+        str | None, typer.Option(help="Topic template of all services.", show_default="mqtt.topics")
+    ] = None,
     scenario: Annotated[ScenarioName, typer.Option(help="How the QoS changes.")] = "demo",
-    sessions: Annotated[
+    regions: Annotated[
         int | None,
-        typer.Option(min=1, help="Concurrent sessions.", show_default="1000, or 5 s of reports at --rate"),
+        typer.Option(min=1, help="Number of regions, named region-01 and so on.", show_default="eu and us"),
     ] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option(min=0.001, help="Reports per second in total.", show_default="one per session in 5 s"),
+    cdns: Annotated[
+        int | None, typer.Option(min=1, help="Number of CDNs, named cdn-01 and so on.", show_default="a and b")
+    ] = None,
+    hit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE",
+            help="Where the scenario takes place, elsewhere it is calm: a region, a CDN, or REGION/CDN.",
+            show_default="the first region and CDN",
+        ),
+    ] = None,
+    sessions: Annotated[
+        int | None, typer.Option(min=1, help="Concurrent users, one session each; 1000 if --rate is omitted.")
     ] = None,
     for_s: For = None,
     seed: Seed = 1,
     qos: Annotated[int, typer.Option(min=0, max=1, help="MQTT QoS level.")] = 1,
-    shards: Annotated[int, typer.Option(min=1, help="Values of {shard} in the topic: mqtt.shards.")] = 16,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Values of {shard} in the topic.", show_default="mqtt.shards")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Maximum number of reports in a message.")] = 1,
     encoding: Annotated[Literal["json", "msgpack"], typer.Option(help="Encoding of the reports.")] = "json",
 ) -> None:
     """Publish reports of simulated viewers and page loads."""
     # ruff: noqa: PLC0415 - not for --help
     import asyncio
+    import time
 
-    from qoemon.tools.simulate.load import LoadError, Target, TopicError, publish
+    from qoemon.inputs.mqtt.options import broker_options
+    from qoemon.tools.simulate.load import LoadError, TopicError, publish
+    from qoemon.tools.simulate.scope import Scope, ScopeError
+    from qoemon.tools.simulate.simulate import SCENARIOS, Population, groups
 
-    tls = None if ca_file is None else _trust(ca_file)
-    target = Target(
-        host=host,
-        port=port,
-        version=version,
-        username=username,
-        password=password,
-        tls=tls,
-        websocket_path=websocket_path if transport == "websockets" else None,
-    )
     crowd, every_s = _crowd(sessions, rate)
-    info(f"{crowd:,} sessions, each reporting every {every_s:g} s, to {target}; stop with Ctrl-C")
     progress = _ProgressLine()
-    with exit_on_errors(usage=(TopicError,), failed=(LoadError,)):
-        load = publish(
-            target,
-            _population(crowd, every_s, scenario, for_s, seed),
+    with exit_on_errors(usage=(TopicError, ScopeError), failed=(LoadError,)):
+        settings = load(config)
+        scope = Scope.of(settings)
+        broker = _addressed(broker_options(settings), host, port, transport, websocket_path)
+        broker = _authenticated(broker, version, username, password, ca_file)
+        places = [{**scope.constants, **place} for place in groups(regions, cdns)]
+        population = Population(
+            places,
+            sessions=crowd,
+            scenario=_scenario(SCENARIOS[scenario], for_s, hit, places),
+            seed=seed,
+            start_s=time.time(),
+            report_every_s=every_s,
+            services=(scope.viewers, scope.readers),
+        )
+        for reason in scope.left_out:
+            info(reason)
+        info(
+            f"{crowd:,} sessions in {len(places):,} regions and CDNs, each reporting every {every_s:g} s, "
+            f"to the MQTT broker at {broker}; stop with Ctrl-C"
+        )
+        published = publish(
+            broker,
+            population,
             rate=math.inf if rate is None else rate,
             for_s=for_s,
             qos=1 if qos else 0,
             batch=batch,
-            topic=topic,
-            shards=shards,
+            topics=scope.topics if topic is None else dict.fromkeys(scope.topics, topic),
+            report_labels=scope.report_labels,
+            shards=shards or settings.mqtt.shards,
             encoding=encoding,
             on_progress=progress,
         )
-        progress.end(asyncio.run(load))
+        progress.end(asyncio.run(published))
 
 
 def _crowd(sessions: int | None, rate: float | None) -> tuple[int, float]:
@@ -102,24 +143,58 @@ def _crowd(sessions: int | None, rate: float | None) -> tuple[int, float]:
     return sessions, sessions / rate
 
 
-def _population(sessions: int, every_s: float, name: ScenarioName, for_s: float | None, seed: int) -> Population:
-    import time
+def _scenario(scenario: Scenario, for_s: float | None, hit: str | None, groups: list[dict[str, str]]) -> Scenario:
+    from qoemon.tools.simulate.simulate import labels_of
 
-    from qoemon.tools.simulate.simulate import GROUPS, SCENARIOS, Population
+    if for_s is not None:
+        scenario = scenario.lasting(for_s)
+    try:
+        return scenario if hit is None else replace(scenario, affects=labels_of(hit, groups))
+    except ValueError as error:
+        fail(USAGE, f"--hit: {error}")
 
-    scenario = SCENARIOS[name] if for_s is None else SCENARIOS[name].lasting(for_s)
-    return Population(
-        GROUPS, sessions=sessions, scenario=scenario, seed=seed, start_s=time.time(), report_every_s=every_s
-    )
+
+def _addressed(
+    broker: Broker, host: str | None, port: int | None, transport: str | None, path: str | None
+) -> Broker:
+    """The broker at another address, as far as it is given."""
+    from qoemon.config.sections.mqtt import WEBSOCKET_PATH
+
+    if host or port:
+        broker = replace(broker, host=host or broker.host, port=port or broker.port)
+    by_websocket = broker.websocket_path is not None if transport is None else transport == "websockets"
+    known = path or broker.websocket_path or WEBSOCKET_PATH
+    return replace(broker, websocket_path=known if by_websocket else None)
 
 
-def _trust(ca_file: Path) -> ssl.SSLContext:
+def _authenticated(
+    broker: Broker,
+    version: Literal["5", "3.1.1"] | None,
+    username: str | None,
+    password: str | None,
+    ca_file: Path | None,
+) -> Broker:
+    """The broker with another version, user and authority, as far as they are given."""
+    if version is not None:
+        broker = replace(broker, version=version)
+    if username is not None:  # The password of the configuration belongs to its own user.
+        broker = replace(broker, username=username, password=None, password_file=None)
+    if password is not None:
+        broker = replace(broker, password=password, password_file=None)
+    return broker if ca_file is None else replace(broker, tls=_trusting(broker.tls, ca_file))
+
+
+def _trusting(tls: Tls | None, ca_file: Path) -> Tls:
+    """The options with this authority."""
     import ssl
 
+    from qoemon.net.mqtt.tls import Tls
+
     try:
-        return ssl.create_default_context(cafile=str(ca_file))
+        ssl.create_default_context(cafile=str(ca_file))
     except (ssl.SSLError, OSError) as error:
         fail(USAGE, f"--ca-file {ca_file}: {error}; expected a PEM file with CA certificates")
+    return replace(tls or Tls(ca_file=None, cert_file=None, key_file=None, key_password=None), ca_file=ca_file)
 
 
 class _ProgressLine:

@@ -9,30 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import math
 import secrets
-import ssl
 from collections import defaultdict
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass, replace
+from itertools import count, product
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import aiomqtt
 import msgspec
 
-from qoemon.common.address import address_text
 from qoemon.core.wire.partition import shard_of
-from qoemon.net.mqtt.connection import paho_client, patch
+from qoemon.net.mqtt.client import new_client
 from qoemon.net.mqtt.errors import describe_error
-from qoemon.net.mqtt.websocket import use_websocket
+from qoemon.tools.simulate.simulate import SERVICES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 
+    from qoemon.net.mqtt.client import Broker
     from qoemon.tools.simulate.simulate import Population, Reported
 
-TOPIC = "qoe/v1/{service}/{region}/{cdn}"
+TOPICS = dict.fromkeys(SERVICES, "qoe/v1/{service}/{region}/{cdn}")
 
 IN_FLIGHT = 20
 """Concurrent publishes. An MQTT 5 broker may disconnect a client that exceeds its receive maximum, which aiomqtt
@@ -45,28 +43,6 @@ ENCODERS: dict[str, Callable[[Any], bytes]] = {
     "json": msgspec.json.Encoder().encode,
     "msgpack": msgspec.msgpack.Encoder().encode,
 }
-
-SILENT = logging.getLogger("qoemon.tools.simulate.mqtt")
-"""aiomqtt logs errors that it also raises, and warns of every pipelined publish."""
-SILENT.disabled = True
-
-VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V311}
-
-
-@dataclass(frozen=True)
-class Target:
-    """The broker to publish to. tls: None for no TLS; websocket_path: None for no WebSocket."""
-
-    host: str = "localhost"
-    port: int = 1883
-    version: Literal["5", "3.1.1"] = "5"
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    tls: ssl.SSLContext | None = None
-    websocket_path: str | None = field(default=None, repr=False)
-
-    def __str__(self) -> str:
-        return f"the MQTT broker at {address_text(self.host, self.port, self.websocket_path)}"
 
 
 class Progress(NamedTuple):
@@ -104,7 +80,7 @@ class LoadError(Exception):
 
 
 async def publish(
-    target: Target,
+    broker: Broker,
     population: Population,
     *,
     rate: float = math.inf,
@@ -112,17 +88,20 @@ async def publish(
     step_s: float = 0.5,
     qos: Literal[0, 1] = 0,
     batch: int = 1,
-    topic: str = TOPIC,
+    topics: Mapping[str, str] = TOPICS,
+    report_labels: Sequence[str] = (),
     shards: int = 16,
     encoding: Literal["json", "msgpack"] = "json",
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Totals:
     """Publish the reports of a population to a broker for `for_s` seconds or until cancelled.
 
+    broker       only its first address is used, without its client id and session
     rate         maximum reports per second; in any second exceeded by at most 2 % and one message
     step_s       the population's time step
     batch        maximum reports per message; 1 sends plain objects, more sends arrays of one topic's reports
-    topic        template with {service}, the groups' labels and {shard}
+    topics       by service: a template with {service}, the groups' labels and {shard}
+    report_labels  labels that the reports carry
     shards       number of values of {shard}
     on_progress  called about once a second, and once at the end, also after an error
     raises       LoadError if the broker is unreachable, refuses or closes the connection; TopicError if the topic
@@ -130,9 +109,9 @@ async def publish(
     """
     if not (rate > 0 and step_s > 0 and batch >= 1):
         raise ValueError(f"rate {rate}, step_s {step_s}, batch {batch}: expected all above 0")
-    encoder = _Encoder(topic, shards, encoding, batch)
+    encoder = _Encoder(topics, report_labels, shards, encoding, batch)
     encoder.check(population.groups)
-    async with _connected(target) as client:
+    async with _connected(broker) as client:
         load = _Load(client, qos, population, encoder, rate)
         try:
             return await load.run(step_s, for_s, on_progress)
@@ -150,28 +129,31 @@ class _Message(NamedTuple):
 class _Encoder:
     """Converts reports to messages."""
 
-    topic: str
+    topics: Mapping[str, str]
+    report_labels: Sequence[str]
     shards: int
     encoding: str
     batch: int
 
     def check(self, groups: Iterable[Mapping[str, str]]) -> None:
         """Raise TopicError if a group's labels do not yield a topic for publishing."""
-        for labels in groups:
+        for labels, (service, template) in product(groups, self.topics.items()):
             try:
-                topic = self.topic.format(service="video", shard=0, **labels)
+                topic = template.format(service=service, shard=0, **labels)
             except (LookupError, ValueError, AttributeError) as error:
                 names = ", ".join(f"{{{name}}}" for name in ("service", *labels, "shard"))
-                raise TopicError(f"topic {self.topic!r}: expected no names but {names}") from error
-            if not set("+#\0").isdisjoint(topic) or topic.count("/") != self.topic.count("/"):
-                raise TopicError(f"topic {self.topic!r} gives {topic!r}: expected no + or #, and no / in labels")
+                raise TopicError(f"topic {template!r}: expected no names but {names}") from error
+            if not set("+#\0").isdisjoint(topic) or topic.count("/") != template.count("/"):
+                raise TopicError(f"topic {template!r} gives {topic!r}: expected no + or #, and no / in labels")
 
     def messages(self, reports: list[Reported]) -> Iterator[_Message]:
         """Yield the messages one by one, so that each is encoded only when it is due."""
         by_topic: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for service, labels, report in reports:
             shard = shard_of(report["session"], self.shards)
-            by_topic[self.topic.format(service=service, shard=shard, **labels)].append(report)
+            own = {name: labels[name] for name in self.report_labels}
+            topic = self.topics[service].format(service=service, shard=shard, **labels)
+            by_topic[topic].append(report | {"labels": own} if own else report)
         encode = ENCODERS[self.encoding]
         for topic, bodies in by_topic.items():
             for start in range(0, len(bodies), self.batch):
@@ -262,32 +244,15 @@ class _Load:
 
 
 @contextlib.asynccontextmanager
-async def _connected(target: Target) -> AsyncIterator[aiomqtt.Client]:
+async def _connected(broker: Broker) -> AsyncIterator[aiomqtt.Client]:
     """A connection whose errors are raised as LoadError, when it opens and later."""
+    # The name has a form that every broker must accept, and no session is left behind.
+    broker = replace(broker, client_id=f"qoemonload{secrets.token_hex(4)}", session_expiry_s=0)
     connected = False
     try:
-        async with _client(target) as client:
+        async with await new_client(broker) as client:
             connected = True
             yield client
-    except aiomqtt.MqttError as error:
+    except (aiomqtt.MqttError, OSError, UnicodeError) as error:  # UnicodeError: invalid host name.
         failure = "Lost the connection to" if connected else "Cannot connect to"
-        raise LoadError(f"{failure} {target}: {describe_error(error)}") from error
-
-
-def _client(target: Target) -> aiomqtt.Client:
-    client = aiomqtt.Client(
-        target.host,
-        target.port,
-        protocol=VERSIONS[target.version],
-        identifier=f"qoemonload{secrets.token_hex(4)}",  # a form that every broker must accept
-        username=target.username,
-        password=target.password,
-        tls_context=target.tls,
-        max_inflight_messages=IN_FLIGHT,
-        logger=SILENT,
-    )
-    if target.websocket_path is not None:
-        paho = paho_client(client)
-        patch(paho)
-        use_websocket(paho, target.websocket_path)
-    return client
+        raise LoadError(f"{failure} the MQTT broker at {broker}: {describe_error(error)}") from error

@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
     Rows = NDArray[np.intp]
 
-GROUPS = [{"region": region, "cdn": cdn} for region in ("eu", "us") for cdn in ("a", "b")]
-"""Label values of the groups that `qoemon simulate` and `qoemon demo` publish."""
-
 SERVICES = ("video", "web")
 VIDEO, WEB = range(2)
+"""Kinds of users: viewers, whose media stall, and readers, who wait for pages."""
 
 SESSION_SHARE = np.array([0.75, 0.25])
 SESSION_MEAN_S = np.array([480.0, 240.0])
@@ -62,8 +60,44 @@ class Health(NamedTuple):
     page_mean_s: float
 
 
-CALM = Health(stalls_per_min=1 / 15, stall_mean_s=1.5, page_mean_s=1.0)
+CALM = Health(stalls_per_min=1 / 15, stall_mean_s=1.5, page_mean_s=0.7)
+"""Meets the default objectives: 99 % of the ratings of video are good, 85 % of those of web."""
 WORST = Health(stalls_per_min=3.0, stall_mean_s=7.0, page_mean_s=6.0)
+
+
+def groups(regions: int | None = None, cdns: int | None = None) -> list[dict[str, str]]:
+    """Label values of all pairs of a region and a CDN: region-01 to region-25 for 25 regions.
+
+    None: eu and us, and the CDNs a and b.
+    """
+    return [
+        {"region": region, "cdn": cdn}
+        for region in _numbered("region", regions, ("eu", "us"))
+        for cdn in _numbered("cdn", cdns, ("a", "b"))
+    ]
+
+
+def _numbered(name: str, count: int | None, default: Sequence[str]) -> Sequence[str]:
+    """Names with numbers of one width, at least two digits."""
+    if count is None:
+        return default
+    width = max(2, len(str(count)))
+    return [f"{name}-{number:0{width}}" for number in range(1, count + 1)]
+
+
+GROUPS = groups()
+"""Label values of the groups that `qoemon demo` publishes, and `qoemon simulate` by default."""
+
+
+def labels_of(where: str, groups: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The labels that a text such as cdn-07 or region-03/cdn-07 names; ValueError if it names no group."""
+    labels: dict[str, str] = {}
+    for value in where.split("/"):
+        labels |= {name: value for name in ("region", "cdn") if any(group[name] == value for group in groups)}
+    if len(labels) == where.count("/") + 1 and any(labels.items() <= group.items() for group in groups):
+        return labels
+    region, cdn = (f"{groups[0][name]} to {groups[-1][name]}" for name in ("region", "cdn"))
+    raise ValueError(f"found {where!r}, expected a region ({region}), a CDN ({cdn}), or both as REGION/CDN")
 
 
 class Phase(NamedTuple):
@@ -194,11 +228,12 @@ class Population:
     """Sessions that begin, report and end: about `sessions` of them at any time.
 
     groups          label values, one mapping per group; sessions spread evenly over them
-    sessions        mean number of concurrent sessions, three in four of them video
+    sessions        mean number of concurrent sessions, three in four of them viewers
     scenario        such as one of SCENARIOS
     seed            the same seed and the same step times give the same reports
     start_s         time of the start, s since the epoch
     report_every_s  interval between two reports of one session
+    services        names of the services of viewers, and of those of readers; sessions spread evenly over them
     """
 
     def __init__(
@@ -210,12 +245,17 @@ class Population:
         seed: int,
         start_s: float,
         report_every_s: float = 5.0,
+        services: tuple[Sequence[str], Sequence[str]] = (SERVICES[:1], SERVICES[1:]),
     ) -> None:
-        if not groups or sessions < 1 or report_every_s <= 0:
+        if not groups or sessions < 1 or report_every_s <= 0 or not any(services):
             raise ValueError(
-                f"{len(groups)} groups, {sessions} sessions, a report every {report_every_s} s:"
-                " expected at least one group, one session, and an interval above 0 s"
+                f"{len(groups)} groups, {sessions} sessions, a report every {report_every_s} s, "
+                f"services {services}: expected at least one group, one session, one service, and an interval "
+                "above 0 s"
             )
+        self._services = services
+        self._share = np.where([bool(names) for names in services], SESSION_SHARE, 0.0)
+        self._share /= self._share.sum()
         self.groups = tuple(groups)
         self._scenario = scenario
         self._affected = scenario.affected(groups)
@@ -224,7 +264,7 @@ class Population:
         self._elapsed_s = 0.0
         self._report_every_s = report_every_s
         self._rng = np.random.default_rng(seed)
-        self._arrivals_per_s = sessions * SESSION_SHARE / SESSION_MEAN_S
+        self._arrivals_per_s = sessions * self._share / SESSION_MEAN_S
         self._pages: defaultdict[int, list[float]] = defaultdict(list)  # by session, not yet reported
         self._table = self._initial_sessions(sessions)
 
@@ -263,7 +303,7 @@ class Population:
 
     def _initial_sessions(self, sessions: int) -> NDArray[np.void]:
         """Sessions at the start: the mean number, each with a random rest of its length."""
-        service = np.where(np.arange(sessions) < sessions * SESSION_SHARE[VIDEO], VIDEO, WEB)
+        service = np.where(np.arange(sessions) < sessions * self._share[VIDEO], VIDEO, WEB)
         table = self._new_sessions(service, np.arange(sessions) % len(self.groups), np.zeros(sessions))
         # A session observed in progress is length-biased, and observed at a uniformly random point.
         bias = np.exp(SESSION_SIGMA**2)
@@ -379,7 +419,8 @@ class Population:
                 report["response_s"] = self._pages.pop(session)
             if ended:
                 report["end"] = True
-            yield Reported(SERVICES[service], self.groups[group], report)
+            names = self._services[service]
+            yield Reported(names[session % len(names)], self.groups[group], report)
 
     def _remove_ended(self) -> None:
         gone = self._table["end_s"] <= self._elapsed_s

@@ -186,7 +186,7 @@ def test_the_example_of_a_scrape_configuration_gets_in(tmp_path: Path, authority
     write(tmp_path, {"tls_server_config": server, "basic_auth_users": {"alice": HASH}})
     main = tmp_path / "qoemon.yaml"
     main.write_text("http: {web_config_file: web.yml}\n")
-    example = prometheus_files(load(main), "FILE").scrape("127.0.0.1:9877")
+    example = prometheus_files(load(main)).scrape("127.0.0.1:9877")
     [scraped] = yaml.safe_load(example)["scrape_configs"]
     assert scraped["scheme"] == "https"
     assert set(scraped["tls_config"]) == {"ca_file", "cert_file", "key_file"}

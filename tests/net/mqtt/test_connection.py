@@ -10,7 +10,7 @@ import aiomqtt
 import pytest
 
 from qoemon.net.mqtt.bulk_reader import BulkReader
-from qoemon.net.mqtt.client import new_client
+from qoemon.net.mqtt.client import new_client, session_options
 from qoemon.net.mqtt.connection import Connection, paho_client
 from qoemon.net.mqtt.errors import MqttConnectionError
 from qoemon.net.mqtt.socket_events import SocketEvents
@@ -95,6 +95,11 @@ async def test_a_client_without_a_connection_has_only_its_socket_callbacks_repla
     client = await new_client(broker_at(1883))
     paho = paho_client(client)
     assert owners(paho) == [SocketEvents] * 4 + [aiomqtt.Client] * 2 + [type(paho)] * 4
+
+
+@pytest.mark.parametrize(("expiry_s", "clean"), [(600, False), (0, True)])
+def test_mqtt_3_1_1_leaves_a_session_at_the_broker_unless_it_expires_at_once(expiry_s: int, clean: bool) -> None:
+    assert session_options(broker_at(1883, version="3.1.1", session_expiry_s=expiry_s))["clean_session"] is clean
 
 
 async def test_what_a_delivery_raises_is_the_reason_of_the_end_and_nothing_is_delivered_after_it() -> None:

@@ -222,15 +222,18 @@ def test_daemon_rules_are_seen_both_firing_and_not(tmp_path, always, verdict):
 
 
 @pytest.mark.prometheus
-@pytest.mark.parametrize("window", [0, 1])
 @pytest.mark.parametrize("row", [0, 1])
-def test_a_burn_rate_in_one_window_alone_fails_its_test(tmp_path, row, window):
+@pytest.mark.parametrize("without", ["long window", "short window", "ratings", "records", "history"])
+def test_a_burn_rate_without_one_of_its_conditions_fails_its_test(tmp_path, row, without):
+    place = ["long window", "short window", "ratings", "records", "history"].index(without)
     files = PromFiles(PLAN, ())
     rules = _only(files.rules(), groups="qoemon-slo")
     name = f"QoemonSloBurn{('1h', '6h')[row]}"
     for rule in rules["groups"][0]["rules"]:
         if rule.get("alert") == name:
-            rule["expr"] = rule["expr"].split("and ")[window]
+            conditions = rule["expr"].split("and ")
+            assert len(conditions) == 5
+            rule["expr"] = "and ".join([*conditions[:place], *conditions[place + 1 :]])
     tests = _only(files.tests(), tests=name)
     tested = _tested(tmp_path, write(rules, ""), write(tests, ""))
     assert tested.returncode == 1
@@ -279,9 +282,10 @@ def test_copies_are_what_the_program_writes(name):
 
 
 def test_files_say_which_command_wrote_them_and_are_stable():
-    first, again = PromFiles(PLAN, EVERY, source="my.yaml"), PromFiles(PLAN, EVERY, source="my.yaml")
+    first, again = (PromFiles(PLAN, EVERY, options=("-c", "my.yaml")) for _ in range(2))
     assert first.rules().startswith("# Written by: qoemon rules -c my.yaml\n")
     assert first.tests().startswith("# Written by: qoemon rules -c my.yaml --tests\n")
+    assert PromFiles(PLAN, EVERY).scrape("127.0.0.1:9877").startswith("# Written by: qoemon rules --scrape\n")
     assert (first.rules(), first.tests()) == (again.rules(), again.tests())
 
 

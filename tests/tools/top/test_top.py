@@ -21,14 +21,14 @@ from rich.console import Console
 
 from qoemon.config.config import Config
 from qoemon.daemon.daemon import running
-from qoemon.tools.simulate.load import Target, publish
+from qoemon.tools.simulate.load import publish
 from qoemon.tools.simulate.simulate import SCENARIOS, Population
 from qoemon.tools.table import sparkline
 from qoemon.tools.top.fetch import AnswerError
 from qoemon.tools.top.query import Query, QueryError, wanted
 from qoemon.tools.top.top import top
 from tests.support.http import serve_app
-from tests.support.parts import ROOT
+from tests.support.parts import ROOT, broker_at
 from tests.support.patience import NEVER_S, WAIT_S
 from tests.support.patience import async_until as until
 
@@ -553,7 +553,7 @@ async def test_a_real_daemon_is_shown_live(nats: Nats) -> None:
     )
     async with running(Config.model_validate(settings)) as daemon:
         await until(lambda: daemon.engine.stats.mqtt.subscribed)
-        target = Target(host="127.0.0.1", port=nats.port, version="3.1.1")
+        target = broker_at(nats.port, version="3.1.1")
         load = asyncio.create_task(publish(target, calm, qos=1, batch=20))
         async with live(daemon.url, Query(service="video")) as screen:
             await until(lambda: any(re.search(r" [▁-█]{2,}( |$)", line) for line in frame(screen)))
