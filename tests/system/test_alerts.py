@@ -302,10 +302,10 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 
 def in_prometheus(prometheus: Prometheus) -> tuple[dict[str, dict[float, float]], float]:
     """As Story.scraped and Story.missed."""
-    of = f'region="eu",cdn="a",window="{BASE}"'
+    of = 'region="eu",cdn="a"'
     series = {
-        "pow": f"qoemon_pow_ratio{{{of}}}",
-        "lower": f'qoemon_pow_ratio_bound{{{of},bound="lower"}}',
+        "pow": f'qoemon_pow_ratio{{{of},window="{BASE}"}}',
+        "lower": f'qoemon_alert_bound{{{of},alert="{ALERTS[EU]}"}}',
         "fires": f'ALERTS{{alertname="{ALERTS[EU]}",alertstate="firing"}}',
     }
     scraped = {}
@@ -386,7 +386,7 @@ def test_webhook_gets_one_firing_and_one_resolve_signed(story: Story) -> None:
 
 def test_eight_sessions_do_not_page_however_bad_and_it_is_said_why(story: Story) -> None:
     seen = [alert for look in story.looks if (alert := look.alert(US))]
-    would_page = [alert for alert in seen if alert["surest"] is not None and alert["surest"] >= ENTER]
+    would_page = [alert for alert in seen if alert["value"] is not None and alert["value"] >= ENTER]
     judged = [alert for alert in seen if alert["users"] == 8]
     assert len(would_page) > len(judged) / 2 > 0
     assert {(alert["state"], alert["reason"], alert["users"]) for alert in would_page} == {

@@ -37,7 +37,11 @@ class Alert(Section):
     leave: Real = key("The alert ends when the value is at this threshold or better; not worse than enter.")
     for_s: Pause = key("Time for which the value must be at enter or worse before the alert fires.", "0s")
     min_sessions: Count = key("Minimum number of distinct sessions in the window.", 50)
-    confidence: bool = key("Whether the bound of the confidence interval must be at enter or worse as well.", True)
+    confidence: bool = key(
+        "Whether a confidence bound must be at enter or worse as well, so that chance fires the rule at most once in 30"
+        " days, in all its groups together.",
+        True,
+    )
     theta: Literal["service", "all"] = key(
         "service: the theta of the service; all: every theta of its theta_band must agree.", "service"
     )

@@ -19,10 +19,15 @@ from qoemon.core.alerting.decision import (
     decide,
     forget,
 )
+from qoemon.core.alerting.false_alarms import bound_error
 from qoemon.core.alerting.figures import figures
 from qoemon.core.alerting.rule import AlertMetric, Rule
-from qoemon.core.arrays import Floats
+from qoemon.core.arrays import Counts, Floats
 from qoemon.core.counting.groups import Labels
+from qoemon.core.plan.plan import Timing
+from qoemon.core.qoe.confidence import lower_bound_of_many
+from qoemon.core.qoe.distribution import Distribution
+from qoemon.core.qoe.scale import Scale
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 
 AlertKey = tuple[str, str, Labels]
@@ -67,10 +72,13 @@ class Alert:
 
 
 class Alerts:
-    """Holds one decision per rule and group, from tick to tick; the number of groups is limited by the plan."""
+    """Holds one decision per rule and group, from tick to tick; the number of groups is limited by the plan.
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self._rules = tuple(rules)
+    tick_s  seconds from tick to tick
+    """
+
+    def __init__(self, rules: Sequence[Rule], tick_s: int = Timing.tick_s) -> None:
+        self._rules, self._tick_s = tuple(rules), tick_s
         self._decided: dict[AlertKey, Decision] = {}
 
     def decide(self, snapshot: Snapshot) -> tuple[Alert, ...]:
@@ -79,7 +87,7 @@ class Alerts:
         alerts, invisible = [], dict(self._decided)
         for rule in self._rules:
             service = services[rule.service]
-            for number, sample in _samples(rule, service, snapshot):
+            for number, sample in _samples(rule, service, snapshot, self._tick_s):
                 key = (rule.name, rule.service, service.counts.groups[number])
                 alert = _alert(rule, invisible.pop(key, QUIET), sample, service, number, snapshot.time_s)
                 self._decided[key] = alert.decision
@@ -149,13 +157,19 @@ def _alert(
     return Alert(rule, group, decision, before, sample, numbers)
 
 
-def _samples(rule: Rule, service: ServiceSnapshot, snapshot: Snapshot) -> Iterator[tuple[int, Sample | None]]:
+def _samples(
+    rule: Rule, service: ServiceSnapshot, snapshot: Snapshot, tick_s: int
+) -> Iterator[tuple[int, Sample | None]]:
     """The number and sample of every visible group that the rule selects."""
-    columns = _Columns.of(rule, service, snapshot)
-    for number in np.flatnonzero(service.visible).tolist():
-        group = service.counts.groups[number]
-        if _selected(rule, dict(zip(snapshot.labels, group, strict=True))):
-            yield number, columns.sample(number)
+    groups = service.counts.groups
+    numbers = [
+        number
+        for number in np.flatnonzero(service.visible).tolist()
+        if _selected(rule, dict(zip(snapshot.labels, groups[number], strict=True)))
+    ]
+    columns = _Columns.of(rule, service, snapshot, bound_error(rule, len(numbers), tick_s))
+    for number in numbers:
+        yield number, columns.sample(number)
 
 
 def _selected(rule: Rule, labels: Mapping[str, str]) -> bool:
@@ -173,7 +187,8 @@ class _Columns:
     obstacles: tuple[Reason | None, ...]
 
     @classmethod
-    def of(cls, rule: Rule, service: ServiceSnapshot, snapshot: Snapshot) -> _Columns:
+    def of(cls, rule: Rule, service: ServiceSnapshot, snapshot: Snapshot, error: float) -> _Columns:
+        """error: probability with which the bound may be wrong, if the rule uses it."""
         obstacles = _obstacles(service, snapshot)
         if rule.what is AlertMetric.OPEN_STALLS:
             return cls._open_stalls(service, obstacles)
@@ -183,15 +198,10 @@ class _Columns:
         if rule.what is AlertMetric.QUANTILE:
             value = rated.quantiles[:, snapshot.quantiles.index(rule.quantile or 0)]
             return cls(value, value, no_thetas, users, obstacles)
-        bounds, by_theta = {
-            AlertMetric.MOS: (rated.mos_bounds, no_thetas),
-            AlertMetric.GOB: (rated.gob_bounds, rated.band_gob),
-            AlertMetric.POW: (rated.pow_bounds, rated.band_pow),
-        }[rule.what]
-        # Where high is bad, the lower bound is nearest to good.
-        return cls(
-            getattr(rated, rule.what), bounds[:, 0 if rule.what.high_is_bad else 1], by_theta, users, obstacles
-        )
+        by_theta = {AlertMetric.GOB: rated.band_gob, AlertMetric.POW: rated.band_pow}.get(rule.what, no_thetas)
+        value = getattr(rated, rule.what)
+        confident_value = _bound_of_many(rule, rated, users, service.service.scale, error)
+        return cls(value, confident_value, by_theta, users, obstacles)
 
     @classmethod
     def _open_stalls(cls, service: ServiceSnapshot, obstacles: tuple[Reason | None, ...]) -> _Columns:
@@ -210,6 +220,21 @@ class _Columns:
             users=int(self.users[number]),
             obstacle=self.obstacles[number],
         )
+
+
+def _bound_of_many(rule: Rule, rated: Distribution, users: Counts, scale: Scale, error: float) -> Floats:
+    """(G,) the end nearest to good of the interval for all looks of the rule, no narrower than the exported one."""
+    low, span = {
+        AlertMetric.POW: (0, 1),
+        AlertMetric.GOB: (1, -1),
+        AlertMetric.MOS: (scale.high, scale.low - scale.high),
+    }[rule.what]
+    value, square = getattr(rated, rule.what), getattr(rated, f"{rule.what}_square")
+    # Of the distance from the best value, as a share of the scale.
+    mean, square = (value - low) / span, (square - 2 * low * value + low**2) / span**2
+    bound = low + span * lower_bound_of_many(mean, square, users, error)
+    ends = getattr(rated, f"{rule.what}_bounds")
+    return np.asarray(np.minimum(bound, ends[:, 0]) if rule.what.high_is_bad else np.maximum(bound, ends[:, 1]))
 
 
 def _obstacles(service: ServiceSnapshot, snapshot: Snapshot) -> tuple[Reason | None, ...]:

@@ -12,35 +12,38 @@ dominates, a logarithm where common causes do. It needs no special case for a Po
 transformed p and m is the interval's surprise, in standard deviations; two one-sided CUSUMs add it up. While one of
 them is above `hold`, the level is not updated: it would follow the change before it is detected.
 
+A rise so slow that the level follows it is detected by drift.py, and counted as a change too.
+
 Page 1954 (CUSUM); Anscombe 1948 (the transform of over-dispersed counts); docs/decisions/0008-change-detector.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qoemon.core.alerting import drift
+from qoemon.core.alerting.drift import DriftRules
 from qoemon.core.arrays import Flags, Floats, Ints
 
 State = NDArray[np.void]
 
-TRACK = np.dtype(
-    [
-        ("level", np.float64),  # PoW, tracked
-        ("square", np.float64),  # second moment of PoW, tracked
-        ("spread2", np.float64),  # square of the relative deviation from common causes, tracked slowly
-        ("age", np.int64),  # intervals processed; 0 in a group without a level
-        ("length", np.int64),  # of them, those averaged in the level since it was last restarted
-        ("sum", np.float64, 2),  # CUSUM up and down, standard deviations
-        ("run", np.int64, 2),  # intervals since it was last zero
-        ("run_pow", np.float64, 2),  # their sums of PoW and second moment
-        ("run_square", np.float64, 2),
-        ("zero_s", np.float64, 2),  # when it was last zero, s since the epoch
-    ]
-)
+_JUMPS = [
+    ("level", np.float64),  # PoW, tracked
+    ("square", np.float64),  # second moment of PoW, tracked
+    ("spread2", np.float64),  # square of the relative deviation from common causes, tracked slowly
+    ("age", np.int64),  # intervals processed; 0 in a group without a level
+    ("length", np.int64),  # of them, those averaged in the level since it was last restarted
+    ("sum", np.float64, 2),  # CUSUM up and down, standard deviations
+    ("run", np.int64, 2),  # intervals since it was last zero
+    ("run_pow", np.float64, 2),  # their sums of PoW and second moment
+    ("run_square", np.float64, 2),
+    ("zero_s", np.float64, 2),  # when it was last zero, s since the epoch
+]
+TRACK = np.dtype([*_JUMPS, *drift.COLUMNS])
 """The state of one group."""
 
 FAINT = 0.002
@@ -67,6 +70,7 @@ class DetectorRules:
     spread_memory  intervals over which it is learnt
     caution        factor on the learnt spread: deviations of successive intervals are correlated
     learning       intervals before a first change can be reported; a change found earlier restarts the level only
+    drift          constants of the detection of slow rises
     raises         ValueError if a constant is out of range
     """
 
@@ -78,6 +82,7 @@ class DetectorRules:
     spread_memory: int = 720
     caution: float = 1.3
     learning: int = 8
+    drift: DriftRules = field(default_factory=DriftRules)
 
     def __post_init__(self) -> None:
         if min(self.memory, self.learning, self.spread_memory) < 1:
@@ -117,10 +122,12 @@ class ChangeDetector:
     """Tracks the PoW of many groups, one row of `state` each.
 
     Groups are independent of each other: any group can appear or pause at any time.
+
+    least  PoW from which a slow rise is reported
     """
 
-    def __init__(self, rules: DetectorRules) -> None:
-        self.rules = rules
+    def __init__(self, rules: DetectorRules, least: float) -> None:
+        self.rules, self._least = rules, least
         self.state: State = np.zeros(0, TRACK)
 
     def grow(self, groups: int) -> None:
@@ -129,7 +136,9 @@ class ChangeDetector:
         self.state = np.concatenate([self.state, fresh])
 
     def load(self, state: NDArray[Any]) -> None:
-        """Restore `state` from before a restart; ValueError if another version wrote it."""
+        """Restore `state` from before a restart; ValueError if a version wrote it that is not known."""
+        if state.dtype == np.dtype(_JUMPS):
+            state = drift.upgraded(state, TRACK, self.rules.drift)
         if state.dtype != TRACK:
             raise ValueError(f"the dumped detector has columns {state.dtype}, expected {TRACK}: discard it")
         self.state = state.copy()
@@ -137,6 +146,7 @@ class ChangeDetector:
     def shift(self, by_s: float) -> None:
         """Move all times by so many seconds."""
         self.state["zero_s"] += by_s
+        self.state["level_s"] += by_s
 
     def reset(self, rows: Ints) -> None:
         """Forget everything about these groups."""
@@ -160,9 +170,22 @@ class ChangeDetector:
         change = _reported(found, known)
         _learn_spread(track, interval, variance, self.rules)
         _follow(track, z, moves, interval, self.rules)
+        change = self._add_rises(track, found.direction, change, interval)
         track["age"] += 1
         self.state[rows] = track
         return change
+
+    def _add_rises(self, track: State, jumped: Ints, change: Change, interval: Interval) -> Change:
+        """`change`, with slow rises added. A jump and a reported rise restart the comparison."""
+        scale, offset, _ = _scale(track, interval.users)
+        rises = drift.rising(track, interval.pow, 1 / scale**2, offset, interval.end_s, self.rules.drift)
+        rises &= (jumped == 0) & (track["recent"] >= self._least)
+        began_s = np.where(rises, track["level_s"], change.began_s)
+        track["level"] = np.where(rises, track["recent"], track["level"])
+        for row in np.flatnonzero(rises):
+            _clear(track, row, interval.end_s)
+        drift.restart(track, rises | (jumped != 0), track["level"], interval.end_s)
+        return Change(np.where(rises, 1, change.direction), began_s)
 
     def _decide(self, track: State, z: Floats, interval: Interval) -> Change:
         """Update the CUSUMs; above the limit, restart the level at the mean PoW since the change began."""
@@ -219,6 +242,7 @@ def _begin(track: State, interval: Interval, rules: DetectorRules) -> None:
     track["level"][fresh], track["square"][fresh] = interval.pow[fresh], interval.square[fresh]
     track["spread2"][fresh], track["length"][fresh] = (rules.spread / rules.caution) ** 2, 1
     track["zero_s"][fresh] = interval.end_s
+    drift.begin(track, fresh, interval.pow, interval.end_s, rules.drift)
 
 
 def _restart(track: State, row: np.int64, side: np.int64, end_s: float) -> None:
@@ -226,6 +250,11 @@ def _restart(track: State, row: np.int64, side: np.int64, end_s: float) -> None:
     track["length"][row] = length = track["run"][row, side]
     track["level"][row] = track["run_pow"][row, side] / length
     track["square"][row] = track["run_square"][row, side] / length
+    _clear(track, row, end_s)
+
+
+def _clear(track: State, row: np.int64, end_s: float) -> None:
+    """Set the CUSUMs of this row to zero."""
     track["sum"][row], track["run"][row] = 0, 0
     track["run_pow"][row], track["run_square"][row], track["zero_s"][row] = 0, 0, end_s
 

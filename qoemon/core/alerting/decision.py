@@ -49,7 +49,8 @@ class Sample:
     """What a rule evaluates of one group at a tick.
 
     value            the metric
-    confident_value  the end of its confidence interval that is nearest to good
+    confident_value  the end of its confidence interval that is nearest to good, for all looks of the rule together
+                     if the rule uses it (false_alarms.py)
     by_theta         the metric for each theta of the service's band
     users            distinct sessions behind it
     obstacle         why the value cannot be trusted now, whatever it is

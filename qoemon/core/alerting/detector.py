@@ -42,7 +42,7 @@ class Detector:
 
     def __init__(self, plan: Plan, rules: Sequence[Rule], regimes: RegimeRules) -> None:
         self._interval_s = plan.timing.interval_s
-        self._alerts = Alerts(rules)
+        self._alerts = Alerts(rules, plan.timing.tick_s)
         self._transitions: Counter[tuple[str, str, AlertState, Reason]] = Counter()
         self._monitors = {service.name: RegimeMonitor(regimes) for service in plan.services}
         self._regimes: dict[str, Regimes] = {}

@@ -5,8 +5,8 @@ The change detector compares PoW with the recent level of the same group: it det
 when it began. Detected changes are counted and dated.
 
 A detected change for the worse that moves the level past a threshold changes the regime at once. A level that
-drifts past a threshold, as on a busy evening, changes the regime after the dwell, and no change is counted: there
-is no moment at which it happened.
+drifts past a threshold no faster than it usually drifts, as on a busy evening, changes the regime after the dwell,
+and no change is counted: there is no moment at which it happened.
 """
 
 from __future__ import annotations
@@ -155,7 +155,8 @@ class RegimeMonitor:
 
     def __init__(self, rules: RegimeRules) -> None:
         self._rules = rules
-        self._detector = ChangeDetector(rules.detector)
+        # Below half of the threshold a slow rise needs nobody.
+        self._detector = ChangeDetector(rules.detector, least=rules.degraded.enter / 2)
         self._groups = np.zeros(0, COLUMNS)
 
     def close(self, interval: Interval) -> Regimes:
@@ -188,7 +189,7 @@ class RegimeMonitor:
         return {"groups": self._groups.copy(), "detector": self._detector.state.copy()}
 
     def load(self, state: dict[str, NDArray[Any]]) -> None:
-        """Restore a dump(); ValueError if another version wrote it."""
+        """Restore a dump(), also of a version without slow rises; ValueError if it is of no known version."""
         if state["groups"].dtype != COLUMNS:
             raise ValueError(f"the dumped regimes have columns {state['groups'].dtype}, expected {COLUMNS}")
         self._detector.load(state["detector"])

@@ -52,6 +52,11 @@ class Rule:
     labels: Mapping[str, str] | None = None
     annotations: Mapping[str, str] | None = None
 
+    @property
+    def bounded(self) -> bool:
+        """Whether a bound must be past `enter` too: not every metric has one."""
+        return self.confident and self.what in {AlertMetric.MOS, AlertMetric.GOB, AlertMetric.POW}
+
     def past(self, value: float, threshold: float) -> bool:
         """Whether a value is at the threshold, or on its bad side."""
         return value >= threshold if self.what.high_is_bad else value <= threshold

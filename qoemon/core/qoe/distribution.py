@@ -81,7 +81,7 @@ class Distribution:
     ratings       (G, K) share of each rating
     quantiles     (G, Q) scale points
     mos_bounds, gob_bounds, pow_bounds  (G, 2) lower and upper end of the confidence interval of each
-    pow_square (G,) mean over the conditions of their squared PoW: with pow, it gives the spread among users
+    mos_square, gob_square, pow_square  (G,) mean over the conditions of the square of each: the spread among users
     band_gob, band_pow  (G, T) the same shares for each theta of the band
     """
 
@@ -95,6 +95,8 @@ class Distribution:
     mos_bounds: Floats
     gob_bounds: Floats
     pow_bounds: Floats
+    mos_square: Floats
+    gob_square: Floats
     pow_square: Floats
     band_gob: Floats
     band_pow: Floats
@@ -185,6 +187,8 @@ class RatingKernel:
             mos_bounds=interval(mos, mean.squares[:, 0], users, self.confidence, low, high),
             gob_bounds=interval(gob, mean.squares[:, 1], users, self.confidence),
             pow_bounds=interval(pow_, mean.squares[:, 2], users, self.confidence),
+            mos_square=mean.squares[:, 0],
+            gob_square=mean.squares[:, 1],
             pow_square=mean.squares[:, 2],
             band_gob=mean.band_gob,
             band_pow=mean.band_pow,

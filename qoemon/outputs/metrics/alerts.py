@@ -30,12 +30,22 @@ def _alerts(snapshot: Snapshot, detections: Detections, texts: LabelTexts) -> It
         "gauge",
         ("service", *snapshot.labels, "alert", "severity"),
     )
+    bound = Family(
+        "qoemon_alert_bound",
+        "The bound that an alert compares with its threshold: at a confidence for all its groups and ticks.",
+        "gauge",
+        ("service", *snapshot.labels, "alert"),
+    )
     for _, of_rule in groupby(detections.alerts, lambda alert: id(alert.rule)):
         alerts = list(of_rule)
         rule = alerts[0].rule
         rows = group_rows(rule.service, tuple(alert.group for alert in alerts), snapshot.labels, texts)
         states = np.array([alert.decision.state for alert in alerts], np.int64)
         state.add(rows, states, alert=rule.name, severity=rule.severity)
+        if rule.bounded:
+            known = np.flatnonzero([alert.sample is not None for alert in alerts])
+            values = np.array([alert.sample.confident_value for alert in alerts if alert.sample])
+            bound.add(rows.take(known), values, alert=rule.name)
     transitions = CounterMetricFamily(
         "qoemon_alert_transitions",
         "Transitions of an alert to this state for this reason.",
@@ -43,7 +53,7 @@ def _alerts(snapshot: Snapshot, detections: Detections, texts: LabelTexts) -> It
     )
     for (name, service, entered, reason), count in detections.transitions.items():
         transitions.add_metric((name, service, entered.name.lower(), reason), count)
-    yield from (state, transitions)
+    yield from (state, bound, transitions)
 
 
 def _regimes(snapshot: Snapshot, detections: Detections, texts: LabelTexts) -> Iterator[Family]:

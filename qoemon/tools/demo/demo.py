@@ -24,10 +24,20 @@ from qoemon.tools.simulate.simulate import GROUPS, SCENARIOS, Phase, Population,
 from qoemon.tools.table import groups_table, legend
 
 _TICK_S = 2
-_WINDOW = "20s"
+_WINDOW = "10s"
 _STORY = SCENARIOS["demo"]
-_ENDLESS = replace(_STORY, phases=(*_STORY.phases[:-1], Phase("calm", 115)), length_s=240.0)
-"""For a demo without --for: the whole story within two minutes, time for regimes to recover, then again."""
+ENDLESS = replace(
+    _STORY,
+    phases=(
+        Phase("calm", 95),
+        Phase("degrade", 30, 0, 1),
+        Phase("outage", 15, 1, 1, outage=True),
+        Phase("recover", 15, 1, 0),
+        Phase("calm", 85),
+    ),
+    length_s=240.0,
+)
+"""For a demo without --for, in seconds: calm until every group has a regime, the story, recovery; then again."""
 
 _REPORT_EVERY_S = 2.0
 
@@ -48,13 +58,13 @@ _ALERT = {
 async def demo(console: Console, *, for_s: float | None, sessions: int, seed: int, http_port: int) -> None:
     """Run until for_s has passed or a signal arrives; LoadError, BrokerError or ListenError if a part fails."""
     with cancelled_by_signals():
-        async with embedded.broker() as port, running(config := _config(port, http_port)) as daemon:
+        async with embedded.broker() as port, running(settings := config(port, http_port)) as daemon:
             await _subscribed(daemon)
-            scenario = _STORY.lasting(for_s) if for_s else _ENDLESS
+            scenario = _STORY.lasting(for_s) if for_s else ENDLESS
             population = _population(scenario, sessions, seed)
             console.print(_opening(daemon, scenario, population, port), soft_wrap=True)
             async with asyncio.TaskGroup() as parts:
-                load = parts.create_task(publish(broker_options(config), population, qos=1, batch=20))
+                load = parts.create_task(publish(broker_options(settings), population, qos=1, batch=20))
                 show = parts.create_task(_show(console, daemon, population))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(for_s):
@@ -74,15 +84,15 @@ def _population(scenario: Scenario, sessions: int, seed: int) -> Population:
     )
 
 
-def _config(port: int, http_port: int) -> Config:
+def config(port: int, http_port: int) -> Config:
     """A configuration with short intervals, so that a minute shows everything."""
     return Config.model_validate(
         {
             "mqtt": {"host": "127.0.0.1", "port": port, "version": "3.1.1"},
             "sessions": {"tick": f"{_TICK_S}s", "rating_interval": _WINDOW, "timeout": "60s", "min_active": "2s"},
             "windows": [_WINDOW, "1m"],
-            # Degraded begins above the usual PoW of so few page loads.
-            "regimes": {"degraded": {"enter": 0.2, "leave": 0.15}},
+            # Of 50 web users, some 25 load a page in an interval; degraded begins above their usual PoW.
+            "regimes": {"degraded": {"enter": 0.2, "leave": 0.15}, "min_sessions": 15},
             "alerts": [_ALERT],
             "http": {"port": http_port},
         }

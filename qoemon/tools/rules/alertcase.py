@@ -169,8 +169,11 @@ def _series(prom: PromRule, labels: Mapping[str, str], phases: Sequence[Phase]) 
     series[selector(prom.metric, {**labels, **quantile})] = values_of(lambda reading: reading.value)
     series[selector("qoemon_window_users", labels)] = values_of(lambda reading: reading.users)
     if prom.bound:
-        bound = {**labels, "bound": prom.confident_value}
-        series[selector(prom.bound, bound)] = values_of(lambda reading: reading.confident_value)
+        of_rule = {**of_group, "alert": rule.name}
+        series[selector(prom.bound, of_rule)] = values_of(lambda reading: reading.confident_value)
+        # Annotations show the ends of the 95 % interval.
+        end = {**labels, "bound": prom.confident_value}
+        series[selector(f"{prom.metric}_bound", end)] = values_of(lambda reading: reading.confident_value)
     for place, theta in enumerate(prom.band if prom.by_theta else ()):
         at_theta = {**labels, "theta": f"{theta:g}"}
         series[selector(f"{prom.by_theta}", at_theta)] = values_of(lambda reading, at=place: reading.by_theta[at])  # type: ignore[misc]

@@ -83,9 +83,8 @@ class PromRule:
 
     @property
     def bound(self) -> str | None:
-        """Metric of the confidence bounds; None if the rule does not use them."""
-        exported = self.rule.what in {AlertMetric.MOS, *_RATIOS}
-        return f"{self.metric}_bound" if exported and self.rule.confident else None
+        """Series of the bound that the daemon compares with the threshold; None if the rule does not use it."""
+        return "qoemon_alert_bound" if self.rule.bounded else None
 
     @property
     def by_theta(self) -> str | None:
@@ -107,7 +106,8 @@ class PromRule:
         nearest = "min" if rule.what.high_is_bad else "max"
         fires = [f"{self._figure} {worse}= {enter}"]
         if self.bound:
-            fires.append(f"{self._per_group(self.bound, bound=self.confident_value)} {worse}= {enter}")
+            of_rule = selector(self.bound, {**self._group, "alert": rule.name})
+            fires.append(f"max without (alert) ({of_rule}) {worse}= {enter}")
         if self.by_theta:
             fires.append(f"{nearest} without (window, theta) ({self._selector(self.by_theta)}) {worse}= {enter}")
         # A value at `leave` clears the alert, but if both thresholds are equal, a value at them fires.

@@ -10,8 +10,10 @@ import pytest
 
 from qoemon.core.alerting.alerts import Alert, Alerts
 from qoemon.core.alerting.decision import AlertState, Reason
+from qoemon.core.alerting.false_alarms import bound_error
 from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.plan.plan import Counters
+from qoemon.core.qoe.confidence import lower_bound_of_many
 from qoemon.core.snapshot.snapshot import Snapshot
 from tests.support.core import T0, VIDEO, WEB, OneShard, batch, plan
 from tests.support.oracle import Said
@@ -66,7 +68,7 @@ def states(alerts: Iterable[Alert]) -> dict[tuple[str, ...], tuple[AlertState, R
 
 def test_a_few_who_suffer_are_too_few_and_many_fire() -> None:
     scene, alerts = Scene(), Alerts([RULE])
-    decided = alerts.decide(scene.tick(eu=(20, 40), us=(0, 8), asia=(60, 0)))
+    decided = alerts.decide(scene.tick(eu=(10, 60), us=(0, 8), asia=(60, 0)))
     assert states(decided) == {
         EU: (AlertState.FIRING, Reason.PAST_THRESHOLD),
         US: (AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS),
@@ -83,7 +85,8 @@ def test_sessions_that_count_again_and_again_are_not_many() -> None:
     assert states(alerts.decide(snapshot)) == {US: (AlertState.INACTIVE, Reason.TOO_FEW_SESSIONS)}
 
 
-# The value, its end nearest to good, and the value under other thetas, by their names in a Distribution.
+# The value, the end of its 95 % interval nearest to good, and the value under other thetas, by their names in a
+# Distribution.
 READ = {
     AlertMetric.POW: ("pow", "pow_bounds", 0, "band_pow"),
     AlertMetric.GOB: ("gob", "gob_bounds", 1, "band_gob"),
@@ -105,7 +108,8 @@ def test_a_rule_reads_its_figure_in_its_window(what: AlertMetric, window_s: int)
         sample = alerts[group].sample
         assert sample is not None
         assert sample.value == getattr(decided, value)[number]
-        assert sample.confident_value == getattr(decided, bounds)[number, end]
+        outermost = max if end else min
+        assert outermost(sample.confident_value, getattr(decided, bounds)[number, end]) == sample.confident_value
         assert list(sample.by_theta) == (getattr(decided, band)[number].tolist() if band else [])
         assert sample.users == users[number] == (40, 30)[number]
     worst, best = (max, min) if what.high_is_bad else (min, max)
@@ -113,6 +117,28 @@ def test_a_rule_reads_its_figure_in_its_window(what: AlertMetric, window_s: int)
     assert eu is not None
     assert worst(eu.value, eu.confident_value) == eu.value
     assert best(eu.value, eu.confident_value) == eu.confident_value != eu.value
+
+
+def test_the_bound_of_a_rule_is_one_for_all_its_groups_and_ticks() -> None:
+    """Of PoW, of 1 - GoB, and of the distance from the best MOS; with `for`, of looks that share no interval."""
+    scene = Scene()
+    snapshot = scene.ticks(6, eu=(30, 10), us=(25, 5), asia=(30, 0))[-1]
+    rated, users = snapshot.services[0].distributions[60], snapshot.services[0].counts.users[60]
+    distances = {
+        AlertMetric.POW: (rated.pow, rated.pow_square, 0, 1),
+        AlertMetric.GOB: (1 - rated.gob, 1 - 2 * rated.gob + rated.gob_square, 1, -1),
+        AlertMetric.MOS: ((5 - rated.mos) / 4, (25 - 10 * rated.mos + rated.mos_square) / 16, 5, -4),
+    }
+    ticks = 30 * 86_400 / 10
+    for what, (mean, square, best, span) in distances.items():
+        for groups, for_s, in_a_row in (({}, 0, 1), ({"region": ["eu", "us"]}, 0, 1), ({}, 59, 1), ({}, 130, 3)):
+            rule = replace(RULE, what=what, groups=groups, for_s=for_s)
+            looks = (len(groups.get("region", [])) or 3) * ticks
+            bound = best + span * lower_bound_of_many(mean, square, users, looks ** (-1 / in_a_row))
+            decided = Alerts([rule], tick_s=10).decide(snapshot)
+            read = [alert.sample.confident_value for alert in decided if alert.sample]
+            assert read == pytest.approx(bound[: len(decided)].tolist(), abs=1e-12)
+            assert bound_error(rule, len(decided), 10) == pytest.approx(looks ** (-1 / in_a_row))
 
 
 def test_a_rule_reads_its_quantile() -> None:

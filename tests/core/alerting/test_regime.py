@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qoemon.core.alerting.change_point import DetectorRules, Interval
+from qoemon.core.alerting.change_point import TRACK, DetectorRules, Interval
+from qoemon.core.alerting.drift import COLUMNS as DRIFT
+from qoemon.core.alerting.drift import DriftRules
 from qoemon.core.alerting.regime import Reason, Regime, RegimeMonitor, RegimeRules, Regimes, Threshold
 from qoemon.core.arrays import Floats
 
@@ -107,6 +109,33 @@ def test_steps_are_found_soon_and_dated_within_one_interval(before, after, sign)
     assert np.median(delay) <= 3
     assert np.mean(np.isinf(delay)) <= 0.02
     assert np.mean(np.abs(began) <= 1) >= 0.98
+
+
+@pytest.mark.parametrize(("limit", "found"), [(DriftRules().limit, True), (np.inf, False)])
+def test_a_slow_ramp_is_found_while_it_rises_and_dated_near_its_beginning(limit, found):
+    """From .05 to .3 in 30 intervals; without the detection of slow rises the level learns it."""
+    groups, calm = 100, 600
+    rng = np.random.default_rng(5)
+    series = Series(rng)
+    monitor = RegimeMonitor(RegimeRules(detector=DetectorRules(drift=DriftRules(limit=limit))))
+    users, delay, began = np.full(groups, 300.0), np.full(groups, np.inf), np.full(groups, np.nan)
+    wander, keep = 0.15 * rng.standard_normal(groups), np.exp(-1 / 60)
+    for now in range(calm + 30):
+        ramp = np.log(6) * np.clip((now - calm + 1) / 30, 0, 1)
+        said = monitor.close(series.next(0.05 * np.exp(wander + ramp), users))
+        first = (said.direction > 0) & (now >= calm) & np.isinf(delay)
+        delay[first], began[first] = now - calm + 1, said.changed_s[first] / 60 - calm
+        wander = keep * wander + 0.15 * np.sqrt(1 - keep**2) * rng.standard_normal(groups)
+    assert (np.median(delay) <= 15) == found
+    assert (np.mean(np.isinf(delay)) <= 0.05) == found
+    assert not found or np.median(np.abs(began)) <= 6
+
+
+def test_a_rise_below_half_of_the_degraded_threshold_is_none():
+    level = [0.01] * 100 + [float(pow_) for pow_ in np.geomspace(0.01, 0.07, 30)]
+    assert not any(each.direction.any() for each in reported(level))
+    on = [*level, *(float(pow_) for pow_ in np.geomspace(0.07, 0.12, 9))]
+    assert reported(on)[-1].changes.tolist() == [[1, 0]]
 
 
 @pytest.mark.parametrize("sessions", [100, 1000])
@@ -306,11 +335,29 @@ def test_a_told_result_stays_as_it_was():
         (lambda: DetectorRules(hold=4), "hold <= limit"),
         (lambda: DetectorRules(spread=0), "above 0"),
         (lambda: DetectorRules(caution=0.5), "caution from 1"),
+        (lambda: DriftRules(recent=20), "recent < older"),
+        (lambda: DriftRules(limit=0), "limit and usual above 0"),
     ],
 )
 def test_rules_that_make_no_sense_are_refused_in_words(wrong, words):
     with pytest.raises(ValueError, match=words):
         wrong()
+
+
+def test_a_dump_from_before_slow_rises_continues_with_the_same_levels():
+    intervals = noisy(7, 4, 60)
+    lasting, upgraded = RegimeMonitor(RULES), RegimeMonitor(RULES)
+    for interval in intervals[:40]:
+        lasting.close(interval)
+    state = lasting.dump()
+    new = {name for name, _ in DRIFT}
+    old = np.dtype([(name, TRACK[name]) for name in TRACK.names or () if name not in new])
+    before = np.zeros(len(state["detector"]), old)
+    for name in old.names or ():
+        before[name] = state["detector"][name]
+    upgraded.load(state | {"detector": before})
+    for interval in intervals[40:]:
+        assert_same(lasting.close(interval), upgraded.close(interval))
 
 
 @pytest.mark.parametrize("part", ["groups", "detector"])

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from benchmarks import coverage
 from qoemon.core.arrays import Floats
-from qoemon.core.qoe.confidence import interval
+from qoemon.core.qoe.confidence import interval, lower_bound_of_many
 
 ANSWERS = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
@@ -174,3 +175,28 @@ def test_the_population_is_what_it_says() -> None:
     truth = share @ coverage.answers(coverage.SERVICES["video-stall"][1])
     assert truth[1] == pytest.approx(0.25 * 0.8915, abs=0.001)  # the most that a stall can cost
     assert truth[2] == pytest.approx(1 - 0.25 * 3.5 / 4, abs=0.001)
+
+
+@pytest.mark.parametrize("error", [0.025, 1e-3, 1e-5, 1e-7, 4e-9, 1e-10])
+@pytest.mark.parametrize("most", [1.0, 0.8, 0.5])
+def test_the_bound_for_many_looks_is_wrong_as_rarely_as_it_says(error: float, most: float) -> None:
+    """Users are at 0 or at `most`: the exact chance that the bound is above the truth is a binomial tail."""
+    for users in (50, 100, 300, 3000):
+        count = np.arange(users + 1)
+        mean = most * count / users
+        bound = lower_bound_of_many(mean, most * mean, np.full(users + 1, users), error)
+        assert (np.diff(bound) >= 0).all()
+        for share in (0.01, 0.05, 0.15, 0.3, 0.5, 0.75, 0.95):
+            wrong = np.flatnonzero(bound > most * share)
+            chance = binom.sf(wrong[0] - 1, users, share) if len(wrong) else 0
+            assert chance <= 2 * error
+
+
+def test_the_bound_for_many_looks_of_nobody_and_of_all() -> None:
+    bound = lower_bound_of_many(np.array([0.0, 1.0, 0.0]), np.array([0.0, 1.0, 0.0]), np.array([50, 50, 0]), 1e-9)
+    assert bound[0] == 0
+    assert 0.4 < bound[1] < 1
+    assert np.isnan(bound[2])
+    for error in (0.0, 0.6, float("nan")):
+        with pytest.raises(ValueError, match="expected 0 < error"):
+            lower_bound_of_many(np.ones(1), np.ones(1), np.ones(1), error)

@@ -155,6 +155,8 @@ def twin(
     for alert in watched.alerts:
         of = {"service": "video", **dict(zip(snapshot.labels, alert.group, strict=True))}
         yield sample("alert_state", alert.decision.state, **of, alert=alert.rule.name, severity="warning")
+        if alert.sample and alert.rule.bounded:
+            yield sample("alert_bound", alert.sample.confident_value, **of, alert=alert.rule.name)
 
 
 def _of_group(

@@ -14,6 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from qoemon import cli
+from qoemon.config.plan import core_plan
+from qoemon.tools.demo.demo import ENDLESS, config
 from tests.support.parts import ROOT, program
 from tests.support.patience import WAIT_S, until
 
@@ -57,6 +59,15 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return ""
+
+
+def test_the_first_calm_lasts_until_every_group_has_a_regime() -> None:
+    """The first interval that closes may be incomplete."""
+    calm, length_s = ENDLESS.phases[0], sum(phase.share for phase in ENDLESS.phases)
+    demonstrated = config(1883, 9877)
+    intervals = calm.share / length_s * ENDLESS.length_s / core_plan(demonstrated).timing.interval_s
+    assert calm.name == "calm"
+    assert intervals >= demonstrated.regimes.core.unknown + 1
 
 
 def test_demo_shows_both_services_and_ends_by_itself() -> None:

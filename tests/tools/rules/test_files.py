@@ -163,7 +163,7 @@ MUTATIONS = {
     "begins without asking for sessions": (r"\n *and [^\n]*qoemon_window_users[^\n]* >= 50(?=\n\)\nor)", ""),
     "ends without asking for sessions": (r"\n *and [^\n]*qoemon_window_users[^\n]* >= 50(?=\n  \)\n)", ""),
     "does not ask for the bound": (r"\n *and [^\n]*_bound[^\n]*", ""),
-    "asks for the wrong bound": ('bound="lower"', 'bound="upper"'),
+    "asks for the bound of another rule": (r'(_bound\{[^}]*)alert="[^"]*"', r'\1alert="another"'),
     "does not ask for the thetas": (r"\n *and [^\n]*_theta[^\n]*", ""),
     "asks for one theta only": (r"min without \(window, theta\)", "max without (window, theta)"),
     "begins past, not at, the threshold": (r">= 0\.1\n", "> 0.1\n"),

@@ -12,11 +12,11 @@ const value = (alert) => `${metricName(alert.what)} ${metricValue(alert.what, al
 const thresholds = (alert) =>
   `${metricValue(alert.what, alert.enter)}, clears at ${metricValue(alert.what, alert.leave)}`;
 
-// The end of the confidence interval that a rule compares with its threshold.
+// The bound that a rule compares with its threshold: at a confidence for all groups of the rule.
 function interval(alert) {
   if (alert.surest === null || alert.surest === alert.value) return "";
   const end = alert.surest < alert.value ? "from" : "to";
-  return ` (95 % CI ${end} ${metricValue(alert.what, alert.surest)})`;
+  return ` (bound: ${end} ${metricValue(alert.what, alert.surest)})`;
 }
 
 const groupButton = (group, select) =>
