@@ -139,7 +139,7 @@ def _heatmap(figure: Figure, counts: Any) -> None:
     axes.set_xticks([-0.5, 10, 20, 30, 40, 50, 60.5], ["0", "10", "20", "30", "40", "50", "60+"])
     axes.set_yticks([0, 5, 10, 15, 20], ["0", "5", "10", "15", "20+"])
     axes.set_xlabel("stall time (s per minute of media)")
-    axes.set_ylabel("stalls (per minute of media)")
+    axes.set_ylabel("stalls (per minute)")
 
 
 def _responses(figure: Figure, seconds: Floats, counts: Any) -> None:
