@@ -208,7 +208,7 @@ def test_the_page_of_the_demo_shows_the_degradation_as_it_happens(watched: Watch
             wait(page, "document.querySelector('#headline').textContent === 'No group is affected'")
             wait(page, f"({POW_OF_VIDEO_EU_A})() >= 0")
             calm = page.evaluate(POW_OF_VIDEO_EU_A)
-            wait(page, "document.querySelector('#headline').textContent.includes('affected: about')")
+            wait(page, "document.querySelector('#headline').textContent.includes(' affected, ')")
             assert "video eu / a" in page.locator("#hit").inner_text()
             assert "since" in page.locator("#hit").inner_text()
             wait(page, f"({POW_OF_VIDEO_EU_A})() > {calm + 15}")
@@ -335,7 +335,12 @@ def test_the_summary_shows_affected_groups_with_users_start_cause_and_annotation
     )
     link = page.locator("#hit a").first
     assert link.get_attribute("href") == "https://runbooks.example.org/eu"
-    assert "Common to all affected groups and to no other: region=eu, cdn=a" in page.locator("#advice").inner_text()
+    of_service = r"{}: 1 of \d groups affected, \d+ of \d+ users"
+    expected = "; ".join(of_service.format(service) for service in ("video", "web"))
+    assert re.fullmatch(expected, page.locator("#headline").inner_text())
+    advice = page.locator("#advice").inner_text()
+    assert re.search(r"poor or worse in the last \S+\s\w+: video \d+ of .* users \(.*%\); web \d+ of ", advice)
+    assert "Common to all affected groups and to no other: region=eu, cdn=a" in advice
     assert "Poor" in page.locator("#alert-list").inner_text()
     assert "beyond the threshold for long enough" in page.locator("#alert-list").inner_text()
     assert "Poor started firing" in page.locator("#change-list").inner_text()
