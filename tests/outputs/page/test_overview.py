@@ -79,14 +79,8 @@ def test_the_summary_has_the_affected_users_and_since_when() -> None:
     assert hit["labels"] == {"region": "eu"}
     assert hit["poor_users"] == pytest.approx(hit["pow"] * 60)
     video, web = summary["services"]
-    assert video == {
-        "service": "video",
-        "groups": 2,
-        "hit_groups": 1,
-        "users": 120,
-        "poor_users": video["poor_users"],
-    }
-    assert video["poor_users"] == pytest.approx(hit["poor_users"])
+    assert video.pop("poor_users") == pytest.approx(hit["poor_users"])
+    assert video == {"service": "video", "groups": 2, "hit_groups": 1, "users": 120}
     assert web == {"service": "web", "groups": 0, "hit_groups": 0, "users": 0, "poor_users": 0}
     assert T0 + 120 <= hit["since_s"] <= T0 + 180
     assert hit["alerts"] == ["ManyPoor"]

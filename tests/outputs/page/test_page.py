@@ -346,6 +346,24 @@ def test_the_summary_shows_affected_groups_with_users_start_cause_and_annotation
     assert "Poor started firing" in page.locator("#change-list").inner_text()
 
 
+def test_opinions_are_a_curve_and_ratings_its_steps(watched: WatchedPage, daemon: Daemon) -> None:
+    """They agree half a scale point above each rating: a rating is the opinion rounded."""
+    page = watched.open(daemon, "#service=video&label.region=eu&label.cdn=a&label.note=")
+    wait(page, "document.querySelector('#chart-cdf .plot')?.data?.length")
+    drawn = page.evaluate(
+        "document.querySelector('#chart-cdf .plot').data.map((t) => [t.name, t.line.shape, t.x, t.y])"
+    )
+    lines = {name: (shape, dict(zip(x, y, strict=True))) for name, shape, x, y in drawn}
+    (smooth, opinion), (stepped, rating) = lines["opinion"], lines["rating"]
+    assert (smooth, stepped) == ("linear", "hv")
+    assert list(rating) == [1, 2, 3, 4, 5]
+    assert [rating[r] for r in (1, 2, 3, 4)] == pytest.approx([opinion[r + 0.5] for r in (1, 2, 3, 4)], abs=0.01)
+    assert rating[5] == pytest.approx(100)
+    page.locator("#chart-cdf summary").click()
+    heads = page.locator("#chart-cdf th").all_inner_texts()
+    assert heads == ["scale points", "opinion up to this", "rating up to this", "theta band of the opinion"]
+
+
 def test_a_click_sorts_and_another_reverses_the_order(watched: WatchedPage, daemon: Daemon) -> None:
     page = watched.open(daemon)
     for order, wanted in (("ascending", sorted), ("descending", lambda names: sorted(names, reverse=True))):
