@@ -46,7 +46,8 @@ class Attribution:
         sums = values.sum(axis=1, keepdims=True)
         # Where no bin is worse than the best, as of a stall too short for its bin, nothing tells factors apart.
         alike = np.full_like(values, 1 / max(len(self.factors), 1))
-        return excess_pow[:, None] * np.divide(values, sums, out=alike, where=sums > 0)
+        shares: Floats = np.divide(values, sums, out=alike, where=sums > 0)
+        return excess_pow[:, None] * shares
 
 
 def _shapley_values(service: Service) -> Floats:
