@@ -104,11 +104,14 @@ def _shares(queries: Queries) -> list[Panel]:
 
 
 def _conditions(queries: Queries) -> list[Panel]:
-    advice = "Brighter means more often. A second band far up means that some of the users have a separate problem."
+    advice = (
+        "Brighter means more often. A second band far up means that some of the users have a separate problem. "
+        "Select one service."
+    )
     charts = (
         (
             "Stalls",
-            f"Stalls per minute of media, one value per session and rating interval. {advice}",
+            f"Stalls per minute of play and stall time, one value per session and rating interval. {advice}",
             COUNT,
             "stall_count",
         ),
@@ -128,12 +131,12 @@ def _conditions(queries: Queries) -> list[Panel]:
         curves(
             About(
                 "Poor ratings by factor",
-                "How much lower the share of poor ratings would be without each factor, and without all of them. "
-                "Fix the factor with the highest line first. The shares need not add up.",
+                "Part of the share of poor ratings that each factor accounts for. The parts of a service add up to "
+                "what good conditions would avoid. Fix the factor with the highest line first.",
                 SHARE,
                 12,
             ),
-            [Ask(queries.attribution(), "{{service}} without {{factor}}")],
+            [Ask(queries.attribution(), "{{service}} {{factor}}")],
         ),
         regimes(queries, 12),
     ]

@@ -154,16 +154,18 @@ def _bounded(queries: Queries, name: str) -> list[Ask]:
 
 
 def ratings(queries: Queries, width: int) -> Panel:
-    """The five ratings as stacked areas."""
+    """The ratings as stacked areas, one panel a service: a rating of a video and of a page are not the same."""
     about = About(
-        "Ratings",
-        "Expected ratings, as shares of all ratings. If red grows while yellow stays, a few users have a severe "
-        "problem: find their group. If all colours shift slowly, all users have a slight problem: check capacity.",
+        "Ratings of $service",
+        "Expected ratings, as shares of all ratings of the service. If red grows while yellow stays, a few users "
+        "have a severe problem: find their group. If all colours shift slowly, all users have a slight problem: "
+        "check capacity.",
         SHARE,
         width,
     )
     colours = {str(rating): colour for rating, colour in enumerate(COLOURS, start=1)}
-    return areas(about, Ask(queries.ratings("rating"), "{{rating}}", queries.base), colours)
+    panel = areas(about, Ask(queries.ratings("rating"), "{{rating}}", queries.base), colours)
+    return panel.repeat("service").repeat_direction("v")
 
 
 def regimes(queries: Queries, width: int) -> Panel:

@@ -76,19 +76,22 @@ class Queries:
         return f"sum by ({by}, {split}) ({product}) / {every}"
 
     def excess(self, by: str) -> str:
-        """Poor ratings in the last rating interval that good conditions would have avoided.
-
-        This is the largest contribution: `all` for services with several factors, otherwise the only factor.
-        """
-        most = f"max without (factor) ({self.of('qoemon_pow_contribution')})"
-        observations = self.of("qoemon_observations", f'window="{self.base}"')
-        return f"sum by ({by}) ({most} * ignoring (window) {observations})"
+        """Poor ratings in the last rating interval that good conditions would have avoided: of all factors."""
+        return f"sum by ({by}) ({self._poor_by_factor})"
 
     def attribution(self) -> str:
-        """How much lower PoW would be without each factor, over the selected groups."""
-        weight = self.of("qoemon_observations", f'window="{self.base}"')
-        product = f"{self.of('qoemon_pow_contribution')} * ignoring (factor, window) group_left () {weight}"
-        return f"sum by (service, factor) ({product}) / on (service) group_left () sum by (service) ({weight})"
+        """The part of PoW that each factor accounts for, over the selected groups."""
+        every = f"sum by (service) ({self._weight})"
+        return f"sum by (service, factor) ({self._poor_by_factor}) / on (service) group_left () {every}"
+
+    @property
+    def _poor_by_factor(self) -> str:
+        """The poor ratings of each group in the base window that each factor accounts for."""
+        return f"{self.of('qoemon_pow_contribution')} * ignoring (factor, window) group_left () {self._weight}"
+
+    @property
+    def _weight(self) -> str:
+        return self.of("qoemon_observations", f'window="{self.base}"')
 
     def ratings(self, by: str) -> str:
         """Ratings per second."""

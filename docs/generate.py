@@ -38,10 +38,19 @@ interval.
   rating interval.
 - GoB and PoW gauges can't be averaged over groups or time. Add up `qoemon_expected_ratings_total`, then divide:
   users answer in proportion to their number, so that is exact.
+- Never add up services: a rating of a video and of a page are not the same.
 
 ```promql
-sum(rate(qoemon_expected_ratings_total{rating=~"4|5"}[1h])) / sum(rate(qoemon_expected_ratings_total[1h]))
+sum by (service) (rate(qoemon_expected_ratings_total{rating=~"4|5"}[1h]))
+  / sum by (service) (rate(qoemon_expected_ratings_total[1h]))
 ```
+
+`qoemon_pow_contribution` divides the poor ratings that good conditions would avoid among the factors: its sum over
+`factor` is PoW minus the PoW of the best condition. It is the Shapley value of each factor: what the factor adds to
+PoW, averaged over all orders in which factors could be added. In a total outage, nearly all of PoW is `stall_time`.
+
+`qoemon_stall_count` counts stalls per minute of the session's own time, playing or stalling: a session that stands
+still has one stall. Ratings use stalls per minute of media, as their mapping does.
 """
 
 _PROCESS = """

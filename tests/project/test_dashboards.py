@@ -380,6 +380,15 @@ def test_rates_leave_their_time_to_grafana_and_gauges_are_not_averaged(query: Qu
     assert not re.search(r"\bavg\b", query.expr)
 
 
+@panels
+def test_services_are_not_added_up(panel: dict[str, Any]) -> None:
+    """Sums are by service, or the panel is repeated for each. Bins of a histogram are of one kind of service."""
+    for target in panel["targets"]:
+        for by, summed in re.findall(r"sum by \(([^)]*)\) \((.*?\})", target["expr"]):
+            apart = {"service", "le"} & set(by.split(", ")) or panel.get("repeat") == "service"
+            assert apart or "$service" not in summed, target["expr"]
+
+
 @pytest.mark.parametrize("name", BOARDS)
 def test_boards_are_small_and_panels_fill_their_rows(name: str) -> None:
     board = BOARDS[name]

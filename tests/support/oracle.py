@@ -119,12 +119,14 @@ def exact_condition(n: Fraction | int, t_ms: int, p_ms: int) -> tuple[Fraction, 
 
 
 def bin_of(n: Fraction | int, t_ms: int, p_ms: int) -> tuple[int, int]:
-    """The bins that people read: stalls rounded to 0..20, and the 1-s slot in which the stall time ends, 0..61."""
+    """The bins that people read: stalls rounded to 0..20, and the 1-s slot in which the stall time ends, 0..61.
+
+    Stalls are per minute of playing and stalling. Where nothing was played there is at least the one that is open.
+    """
     condition = exact_condition(n, t_ms, p_ms)
     if condition is None:
-        return 20, 61
-    stalls, stall_s = condition
-    return min(round(stalls), 20), min(math.ceil(stall_s), 61)
+        return min(max(round(n), 1), 20), 61
+    return min(round(Fraction(n * MEDIA_MS, p_ms + t_ms)), 20), min(math.ceil(condition[1]), 61)
 
 
 def level_of(n: Fraction | int, t_ms: int, p_ms: int) -> int:

@@ -68,6 +68,20 @@ def stall_condition(stalls: Ints, stall_ms: Ints, play_ms: Ints, parts: int = 1)
     return n, t
 
 
+def stall_rate(stalls: Ints, stall_ms: Ints, play_ms: Ints, parts: int = 1) -> Floats:
+    """Stalls per MEDIA_S of the session's own time, (N,): the time in which it played or stalled.
+
+    This is the number that people read. Per minute of media, one stall of a session that plays almost nothing is
+    sixty. Where media stood still for the whole rating interval, the stall that began before it counts as one.
+
+    stalls, stall_ms, play_ms, parts  as for stall_condition()
+    """
+    rate: Floats = stalls * (MEDIA_S * 1000 / parts) / np.maximum(stall_ms + play_ms, 1)
+    frozen = (play_ms == 0) & (stall_ms > 0)
+    rate[frozen] = np.maximum(stalls[frozen] / parts, 1)
+    return rate
+
+
 class _Span(NamedTuple):
     """What happened to R runs in a time each, evenly spread over it: (R,) times in ms, and (3, R) amounts."""
 
@@ -274,7 +288,8 @@ class StallConditions:
     def _bins(self, stalls: Ints, stall_ms: Ints, play_ms: Ints) -> tuple[Ints, Ints]:
         """(N,) levels and (N,) shown bins of conditions; stalls in thousandths."""
         n, t = stall_condition(stalls, stall_ms, play_ms, PARTS)
-        return mos_level(self._service.mapping(n, t), self._service.scale), stall_bin(n, t)
+        shown = stall_bin(stall_rate(stalls, stall_ms, play_ms, PARTS), t)
+        return mos_level(self._service.mapping(n, t), self._service.scale), shown
 
     def _count(self, levels: Counts, qos: Counts, group: SmallInts, sums: Sequence[Ints]) -> None:
         level, shown = self._bins(*sums)
@@ -283,9 +298,9 @@ class StallConditions:
 
     def _count_without_stalls(self, levels: Counts, qos: Counts, number: Ints) -> None:
         """Count (G,) runs that did not stall: these are many, and all have the same condition."""
-        n = t = np.zeros(1)
-        levels[:, mos_level(self._service.mapping(n, t), self._service.scale)] += number[:, None]
-        qos[:, stall_bin(n, t)] += number[:, None]
+        none = np.zeros(1)
+        levels[:, mos_level(self._service.mapping(none, none), self._service.scale)] += number[:, None]
+        qos[:, stall_bin(none, none)] += number[:, None]
 
     def _place(self, row: Ints, span: _Span) -> None:
         """Add what happened in a span of time to the slices of its ticks, as far as there are slices for them."""

@@ -2,7 +2,8 @@
 
 Each session is counted in two histograms. The first, from which ratings are predicted, has levels of MOS: the MOS
 of the exact condition is rounded to levels so narrow that the loss is negligible. The second has bins of the
-condition itself, coarse enough to be read by people: it shows what happened to the sessions.
+condition itself, coarse enough to be read by people: it shows what happened to the sessions. There, stalls are
+counted per minute in which a session played or stalled, so a session that stands still has one, not 60.
 Counts are integers, so removing a count is exact: an emptied window equals a new one bit for bit.
 """
 
@@ -14,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from qoemon.core.arrays import Counts, Floats, Ints
-from qoemon.core.qoe.mapping import Qos
+from qoemon.core.qoe.mapping import MEDIA_S, Qos
 from qoemon.core.qoe.scale import Scale
 
 STALL_COUNTS = 21
@@ -79,7 +80,7 @@ def _stall_axes() -> tuple[Axis, Axis]:
     slot_ends = np.arange(STALL_SLOTS - 1, dtype=np.float64)
     t = np.concatenate([[0.0], slot_ends + 0.5])
     return (
-        Axis("n", "stalls/min of media", n, np.append(n[:-1], np.inf)),
+        Axis("n", "stalls/min", n, np.append(n[:-1], np.inf)),
         Axis("t", "s/min of media", t, np.append(slot_ends, np.inf)),
     )
 
@@ -96,10 +97,18 @@ NO_BINS = Bins(())
 
 
 def stall_bin(n: Floats, t: Floats) -> Ints:
-    """(N,) bin of each condition: n stalls and t stall seconds per minute of media, (N,) each, may be infinite."""
+    """(N,) bin of each condition: n stalls a minute, t stall seconds per minute of media, maybe infinite."""
     n_bin = np.rint(np.minimum(n, STALL_COUNTS - 1)).astype(np.int64)
     t_bin = np.ceil(np.minimum(t, STALL_SLOTS - 1)).astype(np.int64)
     return n_bin * STALL_SLOTS + t_bin
+
+
+def mapped_stalls(n: Floats, t: Floats) -> tuple[Floats, Floats]:
+    """The condition for a mapping, n and t per minute of media, of a condition as it is shown.
+
+    t seconds of stalling belong to a minute of media, so that minute has taken MEDIA_S + t seconds.
+    """
+    return n * (MEDIA_S + t) / MEDIA_S, t
 
 
 def response_bin(response_s: Floats) -> Ints:

@@ -53,13 +53,14 @@ class SnapshotBuilder:
         distributions = {length: self._distribution(counts, length) for length in counts.windows}
         base = distributions[self._plan.timing.interval_s]
         attribution = self._attributions[service.name]
+        excess_pow = base.pow - self._least_pow[service.name]
         return ServiceSnapshot(
             service=service,
             counts=counts,
             distributions=distributions,
             factors=attribution.factors,
-            contributions=attribution.contributions(counts.qos, base.pow),
-            excess_poor=(base.pow - self._least_pow[service.name]) * base.observations,
+            contributions=attribution.contributions(counts.qos, excess_pow),
+            excess_poor=excess_pow * base.observations,
         )
 
     def _distribution(self, counts: ServiceCounts, length: int) -> Distribution:

@@ -19,7 +19,8 @@ class ServiceSnapshot:
     """One service: its counts, and the predicted ratings in each window (by length in seconds).
 
     factors        names of the impairments, F
-    contributions  (G, F) by how much each raises PoW, base window; NaN without conditions
+    contributions  (G, F) part of PoW that each accounts for, base window: together PoW minus the PoW of the best
+                   condition; NaN without conditions
     excess_poor    (G,) users who rate poor or worse beyond those who would without impairments, base window; NaN
                    without conditions
     """

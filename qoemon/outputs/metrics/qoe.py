@@ -30,7 +30,7 @@ _RESPONSE_BUCKETS = tuple(10.0 ** (decade + step) for decade in range(-2, 3) for
 HISTOGRAMS = {
     "n": (
         "qoemon_stall_count",
-        "Stalls per minute of media, one observation per session and rating interval.",
+        "Stalls per minute of play and stall time, one observation per session and rating interval.",
     ),
     "t": (
         "qoemon_stall_seconds",
@@ -174,7 +174,8 @@ def _presence(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
     contribution = _gauge(
         snapshot,
         "qoemon_pow_contribution",
-        "How much lower PoW would be without this factor, base window.",
+        "Part of PoW that this factor accounts for, base window. The parts add up to PoW minus the PoW of the best "
+        "condition.",
         "factor",
     )
     for service in snapshot.services:

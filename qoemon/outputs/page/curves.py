@@ -1,4 +1,8 @@
-"""The CDF of a group's ratings for the main theta and those of the band. Only the selected group needs it."""
+"""The CDF of a group's opinions for the main theta and those of the band. Only the selected group needs it.
+
+An opinion is continuous, and a rating is the opinion rounded to the nearest integer: Hossfeld et al. 2020, (20).
+The binomial and the empirical model have no opinions, only ratings.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ STEPS = 20
 
 @dataclass(frozen=True)
 class Curve:
-    """P(rating <= opinion) of a group, and its range over the thetas of the band.
+    """The share of a group's users up to each opinion, and its range over the thetas of the band.
 
     opinions       (E,) scale points
     share          (E,)

@@ -59,7 +59,7 @@ def detail(newest: PublishedTick, name: str, group: Labels, query: Query, curves
 
 
 def _ratings(service: ServiceSnapshot, number: int, window_s: int, curves: Curves) -> dict[str, Any] | None:
-    """The rating distribution and its CDF with the theta band; None without data."""
+    """The rating distribution and the CDF of opinions, both with the theta band; None without data."""
     counts = service.counts.windows[window_s][number]
     if not counts.any():
         return None

@@ -210,19 +210,33 @@ def _summary(newest: PublishedTick, columns: _Columns) -> dict[str, Any]:
     hit = np.flatnonzero(columns.affected)
     worst = hit[np.lexsort((-np.nan_to_num(columns.poor_users[hit]), -np.minimum(columns.firing[hit], 1)))]
     return {
-        "users": float(np.nansum(columns.users)),
-        "poor_users": float(np.nansum(columns.poor_users)),
-        "sessions": int(columns.sessions.sum()),
+        "services": _services(columns),
         "regimes": {
             **{regime.name.lower(): int((columns.regime == regime).sum()) for regime in Regime},
             "unknown": int((columns.regime == UNKNOWN).sum()),
         },
         "firing": int(columns.firing.sum()),
         "hit_total": len(hit),
-        "hit_users": float(np.nansum(columns.poor_users[hit])),
         "hit": [_affected(newest, columns, row) for row in worst[:MOST_AFFECTED].tolist()],
         "shared": _shared(columns),
     }
+
+
+def _services(columns: _Columns) -> list[dict[str, Any]]:
+    """The users of each service; services are never added up, as a rating of a video and of a page differ."""
+    out = []
+    for number, service in enumerate(columns.snapshot.services):
+        mine = columns.service_number == number
+        out.append(
+            {
+                "service": service.service.name,
+                "groups": int(mine.sum()),
+                "hit_groups": int((columns.affected & mine).sum()),
+                "users": float(np.nansum(columns.users[mine])),
+                "poor_users": float(np.nansum(columns.poor_users[mine])),
+            }
+        )
+    return out
 
 
 def _feed(columns: _Columns) -> dict[str, Any] | None:

@@ -80,7 +80,7 @@ def _spread(theta: float, mos: Floats) -> Spread:
 
 @dataclass(frozen=True)
 class System:
-    """Users of a system: CDFs at OPINIONS, (161,), of their MOS and of their ratings; `exact` where it is known."""
+    """Users of a system: CDFs at OPINIONS, (161,), of their MOS and opinions; `exact`: of ratings, if known."""
 
     name: str
     mos_cdf: Floats

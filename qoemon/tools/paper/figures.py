@@ -83,7 +83,7 @@ def _video(*panels: Axes) -> None:
 
 def _cdfs(axes: Axes, system: System) -> None:
     axes.plot(OPINIONS, system.mos_cdf, color=BLACK, linewidth=1, linestyle=":", label="MOS of the users")
-    axes.plot(OPINIONS, system.beta, color=BLUE, label="ratings, Beta")
+    axes.plot(OPINIONS, system.beta, color=BLUE, label="opinions, Beta")
     of = system.answers
     axes.set_title(f"{of.name}\nMOS {of.mos:.2f}, GoB {of.gob:.0%}, PoW {of.pow:.0%}", fontsize="medium")
     axes.set(xlabel="scale", ylabel="share at or below", ylim=(0, 1), xlim=(1, 5))

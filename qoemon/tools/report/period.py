@@ -27,7 +27,7 @@ class Totals:
     users   (G,) most distinct sessions in any longest window, a lower bound of those of the period
     qos     (B,) all groups, in the bins of the QoS axes
     excess  (G,) poor ratings beyond those under good conditions
-    poor_by (G, F) poor ratings that each factor accounts for
+    poor_by (G, F) poor ratings that each factor accounts for; they add up to excess
     worst   (G,) highest lower bound of PoW of any interval
     worst_pow, worst_at_s, worst_users  (G,) that interval's PoW, end, and users
     most_active, most_stalled  (G,) maximum at any time

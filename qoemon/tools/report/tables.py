@@ -17,7 +17,7 @@ from qoemon.tools.report.period import Period, ServicePeriod
 
 MOST_ROWS = 200
 
-FACTORS = {"stall_count": "number of stalls", "stall_time": "time stalled", "response_time": "response time"}
+FACTORS = {"stall_count": "stall count", "stall_time": "stall duration", "response_time": "response time"}
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,9 @@ def group_table(service: ServicePeriod, labels: Sequence[str]) -> Table:
     return cut(
         f"{service.service.name}: groups",
         "Whole period, groups with most excess poor ratings first: fixing those helps most users. Excess are the "
-        "ratings poor or worse beyond those that users give under good conditions. The worst interval is the one "
-        "with the highest lower confidence bound of poor or worse.",
+        "ratings poor or worse beyond those that users give under good conditions. The main cause is the factor "
+        "that accounts for most of them, with its share. The worst interval is the one with the highest lower "
+        "confidence bound of poor or worse.",
         (
             *labels,
             *("observations", "MOS", "good or better", "poor or worse", "excess", "of all", "main cause", "worst"),
@@ -100,13 +101,12 @@ def group_table(service: ServicePeriod, labels: Sequence[str]) -> Table:
 
 
 def _main_cause(service: ServicePeriod, group: int) -> str:
-    """The factor that accounts for most poor ratings of a group; "-" if none does."""
+    """The factor that accounts for most of the excess of a group, and its share; "-" if none does."""
     totals = service.totals
-    single = [i for i, name in enumerate(service.factors) if name in FACTORS]
-    if totals is None or not single or not totals.poor_by[group, single].any():
+    if totals is None or not service.factors or totals.excess[group] <= 0:
         return "-"
-    place = single[int(np.argmax(totals.poor_by[group, single]))]
-    return FACTORS[service.factors[place]]
+    place = int(np.argmax(totals.poor_by[group]))
+    return f"{FACTORS[service.factors[place]]}, {share(totals.poor_by[group, place] / totals.excess[group])}"
 
 
 def fired_table(

@@ -61,7 +61,7 @@ def _band(period: ServicePeriod) -> dict[float, Floats]:
 
 
 def cdf(figure: Figure, period: ServicePeriod, worst: Sequence[int]) -> None:
-    """Draw the cumulative distribution of opinions: of all users, and of the worst groups."""
+    """Draw the cumulative distribution of opinions of all users and of the worst groups, and the ratings' steps."""
     axes = figure.subplots()
     figure.subplots_adjust(**margins(figure, legend=True))
     service, scale = period.service, period.service.scale
@@ -74,6 +74,10 @@ def cdf(figure: Figure, period: ServicePeriod, worst: Sequence[int]) -> None:
         axes.step(opinions, 100 * (levels @ each) / levels.sum(), where="post", color=colour, linestyle=line)
         name = "all users" if group is None else name_of(period.groups[group], 24)
         keys.append((name, axes.lines[-1]))
+    if service.model is RatingModel.BETA:  # The other models have only ratings.
+        upto = 100 * _overall(period).ratings[0].cumsum()
+        axes.step(scale.ratings, upto, where="post", color=INK, linestyle=":", linewidth=1.2)
+        keys.append(("ratings of all users", axes.lines[-1]))
     for at, text in ((scale.poor + 0.5, "poor or worse"), (scale.good - 0.5, "good or better")):
         axes.axvline(at, color=INK, linewidth=0.8, alpha=0.5, linestyle=":")
         poor = at < scale.good - 0.5
@@ -139,7 +143,7 @@ def _heatmap(figure: Figure, counts: Any) -> None:
     axes.set_xticks([-0.5, 10, 20, 30, 40, 50, 60.5], ["0", "10", "20", "30", "40", "50", "60+"])
     axes.set_yticks([0, 5, 10, 15, 20], ["0", "5", "10", "15", "20+"])
     axes.set_xlabel("stall time (s per minute of media)")
-    axes.set_ylabel("stalls (per minute of media)")
+    axes.set_ylabel("stalls (per minute)")
 
 
 def _responses(figure: Figure, seconds: Floats, counts: Any) -> None:

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoemon.core.counting.counts import Event, ServiceCounts
-from qoemon.core.qoe.bins import STALL_BINS
 from tests.support.core import DELTAS, T0, VIDEO, WINDOWS_S, OneShard, base, batch, cells, levels, plan
 from tests.support.oracle import MOS_STEP, Mixture, Oracle, Said, bin_of, level_of
 from tests.support.streams import FEW, Step, streams
@@ -129,12 +128,22 @@ def test_first_report_of_a_session_counts_up_to_an_age_of_one_interval(
     assert base(monitor, T0 + 10) == (one(1, 1_000, play_ms) if counts else Counter())
 
 
-def test_a_session_that_only_stalled_is_in_the_worst_bin(monitor: OneShard) -> None:
+def test_a_session_that_only_stalled_is_rated_worst_and_shown_with_one_stall(monitor: OneShard) -> None:
     heard(monitor, 5, stalls=1, stall_ms=5_000, play_ms=0)
     (total,) = monitor.counts(T0 + 10)
-    assert total.qos[0, STALL_BINS.size - 1] == 1
+    assert cells(total) == Counter({(EU, 1, 61): 1})
     assert levels(total, 60) == Counter({(EU, 100): 1})
     assert monitor.snapshot(T0 + 10).services[0].distributions[60].mos[0] == pytest.approx(1.5, abs=1e-12)
+
+
+def test_an_open_stall_is_shown_as_one_stall_however_little_was_played_and_however_long_it_runs(
+    monitor: OneShard,
+) -> None:
+    """Per minute of media it is 60 after one second played, and without any media a number without end."""
+    heard(monitor, 1, stalls=1, stall_ms=0, play_ms=1_000, stalled=True)
+    for at_s in (60, 70, 120, 200):
+        assert cells(monitor.counts(T0 + at_s)[0]) == Counter({(EU, 1, 61): 1})
+    assert monitor.snapshot(T0 + 200).services[0].distributions[60].mos[0] == pytest.approx(1.5, abs=1e-12)
 
 
 @pytest.mark.parametrize(("stall_ms", "rated"), [(2_999, 0), (3_000, 1)])

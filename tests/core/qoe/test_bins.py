@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoemon.core.arrays import Counts, Floats, Ints
-from qoemon.core.counting.stalls import stall_condition
-from qoemon.core.qoe.bins import RESPONSE_BINS, STALL_BINS, mos_level, mos_levels, response_bin, stall_bin
+from qoemon.core.counting.stalls import stall_condition, stall_rate
+from qoemon.core.qoe.bins import (
+    RESPONSE_BINS,
+    STALL_BINS,
+    mapped_stalls,
+    mos_level,
+    mos_levels,
+    response_bin,
+    stall_bin,
+)
 from qoemon.core.qoe.distribution import RatingKernel, rating_cdf
 from qoemon.core.qoe.mapping import VIDEO_STALL, WEB_IQX, RatingModel
 from qoemon.core.qoe.scale import ACR5, Scale
@@ -137,8 +145,17 @@ def test_binning_responses_costs_at_most_005_mos_and_002_gob(shape: str) -> None
 def test_stall_bins_are_those_of_exact_fractions(n: int, t_ms: int, p_ms: int) -> None:
     for small in (1, 10**3, 10**6, 10**9):
         one = (min(n, 10**9) // small, t_ms // small, p_ms // small)
-        mine = stall_bin(*stall_condition(*(np.array([each]) for each in one)))[0]
-        assert divmod(int(mine), 62) == (bin_of(*one) if one[1] + one[2] else (0, 0))
+        sums = [np.array([each]) for each in one]
+        mine = stall_bin(stall_rate(*sums), stall_condition(*sums)[1])[0]
+        assert divmod(int(mine), 62) == bin_of(*one) or not one[1] + one[2]
+
+
+@FEW
+@given(st.integers(0, 100), st.integers(1, 60_000), st.integers(1, 60_000))
+def test_the_shown_stalls_are_those_of_the_mapping_per_minute_of_media(n: int, t_ms: int, p_ms: int) -> None:
+    sums = np.array([n]), np.array([t_ms]), np.array([p_ms])
+    stalls, stall_s = stall_condition(*sums)
+    np.testing.assert_allclose(mapped_stalls(stall_rate(*sums), stall_s), (stalls, stall_s))
 
 
 def test_a_slot_ends_with_its_second() -> None:

@@ -78,11 +78,25 @@ def test_the_summary_has_the_affected_users_and_since_when() -> None:
     (hit,) = summary["hit"]
     assert hit["labels"] == {"region": "eu"}
     assert hit["poor_users"] == pytest.approx(hit["pow"] * 60)
-    assert summary["hit_users"] == pytest.approx(hit["poor_users"])
-    assert summary["users"] == 120
+    video, web = summary["services"]
+    assert video.pop("poor_users") == pytest.approx(hit["poor_users"])
+    assert video == {"service": "video", "groups": 2, "hit_groups": 1, "users": 120}
+    assert web == {"service": "web", "groups": 0, "hit_groups": 0, "users": 0, "poor_users": 0}
     assert T0 + 120 <= hit["since_s"] <= T0 + 180
     assert hit["alerts"] == ["ManyPoor"]
     assert hit["annotations"] == [{"runbook": "look at eu"}]
+
+
+def test_services_are_not_added_up() -> None:
+    scene = Scene()
+    for _ in range(3):
+        scene.respond("eu", 25, 0)
+        newest = scene.tick(eu=(0, 60), us=(40, 0))
+    video, web = overview(newest, Query(), [])["summary"]["services"]
+    assert (video["groups"], video["hit_groups"], video["users"]) == (2, 1, 100)
+    assert (web["groups"], web["hit_groups"], web["users"]) == (1, 0, 75)
+    assert video["poor_users"] > 30
+    assert web["poor_users"] < 8
 
 
 def test_shared_labels_are_those_of_all_affected_groups_and_no_other() -> None:

@@ -208,7 +208,7 @@ def test_the_page_of_the_demo_shows_the_degradation_as_it_happens(watched: Watch
             wait(page, "document.querySelector('#headline').textContent === 'No group is affected'")
             wait(page, f"({POW_OF_VIDEO_EU_A})() >= 0")
             calm = page.evaluate(POW_OF_VIDEO_EU_A)
-            wait(page, "document.querySelector('#headline').textContent.includes('affected: about')")
+            wait(page, "document.querySelector('#headline').textContent.includes(' affected, ')")
             assert "video eu / a" in page.locator("#hit").inner_text()
             assert "since" in page.locator("#hit").inner_text()
             wait(page, f"({POW_OF_VIDEO_EU_A})() > {calm + 15}")
@@ -335,10 +335,33 @@ def test_the_summary_shows_affected_groups_with_users_start_cause_and_annotation
     )
     link = page.locator("#hit a").first
     assert link.get_attribute("href") == "https://runbooks.example.org/eu"
-    assert "Common to all affected groups and to no other: region=eu, cdn=a" in page.locator("#advice").inner_text()
+    of_service = r"{}: 1 of \d groups affected, \d+ of \d+ users"
+    expected = "; ".join(of_service.format(service) for service in ("video", "web"))
+    assert re.fullmatch(expected, page.locator("#headline").inner_text())
+    advice = page.locator("#advice").inner_text()
+    assert re.search(r"poor or worse in the last \S+\s\w+: video \d+ of .* users \(.*%\); web \d+ of ", advice)
+    assert "Common to all affected groups and to no other: region=eu, cdn=a" in advice
     assert "Poor" in page.locator("#alert-list").inner_text()
     assert "beyond the threshold for long enough" in page.locator("#alert-list").inner_text()
     assert "Poor started firing" in page.locator("#change-list").inner_text()
+
+
+def test_opinions_are_a_curve_and_ratings_its_steps(watched: WatchedPage, daemon: Daemon) -> None:
+    """They agree half a scale point above each rating: a rating is the opinion rounded."""
+    page = watched.open(daemon, "#service=video&label.region=eu&label.cdn=a&label.note=")
+    wait(page, "document.querySelector('#chart-cdf .plot')?.data?.length")
+    drawn = page.evaluate(
+        "document.querySelector('#chart-cdf .plot').data.map((t) => [t.name, t.line.shape, t.x, t.y])"
+    )
+    lines = {name: (shape, dict(zip(x, y, strict=True))) for name, shape, x, y in drawn}
+    (smooth, opinion), (stepped, rating) = lines["opinion"], lines["rating"]
+    assert (smooth, stepped) == ("linear", "hv")
+    assert list(rating) == [1, 2, 3, 4, 5]
+    assert [rating[r] for r in (1, 2, 3, 4)] == pytest.approx([opinion[r + 0.5] for r in (1, 2, 3, 4)], abs=0.01)
+    assert rating[5] == pytest.approx(100)
+    page.locator("#chart-cdf summary").click()
+    heads = page.locator("#chart-cdf th").all_inner_texts()
+    assert heads == ["scale points", "opinion up to this", "rating up to this", "theta band of the opinion"]
 
 
 def test_a_click_sorts_and_another_reverses_the_order(watched: WatchedPage, daemon: Daemon) -> None:

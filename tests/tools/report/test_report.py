@@ -30,6 +30,7 @@ from qoemon.tools.report.episodes import Spans
 from qoemon.tools.report.figure import Chart, chart_style, framed_figure, render_chart
 from qoemon.tools.report.period import Period
 from qoemon.tools.report.replay import Replayed, replay
+from qoemon.tools.report.tables import group_table
 from qoemon.tools.report.timelines import alert_chart, regime_chart
 from qoemon.tools.simulate.simulate import SCENARIOS, Population
 from tests.test_cli import qoemon_cli
@@ -173,6 +174,18 @@ def test_each_point_of_a_chart_equals_the_snapshot(name, baseline, every_tick):
             bounds = [getattr(each, f"{figure}_bounds")[row or 0] for each, row in zip(here, rows, strict=True)]
             there = ~np.isnan(truth)
             assert np.allclose(curve.bounds[figure][there], np.array(bounds)[there], atol=1e-9)
+
+
+def test_the_main_cause_is_the_factor_with_the_largest_part_of_the_excess(baseline):
+    """An outage: players stand still. The factors of a group add up to what good conditions would avoid."""
+    video = baseline.period.services["video"]
+    assert video.totals.poor_by.sum(axis=1) == pytest.approx(video.totals.excess, rel=1e-9)
+    table = group_table(video, ("region", "cdn"))
+    worst = dict(zip(table.columns, table.rows[0], strict=True))
+    (group,) = (number for number, labels in enumerate(video.groups) if labels == (worst["region"], worst["cdn"]))
+    by_factor = dict(zip(video.factors, video.totals.poor_by[group], strict=True))
+    assert worst["main cause"] == f"stall duration, {by_factor['stall_time'] / sum(by_factor.values()):.1%}"
+    assert by_factor["stall_time"] > 2 * by_factor["stall_count"]
 
 
 def test_coarser_points_lose_nobody(baseline):

@@ -31,11 +31,11 @@ function stalls(detail, { axes: [n, t], counts }) {
     layout: () => ({
       barmode: "overlay",
       bargap: 0,
-      xaxis: axis("stalls / min of media", categories(n.labels)),
+      xaxis: axis("stalls / min", categories(n.labels)),
       yaxis: axis("stall time, s / min of media", categories(t.labels)),
     }),
     table: {
-      head: ["stalls per minute", "stall time, s per minute", "sessions", "share"],
+      head: ["stalls per minute", "stall time, s per minute of media", "sessions", "share"],
       rows: cells.map(({ x, y, count, share }) => [n.labels[x], t.labels[y], whole(count), percent(share / 100)]),
     },
   };

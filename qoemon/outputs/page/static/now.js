@@ -23,19 +23,22 @@ function title(summary) {
 const plural = (count, one, more) => (count === 1 ? one : more);
 
 function headline(summary) {
-  if (!summary.hit_total) return summary.users ? "No group is affected" : "No data; no sessions in this window";
-  const groups = summary.regimes.good + summary.regimes.degraded + summary.regimes.bad + summary.regimes.unknown;
-  const users = `about ${whole(summary.hit_users)} users would rate poor or worse`;
-  return `${summary.hit_total} of ${groups} ${plural(groups, "group", "groups")} affected: ${users}`;
+  const affected = summary.services.filter((one) => one.hit_groups);
+  const calm = summary.services.some((one) => one.users) ? "No group is affected" : "No data; no sessions in this window";
+  return affected.map((one) => `${one.service}: ${groupCount(one)} affected, ${userCount(one)}`).join("; ") || calm;
 }
 
+const groupCount = ({ hit_groups, groups }) => `${hit_groups} of ${groups} ${plural(groups, "group", "groups")}`;
+
+const userCount = ({ poor_users, users }) => `${whole(poor_users)} of ${whole(users)} users`;
+
 function advice(summary, window) {
-  const ratio = percent(summary.poor_users / summary.users);
-  const share = `${whole(summary.poor_users)} of ${whole(summary.users)} users (${ratio})`;
+  const rated = summary.services.filter((one) => one.users);
+  const poor = rated.map((one) => `${one.service} ${userCount(one)} (${percent(one.poor_users / one.users)})`);
   const shared = Object.entries(summary.shared).map(([name, value]) => `${name}=${value}`);
   const unknown = summary.regimes.unknown;
   const sentences = [
-    summary.users ? `Overall, ${share} would rate poor or worse in the last ${windowText(window)}.` : "",
+    poor.length ? `Users who would rate poor or worse in the last ${windowText(window)}: ${poor.join("; ")}.` : "",
     shared.length ? `Common to all affected groups and to no other: ${shared.join(", ")}.` : "",
     unknown ? `${unknown} ${plural(unknown, "group has", "groups have")} no regime yet.` : "",
   ];

@@ -1,4 +1,4 @@
-// The rating distribution of a group and its CDF, both with their range over the theta band.
+// The rating distribution of a group and the CDF of its opinions, both with their range over the theta band.
 
 import { axis, colour, faded, margins } from "./plot.js";
 import { percent, windowText } from "./words.js";
@@ -67,44 +67,70 @@ export function distribution(detail) {
   };
 }
 
+// The opinion is continuous, a rating is the opinion rounded: the ratings' steps meet the curve in their middles.
 export function cdf(detail) {
   const data = detail.ratings?.cdf;
   if (!data) return null;
-  const shape = detail.model === "beta" ? "linear" : "hv";
-  const { good, poor } = detail.scale;
-  const ratings = detail.group.windows[detail.window];
-  const points = (y) => ({ x: data.opinions, y: y.map((share) => 100 * share) });
-  const line = (y, more) => ({ type: "scatter", mode: "lines", ...points(y), ...more });
-  const edge = { hoverinfo: "skip", line: { width: 0, shape } };
+  const hasOpinion = detail.model === "beta"; // The other models have only ratings.
+  const name = hasOpinion ? "opinion" : "rating";
+  const { good, poor, high, low } = detail.scale;
+  const figures = detail.group.windows[detail.window];
+  const upto = cumulative(detail.ratings.share);
   return {
-    title: `CDF of the ratings, last ${windowText(detail.window)}`,
-    source: `${source(detail)}. Line: theta ${detail.theta}. PoW is the CDF at ${poor + 0.5}, GoB is 1 minus the CDF at ${good - 0.5}.`,
+    title: `CDF of ${hasOpinion ? "the opinions and ratings" : "the ratings"}, last ${windowText(detail.window)}`,
+    source: `${source(detail)}. ${hasOpinion ? ROUNDED : ""}PoW is the CDF at ${poor + 0.5}, GoB is 1 minus the CDF at ${good - 0.5}.`,
     traces: () => [
-      line(data.lower, edge),
-      line(data.upper, { ...edge, fill: "tonexty", fillcolor: faded("mos", 0.25) }),
-      line(data.share, {
-        line: { width: 3, color: colour("mos"), shape },
-        hovertemplate: "%{y:.1f} % rate %{x} or lower<extra></extra>",
-      }),
+      ...(hasBand(detail) ? bandTraces(data, hasOpinion) : []),
+      cdfLine(data.opinions, data.share, hasOpinion, name, { width: 3, color: colour("mos") }),
+      ...(hasOpinion ? [cdfLine(detail.ratings.ratings, upto, false, "rating", { width: 1.5, color: colour("text") })] : []),
     ],
     layout: () => ({
-      xaxis: axis("rating, scale points", { range: [detail.scale.low, detail.scale.high], dtick: 1 }),
-      yaxis: axis("users who rate this or lower, %", { range: [0, 102] }),
+      xaxis: axis(`${hasOpinion ? "opinion or rating" : "rating"}, scale points`, { range: [low, high], dtick: 1 }),
+      yaxis: axis("users up to this, %", { range: [0, 102] }),
       shapes: [marker(poor + 0.5, "pow", "dot"), marker(good - 0.5, "gob", "dash")],
-      showlegend: false,
-      margin: margins(2),
+      margin: margins(4),
+      legend: { orientation: "h", traceorder: "normal", x: 0, xanchor: "left", y: 1, yref: "container", yanchor: "top" },
       annotations: [
-        note(poor + 0.5, "right", `PoW ${percent(ratings.pow)} ◂`),
-        note(good - 0.5, "left", `▸ GoB ${percent(ratings.gob)}`),
+        note(poor + 0.5, "right", `PoW ${percent(figures.pow)} ◂`),
+        note(good - 0.5, "left", `▸ GoB ${percent(figures.gob)}`),
       ],
     }),
     table: {
-      head: ["rating", "users who rate this or lower", "theta band"],
-      rows: data.opinions.flatMap((opinion, i) =>
-        i % 10 ? [] : [[`${opinion}`, percent(data.share[i]), bandText(detail, data, i)]],
-      ),
+      head: ["scale points", ...(hasOpinion ? ["opinion up to this"] : []), "rating up to this", `theta band of the ${name}`],
+      rows: data.opinions.flatMap((opinion, i) => {
+        if (i % 10) return [];
+        const shares = hasOpinion ? [data.share[i], upto[Math.floor(opinion) - low]] : [data.share[i]];
+        return [[`${opinion}`, ...shares.map(percent), bandText(detail, data, i)]];
+      }),
     },
   };
+}
+
+const ROUNDED = "A rating is the opinion rounded to a scale point. ";
+
+function cumulative(shares) {
+  let sum = 0;
+  return shares.map((share) => (sum += share));
+}
+
+function cdfLine(x, shares, smooth, name, line) {
+  return {
+    type: "scatter",
+    mode: "lines",
+    name,
+    x,
+    y: shares.map((share) => 100 * share),
+    line: { ...line, shape: smooth ? "linear" : "hv" },
+    hovertemplate: `%{y:.1f} %: ${name} %{x} or lower<extra></extra>`,
+  };
+}
+
+function bandTraces(data, smooth) {
+  const edge = (shares) => ({ ...cdfLine(data.opinions, shares, smooth, "theta band", { width: 0 }), hoverinfo: "skip", hovertemplate: null });
+  return [
+    { ...edge(data.lower), showlegend: false },
+    { ...edge(data.upper), fill: "tonexty", fillcolor: faded("mos", 0.25) },
+  ];
 }
 
 const marker = (x, name, dash) => ({ type: "line", x0: x, x1: x, y0: 0, y1: 100, line: { color: colour(name), width: 2, dash } });
