@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict
 from qoemon.common import duration
 from qoemon.common.logs import LogFormat
 from qoemon.config.sections.alert import Alert
+from qoemon.config.sections.link import LinkTemplate, link_fault
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES, Mqtt
 from qoemon.config.sections.notify import Notify
 from qoemon.config.sections.regime import Regimes
@@ -73,6 +74,9 @@ class Http(Section):
     web_config_file: File | None = key(
         "Web configuration file in the format of Prometheus: TLS, users, headers; null: plain HTTP without users.",
         None,
+    )
+    links: Mapping[str, LinkTemplate] = key(
+        "Links of the live page on each alert and group, by the text to show: URLs with names in braces.", {}
     )
 
 
@@ -171,6 +175,7 @@ class Config(Section):
 
         yield from self._alert_rules()
         yield from self._regime_rules()
+        yield from self._link_rules()
         sharded = all("{shard}" in topic.template.split("/") for topic in self.mqtt.topics)
         if sharded and self.workers > self.mqtt.shards:
             expected = f"at most mqtt.shards ({self.mqtt.shards}), as topics have a level {{shard}}"
@@ -195,7 +200,7 @@ class Config(Section):
 
     def _reference_rules(self, alert: Alert, path: KeyPath) -> Iterator[Violation]:
         """The service, labels, window and quantile that the alert at this path names exist."""
-        labels = sorted({name for topic in self.mqtt.topics for name in topic.parsed.names} | set(self.labels))
+        labels = self._all_labels()
         sources = (("labels",), ("mqtt", "topics"))
         if alert.service is not None and alert.service not in self.services:
             yield self._unknown_service((*path, "service"))
@@ -211,6 +216,16 @@ class Config(Section):
 
     def _unknown_service(self, path: KeyPath) -> Violation:
         return Violation(path, f"one of the services, {', '.join(self.services)}", names_of=(("services",),))
+
+    def _all_labels(self) -> list[str]:
+        """The names of the labels of a group, in order."""
+        return sorted({name for topic in self.mqtt.topics for name in topic.parsed.names} | set(self.labels))
+
+    def _link_rules(self) -> Iterator[Violation]:
+        """Links name only labels that exist."""
+        for name, template in self.http.links.items():
+            if fault := link_fault(template, self._all_labels()):
+                yield Violation(("http", "links", name), fault, (("labels",), ("mqtt", "topics")))
 
     def _regime_rules(self) -> Iterator[Violation]:
         """The thresholds of the regimes can be reached by every service."""

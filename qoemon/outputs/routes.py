@@ -11,6 +11,7 @@ from aiohttp import web
 from qoemon.net.http.body import Body
 from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.exporter import METRICS_TYPE
+from qoemon.outputs.page.links import NO_LINKS, Links
 from qoemon.outputs.page.routes import Page
 from qoemon.outputs.published import PublishedTick
 
@@ -21,11 +22,12 @@ Problems = Callable[[], list[str]]
 """Returns problems as text; none if there are none."""
 
 
-def application(latest: Latest, alive: Problems, ready: Problems) -> web.Application:
+def application(latest: Latest, alive: Problems, ready: Problems, links: Links = NO_LINKS) -> web.Application:
     """The web application with all routes, including those of the page.
 
     alive  problems of the process, for /healthz
     ready  why its metrics are not reliable yet, for /readyz
+    links  of the page to other tools
     """
 
     async def metrics(request: web.Request) -> web.StreamResponse:
@@ -49,7 +51,7 @@ def application(latest: Latest, alive: Problems, ready: Problems) -> web.Applica
             web.get("/readyz", readyz),
         ]
     )
-    Page(latest, ready).add_to(app)
+    Page(latest, ready, links).add_to(app)
     return app
 
 

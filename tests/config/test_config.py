@@ -341,6 +341,15 @@ CASES: list[tuple[str, int, str, str]] = [
     ("mqtt: {topics: ['{service}/{job}']}", 1, "mqtt.topics.0", "other than job"),
     ("mqtt: {topics: ['{service}/{a}/{a}']}", 1, "mqtt.topics.0", "each {name} at most once"),
     ('mqtt: {topics: ["{service}/\\0"]}', 1, "mqtt.topics.0", "found NUL"),
+    # links
+    ("http:\n  links:\n    A: 'ftp://a/{region}'", 3, "http.links.A", "an http or https URL"),
+    ("http:\n  links:\n    A: 'javascript:alert({region})'", 3, "http.links.A", "an http or https URL"),
+    ("http:\n  links:\n    A: 'https://{region}/'", 3, "http.links.A", "behind its host"),
+    ("http:\n  links:\n    A: 'https://a.{region}/'", 3, "http.links.A", "behind its host"),
+    ("http:\n  links:\n    A: 'https://a:{region}/'", 3, "http.links.A", "behind its host"),
+    ("http:\n  links:\n    A: 'https://me:word@a/{region}'", 3, "http.links.A", "without user"),
+    ("http:\n  links:\n    A: 'https://a/{zone}'", 3, "http.links.A", "only the names cdn, region, service.*zone"),
+    ("http:\n  links:\n    A: 'https://a/{region.x}'", 3, "http.links.A", "wherever there are braces"),
     # the file
     ("mqtt:\n  host: a\n   port: 1", 3, "", "found invalid YAML: mapping values are not allowed here; look"),
     ("mqtt: {", 1, "", "found invalid YAML: expected the node content, but found .* that begins in line 1; look"),

@@ -11,14 +11,19 @@ from qoemon.core.counting.groups import Labels
 from qoemon.core.snapshot.snapshot import ServiceSnapshot
 from qoemon.outputs.doubtful import doubt
 from qoemon.outputs.history import COLUMNS, Change, Past
+from qoemon.outputs.page.alerts import alert_row
 from qoemon.outputs.page.conditions import conditions
 from qoemon.outputs.page.curves import Curves
+from qoemon.outputs.page.links import NO_LINKS, Links
 from qoemon.outputs.page.query import Query
+from qoemon.outputs.page.trend import trend_document, trends
 from qoemon.outputs.published import PublishedTick
-from qoemon.outputs.snapshot_json import alert_document, group_document
+from qoemon.outputs.snapshot_json import group_document
 
 
-def detail(newest: PublishedTick, name: str, group: Labels, query: Query, curves: Curves) -> dict[str, Any] | None:
+def detail(
+    newest: PublishedTick, name: str, group: Labels, query: Query, curves: Curves, links: Links = NO_LINKS
+) -> dict[str, Any] | None:
     """The group with these label values of this service; None if it does not exist."""
     snapshot, window_s = newest.snapshot, query.window_of(newest.snapshot)
     service = next(each for each in snapshot.services if each.service.name == name)
@@ -41,12 +46,14 @@ def detail(newest: PublishedTick, name: str, group: Labels, query: Query, curves
         "window": duration.text(window_s),
         "base_window": duration.text(query.lengths(snapshot)[0]),
         "group": group_values,
+        "links": links.of_group(name, group_values["labels"]),
         "feed": doubted and {"share": doubted.share, "text": doubted.text},
         "ratings": _ratings(service, number, window_s, curves),
         "conditions": _conditions(service, number),
         "past": _past(newest.past, name, number),
+        "trend": trend_document(trends(newest.past, name, np.array([number]))[0]),
         "alerts": [
-            alert_document(alert, snapshot) | {"what": str(alert.rule.what)}
+            alert_row(alert, snapshot, links)
             for alert in newest.detections.alerts
             if alert.rule.service == name and alert.group == group
         ],

@@ -1,7 +1,10 @@
 """The page's table of groups and its summary: which groups are affected, how many users, since when.
 
-A group is affected if an alert fires on it or its regime is degraded or bad. All groups are sorted and filtered as
-columns; only the rows of the answer become plain data, so 10,000 groups cost no more than the sorting.
+A group is affected if an alert fires on it or its regime is degraded or bad. The order is by the users whom a fix
+would help: those who would rate poor or worse, beyond those who would even without impairments.
+
+All groups are sorted and filtered as columns; only the rows of the answer become plain data, so 10,000 groups cost
+no more than the sorting.
 """
 
 from __future__ import annotations
@@ -21,9 +24,12 @@ from qoemon.core.counting.groups import Labels
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 from qoemon.outputs.doubtful import Doubt, doubt
 from qoemon.outputs.notify.notices import notices
+from qoemon.outputs.page.alerts import alert_row, began_s
+from qoemon.outputs.page.links import NO_LINKS, Links
 from qoemon.outputs.page.query import Query, Sort
+from qoemon.outputs.page.trend import Trend, trend_document, trends
 from qoemon.outputs.published import PublishedTick
-from qoemon.outputs.snapshot_json import alert_document, feed_document, group_document, regime_document
+from qoemon.outputs.snapshot_json import feed_document, group_document, regime_document
 
 MOST_AFFECTED = 5
 """Number of affected groups in the summary."""
@@ -44,6 +50,7 @@ class _Columns:
     number          (N,) of the group in its service
     regime          (N,) Regime, or UNKNOWN
     firing          (N,) alerts that fire on the group
+    excess          (N,) users who would rate poor or worse, beyond those who would without impairments
     """
 
     snapshot: Snapshot
@@ -55,6 +62,7 @@ class _Columns:
     gob: Floats
     pow: Floats
     users: Floats
+    excess: Floats
     sessions: Ints
 
     @property
@@ -67,6 +75,11 @@ class _Columns:
         """(N,) where an alert fires, or the regime is degraded or bad."""
         return (self.firing > 0) | (self.regime > Regime.GOOD)
 
+    @property
+    def empty(self) -> Flags:
+        """(N,) where there is nothing to show: no data, no session, and no alert."""
+        return np.asarray(np.isnan(self.pow) & (self.sessions == 0) & (self.firing == 0))
+
     def service(self, row: int) -> ServiceSnapshot:
         return self.snapshot.services[int(self.service_number[row])]
 
@@ -78,12 +91,16 @@ class _Columns:
         return [(self.service(row).service.name, *self.group(row)) for row in rows.tolist()]
 
 
-def overview(newest: PublishedTick, query: Query, problems: list[str]) -> dict[str, Any]:
+def overview(newest: PublishedTick, query: Query, problems: list[str], links: Links = NO_LINKS) -> dict[str, Any]:
     """The table and the summary. problems: reasons why the numbers are not reliable."""
     snapshot = newest.snapshot
     window = duration.text(query.window_of(snapshot))
     columns = _columns(newest, query.window_of(snapshot))
-    rows = _sorted(columns, _matching(columns, query.filter), query)
+    matching = _matching(columns, query.filter)
+    empty = columns.empty[matching]
+    rows = _sorted(columns, matching if query.empty else matching[~empty], query)
+    # Groups may have gone since the page was chosen: then it is the last one.
+    offset = min(query.offset, max(len(rows) - 1, 0) // query.limit * query.limit)
     return {
         "time_s": snapshot.time_s,
         "tick_s": newest.past.tick_s,
@@ -96,11 +113,14 @@ def overview(newest: PublishedTick, query: Query, problems: list[str]) -> dict[s
         "order": query.order,
         "total": len(columns.number),
         "matching": len(rows),
-        "rows": _rows(newest, columns, rows[: query.limit], window),
+        "empty": int(empty.sum()),
+        "offset": offset,
+        "limit": query.limit,
+        "rows": _rows(newest, columns, rows[offset : offset + query.limit], window),
         "times_s": newest.past.times_s,
-        "summary": _summary(newest, columns),
+        "summary": _summary(newest, columns, links),
         "feed": _feed(columns),
-        "alerts": list(_alerts(newest)),
+        "alerts": list(_alerts(newest, links)),
     }
 
 
@@ -118,10 +138,20 @@ def _columns(newest: PublishedTick, window_s: int) -> _Columns:
                 number,
                 _regimes(newest, service)[number],
                 np.array([by_group.get(counts.groups[each], 0) for each in number.tolist()], np.int64),
-                *(column[number] for column in (rated.mos, rated.gob, rated.pow, users, counts.active_sessions)),
+                *(column[number] for column in (rated.mos, rated.gob, rated.pow, users)),
+                ((rated.pow - _least_pow(service)) * users)[number],
+                counts.active_sessions[number],
             ]
         )
     return _Columns(snapshot, *(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _least_pow(service: ServiceSnapshot) -> float:
+    """The PoW without impairments, the same for all groups; NaN if no group has data."""
+    base = service.distributions[min(service.distributions)]
+    rated = np.flatnonzero(base.observations)[:1]
+    least = base.pow[rated] - service.excess_poor[rated] / base.observations[rated]
+    return float(least[0]) if len(least) else np.nan
 
 
 def _regimes(newest: PublishedTick, service: ServiceSnapshot) -> Ints:
@@ -163,7 +193,7 @@ def _searchable(columns: _Columns) -> Iterator[str]:
 
 
 def _sorted(columns: _Columns, rows: Ints, query: Query) -> Ints:
-    """The rows in order. Rows without data come last; ties go by poor users, then by name."""
+    """The rows in order. Rows without data come last; ties go by excess, then by name."""
     names = columns.names(rows)
     rank = np.empty(len(rows))
     rank[sorted(range(len(rows)), key=names.__getitem__)] = np.arange(len(rows))
@@ -173,15 +203,20 @@ def _sorted(columns: _Columns, rows: Ints, query: Query) -> Ints:
         "gob": columns.gob,
         "pow": columns.pow,
         "poor_users": columns.poor_users,
-        "sessions": columns.sessions,
+        "excess": columns.excess,
+        "users": columns.users,
     }
     key = rank if query.sort == "name" else by[query.sort][rows]
-    return rows[np.lexsort((rank, -columns.poor_users[rows], -key if query.order == "desc" else key))]
+    return rows[np.lexsort((rank, -columns.excess[rows], -key if query.order == "desc" else key))]
 
 
 def _rows(newest: PublishedTick, columns: _Columns, rows: Ints, window: str) -> list[dict[str, Any]]:
-    trends = zip(rows.tolist(), _trends(newest, columns, rows), strict=True)
-    return [_row(newest, columns, row, window) | {"pow_trend": trend} for row, trend in trends]
+    documents = (_row(newest, columns, row, window) for row in rows.tolist())
+    series, trends_ = _series(newest, columns, rows), _trends(newest, columns, rows)
+    return [
+        document | {"pow_trend": pows, "trend": trend_document(trend)}
+        for document, pows, trend in zip(documents, series, trends_, strict=True)
+    ]
 
 
 def _row(newest: PublishedTick, columns: _Columns, row: int, window: str) -> dict[str, Any]:
@@ -190,25 +225,38 @@ def _row(newest: PublishedTick, columns: _Columns, row: int, window: str) -> dic
     return {
         "service": service.service.name,
         "poor_users": float(columns.poor_users[row]),
+        "excess": float(columns.excess[row]),
         "firing": int(columns.firing[row]),
         "judged": group["windows"].get(window),
         **{name: group[name] for name in ("labels", "active_sessions", "open_stalls", "regime")},
     }
 
 
-def _trends(newest: PublishedTick, columns: _Columns, rows: Ints) -> list[list[float]]:
+def _trends(newest: PublishedTick, columns: _Columns, rows: Ints) -> list[Trend | None]:
+    """Whether the PoW of these rows is rising or falling."""
+    out: list[Trend | None] = [None] * len(rows)
+    for service_number, service in enumerate(newest.snapshot.services):
+        mine = np.flatnonzero(columns.service_number[rows] == service_number)
+        found = trends(newest.past, service.service.name, columns.number[rows[mine]])
+        for place, trend in zip(mine.tolist(), found, strict=True):
+            out[place] = trend
+    return out
+
+
+def _series(newest: PublishedTick, columns: _Columns, rows: Ints) -> list[list[float]]:
     """(N, T) PoW of these rows over the last hour, service by service as in the frames."""
     out = np.full((len(rows), len(newest.past.frames)), np.nan)
     for service_number, service in enumerate(newest.snapshot.services):
         mine = np.flatnonzero(columns.service_number[rows] == service_number)
         out[mine] = newest.past.series(service.service.name, columns.number[rows[mine]], "pow")
-    trends: list[list[float]] = np.round(out, 4).tolist()
-    return trends
+    series: list[list[float]] = np.round(out, 4).tolist()
+    return series
 
 
-def _summary(newest: PublishedTick, columns: _Columns) -> dict[str, Any]:
+def _summary(newest: PublishedTick, columns: _Columns, links: Links) -> dict[str, Any]:
     hit = np.flatnonzero(columns.affected)
-    worst = hit[np.lexsort((-np.nan_to_num(columns.poor_users[hit]), -np.minimum(columns.firing[hit], 1)))]
+    worst = hit[np.lexsort((-np.nan_to_num(columns.excess[hit]), -np.minimum(columns.firing[hit], 1)))]
+    worst = worst[:MOST_AFFECTED]
     return {
         "services": _services(columns),
         "regimes": {
@@ -217,7 +265,10 @@ def _summary(newest: PublishedTick, columns: _Columns) -> dict[str, Any]:
         },
         "firing": int(columns.firing.sum()),
         "hit_total": len(hit),
-        "hit": [_affected(newest, columns, row) for row in worst[:MOST_AFFECTED].tolist()],
+        "hit": [
+            _affected(newest, columns, row, links) | {"trend": trend_document(trend)}
+            for row, trend in zip(worst.tolist(), _trends(newest, columns, worst), strict=True)
+        ],
         "shared": _shared(columns),
     }
 
@@ -283,8 +334,8 @@ def _shared(columns: _Columns) -> dict[str, str]:
     return {name: value for name, value in zip(names, common, strict=True) if value is not None}
 
 
-def _affected(newest: PublishedTick, columns: _Columns, row: int) -> dict[str, Any]:
-    """An affected group, with its alerts and their annotations, and since when it is affected."""
+def _affected(newest: PublishedTick, columns: _Columns, row: int, links: Links) -> dict[str, Any]:
+    """An affected group, with its alerts and their annotations, and when that began."""
     service, number, group = columns.service(row), int(columns.number[row]), columns.group(row)
     name = service.service.name
     document = group_document(service, number, newest.snapshot, newest.detections.regimes.get(name))
@@ -299,7 +350,9 @@ def _affected(newest: PublishedTick, columns: _Columns, row: int) -> dict[str, A
         "poor_users": float(columns.poor_users[row]),
         "pow": float(columns.pow[row]),
         "users": float(columns.users[row]),
-        "since_s": _since(newest, service, number, firing),
+        "began_s": _began(newest, service, number, firing),
+        "fired_s": min((alert.decision.since_s for alert in firing), default=None),
+        "links": links.of_group(name, document["labels"]),
         "alerts": [alert.rule.name for alert in firing],
         "annotations": [dict(notice.annotations) for notice in firing_notices],
         **{
@@ -316,22 +369,21 @@ def _affected(newest: PublishedTick, columns: _Columns, row: int) -> dict[str, A
     }
 
 
-def _since(newest: PublishedTick, service: ServiceSnapshot, number: int, firing: tuple[Alert, ...]) -> float | None:
-    """Since when the group is affected: the earliest start of its alerts, its regime, and the change behind it."""
-    starts_s = [since for alert in firing if (since := alert.decision.breach_since_s or alert.decision.since_s)]
+def _began(newest: PublishedTick, service: ServiceSnapshot, number: int, firing: tuple[Alert, ...]) -> float | None:
+    """When the first of its firing alerts began; without one, its regime, or the change that led to it."""
+    if firing:
+        return min(map(began_s, firing))
     regime = regime_document(newest.detections.regimes.get(service.service.name), number)
-    if regime and regime["regime"] not in {None, "good"} and regime["since_s"] is not None:
-        starts_s.append(regime["since_s"])
-        began_s = regime["changed_s"]
-        # A change that began after the regime did not lead to it.
-        if began_s is not None and began_s <= regime["since_s"]:
-            starts_s.append(began_s)
-    return min(starts_s, default=None)
+    if regime is None or regime["since_s"] is None:
+        return None
+    since_s, changed_s = float(regime["since_s"]), regime["changed_s"]
+    # A change that began after the regime did not lead to it.
+    return since_s if changed_s is None else min(since_s, float(changed_s))
 
 
-def _alerts(newest: PublishedTick) -> Iterator[dict[str, Any]]:
+def _alerts(newest: PublishedTick, links: Links) -> Iterator[dict[str, Any]]:
     """The alerts that are firing, pending or uncertain, in this order."""
     active = [alert for alert in newest.detections.alerts if alert.decision.state in _ALERT_ORDER]
     active.sort(key=lambda alert: (_ALERT_ORDER.index(alert.decision.state), alert.decision.since_s))
     for alert in active[:MOST_ALERTS]:
-        yield alert_document(alert, newest.snapshot) | {"what": str(alert.rule.what)}
+        yield alert_row(alert, newest.snapshot, links)

@@ -10,10 +10,11 @@ from qoemon.common import duration
 from qoemon.core.counting.groups import Labels
 from qoemon.core.snapshot.snapshot import Snapshot
 
-Sort = Literal["state", "poor_users", "pow", "mos", "gob", "sessions", "name"]
+Sort = Literal["excess", "state", "poor_users", "pow", "mos", "gob", "users", "name"]
 Order = Literal["asc", "desc"]
 
 LIMIT, MOST_ROWS = 50, 500
+"""Rows of an answer: by default, and at most."""
 
 LABEL = "label."
 """Prefix of a label's name in a query string."""
@@ -29,22 +30,31 @@ class QueryError(ValueError):
 
 @dataclass(frozen=True)
 class Query:
-    """Which rows of the table, in which order. window: None means the shortest."""
+    """Which rows of the table, in which order.
 
-    sort: Sort = "state"
+    limit, offset  how many rows, and how many rows before them are left out
+    empty          whether groups without data have rows
+    window         None means the shortest
+    """
+
+    sort: Sort = "excess"
     order: Order = "desc"
     filter: str = ""
     limit: int = LIMIT
+    offset: int = 0
+    empty: bool = False
     window: str | None = None
 
     @classmethod
     def parse(cls, parameters: Mapping[str, str]) -> Query:
         """The query of these URL parameters; QueryError if one is invalid."""
         return cls(
-            sort=_one_of("sort", parameters.get("sort", "state"), get_args(Sort)),
+            sort=_one_of("sort", parameters.get("sort", "excess"), get_args(Sort)),
             order=_one_of("order", parameters.get("order", "desc"), get_args(Order)),
             filter=parameters.get("filter", "")[:_LONGEST_FILTER],
-            limit=_limit(parameters.get("limit", str(LIMIT))),
+            limit=max(1, min(_rows("limit", parameters.get("limit", str(LIMIT))), MOST_ROWS)),
+            offset=_rows("offset", parameters.get("offset", "0")),
+            empty=_one_of("empty", parameters.get("empty", "false"), ("true", "false")) == "true",
             window=parameters.get("window") or None,
         )
 
@@ -69,9 +79,17 @@ class Query:
 
 def parse_group(parameters: Mapping[str, str], snapshot: Snapshot) -> tuple[str, Labels]:
     """The service and label values of these URL parameters; QueryError if the service does not exist."""
-    services = tuple(service.service.name for service in snapshot.services)
-    service = _one_of("service", parameters.get("service", ""), services)
+    service = _one_of("service", parameters.get("service", ""), _services(snapshot))
     return service, tuple(parameters.get(LABEL + label, "") for label in snapshot.labels)
+
+
+def names_service(parameters: Mapping[str, str], snapshot: Snapshot) -> bool:
+    """Whether these URL parameters name a service that exists."""
+    return parameters.get("service") in _services(snapshot)
+
+
+def _services(snapshot: Snapshot) -> tuple[str, ...]:
+    return tuple(service.service.name for service in snapshot.services)
 
 
 def _one_of(name: str, value: str, known: tuple[Word, ...]) -> Word:
@@ -81,7 +99,7 @@ def _one_of(name: str, value: str, known: tuple[Word, ...]) -> Word:
     raise QueryError(f"{name} is {value!r}, expected one of {', '.join(known)}")
 
 
-def _limit(text: str) -> int:
+def _rows(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 9):
-        raise QueryError(f"limit is {text!r}, expected a number of rows from 1 to {MOST_ROWS}")
-    return max(1, min(int(text), MOST_ROWS))
+        raise QueryError(f"{name} is {text!r}, expected a number of rows")
+    return int(text)

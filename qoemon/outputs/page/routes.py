@@ -18,8 +18,9 @@ from aiohttp import ETag, web
 from qoemon.outputs.latest import Latest
 from qoemon.outputs.page.curves import Curves
 from qoemon.outputs.page.detail import detail
+from qoemon.outputs.page.links import Links
 from qoemon.outputs.page.overview import overview
-from qoemon.outputs.page.query import Query, QueryError, parse_group
+from qoemon.outputs.page.query import Query, QueryError, names_service, parse_group
 from qoemon.outputs.published import PublishedTick
 
 MOST_STREAMS = 100
@@ -59,10 +60,11 @@ class Page:
 
     latest  the newest tick
     ready   reasons why the numbers are not reliable
+    links   to other tools, on each alert and group
     """
 
-    def __init__(self, latest: Latest, ready: Callable[[], list[str]]) -> None:
-        self._latest, self._ready = latest, ready
+    def __init__(self, latest: Latest, ready: Callable[[], list[str]], links: Links) -> None:
+        self._latest, self._ready, self._links = latest, ready, links
         self._streams: set[asyncio.Task[None]] = set()
         self._curves, self._plotly = Curves(), _Plotly()
         self._files = {file.name: file for file in STATIC.iterdir() if file.suffix in _TYPES}
@@ -110,20 +112,34 @@ class Page:
         return answer
 
     async def groups(self, request: web.Request) -> web.Response:
-        """The table's rows and the summary, see overview(); 400 with the reason for an invalid query."""
+        """The table's rows and the summary, see overview(); 400 with the reason for an invalid query.
+
+        With the group of the query as `detail`, so that all figures of the page are of one tick; null without one,
+        or if it is unknown.
+        """
         newest = self._newest_or_503()
         with _bad_request():
             query = Query.parse(request.query)
             problems = self._ready()
-            return await _json(lambda: overview(newest, query, problems))
+            return await _json(lambda: self._overview(newest, request, query, problems))
 
     async def group(self, request: web.Request) -> web.Response:
         """All data of one group, see detail(); 404 if it is unknown."""
         newest = self._newest_or_503()
         with _bad_request():
             query = Query.parse(request.query)
-            service, labels = parse_group(request.query, newest.snapshot)
-            return await _json(lambda: detail(newest, service, labels, query, self._curves))
+            return await _json(lambda: self._detail(newest, request, query))
+
+    def _overview(
+        self, newest: PublishedTick, request: web.Request, query: Query, problems: list[str]
+    ) -> dict[str, object]:
+        named = names_service(request.query, newest.snapshot)
+        selected = self._detail(newest, request, query) if named else None
+        return overview(newest, query, problems, self._links) | {"detail": selected}
+
+    def _detail(self, newest: PublishedTick, request: web.Request, query: Query) -> dict[str, object] | None:
+        service, labels = parse_group(request.query, newest.snapshot)
+        return detail(newest, service, labels, query, self._curves, self._links)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events: the newest tick at once, then each tick. They carry times only, no data."""

@@ -97,17 +97,17 @@ def time_axis(axes: Axes, begin_s: float, end_s: float, *, label: bool = True) -
 
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415
 
-    locator = AutoDateLocator(tz=UTC, minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(tz=UTC, minticks=3, maxticks=5)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))  # type: ignore[no-untyped-call]
     margin_s = 0.01 * (end_s - begin_s)
     axes.set_xlim((begin_s - margin_s) / DAY_S, (end_s + margin_s) / DAY_S)
     if label:
-        axes.set_xlabel("time (UTC)")
+        axes.set_xlabel("time (UTC)", loc="left")  # the date is on the right
 
 
 def _panels_height(rows: int) -> float:
-    return 1.75 + 1.35 * rows
+    return 1.85 + 1.35 * rows
 
 
 def _panels(
@@ -127,13 +127,13 @@ def _panels(
         curve = period.series.curve([groups[panel]], COARSE)
         for name, colour in zip(names, (BLUE, ORANGE), strict=False):
             _curve_with_interval(axes, curve, name, colour, scale)
-        axes.set_title(name_of(period.groups[groups[panel]], 36), loc="left", pad=3)
+        axes.set_title(name_of(period.groups[groups[panel]], 24), loc="left", pad=3)
         margin = 0.03 * (high - low)  # keeps lines at the limits visible
         axes.set_ylim(low - margin, high + margin)
         below = panel + columns >= len(groups)
         axes.tick_params(labelbottom=below)
         time_axis(axes, curve.edges_s[0], curve.edges_s[-1], label=below)
-    figure.supylabel(ylabel, x=0.12 / WIDTH, fontsize=9, va="center")
+    figure.supylabel(ylabel, x=0.12 / WIDTH, fontsize=10, va="center")
     _add_legend(figure, [(TITLES[name], colour) for name, colour in zip(names, (BLUE, ORANGE), strict=False)])
 
 

@@ -50,7 +50,7 @@ def charts(one: Period, other: Period, names: Names) -> list[Chart]:
             f"{mine.service.name}: poor or worse under both configurations",
             "Share of users who would rate poor or worse over the whole period, by group and configuration. "
             f"{omitted_text(min(len(pairs), MOST_ROWS), len(pairs), 'groups')}",
-            1.75 + 0.26 * min(len(pairs), MOST_ROWS),
+            1.85 + 0.28 * min(len(pairs), MOST_ROWS),
             lambda figure, mine=mine, theirs=theirs, pairs=pairs: _dumbbells(  # type: ignore[misc]
                 figure, mine, theirs, pairs[:MOST_ROWS], names
             ),
@@ -176,8 +176,8 @@ def _dumbbells(
 ) -> None:
     one, other = _distributions(mine, theirs)
     axes = figure.subplots()
-    rows = [name_of(pair.group, 34) for pair in pairs]
-    figure.subplots_adjust(**margins(figure, legend=True, left=0.35 + 0.075 * max(map(len, rows))))
+    rows = [name_of(pair.group, 26) for pair in pairs]
+    figure.subplots_adjust(**margins(figure, legend=True, left=0.35 + 0.083 * max(map(len, rows))))
     left = [100 * one.pow[pair.one] for pair in pairs]
     right = [100 * other.pow[pair.other] for pair in pairs]
     positions = range(len(rows))
@@ -189,4 +189,4 @@ def _dumbbells(
     axes.set_xlim(0, 1.08 * max(*left, *right, 1))
     axes.set_xlabel("users who would rate poor or worse (%)")
     axes.set_ylabel("group")
-    legend(figure, [first, second], [name_of([name], 36) for name in names])
+    legend(figure, [first, second], [name_of([name], 26) for name in names])

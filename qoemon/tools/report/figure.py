@@ -29,27 +29,30 @@ RATING_COLOURS = (ORANGE, AMBER, GREY, SKY, BLUE)
 INK = "#1b2027"
 """Colour of text and axes; in the page it becomes that of the page's text."""
 
-WIDTH = 7.2
-"""Width of a chart, inches."""
+WIDTH = 5.6
+"""Width of a chart, inches. The page stretches it to its column: the narrower the chart, the larger its text."""
 
-TOP, LEGEND, BOTTOM, LEFT, RIGHT = 0.45, 0.26, 0.8, 0.75, 0.2
+TOP, LEGEND, BOTTOM, LEFT, RIGHT = 0.46, 0.27, 0.86, 0.8, 0.2
 """Margins, inches. A legend adds LEGEND to the top."""
+
+SMALL = 9
+"""Size of the smallest text but the source, points."""
 
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": INK,
     "axes.grid": True,
     "axes.labelcolor": INK,
-    "axes.labelsize": 9,
+    "axes.labelsize": 10,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlecolor": INK,
-    "axes.titlesize": 9,
+    "axes.titlesize": 10,
     "axes.unicode_minus": True,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "font.family": "sans-serif",
-    "font.size": 9,
+    "font.size": 10,
     "grid.alpha": 0.15,
     "grid.color": INK,
     "grid.linewidth": 0.6,
@@ -63,8 +66,8 @@ _STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # labels come from clients: a $ is a dollar
     "xtick.color": INK,
     "ytick.color": INK,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
 }
 
 
@@ -133,9 +136,10 @@ def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> Non
         loc="upper left",
         bbox_to_anchor=(0.05 / WIDTH, 1 - 0.34 / height),
         ncols=len(labels),
-        fontsize=8,
-        handlelength=1.4,
-        columnspacing=1.4,
+        fontsize=SMALL,
+        handlelength=1.3,
+        handletextpad=0.5,
+        columnspacing=1.1,
         borderaxespad=0,
     )
 
@@ -158,9 +162,9 @@ def fitted(text: str, cells: int) -> str:
 
 def _add_texts(figure: Figure, title: str, source: str) -> None:
     height = float(figure.get_figheight())
-    figure.text(0.1 / WIDTH, 1 - 0.1 / height, fitted(title, 74), fontsize=11, weight="bold", va="top")
-    lines = textwrap.wrap(source, 125, max_lines=2, placeholder=" …")
-    figure.text(0.1 / WIDTH, 0.06 / height, "\n".join(lines), fontsize=7, alpha=0.8, va="bottom")
+    figure.text(0.1 / WIDTH, 1 - 0.1 / height, fitted(title, 52), fontsize=12, weight="bold", va="top")
+    lines = textwrap.wrap(source, 84, max_lines=2, placeholder=" …")
+    figure.text(0.1 / WIDTH, 0.06 / height, "\n".join(lines), fontsize=8, alpha=0.8, va="bottom")
 
 
 def _png(figure: Figure) -> bytes:

@@ -52,7 +52,7 @@ def page(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Sectio
             "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n",
             f"<title>{escaped(title)}</title>\n",
             f'<link rel="icon" href="data:image/svg+xml;base64,{_ICON}">\n',
-            f"<style>{_STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{escaped(title)}</h1>\n",
+            f"<style>{STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{escaped(title)}</h1>\n",
             *_facts(facts),
             "<nav>",
             *(f'<a href="#part{number}">{escaped(part.title)}</a> ' for number, part in numbered),
@@ -127,7 +127,7 @@ _ICON = base64.b64encode(
     b'<path d="M1 6 3 4 5 5 7 2" stroke="#fff" fill="none"/></svg>'
 ).decode()
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --ink: #1b2027; --dim: #59636e; --paper: #fff; --card: #f6f8fa;
   --line: #d5dbe1; --link: #0060a0; font-size: clamp(15px, 0.55vw + 10px, 24px); }
 @media (prefers-color-scheme: dark) { :root { --ink: #e3e8ee; --dim: #9aa5b1; --paper: #12161b; --card: #1a2027;
@@ -151,7 +151,7 @@ nav a { color: var(--link); display: inline-block; margin-right: 1rem; }
   color: var(--dim); }
 .tile b { display: block; font-size: 1.5rem; line-height: 1.3; color: var(--ink); }
 .charts { display: grid; gap: 1rem; margin: 1rem 0; align-items: start;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 31rem), 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 34rem), 1fr)); }
 figure { margin: 0; min-width: 0; background: var(--card); border: 1px solid var(--line); border-radius: 0.4rem;
   padding: 0.5rem; }
 figure svg { display: block; width: 100%; min-width: 30rem; height: auto; color: var(--ink); }

@@ -80,7 +80,7 @@ def group_table(service: ServicePeriod, labels: Sequence[str]) -> Table:
             bounded(distribution.pow[g], distribution.pow_bounds[g]),
             f"{totals.excess[g]:,.1f}",
             share(totals.excess[g] / everything),
-            _main_cause(service, g),
+            main_cause(service, g),
             f"{share(totals.worst_pow[g])} at {at(totals.worst_at_s[g])} ({totals.worst_users[g]:,} users)",
         )
         for g in service.worst_first()
@@ -100,7 +100,7 @@ def group_table(service: ServicePeriod, labels: Sequence[str]) -> Table:
     )
 
 
-def _main_cause(service: ServicePeriod, group: int) -> str:
+def main_cause(service: ServicePeriod, group: int) -> str:
     """The factor that accounts for most of the excess of a group, and its share; "-" if none does."""
     totals = service.totals
     if totals is None or not service.factors or totals.excess[group] <= 0:

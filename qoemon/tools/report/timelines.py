@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_ROWS = 20
-NAME_CELLS = 34
+NAME_CELLS = 24
 
 
 class _Style(NamedTuple):
@@ -90,7 +90,7 @@ def _alert_name(rule: str, service: str, group: tuple[str, ...]) -> str:
 
 
 def _height(rows: int) -> float:
-    return 1.75 + 0.26 * rows
+    return 1.85 + 0.28 * rows
 
 
 def _bars(
@@ -103,7 +103,7 @@ def _bars(
 
     axes = figure.subplots()
     longest = max(len(name) for name, _ in rows)
-    figure.subplots_adjust(**margins(figure, legend=True, left=0.35 + 0.075 * longest))
+    figure.subplots_adjust(**margins(figure, legend=True, left=0.35 + 0.083 * longest))
     for row, (_, spans) in enumerate(rows):
         for state, style in styles.items():
             bars = [(s.from_s / DAY_S, (s.to_s - s.from_s) / DAY_S) for s in spans if s.state == state]

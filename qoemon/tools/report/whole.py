@@ -12,7 +12,7 @@ from qoemon.core.arrays import Floats
 from qoemon.core.qoe.distribution import Distribution, rating_cdf
 from qoemon.core.qoe.mapping import RatingModel
 from qoemon.tools.plotting import AMBER, BLUE, ORANGE
-from qoemon.tools.report.figure import INK, legend, margins, name_of, rating_colours
+from qoemon.tools.report.figure import INK, SMALL, legend, margins, name_of, rating_colours
 from qoemon.tools.report.period import ServicePeriod
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def distribution(figure: Figure, period: ServicePeriod) -> None:
         thetas = ", ".join(f"{theta:g}" for theta in band)
         legend(figure, [bars], [f"from theta {period.service.theta:g} to the band's {thetas}"])
     for rating, share, top in zip(ratings.tolist(), shares, upper, strict=True):
-        axes.annotate(f"{share:.1f}", (rating, top), (0, 3), textcoords="offset points", ha="center", fontsize=8)
+        axes.annotate(
+            f"{share:.1f}", (rating, top), (0, 3), textcoords="offset points", ha="center", fontsize=SMALL
+        )
     axes.set_xticks(ratings)
     axes.set_ylim(0, 1.15 * max(upper.max(), 1))
     axes.set_xlabel(f"rating (scale points, {ratings[0]} is worst)")
@@ -72,7 +74,7 @@ def cdf(figure: Figure, period: ServicePeriod, worst: Sequence[int]) -> None:
     for group, (colour, line) in zip([None, *several], _LINES, strict=False):
         levels = _levels(period, group)[0]
         axes.step(opinions, 100 * (levels @ each) / levels.sum(), where="post", color=colour, linestyle=line)
-        name = "all users" if group is None else name_of(period.groups[group], 24)
+        name = "all users" if group is None else name_of(period.groups[group], 14)
         keys.append((name, axes.lines[-1]))
     if service.model is RatingModel.BETA:  # The other models have only ratings.
         upto = 100 * _overall(period).ratings[0].cumsum()
@@ -88,7 +90,7 @@ def cdf(figure: Figure, period: ServicePeriod, worst: Sequence[int]) -> None:
             textcoords="offset points",
             ha="right" if poor else "left",
             va="top",
-            fontsize=8,
+            fontsize=SMALL,
             alpha=0.8,
         )
     axes.set_xlim(scale.low, scale.high)

@@ -13,6 +13,7 @@ from qoemon.tools.recordings.recording import Recording
 from qoemon.tools.report import advice, compare, tables
 from qoemon.tools.report.charts import MOST_PANELS, service_charts
 from qoemon.tools.report.figure import Chart, RenderedChart, render_chart
+from qoemon.tools.report.headline import headline
 from qoemon.tools.report.page import Section, Tile, page
 from qoemon.tools.report.period import Period, ServicePeriod
 from qoemon.tools.report.replay import Replayed
@@ -89,7 +90,8 @@ def _facts(recording: Recording, replayed: Replayed, names: compare.Names) -> li
 
 def _sections(replayed: Replayed, other: Replayed | None, names: compare.Names, render: _Renderer) -> list[Section]:
     period = replayed.period
-    sections = [_service(each, period, render) for each in period.services.values()]
+    sections = [headline(replayed)]
+    sections += [_service(each, period, render) for each in period.services.values()]
     sections.append(_alerts(period, render))
     if other is not None:
         sections.append(

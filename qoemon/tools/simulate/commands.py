@@ -74,7 +74,14 @@ def simulate(
         ),
     ] = None,
     sessions: Annotated[
-        int | None, typer.Option(min=1, help="Concurrent users, one session each; 1000 if --rate is omitted.")
+        int | None,
+        typer.Option(
+            min=1, help="Concurrent users, one session each.", show_default="1000, or 5 s of reports at --rate"
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Reports per second in total.", show_default="one per session in 5 s"),
     ] = None,
     for_s: For = None,
     seed: Seed = 1,

@@ -35,7 +35,8 @@ def test_rows_are_in_the_requested_order(sort: Sort, order: Any) -> None:
     keys = {
         "name": lambda row: row["labels"]["region"],
         "state": lambda row: row["firing"],
-        "sessions": lambda row: row["active_sessions"],
+        "excess": lambda row: row["excess"],
+        "users": lambda row: row["judged"]["users"],
         "poor_users": lambda row: row["judged"]["pow"] * row["judged"]["users"],
     }
     key = keys.get(sort, lambda row: row["judged"][sort])
@@ -62,11 +63,62 @@ def test_a_filter_needs_every_word(text: str, found: set[str]) -> None:
     assert (answer["matching"], answer["total"]) == (len(answer["rows"]), 5)
 
 
-def test_a_limit_shows_the_first_and_counts_all() -> None:
+def test_pages_of_rows_follow_one_another_and_the_last_one_replaces_those_beyond() -> None:
     newest = Scene().ticks(3, **CROWDS)[-1]
-    answer = overview(newest, Query(sort="pow", limit=2), [])
-    assert regions(answer) == ["us", "asia"]
-    assert answer["matching"] == 5
+    whole = regions(overview(newest, Query(sort="pow"), []))
+    assert whole[:2] == ["us", "asia"]
+    for offset in (0, 2, 4):
+        answer = overview(newest, Query(sort="pow", limit=2, offset=offset), [])
+        assert regions(answer) == whole[offset : offset + 2]
+        assert (answer["matching"], answer["offset"], answer["limit"]) == (5, offset, 2)
+    beyond = overview(newest, Query(sort="pow", limit=2, offset=1000), [])
+    assert (regions(beyond), beyond["offset"]) == (whole[4:], 4)
+
+
+def test_the_first_group_is_the_one_where_most_users_suffer_beyond_the_best_possible() -> None:
+    """Not the one with the greatest share, nor the one with most poor users, most of whom no fix would help."""
+    newest = Scene().ticks(3, small=(0, 12), suffering=(30, 30), crowd=(400, 0))[-1]
+    answer = overview(newest, Query(), [])
+    assert regions(answer) == ["suffering", "small", "crowd"]
+    by_region = {row["labels"]["region"]: row for row in answer["rows"]}
+    assert by_region["crowd"]["excess"] == pytest.approx(0, abs=1e-6)
+    assert regions(overview(newest, Query(sort="poor_users"), []))[0] != "small"
+    longer = overview(newest, Query(window="5m"), [])
+    assert regions(longer) == ["suffering", "small", "crowd"]
+
+
+def test_groups_without_data_have_no_row_but_are_counted_until_they_are_asked_for() -> None:
+    scene = Scene()
+    scene.ticks(3, eu=(30, 0), us=(30, 0), asia=(30, 0))
+    newest = scene.ticks(60, us=(30, 0))[-1]
+    answer = overview(newest, Query(window="1m"), [])
+    assert (regions(answer), answer["matching"], answer["total"], answer["empty"]) == (["us"], 1, 3, 2)
+    everything = overview(newest, Query(empty=True, window="1m"), [])
+    assert (regions(everything), everything["empty"]) == (["us", "asia", "eu"], 2)
+    assert overview(newest, Query(filter="asia", window="1m"), [])["empty"] == 1
+
+
+def test_a_group_that_fires_keeps_its_row_without_data() -> None:
+    scene = Scene()
+    scene.ticks(12, eu=(0, 60))
+    newest = scene.ticks(40)[-1]
+    answer = overview(newest, Query(window="1m"), [])
+    assert regions(answer) == ["eu"]
+    assert answer["rows"][0]["judged"] is None
+
+
+def test_an_alert_began_and_fired_at_the_same_times_wherever_it_is_shown() -> None:
+    scene = Scene()
+    scene.ticks(12, eu=(60, 0))
+    newest = scene.ticks(6, eu=(0, 60))[-1]
+    answer = overview(newest, Query(), [])
+    whole = detail(newest, "video", ("eu",), Query(), Curves())
+    assert whole is not None
+    shown = [answer["summary"]["hit"][0], answer["alerts"][0], whole["alerts"][0]]
+    times = {(each["began_s"], each["fired_s"]) for each in shown}
+    assert len(times) == 1
+    ((began_s, fired_s),) = times
+    assert T0 + 120 < began_s <= fired_s
 
 
 def test_the_summary_has_the_affected_users_and_since_when() -> None:
@@ -82,7 +134,7 @@ def test_the_summary_has_the_affected_users_and_since_when() -> None:
     assert video.pop("poor_users") == pytest.approx(hit["poor_users"])
     assert video == {"service": "video", "groups": 2, "hit_groups": 1, "users": 120}
     assert web == {"service": "web", "groups": 0, "hit_groups": 0, "users": 0, "poor_users": 0}
-    assert T0 + 120 <= hit["since_s"] <= T0 + 180
+    assert T0 + 120 <= hit["began_s"] <= T0 + 180
     assert hit["alerts"] == ["ManyPoor"]
     assert hit["annotations"] == [{"runbook": "look at eu"}]
 
@@ -151,7 +203,10 @@ def test_a_sound_feed_is_not_mentioned_nor_is_one_that_was_mended() -> None:
 
 @pytest.mark.parametrize(
     "parameters",
-    [{"sort": "x"}, {"order": "up"}, {"limit": "-1"}, {"limit": "²"}, {"limit": "9" * 99}, {"window": "7m"}],
+    [
+        *({"sort": "x"}, {"order": "up"}, {"limit": "-1"}, {"limit": "²"}, {"limit": "9" * 99}, {"window": "7m"}),
+        *({"offset": "-1"}, {"empty": "yes"}),
+    ],
 )
 def test_an_invalid_query_names_the_valid_values(parameters: dict[str, str]) -> None:
     newest = Scene().tick(eu=(1, 1))

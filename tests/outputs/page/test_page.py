@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -10,187 +9,24 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from paho.mqtt.client import CallbackAPIVersion, Client
 
-from tests.support.parts import ROOT, Daemon, Nats, program
+from tests.support.live_page import ATTACK, SETTINGS, WatchedPage, crowded, rows, wait, wait_for_rows
+from tests.support.parts import ROOT, Daemon, program
 from tests.support.patience import WAIT_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, BrowserContext, Page, Route
+    from playwright.sync_api import Browser, BrowserContext, Route
 
 pytestmark = pytest.mark.chromium
 
-SIZES = {"phone": (400, 800), "laptop": (1280, 800), "wall": (3840, 2160)}
-
-ATTACK = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+SIZES = {"phone": (400, 800), "laptop": (1280, 800), "desk": (2560, 1440), "wall": (3840, 2160)}
 
 CHARTS = {"chart-shares", "chart-ratings", "chart-conditions", "chart-opinion", "chart-cdf"}
-
-SETTINGS = {
-    "labels": ["note"],
-    "sessions": {"tick": "1s", "rating_interval": "5s", "timeout": "60s", "min_active": "1s"},
-    "windows": ["5s", "10s"],
-    "alerts": [
-        {
-            "name": "Poor",
-            "enter": 0.25,
-            "leave": 0.18,
-            "min_sessions": 5,
-            "annotations": {"runbook": "https://runbooks.example.org/{region}", "hint": "ask {cdn}, {note}"},
-        }
-    ],
-}
-
-
-class Crowd:
-    """Viewers and readers of several groups that report every 0.5 s until closed.
-
-    affected      groups with bad QoS
-    milliseconds  groups whose readers report milliseconds instead of seconds
-    """
-
-    GROUPS = (("eu", "a", ""), ("eu", "b", ""), ("us", "a", ""), ("asia", "a", ATTACK))
-
-    def __init__(self, port: int) -> None:
-        self.affected = {("eu", "a", "")}
-        self.milliseconds: set[tuple[str, str, str]] = set()
-        self._since_s = time.time()
-        self._bad_s = dict.fromkeys(self.GROUPS, 0.0)
-        self._seq = 0
-        self._ended = threading.Event()
-        self._client = Client(CallbackAPIVersion.VERSION2)
-        self._client.connect("127.0.0.1", port)
-        self._client.loop_start()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._ended.set()
-        self._thread.join()
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def _run(self) -> None:
-        while not self._ended.wait(0.5):
-            self._seq += 1
-            for group in self.GROUPS:
-                self._bad_s[group] += 0.5 * (group in self.affected)
-                region, cdn, note = group
-                for service, reports in (("video", self._viewers(group)), ("web", self._readers(group))):
-                    labelled = [{**report, "labels": {"note": note}} for report in reports]
-                    self._client.publish(f"qoe/v1/{service}/{region}/{cdn}", json.dumps(labelled))
-
-    def _viewers(self, group: tuple[str, str, str]) -> Iterator[dict[str, Any]]:
-        watched_s, bad_s = time.time() - self._since_s, self._bad_s[group]
-        for number in range(40):
-            stalled_s = bad_s * (0.3 + number / 60)
-            yield {
-                "session": f"{group} {number}",
-                "seq": self._seq,
-                "stall_count": int(stalled_s / 2),
-                "stall_s": stalled_s,
-                "play_s": max(watched_s - stalled_s, 0),
-            }
-
-    def _readers(self, group: tuple[str, str, str]) -> Iterator[dict[str, Any]]:
-        for number in range(8):
-            response_s = (0.2 + number / 10) * (8 if group in self.affected else 1)
-            response_s *= 1000 if group in self.milliseconds else 1
-            yield {"session": f"{group} r{number}", "seq": self._seq, "response_s": response_s}
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One Chromium for all tests of the module."""
-    path = program("chromium", "Debian package chromium")
-    api = pytest.importorskip("playwright.sync_api")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    arguments += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    home = {"HOME": str(tmp_path_factory.mktemp("chromium"))}
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=arguments, env={**os.environ, **home})
-        yield chromium
-        chromium.close()
-
-
-@contextlib.contextmanager
-def crowded(directory: Path) -> Iterator[tuple[Daemon, Crowd]]:
-    """A daemon that gets the reports of a crowd; eu/a is affected."""
-    with Nats(directory) as broker:
-        mqtt = {"host": "127.0.0.1", "port": broker.port, "version": "3.1.1", "qos": 0}
-        with Daemon(directory, {"mqtt": mqtt, **SETTINGS}) as part, contextlib.closing(Crowd(broker.port)) as crowd:
-            until(lambda: rated_groups(part) >= 8, part.log.read_text)
-            yield part, crowd
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """The daemon of all tests that do not change the crowd."""
-    with crowded(tmp_path_factory.mktemp("page")) as (part, _):
-        yield part
-
-
-def rated_groups(part: Daemon) -> int:
-    """The number of groups with ratings."""
-    services = part.snapshot().get("services", [])
-    return sum("5s" in group["windows"] for service in services for group in service["groups"])
-
-
-class WatchedPage:
-    """A page and the messages of its console."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.console: list[str] = []
-        page.on("console", lambda message: self.console.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: self.console.append(f"uncaught: {error}"))
-
-    def open(self, daemon: Daemon, hash_: str = "") -> Page:
-        self.page.goto(f"http://127.0.0.1:{daemon.port}/{hash_}")
-        wait(self.page, "document.querySelectorAll('#charts .main-svg').length >= 10")
-        return self.page
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A new browser profile with a small window."""
-    made = browser.new_context(viewport={"width": 1280, "height": 800})
-    made.set_default_timeout(1000 * WAIT_S)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def watched(context: BrowserContext) -> Iterator[WatchedPage]:
-    """A page whose console must be empty at the end of the test."""
-    made = WatchedPage(context.new_page())
-    yield made
-    assert made.console == []
-
-
-def texts(page: Page, selector: str) -> list[str]:
-    return [text.strip() for text in page.locator(selector).all_inner_texts()]
-
-
-def rows(page: Page) -> list[str]:
-    """The names of the groups in the table, from the top."""
-    return texts(page, "#table tbody button.name")
-
-
-def wait(page: Page, condition: str) -> None:
-    """Wait until an expression of the page is true; polled from outside, since the page's policy forbids eval."""
-    until(lambda: page.evaluate(condition), lambda: f"{condition}; {page.inner_text('body')}")
-
-
-def wait_for_rows(page: Page, wanted: Callable[[list[str]], bool]) -> None:
-    until(lambda: wanted(rows(page)), lambda: f"the rows are {rows(page)}")
 
 
 def test_the_page_of_the_demo_shows_the_degradation_as_it_happens(watched: WatchedPage) -> None:
@@ -210,7 +46,7 @@ def test_the_page_of_the_demo_shows_the_degradation_as_it_happens(watched: Watch
             calm = page.evaluate(POW_OF_VIDEO_EU_A)
             wait(page, "document.querySelector('#headline').textContent.includes(' affected, ')")
             assert "video eu / a" in page.locator("#hit").inner_text()
-            assert "since" in page.locator("#hit").inner_text()
+            assert "began" in page.locator("#hit").inner_text()
             wait(page, f"({POW_OF_VIDEO_EU_A})() > {calm + 15}")
             assert page.locator("#alert-list .state.firing").count() >= 1
             assert page.title().startswith("(")
@@ -289,7 +125,7 @@ FIGURES = """() => [...document.querySelectorAll('#charts figure:not([hidden])')
 
 def test_charts_fit_their_columns_when_data_arrive_later(watched: WatchedPage, daemon: Daemon) -> None:
     page, rated = watched.page, threading.Event()
-    page.route("**/api/v1/group?*", lambda route: route.continue_() if rated.is_set() else without_data(route))
+    page.route("**/api/v1/groups?*", lambda route: route.continue_() if rated.is_set() else without_data(route))
     page.goto(f"http://127.0.0.1:{daemon.port}/#service=video&label.region=eu&label.cdn=a&label.note=")
     wait(page, "window.Plotly && document.querySelectorAll('#charts figure[hidden]').length === 5")
     rated.set()
@@ -301,12 +137,13 @@ def test_charts_fit_their_columns_when_data_arrive_later(watched: WatchedPage, d
 def without_data(route: Route) -> None:
     """A group in its first rating interval: it is known, but nothing is rated yet."""
     response = route.fetch()
-    group = response.json()
+    answer = response.json()
+    group = answer["detail"]
     group["ratings"] = group["conditions"] = None
     group["group"]["windows"] = {}
     times_s = group["past"]["times_s"]
     group["past"] = {name: [None] * len(times_s) for name in group["past"]} | {"times_s": times_s}
-    route.fulfill(response=response, json=group)
+    route.fulfill(response=response, json=answer)
 
 
 TOO_WIDE = """() => [...document.querySelectorAll('#charts .plot')].filter((plot) =>
@@ -328,7 +165,7 @@ def test_the_summary_shows_affected_groups_with_users_start_cause_and_annotation
     page = watched.open(daemon)
     wait(page, "document.querySelectorAll('#hit li').length === 2")
     summary = page.locator("#hit").inner_text()
-    assert re.search(r"video eu / a / –\s+PoW \d+\s%, 40 users\s+since \d\d:\d\d:\d\d", summary)
+    assert re.search(r"video eu / a / –\s+PoW \d+\s%, 40 users\s+.*began \d\d:\d\d:\d\d", summary)
     assert "Firing: Poor" in summary
     assert re.search(
         r"Main cause: (stall count|stall duration|response time) \(\d+ of \d+ points of PoW\)", summary
@@ -362,6 +199,75 @@ def test_opinions_are_a_curve_and_ratings_its_steps(watched: WatchedPage, daemon
     page.locator("#chart-cdf summary").click()
     heads = page.locator("#chart-cdf th").all_inner_texts()
     assert heads == ["scale points", "opinion up to this", "rating up to this", "theta band of the opinion"]
+
+
+def test_everything_on_the_page_is_of_one_tick(watched: WatchedPage, daemon: Daemon) -> None:
+    """Over many ticks, the same figure is the same wherever it is, and so is the start of an alert."""
+    page = watched.open(daemon, "#service=video&label.region=eu&label.cdn=a&label.note=")
+    ticks: set[str] = set()
+
+    def another() -> bool:
+        shown = page.evaluate(SHOWN)
+        assert len({shown["table"], shown["tile"], shown["hit"]}) == 1, shown
+        assert len({shown["began"], shown["alert"], shown["change"]}) == 1, shown
+        assert shown["users"] == shown["of"], shown
+        ticks.add(shown["tick"])
+        return len(ticks) >= 5
+
+    wait(page, "document.querySelectorAll('#hit li').length === 2")
+    until(another, lambda: f"ticks {ticks}")
+
+
+SHOWN = r"""() => {
+  const text = (selector) => document.querySelector(selector)?.textContent ?? '';
+  const first = (pattern, string) => string.match(pattern)?.[1] ?? string;
+  const of = (lines, name) => [...document.querySelectorAll(lines)].find((line) => line.textContent.includes(name));
+  const row = of('#table tbody tr', 'video eu / a');
+  const hit = of('#hit li', 'video eu / a').textContent;
+  const tiles = [...document.querySelectorAll('#figures div')].map((tile) => tile.textContent);
+  const pow = /(\d[\d.]*)\s%/;
+  const began = /began (\S+)/;
+  return {
+    tick: text('#age'),
+    table: first(pow, row.cells[2].textContent),
+    tile: first(pow, tiles.find((tile) => tile.startsWith('PoW'))),
+    hit: first(pow, hit),
+    began: first(began, hit),
+    alert: first(began, of('#alert-list tbody tr', 'video eu / a').textContent),
+    change: first(began, text('#change-list')),
+    users: first(/(\d+) users/, hit),
+    of: first(/of (\d+) in the last/, tiles.find((tile) => tile.startsWith('poor users'))),
+  };
+}"""
+
+
+def test_a_recovery_is_marked_and_for_how_long_it_lasts(watched: WatchedPage, tmp_path: Path) -> None:
+    with crowded(tmp_path) as (part, crowd):
+        page = watched.open(part)
+        wait(page, "document.querySelectorAll('#hit li').length === 2")
+        wait(page, "document.querySelectorAll('.trend.falling').length === 0")
+        crowd.affected = set()
+        wait(page, "document.querySelector('#hit .trend.falling')?.textContent.startsWith('↘ falling for ')")
+        wait(page, "document.querySelector('#table .trend.falling') !== null")
+
+
+def test_links_of_the_configuration_are_on_each_alert_and_group_with_their_labels(
+    watched: WatchedPage, daemon: Daemon
+) -> None:
+    page = watched.open(daemon, "#service=video&label.region=eu&label.cdn=a&label.note=")
+    wait(page, "document.querySelectorAll('#alert-list .links a').length >= 3")
+    board = "https://grafana.example.org/d/qoemon-group-detail?var-region=eu&var-note="
+    row = page.locator("#alert-list tbody tr", has_text="video eu / a")
+    found = {link.inner_text(): link.get_attribute("href") for link in row.locator(".links a").all()}
+    assert found["Grafana"] == board
+    assert found["Runbook"] == "https://runbooks.example.org/Poor"
+    matchers = "alertname%3D%22Poor%22%2Cservice%3D%22video%22%2Cregion%3D%22eu%22%2Ccdn%3D%22a%22%2Cnote%3D%22%22"
+    assert found["Silence"] == f"https://alerts.example.org/#/silences/new?filter=%7B{matchers}%7D"
+    of_group = page.locator("#group-links a")
+    assert {link.inner_text() for link in of_group.all()} == {"Grafana", "Silence"}
+    assert of_group.first.get_attribute("href") == board
+    assert page.locator("#change-list .links a").count() >= 3
+    assert page.locator("#hit li", has_text="video eu / a").locator(".links a").first.get_attribute("href") == board
 
 
 def test_a_click_sorts_and_another_reverses_the_order(watched: WatchedPage, daemon: Daemon) -> None:

@@ -96,7 +96,7 @@ async def test_an_invalid_query_is_a_bad_request_and_an_unknown_group_is_not_fou
     async with served(unused_port) as (_, client):
         async with client.get("/api/v1/groups?sort=luck") as answer:
             assert answer.status == 400
-            assert "expected one of state" in await answer.text()
+            assert "expected one of excess" in await answer.text()
         async with client.get("/api/v1/group?service=radio") as answer:
             assert answer.status == 400
             assert "expected one of video, web" in await answer.text()

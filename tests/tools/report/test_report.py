@@ -28,6 +28,7 @@ from qoemon.tools.report import advice, compare, series
 from qoemon.tools.report.charts import service_charts
 from qoemon.tools.report.episodes import Spans
 from qoemon.tools.report.figure import Chart, chart_style, framed_figure, render_chart
+from qoemon.tools.report.page import STYLE
 from qoemon.tools.report.period import Period
 from qoemon.tools.report.replay import Replayed, replay
 from qoemon.tools.report.tables import group_table
@@ -392,6 +393,18 @@ def test_no_chart_is_empty_cut_or_overlapping(baseline, nasty, recording, tmp_pa
     assert {chart.name: found for chart in charts if (found := faults_of(chart))} == {}
 
 
+def test_the_text_of_a_chart_is_not_small_beside_that_of_the_page(baseline):
+    """Where a column is as narrow as it gets; its source is as large as a footnote."""
+    narrowest_px = float(re.search(r"figure svg \{[^}]*min-width: ([\d.]+)rem", STYLE)[1]) * 15
+    for chart in every_chart(baseline, baseline):
+        with chart_style(chart):
+            figure = framed_figure(chart, "Source: x")
+            sizes = {text.get_text(): text.get_fontsize() for text in seen_texts(figure)}
+        shown_px = {text: points * narrowest_px / (72 * figure.get_figwidth()) for text, points in sizes.items()}
+        assert shown_px.pop("Source: x") >= 8.5
+        assert min(shown_px.values()) >= 10, shown_px
+
+
 def test_the_check_of_charts_sees_faults(baseline):
     chart = service_charts(baseline.period.services["video"])[3]
 
@@ -486,6 +499,42 @@ def test_figures_of_the_page_are_those_of_the_replay(recording, baseline, tmp_pa
         for shown in (f"{together.mos[0]:.2f}", f"{together.gob[0]:.1%}", f"{together.observations[0]:,}"):
             assert shown in words
     assert f"{recording.read:,} messages" in words
+
+
+def test_the_report_begins_with_a_summary_that_names_the_worst_group_and_its_alert(
+    recording, baseline, mine, tmp_path
+):
+    _, text = made(recording, tmp_path, "-c", str(mine))
+    assert '<section id="part0">\n<h2>Summary</h2>' in text
+    summary = text[text.index('<section id="part0">') : text.index('<section id="part1">')]
+    words = " ".join("".join(Page(summary).words).split())
+    service = baseline.period.services["video"]
+    excess = service.totals.excess
+    assert f"About {excess.sum():,.0f} of" in words
+    assert f"Look first at video eu / a: {excess[service.groups.index(('eu', 'a'))] / excess.sum():.1%} of" in words
+    assert "mainly due to" in words
+    fired, end_s = baseline.period.alerts.fired, baseline.period.end_s
+    assert f"{len(fired)} alert" in words
+    longest = max(fired, key=lambda one: (one.to_s or end_s) - one.from_s)
+    assert f"fired for longest is {longest.rule} of {longest.service} eu / a: from 2023-" in words
+
+
+def test_the_summary_of_a_calm_recording_says_that_nothing_happened(tmp_path):
+    calm = [
+        Recorded(
+            "qoe/v1/video/eu/a",
+            msgspec.json.encode(
+                {"session": f"s{user}", "seq": i, "play_s": 10.0 * i, "stall_count": 0, "stall_s": 0}
+            ),
+            START_S + 10 * i + 1,
+        )
+        for i in range(20)
+        for user in range(20)
+    ]
+    _, text = made(written(tmp_path / "calm.gz", calm, START_S + 240.0), tmp_path)
+    summary = text[text.index('<section id="part0">') : text.index('<section id="part1">')]
+    assert re.search(r"None of the \d+ ratings of video is poor or worse beyond those", summary)
+    assert "No alert of the configuration would have fired." in summary
 
 
 def test_the_same_recording_makes_the_same_report(baseline):

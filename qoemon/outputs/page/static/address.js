@@ -1,6 +1,8 @@
 // The state of the page in the address after the #, so that a link shows another user the same.
 
-const DEFAULTS = { filter: "", sort: "state", order: "desc", window: "" };
+import { defaultRows } from "./pager.js";
+
+const DEFAULTS = { filter: "", sort: "excess", order: "desc", window: "", offset: "0", rows: defaultRows(), empty: "false" };
 const LABEL = "label.";
 
 export function read() {
@@ -29,9 +31,11 @@ export function groupQuery(group) {
   return query;
 }
 
-export function tableQuery(state) {
-  const query = new URLSearchParams({ sort: state.sort, order: state.order });
-  if (state.filter) query.set("filter", state.filter);
-  if (state.window) query.set("window", state.window);
+// The query for everything on the page, so that all of it is of one tick. group: the one to show in full, or null.
+export function pageQuery(state, group) {
+  const query = group ? groupQuery(group) : new URLSearchParams();
+  for (const name of ["sort", "order", "offset", "empty"]) query.set(name, state[name]);
+  query.set("limit", state.rows);
+  for (const name of ["filter", "window"]) if (state[name]) query.set(name, state[name]);
   return query;
 }

@@ -1,7 +1,9 @@
 // The table of alerts, and the list of alerts and changes of one group.
 
 import { byId, el, table } from "./dom.js";
-import { groupName, metricName, metricValue, reason, since, sinceText, span, timeOfDay, whole } from "./words.js";
+import { linkList } from "./links.js";
+import { beganText } from "./moments.js";
+import { groupName, metricName, metricValue, reason, sinceText, span, timeOfDay, whole } from "./words.js";
 
 const GLYPHS = { firing: "⚠", pending: "…", uncertain: "?", inactive: "–" };
 
@@ -9,8 +11,10 @@ const state = (alert) => el("span", { class: `state ${alert.state}` }, `${GLYPHS
 
 const value = (alert) => `${metricName(alert.what)} ${metricValue(alert.what, alert.value)}${interval(alert)}`;
 
+const usersHint = (alert) => (alert.users === null ? "no data" : `of ${whole(alert.users)} users in the window of the rule`);
+
 const thresholds = (alert) =>
-  `${metricValue(alert.what, alert.enter)}, clears at ${metricValue(alert.what, alert.leave)}`;
+  `fires at ${metricValue(alert.what, alert.enter)}, clears at ${metricValue(alert.what, alert.leave)}`;
 
 // The bound that a rule compares with its threshold: at a confidence for all groups of the rule.
 function interval(alert) {
@@ -23,17 +27,18 @@ const groupButton = (group, select) =>
   el("button", { type: "button", class: "name", click: () => select(group) }, groupName(group.service, group.labels));
 
 export function showAlerts(alerts, now_s, select) {
+  const linked = alerts.some((alert) => alert.links.length);
   const rows = alerts.map((alert) => [
     state(alert),
     alert.alert,
     groupButton({ service: alert.service, labels: alert.labels }, select),
-    since(alert.since_s, now_s),
-    value(alert),
+    beganText(alert, now_s),
+    el("span", { title: usersHint(alert) }, value(alert)),
     thresholds(alert),
-    whole(alert.users),
     reason(alert.reason),
+    ...(linked ? [linkList(alert.links) ?? ""] : []),
   ]);
-  const head = ["state", "alert", "group", "since", "value", "fires at", "users", "reason"];
+  const head = ["state", "alert", "group", "time", "value", "thresholds", "reason", ...(linked ? ["links"] : [])];
   const none = el("p", { class: "hint" }, "No alert is firing, pending or uncertain.");
   byId("alert-list").replaceChildren(rows.length ? table(head, rows, { class: "cards" }) : none);
 }
@@ -56,12 +61,12 @@ function regimeEntry(regime, now_s) {
 
 function alertEntry(alert, now_s) {
   const name = `${alert.alert} (${alert.severity}): ${alert.state}`;
-  const values = `${value(alert)}; fires at ${thresholds(alert)}`;
-  return entry(sinceText(alert.since_s, now_s), name, reason(alert.reason), values);
+  const values = `${value(alert)}; ${thresholds(alert)}`;
+  return entry(beganText(alert, now_s), name, reason(alert.reason), values, linkList(alert.links));
 }
 
-const entry = (when, name, why, more) =>
-  el("li", {}, el("time", {}, when), el("b", {}, name), el("small", {}, [why, more].filter(Boolean).join("; ")));
+const entry = (when, name, why, more, links = null) =>
+  el("li", {}, el("time", {}, when), el("b", {}, name), el("small", {}, [why, more].filter(Boolean).join("; ")), links);
 
 const changeCounts = (regime) => `changes detected: ${regime.changes.up} worse, ${regime.changes.down} better`;
 

@@ -25,7 +25,7 @@ function stalls(detail, { axes: [n, t], counts }) {
   const all = counts.flatMap((row, x) => row.map((count, y) => ({ x, y, count, share: (100 * count) / total })));
   const cells = all.filter((cell) => cell.count);
   return {
-    title: `Stalls of ${whole(total)} sessions, last ${windowText(detail.base_window)}`,
+    title: `Stalls and stall time, last ${windowText(detail.base_window)}`,
     source: `Share of sessions in each cell, in %, last ${windowText(detail.base_window)} (QoS histogram).`,
     traces: () => SHADES.map((shade, i) => heat(shade, cells.filter(({ share }) => shadeOf(share) === i), n, t)),
     layout: () => ({
@@ -81,7 +81,7 @@ function responses(detail, { axes: [x], counts }) {
   const visible = counts.slice(first, last + 1);
   const labels = x.labels.slice(first, last + 1);
   return {
-    title: `${whole(total)} response times, last ${windowText(detail.base_window)}`,
+    title: `Response times, last ${windowText(detail.base_window)}`,
     source: `Responses in the last ${windowText(detail.base_window)}, in classes 26 % wide (QoS histogram).`,
     traces: () => [
       {

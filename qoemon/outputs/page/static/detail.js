@@ -6,6 +6,8 @@ import { conditions } from "./conditions.js";
 import { byId, el } from "./dom.js";
 import { showGroupFeed } from "./feed.js";
 import { opinion, shares } from "./hour.js";
+import { linkList } from "./links.js";
+import { trendText } from "./moments.js";
 import { Chart } from "./plot.js";
 import { cdf, distribution } from "./ratings.js";
 import { FACTORS, fullGroupName, intervalText, percent, score, sinceText, whole, windowText } from "./words.js";
@@ -24,27 +26,38 @@ export class Detail {
     byId("charts").prepend(...this._charts.map((chart) => chart.figure));
   }
 
-  async show(detail) {
+  // group: the one that was asked for; detail: its data, null if it is unknown. Resolves when the charts are drawn.
+  show(group, detail) {
     this._detail = detail;
+    for (const name of ["figures", "charts"]) byId(name).hidden = detail === null;
+    if (detail === null) return this._showUnknown(group);
     const firing = detail.alerts.filter((alert) => alert.state === "firing").length;
     const name = el("span", {}, fullGroupName(detail.service, detail.group.labels));
     byId("detail-title").replaceChildren(name, ...badges(detail.group.regime, firing));
+    byId("group-links").replaceChildren(...[linkList(detail.links)].filter(Boolean));
     showGroupFeed(detail);
     byId("figures").replaceChildren(...values(detail).map(tile));
     showChanges(detail);
-    await this.draw();
+    return this.draw();
   }
 
-  // Redraws the same data, for instance after a change of the theme.
+  _showUnknown(group) {
+    byId("detail-title").replaceChildren(el("span", {}, fullGroupName(group.service, group.labels)));
+    byId("group-links").replaceChildren("Unknown group: it has sent no report since the daemon started.");
+    byId("group-feed").hidden = true;
+  }
+
+  // Redraws the same data, for instance after a change of the theme. All charts at once: they are of one tick.
   async draw() {
     if (!this._detail) return;
-    for (const [i, spec] of Object.values(CHARTS).entries()) await this._charts[i].draw(spec(this._detail));
+    await Promise.all(Object.values(CHARTS).map((spec, i) => this._charts[i].draw(spec(this._detail))));
   }
 }
 
-const tile = ([term, value, more]) => el("div", {}, el("span", {}, term), el("b", {}, value), el("small", {}, more));
+const tile = ([term, value, more, hint = null]) =>
+  el("div", { title: hint }, el("span", {}, term), el("b", {}, value), el("small", {}, more));
 
-// [name, value, explanation] of each tile.
+// [name, value, explanation, hint] of each tile.
 function values(detail) {
   const { group } = detail;
   const ratings = group.windows[detail.window];
@@ -52,19 +65,21 @@ function values(detail) {
   const regime = group.regime;
   const tiles = ratings
     ? [
-        ["PoW, poor or worse", percent(ratings.pow), `95 % CI ${intervalText(ratings.pow_bounds)}`],
+        ["PoW, poor or worse", percent(ratings.pow), withTrend(`95 % CI ${intervalText(ratings.pow_bounds)}`, detail)],
         ["poor users", whole(ratings.pow * ratings.users), `of ${whole(ratings.users)} in the last ${window}`],
         ["GoB, good or better", percent(ratings.gob), `95 % CI ${intervalText(ratings.gob_bounds)}`],
         [`MOS, of ${detail.scale.high}`, score(ratings.mos), `95 % CI ${intervalText(ratings.mos_bounds, score)}`],
       ]
     : [["PoW, poor or worse", "–", `no data in the last ${window}`]];
-  tiles.push(["sessions", whole(group.active_sessions), `${whole(group.open_stalls)} stalled now${longest(group)}`]);
+  tiles.push(["stalled now", whole(group.open_stalls), longest(group), `of ${whole(group.active_sessions)} active sessions`]);
   if (regime?.regime) tiles.push(["regime", regime.regime, sinceText(regime.since_s, detail.time_s)]);
   const contributions = Object.entries(group.pow_contribution);
   return [...tiles, ...contributions.flatMap(([name, share]) => contribution(name, share, windowText(detail.base_window)))];
 }
 
-const longest = (group) => (group.open_stalls ? `, the longest for ${Math.round(group.open_stall_oldest_s)} s` : "");
+const withTrend = (text, { trend, time_s }) => [text, trendText(trend, time_s)].filter(Boolean).join("; ");
+
+const longest = (group) => (group.open_stalls ? `the longest for ${Math.round(group.open_stall_oldest_s)} s` : "");
 
 function contribution(name, share, window) {
   if (!(name in FACTORS) || share === null) return [];

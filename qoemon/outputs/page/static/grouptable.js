@@ -2,40 +2,62 @@
 
 import { badges } from "./badge.js";
 import { byId, el, setText } from "./dom.js";
+import { trendMark } from "./moments.js";
 import { commonTop, sparkline } from "./sparkline.js";
 import { fullGroupName, groupName, intervalText, percent, score, whole, windowText } from "./words.js";
 
 const POW_HINT = "share of users who would rate poor or worse, with its 95 % confidence interval";
 const GOB_HINT = "share of users who would rate good or better";
-const POOR_HINT = "number of users who would rate poor or worse: PoW times users";
+const EXCESS_HINT = "users who would rate poor or worse, beyond those who would even without impairments; of all poor users";
+const USERS_HINT = "users with a rating in the window";
 
 // sort: the API's sort key; first: the order that puts the worst first.
 const COLUMNS = [
   { name: "group", sort: "name", first: "asc", cell: nameCell },
   { name: "state", sort: "state", first: "desc", cell: (row) => badges(row.regime, row.firing) },
   { name: "PoW", hint: POW_HINT, sort: "pow", first: "desc", cell: powCell },
-  { name: "poor users", hint: POOR_HINT, sort: "poor_users", first: "desc", cell: (row) => [whole(row.poor_users)] },
+  { name: "excess", hint: EXCESS_HINT, sort: "excess", first: "desc", cell: excessCell },
   { name: "GoB", hint: GOB_HINT, sort: "gob", first: "asc", cell: (row) => [percent(row.judged?.gob)] },
   { name: "MOS", hint: "mean opinion score", sort: "mos", first: "asc", cell: (row) => [score(row.judged?.mos)] },
-  { name: "sessions", sort: "sessions", first: "desc", cell: (row) => [whole(row.active_sessions)] },
-  { name: "PoW, last hour", cell: (row, answer) => [sparkline(answer.times_s, row.pow_trend, answer.top)] },
+  { name: "users", hint: USERS_HINT, sort: "users", first: "desc", cell: usersCell },
+  { name: "PoW, last hour", cell: (row, answer) => [sparkline(answer.times_s, row.pow_trend, answer.top, answer.tick_s)] },
+];
+
+// The choices of the menu: the columns, and what has no column of its own.
+const SORTS = [
+  { title: "excess poor users", sort: "excess", first: "desc" },
+  { title: "all poor users", sort: "poor_users", first: "desc" },
+  { title: "PoW", sort: "pow", first: "desc" },
+  { title: "GoB", sort: "gob", first: "asc" },
+  { title: "MOS", sort: "mos", first: "asc" },
+  { title: "users", sort: "users", first: "desc" },
+  { title: "state", sort: "state", first: "desc" },
+  { title: "name", sort: "name", first: "asc" },
 ];
 
 export const keyOf = (group) => JSON.stringify([group.service, ...Object.values(group.labels)]);
 
 export class GroupTable {
-  // onSelect(group): a row was clicked; onSort(sort, order): a column head was clicked.
-  constructor(onSelect, onSort) {
+  // onSelect(group): a row was clicked; onChange({sort, order}, {filter} or {empty}): other rows were asked for.
+  constructor(onSelect, onChange) {
     this._onSelect = onSelect;
-    this._onSort = onSort;
+    this._onChange = onChange;
     this._body = byId("table").tBodies[0];
     this._rows = new Map();
     this._heads = COLUMNS.map((column) => this._head(column));
     byId("table").tHead.rows[0].append(...this._heads);
     this._body.addEventListener("keydown", (event) => this._moveFocus(event));
+    byId("sort").append(...SORTS.map(({ title, sort }) => new Option(title, sort)));
+    byId("sort").addEventListener("change", ({ target }) => {
+      const { sort, first } = SORTS.find(({ sort }) => sort === target.value);
+      onChange({ sort, order: first });
+    });
+    byId("clear").addEventListener("click", () => onChange({ filter: "" }));
+    byId("empty").addEventListener("click", () => onChange({ empty: String(!this._emptyShown) }));
   }
 
-  show(answer, selectedKey) {
+  // filter: the text that the rows match; empty: whether those without data are among them, "true" or "false".
+  show(answer, selectedKey, { filter, empty }) {
     const top = commonTop(answer.rows.map((row) => row.pow_trend));
     this._markSorted(answer.sort, answer.order);
     const focused = document.activeElement?.closest("tr")?.dataset.key;
@@ -43,20 +65,30 @@ export class GroupTable {
     this._rows = new Map(rows.map((row) => [row.dataset.key, row]));
     this._body.replaceChildren(...rows);
     if (focused) this._rows.get(focused)?.querySelector("button").focus({ preventScroll: true });
-    this._showCounts(answer, top);
+    this._showCounts(answer, top, filter);
+    this._showEmpty(answer, empty === "true");
   }
 
   markSelected(selectedKey) {
     for (const [key, row] of this._rows) row.toggleAttribute("aria-current", key === selectedKey);
   }
 
-  _showCounts(answer, top) {
-    const total = `${whole(answer.total)} groups`;
-    const all = answer.matching === answer.total ? total : `${whole(answer.matching)} of ${total} match`;
-    const rest = answer.matching > answer.rows.length ? `; first ${answer.rows.length} shown` : "";
-    setText(byId("count"), all + rest);
+  _showCounts(answer, top, filter) {
+    const total = `${whole(answer.total)} ${answer.total === 1 ? "group" : "groups"}`;
+    setText(byId("count"), filter ? `${whole(answer.matching)} of ${total} match` : total);
     const lines = `Lines: PoW of the last ${windowText(answer.base_window)} over up to 1 h, from 0 to ${percent(top)}.`;
     setText(byId("table-source"), `Values: last ${windowText(answer.window)}, 95 % CI in grey. ${lines}`);
+    byId("table-frame").hidden = answer.rows.length === 0;
+    byId("none").hidden = answer.rows.length > 0;
+    setText(byId("none-text"), noneText(answer, filter));
+    byId("clear").hidden = !filter;
+  }
+
+  // Groups without data are folded into one line.
+  _showEmpty({ empty }, shown) {
+    this._emptyShown = shown;
+    const count = `${whole(empty)} ${empty === 1 ? "group" : "groups"} without data`;
+    setText(byId("empty"), empty ? `${shown ? "Hide" : "Show"} ${count}` : "");
   }
 
   _head(column) {
@@ -69,11 +101,12 @@ export class GroupTable {
   _sort(column) {
     const other = column.first === "asc" ? "desc" : "asc";
     const again = this._by === column.sort && this._order === column.first;
-    this._onSort(column.sort, again ? other : column.first);
+    this._onChange({ sort: column.sort, order: again ? other : column.first });
   }
 
   _markSorted(sort, order) {
     [this._by, this._order] = [sort, order];
+    byId("sort").value = sort;
     COLUMNS.forEach((column, i) => {
       if (!column.sort) return;
       this._heads[i].setAttribute("aria-sort", column.sort === sort ? `${order}ending` : "none");
@@ -85,7 +118,7 @@ export class GroupTable {
     const key = keyOf(row);
     const group = { service: row.service, labels: row.labels };
     const line = this._rows.get(key) ?? el("tr", { "data-key": key, click: () => this._onSelect(group) });
-    const cells = COLUMNS.map((column) => el("td", { "data-name": column.name }, ...column.cell(row, answer)));
+    const cells = COLUMNS.map((column) => el("td", { "data-name": column.name }, ...column.cell(row, answer).filter(Boolean)));
     line.replaceChildren(...cells);
     line.toggleAttribute("aria-current", selected);
     line.classList.toggle("hit", row.firing > 0 || ["bad", "degraded"].includes(row.regime?.regime));
@@ -103,12 +136,28 @@ export class GroupTable {
   }
 }
 
+function noneText({ total, empty }, filter) {
+  if (filter) return `No group${empty ? " with data" : ""} matches "${filter}".`;
+  return total ? "No group has data." : "No groups: no report has been received.";
+}
+
 function nameCell(row) {
   const title = fullGroupName(row.service, row.labels);
   return [el("button", { type: "button", class: "name", title }, groupName(row.service, row.labels))];
 }
 
-function powCell(row) {
+function powCell(row, { time_s }) {
+  const trend = trendMark(row.trend, time_s, { short: true });
+  if (!row.judged) return ["–", trend];
+  return [el("b", {}, percent(row.judged.pow)), el("small", {}, intervalText(row.judged.pow_bounds)), trend];
+}
+
+function excessCell(row) {
   if (!row.judged) return ["–"];
-  return [el("b", {}, percent(row.judged.pow)), el("small", {}, intervalText(row.judged.pow_bounds))];
+  return [el("b", {}, whole(row.excess)), el("small", {}, `of ${whole(row.poor_users)}`)];
+}
+
+function usersCell(row) {
+  const observations = row.judged ? `${whole(row.judged.observations)} observations; ` : "";
+  return [el("span", { title: `${observations}${whole(row.active_sessions)} sessions active now` }, whole(row.judged?.users))];
 }

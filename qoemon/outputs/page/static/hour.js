@@ -1,12 +1,13 @@
 // The last hour of a group: GoB, PoW, MOS and users, with markers for alerts and changes.
 
+import { bands, lines } from "./gaps.js";
 import { axis, colour, faded } from "./plot.js";
 import { percent, score, span, timeOfDay, windowText, zone } from "./words.js";
 
 // plotly shows times without a zone unchanged, so they are converted to local time here.
 function local(time_s) {
   const at = new Date(time_s * 1000);
-  return new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
+  return new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 23);
 }
 
 const LEAST_SPAN_S = 30;
@@ -22,13 +23,24 @@ const STOPS = [
   { dtickrange: [60000, null], value: "%H:%M" },
 ];
 
-const line = (past, column, factor, more) => ({
+const scatter = (points, factor, more) => ({
   type: "scatter",
-  mode: past.times_s.length < 3 ? "lines+markers" : "lines",
-  x: past.times_s.map(local),
-  y: past[column].map((value) => (value == null ? null : factor * value)),
+  mode: "lines",
+  x: points.map(([time]) => local(time)),
+  y: points.map(([, value]) => (value === null ? null : factor * value)),
   ...more,
 });
+
+const line = ({ past, tick_s }, column, factor, more) => scatter(lines(past.times_s, past[column], tick_s), factor, more);
+
+// Closed polygons, not a line filled to the one before it, which plotly continues across gaps.
+const band = ({ past, tick_s }, [lower, upper], factor, more) =>
+  scatter(bands(past.times_s, past[lower], past[upper], tick_s), factor, {
+    fill: "toself",
+    line: { width: 0 },
+    hoverinfo: "skip",
+    ...more,
+  });
 
 // A marker at the top for each change; the list of changes has the details. Vertical lines would hide the curves.
 function changes(detail, top) {
@@ -67,21 +79,13 @@ export function shares(detail) {
     title: `GoB and PoW, ${spanShown(detail)}`,
     source: `${source(detail)} (qoemon_gob_ratio, qoemon_pow_ratio, qoemon_pow_ratio_bound).`,
     traces: () => [
-      line(past, "gob", 100, {
+      line(detail, "gob", 100, {
         name: "GoB",
         line: { color: colour("gob"), width: 2.5, dash: "dash" },
         hovertemplate: "GoB %{y:.1f} %<extra></extra>",
       }),
-      line(past, "pow_lower", 100, { hoverinfo: "skip", line: { width: 0 }, mode: "lines", showlegend: false }),
-      line(past, "pow_upper", 100, {
-        hoverinfo: "skip",
-        line: { width: 0 },
-        mode: "lines",
-        fill: "tonexty",
-        fillcolor: faded("pow", 0.25),
-        name: "95 % CI",
-      }),
-      line(past, "pow", 100, {
+      band(detail, ["pow_lower", "pow_upper"], 100, { fillcolor: faded("pow", 0.25), name: "PoW, 95 % interval" }),
+      line(detail, "pow", 100, {
         name: "PoW",
         line: { color: colour("pow"), width: 3 },
         hovertemplate: "PoW %{y:.1f} %<extra></extra>",
@@ -93,7 +97,7 @@ export function shares(detail) {
       xaxis: timeAxis(past),
       yaxis: axis("share of users, %", { range: [-2, 106], tickvals: [0, 25, 50, 75, 100] }),
     }),
-    table: overTime(past, ["GoB", "PoW", "95 % CI of PoW"], (i) => [
+    table: overTime(past, ["GoB", "PoW", "PoW, 95 % interval"], (i) => [
       percent(past.gob[i]),
       percent(past.pow[i]),
       `${percent(past.pow_lower[i])} to ${percent(past.pow_upper[i])}`,
@@ -110,12 +114,12 @@ export function opinion(detail) {
     title: `MOS and users, ${spanShown(detail)}`,
     source: `${source(detail)} (qoemon_mos, qoemon_window_users).`,
     traces: () => [
-      line(past, "mos", 1, {
+      line(detail, "mos", 1, {
         name: "MOS",
         line: { color: colour("mos"), width: 3 },
         hovertemplate: "MOS %{y:.2f}<extra></extra>",
       }),
-      line(past, "users", 1, {
+      line(detail, "users", 1, {
         name: "users (right)",
         yaxis: "y2",
         line: { color: colour("muted"), width: 1.5, dash: "dot" },

@@ -2,7 +2,9 @@
 
 import { badges } from "./badge.js";
 import { byId, el, setText } from "./dom.js";
-import { FACTORS, fullGroupName, groupName, percent, reason, sinceText, whole, windowText } from "./words.js";
+import { linked, linkList } from "./links.js";
+import { beganText, trendMark } from "./moments.js";
+import { FACTORS, fullGroupName, groupName, percent, reason, whole, windowText } from "./words.js";
 
 const MANY_STALLED = 0.2; // Share of sessions from which open stalls are mentioned.
 
@@ -51,13 +53,15 @@ function item(affected, answer, select) {
   const button = { type: "button", class: "name", title, click: () => select(group) };
   const name = el("button", button, groupName(affected.service, affected.labels));
   const users = Number.isFinite(affected.pow) ? `PoW ${percent(affected.pow)}, ${whole(affected.users)} users` : "no data";
-  const start = sinceText(affected.since_s, answer.time_s);
+  const start = beganText(affected, answer.time_s);
+  const trend = trendMark(affected.trend, answer.time_s);
   return el(
     "li",
     {},
-    el("p", { class: "who" }, ...badges(affected.regime, affected.alerts.length), name, el("b", {}, users), start),
+    el("p", { class: "who" }, ...badges(affected.regime, affected.alerts.length), name, el("b", {}, users), trend, start),
     el("p", { class: "why" }, causes(affected, answer.window === answer.base_window)),
     ...annotationLines(affected),
+    linkList(affected.links),
   );
 }
 
@@ -83,11 +87,6 @@ function causes(affected, samePow) {
 // The annotations of the firing alerts; a web address becomes a link.
 function annotationLines(affected) {
   return affected.annotations.flatMap((annotations) =>
-    Object.entries(annotations).map(([name, text]) => el("p", { class: "note" }, el("span", {}, `${name}: `), link(text))),
+    Object.entries(annotations).map(([name, text]) => el("p", { class: "note" }, el("span", {}, `${name}: `), linked(text))),
   );
-}
-
-function link(text) {
-  if (!/^https?:\/\/\S+$/.test(text)) return text;
-  return el("a", { href: text, rel: "noopener noreferrer", target: "_blank" }, text);
 }

@@ -1,12 +1,13 @@
 // The page: keeps its state in the address, and at each tick of the stream loads data from the API and shows them.
 
-import { groupQuery, read, tableQuery, write } from "./address.js";
+import { pageQuery, read, write } from "./address.js";
 import { showAlerts } from "./alertlist.js";
 import { Detail } from "./detail.js";
 import { byId, el, setText } from "./dom.js";
 import { showFeed } from "./feed.js";
 import { GroupTable, keyOf } from "./grouptable.js";
 import { showNow } from "./now.js";
+import { Pager } from "./pager.js";
 import * as plot from "./plot.js";
 import { Stream } from "./stream.js";
 import { themeButton } from "./theme.js";
@@ -17,7 +18,8 @@ const TYPING_MS = 200;
 let state = read();
 let defaultGroup = null; // The group that is shown while none is selected.
 const detail = new Detail();
-const groups = new GroupTable(select, (sort, order) => change({ sort, order }));
+const groups = new GroupTable(select, choose);
+const pager = new Pager((offset) => change({ offset: String(offset) }), (rows) => choose({ rows }));
 
 function select(group) {
   state.group = group;
@@ -30,6 +32,12 @@ function change(changes) {
   Object.assign(state, changes);
   write(state);
   refresh();
+}
+
+// Other rows, from the first.
+function choose(changes) {
+  if (changes.filter === "") byId("filter").value = "";
+  change({ ...changes, offset: "0" });
 }
 
 // One refresh at a time, and one more if something changed meanwhile: requests never pile up at the daemon.
@@ -52,27 +60,33 @@ async function refresh() {
   running = false;
 }
 
+// Everything on the page comes from one answer of the daemon, so all of it is of one tick.
 async function load() {
-  const answer = await fetchJson("groups", tableQuery(state));
-  const group = groupToShow(answer);
+  const asked = { ...state };
+  const wanted = asked.group ?? defaultGroup;
+  let answer = await fetchJson(pageQuery(asked, wanted));
+  const group = asked.group ?? groupToShow(answer);
+  if (!same(group, wanted)) answer = await fetchJson(pageQuery(asked, group));
+  await show(answer, group, asked);
+}
+
+const same = (one, other) => (one && keyOf(one)) === (other && keyOf(other));
+
+function show(answer, group, asked) {
   problems = answer.problems;
+  stream.showing(answer.time_s);
   showWindows(answer);
   showFeed(answer.feed, select);
   showNow(answer, select);
-  groups.show(answer, group && keyOf(group));
+  groups.show(answer, group && keyOf(group), asked);
+  pager.show(answer);
   showAlerts(answer.alerts, answer.time_s, select);
   byId("detail").hidden = group === null;
-  if (group) await detail.show(await fetchJson("group", withWindow(groupQuery(group))));
+  return group && detail.show(group, answer.detail);
 }
 
-function withWindow(query) {
-  if (state.window) query.set("window", state.window);
-  return query;
-}
-
-// The selected group; otherwise the worst one, which is kept while it is affected.
+// While no group is selected: the worst one, which is kept while it is affected.
 function groupToShow(answer) {
-  if (state.group) return state.group;
   const affected = answer.summary.hit;
   const kept = defaultGroup && affected.some((group) => keyOf(group) === keyOf(defaultGroup));
   if (!defaultGroup || (affected.length && !kept)) {
@@ -82,8 +96,8 @@ function groupToShow(answer) {
   return defaultGroup;
 }
 
-async function fetchJson(path, query) {
-  const response = await fetch(`api/v1/${path}?${query}`);
+async function fetchJson(query) {
+  const response = await fetch(`api/v1/groups?${query}`);
   if (response.ok) return response.json();
   throw new Error((await response.text()).trim() || `status ${response.status}`);
 }
@@ -123,9 +137,9 @@ function addListeners() {
   byId("filter").value = state.filter;
   byId("filter").addEventListener("input", (event) => {
     clearTimeout(typing);
-    typing = setTimeout(() => change({ filter: event.target.value.trim() }), TYPING_MS);
+    typing = setTimeout(() => choose({ filter: event.target.value.trim() }), TYPING_MS);
   });
-  byId("window").addEventListener("change", (event) => change({ window: event.target.value }));
+  byId("window").addEventListener("change", (event) => choose({ window: event.target.value }));
   addEventListener("popstate", () => {
     state = read();
     byId("filter").value = state.filter;
@@ -135,7 +149,7 @@ function addListeners() {
 
 addListeners();
 themeButton(byId("theme"), () => detail.draw());
-new Stream(refresh, showAge);
+const stream = new Stream(refresh, showAge);
 plot.load().then((loaded) => {
   byId("no-plotly").hidden = loaded;
   return detail.draw();

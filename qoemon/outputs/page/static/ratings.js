@@ -1,7 +1,7 @@
 // The rating distribution of a group and the CDF of its opinions, both with their range over the theta band.
 
 import { axis, colour, faded, margins } from "./plot.js";
-import { percent, windowText } from "./words.js";
+import { percent, whole, windowText } from "./words.js";
 
 const NAMES = ["bad", "poor", "fair", "good", "excellent"]; // ITU-T P.910
 const COLOURS = ["rating-1", "rating-2", "rating-3", "rating-4", "rating-5"];
@@ -14,9 +14,9 @@ const ratingName = (rating, scale) => (acr5(scale) ? `${rating} ${NAMES[rating -
 const ratingColour = (index, count) => colour(COLOURS[Math.round((index * (COLOURS.length - 1)) / Math.max(count - 1, 1))]);
 
 function source(detail) {
-  const { observations } = detail.group.windows[detail.window];
+  const { users } = detail.group.windows[detail.window];
   const band = hasBand(detail) ? `; band: theta ${detail.theta_band.join(" to ")}` : "";
-  const count = `${observations.toLocaleString("en-US")} observations in the last ${windowText(detail.window)}`;
+  const count = `${whole(users)} users in the last ${windowText(detail.window)}`;
   return `Model: ${detail.mapping}, ${detail.model} ratings, theta ${detail.theta}${band}. ${count}`;
 }
 

@@ -11,9 +11,16 @@ export class Stream {
     this._onTick = onTick;
     this._onAge = onAge;
     this._tick = null;
+    this._shown_s = null;
     this._lost = false;
     this._open();
     setInterval(() => this._reportAge(), 1000);
+  }
+
+  // The page shows the tick of this time, which may be older than the newest.
+  showing(time_s) {
+    this._shown_s = time_s;
+    this._reportAge();
   }
 
   _reportAge() {
@@ -21,10 +28,11 @@ export class Stream {
       this._onAge({ age_s: null, stale: this._lost, lost: this._lost, tick: null });
       return;
     }
-    // By the daemon's clock up to its arrival, and by the browser's since.
-    const age_s = this._tick.now_s - this._tick.time_s + (performance.now() - this._arrival) / 1000;
+    const time_s = this._shown_s ?? this._tick.time_s;
+    // By the daemon's clock up to the arrival of its newest tick, and by the browser's since.
+    const age_s = this._tick.now_s - time_s + (performance.now() - this._arrival) / 1000;
     const old = age_s > TICKS_MISSED * this._tick.tick_s + GRACE_S;
-    this._onAge({ age_s, stale: old || this._lost, lost: this._lost, tick: this._tick });
+    this._onAge({ age_s, stale: old || this._lost, lost: this._lost, tick: { ...this._tick, time_s } });
   }
 
   _open() {

@@ -77,7 +77,7 @@ export function span(seconds) {
 export const windowText = (name) =>
   name.replaceAll(/(\d+)(ms|d|h|m|s)/g, (_, n, unit) => `${n}\u00a0${unit === "m" ? "min" : unit} `).trim();
 
-export const since = (time_s, now_s) =>
+const since = (time_s, now_s) =>
   isNumber(time_s) ? `${timeOfDay(time_s, now_s)} (${span(now_s - time_s)})` : "";
 
 export const sinceText = (time_s, now_s) => (isNumber(time_s) ? `since ${since(time_s, now_s)}` : "");
