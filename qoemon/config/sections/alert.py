@@ -38,8 +38,8 @@ class Alert(Section):
     for_s: Pause = key("Time for which the value must be at enter or worse before the alert fires.", "0s")
     min_sessions: Count = key("Minimum number of distinct sessions in the window.", 50)
     confidence: bool = key(
-        "Whether a confidence bound must be at enter or worse as well, so that chance fires the rule at most once in 30"
-        " days, in all its groups together.",
+        "Whether a confidence bound must be at enter or worse as well, so that chance fires the rule at most once"
+        " in 30 days, in all its groups together.",
         True,
     )
     theta: Literal["service", "all"] = key(
