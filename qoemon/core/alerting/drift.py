@@ -105,7 +105,7 @@ def _difference_share(rules: DriftRules) -> float:
 def upgraded(state: NDArray[Any], dtype: np.dtype[Any], rules: DriftRules) -> NDArray[np.void]:
     """A state from before these columns existed, with them: both means begin at the level.
 
-    The age is reduced to that of a group whose usual difference is about to be learnt, or it would be learnt slowly.
+    The age becomes that of a group whose usual difference is about to be learnt, or it would be learnt slowly.
     """
     out = np.zeros(len(state), dtype)
     for name in state.dtype.names or ():
