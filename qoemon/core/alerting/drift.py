@@ -103,10 +103,14 @@ def _difference_share(rules: DriftRules) -> float:
 
 
 def upgraded(state: NDArray[Any], dtype: np.dtype[Any], rules: DriftRules) -> NDArray[np.void]:
-    """A state from before these columns existed, with them: both means begin at the level."""
+    """A state from before these columns existed, with them: both means begin at the level.
+
+    The age becomes that of a group whose usual difference is about to be learnt, or it would be learnt slowly.
+    """
     out = np.zeros(len(state), dtype)
     for name in state.dtype.names or ():
         out[name] = state[name]
     begin(out, np.ones(len(out), np.bool_), out["level"], 0.0, rules)
     out["level_s"] = out["zero_s"].max(axis=1)
+    out["age"] = np.minimum(out["age"], rules.learning)
     return out

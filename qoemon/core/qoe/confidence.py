@@ -74,7 +74,7 @@ def lower_bound_of_many(mean: Floats, square: Floats, users: Counts | Floats, er
     ratio = np.divide(square, mean, out=np.ones_like(mean), where=mean > 0)
     n = np.where(users > 0, users, np.nan) / np.clip(ratio, mean, 1)
     rest = np.minimum(1 - mean + (1 - mean) / (2 * n), 1)
-    return np.clip(1 - np.maximum(_wilson(rest, n, z), _arcsine(rest, n, z)), 0, mean)
+    return np.asarray(np.clip(1 - np.maximum(_wilson(rest, n, z), _arcsine(rest, n, z)), 0, mean))
 
 
 def _upper(mean: Floats, variance: Floats, users: Floats, z: float) -> Floats:

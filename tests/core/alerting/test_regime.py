@@ -358,6 +358,9 @@ def test_a_dump_from_before_slow_rises_continues_with_the_same_levels():
     upgraded.load(state | {"detector": before})
     for interval in intervals[40:]:
         assert_same(lasting.close(interval), upgraded.close(interval))
+    before["age"] = 10_000
+    upgraded.load(state | {"detector": before})
+    assert set(upgraded.dump()["detector"]["age"].tolist()) == {DriftRules().learning}
 
 
 @pytest.mark.parametrize("part", ["groups", "detector"])
