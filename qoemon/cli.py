@@ -28,7 +28,10 @@ from qoemon.tools.simulate.commands import simulate
 from qoemon.tools.top.commands import top
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from qoemon.config.config import Config
+    from qoemon.config.sections.mqtt import Topic
     from qoemon.core.plan.plan import Plan, Service
 
 VERSION = f"qoemon {qoemon.__version__}\n"
@@ -166,6 +169,7 @@ def _summary(config: Config) -> list[str]:
     """What the daemon would do with this configuration, line by line."""
     from qoemon.common.address import address_text
     from qoemon.config.plan import core_plan
+    from qoemon.core.plan.roll_up import RollUpKey
 
     mqtt, plan = config.mqtt, core_plan(config)
     filters = ", ".join(topic.parsed.filter for topic in mqtt.topics)
@@ -175,10 +179,23 @@ def _summary(config: Config) -> list[str]:
     return [
         f"subscribes to {filters} at {brokers}, MQTT {mqtt.version}, QoS {mqtt.qos}",
         *([_workers(config)] if config.workers > 1 else []),
+        *_ignored(mqtt.topics),
         f"groups by {', '.join(('service', *plan.labels))}",
+        *([f"rolls up by {'; '.join(RollUpKey(by).name for by in plan.roll_ups)}"] if plan.roll_ups else []),
         f"evaluates every {plan.timing.tick_s} s, windows {windows}",
         *(_range(service, plan) for service in plan.services),
     ]
+
+
+def _ignored(topics: Iterable[Topic]) -> Iterator[str]:
+    """The levels of topics whose values are pooled, a line for each topic with such levels."""
+    from qoemon.core.plan.topic import POOLED
+
+    for topic in topics:
+        levels = [str(at) for at, level in enumerate(topic.template.split("/"), 1) if level == POOLED]
+        if levels:
+            plural = "s" * (len(levels) > 1)
+            yield f"ignores the value of level{plural} {' and '.join(levels)} of {topic.template}"
 
 
 def _workers(config: Config) -> str:

@@ -80,7 +80,9 @@ class Reconnect(Section):
 class Topic(Section):
     """A topic with reports."""
 
-    template: str = key("MQTT topic with {name} for each level that becomes a label.")
+    template: str = key(
+        "MQTT topic with {name} for each level that becomes a label, and + for each level that is ignored."
+    )
     service: ServiceName | None = key("Service of the reports, if no level of the topic is {service}.", None)
 
     @property
