@@ -46,14 +46,14 @@ def detail(newest: PublishedTick, name: str, group: Labels, query: Query, curves
         "conditions": _conditions(service, number),
         "past": _past(newest.past, name, number),
         "alerts": [
-            alert_document(alert, snapshot) | {"what": str(alert.rule.what)}
+            alert_document(alert) | {"what": str(alert.rule.what)}
             for alert in newest.detections.alerts
-            if alert.rule.service == name and alert.group == group
+            if alert.rule.service == name and alert.names == snapshot.labels and alert.group == group
         ],
         "changes": [
             _change(change)
             for change in reversed(newest.past.changes)
-            if change.service == name and change.group == group
+            if change.service == name and change.names == snapshot.labels and change.group == group
         ],
     }
 

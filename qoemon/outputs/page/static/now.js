@@ -32,11 +32,11 @@ function headline(summary) {
 function advice(summary, window) {
   const ratio = percent(summary.poor_users / summary.users);
   const share = `${whole(summary.poor_users)} of ${whole(summary.users)} users (${ratio})`;
-  const shared = Object.entries(summary.shared).map(([name, value]) => `${name}=${value}`);
+  const several = summary.where_first.length > 1;
   const unknown = summary.regimes.unknown;
   const sentences = [
     summary.users ? `Overall, ${share} would rate poor or worse in the last ${windowText(window)}.` : "",
-    shared.length ? `Common to all affected groups and to no other: ${shared.join(", ")}.` : "",
+    ...summary.where_first.map((found) => (several ? `${found.service}: ${found.text}` : found.text)),
     unknown ? `${unknown} ${plural(unknown, "group has", "groups have")} no regime yet.` : "",
   ];
   return sentences.filter(Boolean).join(" ");
