@@ -335,7 +335,8 @@ def test_the_summary_shows_affected_groups_with_users_start_cause_and_annotation
     )
     link = page.locator("#hit a").first
     assert link.get_attribute("href") == "https://runbooks.example.org/eu"
-    assert "Common to all affected groups and to no other: region=eu, cdn=a" in page.locator("#advice").inner_text()
+    advice = page.locator("#advice").inner_text()
+    assert re.search(r"video: Look first at region=eu, cdn=a: \d+ % of the excess poor ratings", advice)
     assert "Poor" in page.locator("#alert-list").inner_text()
     assert "beyond the threshold for long enough" in page.locator("#alert-list").inner_text()
     assert "Poor started firing" in page.locator("#change-list").inner_text()
