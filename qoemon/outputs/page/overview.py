@@ -309,8 +309,8 @@ def _since(newest: PublishedTick, service: ServiceSnapshot, number: int, firing:
 
 
 def _alerts(newest: PublishedTick) -> Iterator[dict[str, Any]]:
-    """The alerts that are firing, pending or uncertain, in this order."""
+    """The alerts that are firing, pending or uncertain, in this order; sum: whether of a sum of groups."""
     active = [alert for alert in newest.detections.alerts if alert.decision.state in _ALERT_ORDER]
     active.sort(key=lambda alert: (_ALERT_ORDER.index(alert.decision.state), alert.decision.since_s))
     for alert in active[:MOST_ALERTS]:
-        yield alert_document(alert) | {"what": str(alert.rule.what)}
+        yield alert_document(alert) | {"what": str(alert.rule.what), "sum": alert.rule.by is not None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -72,14 +74,22 @@ def test_least_sessions_are_those_of_the_sum() -> None:
     assert reasons["cdn-07"] is Reason.TOO_FEW_SESSIONS
 
 
-def test_doubtful_reports_of_a_few_groups_do_not_stop_a_sum() -> None:
-    """The share that counts is that of all reports of the sum."""
-    cube = Cube(many_poor(by=("cdn",)), many_poor(by=None, min_sessions=1))
-    snapshot = cube.minute(seven).snapshot
-    service = snapshot.roll_ups[RollUpKey(("cdn",))].services["video"]
-    doubtful, heard = (snapshot.services[0].counts.doubtful.sum(), snapshot.services[0].counts.heard.sum())
-    assert service.counts.doubtful.sum() == doubtful
-    assert service.counts.heard.sum() == heard > 0
+@pytest.mark.parametrize(
+    ("groups", "state", "reason"),
+    [(10, AlertState.FIRING, Reason.PAST_THRESHOLD), (15, AlertState.UNCERTAIN, Reason.FEED)],
+)
+def test_the_feed_of_a_sum_is_judged_by_all_its_reports(groups: int, state: AlertState, reason: Reason) -> None:
+    """All reports of some of its 25 groups are doubtful: fewer than half, or more."""
+    snapshot = Cube().minute(seven).snapshot
+    (service,) = snapshot.services
+    counts = service.counts
+    some = [at for at, labels in enumerate(counts.groups) if labels[1] == "cdn-07"][:groups]
+    doubtful = counts.doubtful.copy()
+    doubtful[some, 0] = counts.heard[some]
+    doubted = replace(service, counts=replace(counts, doubtful=doubtful))
+    alerts = Alerts([many_poor(by=("cdn",))]).decide(replace(snapshot, services=(doubted,), roll_ups={}))
+    (found,) = (alert for alert in alerts if alert.labels == SEVEN)
+    assert (found.decision.state, found.decision.reason) == (state, reason)
 
 
 def test_decisions_survive_a_restart() -> None:

@@ -65,7 +65,9 @@ EVERY = (
     _rule("NoCdn", groups={"cdn": [""]}, annotations={"s": "in {cdn}{region}"}),
     _rule("ByCdn", by=("cdn",), all_thetas=True, annotations={"s": "{pow:.0%} of {users} in {cdn}, {lower:.2f}"}),
     _rule("Whole", AlertMetric.QUANTILE, 2.0, 2.5, quantile=0.05, by=(), annotations={"s": "{value:.1f}"}),
-    _rule("OpenByCdn", AlertMetric.OPEN_STALLS, 0.3, 0.2, window_s=60, by=("cdn",), annotations={"s": "{value:.0%}"}),
+    _rule(
+        "OpenByCdn", AlertMetric.OPEN_STALLS, 0.3, 0.2, window_s=60, by=("cdn",), annotations={"s": "{value:.0%}"}
+    ),
     _rule(
         "SomeByCdn",
         by=("cdn",),

@@ -26,7 +26,7 @@ export function showAlerts(alerts, now_s, select) {
   const rows = alerts.map((alert) => [
     state(alert),
     alert.alert,
-    groupButton({ service: alert.service, labels: alert.labels }, select),
+    alert.sum ? groupName(alert.service, alert.labels) : groupButton({ service: alert.service, labels: alert.labels }, select),
     since(alert.since_s, now_s),
     value(alert),
     thresholds(alert),
