@@ -18,6 +18,7 @@ from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.daemon.metrics import initial_metrics
 from qoemon.outputs.metrics.alerts import detection_families
 from qoemon.outputs.metrics.qoe import qoe_families
+from qoemon.outputs.metrics.roll_ups import roll_up_families
 from qoemon.tools.paper import figures
 
 DOCS = Path(__file__).parent
@@ -53,6 +54,15 @@ PoW, averaged over all orders in which factors could be added. In a total outage
 still has one stall. Ratings use stalls per minute of media, as their mapping does.
 """
 
+_ROLL_UPS = """
+## Roll-ups
+
+[Sums of groups](roll-ups.md) over all labels but some. `by` names the labels that remain, such as `cdn` or
+`region,cdn`, and each of them is a label of the metric, too; `by="service"` is the sum over all groups of a
+service. `where` is there only for sums of a selection, of a rule with `by` and `groups`, such as
+`where="region=eu"`. The names differ from those of the groups, so that `sum()` over groups counts nobody twice.
+"""
+
 _PROCESS = """
 Beside these there are `qoemon_tick_seconds`, a histogram of how long a tick took, evaluation and rendering
 together, and the usual `process_*` metrics: CPU seconds, memory, open files.
@@ -65,8 +75,10 @@ def metrics_page() -> str:
     (empty, _), group = new_evaluation(Config()).tick([ShardPipeline(plan).tick(0)]), ("service", *plan.labels)
     users = _table(qoe_families(empty), group)
     watched = _table(detection_families(empty, Detections((), {}, {})), group)
+    sums = _table(roll_up_families(empty, Detections((), {}, {})), ())
     daemon = _table(initial_metrics(), ())
-    return f"{_HEAD}\n## Users\n\n{users}\n## Alerts and regimes\n\n{watched}\n## The daemon\n\n{daemon}{_PROCESS}"
+    groups = f"## Users\n\n{users}\n## Alerts and regimes\n\n{watched}"
+    return f"{_HEAD}\n{groups}{_ROLL_UPS}\n{sums}\n## The daemon\n\n{daemon}{_PROCESS}"
 
 
 def pages() -> dict[str, str]:

@@ -30,9 +30,10 @@ from qoemon.tools.simulate.commands import simulate
 from qoemon.tools.top.commands import top
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from qoemon.config.config import Config
+    from qoemon.config.sections.mqtt import Topic
     from qoemon.core.plan.plan import Plan, Service
 
 VERSION = f"qoemon {qoemon.__version__}\n"
@@ -194,6 +195,7 @@ def _summary(config: Config) -> list[str]:
     from qoemon.common.address import address_text
     from qoemon.config.config import missing_defaults
     from qoemon.config.plan import core_plan
+    from qoemon.core.plan.roll_up import RollUpKey
 
     mqtt, plan = config.mqtt, core_plan(config)
     filters = ", ".join(topic.parsed.filter for topic in mqtt.topics)
@@ -203,7 +205,9 @@ def _summary(config: Config) -> list[str]:
     return [
         f"subscribes to {filters} at {brokers}, MQTT {mqtt.version}, QoS {mqtt.qos}",
         *([_workers(config)] if config.workers > 1 else []),
+        *_ignored(mqtt.topics),
         f"groups by {', '.join(('service', *plan.labels))}",
+        *([f"rolls up by {'; '.join(RollUpKey(by).name for by in plan.roll_ups)}"] if plan.roll_ups else []),
         f"evaluates every {plan.timing.tick_s} s, windows {windows}",
         *(_range(service, plan) for service in plan.services),
         *([_replaced(missing)] if (missing := missing_defaults(config.services)) else []),
@@ -214,6 +218,17 @@ def _replaced(missing: Sequence[str]) -> str:
     """Which default services are no longer rated."""
     are = "are" if len(missing) > 1 else "is"
     return f"services replaces the defaults: {' and '.join(missing)} {are} no longer rated"
+
+
+def _ignored(topics: Iterable[Topic]) -> Iterator[str]:
+    """The levels of topics whose values are pooled, a line for each topic with such levels."""
+    from qoemon.core.plan.topic import POOLED
+
+    for topic in topics:
+        levels = [str(at) for at, level in enumerate(topic.template.split("/"), 1) if level == POOLED]
+        if levels:
+            plural = "s" * (len(levels) > 1)
+            yield f"ignores the value of level{plural} {' and '.join(levels)} of {topic.template}"
 
 
 def _workers(config: Config) -> str:

@@ -151,6 +151,11 @@ class Config(Section):
     services: Services = key("Services by name; if given, they replace the defaults.", _SERVICES)
     workers: Workers = key("Processes that count reports, each a part of the sessions; 1: this process alone.", 1)
     confidence: Share = key("Confidence level of the confidence intervals.", 0.95)
+    roll_ups: tuple[tuple[Label, ...], ...] | None = key(
+        "Roll-ups with regimes and metrics of their own: each a list of the labels that remain when the groups are "
+        "summed over all others; [] is the whole service. null: each single label, and [].",
+        None,
+    )
     alerts: tuple[Alert, ...] = key("Alert rules; if given, they replace the default.", _ALERTS)
     regimes: Regimes = key("Regimes of the groups: good, degraded or bad.", {})
     notify: Notify = key("Receivers of alerts.", {})
@@ -176,6 +181,7 @@ class Config(Section):
         yield from self._alert_rules()
         yield from self._regime_rules()
         yield from self._link_rules()
+        yield from self._roll_up_rules()
         sharded = all("{shard}" in topic.template.split("/") for topic in self.mqtt.topics)
         if sharded and self.workers > self.mqtt.shards:
             expected = f"at most mqtt.shards ({self.mqtt.shards}), as topics have a level {{shard}}"
@@ -184,6 +190,36 @@ class Config(Section):
     def core_services(self) -> tuple[CoreService, ...]:
         """The services as the core takes them."""
         return tuple(section.core_service(name) for name, section in self.services.items())
+
+    @property
+    def group_labels(self) -> tuple[str, ...]:
+        """Names of the labels of a group, those of the topics first."""
+        of_topics = (name for topic in self.mqtt.topics for name in topic.parsed.names)
+        return tuple(dict.fromkeys((*of_topics, *self.labels)))
+
+    @property
+    def roll_up_labels(self) -> tuple[tuple[str, ...], ...]:
+        """The labels of each roll-up, in the order of group_labels, without those that are the groups."""
+        labels = self.group_labels
+        wanted = (*((label,) for label in labels), ()) if self.roll_ups is None else self.roll_ups
+        ordered = (tuple(label for label in labels if label in by) for by in wanted)
+        return tuple(by for by in dict.fromkeys(ordered) if by != labels)
+
+    def _roll_up_rules(self) -> Iterator[Violation]:
+        """Roll-ups name labels that exist, and leave out at least one; each is there once."""
+        labels, seen = self.group_labels, set[frozenset[str]]()
+        for place, by in enumerate(self.roll_ups or ()):
+            path, depends_on = ("roll_ups", place), (("labels",), ("mqtt", "topics"))
+            for at in (at for at, name in enumerate(by) if name not in labels):
+                yield Violation((*path, at), _one_of_labels(labels), depends_on)
+            for at in _repeated(by):
+                yield Violation((*path, at), "each label once")
+            if len(by) == len(labels) and set(by) == set(labels):
+                expected = "fewer labels than a group has: with all of them, the sums are the groups themselves"
+                yield Violation(path, expected, depends_on)
+            if frozenset(by) in seen:
+                yield Violation(path, "each set of labels once")
+            seen.add(frozenset(by))
 
     def _alert_rules(self) -> Iterator[Violation]:
         """Alerts have unique names, refer to what exists, and have thresholds that their service can reach."""
@@ -200,12 +236,16 @@ class Config(Section):
 
     def _reference_rules(self, alert: Alert, path: KeyPath) -> Iterator[Violation]:
         """The service, labels, window and quantile that the alert at this path names exist."""
-        labels = self._all_labels()
+        labels = sorted(self.group_labels)
         sources = (("labels",), ("mqtt", "topics"))
         if alert.service is not None and alert.service not in self.services:
             yield self._unknown_service((*path, "service"))
         for name in (name for name in alert.groups if name not in labels):
             yield Violation((*path, "groups", name), f"one of the labels {', '.join(labels)}", sources)
+        for place in (place for place, name in enumerate(alert.by or ()) if name not in labels):
+            yield Violation((*path, "by", place), _one_of_labels(labels), sources)
+        for place in _repeated(alert.by or ()):
+            yield Violation((*path, "by", place), "each label once")
         if alert.window_s is not None and alert.window_s not in self.windows_s:
             windows = ", ".join(map(duration.text, self.windows_s))
             yield Violation((*path, "window"), f"one of the windows {windows}", (("windows",),))
@@ -217,14 +257,10 @@ class Config(Section):
     def _unknown_service(self, path: KeyPath) -> Violation:
         return Violation(path, f"one of the services, {', '.join(self.services)}", names_of=(("services",),))
 
-    def _all_labels(self) -> list[str]:
-        """The names of the labels of a group, in order."""
-        return sorted({name for topic in self.mqtt.topics for name in topic.parsed.names} | set(self.labels))
-
     def _link_rules(self) -> Iterator[Violation]:
         """Links name only labels that exist."""
         for name, template in self.http.links.items():
-            if fault := link_fault(template, self._all_labels()):
+            if fault := link_fault(template, self.group_labels):
                 yield Violation(("http", "links", name), fault, (("labels",), ("mqtt", "topics")))
 
     def _regime_rules(self) -> Iterator[Violation]:
@@ -243,6 +279,10 @@ class Config(Section):
             yield Violation(("windows",), f"rating_interval ({interval}) among them", depends_on)
         for window_s in dict.fromkeys(self.windows_s[place] for place in _repeated(self.windows_s)):
             yield Violation(("windows",), f"each window once ({duration.text(window_s)} is repeated)")
+
+
+def _one_of_labels(labels: Sequence[str]) -> str:
+    return f"one of the labels {', '.join(labels)}" if labels else "no label, as the topics have none"
 
 
 def _repeated(values: Sequence[object]) -> list[int]:

@@ -16,12 +16,10 @@ if TYPE_CHECKING:
 
 def core_plan(config: Config) -> Plan:
     """The plan of a Monitor with all sessions."""
-    topics = tuple(topic.parsed for topic in config.mqtt.topics)
-    of_topics = dict.fromkeys(name for topic in topics for name in topic.names)
     return Plan(
         services=config.core_services(),
-        topics=topics,
-        labels=(*of_topics, *config.labels),
+        topics=tuple(topic.parsed for topic in config.mqtt.topics),
+        labels=config.group_labels,
         timing=Timing(
             tick_s=config.sessions.tick_s,
             interval_s=config.sessions.rating_interval_s,
@@ -40,13 +38,14 @@ def core_plan(config: Config) -> Plan:
         ),
         quantiles=config.quantiles,
         confidence=config.confidence,
+        roll_ups=config.roll_up_labels,
     )
 
 
 def alert_rules(config: Config) -> tuple[Rule, ...]:
     """The alert rules, one for each alert and service that it applies to."""
     return tuple(
-        alert.rule(service, config.sessions.rating_interval_s)
+        alert.rule(service, config.sessions.rating_interval_s, config.group_labels)
         for alert in config.alerts
         for service in config.services
         if alert.service in (None, service)

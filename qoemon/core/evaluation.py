@@ -24,6 +24,7 @@ from qoemon.core.counting.counts import BaseCounts, Event
 from qoemon.core.counting.groups import Labels
 from qoemon.core.plan.fingerprint import STATE_VERSION, fingerprint, reset_services
 from qoemon.core.plan.plan import Plan
+from qoemon.core.plan.roll_up import RollUpKey
 from qoemon.core.sharding.merger import Merger
 from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.snapshot.builder import SnapshotBuilder
@@ -53,10 +54,9 @@ class Evaluation:
 
     def __init__(self, plan: Plan, rules: Sequence[Rule], regimes: RegimeRules) -> None:
         self._plan = plan
-        self._builder, self._detector = SnapshotBuilder(plan), Detector(plan, rules, regimes)
-        self._mergers = {
-            service.name: Merger(service, plan, self._builder.kernels[service.name]) for service in plan.services
-        }
+        self._builder, self._detector = SnapshotBuilder(plan, _roll_ups(rules)), Detector(plan, rules, regimes)
+        kernels = self._builder.kernels
+        self._mergers = {service.name: Merger(service, plan, kernels[service.name]) for service in plan.services}
         self._shards: dict[int, Totals] = {}
         self._lost = Totals()
         """Totals of shards that have lost their state."""
@@ -122,6 +122,7 @@ class Evaluation:
             "version": STATE_VERSION,
             "plan": fingerprint(self._plan),
             "groups": {name: merger.groups.all for name, merger in self._mergers.items()},
+            "roll_ups": self._builder.dump(),
             "backlog": self._backlog.dump(),
         }
         state: Arrays = {
@@ -146,6 +147,7 @@ class Evaluation:
             if name not in reset and name in meta["groups"]:
                 groups = tuple(tuple(labels) for labels in meta["groups"][name])
                 merger.load(part(f"{name}/", mine), groups)
+        self._builder.load(meta.get("roll_ups", {}), [name for name in self._mergers if name not in reset])
         self._shards = msgspec.json.decode(mine["shards"].tobytes(), type=dict[int, Totals])
         self._lost = msgspec.json.decode(mine["lost"].tobytes(), type=Totals)
         self._detector.load(part("watch/", state), reset)
@@ -163,9 +165,12 @@ class Evaluation:
 
     def _remove_idle_groups(self, shards: Sequence[BaseCounts], time_s: int) -> None:
         name = shards[0].service
-        removed = self._mergers[name].remove_idle(shards, time_s)
+        merger = self._mergers[name]
+        removed = merger.remove_idle(shards, time_s)
         if len(removed):
             self._detector.remove_groups(name, removed)
+            for key, numbers in self._builder.remove_groups(name, merger.groups.all, merger.groups.free):
+                self._detector.remove_groups(name, numbers, key)
 
     def _close(self, shards: Sequence[ShardCounts], numbers: Sequence[Sequence[Any]]) -> None:
         """Add the rating intervals that closed since the last tick, in order, each for all shards at once."""
@@ -195,6 +200,15 @@ class Evaluation:
             rejected.update(counts.rejected)
         self._events, self._rejected = _monotonic(self._events, events), _monotonic(self._rejected, rejected)
         return self._events
+
+
+def _roll_ups(rules: Sequence[Rule]) -> dict[RollUpKey, frozenset[str]]:
+    """The roll-ups that the rules use, each with the names of the services."""
+    found: dict[RollUpKey, frozenset[str]] = {}
+    for rule in rules:
+        if (key := rule.roll_up) is not None:
+            found[key] = found.get(key, frozenset()) | {rule.service}
+    return found
 
 
 def _monotonic(before: Counter[T], now: Counter[T]) -> Counter[T]:

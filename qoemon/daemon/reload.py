@@ -17,7 +17,7 @@ from qoemon.engine.engine import Engine
 
 LOG = logging.getLogger("qoemon.daemon")
 
-LIVE = {"services", "alerts", "regimes", "quantiles", "confidence"}
+LIVE = {"services", "alerts", "regimes", "roll_ups", "quantiles", "confidence"}
 """Sections that can change while the daemon runs; the others need a restart."""
 
 

@@ -53,6 +53,7 @@ class ChangeKind(StrEnum):
 class Change:
     """A change of a group at tick time_s, and its reason. Times are seconds since the epoch.
 
+    names    labels of the group; an alert of sums of groups has only some of the snapshot's
     name     the alert's; "" for other changes
     began_s  start of the change as estimated by the change detector, or of the breach of an alert's threshold; None
              if unknown
@@ -61,6 +62,7 @@ class Change:
     time_s: int
     service: str
     group: Labels
+    names: tuple[str, ...]
     what: ChangeKind
     name: str
     before: str
@@ -135,7 +137,7 @@ class History:
                 continue
             self._regimes[name] = regimes
             for group in np.flatnonzero(regimes.moved | (regimes.direction != 0)).tolist():
-                yield _regime_change(snapshot.time_s, service, regimes, before, group)
+                yield _regime_change(snapshot, service, regimes, before, group)
 
 
 def thinned(frames: tuple[Frame, ...], tick_s: int) -> tuple[Frame, ...]:
@@ -162,7 +164,7 @@ def _values(service: ServiceSnapshot) -> Frames32:
 
 
 def _regime_change(
-    time_s: int, service: ServiceSnapshot, regimes: Regimes, before: Regimes | None, group: int
+    snapshot: Snapshot, service: ServiceSnapshot, regimes: Regimes, before: Regimes | None, group: int
 ) -> Change:
     after = Regime(int(regimes.regime[group]))
     moved = bool(regimes.moved[group])
@@ -171,9 +173,10 @@ def _regime_change(
     previous = Regime(int(before.regime[group])) if before is not None and known else after
     shift = bool(regimes.direction[group])
     return Change(
-        time_s=time_s,
+        time_s=snapshot.time_s,
         service=service.service.name,
         group=service.counts.groups[group],
+        names=snapshot.labels,
         what=ChangeKind.REGIME if moved else ChangeKind.SHIFT,
         name="",
         before=previous.name.lower() if moved else "",
@@ -194,6 +197,7 @@ def _alert_change(time_s: int, alert: Alert) -> Change:
         time_s=time_s,
         service=alert.rule.service,
         group=alert.group,
+        names=alert.names,
         what=ChangeKind.ALERT,
         name=alert.rule.name,
         before=alert.before.state.name.lower(),

@@ -14,6 +14,7 @@ from qoemon.outputs.metrics.exporter import METRICS_TYPE
 from qoemon.outputs.page.links import NO_LINKS, Links
 from qoemon.outputs.page.routes import Page
 from qoemon.outputs.published import PublishedTick
+from qoemon.outputs.snapshot_json import rolled_up, snapshot_json
 
 LOG = logging.getLogger("qoemon.outputs")
 
@@ -34,7 +35,11 @@ def application(latest: Latest, alive: Problems, ready: Problems, links: Links =
         return await _send(request, _newest(latest).metrics, METRICS_TYPE)
 
     async def snapshot(request: web.Request) -> web.StreamResponse:
-        return await _send(request, _newest(latest).json, "application/json")
+        newest = _newest(latest)
+        if "by" not in request.query:
+            return await _send(request, newest.json, "application/json")
+        by = _labels(request.query["by"], newest.snapshot.labels)
+        return web.Response(body=await asyncio.to_thread(_rolled_up, newest, by), content_type="application/json")
 
     async def healthz(_: web.Request) -> web.Response:
         return _verdict(alive())
@@ -59,6 +64,21 @@ def _newest(latest: Latest) -> PublishedTick:
     if latest.value is None:
         raise web.HTTPServiceUnavailable(text="no tick has passed yet: try again in some seconds\n")
     return latest.value
+
+
+def _labels(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels of a comma-separated list, in the order of the known ones; status 400 if one is unknown."""
+    wanted = {name for part in text.split(",") if (name := part.strip())}
+    if unknown := sorted(wanted.difference(known)):
+        expected = f"labels out of {', '.join(known)}" if known else "none, as groups have no labels"
+        reason = f"by is {text!r}, expected {expected}, separated by commas, or nothing for sums over all groups"
+        raise web.HTTPBadRequest(text=f"unknown label {', '.join(unknown)}: {reason}\n")
+    return tuple(name for name in known if name in wanted)
+
+
+def _rolled_up(newest: PublishedTick, by: tuple[str, ...]) -> bytes:
+    """The snapshot with sums over all labels but these, as JSON. Runs in a thread."""
+    return b"".join(snapshot_json(*rolled_up(newest.snapshot, newest.detections, by)))
 
 
 async def _send(request: web.Request, body: Body, content_type: str) -> web.StreamResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -15,7 +16,10 @@ from qoemon.core.alerting.detector import Detections
 from qoemon.core.alerting.regime import Regime, Regimes
 from qoemon.core.arrays import Floats, Ints
 from qoemon.core.counting.counts import DOUBTS, Event
+from qoemon.core.plan.roll_up import RollUpKey
+from qoemon.core.snapshot.roll_up import roll_up
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
+from qoemon.outputs.where_first import sentence
 
 MOST_EXCESS = 10
 """Number of groups listed as those with the most excess poor ratings."""
@@ -35,11 +39,7 @@ def snapshot_document(snapshot: Snapshot, detections: Detections) -> dict[str, A
         _service(service, snapshot) | {"groups": list(_groups(service, snapshot, detections))}
         for service in snapshot.services
     ]
-    return (
-        _header(snapshot)
-        | {"services": services, "alerts": list(_alerts(snapshot, detections))}
-        | _totals(snapshot)
-    )
+    return _header(snapshot) | {"services": services, "alerts": list(_alerts(detections))} | _totals(snapshot)
 
 
 def snapshot_json(snapshot: Snapshot, detections: Detections) -> Iterator[bytes]:
@@ -50,8 +50,21 @@ def snapshot_json(snapshot: Snapshot, detections: Detections) -> Iterator[bytes]
         yield from _json_items(_groups(service, snapshot, detections))
         yield b"]}"
     yield b'],"alerts":['
-    yield from _json_items(_alerts(snapshot, detections))
+    yield from _json_items(_alerts(detections))
     yield b"]," + _encode(_totals(snapshot))[1:]
+
+
+def rolled_up(snapshot: Snapshot, detections: Detections, by: tuple[str, ...]) -> tuple[Snapshot, Detections]:
+    """The same tick with sums over all labels but these in place of the groups; by: in the order of the labels.
+
+    Sums that the plan has no roll-up for have no regimes. All alerts stay, with their own labels.
+    """
+    if by == snapshot.labels:
+        return snapshot, detections
+    key = RollUpKey(by)
+    services = tuple(roll_up(snapshot, key, service) for service in snapshot.services)
+    regimes = detections.of_roll_ups.get(key, {})
+    return replace(snapshot, labels=by, services=services), replace(detections, regimes=regimes)
 
 
 def _json_items(items: Iterable[dict[str, Any]]) -> Iterator[bytes]:
@@ -73,8 +86,8 @@ def _totals(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _alerts(snapshot: Snapshot, detections: Detections) -> Iterator[dict[str, Any]]:
-    return (alert_document(alert, snapshot) for alert in detections.alerts)
+def _alerts(detections: Detections) -> Iterator[dict[str, Any]]:
+    return map(alert_document, detections.alerts)
 
 
 def _service(service: ServiceSnapshot, snapshot: Snapshot) -> dict[str, Any]:
@@ -87,6 +100,7 @@ def _service(service: ServiceSnapshot, snapshot: Snapshot) -> dict[str, Any]:
         "theta": plan.theta,
         "scale": {"low": scale.low, "high": scale.high, "good": scale.good, "poor": scale.poor},
         "most_excess_poor": _most_excess(service, snapshot),
+        "where_first": where_first_document(service),
     }
 
 
@@ -104,6 +118,19 @@ def _most_excess(service: ServiceSnapshot, snapshot: Snapshot) -> list[dict[str,
         for group in order.tolist()
         if excess[group] > 0
     ]
+
+
+def where_first_document(service: ServiceSnapshot) -> dict[str, Any] | None:
+    """The labels that best explain the service's excess poor ratings; None if there are hardly any."""
+    found = service.where_first
+    if found is None:
+        return None
+    return {
+        "labels": dict(found.labels),
+        "excess_share": found.excess_share,
+        "users_share": found.users_share,
+        "text": sentence(found),
+    }
 
 
 def _groups(service: ServiceSnapshot, snapshot: Snapshot, detections: Detections) -> Iterator[dict[str, Any]]:
@@ -180,14 +207,14 @@ def regime_document(regimes: Regimes | None, group: int) -> dict[str, Any] | Non
     }
 
 
-def alert_document(alert: Alert, snapshot: Snapshot) -> dict[str, Any]:
+def alert_document(alert: Alert) -> dict[str, Any]:
     """The state of one alert."""
     sample = alert.sample
     return {
         "alert": alert.rule.name,
         "service": alert.rule.service,
         "severity": alert.rule.severity,
-        "labels": dict(zip(snapshot.labels, alert.group, strict=True)),
+        "labels": dict(alert.labels),
         "state": alert.decision.state.name.lower(),
         "reason": str(alert.decision.reason),
         "since_s": alert.decision.since_s,

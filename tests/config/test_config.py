@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from qoemon.config.config import Config, load, schema
+from qoemon.config.plan import alert_rules, core_plan
 from qoemon.config.sections import names as naming
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES
 from qoemon.config.yaml.errors import ConfigError
@@ -334,7 +335,37 @@ CASES: list[tuple[str, int, str, str]] = [
     ("mqtt: {topics: ['{service}/']}", 1, "mqtt.topics.0", "without empty levels"),
     ("mqtt: {topics: ['a//{service}']}", 1, "mqtt.topics.0", "without empty levels"),
     ("mqtt: {topics: ['']}", 1, "mqtt.topics.0", "without empty levels"),
-    ("mqtt: {topics: ['{service}/+']}", 1, "mqtt.topics.0", "names in braces instead of wildcards"),
+    ("mqtt: {topics: ['{service}/a+']}", 1, "mqtt.topics.0", "no wildcards but . as a whole level"),
+    (
+        "mqtt:\n  topics: ['{service}/+', '{service}/x']",
+        2,
+        "mqtt.topics.1",
+        "any topic that matches topics.0 as well",
+    ),
+    ("notify: {mqtt: {topic: 'a/+/{alert}/{service}/{groups}'}}", 1, "notify.mqtt.topic", "without wildcards"),
+    (
+        "roll_ups:\n  - [cdn]\n  - [region, isp]",
+        3,
+        "roll_ups.1.1",
+        'found "isp", expected one of the labels region, cdn',
+    ),
+    ("roll_ups: [[cdn, region]]", 1, "roll_ups.0", "fewer labels than a group has"),
+    ("roll_ups: [[cdn, cdn]]", 1, "roll_ups.0.1", "each label once"),
+    ("roll_ups: [[], [cdn], []]", 1, "roll_ups.2", "each set of labels once"),
+    (
+        "alerts:\n  - {name: a, enter: .3, leave: .2,\n     by: [region, isp]}",
+        3,
+        "alerts.0.by.1",
+        'found "isp", expected one of the labels cdn, region',
+    ),
+    ("alerts: [{name: a, enter: .3, leave: .2, by: [cdn, cdn]}]", 1, "alerts.0.by.1", "each label once"),
+    (
+        "alerts: [{name: a, enter: .3, leave: .2, by: [cdn], annotations: {s: '{region}'}}]",
+        1,
+        "alerts.0.annotations.s",
+        "{region}",
+    ),
+    ("labels: [by]", 1, "labels.0", "other than by"),
     ("mqtt: {topics: ['{service}/#']}", 1, "mqtt.topics.0", "wildcards"),
     ("mqtt: {topics: ['{service}/a{b}']}", 1, "mqtt.topics.0", "either literal or one {name}"),
     ("mqtt: {topics: ['{service}/{}']}", 1, "mqtt.topics.0", "expected a label name"),
@@ -450,6 +481,41 @@ def test_windows_are_in_ascending_order(file: Path) -> None:
 def test_services_replace_the_defaults(file: Path) -> None:
     config = loaded(file, "services: {radio: {mapping: video-stall, theta: 0.2}}")
     assert list(config.services) == ["radio"]
+
+
+@pytest.mark.parametrize(
+    ("text", "roll_ups"),
+    [
+        ("", [("region",), ("cdn",), ()]),
+        ("roll_ups: [[], [cdn]]", [(), ("cdn",)]),
+        ("roll_ups: []", []),
+        ("mqtt: {topics: ['q/{service}/{cdn}']}", [()]),
+        ("mqtt: {topics: ['q/{service}']}", []),
+        ("{labels: [isp], roll_ups: [[isp, region]]}", [("region", "isp")]),
+    ],
+)
+def test_roll_ups_are_single_labels_and_the_whole_service_by_default(
+    file: Path, text: str, roll_ups: list[tuple[str, ...]]
+) -> None:
+    assert list(core_plan(loaded(file, text)).roll_ups) == roll_ups
+
+
+@pytest.mark.parametrize(
+    ("by", "of_rule"),
+    [
+        ("null", None),
+        ("[]", ()),
+        ("[cdn]", ("cdn",)),
+        ("[isp, region]", ("region", "isp")),
+        ("[cdn, isp, region]", None),
+    ],
+)
+def test_sums_of_a_rule_have_their_labels_in_the_order_of_groups(
+    file: Path, by: str, of_rule: tuple[str, ...] | None
+) -> None:
+    rule = f"{{name: a, service: video, enter: .3, leave: .2, by: {by}}}"
+    (found,) = alert_rules(loaded(file, f"{{labels: [isp], alerts: [{rule}]}}"))
+    assert found.by == of_rule
 
 
 def test_topics_may_begin_with_a_slash(file: Path) -> None:

@@ -15,18 +15,23 @@ from qoemon.core.counting.counts import Event
 from qoemon.core.evaluation import Evaluation, Tick
 from qoemon.core.plan.fingerprint import IncompatibleStateError
 from qoemon.core.plan.plan import Plan
+from qoemon.core.plan.roll_up import RollUpKey
 from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.sharding.sparse import sparse_counts
 from qoemon.core.wire.partition import Partitioner
-from qoemon.outputs.snapshot_json import snapshot_document
+from qoemon.outputs.snapshot_json import rolled_up, snapshot_document
 from qoemon.state.frames import StoredMessage
 from tests.support.core import VIDEO, WEB, plan
 
 T0 = 1_700_000_100
 SHARDS = 3
-PLAN = plan(VIDEO, WEB)
-RULES = (Rule("Poor", "video", AlertMetric.POW, 60, enter=0.02, leave=0.01, groups={}, confident=False),)
+PLAN = replace(plan(VIDEO, WEB), roll_ups=((),))
+RULES = (
+    Rule("Poor", "video", AlertMetric.POW, 60, enter=0.02, leave=0.01, groups={}, confident=False),
+    Rule("AllPoor", "video", AlertMetric.POW, 300, enter=0.02, leave=0.01, groups={}, by=()),
+    Rule("SomePoor", "video", AlertMetric.POW, 60, enter=0.02, leave=0.01, groups={"region": ["eu", "us"]}, by=()),
+)
 REGIMES = RegimeRules(min_sessions=5, dwell=1)
 
 
@@ -120,8 +125,9 @@ def minutes(number: int, **more: Any) -> list[tuple[int, list[StoredMessage]]]:
 
 
 def figures(tick: Tick) -> tuple[dict[str, Any], dict[Any, int]]:
-    """Everything that is served of a tick, and the counters of alerts."""
-    return comparable(snapshot_document(*tick)), dict(tick.detections.transitions)
+    """Everything that is served of a tick, with sums of groups, and the counters of alerts."""
+    groups, sums = (snapshot_document(*rolled_up(*tick, by)) for by in (("region",), ()))
+    return comparable(groups | {"sums": sums}), dict(tick.detections.transitions)
 
 
 def comparable(told: Any) -> Any:
@@ -184,9 +190,15 @@ def test_alerts_regimes_and_their_counters_are_as_before_after_a_restart() -> No
     before, after = one.tick(T0 + 610), other.tick(T0 + 610)
     assert figures(before) == figures(after)
     assert [type(a.decision.since_s) for a in after.detections.alerts] == [int] * len(after.detections.alerts)
-    for name, regimes in before.detections.regimes.items():
-        assert regimes.reason.tolist() == after.detections.regimes[name].reason.tolist()
-        assert regimes.moved.tolist() == after.detections.regimes[name].moved.tolist()
+    sums = RollUpKey(())
+    assert any(regimes.known.any() for regimes in after.detections.of_roll_ups[sums].values())
+    for old, new in (
+        (before.detections.regimes, after.detections.regimes),
+        (before.detections.of_roll_ups[sums], after.detections.of_roll_ups[sums]),
+    ):
+        for name, regimes in old.items():
+            assert regimes.reason.tolist() == new[name].reason.tolist()
+            assert regimes.moved.tolist() == new[name].moved.tolist()
 
 
 def test_counters_do_not_fall_when_a_shard_has_lost_its_sessions() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -104,6 +105,21 @@ async def test_each_page_has_its_content_type_and_others_are_not_found(unused_po
         index = await get(daemon, "/")
         assert all(path in index.body for path in ("/metrics", "/api/v1/snapshot", "/healthz", "/readyz"))
         assert (await get(daemon, "/nothing")).status == 404
+
+
+async def test_sums_are_computed_at_the_request(unused_port: int) -> None:
+    async with running(config_at(unused_port)) as daemon:
+        await until(lambda: daemon.latest.value)
+        for by, labels in (("", []), ("cdn", ["cdn"]), ("cdn,%20region", ["region", "cdn"])):
+            answer = await get(daemon, f"/api/v1/snapshot?by={by}")
+            assert answer.content_type.startswith("application/json")
+            assert json.loads(answer.body)["labels"] == labels
+        unknown = await get(daemon, "/api/v1/snapshot?by=cdn,planet")
+        assert unknown.status == 400
+        assert unknown.body == (
+            "unknown label planet: by is 'cdn,planet', expected labels out of region, cdn, separated by commas, "
+            "or nothing for sums over all groups\n"
+        )
 
 
 async def test_unwell_once_ticks_stop_coming(unused_port: int) -> None:

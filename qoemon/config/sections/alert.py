@@ -23,12 +23,17 @@ AlertName = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_-]{0,62}$")]
 
 
 class Alert(Section):
-    """An alert rule; each group that it selects has its own alert."""
+    """An alert rule; each group that it selects, or each sum of them, has its own alert."""
 
     name: AlertName = key("Name of the alert.")
     service: ServiceName | None = key("Service; null for every service.", None)
     groups: Mapping[Label, Values] = key(
         "Label values that a group must have; other labels may have any value.", {}
+    )
+    by: tuple[Label, ...] | None = key(
+        "Sum the groups over all labels but these, and evaluate the sums; []: one sum for the whole service; null: "
+        "evaluate each group by itself.",
+        None,
     )
     what: AlertMetric = key("Metric: mos, gob, pow, quantile, or open_stall_share.", "pow")
     quantile: Share | None = key("The quantile, if what is quantile.", None)
@@ -51,8 +56,9 @@ class Alert(Section):
         "Texts for people; {value:.1%}, {users} and labels such as {region} are replaced by values.", {}
     )
 
-    def rule(self, service: str, base_window_s: int) -> Rule:
-        """The rule for one service."""
+    def rule(self, service: str, base_window_s: int, labels: Sequence[str]) -> Rule:
+        """The rule for one service. labels: names of all labels of a group."""
+        by = None if self.by is None else tuple(label for label in labels if label in self.by)
         return Rule(
             name=self.name,
             service=service,
@@ -69,6 +75,8 @@ class Alert(Section):
             severity=self.severity,
             labels=self.labels,
             annotations=self.annotations,
+            # Sums over no label are the groups themselves.
+            by=None if by == tuple(labels) else by,
         )
 
     def rules(self) -> Iterator[Violation]:
@@ -83,9 +91,10 @@ class Alert(Section):
             yield Violation(("quantile",), "a quantile with what: quantile, and with nothing else", (("what",),))
 
     def text_rules(self, labels: Sequence[str]) -> Iterator[Violation]:
-        """Annotations name only values that exist."""
+        """Annotations name only values that exist: with `by`, no label that is summed."""
+        known = labels if self.by is None else self.by
         examples: dict[str, object] = {"users": 100, **dict.fromkeys(NUMBERS, 0.5)}
-        examples |= dict.fromkeys((*labels, "alert", "service", "severity", "window"), "text")
+        examples |= dict.fromkeys((*known, "alert", "service", "severity", "window"), "text")
         for name, text in self.annotations.items():
             if fault := template_fault(text, examples):
                 yield Violation(("annotations", name), fault)

@@ -81,7 +81,8 @@ class Topic(Section):
     """A topic with reports."""
 
     template: str = key(
-        "MQTT topic with {name} for each level that becomes a label.", examples=["qoe/v1/{service}/{region}/{cdn}"]
+        "MQTT topic with {name} for each level that becomes a label, and + for each level that is ignored.",
+        examples=["qoe/v1/{service}/{region}/{cdn}"],
     )
     service: ServiceName | None = key("Service of the reports, if no level of the topic is {service}.", None)
 

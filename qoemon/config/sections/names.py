@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+from qoemon.core.plan.topic import POOLED
+
 SERVICE_PATTERN = "^[a-z0-9][a-z0-9_-]{0,62}$"
 
 RESERVED = frozenset(
-    "service shard window bound theta rating quantile le reason factor direction job instance".split()  # noqa: SIM905
+    "service shard window bound theta rating quantile le reason factor direction job instance by where".split()  # noqa: SIM905
 )
 """Labels that the metrics of qoemon or Prometheus itself set."""
 
@@ -42,14 +44,18 @@ def topic_fault(template: str) -> str | None:
 def overlap(one: str, other: str) -> bool:
     """Whether some topic matches both templates."""
     ours, theirs = one.split("/"), other.split("/")
-    return len(ours) == len(theirs) and all("{" in a + b or a == b for a, b in zip(ours, theirs, strict=True))
+    return len(ours) == len(theirs) and all(
+        "{" in a + b or POOLED in {a, b} or a == b for a, b in zip(ours, theirs, strict=True)
+    )
 
 
 def _level_fault(level: str) -> str | None:
     if not level:
         return "a topic without empty levels: no / at the end, no //"
+    if level == POOLED:
+        return None
     if "+" in level or "#" in level:
-        return "names in braces instead of wildcards: {region} instead of +; # has no counterpart"
+        return "no wildcards but + as a whole level, whose value is ignored; # has no counterpart"
     if not re.fullmatch(r"[^{}]+|\{[^{}]*\}", level):
         return "levels that are either literal or one {name}"
     return None if level[0] != "{" or level in {"{service}", "{shard}"} else label_fault(level[1:-1])

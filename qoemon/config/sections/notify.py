@@ -11,11 +11,14 @@ from qoemon.config.sections import names as naming
 from qoemon.config.sections.types import File, Seconds, SecretPath
 from qoemon.config.sections.url import BaseUrl, Url
 from qoemon.config.yaml.section import Section, Violation, expecting, key
+from qoemon.core.plan.topic import POOLED
 
 
 def _template(value: str) -> str:
     if fault := naming.topic_fault(value):
         raise expecting(fault)
+    if POOLED in value.split("/"):
+        raise expecting("a topic without wildcards, as alerts are published to it")
     named = sorted(level[1:-1] for level in value.split("/") if level.startswith("{"))
     if named != sorted(NAMES):
         names = ", ".join(f"{{{name}}}" for name in NAMES)

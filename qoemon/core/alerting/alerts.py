@@ -28,16 +28,19 @@ from qoemon.core.plan.plan import Timing
 from qoemon.core.qoe.confidence import lower_bound_of_many
 from qoemon.core.qoe.distribution import Distribution
 from qoemon.core.qoe.scale import Scale
+from qoemon.core.snapshot.roll_up import roll_up
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 
 AlertKey = tuple[str, str, Labels]
-"""The rule's name, the service, the group's label values."""
+"""The rule's name, the service, and the label values of the group, or of the sum of groups."""
 
 
 @dataclass(frozen=True)
 class Alert:
-    """The state of one rule for one group.
+    """The state of one rule for one group, or for one sum of groups.
 
+    group    label values
+    names    their labels: those of `by`, if the rule has it
     before   the decision at the last tick
     sample   None if the group has no data
     figures  of the group while the alert fires, and when it clears; else empty
@@ -45,6 +48,7 @@ class Alert:
 
     rule: Rule
     group: Labels
+    names: tuple[str, ...]
     decision: Decision
     before: Decision
     sample: Sample | None
@@ -54,6 +58,11 @@ class Alert:
     def key(self) -> AlertKey:
         """Its identity: rule, service, group."""
         return self.rule.name, self.rule.service, self.group
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The label values by label."""
+        return dict(zip(self.names, self.group, strict=True))
 
     @property
     def firing(self) -> bool:
@@ -83,36 +92,39 @@ class Alerts:
 
     def decide(self, snapshot: Snapshot) -> tuple[Alert, ...]:
         """The alerts of all visible groups, and once more those of groups that have just become invisible."""
-        services = {service.service.name: service for service in snapshot.services}
         alerts, invisible = [], dict(self._decided)
         for rule in self._rules:
-            service = services[rule.service]
-            for number, sample in _samples(rule, service, snapshot, self._tick_s):
+            service, names = _evaluated(rule, snapshot)
+            for number, sample in _samples(rule, service, names, snapshot, self._tick_s):
                 key = (rule.name, rule.service, service.counts.groups[number])
-                alert = _alert(rule, invisible.pop(key, QUIET), sample, service, number, snapshot.time_s)
+                alert = _alert(rule, invisible.pop(key, QUIET), sample, service, number, names, snapshot.time_s)
                 self._decided[key] = alert.decision
                 alerts.append(alert)
-        return (*alerts, *self._drop(invisible, snapshot.time_s))
+        return (*alerts, *self._drop(invisible, snapshot))
 
     def dump(self) -> bytes:
         """The decisions, as JSON."""
-        return msgspec.json.encode([(key, _Stored.of(decision)) for key, decision in self._decided.items()])
+        by = {(rule.name, rule.service): rule.by for rule in self._rules}
+        stored = [(key, _Stored.of(decision, by[key[:2]])) for key, decision in self._decided.items()]
+        return msgspec.json.encode(stored)
 
     def shift(self, by_s: int) -> None:
         """Move all times by so many seconds, after a step of the clock."""
         self._decided = {key: decision.shifted(by_s) for key, decision in self._decided.items()}
 
     def load(self, state: bytes, reset: Collection[str] = ()) -> None:
-        """Restore what dump() gave, for the rules that still exist and services that are not reset."""
-        names = {(rule.name, rule.service) for rule in self._rules if rule.service not in reset}
+        """Restore what dump() gave, for rules that still have the same `by` and services that are not reset."""
+        rules = {(rule.name, rule.service, rule.by) for rule in self._rules if rule.service not in reset}
         decided = msgspec.json.decode(state, type=list[tuple[AlertKey, _Stored]])
-        self._decided = {key: stored.decision() for key, stored in decided if key[:2] in names}
+        self._decided = {key: stored.decision() for key, stored in decided if (*key[:2], stored.by) in rules}
 
-    def _drop(self, invisible: Mapping[AlertKey, Decision], now_s: int) -> Iterator[Alert]:
+    def _drop(self, invisible: Mapping[AlertKey, Decision], snapshot: Snapshot) -> Iterator[Alert]:
         rules = {(rule.name, rule.service): rule for rule in self._rules}
         for key, before in invisible.items():
             del self._decided[key]
-            yield Alert(rules[key[:2]], key[2], forget(before, now_s), before, None, {})
+            rule = rules[key[:2]]
+            names = snapshot.labels if rule.by is None else rule.by
+            yield Alert(rule, key[2], names, forget(before, snapshot.time_s), before, None, {})
 
 
 class _StoredFigures(msgspec.Struct, frozen=True):
@@ -121,19 +133,23 @@ class _StoredFigures(msgspec.Struct, frozen=True):
 
 
 class _Stored(msgspec.Struct, frozen=True):
-    """A Decision, with the names of its fields on disk. Version 1 wrote times as floats after a restart."""
+    """A Decision, with the names of its fields on disk. Version 1 wrote times as floats after a restart.
+
+    by  of the rule; earlier versions had rules for single groups only
+    """
 
     state: AlertState
     reason: Reason
     since_s: float
     past_s: float | None = None
     seen: _StoredFigures | None = None
+    by: tuple[str, ...] | None = None
 
     @classmethod
-    def of(cls, decision: Decision) -> _Stored:
+    def of(cls, decision: Decision, by: tuple[str, ...] | None) -> _Stored:
         last = decision.last_figures
         seen = None if last is None else _StoredFigures(last.time_s, last.figures)
-        return cls(decision.state, decision.reason, decision.since_s, decision.breach_since_s, seen)
+        return cls(decision.state, decision.reason, decision.since_s, decision.breach_since_s, seen, by)
 
     def decision(self) -> Decision:
         breach_since_s = None if self.past_s is None else int(self.past_s)
@@ -141,31 +157,44 @@ class _Stored(msgspec.Struct, frozen=True):
         return Decision(self.state, self.reason, int(self.since_s), breach_since_s, last)
 
 
+def _evaluated(rule: Rule, snapshot: Snapshot) -> tuple[ServiceSnapshot, tuple[str, ...]]:
+    """The groups, or sums of groups, that the rule evaluates, and the names of their labels."""
+    service = next(each for each in snapshot.services if each.service.name == rule.service)
+    key = rule.roll_up
+    return (service, snapshot.labels) if key is None else (roll_up(snapshot, key, service), key.by)
+
+
 def _alert(
-    rule: Rule, before: Decision, sample: Sample | None, service: ServiceSnapshot, number: int, now_s: int
+    rule: Rule,
+    before: Decision,
+    sample: Sample | None,
+    service: ServiceSnapshot,
+    number: int,
+    names: tuple[str, ...],
+    now_s: int,
 ) -> Alert:
     """The rule on the group with this number."""
     group, decision = service.counts.groups[number], decide(rule, before, sample, now_s)
     if AlertState.FIRING not in {decision.state, before.state}:
-        return Alert(rule, group, decision, before, sample, {})
+        return Alert(rule, group, names, decision, before, sample, {})
     numbers = {} if sample is None else figures(rule, sample, service, number)
     if decision.state is AlertState.FIRING:
         # The last figures of a group that stops reporting come from very few sessions: do not keep those.
         enough = sample is not None and sample.users >= rule.min_sessions
         last = TimedFigures(now_s, numbers) if enough else before.last_figures
         decision = replace(decision, last_figures=last)
-    return Alert(rule, group, decision, before, sample, numbers)
+    return Alert(rule, group, names, decision, before, sample, numbers)
 
 
 def _samples(
-    rule: Rule, service: ServiceSnapshot, snapshot: Snapshot, tick_s: int
+    rule: Rule, service: ServiceSnapshot, names: tuple[str, ...], snapshot: Snapshot, tick_s: int
 ) -> Iterator[tuple[int, Sample | None]]:
     """The number and sample of every visible group that the rule selects."""
     groups = service.counts.groups
     numbers = [
         number
         for number in np.flatnonzero(service.visible).tolist()
-        if _selected(rule, dict(zip(snapshot.labels, groups[number], strict=True)))
+        if _selected(rule, dict(zip(names, groups[number], strict=True)))
     ]
     columns = _Columns.of(rule, service, snapshot, bound_error(rule, len(numbers), tick_s))
     for number in numbers:
@@ -173,7 +202,10 @@ def _samples(
 
 
 def _selected(rule: Rule, labels: Mapping[str, str]) -> bool:
-    return all(labels.get(name) in values for name, values in rule.groups.items())
+    """Whether the rule selects a group, or sum of groups; what it sums has been selected by its other labels."""
+    return all(
+        labels.get(name) in values for name, values in rule.groups.items() if rule.by is None or name in rule.by
+    )
 
 
 @dataclass(frozen=True)

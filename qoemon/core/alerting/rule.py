@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from qoemon.core.plan.roll_up import RollUpKey
+
 
 class AlertMetric(StrEnum):
     """The metric that a rule evaluates."""
@@ -28,6 +30,8 @@ class Rule:
 
     what         metric to evaluate
     groups       accepted values by label; labels without an entry may have any value
+    by           labels of the sums that the rule evaluates, in the order of the plan's labels: `groups` selects the
+                 groups first. None: every group by itself
     quantile     which quantile, for AlertMetric.QUANTILE
     window_s     window in seconds; AlertMetric.OPEN_STALLS has none, it is a current value
     enter, leave thresholds to fire and to clear; leave is the better of the two
@@ -51,6 +55,15 @@ class Rule:
     severity: str = "warning"
     labels: Mapping[str, str] | None = None
     annotations: Mapping[str, str] | None = None
+    by: tuple[str, ...] | None = None
+
+    @property
+    def roll_up(self) -> RollUpKey | None:
+        """The roll-up that it evaluates; None if it evaluates every group by itself."""
+        if self.by is None:
+            return None
+        summed = ((label, tuple(values)) for label, values in self.groups.items() if label not in self.by)
+        return RollUpKey(self.by, tuple(sorted(summed)))
 
     @property
     def bounded(self) -> bool:

@@ -111,7 +111,8 @@ class Limits:
 class Plan:
     """Everything that the core needs to know from the configuration.
 
-    labels  names of the group labels, those from topics first; empty in reports whose topic has no such level
+    labels    names of the group labels, those from topics first; empty in reports whose topic has no such level
+    roll_ups  the labels of each roll-up that has regimes and is exported, in the order of `labels`
     """
 
     services: tuple[Service, ...]
@@ -121,3 +122,4 @@ class Plan:
     limits: Limits = field(default_factory=Limits)
     quantiles: tuple[float, ...] = (0.05, 0.1, 0.5, 0.9)
     confidence: float = 0.95
+    roll_ups: tuple[tuple[str, ...], ...] = ()

@@ -1,4 +1,7 @@
-"""Topic templates: `qoe/v1/{service}/{region}/{cdn}` names the labels in the levels of a topic."""
+"""Topic templates: `qoe/v1/{service}/{region}/{cdn}` names the labels in the levels of a topic.
+
+A level `+` has any value and is no label: `qoe/v1/{service}/+/{cdn}` pools the regions.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from functools import cached_property
 SERVICE = "service"
 SHARD = "shard"
 """A level that clients derive from the session, so that one worker receives the whole session; not a label."""
+POOLED = "+"
+"""A level with any value, which is ignored."""
 _NAMED = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)\}")
 
 
@@ -56,6 +61,6 @@ class TopicTemplate:
         for value, (text, name) in zip(levels, self._levels, strict=True):
             if name:
                 found[name] = value
-            elif value != text:
+            elif text not in {value, POOLED}:
                 return None
         return found

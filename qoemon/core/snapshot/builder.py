@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
-
-from qoemon.core.arrays import Counts
+from qoemon.core.arrays import Counts, Flags, Ints
 from qoemon.core.counting.counts import Event, ServiceCounts
-from qoemon.core.plan.plan import Plan, Service
+from qoemon.core.counting.groups import Labels
+from qoemon.core.plan.plan import Plan
+from qoemon.core.plan.roll_up import RollUpKey
 from qoemon.core.qoe.distribution import Distribution, RatingKernel
-from qoemon.core.snapshot.attribution import Attribution
-from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
+from qoemon.core.snapshot.predictor import Predictor
+from qoemon.core.snapshot.roll_up import Places, RollUpGroups, Sums
+from qoemon.core.snapshot.snapshot import RollUp, ServiceSnapshot, Snapshot
+
+RollUpNames = Mapping[str, Mapping[str, tuple[Labels, ...]]]
+"""The label values of a roll-up's groups in the order of their numbers, by name of the roll-up and by service."""
 
 
 class SnapshotBuilder:
     """Computes a Snapshot from counts.
 
     The longer windows change only when a rating interval closes: until then their distributions are reused.
+
+    in_rules  the roll-ups that alert rules use, each with the names of the services
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self.kernels: Mapping[str, RatingKernel] = {
-            s.name: s.kernel(plan.quantiles, confidence=plan.confidence) for s in plan.services
+    def __init__(self, plan: Plan, in_rules: Mapping[RollUpKey, frozenset[str]] | None = None) -> None:
+        self._plan, self._in_rules = plan, in_rules or {}
+        self._predictors = {service.name: Predictor(service, plan) for service in plan.services}
+        self._cache: dict[tuple[str, int], tuple[Counts, Ints, Distribution]] = {}
+        everywhere = dict.fromkeys(map(RollUpKey, plan.roll_ups), frozenset(self._predictors))
+        self._roll_ups = {
+            key: {
+                name: _RollUp(RollUpGroups(key, plan.labels, plan.limits.groups), self._predictors[name])
+                for name in self._predictors
+                if name in everywhere.get(key, frozenset()) | self._in_rules.get(key, frozenset())
+            }
+            for key in dict.fromkeys((*everywhere, *self._in_rules))
         }
-        self._attributions = {s.name: Attribution(s) for s in plan.services}
-        self._least_pow = {s.name: _pow_at_best(s) for s in plan.services}
-        self._cache: dict[tuple[str, int], tuple[Counts, Distribution]] = {}
+
+    @property
+    def kernels(self) -> Mapping[str, RatingKernel]:
+        """The kernel of each service."""
+        return {name: predictor.kernel for name, predictor in self._predictors.items()}
 
     def snapshot(
         self,
@@ -39,40 +55,97 @@ class SnapshotBuilder:
         catching_up: bool = False,
     ) -> Snapshot:
         """The snapshot of tick time_s; counts in the order of the plan's services."""
+        services = {each.service: self._service(each) for each in counts}
         return Snapshot(
             time_s=time_s,
             labels=self._plan.labels,
             quantiles=self._plan.quantiles,
-            services=tuple(map(self._service, self._plan.services, counts)),
+            services=tuple(services.values()),
             events=dict(events),
             sessions=sessions,
             catching_up=catching_up,
+            roll_ups=self._rolled_up(services),
         )
 
-    def _service(self, service: Service, counts: ServiceCounts) -> ServiceSnapshot:
+    def remove_groups(
+        self, service: str, groups: tuple[Labels, ...], free: Flags
+    ) -> Iterator[tuple[RollUpKey, Ints]]:
+        """Remove the groups of roll-ups that have none of these groups of the service; yields their numbers.
+
+        free  (G,) numbers that no group has any more
+        """
+        for key, by_service in self._roll_ups.items():
+            if service in by_service:
+                removed = by_service[service].groups.remove_without(groups, free)
+                if len(removed):
+                    yield key, removed
+
+    def dump(self) -> RollUpNames:
+        """The groups of the plan's roll-ups, whose regimes are kept by their numbers."""
+        return {
+            key.name: {name: each.groups.all for name, each in self._roll_ups[key].items()}
+            for key in map(RollUpKey, self._plan.roll_ups)
+        }
+
+    def load(self, groups: RollUpNames, services: Sequence[str]) -> None:
+        """Restore a dump(), for these services."""
+        for key in map(RollUpKey, self._plan.roll_ups):
+            for name, each in groups.get(key.name, {}).items():
+                if name in services:
+                    self._roll_ups[key][name].groups.load(tuple(map(tuple, each)))
+
+    def _service(self, counts: ServiceCounts) -> ServiceSnapshot:
+        predictor = self._predictors[counts.service]
         distributions = {length: self._distribution(counts, length) for length in counts.windows}
-        base = distributions[self._plan.timing.interval_s]
-        attribution = self._attributions[service.name]
-        excess_pow = base.pow - self._least_pow[service.name]
-        return ServiceSnapshot(
-            service=service,
-            counts=counts,
-            distributions=distributions,
-            factors=attribution.factors,
-            contributions=attribution.contributions(counts.qos, excess_pow),
-            excess_poor=excess_pow * base.observations,
-        )
+        where_first = predictor.where_first(counts, distributions[self._plan.timing.interval_s])
+        return predictor.snapshot(counts, where_first, distributions)
 
     def _distribution(self, counts: ServiceCounts, length: int) -> Distribution:
-        window = counts.windows[length]
-        before, distribution = self._cache.get((counts.service, length), (None, None))
-        if distribution is None or before is not window:
-            distribution = self.kernels[counts.service].distribution(window, counts.users[length])
-            self._cache[counts.service, length] = (window, distribution)
-        return distribution
+        window, users = counts.windows[length], counts.users[length]
+        known = self._cache.get((counts.service, length))
+        if known is None or known[0] is not window or known[1] is not users:
+            distribution = self._predictors[counts.service].distribution(window, users)
+            known = self._cache[counts.service, length] = window, users, distribution
+        return known[2]
+
+    def _rolled_up(self, services: Mapping[str, ServiceSnapshot]) -> dict[RollUpKey, RollUp]:
+        sums = {name: Sums(service.counts) for name, service in services.items()}
+        return {
+            key: RollUp(
+                {name: each.snapshot(services[name], sums[name]) for name, each in by_service.items()},
+                self._in_rules.get(key, frozenset()),
+            )
+            for key, by_service in self._roll_ups.items()
+        }
 
 
-def _pow_at_best(service: Service) -> float:
-    """PoW without any impairment."""
-    best = service.mapping.reach[-1:]
-    return float(service.kernel(mos=best).distribution(np.array([[1]])).pow[0])
+class _RollUp:
+    """One roll-up of one service, from tick to tick; sums of windows that have not changed are reused."""
+
+    def __init__(self, groups: RollUpGroups, predictor: Predictor) -> None:
+        self.groups, self._predictor = groups, predictor
+        self._of: tuple[Places, Mapping[int, Counts], Mapping[int, Ints], ServiceSnapshot] | None = None
+        """The newest snapshot, and what it was made from."""
+
+    def snapshot(self, service: ServiceSnapshot, sums: Sums) -> ServiceSnapshot:
+        """The sums of this snapshot of the service."""
+        counts = service.counts
+        places = self.groups.places(counts.groups, counts.free)
+        same = self._unchanged(places, counts)
+        before = self._of[3] if self._of else None
+        total = sums.of(places, {length: before.counts.windows[length] for length in same} if before else {})
+        distributions = {length: before.distributions[length] for length in same} if before else {}
+        snapshot = self._predictor.snapshot(total, service.where_first, distributions)
+        self._of = places, counts.windows, counts.users, snapshot
+        return snapshot
+
+    def _unchanged(self, places: Places, counts: ServiceCounts) -> list[int]:
+        """The windows whose counts are those of the newest snapshot."""
+        if self._of is None or self._of[0] is not places:
+            return []
+        _, windows, users, _ = self._of
+        return [
+            length
+            for length in counts.windows
+            if windows[length] is counts.windows[length] and users[length] is counts.users[length]
+        ]

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qoemon.core.arrays import Flags, Floats
 from qoemon.core.counting.counts import Event, ServiceCounts
 from qoemon.core.plan.plan import Service
+from qoemon.core.plan.roll_up import RollUpKey
 from qoemon.core.qoe.distribution import Distribution
+from qoemon.core.snapshot.where_first import WhereFirst
+
+if TYPE_CHECKING:
+    from qoemon.core.snapshot.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,8 @@ class ServiceSnapshot:
                    condition; NaN without conditions
     excess_poor    (G,) users who rate poor or worse beyond those who would without impairments, base window; NaN
                    without conditions
+    where_first    the labels that best explain the excess poor ratings of the whole service; None without data
+    predictor      predicts the ratings of other sums of these counts
     """
 
     service: Service
@@ -31,6 +39,8 @@ class ServiceSnapshot:
     factors: tuple[str, ...]
     contributions: Floats
     excess_poor: Floats
+    where_first: WhereFirst | None
+    predictor: Predictor = field(repr=False)
 
     @property
     def doubtful(self) -> Flags:
@@ -45,6 +55,18 @@ class ServiceSnapshot:
 
 
 @dataclass(frozen=True)
+class RollUp:
+    """The sums of groups over some labels, as services whose groups have the other labels only.
+
+    services  by name
+    in_rules  names of the services for which an alert rule uses this roll-up
+    """
+
+    services: Mapping[str, ServiceSnapshot]
+    in_rules: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """All services at tick time_s, seconds since the epoch, from the reports before that time.
 
@@ -52,6 +74,7 @@ class Snapshot:
     events    number of each Event since the beginning
     sessions  number of sessions held
     catching_up  whether a backlog of reports without timestamps has arrived in the last rating interval
+    roll_ups  those that the plan and the alert rules ask for
     """
 
     time_s: int
@@ -61,3 +84,4 @@ class Snapshot:
     events: Mapping[Event, int]
     sessions: int
     catching_up: bool = False
+    roll_ups: Mapping[RollUpKey, RollUp] = field(default_factory=dict)

@@ -39,7 +39,7 @@ def _alerts(snapshot: Snapshot, detections: Detections, texts: LabelTexts) -> It
     for _, of_rule in groupby(detections.alerts, lambda alert: id(alert.rule)):
         alerts = list(of_rule)
         rule = alerts[0].rule
-        rows = group_rows(rule.service, tuple(alert.group for alert in alerts), snapshot.labels, texts)
+        rows = group_rows(rule.service, tuple(alert.group for alert in alerts), alerts[0].names, texts)
         states = np.array([alert.decision.state for alert in alerts], np.int64)
         state.add(rows, states, alert=rule.name, severity=rule.severity)
         if rule.bounded:

@@ -14,6 +14,7 @@ from qoemon.net.http.body import Body, CompressionDemand
 from qoemon.outputs.history import NO_PAST, Past
 from qoemon.outputs.metrics.alerts import detection_families
 from qoemon.outputs.metrics.qoe import qoe_families
+from qoemon.outputs.metrics.roll_ups import roll_up_families
 from qoemon.outputs.metrics.text_format import Family, LabelTexts, text_format
 from qoemon.outputs.published import PublishedTick
 from qoemon.outputs.snapshot_json import snapshot_json
@@ -65,6 +66,7 @@ class Exporter:
         for family in (
             *qoe_families(snapshot, self._texts),
             *detection_families(snapshot, detections, self._texts),
+            *roll_up_families(snapshot, detections, self._texts),
         ):
             if isinstance(family, Family):
                 by_group.append(family)

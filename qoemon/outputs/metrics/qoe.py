@@ -17,8 +17,9 @@ from qoemon.core.arrays import Counts, Flags
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.groups import Labels
 from qoemon.core.counting.plausibility import Implausible
+from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.bins import Axis
-from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
+from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.outputs.metrics.text_format import PLAIN, Column, Family, LabelTexts, Rows, by_label
 
 N = TypeVar("N", bound=np.generic)
@@ -133,7 +134,7 @@ def _qoe(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
         "band_pow": make("qoemon_pow_ratio_theta", "qoemon_pow_ratio at another theta.", "theta"),
     }
     for service in snapshot.services:
-        columns = dict.fromkeys(plain, PLAIN) | _columns(service, snapshot)
+        columns = dict.fromkeys(plain, PLAIN) | columns_of(service.service, snapshot.quantiles)
         for length_s, distribution in service.distributions.items():
             rated, window = np.flatnonzero(distribution.observations > 0), duration.text(length_s)
             rated_rows = rows[service.service.name].take(rated)
@@ -150,13 +151,13 @@ def _quantiles(snapshot: Snapshot) -> Family:
     return Family("qoemon_rating_quantile", help_text, "summary", labels)
 
 
-def _columns(service: ServiceSnapshot, snapshot: Snapshot) -> dict[str, tuple[Column, ...]]:
+def columns_of(service: Service, quantiles: tuple[float, ...]) -> dict[str, tuple[Column, ...]]:
     """The label of each column, for the attributes of a Distribution with several columns."""
-    thetas = by_label("theta", (f"{theta:g}" for theta in service.service.theta_band))
+    thetas = by_label("theta", (f"{theta:g}" for theta in service.theta_band))
     ends = by_label("bound", ("lower", "upper"))
     return {
-        "ratings": by_label("rating", service.service.scale.ratings.tolist()),
-        "quantiles": by_label("quantile", (f"{q:g}" for q in snapshot.quantiles)),
+        "ratings": by_label("rating", service.scale.ratings.tolist()),
+        "quantiles": by_label("quantile", (f"{q:g}" for q in quantiles)),
         "mos_bounds": ends,
         "gob_bounds": ends,
         "pow_bounds": ends,

@@ -12,6 +12,10 @@ from qoemon.core.alerting.detector import Detections
 from qoemon.core.alerting.figures import NAMES
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.outputs.notify.notice import Notice
+from qoemon.outputs.where_first import sentence
+
+WHERE_FIRST = "where_first"
+"""Name of an annotation that is added to those of the rule, unless the rule has one of this name."""
 
 
 def notices(snapshot: Snapshot, detections: Detections) -> tuple[list[Notice], list[Notice]]:
@@ -28,29 +32,49 @@ def notices(snapshot: Snapshot, detections: Detections) -> tuple[list[Notice], l
     return firing, changed
 
 
+def rule_texts(alert: Alert) -> dict[str, str]:
+    """The rule's annotations, filled in for this alert."""
+    values = _values(alert)
+    return {name: _text(template, alert, values) for name, template in (alert.rule.annotations or {}).items()}
+
+
 def _notice(alert: Alert, snapshot: Snapshot) -> Notice:
-    rule, groups = alert.rule, dict(zip(snapshot.labels, alert.group, strict=True))
-    threshold = rule.enter if alert.firing else rule.leave
-    values = {
-        **groups,
-        "alert": rule.name,
-        "service": rule.service,
-        "severity": rule.severity,
-        "window": duration.text(rule.window_s),
-        "threshold": threshold,
-    }
+    rule = alert.rule
     return Notice(
         alert=rule.name,
         service=rule.service,
         severity=rule.severity,
-        groups=groups,
+        groups=alert.labels,
         labels=dict(rule.labels or {}),
-        annotations={name: _text(template, alert, values) for name, template in (rule.annotations or {}).items()},
+        annotations=_where_first(alert, snapshot) | rule_texts(alert),
         starts_s=alert.decision.since_s if alert.firing else alert.before.since_s,
         ends_s=None if alert.firing else float(snapshot.time_s),
         reason=alert.decision.reason,
-        figures={"threshold": threshold, **alert.figures},
+        figures={"threshold": _threshold(alert), **alert.figures},
     )
+
+
+def _where_first(alert: Alert, snapshot: Snapshot) -> dict[str, str]:
+    """While the alert fires, the labels that best explain the poor ratings of its service."""
+    service = next(each for each in snapshot.services if each.service.name == alert.rule.service)
+    return {WHERE_FIRST: sentence(service.where_first)} if alert.firing and service.where_first else {}
+
+
+def _threshold(alert: Alert) -> float:
+    return alert.rule.enter if alert.firing else alert.rule.leave
+
+
+def _values(alert: Alert) -> dict[str, object]:
+    """Everything but figures that texts can name."""
+    rule = alert.rule
+    return {
+        **alert.labels,
+        "alert": rule.name,
+        "service": rule.service,
+        "severity": rule.severity,
+        "window": duration.text(rule.window_s),
+        "threshold": _threshold(alert),
+    }
 
 
 def _text(template: str, alert: Alert, values: Mapping[str, object]) -> str:

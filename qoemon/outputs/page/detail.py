@@ -53,14 +53,14 @@ def detail(
         "past": _past(newest.past, name, number),
         "trend": trend_document(trends(newest.past, name, np.array([number]))[0]),
         "alerts": [
-            alert_row(alert, snapshot, links)
+            alert_row(alert, links)
             for alert in newest.detections.alerts
-            if alert.rule.service == name and alert.group == group
+            if alert.rule.service == name and alert.names == snapshot.labels and alert.group == group
         ],
         "changes": [
             _change(change)
             for change in reversed(newest.past.changes)
-            if change.service == name and change.group == group
+            if change.service == name and change.names == snapshot.labels and change.group == group
         ],
     }
 

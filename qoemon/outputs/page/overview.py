@@ -10,7 +10,7 @@ no more than the sorting.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,13 @@ from qoemon.core.arrays import Flags, Floats, Ints
 from qoemon.core.counting.groups import Labels
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 from qoemon.outputs.doubtful import Doubt, doubt
-from qoemon.outputs.notify.notices import notices
+from qoemon.outputs.notify.notices import rule_texts
 from qoemon.outputs.page.alerts import alert_row, began_s
 from qoemon.outputs.page.links import NO_LINKS, Links
 from qoemon.outputs.page.query import Query, Sort
 from qoemon.outputs.page.trend import Trend, trend_document, trends
 from qoemon.outputs.published import PublishedTick
-from qoemon.outputs.snapshot_json import feed_document, group_document, regime_document
+from qoemon.outputs.snapshot_json import feed_document, group_document, regime_document, where_first_document
 
 MOST_AFFECTED = 5
 """Number of affected groups in the summary."""
@@ -164,10 +164,10 @@ def _regimes(newest: PublishedTick, service: ServiceSnapshot) -> Ints:
 
 
 def _firing(newest: PublishedTick) -> dict[str, dict[Labels, int]]:
-    """The number of firing alerts, by service and group."""
+    """The number of firing alerts of single groups, by service and group."""
     out: dict[str, dict[Labels, int]] = {}
     for alert in newest.detections.alerts:
-        if alert.firing:
+        if alert.firing and alert.names == newest.snapshot.labels:
             of_service = out.setdefault(alert.rule.service, {})
             of_service[alert.group] = of_service.get(alert.group, 0) + 1
     return out
@@ -269,7 +269,11 @@ def _summary(newest: PublishedTick, columns: _Columns, links: Links) -> dict[str
             _affected(newest, columns, row, links) | {"trend": trend_document(trend)}
             for row, trend in zip(worst.tolist(), _trends(newest, columns, worst), strict=True)
         ],
-        "shared": _shared(columns),
+        "where_first": [
+            {"service": service.service.name, **found}
+            for service in newest.snapshot.services
+            if (found := where_first_document(service))
+        ],
     }
 
 
@@ -318,33 +322,16 @@ def _doubts(columns: _Columns) -> dict[int, Doubt]:
     return doubts
 
 
-def _shared(columns: _Columns) -> dict[str, str]:
-    """The labels common to all affected groups, if no other group has all of them; otherwise empty.
-
-    Groups without data are left out. Empty for a single affected group, which has all its labels in common.
-    """
-    affected, others = columns.affected, ~columns.affected & ~np.isnan(columns.pow)
-    if affected.sum() < 2 or not others.any():
-        return {}
-    inside, outside = columns.names(np.flatnonzero(affected)), columns.names(np.flatnonzero(others))
-    common = [value if len(set(values)) == 1 else None for value, *values in zip(inside[0], *inside, strict=True)]
-    if any(all(want in {None, has} for want, has in zip(common, name, strict=True)) for name in outside):
-        return {}
-    names = ("service", *columns.snapshot.labels)
-    return {name: value for name, value in zip(names, common, strict=True) if value is not None}
-
-
 def _affected(newest: PublishedTick, columns: _Columns, row: int, links: Links) -> dict[str, Any]:
     """An affected group, with its alerts and their annotations, and when that began."""
     service, number, group = columns.service(row), int(columns.number[row]), columns.group(row)
-    name = service.service.name
+    name, labels = service.service.name, newest.snapshot.labels
     document = group_document(service, number, newest.snapshot, newest.detections.regimes.get(name))
     firing = tuple(
         alert
         for alert in newest.detections.alerts
-        if alert.firing and alert.rule.service == name and alert.group == group
+        if alert.firing and alert.rule.service == name and alert.names == labels and alert.group == group
     )
-    firing_notices, _ = notices(newest.snapshot, replace(newest.detections, alerts=firing))
     return {
         "service": name,
         "poor_users": float(columns.poor_users[row]),
@@ -354,7 +341,7 @@ def _affected(newest: PublishedTick, columns: _Columns, row: int, links: Links) 
         "fired_s": min((alert.decision.since_s for alert in firing), default=None),
         "links": links.of_group(name, document["labels"]),
         "alerts": [alert.rule.name for alert in firing],
-        "annotations": [dict(notice.annotations) for notice in firing_notices],
+        "annotations": [rule_texts(alert) for alert in firing],
         **{
             key: document[key]
             for key in (
@@ -386,4 +373,4 @@ def _alerts(newest: PublishedTick, links: Links) -> Iterator[dict[str, Any]]:
     active = [alert for alert in newest.detections.alerts if alert.decision.state in _ALERT_ORDER]
     active.sort(key=lambda alert: (_ALERT_ORDER.index(alert.decision.state), alert.decision.since_s))
     for alert in active[:MOST_ALERTS]:
-        yield alert_row(alert, newest.snapshot, links)
+        yield alert_row(alert, links)

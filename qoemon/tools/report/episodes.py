@@ -73,11 +73,17 @@ class Spans(Generic[Key]):
 
 @dataclass
 class Fired:
-    """An alert that fired. to_s: None if it still fired at the end; worst: the worst value of its metric."""
+    """An alert that fired.
+
+    names  labels of the group; those that the rule sums are missing
+    to_s   None if it still fired at the end
+    worst  the worst value of its metric
+    """
 
     rule: str
     service: str
     group: Labels
+    names: tuple[str, ...]
     severity: str
     from_s: float
     to_s: float | None
@@ -109,8 +115,7 @@ class AlertLog:
     def _update_firing(self, alert: Alert, now_s: float) -> None:
         fired = self._firing.get(alert.key)
         if fired is None:
-            rule, service, group = alert.key
-            fired = Fired(rule, service, group, alert.rule.severity, now_s, None, np.nan, 0)
+            fired = Fired(*alert.key, alert.names, alert.rule.severity, now_s, None, np.nan, 0)
             self._firing[alert.key] = fired
             if len(self.fired) < MOST_EVENTS:
                 self.fired.append(fired)

@@ -17,6 +17,9 @@ from qoemon.tools.report.period import Period, ServicePeriod
 
 MOST_ROWS = 200
 
+ALL = "(all)"
+"""In place of the value of a label over which a rule sums."""
+
 FACTORS = {"stall_count": "stall count", "stall_time": "stall duration", "response_time": "response time"}
 
 
@@ -112,13 +115,13 @@ def main_cause(service: ServicePeriod, group: int) -> str:
 def fired_table(
     fired: Sequence[Fired], labels: Sequence[str], end_s: float, title: str, left_out: int = 0
 ) -> Table:
-    """Alerts that fired, in the order of time."""
+    """Alerts that fired, in the order of time; ALL for labels that a rule sums."""
     rows = [
         (
             one.rule,
             one.severity,
             one.service,
-            *one.group,
+            *(dict(zip(one.names, one.group, strict=True)).get(label, ALL) for label in labels),
             at(one.from_s),
             "still firing" if one.to_s is None else at(one.to_s),
             lasted((end_s if one.to_s is None else one.to_s) - one.from_s),

@@ -63,7 +63,7 @@ def case_of(prom: PromRule, phases: Sequence[Phase]) -> Case:
 
 def _labels(prom: PromRule) -> dict[str, str]:
     """Labels of a group that the rule selects."""
-    groups = prom.rule.groups
+    groups = {name: values for name, values in prom.rule.groups.items() if name in prom.names}
     labels = {JOB: prom.job, INSTANCE: ADDRESS, "service": prom.rule.service}
     labels |= {name: groups[name][-1] if name in groups else f"some-{name}" for name in prom.names}
     return {name: value for name, value in labels.items() if value}
@@ -142,14 +142,17 @@ def _unselected_groups(prom: PromRule, labels: Mapping[str, str]) -> Iterator[di
     """Labels of groups and windows that the rule does not select; their readings are always bad."""
     window = duration.text(prom.rule.window_s)
     yield {**labels, "service": "another", "window": window}
-    for name in prom.rule.groups:
+    for name in (name for name in prom.rule.groups if name in prom.names):
         yield {**labels, name: f"another-{name}", "window": window}
     if prom.rule.what is not AlertMetric.OPEN_STALLS:
         yield {**labels, "window": "99d"}
+    for name in prom.roll_up_labels:
+        yield {**labels, name: "another", "window": window}
 
 
 def _series(prom: PromRule, labels: Mapping[str, str], phases: Sequence[Phase]) -> dict[str, str]:
-    """All series of a group; labels: its own and the window."""
+    """All series of a group; labels: its own, the window, and another roll-up than that of the rule."""
+    labels = {**prom.roll_up_labels, **labels}
     of_group = {name: value for name, value in labels.items() if name != "window"}
 
     def values_of(of: Callable[[Sample], float], without: float | None = None) -> str:
@@ -161,13 +164,14 @@ def _series(prom: PromRule, labels: Mapping[str, str], phases: Sequence[Phase]) 
         return steps(values)
 
     rule = prom.rule
-    series = {selector("qoemon_active_sessions", of_group): values_of(lambda reading: reading.users, 0)}
+    active = selector(prom.exported("qoemon_active_sessions"), of_group)
+    series = {active: values_of(lambda reading: reading.users, 0)}
     if rule.what is AlertMetric.OPEN_STALLS:
         stalls = values_of(lambda reading: reading.value * reading.users, 0)
-        return {**series, selector("qoemon_open_stalls", of_group): stalls}
+        return {**series, selector(prom.exported("qoemon_open_stalls"), of_group): stalls}
     quantile = {"quantile": f"{rule.quantile:g}"} if rule.quantile else {}
     series[selector(prom.metric, {**labels, **quantile})] = values_of(lambda reading: reading.value)
-    series[selector("qoemon_window_users", labels)] = values_of(lambda reading: reading.users)
+    series[selector(prom.exported("qoemon_window_users"), labels)] = values_of(lambda reading: reading.users)
     if prom.bound:
         of_rule = {**of_group, "alert": rule.name}
         series[selector(prom.bound, of_rule)] = values_of(lambda reading: reading.confident_value)

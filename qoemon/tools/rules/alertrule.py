@@ -9,6 +9,9 @@ An alert that fires continues as long as its group is known and has not recovere
 the daemon cannot be scraped, its last known groups are used for an hour, and for the first two minutes after its
 restart. Both halves must have the same labels, or one alert would end and another begin: so labels that only some
 metrics have (window, bound, theta, quantile) are aggregated away.
+
+A rule with `by` reads the sums that the daemon exports for it: their bounds do not follow from what single groups
+export.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from qoemon.common import duration
 from qoemon.common.template import ABSENT
 from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.plan.plan import Plan
+from qoemon.outputs.metrics.roll_ups import PREFIX
 from qoemon.tools.rules.rulefile import INSTANCE, JOB, Alerting, literal, number, quoted, selector
 
 HOLD = "1h"
@@ -47,7 +51,7 @@ class AnnotationError(ValueError):
 class PromRule:
     """A rule of the configuration, with what its translation to PromQL needs.
 
-    names  label names of a group
+    names  label names of a group, or of the sums that the rule evaluates
     band   theta_band of the service
     job    job label under which Prometheus scrapes the daemon
     """
@@ -61,7 +65,7 @@ class PromRule:
     def of(cls, rule: Rule, plan: Plan, job: str) -> PromRule:
         """A rule of a plan."""
         bands = {service.name: service.theta_band for service in plan.services}
-        return cls(rule, plan.labels, bands[rule.service], job)
+        return cls(rule, plan.labels if rule.by is None else rule.by, bands[rule.service], job)
 
     def alerting(self) -> Alerting:
         """The rule as an alerting rule of Prometheus."""
@@ -79,7 +83,7 @@ class PromRule:
     @property
     def metric(self) -> str:
         """Metric of the rule's value; OPEN_STALLS has none."""
-        return _METRICS[self.rule.what]
+        return self.exported(_METRICS[self.rule.what])
 
     @property
     def bound(self) -> str | None:
@@ -109,7 +113,8 @@ class PromRule:
             of_rule = selector(self.bound, {**self._group, "alert": rule.name})
             fires.append(f"max without (alert) ({of_rule}) {worse}= {enter}")
         if self.by_theta:
-            fires.append(f"{nearest} without (window, theta) ({self._selector(self.by_theta)}) {worse}= {enter}")
+            thetas = self._selector(self.by_theta)
+            fires.append(f"{nearest} without ({self._without('window', 'theta')}) ({thetas}) {worse}= {enter}")
         # A value at `leave` clears the alert, but if both thresholds are equal, a value at them fires.
         clears = [f"{self._figure} {better}{'' if rule.leave == rule.enter else '='} {number(rule.leave)}"]
         if rule.min_sessions:
@@ -120,26 +125,40 @@ class PromRule:
             fires="\n  and ".join(fires),
             clears="\n    and ".join(clears),
             figure=self._figure,
-            known=selector("qoemon_active_sessions", self._group),
+            known=self._sessions("active_sessions"),
+            known_before=self._sessions("active_sessions", HOLD),
             start=selector("process_start_time_seconds", {JOB: self.job}),
-            hold=HOLD,
             warm_s=WARM_S,
             by=", ".join((JOB, INSTANCE, "service", *self.names)),
             firing=firing,
         )
 
+    def exported(self, metric: str) -> str:
+        """Name of a metric of groups as the rule reads it: the daemon exports the sums with their bounds."""
+        return metric if self.rule.by is None else metric.replace("qoemon_", PREFIX, 1)
+
+    @property
+    def roll_up_labels(self) -> dict[str, str]:
+        """The labels of a roll-up's metrics that say which roll-up it is; none for single groups."""
+        key = self.rule.roll_up
+        if key is None:
+            return {}
+        return {"by": key.name, **({"where": key.selection} if key.where else {})}
+
     @property
     def _group(self) -> dict[str, str | Sequence[str]]:
-        return {"service": self.rule.service, **self.rule.groups}
+        groups = {name: values for name, values in self.rule.groups.items() if name in self.names}
+        return {"service": self.rule.service, **self.roll_up_labels, **groups}
+
+    def _without(self, *more: str) -> str:
+        """The labels that are no labels of the alert."""
+        return ", ".join((*more, *self.roll_up_labels))
 
     @property
     def _figure(self) -> str:
         what = self.rule.what
         if what is AlertMetric.OPEN_STALLS:
-            stalls, active = (
-                selector(f"qoemon_{name}", self._group) for name in ("open_stalls", "active_sessions")
-            )
-            return f"{stalls} / ({active} > 0)"
+            return f"{self._sessions('open_stalls')} / ({self._sessions('active_sessions')} > 0)"
         if what is AlertMetric.QUANTILE:
             return self._per_group(self.metric, quantile=f"{self.rule.quantile:g}")
         return self._per_group(self.metric)
@@ -147,15 +166,22 @@ class PromRule:
     @property
     def _users(self) -> str:
         if self.rule.what is AlertMetric.OPEN_STALLS:
-            return selector("qoemon_active_sessions", self._group)
-        return self._per_group("qoemon_window_users")
+            return self._sessions("active_sessions")
+        return self._per_group(self.exported("qoemon_window_users"))
+
+    def _sessions(self, name: str, over: str = "") -> str:
+        """A number of sessions with only the labels of its group; over: the last one in this time."""
+        series = selector(self.exported(f"qoemon_{name}"), self._group)
+        if over:
+            series = f"last_over_time({series}[{over}])"
+        return f"max without ({self._without()}) ({series})" if self.roll_up_labels else series
 
     def _selector(self, metric: str, **more: str) -> str:
         return selector(metric, {**self._group, "window": duration.text(self.rule.window_s), **more})
 
     def _per_group(self, metric: str, **more: str) -> str:
         """A metric with only the labels of its group."""
-        return f"max without ({', '.join(('window', *more))}) ({self._selector(metric, **more)})"
+        return f"max without ({self._without('window', *more)}) ({self._selector(metric, **more)})"
 
     def _template(self, name: str, text: str) -> str:
         """An annotation as a Go template, which queries each value when it is rendered."""
@@ -182,19 +208,30 @@ class PromRule:
 
     def figures(self) -> dict[str, str]:
         """Queries of the values that annotations may name; %s is the place of the group's matchers."""
-        window = f'window="{duration.text(self.rule.window_s)}"'
+        # In a raw string of Go, as a format of printf: without backquotes and %.
+        of_sum = [
+            f"{name}={quoted(value)}".replace("`", r"\x60").replace("%", r"\x25")
+            for name, value in self.roll_up_labels.items()
+        ]
+        always = ",".join((*of_sum, "%s"))
+        window = f'window="{duration.text(self.rule.window_s)}",{always}'
         what = self.rule.what
-        figures = {str(each): f"{_METRICS[each]}{{{window},%s}}" for each in (AlertMetric.MOS, *_RATIOS)}
-        users = f"qoemon_window_users{{{window},%s}}"
+        figures = {
+            str(each): f"{self.exported(_METRICS[each])}{{{window}}}" for each in (AlertMetric.MOS, *_RATIOS)
+        }
+        users = f"{self.exported('qoemon_window_users')}{{{window}}}"
         if what is AlertMetric.OPEN_STALLS:
-            figures[what] = "qoemon_open_stalls{%s} / (qoemon_active_sessions{%s} > 0)"
-            users = "qoemon_active_sessions{%s}"
+            stalls, active = (
+                f"{self.exported(name)}{{{always}}}" for name in ("qoemon_open_stalls", "qoemon_active_sessions")
+            )
+            figures[what] = f"{stalls} / ({active} > 0)"
+            users = active
         if what is AlertMetric.QUANTILE:
-            figures[what] = f'qoemon_rating_quantile{{{window},quantile="{self.rule.quantile:g}",%s}}'
+            figures[what] = f'{self.metric}{{quantile="{self.rule.quantile:g}",{window}}}'
         figures |= {"value": figures[what], "users": users}
         if what in {AlertMetric.MOS, *_RATIOS}:
             clears = ("lower", "upper")
-            figures |= {end: f'{self.metric}_bound{{{window},bound="{end}",%s}}' for end in clears}
+            figures |= {end: f'{self.metric}_bound{{bound="{end}",{window}}}' for end in clears}
         return figures
 
     def _format(self, annotation: str, field: str, spec: str) -> tuple[str, str]:
@@ -236,7 +273,7 @@ or
     NaN * (
       {known}
       or (
-        last_over_time({known}[{hold}])
+        {known_before}
         unless on (job, instance) (time() - {start} > {warm_s})
       )
     )

@@ -24,6 +24,12 @@ def top(
             show_default="all groups",
         ),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABELS", help='Show sums over all labels but these, such as "region,cdn"; "": whole services.'
+        ),
+    ] = None,
     window: Annotated[
         float | None,
         typer.Option(
@@ -41,11 +47,12 @@ def top(
     from rich.console import Console
 
     from qoemon.tools.top.fetch import AnswerError
-    from qoemon.tools.top.query import Query, QueryError, wanted
+    from qoemon.tools.top.query import Query, QueryError, labels_of, wanted
     from qoemon.tools.top.top import top as run_top
 
     with exit_on_errors(usage=(QueryError,), failed=(AnswerError,)):
-        query = Query(window_s=window, sort=sort, service=service, labels=wanted(filters or []))
+        labels = wanted(filters or [])
+        query = Query(window_s=window, sort=sort, service=service, labels=labels, by=labels_of(by))
         # Not what rich takes for a terminal: FORCE_COLOR makes that of a pipe, too. A closed stream is None.
         attended = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
         shown = run_top(Console(highlight=False), url, query, once=once, as_json=as_json, attended=attended)

@@ -41,12 +41,14 @@ def address_of(url: str) -> URL:
 
 
 async def fetch(client: aiohttp.ClientSession, address: URL) -> Answer:
-    """Fetch the newest snapshot; AnswerError if there is none."""
+    """Fetch the newest snapshot; AnswerError if there is none, QueryError if the daemon rejects the query."""
     try:
         async with client.get(address) as answer:
             body = await _body(answer)
             if answer.status != 200:
                 text = body.decode(errors="replace").strip()
+                if answer.status == 400:
+                    raise QueryError(printable(text, 4 * SHORT))
                 raise AnswerError(f"status {answer.status}, {printable(text, SHORT)}")
             date = answer.headers.get("Date", "")
     except aiohttp.ClientConnectorError as error:

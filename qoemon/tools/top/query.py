@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from yarl import URL
+
 from qoemon.common import duration
 from qoemon.common.text import SHORT, printable
 from qoemon.tools.top.options import SortBy
@@ -35,6 +37,7 @@ class Row:
 class Query:
     """Selection and order of groups.
 
+    by        show sums of the groups over all labels but these; None: the groups
     window_s  None: the shortest window of the snapshot
     labels    allowed values, by label
     """
@@ -43,6 +46,11 @@ class Query:
     sort: SortBy = "pow"
     service: str | None = None
     labels: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    by: tuple[str, ...] | None = None
+
+    def address(self, snapshot: URL) -> URL:
+        """The address of the groups or sums to show, given that of the daemon's snapshot."""
+        return snapshot if self.by is None else snapshot.update_query(by=",".join(self.by))
 
     def window(self, snapshot: Snapshot) -> str:
         """Name of the window in the snapshot; "-" if there is none yet."""
@@ -70,6 +78,14 @@ class Query:
         ]
         return sorted(selected, key=lambda alert: (alert.state != "firing", alert.since_s))
 
+    def where_first(self, snapshot: Snapshot) -> dict[str, str]:
+        """Where to look first in each selected service that has excess poor ratings, as a sentence."""
+        return {
+            service.service: service.where_first.text
+            for service in snapshot.services
+            if service.where_first and self.service in {None, service.service}
+        }
+
     def problems(self, snapshot: Snapshot) -> list[str]:
         """Messages about what the query names and the snapshot lacks."""
         services = [service.service for service in snapshot.services]
@@ -87,6 +103,11 @@ class Query:
         return self.service in {None, service} and all(
             labels.get(label) in values for label, values in self.labels.items()
         )
+
+
+def labels_of(text: str | None) -> tuple[str, ...] | None:
+    """The labels of a list such as "region,cdn"; None if there is no list."""
+    return None if text is None else tuple(name for part in text.split(",") if (name := part.strip()))
 
 
 def wanted(filters: Sequence[str]) -> dict[str, frozenset[str]]:

@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.text import Text
 from yarl import URL
 
+from qoemon.common.text import printable
 from qoemon.tools.table import sparkline
 from qoemon.tools.top.columns import alert_lines, columns_of, feed_line, rating_bar
 from qoemon.tools.top.layout import Column, fitted, lines, taken
@@ -107,6 +108,8 @@ class Screen:
             yield _notice(problem)
         if self._doubt:
             yield _notice(self._doubt)
+        for service, text in self._query.where_first(self._answer.snapshot).items():
+            yield Text(printable(f"{service}: {text}"), style="bold")
 
     def _body(self, answer: Answer, width: int, height: int | None) -> list[Text]:
         rows = self._query.rows(answer)

@@ -51,11 +51,18 @@ class Group(msgspec.Struct):
     feed: Feed | None = None
 
 
+class WhereFirst(msgspec.Struct):
+    """The labels that best explain the poor ratings of a service, as a sentence."""
+
+    text: str
+
+
 class Service(msgspec.Struct):
     """A service and its groups."""
 
     service: str
     groups: list[Group]
+    where_first: WhereFirst | None = None
 
 
 class Alert(msgspec.Struct):

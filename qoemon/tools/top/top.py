@@ -30,10 +30,11 @@ async def top(
     """Show the groups until a signal arrives; with once or as_json, show them once and return.
 
     attended  whether a user at a terminal watches and can end it: a daemon that is away is polled until it is back
-    raises    QueryError if url is invalid, or with once or as_json if the snapshot lacks what the query selects;
+    raises    QueryError if url is invalid, if the daemon does not have the labels of query.by, or with once or
+              as_json if the snapshot lacks what the query selects;
               AnswerError with once or as_json, or if not attended, if there is no snapshot
     """
-    address = address_of(url)
+    address = query.address(address_of(url))
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as client:
         if once or as_json:
             try:
@@ -67,6 +68,7 @@ def _as_dict(query: Query, answer: Answer) -> dict[str, Any]:
     return {
         "time_s": answer.snapshot.time_s,
         "window": query.window(answer.snapshot),
+        "where_first": query.where_first(answer.snapshot),
         "groups": [{"service": row.service, **row.raw} for row in query.rows(answer)],
     }
 

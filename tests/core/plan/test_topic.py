@@ -32,6 +32,16 @@ def test_a_leading_slash_is_an_empty_first_level() -> None:
     assert template.match("//qoe/v1/video/eu/3") is None
 
 
+def test_a_level_plus_has_any_value_and_is_no_label() -> None:
+    template = TopicTemplate("qoe/v1/{service}/+/{cdn}")
+    assert template.filter == "qoe/v1/+/+/+"
+    assert template.names == ("cdn",)
+    for region in ("eu", "us", ""):
+        assert template.match(f"qoe/v1/video/{region}/a") == {"service": "video", "cdn": "a"}
+    assert template.match("qoe/v1/video/a") is None
+    assert template.match("qoe/v1/video/eu/x/a") is None
+
+
 @pytest.mark.parametrize(
     "topic",
     [

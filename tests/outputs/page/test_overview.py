@@ -151,13 +151,13 @@ def test_services_are_not_added_up() -> None:
     assert web["poor_users"] < 8
 
 
-def test_shared_labels_are_those_of_all_affected_groups_and_no_other() -> None:
-    # Two affected regions have only the service in common, and so has the third.
-    assert overview_of(Scene(), eu=(0, 30), us=(0, 30), asia=(30, 0))["summary"]["shared"] == {}
-    assert overview_of(Scene(), eu=(0, 30), asia=(30, 0))["summary"]["shared"] == {}
-    both = Scene()
-    newest = both.ticks(3, eu=(0, 30), us=(0, 30))[-1]
-    assert overview(newest, Query(), [])["summary"]["shared"] == {}  # There is no other group.
+def test_the_summary_says_where_to_look_first() -> None:
+    def told(scene: Scene, **crowds: tuple[int, int]) -> list[dict[str, str]]:
+        return [found["labels"] for found in overview_of(scene, **crowds)["summary"]["where_first"]]
+
+    assert told(Scene(), eu=(0, 30), asia=(30, 0)) == [{"region": "eu"}]
+    assert told(Scene(), eu=(0, 30), us=(0, 30)) == [{}]  # Everywhere.
+    assert told(Scene(), eu=(30, 0), us=(30, 0)) == []
 
 
 def test_without_groups_there_are_no_rows_and_no_affected_groups() -> None:

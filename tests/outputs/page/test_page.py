@@ -177,7 +177,7 @@ def test_the_summary_shows_affected_groups_with_users_start_cause_and_annotation
     assert re.fullmatch(expected, page.locator("#headline").inner_text())
     advice = page.locator("#advice").inner_text()
     assert re.search(r"poor or worse in the last \S+\s\w+: video \d+ of .* users \(.*%\); web \d+ of ", advice)
-    assert "Common to all affected groups and to no other: region=eu, cdn=a" in advice
+    assert re.search(r"video: Look first at region=eu, cdn=a: \d+ % of the excess poor ratings", advice)
     assert "Poor" in page.locator("#alert-list").inner_text()
     assert "beyond the threshold for long enough" in page.locator("#alert-list").inner_text()
     assert "Poor started firing" in page.locator("#change-list").inner_text()

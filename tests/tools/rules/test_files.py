@@ -63,6 +63,17 @@ EVERY = (
         "Nasty", groups={"region": [NASTY, 'x"y'], "cdn": [NASTY]}, annotations={"s": "{region} {cdn} {pow:.3g}"}
     ),
     _rule("NoCdn", groups={"cdn": [""]}, annotations={"s": "in {cdn}{region}"}),
+    _rule("ByCdn", by=("cdn",), all_thetas=True, annotations={"s": "{pow:.0%} of {users} in {cdn}, {lower:.2f}"}),
+    _rule("Whole", AlertMetric.QUANTILE, 2.0, 2.5, quantile=0.05, by=(), annotations={"s": "{value:.1f}"}),
+    _rule(
+        "OpenByCdn", AlertMetric.OPEN_STALLS, 0.3, 0.2, window_s=60, by=("cdn",), annotations={"s": "{value:.0%}"}
+    ),
+    _rule(
+        "SomeByCdn",
+        by=("cdn",),
+        groups={"region": ["eu", "100% `us`", NASTY], "cdn": ["a", "b"]},
+        annotations={"s": "{pow:.3g} in {cdn}"},
+    ),
     # One name for several services; the second has no band.
     _rule("Twice", for_s=0),
     _rule("Twice", service="web", all_thetas=True, for_s=0),
@@ -119,7 +130,7 @@ def test_rules_with_every_feature_hold(tmp_path):
 
 
 @pytest.mark.prometheus
-@pytest.mark.parametrize("rule", [ALL, EVERY[2], EVERY[5]], ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", [ALL, EVERY[2], EVERY[5], EVERY[9], EVERY[11]], ids=lambda rule: rule.name)
 def test_prometheus_decides_as_the_daemon_whatever_happens(tmp_path, rule):
     """Random phases, a minute per step, evaluated by decide() and by Prometheus at each step."""
     prom = PromRule.of(rule, PLAN, "qoemon")

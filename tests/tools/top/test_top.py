@@ -25,7 +25,7 @@ from qoemon.tools.simulate.load import publish
 from qoemon.tools.simulate.simulate import SCENARIOS, Population
 from qoemon.tools.table import sparkline
 from qoemon.tools.top.fetch import AnswerError
-from qoemon.tools.top.query import Query, QueryError, wanted
+from qoemon.tools.top.query import Query, QueryError, labels_of, wanted
 from qoemon.tools.top.top import top
 from tests.support.http import serve_app
 from tests.support.parts import ROOT, broker_at
@@ -96,6 +96,7 @@ class Server:
 
     def __init__(self, answer: object) -> None:
         self.answer, self.status, self.port = answer, 200, 0
+        self.asked = ""
         self._runner: web.AppRunner | None = None
 
     @property
@@ -112,7 +113,8 @@ class Server:
             await self._runner.cleanup()
             self._runner = None
 
-    async def _answer(self, _: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.Response:
+        self.asked = request.query_string
         text = self.answer if isinstance(self.answer, str) else json.dumps(self.answer)
         return web.Response(text=text, status=self.status)
 
@@ -231,6 +233,39 @@ async def test_filters_select_groups_and_alerts() -> None:
     assert [line for line in lines if "not long enough" in line] == [lines[-1]]
     assert "video/eu/b" in lines[-1]
     assert re.search(r"0\.231 \(fires at 0\.2\), for (59s|1m)", lines[-1])
+
+
+async def test_where_to_look_first_is_said_above_the_table() -> None:
+    data = snapshot(group(0.1, region="eu"))
+    data["services"][0]["where_first"] = {"text": f"Look first at region={HOSTILE}: 96 % of the poor."}
+    data["services"].append({"service": "web", "groups": [], "where_first": None})
+    lines = await once(data, width=200)
+    assert lines[1].startswith("video: Look first at region=")
+    assert lines[1].endswith(": 96 % of the poor.")
+    assert not any("web" in line for line in lines)
+    assert not any("Look first" in line for line in await once(data, Query(service="web"), width=200))
+
+
+async def test_sums_are_asked_of_the_daemon() -> None:
+    async with serving(snapshot(group(0.1, cdn="a"))) as server:
+        for by, asked in (((), "by="), (("cdn", "isp"), "by=cdn,isp"), (None, "")):
+            await top(console(), server.url, Query(by=by), once=True)
+            assert server.asked == asked
+
+
+async def test_an_unknown_label_is_refused_in_the_daemons_words() -> None:
+    async with serving("unknown label planet: expected region") as server:
+        server.status = 400
+        for how in ({"once": True}, {"attended": False}):
+            with pytest.raises(QueryError, match=r"^unknown label planet: expected region$"):
+                await top(console(), server.url, Query(by=("planet",)), **how)
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"), [(None, None), ("", ()), ("cdn", ("cdn",)), (" region, cdn,", ("region", "cdn"))]
+)
+def test_labels_of_sums_are_a_list(text: str | None, labels: tuple[str, ...] | None) -> None:
+    assert labels_of(text) == labels
 
 
 def fed(reports: int, **doubtful: int) -> dict[str, Any]:

@@ -37,11 +37,11 @@ const userCount = ({ poor_users, users }) => `${whole(poor_users)} of ${whole(us
 function advice(summary, window) {
   const rated = summary.services.filter((one) => one.users);
   const poor = rated.map((one) => `${one.service} ${userCount(one)} (${percent(one.poor_users / one.users)})`);
-  const shared = Object.entries(summary.shared).map(([name, value]) => `${name}=${value}`);
+  const several = summary.where_first.length > 1;
   const unknown = summary.regimes.unknown;
   const sentences = [
     poor.length ? `Users who would rate poor or worse in the last ${windowText(window)}: ${poor.join("; ")}.` : "",
-    shared.length ? `Common to all affected groups and to no other: ${shared.join(", ")}.` : "",
+    ...summary.where_first.map((found) => (several ? `${found.service}: ${found.text}` : found.text)),
     unknown ? `${unknown} ${plural(unknown, "group has", "groups have")} no regime yet.` : "",
   ];
   return sentences.filter(Boolean).join(" ");
