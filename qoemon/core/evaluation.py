@@ -20,6 +20,7 @@ from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import Rule
 from qoemon.core.arrays import Arrays, named, part
 from qoemon.core.counting.backlog import Backlog
+from qoemon.core.counting.closed_ratings import ClosedRatings
 from qoemon.core.counting.counts import BaseCounts, Event
 from qoemon.core.counting.groups import Labels
 from qoemon.core.plan.fingerprint import STATE_VERSION, fingerprint, reset_services
@@ -88,7 +89,7 @@ class Evaluation:
         for some in by_service:
             self._remove_idle_groups(some, shards[0].time_s)
         numbers = [self._mergers[some[0].service].number_groups(some) for some in by_service]
-        self._close(shards, numbers)
+        closed = self._close(shards, numbers)
         counts = [
             self._mergers[some[0].service].merge(some, rows, shards[0].time_s)
             for some, rows in zip(by_service, numbers, strict=True)
@@ -100,6 +101,7 @@ class Evaluation:
             events=events,
             sessions=sum(counts.sessions for counts in shards),
             catching_up=self._backlog.observe(shards[0].time_s, events),
+            closed=closed,
         )
         return Tick(snapshot, self._detector.observe(snapshot))
 
@@ -167,8 +169,9 @@ class Evaluation:
         if len(removed):
             self._detector.remove_groups(name, removed)
 
-    def _close(self, shards: Sequence[ShardCounts], numbers: Sequence[Sequence[Any]]) -> None:
+    def _close(self, shards: Sequence[ShardCounts], numbers: Sequence[Sequence[Any]]) -> tuple[ClosedRatings, ...]:
         """Add the rating intervals that closed since the last tick, in order, each for all shards at once."""
+        ratings = []
         known = self.closed_s
         fresh = [
             {each.end_s: each for each in counts.closed if each.end_s > known.get(shard, each.end_s - 1)}
@@ -177,11 +180,13 @@ class Evaluation:
         for end_s in sorted({end_s for intervals in fresh for end_s in intervals}):
             closing = [(shard, intervals[end_s]) for shard, intervals in enumerate(fresh) if end_s in intervals]
             for service, merger in enumerate(self._mergers.values()):
-                merger.close(end_s, [(numbers[service][shard], one.services[service]) for shard, one in closing])
+                parts = [(numbers[service][shard], one.services[service]) for shard, one in closing]
+                ratings.append(merger.close(end_s, parts))
         self._shards = {
             shard: Totals(dict(counts.events), dict(counts.rejected), max(fresh[shard], default=known.get(shard)))
             for shard, counts in enumerate(shards)
         }
+        return tuple(ratings)
 
     def _sum_events(self, shards: Sequence[ShardCounts]) -> Counter[Event]:
         """Sum the events of all shards, and update _rejected likewise.

@@ -12,6 +12,8 @@ from qoemon.net.http.body import Body
 from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.exporter import METRICS_TYPE
 from qoemon.outputs.page.routes import Page
+from qoemon.outputs.past.routes import PastRoutes
+from qoemon.outputs.past.source import PastSource
 from qoemon.outputs.published import PublishedTick
 
 LOG = logging.getLogger("qoemon.outputs")
@@ -21,11 +23,14 @@ Problems = Callable[[], list[str]]
 """Returns problems as text; none if there are none."""
 
 
-def application(latest: Latest, alive: Problems, ready: Problems) -> web.Application:
+def application(
+    latest: Latest, alive: Problems, ready: Problems, past: PastSource | None = None
+) -> web.Application:
     """The web application with all routes, including those of the page.
 
     alive  problems of the process, for /healthz
     ready  why its metrics are not reliable yet, for /readyz
+    past   the history; without one, its routes are missing
     """
 
     async def metrics(request: web.Request) -> web.StreamResponse:
@@ -50,6 +55,8 @@ def application(latest: Latest, alive: Problems, ready: Problems) -> web.Applica
         ]
     )
     Page(latest, ready).add_to(app)
+    if past is not None:
+        PastRoutes(latest, past).add_to(app)
     return app
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from qoemon.core.arrays import Counts
+from qoemon.core.counting.closed_ratings import ClosedRatings
 from qoemon.core.counting.counts import Event, ServiceCounts
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.qoe.distribution import Distribution, RatingKernel
@@ -37,6 +38,7 @@ class SnapshotBuilder:
         events: Mapping[Event, int],
         sessions: int,
         catching_up: bool = False,
+        closed: Sequence[ClosedRatings] = (),
     ) -> Snapshot:
         """The snapshot of tick time_s; counts in the order of the plan's services."""
         return Snapshot(
@@ -47,6 +49,8 @@ class SnapshotBuilder:
             events=dict(events),
             sessions=sessions,
             catching_up=catching_up,
+            confidence=self._plan.confidence,
+            closed=tuple(closed),
         )
 
     def _service(self, service: Service, counts: ServiceCounts) -> ServiceSnapshot:

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from qoemon.core.arrays import Flags, Floats
+from qoemon.core.counting.closed_ratings import ClosedRatings
 from qoemon.core.counting.counts import Event, ServiceCounts
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.distribution import Distribution
@@ -51,6 +52,8 @@ class Snapshot:
     events    number of each Event since the beginning
     sessions  number of sessions held
     catching_up  whether a backlog of reports without timestamps has arrived in the last rating interval
+    confidence   of the bounds
+    closed       of each service, the rating intervals that have closed since the tick before, oldest first
     """
 
     time_s: int
@@ -60,3 +63,5 @@ class Snapshot:
     events: Mapping[Event, int]
     sessions: int
     catching_up: bool = False
+    confidence: float = 0.95
+    closed: tuple[ClosedRatings, ...] = ()
