@@ -1,6 +1,6 @@
 """The history on disk: its size for a group and a day, writing it, and its answers. `python -m benchmarks.history`.
 
-Groups have 100 users each, of whom every seventh stalls; nine of ten were there in the interval before.
+Every seventh user stalls; nine of ten were there in the interval before.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ DISTINCT = 30
 
 LABELS = ("region", "cdn")
 NAMES = tuple((f"region-{number // 20}", f"cdn-{number % 20}") for number in range(GROUPS))
+NUMBERS = np.arange(1, GROUPS + 1)
 SERVICE = Service("video", VIDEO_STALL, 0.3)
 
 
-def added() -> list[AddedRatings]:
-    """What the close of some intervals adds, each as if it ended at 0."""
+def added(mean_users: int) -> list[AddedRatings]:
+    """What the close of some intervals adds, each as if it ended at 0; mean_users in each group."""
     rng, kernel, levels = np.random.default_rng(1), SERVICE.kernel(), len(SERVICE.rated_at)
     made = []
     for _ in range(DISTINCT):
-        users = rng.poisson(USERS, GROUPS)
+        users = rng.poisson(mean_users, GROUPS)
         stalled = rng.binomial(users, STALLED)
         counts = np.zeros((GROUPS, levels), np.int64)
         np.add.at(counts, (np.repeat(np.arange(GROUPS), stalled), rng.integers(0, levels, stalled.sum())), 1)
@@ -63,14 +64,14 @@ def close(end_s: int, interval: AddedRatings) -> Written:
 
 def block_bytes(intervals: Sequence[AddedRatings]) -> int:
     """Size of a block."""
-    numbers, ends_s = np.arange(1, GROUPS + 1), range(INTERVAL_S, BLOCK_S + 1, INTERVAL_S)
-    parts = [(end_s, rows_of(at(end_s, each), numbers)) for end_s, each in zip(ends_s, intervals, strict=False)]
+    ends_s = range(INTERVAL_S, BLOCK_S + 1, INTERVAL_S)
+    parts = [(end_s, rows_of(at(end_s, each), NUMBERS)) for end_s, each in zip(ends_s, intervals, strict=False)]
     return len(pack(rolled_up(BLOCK_S, BLOCK_S, parts)))
 
 
 def rows() -> list[Row]:
     """All figures."""
-    intervals = added()
+    intervals = added(USERS)
     with tempfile.TemporaryDirectory() as directory:
         store = HistoryStore(Path(directory) / "history.sqlite3", INTERVAL_S, 30 * DAY_S)
         ends_s = range(BEGIN_S + INTERVAL_S, BEGIN_S + DAY_S + 1, INTERVAL_S)
@@ -89,9 +90,14 @@ def rows() -> list[Row]:
             ),
         }
         store.close()
+    sizes = {users: len(pack(rows_of(added(users)[0], NUMBERS))) / GROUPS for users in (6, 100, 1000)}
     blocks = block_bytes(intervals) * DAY_S / BLOCK_S / GROUPS
     return [
-        Row.of("a group and day, by rating intervals of 1 minute", "bytes", [size], at_most=60_000),
+        *(
+            Row.of(f"a group of {users:,} users and a rating interval", "bytes", [row])
+            for users, row in sizes.items()
+        ),
+        Row.of("a group and day, by rating intervals of 1 minute", "bytes", [size], at_most=55_000),
         Row.of("a group and day, by blocks of 5 minutes", "bytes", [blocks], at_most=15_000),
         Row.of("a group, 2 days by intervals and 28 by blocks", "bytes", [2 * size + 28 * blocks], at_most=500_000),
         Row.of(f"write an interval of {GROUPS:,} groups", "ms CPU", writing),

@@ -20,7 +20,7 @@ from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import Rule
 from qoemon.core.arrays import Arrays, named, part
 from qoemon.core.counting.backlog import Backlog
-from qoemon.core.counting.closed_ratings import ClosedRatings
+from qoemon.core.counting.closed_ratings import ClosedRatings, dump_closed, load_closed
 from qoemon.core.counting.counts import BaseCounts, Event
 from qoemon.core.counting.groups import Labels
 from qoemon.core.plan.fingerprint import STATE_VERSION, fingerprint, reset_services
@@ -64,6 +64,9 @@ class Evaluation:
         self._events: Counter[Event] = Counter()
         self._rejected: Counter[Reject] = Counter()
         self._backlog = Backlog(plan.timing.tick_s, plan.timing.interval_s)
+        self._newest_closed: tuple[ClosedRatings, ...] = ()
+        """What closed last. A restart may come before it is in the history, so it is returned again after one."""
+        self._restored: tuple[ClosedRatings, ...] = ()
 
     @property
     def rejected(self) -> Mapping[Reject, int]:
@@ -89,7 +92,8 @@ class Evaluation:
         for some in by_service:
             self._remove_idle_groups(some, shards[0].time_s)
         numbers = [self._mergers[some[0].service].number_groups(some) for some in by_service]
-        closed = self._close(shards, numbers)
+        closed = (*self._restored, *self._close(shards, numbers))
+        self._restored, self._newest_closed = (), closed or self._newest_closed
         counts = [
             self._mergers[some[0].service].merge(some, rows, shards[0].time_s)
             for some, rows in zip(by_service, numbers, strict=True)
@@ -133,7 +137,11 @@ class Evaluation:
         }
         for name, merger in self._mergers.items():
             state |= named(f"{name}/", merger.dump())
-        return named("evaluation/", state) | named("watch/", self._detector.dump())
+        return {
+            **named("evaluation/", state),
+            **named("watch/", self._detector.dump()),
+            **named("history/", dump_closed(self._newest_closed)),
+        }
 
     def load(self, state: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
         """Restore a dump(), into a new Evaluation.
@@ -151,6 +159,7 @@ class Evaluation:
         self._shards = msgspec.json.decode(mine["shards"].tobytes(), type=dict[int, Totals])
         self._lost = msgspec.json.decode(mine["lost"].tobytes(), type=Totals)
         self._detector.load(part("watch/", state), reset)
+        self._restored = self._newest_closed = load_closed(part("history/", state))
         if "backlog" in meta:
             self._backlog.load(meta["backlog"])
         return reset

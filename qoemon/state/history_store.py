@@ -45,7 +45,13 @@ BLOCKS_AT_ONCE = 12
 """Blocks rolled up after a close: after a long pause, the rest follows with the next closes."""
 
 DAY_S = 86_400
-APPLICATION, VERSION, PAGE_BYTES = 0x716F6568, 1, 16_384
+APPLICATION, VERSION = 0x716F6568, 1
+
+PAGE_BYTES = 4096
+"""Rows are some kilobytes or more: larger pages waste more of the last one."""
+
+WAL_PAGES = 512
+"""Pages after which the write-ahead log is copied into the database: a few intervals, 2 MiB."""
 
 _SCHEMA = """
 CREATE TABLE service (id INTEGER PRIMARY KEY, name TEXT NOT NULL, scale TEXT NOT NULL, UNIQUE (name, scale));
@@ -281,6 +287,8 @@ def _opened(file: Path | None) -> sqlite3.Connection:
         database.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
+        database.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+        database.execute(f"PRAGMA journal_size_limit = {WAL_PAGES * PAGE_BYTES}")
         application, version = (one(database, f"PRAGMA {name}") for name in ("application_id", "user_version"))
         if (application, version) == (0, 0) and not one(database, "PRAGMA schema_version"):
             database.executescript(

@@ -1,6 +1,6 @@
 """The history of a running daemon: takes ticks, writes what closed in its own thread, and answers questions there.
 
-The history is no condition of anything else: while it cannot be written, the daemon goes on without it, and retries
+Nothing else depends on the history: while it cannot be written, the daemon continues without it, and retries
 with the next rating interval.
 """
 

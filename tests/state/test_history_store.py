@@ -134,6 +134,27 @@ def test_a_replay_of_the_journal_changes_nothing(tmp_path: Path) -> None:
     store.close()
 
 
+def test_an_interval_that_is_in_the_checkpoint_but_not_in_the_history_is_written_after_the_restart(
+    tmp_path: Path,
+) -> None:
+    """Each time, the process dies after a checkpoint that has the close, and before the history is written."""
+    told, store, core = pages(MINUTES, 40, seed=6, late=True), store_in(tmp_path), Core()
+    twin, deaths = Twin(told), 0
+    for counts, snapshot in core.ticks(told, T0 + 60 * MINUTES + 600):
+        twin.observe(counts)
+        if snapshot.closed and counts.time_s % 180 == 0:
+            deaths += 1
+            again = Evaluation(WEB_PLAN, (), RegimeRules())
+            again.load({name: array.copy() for name, array in core.evaluation.dump().items()})
+            core.evaluation = again
+        else:
+            store.write(written(snapshot))
+    assert deaths > 10
+    for query in questions(20):
+        assert_right(store.ratings(query), twin)
+    store.close()
+
+
 def test_shards_give_the_history_of_the_whole_to_the_last_digit(tmp_path: Path) -> None:
     told, whole, divided = pages(MINUTES, 40, seed=5, late=True), store_in(None), store_in(tmp_path)
     filled(whole, told)

@@ -53,7 +53,8 @@ class Snapshot:
     sessions  number of sessions held
     catching_up  whether a backlog of reports without timestamps has arrived in the last rating interval
     confidence   of the bounds
-    closed       of each service, the rating intervals that have closed since the tick before, oldest first
+    closed       of each service, the rating intervals that have closed since the tick before, oldest first; after a
+                 restart, the last ones once more
     """
 
     time_s: int

@@ -114,7 +114,7 @@ def _time(name: str, text: str | None) -> int | None:
         return None
     try:
         time_s = _seconds(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         time_s = None
     if time_s is None or not 0 <= time_s < _MOST_S:
         raise QueryError(f"{name} is {text!r}, expected {_EXPECTED}")
