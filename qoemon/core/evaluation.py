@@ -20,6 +20,7 @@ from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import Rule
 from qoemon.core.arrays import Arrays, named, part
 from qoemon.core.counting.backlog import Backlog
+from qoemon.core.counting.closed_ratings import ClosedRatings, dump_closed, load_closed
 from qoemon.core.counting.counts import BaseCounts, Event
 from qoemon.core.counting.groups import Labels
 from qoemon.core.plan.fingerprint import STATE_VERSION, fingerprint, reset_services
@@ -63,6 +64,9 @@ class Evaluation:
         self._events: Counter[Event] = Counter()
         self._rejected: Counter[Reject] = Counter()
         self._backlog = Backlog(plan.timing.tick_s, plan.timing.interval_s)
+        self._newest_closed: tuple[ClosedRatings, ...] = ()
+        """What closed last. A restart may come before it is in the history, so it is returned again after one."""
+        self._restored: tuple[ClosedRatings, ...] = ()
 
     @property
     def rejected(self) -> Mapping[Reject, int]:
@@ -88,7 +92,8 @@ class Evaluation:
         for some in by_service:
             self._remove_idle_groups(some, shards[0].time_s)
         numbers = [self._mergers[some[0].service].number_groups(some) for some in by_service]
-        self._close(shards, numbers)
+        closed = (*self._restored, *self._close(shards, numbers))
+        self._restored, self._newest_closed = (), closed or self._newest_closed
         counts = [
             self._mergers[some[0].service].merge(some, rows, shards[0].time_s)
             for some, rows in zip(by_service, numbers, strict=True)
@@ -100,6 +105,7 @@ class Evaluation:
             events=events,
             sessions=sum(counts.sessions for counts in shards),
             catching_up=self._backlog.observe(shards[0].time_s, events),
+            closed=closed,
         )
         return Tick(snapshot, self._detector.observe(snapshot))
 
@@ -132,7 +138,11 @@ class Evaluation:
         }
         for name, merger in self._mergers.items():
             state |= named(f"{name}/", merger.dump())
-        return named("evaluation/", state) | named("watch/", self._detector.dump())
+        return {
+            **named("evaluation/", state),
+            **named("watch/", self._detector.dump()),
+            **named("history/", dump_closed(self._newest_closed)),
+        }
 
     def load(self, state: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
         """Restore a dump(), into a new Evaluation.
@@ -151,6 +161,7 @@ class Evaluation:
         self._shards = msgspec.json.decode(mine["shards"].tobytes(), type=dict[int, Totals])
         self._lost = msgspec.json.decode(mine["lost"].tobytes(), type=Totals)
         self._detector.load(part("watch/", state), reset)
+        self._restored = self._newest_closed = load_closed(part("history/", state))
         if "backlog" in meta:
             self._backlog.load(meta["backlog"])
         return reset
@@ -172,8 +183,9 @@ class Evaluation:
             for key, numbers in self._builder.remove_groups(name, merger.groups.all, merger.groups.free):
                 self._detector.remove_groups(name, numbers, key)
 
-    def _close(self, shards: Sequence[ShardCounts], numbers: Sequence[Sequence[Any]]) -> None:
+    def _close(self, shards: Sequence[ShardCounts], numbers: Sequence[Sequence[Any]]) -> tuple[ClosedRatings, ...]:
         """Add the rating intervals that closed since the last tick, in order, each for all shards at once."""
+        ratings = []
         known = self.closed_s
         fresh = [
             {each.end_s: each for each in counts.closed if each.end_s > known.get(shard, each.end_s - 1)}
@@ -182,11 +194,13 @@ class Evaluation:
         for end_s in sorted({end_s for intervals in fresh for end_s in intervals}):
             closing = [(shard, intervals[end_s]) for shard, intervals in enumerate(fresh) if end_s in intervals]
             for service, merger in enumerate(self._mergers.values()):
-                merger.close(end_s, [(numbers[service][shard], one.services[service]) for shard, one in closing])
+                parts = [(numbers[service][shard], one.services[service]) for shard, one in closing]
+                ratings.append(merger.close(end_s, parts))
         self._shards = {
             shard: Totals(dict(counts.events), dict(counts.rejected), max(fresh[shard], default=known.get(shard)))
             for shard, counts in enumerate(shards)
         }
+        return tuple(ratings)
 
     def _sum_events(self, shards: Sequence[ShardCounts]) -> Counter[Event]:
         """Sum the events of all shards, and update _rejected likewise.

@@ -21,7 +21,7 @@ from qoemon.daemon.reload import Reloader
 from qoemon.daemon.tick_loop import TickLoop
 from qoemon.engine.engine import Engine, ExtraState
 from qoemon.engine.local import LocalEngine
-from qoemon.engine.storage import layout_name, open_store, state_directory
+from qoemon.engine.storage import history_store, layout_name, open_store, state_directory
 from qoemon.inputs.mqtt.options import broker_options
 from qoemon.net.http.listener import bound
 from qoemon.net.http.server import serve
@@ -34,7 +34,9 @@ from qoemon.outputs.page.links import Links
 from qoemon.outputs.publisher import Publisher
 from qoemon.outputs.routes import application
 from qoemon.state.directory import locked
+from qoemon.state.kept_history import KeptHistory
 from qoemon.state.layout import SHARDS, enter_layout
+from qoemon.state.metrics import history_metrics
 
 LOG = logging.getLogger("qoemon.daemon")
 
@@ -77,15 +79,23 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
         port = sockets[0].getsockname()[1]
         notifier = Notifier(receivers(config.notify, broker, public_url(config.http, web.now().scheme, port)))
         latest = Latest()
-        publisher = Publisher(tick_s, latest, notifier)
+        history = KeptHistory(history_store(config))
+        publisher = Publisher(tick_s, latest, notifier, history.put)
         ends.callback(publisher.close)
         engine = _engine(config, publisher.dump)
         ends.callback(engine.close)
+        ends.callback(history.close)
         reloader = Reloader(config)
-        collectors = (build_metrics, reloader.metrics, lambda: http_metrics(http_stats), notifier.metrics)
+        collectors = (
+            build_metrics,
+            reloader.metrics,
+            lambda: http_metrics(http_stats),
+            lambda: history_metrics(history.stats),
+            notifier.metrics,
+        )
         tick_loop = TickLoop(core_plan(config).timing, engine, publisher, collectors)
         health = Health(tick_s, engine, tick_loop, latest, str(broker))
-        app = application(latest, health.alive, health.ready, Links(config.http.links))
+        app = application(latest, health.alive, health.ready, Links(config.http.links), history)
         serving = await serve(app, sockets, web, http_stats, config.limits.http_connections)
         ends.push_async_callback(serving.cleanup)
         daemon = Daemon(_url(web.now().scheme, config.http.host, port), latest, engine, tick_loop, reloader)

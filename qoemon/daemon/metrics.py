@@ -13,6 +13,8 @@ from qoemon.engine.stats import EngineStats
 from qoemon.inputs.stats import MqttStats
 from qoemon.net.http.stats import HttpStats, http_metrics
 from qoemon.outputs.notify.metrics import receiver_metrics
+from qoemon.state.kept_history import HistoryStats
+from qoemon.state.metrics import history_metrics
 
 
 @dataclass
@@ -72,6 +74,7 @@ def initial_metrics() -> list[Metric]:
         *loop_metrics(LoopStats()),
         *reload_metrics(successful=True),
         *engine_metrics(EngineStats(MqttStats(session_expiry_s=0, granted_qos=0, last_message_s=0.0)), {}, (), 0.0),
+        *history_metrics(HistoryStats()),
         *http_metrics(HttpStats()),
         *receiver_metrics(()),
     ]

@@ -10,11 +10,15 @@ from qoemon.config.plan import sharded
 from qoemon.config.sections.state import Durability
 from qoemon.inputs.mqtt.session_memory import SessionMemory
 from qoemon.state.durable_file import DurableFile
+from qoemon.state.history_store import HistoryStore
 from qoemon.state.layout import BROKER_SESSIONS, SHARDS, SINGLE
 from qoemon.state.store import Store
 
 PARENT = "parent"
 """Directory of the parent's own state; directories of workers are numbers."""
+
+HISTORY = "history.sqlite3"
+"""One for all layouts: its groups have numbers of their own."""
 
 
 def state_directory(config: Config) -> Path | None:
@@ -41,6 +45,13 @@ def open_worker_store(config: Config, worker: int) -> Store | None:
 def session_memory(directory: Path | None) -> SessionMemory:
     """The sessions at brokers that are known in a locked directory; None if nothing is stored."""
     return SessionMemory(None if directory is None else DurableFile(directory / BROKER_SESSIONS))
+
+
+def history_store(config: Config) -> HistoryStore:
+    """The history, in the state directory or in memory. It is opened at its first use."""
+    directory, interval_s = state_directory(config), config.sessions.rating_interval_s
+    kept_s = int(config.state.history_s)
+    return HistoryStore(directory / HISTORY if directory and kept_s else None, interval_s, kept_s)
 
 
 def layout_name(config: Config) -> str:

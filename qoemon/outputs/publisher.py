@@ -12,8 +12,10 @@ import msgspec
 import numpy as np
 
 from qoemon.common.metrics import Families
+from qoemon.core.alerting.detector import Detections
 from qoemon.core.arrays import Arrays
 from qoemon.core.evaluation import Tick
+from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.outputs.history import History, Past
 from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.exporter import Exporter
@@ -25,14 +27,19 @@ from qoemon.outputs.published import PublishedTick
 UNSENT = "unsent"
 """Name of the array of a checkpoint with the undelivered notices."""
 
+Keep = Callable[[Snapshot, Detections], object]
+
 T = TypeVar("T")
 
 
 class Publisher:
-    """publish() is called with each tick once, in order."""
+    """publish() is called with each tick once, in order.
 
-    def __init__(self, tick_s: int, latest: Latest, notifier: Notifier) -> None:
-        self._tick_s, self._latest, self._notifier = tick_s, latest, notifier
+    keep  called with each tick, and with replayed ones, in a thread; does not block
+    """
+
+    def __init__(self, tick_s: int, latest: Latest, notifier: Notifier, keep: Keep = lambda *_: None) -> None:
+        self._tick_s, self._latest, self._notifier, self._keep = tick_s, latest, notifier, keep
         self._exporter, self._history = Exporter(), History(tick_s)
         self._undelivered: list[Notice] = []
         """Notices from before a restart; receivers recognise those they already have by their id."""
@@ -52,6 +59,7 @@ class Publisher:
     def add_past(self, tick: Tick) -> None:
         """Add a replayed tick to the history; called before the first publish()."""
         self._history.add(*tick)
+        self._keep(*tick)
         self._undelivered += notices(*tick)[1]
 
     def forget_past(self) -> None:
@@ -80,6 +88,7 @@ class Publisher:
     def _render(self, tick: Tick, own: Families) -> tuple[PublishedTick, list[Notice], list[Notice]]:
         """From counts to bytes; the alerts that fire, and those that have changed. Runs in the thread."""
         past = self._history.add(*tick)
+        self._keep(*tick)
         self._newest = tick, past
         return self._exporter.render(*tick, own, past), *notices(*tick)
 

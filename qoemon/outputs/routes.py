@@ -13,6 +13,8 @@ from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.exporter import METRICS_TYPE
 from qoemon.outputs.page.links import NO_LINKS, Links
 from qoemon.outputs.page.routes import Page
+from qoemon.outputs.past.routes import PastRoutes
+from qoemon.outputs.past.source import PastSource
 from qoemon.outputs.published import PublishedTick
 from qoemon.outputs.snapshot_json import rolled_up, snapshot_json
 
@@ -23,12 +25,15 @@ Problems = Callable[[], list[str]]
 """Returns problems as text; none if there are none."""
 
 
-def application(latest: Latest, alive: Problems, ready: Problems, links: Links = NO_LINKS) -> web.Application:
+def application(
+    latest: Latest, alive: Problems, ready: Problems, links: Links = NO_LINKS, past: PastSource | None = None
+) -> web.Application:
     """The web application with all routes, including those of the page.
 
     alive  problems of the process, for /healthz
     ready  why its metrics are not reliable yet, for /readyz
     links  of the page to other tools
+    past   the history; without one, its routes are missing
     """
 
     async def metrics(request: web.Request) -> web.StreamResponse:
@@ -57,6 +62,8 @@ def application(latest: Latest, alive: Problems, ready: Problems, links: Links =
         ]
     )
     Page(latest, ready, links).add_to(app)
+    if past is not None:
+        PastRoutes(latest, past).add_to(app)
     return app
 
 

@@ -1,4 +1,4 @@
-"""Metrics of the journal and its checkpoints."""
+"""Metrics of the journal, its checkpoints, and the history."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from qoemon.state.kept_history import HistoryStats
 from qoemon.state.writer import WriterStats
 
 
@@ -24,3 +25,25 @@ def writer_metrics(stats: WriterStats) -> Iterator[Metric]:
     yield CounterMetricFamily("qoemon_journal_commits", "Commits of messages to the journal.", value=stats.commits)
     yield CounterMetricFamily("qoemon_state_failures", "Attempts to store that failed.", value=stats.failures)
     yield CounterMetricFamily("qoemon_checkpoints", "Checkpoints stored.", value=stats.checkpoints)
+
+
+def history_metrics(stats: HistoryStats) -> Iterator[Metric]:
+    """Metrics of the history."""
+    yield GaugeMetricFamily(
+        "qoemon_history_bytes",
+        "Size of the history: of its files in the state directory, or in memory.",
+        value=stats.bytes,
+    )
+    yield CounterMetricFamily(
+        "qoemon_history_intervals",
+        "Rating intervals written to the history, one for each service.",
+        value=stats.intervals,
+    )
+    yield CounterMetricFamily(
+        "qoemon_history_failures", "Attempts to write to the history that failed.", value=stats.failures
+    )
+    yield CounterMetricFamily(
+        "qoemon_history_intervals_lost",
+        "Rating intervals missing in the history, since writing failed for too long.",
+        value=stats.lost,
+    )

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from qoemon.config.sections.types import Bytes, Directory, Seconds
+from qoemon.config.sections.types import Bytes, Directory, Pause, Seconds
 from qoemon.config.yaml.section import Section, key
 
 
@@ -31,4 +31,9 @@ class State(Section):
     checkpoint_s: Seconds = key("Interval of checkpoints, which store the whole state and empty the journal.", "1m")
     journal_bytes: Bytes = key(
         "A larger journal causes an early checkpoint; at twice this size, acknowledgements wait for it.", "256MiB"
+    )
+    history_s: Pause = key(
+        "How long ratings and past alerts are kept: the last 2 days by rating intervals, before that by blocks of "
+        "5 minutes. 0s: one hour in memory, as without a state directory.",
+        "30d",
     )

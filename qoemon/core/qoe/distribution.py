@@ -150,10 +150,15 @@ class RatingKernel:
             cdf=rating_cdf(mos, theta, self.opinions, model, scale, study),
         )
         self._matrix = np.ascontiguousarray(np.hstack(self._columns))
+        columns = self._columns
+        self._sums = np.hstack([columns.ratings, columns.mos, columns.opinion_square, columns.squares])
 
-    def expected_ratings(self, counts: Counts) -> Floats:
-        """(G, K) expected number of users who give each rating, from (G, B) counts of conditions."""
-        return np.asarray(counts @ self._columns.ratings)
+    def sums(self, counts: Counts) -> Floats:
+        """(G, C) expected number of users who give each rating, and moments, from (G, B) counts of conditions.
+
+        The columns are those of rating_sums.width(): sums of groups and rating intervals add up.
+        """
+        return np.asarray(counts @ self._sums)
 
     def distribution(self, counts: Counts, users: Counts | None = None) -> Distribution:
         """Predicted ratings, given the histogram of conditions.

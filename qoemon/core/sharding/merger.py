@@ -23,6 +23,7 @@ from qoemon.core.arrays import (
     to_dense,
     to_sparse,
 )
+from qoemon.core.counting.closed_ratings import AddedRatings, ClosedRatings
 from qoemon.core.counting.counts import BaseCounts, IntervalCounts, ServiceCounts
 from qoemon.core.counting.groups import Groups, Labels
 from qoemon.core.counting.window import Windows
@@ -93,22 +94,24 @@ class Merger:
                 self._number(labels)
         return [self._numbers(counts.groups) for counts in shards]
 
-    def close(self, end_s: int, parts: Sequence[tuple[Ints, IntervalCounts]]) -> None:
-        """Add a closed rating interval, the newest so far.
+    def close(self, end_s: int, parts: Sequence[tuple[Ints, IntervalCounts]]) -> ClosedRatings:
+        """Add a closed rating interval, the newest so far; returns what it adds.
 
         end_s  end of the interval, seconds since the epoch
         parts  for each shard, the numbers of its groups (G,), and its counts
         """
         numbers = [rows[: len(counts.users)] for rows, counts in parts]
-        late_s = sorted({late for _, counts in parts for late in counts.late})
+        late_s, added = sorted({late for _, counts in parts for late in counts.late}), []
         for late in late_s:
             of_late = [
                 (rows, counts.late[late])
                 for rows, (_, counts) in zip(numbers, parts, strict=True)
                 if late in counts.late
             ]
-            self._add(late, of_late, late=True)
-        self._add(end_s, list(zip(numbers, (counts for _, counts in parts), strict=True)), late=False)
+            added.append(self._add(late, of_late, late=True))
+        own = list(zip(numbers, (counts for _, counts in parts), strict=True))
+        added.append(self._add(end_s, own, late=False))
+        return ClosedRatings(self._service.name, self._service.scale, end_s, self.groups.all, tuple(added))
 
     def merge(self, shards: Sequence[BaseCounts], numbers: Sequence[Ints], time_s: int) -> ServiceCounts:
         """The sum of all shards at the tick time_s, s since the epoch; numbers are those from number_groups()."""
@@ -188,7 +191,7 @@ class Merger:
                         np.add.at(users[length], rows, sessions)
         return users
 
-    def _add(self, end_s: int, parts: Sequence[tuple[Ints, IntervalCounts]], *, late: bool) -> None:
+    def _add(self, end_s: int, parts: Sequence[tuple[Ints, IntervalCounts]], *, late: bool) -> AddedRatings:
         """Add the counts of an interval: the one that closes, or late ones of an earlier one."""
         numbers = [rows for rows, _ in parts]
         size = max((int(rows.max()) + 1 for rows in numbers if len(rows)), default=0)
@@ -207,11 +210,14 @@ class Merger:
             self._windows.close(end_s, levels, users, recounted)
         self._grow(len(levels))
         # New arrays: snapshots still refer to the former ones.
-        self._expected = self._expected + grow_rows(self._kernel.expected_ratings(levels), len(self._expected))
+        sums = self._kernel.sums(levels)
+        ratings = sums[:, : self._expected.shape[1]]
+        self._expected = self._expected + grow_rows(ratings, len(self._expected))
         fresh = self._service.bins.marginals(qos)
         self._marginals = tuple(
             old + grow_rows(new, len(old)) for old, new in zip(self._marginals, fresh, strict=True)
         )
+        return AddedRatings(end_s, sums, levels.sum(axis=1), users, recounted)
 
     def _observe_new(self, size: int, time_s: int) -> Flags:
         """(size,) which groups are new at this tick."""

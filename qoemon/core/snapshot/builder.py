@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from qoemon.core.arrays import Counts, Flags, Ints
+from qoemon.core.counting.closed_ratings import ClosedRatings
 from qoemon.core.counting.counts import Event, ServiceCounts
 from qoemon.core.counting.groups import Labels
 from qoemon.core.plan.plan import Plan
@@ -53,6 +54,7 @@ class SnapshotBuilder:
         events: Mapping[Event, int],
         sessions: int,
         catching_up: bool = False,
+        closed: Sequence[ClosedRatings] = (),
     ) -> Snapshot:
         """The snapshot of tick time_s; counts in the order of the plan's services."""
         services = {each.service: self._service(each) for each in counts}
@@ -65,6 +67,8 @@ class SnapshotBuilder:
             sessions=sessions,
             catching_up=catching_up,
             roll_ups=self._rolled_up(services),
+            confidence=self._plan.confidence,
+            closed=tuple(closed),
         )
 
     def remove_groups(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qoemon.core.arrays import Flags, Floats
+from qoemon.core.counting.closed_ratings import ClosedRatings
 from qoemon.core.counting.counts import Event, ServiceCounts
 from qoemon.core.plan.plan import Service
 from qoemon.core.plan.roll_up import RollUpKey
@@ -75,6 +76,9 @@ class Snapshot:
     sessions  number of sessions held
     catching_up  whether a backlog of reports without timestamps has arrived in the last rating interval
     roll_ups  those that the plan and the alert rules ask for
+    confidence   of the bounds
+    closed       of each service, the rating intervals that have closed since the tick before, oldest first; after a
+                 restart, the last ones once more
     """
 
     time_s: int
@@ -85,3 +89,5 @@ class Snapshot:
     sessions: int
     catching_up: bool = False
     roll_ups: Mapping[RollUpKey, RollUp] = field(default_factory=dict)
+    confidence: float = 0.95
+    closed: tuple[ClosedRatings, ...] = ()

@@ -1,0 +1,1 @@
+"""Ratings and alerts of the past, over HTTP."""

@@ -1,0 +1,132 @@
+"""Reads a time range of the history, at any roll-up: adds up rows by series and step."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+
+import numpy as np
+
+from qoemon.core.arrays import Ints
+from qoemon.core.qoe.rating_sums import width
+from qoemon.core.snapshot.past import Kept, PastQuery, PastRatings, check_step, step_for, steps_of
+from qoemon.state.history_rows import OBSERVATIONS, UNITS, USERS, Rows, unpack
+from qoemon.state.history_sql import one, scale_text
+
+DEFAULT_S = 3600
+"""Length of the range of a question without a begin."""
+
+
+def read(database: sqlite3.Connection, query: PastQuery, kept: Kept) -> PastRatings:
+    """The ratings of a time range; PastError if they cannot be given in these steps."""
+    numbers, series = _series(database, query)
+    rolled_s = one(database, "SELECT until_s FROM rolled")
+    from_s, to_s, step_s = _range(query, kept, rolled_s, len(series))
+    adder = _Adder(numbers, len(series), width(query.scale) + 2, from_s, to_s, step_s)
+    for end_s, rows in _rows(database, query, from_s, to_s):
+        adder.add(end_s, rows)
+    adder.finish()
+    known = np.flatnonzero(adder.values[:, :, OBSERVATIONS].any(axis=1))
+    order = sorted(known.tolist(), key=series.__getitem__)
+    values = adder.values[order]
+    return PastRatings(
+        query=query,
+        kept=kept,
+        from_s=from_s,
+        to_s=to_s,
+        step_s=step_s,
+        series=tuple(series[number] for number in order),
+        sums=values[:, :, :OBSERVATIONS] / UNITS,
+        observations=values[:, :, OBSERVATIONS],
+        users=values[:, :, USERS],
+        users_overall=adder.users_overall[order],
+    )
+
+
+class _Adder:
+    """Adds up rows, which come in the order of their ends.
+
+    series_of  (numbers,) series of each group, -1 for none
+    """
+
+    def __init__(self, series_of: Ints, series: int, columns: int, from_s: int, to_s: int, step_s: int) -> None:
+        self._series_of, self._from_s, self._step_s = series_of, from_s, step_s
+        self.values = np.zeros((series, (to_s - from_s) // step_s, columns), np.int64)
+        self.users_overall = np.zeros(series, np.int64)
+        self._groups = np.zeros((len(series_of), columns), np.int64)
+        """(numbers, columns) sums of the present step."""
+        self._overall = np.zeros(len(series_of), np.int64)
+        """(numbers,) users of the groups in the whole range."""
+        self._step = -1
+
+    def add(self, end_s: int, rows: Rows) -> None:
+        """Add the rows of an interval."""
+        step = int(steps_of(np.array(end_s), self._from_s, self._step_s))
+        if step != self._step:
+            self._end_step()
+            self._step = step
+        self._groups[rows.group] += rows.values
+        self._overall[rows.group] += rows.values[:, USERS]
+        group, earlier_s, sessions = rows.group[rows.links[:, 0]], end_s - rows.links[:, 1], rows.links[:, 2]
+        in_range = earlier_s > self._from_s
+        np.subtract.at(self._overall, group[in_range], sessions[in_range])
+        in_step = earlier_s > self._from_s + step * self._step_s
+        np.subtract.at(self._groups[:, USERS], group[in_step], sessions[in_step])
+
+    def finish(self) -> None:
+        """Complete the sums, after the last row."""
+        self._end_step()
+        known = self._series_of >= 0
+        np.add.at(self.users_overall, self._series_of[known], self._overall[known])
+
+    def _end_step(self) -> None:
+        if self._step >= 0:
+            used = np.flatnonzero((self._series_of >= 0) & self._groups.any(axis=1))
+            np.add.at(self.values[:, self._step], self._series_of[used], self._groups[used])
+            self._groups[:] = 0
+
+
+def _series(database: sqlite3.Connection, query: PastQuery) -> tuple[Ints, list[tuple[str, ...]]]:
+    """(numbers,) the series of each group, -1 for none; and the values of `by` of each series."""
+    series: dict[tuple[str, ...], int] = {}
+    numbers = np.full(one(database, "SELECT coalesce(max(id), 0) FROM labels") + 1, -1, np.int64)
+    for number, text in database.execute("SELECT id, value FROM labels"):
+        labels: dict[str, str] = json.loads(text)
+        if all(labels.get(name, "") in values for name, values in query.only.items()):
+            values = tuple(labels.get(name, "") for name in query.by)
+            numbers[number] = series.setdefault(values, len(series))
+    return numbers, list(series)
+
+
+def _range(query: PastQuery, kept: Kept, rolled_s: int, series: int) -> tuple[int, int, int]:
+    """The range in whole steps, cut to what is kept, and the step."""
+    if kept.oldest_s is None or kept.newest_s is None:
+        at_s = query.to_s or 0
+        return at_s, at_s, query.step_s or kept.interval_s
+    to_s = kept.newest_s if query.to_s is None else query.to_s
+    from_s = to_s - DEFAULT_S if query.from_s is None else query.from_s
+    from_s, to_s = max(from_s, kept.oldest_s), min(to_s, kept.newest_s)
+    resolution_s = kept.block_s if from_s < rolled_s else kept.interval_s
+    length_s = max(to_s - from_s, 0)
+    if query.step_s is None:
+        step_s = step_for(length_s, resolution_s, series)
+    else:
+        step_s = query.step_s
+        check_step(step_s, length_s, resolution_s, series)
+    from_s = from_s // step_s * step_s
+    return from_s, max(-(-to_s // step_s) * step_s, from_s), step_s
+
+
+def _rows(database: sqlite3.Connection, query: PastQuery, from_s: int, to_s: int) -> Iterator[tuple[int, Rows]]:
+    """The rows of a service with ends in (from_s, to_s], in order."""
+    key = query.service, scale_text(query.scale)
+    service = one(database, "SELECT id FROM service WHERE name = ? AND scale = ?", *key)
+    if service is None:
+        return
+    for end_s, blob in database.execute(
+        "SELECT end_s, rows FROM block WHERE service = ?1 AND end_s > ?2 AND end_s <= ?3 UNION ALL "
+        "SELECT end_s, rows FROM interval WHERE service = ?1 AND end_s > ?2 AND end_s <= ?3 ORDER BY end_s",
+        (service, from_s, to_s),
+    ):
+        yield end_s, unpack(blob)
