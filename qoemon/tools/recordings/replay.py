@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain
 from typing import NamedTuple
 
 from qoemon.config.config import Config
@@ -11,6 +10,7 @@ from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.counting.counts import ClosedInterval
 from qoemon.core.counting.session_log import OnSession
 from qoemon.core.evaluation import Tick
+from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.wire.codec import Decoded
 from qoemon.tools.recordings.recording import Recorded, Recording
@@ -46,7 +46,12 @@ def ticks(
     on_interval             called with each rating interval that has closed
     """
     pipeline, evaluation = ShardPipeline(core_plan(config), on_session=on_session), new_evaluation(config)
-    for counts in chain(pipeline.run(_messages(recording, progress), on_decoded), pipeline.until(recording.end_s)):
+
+    def counted() -> Iterator[ShardCounts]:
+        yield from pipeline.run(_messages(recording, progress), on_decoded)
+        yield from pipeline.until(recording.end_s)  # known when all has been read
+
+    for counts in counted():
         if on_interval is not None:
             for interval in counts.closed:
                 on_interval(interval)
