@@ -151,14 +151,14 @@ class RatingKernel:
         )
         self._matrix = np.ascontiguousarray(np.hstack(self._columns))
         columns = self._columns
-        self._sums = np.hstack([columns.ratings, columns.mos, columns.opinion_square, columns.squares])
+        self._moments = np.hstack([columns.mos, columns.opinion_square, columns.squares])
 
     def sums(self, counts: Counts) -> Floats:
         """(G, C) expected number of users who give each rating, and moments, from (G, B) counts of conditions.
 
         The columns are those of rating_sums.width(): sums of groups and rating intervals add up.
         """
-        return np.asarray(counts @ self._sums)
+        return np.hstack([counts @ self._columns.ratings, counts @ self._moments])
 
     def distribution(self, counts: Counts, users: Counts | None = None) -> Distribution:
         """Predicted ratings, given the histogram of conditions.

@@ -79,7 +79,7 @@ def cdf(figure: Figure, period: ServicePeriod, worst: Sequence[int]) -> None:
     if service.model is RatingModel.BETA:  # The other models have only ratings.
         upto = 100 * _overall(period).ratings[0].cumsum()
         axes.step(scale.ratings, upto, where="post", color=INK, linestyle=":", linewidth=1.2)
-        keys.append(("ratings of all users", axes.lines[-1]))
+        keys.append(("ratings, all", axes.lines[-1]))
     for at, text in ((scale.poor + 0.5, "poor or worse"), (scale.good - 0.5, "good or better")):
         axes.axvline(at, color=INK, linewidth=0.8, alpha=0.5, linestyle=":")
         poor = at < scale.good - 0.5
