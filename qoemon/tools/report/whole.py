@@ -74,12 +74,12 @@ def cdf(figure: Figure, period: ServicePeriod, worst: Sequence[int]) -> None:
     for group, (colour, line) in zip([None, *several], _LINES, strict=False):
         levels = _levels(period, group)[0]
         axes.step(opinions, 100 * (levels @ each) / levels.sum(), where="post", color=colour, linestyle=line)
-        name = "all users" if group is None else name_of(period.groups[group], 14)
+        name = "all users" if group is None else name_of(period.groups[group], 11)
         keys.append((name, axes.lines[-1]))
     if service.model is RatingModel.BETA:  # The other models have only ratings.
         upto = 100 * _overall(period).ratings[0].cumsum()
         axes.step(scale.ratings, upto, where="post", color=INK, linestyle=":", linewidth=1.2)
-        keys.append(("ratings, all", axes.lines[-1]))
+        keys.append(("ratings", axes.lines[-1]))
     for at, text in ((scale.poor + 0.5, "poor or worse"), (scale.good - 0.5, "good or better")):
         axes.axvline(at, color=INK, linewidth=0.8, alpha=0.5, linestyle=":")
         poor = at < scale.good - 0.5
