@@ -128,7 +128,31 @@ _ALERTS = [
         "for": "3m",
         "severity": "page",
         "annotations": {"summary": "{pow:.0%} of {users} users of {service} would say poor or worse"},
-    }
+    },
+    {
+        "name": "ReportsAbsent",
+        "by": [],
+        "what": "absent",
+        "for": "2m",
+        "min_sessions": 30,
+        "severity": "critical",
+        "annotations": {
+            "summary": "No reports from {service} for {value:.0f} s, {users} sessions were active before",
+        },
+    },
+    {
+        "name": "SessionsDropped",
+        "by": [],
+        "what": "drop",
+        "enter": 0.4,
+        "leave": 0.25,
+        "for": "1m",
+        "min_sessions": 50,
+        "severity": "critical",
+        "annotations": {
+            "summary": "{value:.0%} fewer sessions of {service} than usual, {users} were active before",
+        },
+    },
 ]
 
 
@@ -145,7 +169,7 @@ class Config(Section):
     services: Services = key("Services by name; if given, they replace the defaults.", _SERVICES)
     workers: Workers = key("Processes that count reports, each a part of the sessions; 1: this process alone.", 1)
     confidence: Share = key("Confidence level of the confidence intervals.", 0.95)
-    alerts: tuple[Alert, ...] = key("Alert rules; if given, they replace the default.", _ALERTS)
+    alerts: tuple[Alert, ...] = key("Alert rules; if given, they replace the defaults.", _ALERTS)
     regimes: Regimes = key("Regimes of the groups: good, degraded or bad.", {})
     notify: Notify = key("Receivers of alerts.", {})
     state: State = key("State that survives a restart or a crash.", {})

@@ -84,7 +84,7 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
         collectors = (build_metrics, reloader.metrics, lambda: http_metrics(http_stats), notifier.metrics)
         tick_loop = TickLoop(core_plan(config).timing, engine, publisher, collectors)
         health = Health(tick_s, engine, tick_loop, latest, str(broker))
-        app = application(latest, health.alive, health.ready)
+        app = application(latest, health.alive, health.ready, health.remarks)
         serving = await serve(app, sockets, web, http_stats, config.limits.http_connections)
         ends.push_async_callback(serving.cleanup)
         daemon = Daemon(_url(web.now().scheme, config.http.host, port), latest, engine, tick_loop, reloader)

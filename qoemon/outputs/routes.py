@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
@@ -21,11 +21,12 @@ Problems = Callable[[], list[str]]
 """Returns problems as text; none if there are none."""
 
 
-def application(latest: Latest, alive: Problems, ready: Problems) -> web.Application:
+def application(latest: Latest, alive: Problems, ready: Problems, remarks: Problems = list) -> web.Application:
     """The web application with all routes, including those of the page.
 
-    alive  problems of the process, for /healthz
-    ready  why its metrics are not reliable yet, for /readyz
+    alive    problems of the process, for /healthz
+    ready    why its metrics are not reliable yet, for /readyz
+    remarks  what a reader of reliable metrics should know, for /readyz
     """
 
     async def metrics(request: web.Request) -> web.StreamResponse:
@@ -38,7 +39,7 @@ def application(latest: Latest, alive: Problems, ready: Problems) -> web.Applica
         return _verdict(alive())
 
     async def readyz(_: web.Request) -> web.Response:
-        return _verdict(ready())
+        return _verdict(ready(), remarks())
 
     app = web.Application()
     app.add_routes(
@@ -85,7 +86,7 @@ def _accepts_gzip(accepted: str) -> bool:
     return False
 
 
-def _verdict(problems: list[str]) -> web.Response:
+def _verdict(problems: list[str], remarks: Sequence[str] = ()) -> web.Response:
     if problems:
         return web.Response(status=503, text="".join(f"{problem}\n" for problem in problems))
-    return web.Response(text="ok\n")
+    return web.Response(text="; ".join(["ready", *remarks]) + "\n" if remarks else "ok\n")

@@ -16,6 +16,7 @@ from qoemon.core.alerting.regime import Regime, Regimes
 from qoemon.core.arrays import Floats, Ints
 from qoemon.core.counting.counts import DOUBTS, Event
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
+from qoemon.outputs.state_document import state_document
 
 MOST_EXCESS = 10
 """Number of groups listed as those with the most excess poor ratings."""
@@ -32,7 +33,7 @@ _encode = msgspec.json.encode
 def snapshot_document(snapshot: Snapshot, detections: Detections) -> dict[str, Any]:
     """The numbers of a snapshot, named like the metrics; ratios are from 0 to 1, times in seconds."""
     services = [
-        _service(service, snapshot) | {"groups": list(_groups(service, snapshot, detections))}
+        _service(service, snapshot, detections) | {"groups": list(_groups(service, snapshot, detections))}
         for service in snapshot.services
     ]
     return (
@@ -46,7 +47,7 @@ def snapshot_json(snapshot: Snapshot, detections: Detections) -> Iterator[bytes]
     """The same as JSON, in pieces: encoding all at once would block the other threads of the process."""
     yield _encode(_header(snapshot))[:-1] + b',"services":['
     for number, service in enumerate(snapshot.services):
-        yield b"," * (number > 0) + _encode(_service(service, snapshot))[:-1] + b',"groups":['
+        yield b"," * (number > 0) + _encode(_service(service, snapshot, detections))[:-1] + b',"groups":['
         yield from _json_items(_groups(service, snapshot, detections))
         yield b"]}"
     yield b'],"alerts":['
@@ -77,11 +78,13 @@ def _alerts(snapshot: Snapshot, detections: Detections) -> Iterator[dict[str, An
     return (alert_document(alert, snapshot) for alert in detections.alerts)
 
 
-def _service(service: ServiceSnapshot, snapshot: Snapshot) -> dict[str, Any]:
+def _service(service: ServiceSnapshot, snapshot: Snapshot, detections: Detections) -> dict[str, Any]:
     """A service without its groups."""
     plan, scale = service.service, service.service.scale
+    states = detections.states.get(plan.name)
     return {
         "service": plan.name,
+        "state": state_document(states and states.whole, snapshot.time_s),
         "mapping": plan.mapping.name,
         "ratings": str(plan.model),
         "theta": plan.theta,
@@ -109,20 +112,19 @@ def _most_excess(service: ServiceSnapshot, snapshot: Snapshot) -> list[dict[str,
 def _groups(service: ServiceSnapshot, snapshot: Snapshot, detections: Detections) -> Iterator[dict[str, Any]]:
     """The visible groups, ordered by their labels."""
     visible = sorted(np.flatnonzero(service.visible).tolist(), key=service.counts.groups.__getitem__)
-    regimes = detections.regimes.get(service.service.name)
     for begin in range(0, len(visible), AT_ONCE):
-        yield from group_documents(service, visible[begin : begin + AT_ONCE], snapshot, regimes)
+        yield from group_documents(service, visible[begin : begin + AT_ONCE], snapshot, detections)
 
 
 def group_document(
-    service: ServiceSnapshot, group: int, snapshot: Snapshot, regimes: Regimes | None
+    service: ServiceSnapshot, group: int, snapshot: Snapshot, detections: Detections
 ) -> dict[str, Any]:
-    """One group of a service, by its number; regimes are those of the service."""
-    return next(group_documents(service, [group], snapshot, regimes))
+    """One group of a service, by its number."""
+    return next(group_documents(service, [group], snapshot, detections))
 
 
 def group_documents(
-    service: ServiceSnapshot, groups: Sequence[int], snapshot: Snapshot, regimes: Regimes | None
+    service: ServiceSnapshot, groups: Sequence[int], snapshot: Snapshot, detections: Detections
 ) -> Iterator[dict[str, Any]]:
     """Groups of a service, by their numbers.
 
@@ -130,6 +132,7 @@ def group_documents(
     list.
     """
     tally, rows = service.counts, np.array(groups, np.int64)
+    regimes, states = (found.get(service.service.name) for found in (detections.regimes, detections.states))
     ratings = _names(service.service.scale.ratings.tolist())
     windows = {
         duration.text(length): _windows(service, length, rows, snapshot.quantiles)
@@ -150,6 +153,7 @@ def group_documents(
     for group, active, stalls, oldest_s, heard, doubtful, by_window, expected, contributions in columns:
         yield {
             "labels": dict(zip(snapshot.labels, tally.groups[group], strict=True)),
+            "state": state_document(states and states.groups[group], snapshot.time_s),
             "active_sessions": active,
             "open_stalls": stalls,
             "open_stall_oldest_s": oldest_s,
@@ -196,6 +200,7 @@ def alert_document(alert: Alert, snapshot: Snapshot) -> dict[str, Any]:
         "value": None if sample is None else sample.value,
         "surest": None if sample is None else sample.confident_value,
         "users": None if sample is None else sample.users,
+        "silent_since_s": alert.silent_s,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -20,22 +21,24 @@ from qoemon.core.alerting.decision import (
     forget,
 )
 from qoemon.core.alerting.figures import figures
+from qoemon.core.alerting.presence import Presence, ServicePresence
 from qoemon.core.alerting.rule import AlertMetric, Rule
-from qoemon.core.arrays import Floats
+from qoemon.core.arrays import Flags, Floats
 from qoemon.core.counting.groups import Labels
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 
 AlertKey = tuple[str, str, Labels]
-"""The rule's name, the service, the group's label values."""
+"""The rule's name, the service, the group's label values; empty ones for a rule on the whole service."""
 
 
 @dataclass(frozen=True)
 class Alert:
     """The state of one rule for one group.
 
-    before   the decision at the last tick
-    sample   None if the group has no data
-    figures  of the group while the alert fires, and when it clears; else empty
+    before    the decision at the last tick
+    sample    None if the group has no data
+    figures   of the group while the alert fires, and when it clears; else empty
+    silent_s  since when the group has sent no reports, seconds since the epoch; None while reports arrive
     """
 
     rule: Rule
@@ -44,6 +47,7 @@ class Alert:
     before: Decision
     sample: Sample | None
     figures: Figures
+    silent_s: float | None = None
 
     @property
     def key(self) -> AlertKey:
@@ -73,18 +77,23 @@ class Alerts:
         self._rules = tuple(rules)
         self._decided: dict[AlertKey, Decision] = {}
 
-    def decide(self, snapshot: Snapshot) -> tuple[Alert, ...]:
-        """The alerts of all visible groups, and once more those of groups that have just become invisible."""
+    def decide(
+        self, snapshot: Snapshot, presence: Mapping[str, ServicePresence] | None = None
+    ) -> tuple[Alert, ...]:
+        """The alerts of all visible groups, and of those that an alert fires on; once more those that have ended.
+
+        presence  by service; without it, rules on missing sessions have no data
+        """
         services = {service.service.name: service for service in snapshot.services}
-        alerts, invisible = [], dict(self._decided)
+        alerts, left = [], dict(self._decided)
         for rule in self._rules:
-            service = services[rule.service]
-            for number, sample in _samples(rule, service, snapshot):
-                key = (rule.name, rule.service, service.counts.groups[number])
-                alert = _alert(rule, invisible.pop(key, QUIET), sample, service, number, snapshot.time_s)
+            service, present = services[rule.service], (presence or {}).get(rule.service)
+            for reading in self._readings(rule, service, present, snapshot):
+                key = (rule.name, rule.service, reading.group)
+                alert = _alert(rule, left.pop(key, QUIET), reading, service, snapshot.time_s)
                 self._decided[key] = alert.decision
                 alerts.append(alert)
-        return (*alerts, *self._drop(invisible, snapshot.time_s))
+        return (*alerts, *self._drop(left, snapshot.time_s))
 
     def dump(self) -> bytes:
         """The decisions, as JSON."""
@@ -100,9 +109,36 @@ class Alerts:
         decided = msgspec.json.decode(state, type=list[tuple[AlertKey, _Stored]])
         self._decided = {key: stored.decision() for key, stored in decided if key[:2] in names}
 
-    def _drop(self, invisible: Mapping[AlertKey, Decision], now_s: int) -> Iterator[Alert]:
+    def _readings(
+        self, rule: Rule, service: ServiceSnapshot, present: ServicePresence | None, snapshot: Snapshot
+    ) -> Iterator[_Reading]:
+        """The readings of the groups that the rule selects: visible ones, and silent ones on which it fires."""
+        if rule.what.of_presence:
+            yield from _presence_readings(rule, service, present, snapshot)
+            return
+        columns, visible = _Columns.of(rule, service, snapshot), service.visible
+        numbers = visible if visible.all() else visible | self._firing(rule, service)
+        silent_s = None if present is None else present.groups.since_s
+        for number in np.flatnonzero(numbers).tolist():
+            group = service.counts.groups[number]
+            if _selected(rule, dict(zip(snapshot.labels, group, strict=True))):
+                since_s = None if silent_s is None else _known(silent_s[number])
+                yield _Reading(group, number, columns.sample(number), silent_s=since_s)
+
+    def _firing(self, rule: Rule, service: ServiceSnapshot) -> Flags:
+        """(G,) on which groups the rule fired at the last tick."""
+        firing = {
+            key[2]
+            for key, decision in self._decided.items()
+            if decision.state is AlertState.FIRING and key[:2] == (rule.name, rule.service)
+        }
+        if not firing:
+            return np.zeros(len(service.counts.groups), np.bool_)
+        return np.array([group in firing for group in service.counts.groups], np.bool_) & ~service.counts.free
+
+    def _drop(self, left: Mapping[AlertKey, Decision], now_s: int) -> Iterator[Alert]:
         rules = {(rule.name, rule.service): rule for rule in self._rules}
-        for key, before in invisible.items():
+        for key, before in left.items():
             del self._decided[key]
             yield Alert(rules[key[:2]], key[2], forget(before, now_s), before, None, {})
 
@@ -133,29 +169,70 @@ class _Stored(msgspec.Struct, frozen=True):
         return Decision(self.state, self.reason, int(self.since_s), breach_since_s, last)
 
 
-def _alert(
-    rule: Rule, before: Decision, sample: Sample | None, service: ServiceSnapshot, number: int, now_s: int
-) -> Alert:
-    """The rule on the group with this number."""
-    group, decision = service.counts.groups[number], decide(rule, before, sample, now_s)
+class _Reading(NamedTuple):
+    """What a rule reads of one group.
+
+    number   of the group in its service; that of a whole service is not used
+    missing  why there is no sample
+    """
+
+    group: Labels
+    number: int
+    sample: Sample | None
+    missing: Reason = Reason.NO_DATA
+    silent_s: float | None = None
+
+
+def _alert(rule: Rule, before: Decision, reading: _Reading, service: ServiceSnapshot, now_s: int) -> Alert:
+    """The rule on the group of this reading."""
+    group, sample = reading.group, reading.sample
+    decision = decide(rule, before, sample, now_s, reading.missing)
     if AlertState.FIRING not in {decision.state, before.state}:
-        return Alert(rule, group, decision, before, sample, {})
-    numbers = {} if sample is None else figures(rule, sample, service, number)
+        return Alert(rule, group, decision, before, sample, {}, reading.silent_s)
+    numbers = {} if sample is None else figures(rule, sample, service, reading.number)
     if decision.state is AlertState.FIRING:
         # The last figures of a group that stops reporting come from very few sessions: do not keep those.
         enough = sample is not None and sample.users >= rule.min_sessions
         last = TimedFigures(now_s, numbers) if enough else before.last_figures
         decision = replace(decision, last_figures=last)
-    return Alert(rule, group, decision, before, sample, numbers)
+    return Alert(rule, group, decision, before, sample, numbers, reading.silent_s)
 
 
-def _samples(rule: Rule, service: ServiceSnapshot, snapshot: Snapshot) -> Iterator[tuple[int, Sample | None]]:
-    """The number and sample of every visible group that the rule selects."""
-    columns = _Columns.of(rule, service, snapshot)
-    for number in np.flatnonzero(service.visible).tolist():
+def _presence_readings(
+    rule: Rule, service: ServiceSnapshot, present: ServicePresence | None, snapshot: Snapshot
+) -> Iterator[_Reading]:
+    """The readings of a rule on missing sessions: of the whole service, or of the groups that it selects."""
+    if present is None:
+        return
+    if rule.whole:
+        yield _presence_reading(rule, present, present.whole, 0, ("",) * len(snapshot.labels))
+        return
+    for number in np.flatnonzero(~service.counts.free).tolist():
         group = service.counts.groups[number]
         if _selected(rule, dict(zip(snapshot.labels, group, strict=True))):
-            yield number, columns.sample(number)
+            yield _presence_reading(rule, present, present.groups, number, group)
+
+
+def _presence_reading(
+    rule: Rule, present: ServicePresence, columns: Presence, number: int, group: Labels
+) -> _Reading:
+    silent_s, usual = _known(columns.since_s[number]), int(columns.usual[number])
+    cut_off = present.disconnected_s is not None
+    if rule.what is AlertMetric.ABSENT:
+        value = certain = float(columns.silence_s[number])
+        missing, cause = Reason.NO_DATA, Reason.NOT_CONNECTED if cut_off else None
+    else:
+        value, certain = float(columns.fall[number]), float(columns.certain[number])
+        missing, cause = Reason.NO_DATA, None
+        if not columns.settled:
+            missing = Reason.NOT_CONNECTED if cut_off else Reason.STARTING
+    if np.isnan(value):
+        return _Reading(group, number, None, missing, silent_s)
+    return _Reading(group, number, Sample(value, certain, (), usual, cause=cause), silent_s=silent_s)
+
+
+def _known(value: np.float64) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _selected(rule: Rule, labels: Mapping[str, str]) -> bool:

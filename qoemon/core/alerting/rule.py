@@ -15,11 +15,20 @@ class AlertMetric(StrEnum):
     POW = "pow"
     QUANTILE = "quantile"
     OPEN_STALLS = "open_stall_share"
+    ABSENT = "absent"
+    """time without any report, seconds"""
+    DROP = "drop"
+    """share by which there are fewer active sessions than usual at this time"""
 
     @property
     def high_is_bad(self) -> bool:
         """Whether high values are bad: a rule then fires at or above its threshold."""
-        return self in {AlertMetric.POW, AlertMetric.OPEN_STALLS}
+        return self not in {AlertMetric.MOS, AlertMetric.GOB, AlertMetric.QUANTILE}
+
+    @property
+    def of_presence(self) -> bool:
+        """Whether it is about sessions that are missing, and not about ratings: it has no window."""
+        return self in {AlertMetric.ABSENT, AlertMetric.DROP}
 
 
 @dataclass(frozen=True)
@@ -28,8 +37,9 @@ class Rule:
 
     what         metric to evaluate
     groups       accepted values by label; labels without an entry may have any value
+    by           (): one alert for the whole service; None: one for each group. () is only for of_presence
     quantile     which quantile, for AlertMetric.QUANTILE
-    window_s     window in seconds; AlertMetric.OPEN_STALLS has none, it is a current value
+    window_s     window in seconds; OPEN_STALLS, ABSENT and DROP have none, they are current values
     enter, leave thresholds to fire and to clear; leave is the better of the two
     for_s        how long the value must be past `enter`, seconds
     confident    fires only if the bound is past `enter` too
@@ -43,6 +53,7 @@ class Rule:
     enter: float
     leave: float
     groups: Mapping[str, Sequence[str]]
+    by: tuple[str, ...] | None = None
     quantile: float | None = None
     for_s: float = 0
     min_sessions: int = 0
@@ -51,6 +62,16 @@ class Rule:
     severity: str = "warning"
     labels: Mapping[str, str] | None = None
     annotations: Mapping[str, str] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is about the service as a whole."""
+        return self.by == ()
+
+    @property
+    def certain_at(self) -> float:
+        """What the confident value must be past. A fall is certain if its part beyond the usual variation is."""
+        return 0.0 if self.what is AlertMetric.DROP else self.enter
 
     def past(self, value: float, threshold: float) -> bool:
         """Whether a value is at the threshold, or on its bad side."""

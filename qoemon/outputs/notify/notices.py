@@ -17,10 +17,11 @@ from qoemon.outputs.notify.notice import Notice
 def notices(snapshot: Snapshot, detections: Detections) -> tuple[list[Notice], list[Notice]]:
     """Notices of all firing alerts, and of those that started firing or resolved at this tick."""
     firing, changed = [], []
+    since_s = {name: found.disconnected_s for name, found in detections.presence.items()}
     for alert in detections.alerts:
         if not (alert.firing or alert.ended):
             continue
-        notice = _notice(alert, snapshot)
+        notice = _notice(alert, snapshot, since_s.get(alert.rule.service))
         if alert.firing:
             firing.append(notice)
         if alert.changed:
@@ -28,7 +29,8 @@ def notices(snapshot: Snapshot, detections: Detections) -> tuple[list[Notice], l
     return firing, changed
 
 
-def _notice(alert: Alert, snapshot: Snapshot) -> Notice:
+def _notice(alert: Alert, snapshot: Snapshot, disconnected_s: int | None) -> Notice:
+    """The notice of an alert. disconnected_s: since when the daemon has not been connected to its broker, if so."""
     rule, groups = alert.rule, dict(zip(snapshot.labels, alert.group, strict=True))
     threshold = rule.enter if alert.firing else rule.leave
     values = {
@@ -45,7 +47,10 @@ def _notice(alert: Alert, snapshot: Snapshot) -> Notice:
         severity=rule.severity,
         groups=groups,
         labels=dict(rule.labels or {}),
-        annotations={name: _text(template, alert, values) for name, template in (rule.annotations or {}).items()},
+        annotations={
+            name: _text(template, alert, values, disconnected_s)
+            for name, template in (rule.annotations or {}).items()
+        },
         starts_s=alert.decision.since_s if alert.firing else alert.before.since_s,
         ends_s=None if alert.firing else float(snapshot.time_s),
         reason=alert.decision.reason,
@@ -53,13 +58,31 @@ def _notice(alert: Alert, snapshot: Snapshot) -> Notice:
     )
 
 
-def _text(template: str, alert: Alert, values: Mapping[str, object]) -> str:
-    """The template filled in; without current data, with the last known values and their time."""
+def _text(template: str, alert: Alert, values: Mapping[str, object], disconnected_s: int | None) -> str:
+    """The template filled in; without current data, with the last known values and since when there are none."""
     absent = dict.fromkeys(NAMES)
-    if alert.sample is not None or placeholders(template).isdisjoint(NAMES):
-        return render(template, {**absent, **values, **alert.figures})
+    if placeholders(template).isdisjoint(NAMES):
+        return render(template, {**absent, **values})
+    if alert.sample is not None:
+        text = render(template, {**absent, **values, **alert.figures})
+        return text if disconnected_s is None or not alert.firing else f"{text} ({_not_connected(disconnected_s)})"
     last = alert.before.last_figures
-    if last is None:
-        return f"{render(template, {**absent, **values})} (no data now)"
-    at = f"{datetime.fromtimestamp(last.time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    return f"{render(template, {**absent, **values, **last.figures})} (as of {at}, no data now)"
+    text = render(template, {**absent, **values, **({} if last is None else last.figures)})
+    return f"{text} ({_missing(alert, disconnected_s)})"
+
+
+def _missing(alert: Alert, disconnected_s: int | None) -> str:
+    """Why there are no data, and since when."""
+    if disconnected_s is not None:
+        return _not_connected(disconnected_s)
+    last = alert.before.last_figures
+    since_s = alert.silent_s if alert.silent_s is not None or last is None else last.time_s
+    return "no data now" if since_s is None else f"no data since {_clock(since_s)}"
+
+
+def _not_connected(since_s: float) -> str:
+    return f"qoemon has not been connected to its broker since {_clock(since_s)}"
+
+
+def _clock(time_s: float) -> str:
+    return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"

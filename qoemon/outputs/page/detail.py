@@ -26,7 +26,7 @@ def detail(newest: PublishedTick, name: str, group: Labels, query: Query, curves
         return None
     number = service.counts.groups.index(group)
     plan, scale = service.service, service.service.scale
-    group_values = group_document(service, number, snapshot, newest.detections.regimes.get(name))
+    group_values = group_document(service, number, snapshot, newest.detections)
     doubted = doubt(**group_values["feed"])
     return {
         "time_s": snapshot.time_s,

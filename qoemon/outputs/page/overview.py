@@ -16,6 +16,7 @@ from qoemon.common import duration
 from qoemon.core.alerting.alerts import Alert
 from qoemon.core.alerting.decision import AlertState
 from qoemon.core.alerting.regime import Regime
+from qoemon.core.alerting.state import State
 from qoemon.core.arrays import Flags, Floats, Ints
 from qoemon.core.counting.groups import Labels
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
@@ -24,6 +25,7 @@ from qoemon.outputs.notify.notices import notices
 from qoemon.outputs.page.query import Query, Sort
 from qoemon.outputs.published import PublishedTick
 from qoemon.outputs.snapshot_json import alert_document, feed_document, group_document, regime_document
+from qoemon.outputs.state_document import state_document
 
 MOST_AFFECTED = 5
 """Number of affected groups in the summary."""
@@ -35,6 +37,10 @@ _ALERT_ORDER = (AlertState.FIRING, AlertState.PENDING, AlertState.UNCERTAIN)
 UNKNOWN = -1
 """In place of a Regime: the group has none yet."""
 
+_STATES = tuple(State)
+_URGENCY = np.array([len(_STATES) - place for place in range(len(_STATES))])
+"""Sort key of each State; the first one is the most urgent."""
+
 
 @dataclass(frozen=True)
 class _Columns:
@@ -42,6 +48,7 @@ class _Columns:
 
     service_number  (N,) of the service in the snapshot
     number          (N,) of the group in its service
+    state           (N,) State, by its place in _STATES
     regime          (N,) Regime, or UNKNOWN
     firing          (N,) alerts that fire on the group
     """
@@ -49,6 +56,7 @@ class _Columns:
     snapshot: Snapshot
     service_number: Ints
     number: Ints
+    state: Ints
     regime: Ints
     firing: Ints
     mos: Floats
@@ -116,6 +124,7 @@ def _columns(newest: PublishedTick, window_s: int) -> _Columns:
             [
                 np.full(len(number), service_number),
                 number,
+                _states(newest, service)[number],
                 _regimes(newest, service)[number],
                 np.array([by_group.get(counts.groups[each], 0) for each in number.tolist()], np.int64),
                 *(column[number] for column in (rated.mos, rated.gob, rated.pow, users, counts.active_sessions)),
@@ -131,6 +140,14 @@ def _regimes(newest: PublishedTick, service: ServiceSnapshot) -> Ints:
     if regimes is not None:
         out[: len(regimes.regime)] = np.where(regimes.known, regimes.regime, UNKNOWN)
     return out
+
+
+def _states(newest: PublishedTick, service: ServiceSnapshot) -> Ints:
+    """(G,) the state of each group, by its place in _STATES; LEARNING where it is unknown."""
+    states = newest.detections.states.get(service.service.name)
+    if states is None:
+        return np.full(len(service.counts.groups), _STATES.index(State.LEARNING))
+    return np.array([_STATES.index(group.state) for group in states.groups], np.int64)
 
 
 def _firing(newest: PublishedTick) -> dict[str, dict[Labels, int]]:
@@ -155,9 +172,9 @@ def _matching(columns: _Columns, text: str) -> Ints:
 def _searchable(columns: _Columns) -> Iterator[str]:
     """The text of each row that a filter searches, in lower case."""
     names = columns.snapshot.labels
-    for row, (regime, firing) in enumerate(zip(columns.regime.tolist(), columns.firing.tolist(), strict=True)):
+    for row, (place, firing) in enumerate(zip(columns.state.tolist(), columns.firing.tolist(), strict=True)):
         labels = (f"{name}={value}" for name, value in zip(names, columns.group(row), strict=True))
-        state = "" if regime == UNKNOWN else f"state={Regime(regime).name}"
+        state = f"state={_STATES[place]}"
         fires = "firing" if firing else ""
         yield " ".join((f"service={columns.service(row).service.name}", *labels, state, fires)).lower()
 
@@ -168,7 +185,7 @@ def _sorted(columns: _Columns, rows: Ints, query: Query) -> Ints:
     rank = np.empty(len(rows))
     rank[sorted(range(len(rows)), key=names.__getitem__)] = np.arange(len(rows))
     by: Mapping[Sort, Floats | Ints] = {
-        "state": np.maximum(columns.regime, int(Regime.GOOD)) + 10 * np.minimum(columns.firing, 1),
+        "state": _URGENCY[columns.state],
         "mos": columns.mos,
         "gob": columns.gob,
         "pow": columns.pow,
@@ -186,13 +203,13 @@ def _rows(newest: PublishedTick, columns: _Columns, rows: Ints, window: str) -> 
 
 def _row(newest: PublishedTick, columns: _Columns, row: int, window: str) -> dict[str, Any]:
     service, number = columns.service(row), int(columns.number[row])
-    group = group_document(service, number, newest.snapshot, newest.detections.regimes.get(service.service.name))
+    group = group_document(service, number, newest.snapshot, newest.detections)
     return {
         "service": service.service.name,
         "poor_users": float(columns.poor_users[row]),
         "firing": int(columns.firing[row]),
         "judged": group["windows"].get(window),
-        **{name: group[name] for name in ("labels", "active_sessions", "open_stalls", "regime")},
+        **{name: group[name] for name in ("labels", "state", "active_sessions", "open_stalls", "regime")},
     }
 
 
@@ -217,12 +234,20 @@ def _summary(newest: PublishedTick, columns: _Columns) -> dict[str, Any]:
             **{regime.name.lower(): int((columns.regime == regime).sum()) for regime in Regime},
             "unknown": int((columns.regime == UNKNOWN).sum()),
         },
+        "states": {str(state): int((columns.state == place).sum()) for place, state in enumerate(_STATES)},
+        "services": _services(newest),
         "firing": int(columns.firing.sum()),
         "hit_total": len(hit),
         "hit_users": float(np.nansum(columns.poor_users[hit])),
         "hit": [_affected(newest, columns, row) for row in worst[:MOST_AFFECTED].tolist()],
         "shared": _shared(columns),
     }
+
+
+def _services(newest: PublishedTick) -> list[dict[str, Any]]:
+    """The state of each service as a whole."""
+    time_s, states = newest.snapshot.time_s, newest.detections.states
+    return [{"service": name, "state": state_document(each.whole, time_s)} for name, each in states.items()]
 
 
 def _feed(columns: _Columns) -> dict[str, Any] | None:
@@ -273,7 +298,7 @@ def _affected(newest: PublishedTick, columns: _Columns, row: int) -> dict[str, A
     """An affected group, with its alerts and their annotations, and since when it is affected."""
     service, number, group = columns.service(row), int(columns.number[row]), columns.group(row)
     name = service.service.name
-    document = group_document(service, number, newest.snapshot, newest.detections.regimes.get(name))
+    document = group_document(service, number, newest.snapshot, newest.detections)
     firing = tuple(
         alert
         for alert in newest.detections.alerts
@@ -292,6 +317,7 @@ def _affected(newest: PublishedTick, columns: _Columns, row: int) -> dict[str, A
             key: document[key]
             for key in (
                 "labels",
+                "state",
                 "active_sessions",
                 "open_stalls",
                 "open_stall_oldest_s",

@@ -5,10 +5,11 @@ alerts. So an expression has two halves:
 
     condition to fire, or (not the condition to clear, and ALERTS is firing)
 
-An alert that fires continues as long as its group is known and has not recovered; missing data do not clear it. If
-the daemon cannot be scraped, its last known groups are used for an hour, and for the first two minutes after its
-restart. Both halves must have the same labels, or one alert would end and another begin: so labels that only some
-metrics have (window, bound, theta, quantile) are aggregated away.
+An alert that fires continues as long as its group is known and has not recovered; missing data do not clear it. A
+group is known while it has counters: they end when it is removed after limits.group_idle. If the daemon cannot be
+scraped, its last known groups are used for an hour, and for the first two minutes after its restart. Both halves
+must have the same labels, or one alert would end and another begin: so labels that only some metrics have (window,
+bound, theta, quantile) are aggregated away.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from qoemon.tools.rules.rulefile import INSTANCE, JOB, Alerting, literal, number
 HOLD = "1h"
 """Time that an alert continues to fire while the daemon cannot be scraped."""
 
+EXPECTED = "qoemon_expected_ratings_total"
+
 WARM_S = 120
 """Time after its start within which a daemon may not yet know all its groups."""
 
@@ -37,6 +40,7 @@ _METRICS = {
     AlertMetric.POW: "qoemon_pow_ratio",
     AlertMetric.QUANTILE: "qoemon_rating_quantile",
 }
+_OF_PRESENCE = {AlertMetric.ABSENT: "silence_seconds", AlertMetric.DROP: "session_drop_ratio"}
 
 
 class AnnotationError(ValueError):
@@ -47,7 +51,7 @@ class AnnotationError(ValueError):
 class PromRule:
     """A rule of the configuration, with what its translation to PromQL needs.
 
-    names  label names of a group
+    names  label names of a group; none for a rule on the whole service
     band   theta_band of the service
     job    job label under which Prometheus scrapes the daemon
     """
@@ -61,7 +65,7 @@ class PromRule:
     def of(cls, rule: Rule, plan: Plan, job: str) -> PromRule:
         """A rule of a plan."""
         bands = {service.name: service.theta_band for service in plan.services}
-        return cls(rule, plan.labels, bands[rule.service], job)
+        return cls(rule, () if rule.whole else plan.labels, bands[rule.service], job)
 
     def alerting(self) -> Alerting:
         """The rule as an alerting rule of Prometheus."""
@@ -79,12 +83,24 @@ class PromRule:
     @property
     def metric(self) -> str:
         """Metric of the rule's value; OPEN_STALLS has none."""
+        if self.rule.what.of_presence:
+            return f"{self.prefix}_{_OF_PRESENCE[self.rule.what]}"
         return _METRICS[self.rule.what]
+
+    @property
+    def prefix(self) -> str:
+        """Prefix of the metrics on missing sessions."""
+        return "qoemon_service" if self.rule.whole else "qoemon"
+
+    @property
+    def known(self) -> tuple[str, str]:
+        """Metric that exists as long as the group is known, and its further label."""
+        return (f"{self.prefix}_usual_sessions", "") if self.rule.whole else (EXPECTED, "rating")
 
     @property
     def bound(self) -> str | None:
         """Metric of the confidence bounds; None if the rule does not use them."""
-        exported = self.rule.what in {AlertMetric.MOS, *_RATIOS}
+        exported = self.rule.what in {AlertMetric.MOS, *_RATIOS, AlertMetric.DROP}
         return f"{self.metric}_bound" if exported and self.rule.confident else None
 
     @property
@@ -107,7 +123,8 @@ class PromRule:
         nearest = "min" if rule.what.high_is_bad else "max"
         fires = [f"{self._figure} {worse}= {enter}"]
         if self.bound:
-            fires.append(f"{self._per_group(self.bound, bound=self.confident_value)} {worse}= {enter}")
+            bound = self._per_group(self.bound, bound=self.confident_value)
+            fires.append(f"{bound} {worse}= {number(rule.certain_at)}")
         if self.by_theta:
             fires.append(f"{nearest} without (window, theta) ({self._selector(self.by_theta)}) {worse}= {enter}")
         # A value at `leave` clears the alert, but if both thresholds are equal, a value at them fires.
@@ -116,13 +133,15 @@ class PromRule:
             enough = f"{self._users} >= {rule.min_sessions}"
             fires, clears = [*fires, enough], [*clears, enough]
         firing = selector("ALERTS", {"alertname": rule.name, "alertstate": "firing", "service": rule.service})
+        known, further = self.known
+        exists = selector(known, self._group)
         return _LAYOUT.format(
             fires="\n  and ".join(fires),
             clears="\n    and ".join(clears),
             figure=self._figure,
-            known=selector("qoemon_active_sessions", self._group),
+            known=f"max without ({further}) ({exists})",
+            known_before=f"max without ({further}) (last_over_time({exists}[{HOLD}]))",
             start=selector("process_start_time_seconds", {JOB: self.job}),
-            hold=HOLD,
             warm_s=WARM_S,
             by=", ".join((JOB, INSTANCE, "service", *self.names)),
             firing=firing,
@@ -148,10 +167,13 @@ class PromRule:
     def _users(self) -> str:
         if self.rule.what is AlertMetric.OPEN_STALLS:
             return selector("qoemon_active_sessions", self._group)
+        if self.rule.what.of_presence:
+            return selector(f"{self.prefix}_usual_sessions", self._group)
         return self._per_group("qoemon_window_users")
 
     def _selector(self, metric: str, **more: str) -> str:
-        return selector(metric, {**self._group, "window": duration.text(self.rule.window_s), **more})
+        window = {} if self.rule.what.of_presence else {"window": duration.text(self.rule.window_s)}
+        return selector(metric, {**self._group, **window, **more})
 
     def _per_group(self, metric: str, **more: str) -> str:
         """A metric with only the labels of its group."""
@@ -182,8 +204,10 @@ class PromRule:
 
     def figures(self) -> dict[str, str]:
         """Queries of the values that annotations may name; %s is the place of the group's matchers."""
-        window = f'window="{duration.text(self.rule.window_s)}"'
         what = self.rule.what
+        if what.of_presence:
+            return {"value": f"{self.metric}{{%s}}", "users": f"{self.prefix}_usual_sessions{{%s}}"}
+        window = f'window="{duration.text(self.rule.window_s)}"'
         figures = {str(each): f"{_METRICS[each]}{{{window},%s}}" for each in (AlertMetric.MOS, *_RATIOS)}
         users = f"qoemon_window_users{{{window},%s}}"
         if what is AlertMetric.OPEN_STALLS:
@@ -236,7 +260,7 @@ or
     NaN * (
       {known}
       or (
-        last_over_time({known}[{hold}])
+        {known_before}
         unless on (job, instance) (time() - {start} > {warm_s})
       )
     )

@@ -11,7 +11,7 @@ from rich.text import Text
 from yarl import URL
 
 from qoemon.tools.table import sparkline
-from qoemon.tools.top.columns import alert_lines, columns_of, feed_line, rating_bar
+from qoemon.tools.top.columns import alert_lines, columns_of, feed_line, rating_bar, silence_lines
 from qoemon.tools.top.layout import Column, fitted, lines, taken
 from qoemon.tools.top.query import Query, Row
 from qoemon.tools.top.snapshot import Answer
@@ -105,6 +105,8 @@ class Screen:
             yield _notice("the daemon answers, but with old data: no recent tick; see its log and /healthz")
         for problem in self._query.problems(self._answer.snapshot):
             yield _notice(problem)
+        for silence in silence_lines(self._answer.snapshot.services):
+            yield _notice(silence)
         if self._doubt:
             yield _notice(self._doubt)
 
