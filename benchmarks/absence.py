@@ -209,12 +209,17 @@ def fallen(each: int, rng: np.random.Generator) -> bool:
             mine = slice(number * each, (number + 1) * each)
             late = np.where(delay[mine] <= 60, delay[mine], np.inf)
             middle, most = (np.quantile(late, q, method="higher") for q in (0.5, 0.95))
-            texts.append(f"{middle:.0f} / {most:.0f} / {np.isinf(late).mean():.0%}, {lasted[mine].mean() / 60:.0%}")
+            missed = np.isinf(late).mean()
+            texts.append(f"{_count(middle)} / {_count(most)} / {missed:.0%}, {lasted[mine].mean() / 60:.0%}")
             if kind.name == "300 sessions" and fall == 0.5:
                 kept &= bool(middle <= MOST_DELAY)
             number += 1
         print(f"| {kind.name} | {' | '.join(texts)} |")
     return kept
+
+
+def _count(intervals: float) -> str:
+    return "–" if np.isinf(intervals) else f"{intervals:.0f}"
 
 
 def main() -> int:

@@ -106,6 +106,7 @@ class Evaluation:
 
     def lose(self, shard: int) -> None:
         """Keep the totals of a shard that has lost its state and begins from scratch."""
+        self._detector.interrupt()
         if lost := self._shards.pop(shard, None):
             self._lost = Totals(
                 events=Counter(self._lost.events) + Counter(lost.events),

@@ -30,7 +30,8 @@ def state_document(state: GroupState | None, time_s: int) -> dict[str, Any] | No
 def _words(state: GroupState, age: str) -> str:
     names = ", ".join(state.alerts)
     if state.state is State.NO_DATA:
-        return f"no data{age or ' yet'}" + (f", alert {names}" if names else "")
+        cause = ", not connected to the broker" if state.cut_off else ""
+        return f"no data{age or ' yet'}{cause}" + (f", alert {names}" if names else "")
     if state.state is State.ALERT:
         return f"alert {names}{age}"
     if state.state is State.TOO_FEW_USERS:

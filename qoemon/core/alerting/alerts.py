@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -118,12 +119,11 @@ class Alerts:
             return
         columns, visible = _Columns.of(rule, service, snapshot), service.visible
         numbers = visible if visible.all() else visible | self._firing(rule, service)
-        silent_s = None if present is None else present.groups.since_s
+        silent_s = [np.nan] * len(visible) if present is None else present.groups.since_s.tolist()
         for number in np.flatnonzero(numbers).tolist():
             group = service.counts.groups[number]
             if _selected(rule, dict(zip(snapshot.labels, group, strict=True))):
-                since_s = None if silent_s is None else _known(silent_s[number])
-                yield _Reading(group, number, columns.sample(number), silent_s=since_s)
+                yield _Reading(group, number, columns.sample(number), silent_s=_known(silent_s[number]))
 
     def _firing(self, rule: Rule, service: ServiceSnapshot) -> Flags:
         """(G,) on which groups the rule fired at the last tick."""
@@ -216,7 +216,7 @@ def _presence_readings(
 def _presence_reading(
     rule: Rule, present: ServicePresence, columns: Presence, number: int, group: Labels
 ) -> _Reading:
-    silent_s, usual = _known(columns.since_s[number]), int(columns.usual[number])
+    silent_s, usual = _known(float(columns.since_s[number])), int(columns.usual[number])
     cut_off = present.disconnected_s is not None
     if rule.what is AlertMetric.ABSENT:
         value = certain = float(columns.silence_s[number])
@@ -231,8 +231,8 @@ def _presence_reading(
     return _Reading(group, number, Sample(value, certain, (), usual, cause=cause), silent_s=silent_s)
 
 
-def _known(value: np.float64) -> float | None:
-    return None if np.isnan(value) else float(value)
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _selected(rule: Rule, labels: Mapping[str, str]) -> bool:

@@ -51,9 +51,15 @@ class _Presences:
         self._whole = PresenceMonitor(timing.tick_s, timing.interval_s, levels=True)
 
     def observe(
-        self, service: ServiceSnapshot, snapshot: Snapshot, *, closes: bool, disconnected_s: int | None
+        self,
+        service: ServiceSnapshot,
+        snapshot: Snapshot,
+        *,
+        closes: bool,
+        disconnected_s: int | None,
+        paused: bool,
     ) -> ServicePresence:
-        counts, paused = service.counts, snapshot.catching_up or disconnected_s is not None
+        counts, paused = service.counts, paused or disconnected_s is not None
         sessions, heard = (np.array([each.sum()]) for each in (counts.active_sessions, counts.heard))
         return ServicePresence(
             self.groups.observe(
@@ -90,6 +96,7 @@ class Detector:
         }
         self._disconnected_s: int | None = None
         """The first tick since when the daemon has not been connected."""
+        self._interrupted = False
         self._newest: int | None = None
         """Number of the rating interval of the last snapshot."""
 
@@ -113,10 +120,15 @@ class Detector:
             self._disconnected_s = snapshot.time_s
         presence = {
             service.service.name: self._presences[service.service.name].observe(
-                service, snapshot, closes=closes, disconnected_s=self._disconnected_s
+                service,
+                snapshot,
+                closes=closes,
+                disconnected_s=self._disconnected_s,
+                paused=self._interrupted or snapshot.catching_up,
             )
             for service in snapshot.services
         }
+        self._interrupted = False
         alerts = self._alerts.decide(snapshot, presence)
         for alert in alerts:
             if alert.changed:
@@ -126,6 +138,10 @@ class Detector:
         return Detections(
             alerts, dict(self._transitions), dict(self._regimes), presence, self._states(snapshot, presence, alerts)
         )
+
+    def interrupt(self) -> None:
+        """Judge no fall of sessions for some time: a shard has lost its sessions, which return one by one."""
+        self._interrupted = True
 
     def remove_groups(self, service: str, numbers: Ints) -> None:
         """Forget the regimes of these groups, and since when they are silent; alerts that fire on them end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,7 +19,7 @@ from qoemon.core.snapshot.snapshot import ServiceSnapshot
 
 
 class State(StrEnum):
-    """What is to be shown of a group or service, most urgent first."""
+    """What is shown of a group or service: the first that holds."""
 
     NO_DATA = "no_data"
     """no report arrived in the last rating interval"""
@@ -40,6 +41,7 @@ class GroupState(NamedTuple):
     since_s     when it began, seconds since the epoch; None if unknown
     have, need  sessions, for TOO_FEW_USERS; rating intervals, for LEARNING; else 0
     alerts      names of the alerts that fire, also without data
+    cut_off     whether there are no data because the daemon is not connected to its broker
     """
 
     state: State
@@ -47,6 +49,7 @@ class GroupState(NamedTuple):
     have: int = 0
     need: int = 0
     alerts: tuple[str, ...] = ()
+    cut_off: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def states(
         if group in firing:
             of_groups[number] = _alert_state(firing[group])
     for number in np.flatnonzero(silent).tolist():
-        of_groups[number] = _no_data(presence.groups, number, of_groups[number].alerts)
+        of_groups[number] = _no_data(presence, presence.groups, number, of_groups[number].alerts)
     return ServiceStates(tuple(of_groups), _whole(of_groups, columns.shown & ~silent, presence, alerts))
 
 
@@ -125,7 +128,7 @@ def _whole(
     """The state of the service: that of its most urgent group that sends reports, unless it has one of its own."""
     names = tuple(dict.fromkeys(alert.rule.name for alert in alerts))
     if presence.whole.silence_s[0] != 0:  # Also before the first report, where it is NaN.
-        return _no_data(presence.whole, 0, names)
+        return _no_data(presence, presence.whole, 0, names)
     if alerts:
         return _alert_state(tuple(alerts))
     shown = [groups[number] for number in np.flatnonzero(heard).tolist()]
@@ -138,8 +141,9 @@ def _whole(
     return GroupState(first, min(since_s, default=None), most.have, most.need)
 
 
-def _no_data(presence: Presence, number: int, alerts: tuple[str, ...]) -> GroupState:
-    return GroupState(State.NO_DATA, _time(float(presence.since_s[number])), alerts=alerts)
+def _no_data(service: ServicePresence, units: Presence, number: int, alerts: tuple[str, ...]) -> GroupState:
+    since_s = _time(float(units.since_s[number]))
+    return GroupState(State.NO_DATA, since_s, alerts=alerts, cut_off=service.disconnected_s is not None)
 
 
 def _alert_state(alerts: Sequence[Alert]) -> GroupState:
@@ -155,4 +159,4 @@ def _by_group(alerts: Iterable[Alert]) -> Mapping[Labels, tuple[Alert, ...]]:
 
 
 def _time(time_s: float) -> float | None:
-    return None if np.isnan(time_s) else time_s
+    return None if math.isnan(time_s) else time_s

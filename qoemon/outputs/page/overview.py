@@ -38,8 +38,8 @@ UNKNOWN = -1
 """In place of a Regime: the group has none yet."""
 
 _STATES = tuple(State)
-_URGENCY = np.array([len(_STATES) - place for place in range(len(_STATES))])
-"""Sort key of each State; the first one is the most urgent."""
+_URGENCY = {State.ALERT: 4, State.BAD: 3, State.DEGRADED: 2, State.NO_DATA: 1}
+"""Sort key of a State, 0 for others. At night many small groups are silent: they must not hide the bad ones."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,12 @@ class _Columns:
     def poor_users(self) -> Floats:
         """(N,) users who would rate poor or worse."""
         return self.pow * self.users
+
+    @property
+    def urgency(self) -> Ints:
+        """(N,) sort key of the state; a group on which an alert fires is as urgent without data."""
+        of_state = np.array([_URGENCY.get(state, 0) for state in _STATES])
+        return np.where(self.firing > 0, _URGENCY[State.ALERT], of_state[self.state])
 
     @property
     def affected(self) -> Flags:
@@ -185,7 +191,7 @@ def _sorted(columns: _Columns, rows: Ints, query: Query) -> Ints:
     rank = np.empty(len(rows))
     rank[sorted(range(len(rows)), key=names.__getitem__)] = np.arange(len(rows))
     by: Mapping[Sort, Floats | Ints] = {
-        "state": _URGENCY[columns.state],
+        "state": columns.urgency,
         "mos": columns.mos,
         "gob": columns.gob,
         "pow": columns.pow,

@@ -13,6 +13,7 @@ from qoemon.core.alerting.detector import Detections
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.alerting.state import GroupState, State
+from qoemon.core.counting.monitor import Monitor
 from qoemon.core.evaluation import Tick
 from qoemon.outputs.snapshot_json import snapshot_document
 from qoemon.outputs.state_document import state_document
@@ -49,6 +50,11 @@ class Daemon:
 
     def ticks(self, number: int, **more: Any) -> list[Tick]:
         return [self.tick(**more) for _ in range(number)]
+
+    def lose(self) -> None:
+        """Lose all sessions, as a worker that cannot read its state."""
+        self._whole.monitor = Monitor(self._plan)
+        self._whole.evaluation.lose(0)
 
     def restart(self, *, after_s: int = 0) -> None:
         """End, and begin with the stored state some time later."""
@@ -215,9 +221,22 @@ def test_without_a_connection_to_the_broker_absent_fires_and_says_so() -> None:
     assert alert(last, "Drop").decision.reason is Reason.NOT_CONNECTED
     assert alert(last, "Drop").decision.state is AlertState.UNCERTAIN
     assert last.presence["video"].disconnected_s == away[0].snapshot.time_s
+    assert words(away[-1]) == "no data for 5m, not connected to the broker"
+    assert words(away[-1], None) == "no data for 5m, not connected to the broker, alert Absent"
     back = [tick for sessions in range(10, 100, 10) for tick in daemon.ticks(2, eu=(sessions, 0))]
     back += daemon.ticks(60, eu=(100, 0))
     assert firing(back) == set()
+
+
+def test_sessions_that_a_worker_has_lost_are_no_drop_while_they_return() -> None:
+    daemon = Daemon(ABSENT, DROP)
+    daemon.ticks(100, eu=(100, 0))
+    daemon.lose()
+    after = [tick for sessions in range(5, 100, 10) for tick in daemon.ticks(2, eu=(sessions, 0))]
+    after += daemon.ticks(60, eu=(100, 0))
+    assert firing(after) == set()
+    states = {alert(tick.detections, "Drop").decision.reason for tick in after}
+    assert Reason.STARTING in states
 
 
 def test_a_group_has_its_own_alerts_on_missing_sessions() -> None:
