@@ -31,7 +31,7 @@ def detail(
         return None
     number = service.counts.groups.index(group)
     plan, scale = service.service, service.service.scale
-    group_values = group_document(service, number, snapshot, newest.detections.regimes.get(name))
+    group_values = group_document(service, number, snapshot, newest.detections)
     doubted = doubt(**group_values["feed"])
     return {
         "time_s": snapshot.time_s,

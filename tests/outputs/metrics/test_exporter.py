@@ -54,6 +54,8 @@ CONTRACT = {
     "qoemon_active_sessions": ("gauge", GROUP),
     "qoemon_open_stalls": ("gauge", GROUP),
     "qoemon_open_stall_oldest_seconds": ("gauge", GROUP),
+    "qoemon_service_silence_seconds": ("gauge", ("service",)),
+    "qoemon_service_usual_sessions": ("gauge", ("service",)),
     "qoemon_expected_ratings": ("counter", (*GROUP, "rating")),
     "qoemon_stall_count": ("histogram", GROUP),
     "qoemon_stall_seconds": ("histogram", GROUP),
@@ -400,3 +402,13 @@ def summary(published: PublishedTick) -> Sequence[object]:
         (service.counts.expected_ratings.tolist(), [d.mos.tolist() for d in service.distributions.values()])
         for service in published.snapshot.services
     ]
+
+
+def test_silence_of_a_service_is_exported_while_it_is_watched(busy: Line) -> None:
+    """The reports are of the minute before the first tick."""
+    ticks = [busy.tick(T0 + 60 + 10 * number) for number in range(13)]
+    samples = [parsed(tick.metrics.whole.decode()) for tick in ticks]
+    for service in ("video", "web"):
+        silence = [each["qoemon_service_silence_seconds", (("service", service),)] for each in samples]
+        assert silence == [10 * number for number in range(13)]
+    assert not any(name == "qoemon_silence_seconds" for each in samples for name, _ in each)

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
+from qoemon.core.alerting.state import State
 from qoemon.outputs.page.curves import Curves
 from qoemon.outputs.page.detail import detail
 from qoemon.outputs.page.overview import overview
@@ -50,7 +51,8 @@ def test_rows_are_in_the_requested_order(sort: Sort, order: Any) -> None:
         ("", set(CROWDS)),
         ("region=eu", {"eu"}),
         ("OCEAN", {"oceania"}),
-        ("=a", {"asia", "africa"}),
+        ("region=a", {"asia", "africa"}),
+        ("state=alert", {"us"}),
         ("asia video", {"asia"}),
         ("firing", {"us"}),
         ("web", set()),
@@ -248,3 +250,24 @@ def test_a_group_without_a_regime_sorts_like_a_good_one() -> None:
     scene.ticks(12, eu=(60, 0))
     newest = scene.tick(eu=(60, 0), us=(4, 5))  # Too few for an alert, and no regime yet.
     assert regions(overview(newest, Query(), [])) == ["us", "eu"]
+
+
+def test_rows_and_services_have_the_one_state_that_is_shown() -> None:
+    answer = overview(Scene().ticks(3, **CROWDS)[-1], Query(), [])
+    states = {row["labels"]["region"]: row["state"]["state"] for row in answer["rows"]}
+    assert states["us"] == "alert"
+    assert states["africa"] == "too_few_users"
+    assert [(each["service"], each["state"]["state"]) for each in answer["summary"]["services"]] == [
+        ("video", "alert"),
+        ("web", "no_data"),
+    ]
+    assert answer["summary"]["states"] == {state: list(states.values()).count(state) for state in map(str, State)}
+
+
+def test_groups_that_fell_silent_come_after_those_that_suffer() -> None:
+    scene = Scene()
+    scene.ticks(3, eu=(60, 0), us=(0, 12), asia=(5, 0))
+    newest = scene.ticks(8, eu=(60, 0), us=(0, 12))[-1]
+    answer = overview(newest, Query(), [])
+    assert regions(answer) == ["us", "asia", "eu"]
+    assert answer["rows"][1]["state"]["words"] == "no data for 1m20s"
