@@ -563,7 +563,6 @@ RULE = "alerts: [{name: a, %s}]"
         ("what: drop, enter: 0.4", "alerts.0.leave"),
         ("what: drop, enter: 1.5, leave: 0.2", "alerts.0.enter"),
         ("what: drop, enter: 0.2, leave: 0.4", "alerts.0.enter"),
-        ("what: pow, enter: 0.2, leave: 0.1, by: []", "alerts.0.by"),
         ("leave: 0.1", "alerts.0.enter"),
     ],
 )

@@ -50,7 +50,7 @@ _URGENCY = {State.ALERT: 4, State.BAD: 3, State.DEGRADED: 2, State.NO_DATA: 1}
 
 @dataclass(frozen=True)
 class _Columns:
-    """The N visible groups of all services; NaN without data.
+    """The N groups of all services that are visible, or have an alert that fires; NaN without data.
 
     service_number  (N,) of the service in the snapshot
     number          (N,) of the group in its service
@@ -142,10 +142,11 @@ def _columns(newest: PublishedTick, window_s: int) -> _Columns:
     snapshot, parts = newest.snapshot, []
     firing = _firing(newest)
     for service_number, service in enumerate(snapshot.services):
-        number = np.flatnonzero(service.visible)
         rated, counts = service.distributions[window_s], service.counts
         users = np.where(rated.observations > 0, counts.users[window_s], np.nan)
         by_group = firing.get(service.service.name, {})
+        # Alerts continue on groups that have long been silent.
+        number = np.flatnonzero(service.visible | np.array([each in by_group for each in counts.groups], np.bool_))
         parts.append(
             [
                 np.full(len(number), service_number),
@@ -190,7 +191,7 @@ def _firing(newest: PublishedTick) -> dict[str, dict[Labels, int]]:
     """The number of firing alerts of single groups, by service and group."""
     out: dict[str, dict[Labels, int]] = {}
     for alert in newest.detections.alerts:
-        if alert.firing and alert.names == newest.snapshot.labels:
+        if alert.firing and alert.rule.by is None:
             of_service = out.setdefault(alert.rule.service, {})
             of_service[alert.group] = of_service.get(alert.group, 0) + 1
     return out
@@ -287,7 +288,7 @@ def _summary(newest: PublishedTick, columns: _Columns, links: Links) -> dict[str
             "unknown": int((columns.regime == UNKNOWN).sum()),
         },
         "states": {str(state): int((columns.state == place).sum()) for place, state in enumerate(_STATES)},
-        "firing": int(columns.firing.sum()),
+        "firing": sum(alert.firing for alert in newest.detections.alerts),
         "hit_total": len(hit),
         "hit": [
             _affected(newest, columns, row, links) | {"trend": trend_document(trend)}
@@ -304,7 +305,7 @@ def _summary(newest: PublishedTick, columns: _Columns, links: Links) -> dict[str
 def _services(newest: PublishedTick, columns: _Columns) -> list[dict[str, Any]]:
     """State and users of each service; services are never added up, as a rating of a video and of a page differ.
 
-    sums: alerts that fire on sums of groups.
+    sums: the alerts that fire on sums of groups.
     """
     out, states = [], newest.detections.states
     for number, service in enumerate(columns.snapshot.services):
@@ -314,6 +315,11 @@ def _services(newest: PublishedTick, columns: _Columns) -> list[dict[str, Any]]:
             {
                 "service": name,
                 "state": state_document(state, newest.snapshot.time_s),
+                "sums": [
+                    {"alert": alert.rule.name, "labels": dict(alert.labels)}
+                    for alert in newest.detections.alerts
+                    if alert.firing and alert.rule.service == name and alert.rule.by is not None
+                ][:MOST_AFFECTED],
                 "groups": int(mine.sum()),
                 "hit_groups": int((columns.affected & mine).sum()),
                 "users": float(np.nansum(columns.users[mine])),
@@ -354,12 +360,12 @@ def _doubts(columns: _Columns) -> dict[int, Doubt]:
 def _affected(newest: PublishedTick, columns: _Columns, row: int, links: Links) -> dict[str, Any]:
     """An affected group, with its alerts and their annotations, and when that began."""
     service, number, group = columns.service(row), int(columns.number[row]), columns.group(row)
-    name, labels = service.service.name, newest.snapshot.labels
+    name = service.service.name
     document = group_document(service, number, newest.snapshot, newest.detections)
     firing = tuple(
         alert
         for alert in newest.detections.alerts
-        if alert.firing and alert.rule.service == name and alert.names == labels and alert.group == group
+        if alert.firing and alert.rule.service == name and alert.rule.by is None and alert.group == group
     )
     return {
         "service": name,

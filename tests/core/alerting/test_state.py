@@ -23,7 +23,7 @@ from tests.support.oracle import Said
 
 ABSENT = Rule("Absent", "video", AlertMetric.ABSENT, 60, 120, 0, {}, by=(), min_sessions=30, severity="critical")
 DROP = Rule("Drop", "video", AlertMetric.DROP, 60, 0.4, 0.25, {}, by=(), for_s=60, min_sessions=50)
-WHOLE = ("",)
+WHOLE = ()
 QUICK = RegimeRules(min_sessions=30, dwell=1)
 
 
