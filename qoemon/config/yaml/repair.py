@@ -4,8 +4,8 @@ Rules between keys run only where each key is valid by itself: without a repair,
 wrong elsewhere in its section, and in every section that refers to it.
 
 - A key that has a default is removed.
-- A required key gets a stand-in, also one that a rule requires, and so does a section in a list or in a mapping by name: its place in the list,
-  its name and its other keys stay.
+- A required key gets a stand-in, also one that only a rule requires, and so does a section in a list or in a
+  mapping by name: its place in the list, its name and its other keys stay.
 - An item of any other list is removed.
 - Where that does not help, the section around it is repaired.
 
