@@ -126,6 +126,5 @@ def silence_lines(services: Sequence[Service]) -> list[str]:
 
 
 def _name(service: str, labels: Mapping[str, str]) -> str:
-    """The group's name; just the service for an alert on the whole service."""
-    values = labels.values() if any(labels.values()) else ()
-    return "/".join(printable(name, SHORT) for name in (service, *values))
+    """The name of the group or sum; just the service if it has no labels."""
+    return "/".join(printable(name, SHORT) for name in (service, *labels.values()))

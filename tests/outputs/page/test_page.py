@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.live_page import ATTACK, SETTINGS, WatchedPage, crowded, rows, wait, wait_for_rows
+from tests.support.live_page import ATTACK, SETTINGS, WatchedPage, crowded, rows, texts, wait, wait_for_rows
 from tests.support.parts import ROOT, Daemon, program
 from tests.support.patience import WAIT_S, until
 
