@@ -82,7 +82,8 @@ class _PresenceFamilies:
         for family, values in columns:
             known = np.flatnonzero(~np.isnan(values[units]))
             family.add(rows.take(known), values[units][known])
-        self._usual.add(rows, presence.usual[units])
+        heard = np.flatnonzero(~np.isnan(presence.silence_s[units]))
+        self._usual.add(rows.take(heard), presence.usual[units][heard])
         known = np.flatnonzero(~np.isnan(presence.certain[units]))
         self._bound.add(rows.take(known), presence.certain[units][known], bound="lower")
 

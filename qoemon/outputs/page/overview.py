@@ -362,6 +362,7 @@ def _affected(newest: PublishedTick, columns: _Columns, row: int, links: Links) 
     service, number, group = columns.service(row), int(columns.number[row]), columns.group(row)
     name = service.service.name
     document = group_document(service, number, newest.snapshot, newest.detections)
+    presence = newest.detections.presence.get(name)
     firing = tuple(
         alert
         for alert in newest.detections.alerts
@@ -376,7 +377,7 @@ def _affected(newest: PublishedTick, columns: _Columns, row: int, links: Links) 
         "fired_s": min((alert.decision.since_s for alert in firing), default=None),
         "links": links.of_group(name, document["labels"]),
         "alerts": [alert.rule.name for alert in firing],
-        "annotations": [rule_texts(alert) for alert in firing],
+        "annotations": [rule_texts(alert, presence and presence.disconnected_s) for alert in firing],
         **{
             key: document[key]
             for key in (

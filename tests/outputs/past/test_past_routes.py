@@ -59,7 +59,7 @@ async def place(published: list[PublishedTick]) -> AsyncIterator[Place]:
     for each in published:
         history.put(each.snapshot, each.detections)
     await latest.put(published[-1])
-    serving, port = await serve_app(application(latest, list, list, history), "127.0.0.1", 0)
+    serving, port = await serve_app(application(latest, list, list, past=history), "127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
             yield Place(history, client, published[-1])
@@ -256,7 +256,7 @@ async def test_a_history_that_cannot_be_read_gets_503_with_the_reason(tmp_path) 
     published = story()
     history, latest = KeptHistory(HistoryStore(tmp_path / "file" / "history.sqlite3", 60, 86_400)), Latest()
     await latest.put(published[-1])
-    serving, port = await serve_app(application(latest, list, list, history), "127.0.0.1", 0)
+    serving, port = await serve_app(application(latest, list, list, past=history), "127.0.0.1", 0)
     try:
         async with (
             aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client,
