@@ -54,9 +54,10 @@ feeds: $(VENV)/dev  ## replay feeds as the field has them, and compare every fig
 coverage: $(VENV)/dev  ## measure how often the confidence intervals contain the truth (3 minutes)
 	$(BIN)/python -m benchmarks.coverage
 
-regimes: $(VENV)/dev  ## measure false alarms and delays of the change detector, and of a rule over many groups (5 minutes)
+regimes: $(VENV)/dev  ## measure false alarms and delays: changes, rules over many groups, missing sessions (13 minutes)
 	$(BIN)/python -m benchmarks.regimes
 	$(BIN)/python -m benchmarks.many_groups
+	$(BIN)/python -m benchmarks.absence
 
 calibration: $(VENV)/dev  ## measure how often the interval of theta contains the truth (2 minutes)
 	$(BIN)/python -m benchmarks.theta_coverage

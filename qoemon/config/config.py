@@ -134,7 +134,31 @@ _ALERTS = [
         "for": "3m",
         "severity": "page",
         "annotations": {"summary": "{pow:.0%} of {users} users of {service} would say poor or worse"},
-    }
+    },
+    {
+        "name": "ReportsAbsent",
+        "by": [],
+        "what": "absent",
+        "for": "2m",
+        "min_sessions": 30,
+        "severity": "critical",
+        "annotations": {
+            "summary": "No reports from {service} for {value:.0f} s, {users} sessions were active before",
+        },
+    },
+    {
+        "name": "SessionsDropped",
+        "by": [],
+        "what": "drop",
+        "enter": 0.4,
+        "leave": 0.25,
+        "for": "1m",
+        "min_sessions": 50,
+        "severity": "critical",
+        "annotations": {
+            "summary": "{value:.0%} fewer sessions of {service} than usual, {users} were active before",
+        },
+    },
 ]
 
 
@@ -156,7 +180,7 @@ class Config(Section):
         "summed over all others; [] is the whole service. null: each single label, and [].",
         None,
     )
-    alerts: tuple[Alert, ...] = key("Alert rules; if given, they replace the default.", _ALERTS)
+    alerts: tuple[Alert, ...] = key("Alert rules; if given, they replace the defaults.", _ALERTS)
     regimes: Regimes = key("Regimes of the groups: good, degraded or bad.", {})
     notify: Notify = key("Receivers of alerts.", {})
     state: State = key("State that survives a restart or a crash.", {})

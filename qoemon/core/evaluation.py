@@ -83,10 +83,11 @@ class Evaluation:
         """By shard, the end of its newest interval that has been added, seconds since the epoch."""
         return {shard: totals.closed_s for shard, totals in self._shards.items() if totals.closed_s is not None}
 
-    def tick(self, shards: Sequence[ShardCounts]) -> Tick:
+    def tick(self, shards: Sequence[ShardCounts], *, connected: bool = True) -> Tick:
         """Evaluate a tick.
 
-        shards  the counts of each shard, in the order of shards, of the same tick
+        shards     the counts of each shard, in the order of shards, of the same tick
+        connected  whether the daemon is connected to its broker, as far as is known
         """
         by_service = list(zip(*(counts.services for counts in shards), strict=True))
         for some in by_service:
@@ -107,10 +108,11 @@ class Evaluation:
             catching_up=self._backlog.observe(shards[0].time_s, events),
             closed=closed,
         )
-        return Tick(snapshot, self._detector.observe(snapshot))
+        return Tick(snapshot, self._detector.observe(snapshot, connected=connected))
 
     def lose(self, shard: int) -> None:
         """Keep the totals of a shard that has lost its state and begins from scratch."""
+        self._detector.interrupt()
         if lost := self._shards.pop(shard, None):
             self._lost = Totals(
                 events=Counter(self._lost.events) + Counter(lost.events),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+from qoemon.common import duration
+from qoemon.core.alerting.state import State
 from qoemon.daemon.tick_loop import TickLoop
 from qoemon.engine.engine import Engine
 from qoemon.outputs.latest import Latest
@@ -40,3 +44,20 @@ class Health:
         if self._latest.value is None:
             problems.append("no tick has passed yet")
         return problems
+
+    def remarks(self) -> list[str]:
+        """What a reader of the metrics should know, though they are reliable: services that send no reports."""
+        newest = self._latest.value
+        if newest is None:
+            return []
+        return [
+            _silence(name, found.whole.since_s, newest.snapshot.time_s)
+            for name, found in newest.detections.states.items()
+            if found.whole.state is State.NO_DATA and found.whole.since_s is not None
+        ]
+
+
+def _silence(service: str, since_s: float, now_s: int) -> str:
+    age = duration.text(round(now_s - since_s))
+    at = f"{datetime.fromtimestamp(since_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"no reports from service {service} for {age}, since {at}"

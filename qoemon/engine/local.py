@@ -89,7 +89,8 @@ class LocalEngine:
     async def tick(self, tick_s: int) -> Tick | None:
         """As Engine.tick; never None."""
         counts = await self._shard.tick(tick_s)
-        return await self._shard.in_thread(self._evaluation.tick, [counts])
+        connected = self.stats.mqtt.connected
+        return await self._shard.in_thread(lambda: self._evaluation.tick([counts], connected=connected))
 
     async def shift(self, by_s: int, now_s: float) -> None:
         """As Engine.shift."""

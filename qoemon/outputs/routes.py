@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
@@ -26,14 +26,20 @@ Problems = Callable[[], list[str]]
 
 
 def application(
-    latest: Latest, alive: Problems, ready: Problems, links: Links = NO_LINKS, past: PastSource | None = None
+    latest: Latest,
+    alive: Problems,
+    ready: Problems,
+    links: Links = NO_LINKS,
+    past: PastSource | None = None,
+    remarks: Problems = list,
 ) -> web.Application:
     """The web application with all routes, including those of the page.
 
-    alive  problems of the process, for /healthz
-    ready  why its metrics are not reliable yet, for /readyz
-    links  of the page to other tools
-    past   the history; without one, its routes are missing
+    alive    problems of the process, for /healthz
+    ready    why its metrics are not reliable yet, for /readyz
+    links    of the page to other tools
+    past     the history; without one, its routes are missing
+    remarks  what a reader of reliable metrics should know, for /readyz
     """
 
     async def metrics(request: web.Request) -> web.StreamResponse:
@@ -50,7 +56,7 @@ def application(
         return _verdict(alive())
 
     async def readyz(_: web.Request) -> web.Response:
-        return _verdict(ready())
+        return _verdict(ready(), remarks())
 
     app = web.Application()
     app.add_routes(
@@ -114,7 +120,7 @@ def _accepts_gzip(accepted: str) -> bool:
     return False
 
 
-def _verdict(problems: list[str]) -> web.Response:
+def _verdict(problems: list[str], remarks: Sequence[str] = ()) -> web.Response:
     if problems:
         return web.Response(status=503, text="".join(f"{problem}\n" for problem in problems))
-    return web.Response(text="ok\n")
+    return web.Response(text="; ".join(["ready", *remarks]) + "\n" if remarks else "ok\n")

@@ -14,11 +14,13 @@ from qoemon.common import duration
 from qoemon.core.alerting.alerts import Alert
 from qoemon.core.alerting.detector import Detections
 from qoemon.core.alerting.regime import Regime, Regimes
+from qoemon.core.alerting.state import ServiceStates, sum_states
 from qoemon.core.arrays import Floats, Ints
 from qoemon.core.counting.counts import DOUBTS, Event
 from qoemon.core.plan.roll_up import RollUpKey
 from qoemon.core.snapshot.roll_up import roll_up
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
+from qoemon.outputs.state_document import state_document
 from qoemon.outputs.where_first import sentence
 
 MOST_EXCESS = 10
@@ -36,7 +38,7 @@ _encode = msgspec.json.encode
 def snapshot_document(snapshot: Snapshot, detections: Detections) -> dict[str, Any]:
     """The numbers of a snapshot, named like the metrics; ratios are from 0 to 1, times in seconds."""
     services = [
-        _service(service, snapshot) | {"groups": list(_groups(service, snapshot, detections))}
+        _service(service, snapshot, detections) | {"groups": list(_groups(service, snapshot, detections))}
         for service in snapshot.services
     ]
     return _header(snapshot) | {"services": services, "alerts": list(_alerts(detections))} | _totals(snapshot)
@@ -46,7 +48,7 @@ def snapshot_json(snapshot: Snapshot, detections: Detections) -> Iterator[bytes]
     """The same as JSON, in pieces: encoding all at once would block the other threads of the process."""
     yield _encode(_header(snapshot))[:-1] + b',"services":['
     for number, service in enumerate(snapshot.services):
-        yield b"," * (number > 0) + _encode(_service(service, snapshot))[:-1] + b',"groups":['
+        yield b"," * (number > 0) + _encode(_service(service, snapshot, detections))[:-1] + b',"groups":['
         yield from _json_items(_groups(service, snapshot, detections))
         yield b"]}"
     yield b'],"alerts":['
@@ -64,7 +66,30 @@ def rolled_up(snapshot: Snapshot, detections: Detections, by: tuple[str, ...]) -
     key = RollUpKey(by)
     services = tuple(roll_up(snapshot, key, service) for service in snapshot.services)
     regimes = detections.of_roll_ups.get(key, {})
-    return replace(snapshot, labels=by, services=services), replace(detections, regimes=regimes)
+    states = {
+        (name := service.service.name): _sum_states(service, sums, snapshot, detections, by, regimes.get(name))
+        for service, sums in zip(snapshot.services, services, strict=True)
+        if service.service.name in detections.states
+    }
+    rolled = replace(detections, regimes=regimes, states=states)
+    return replace(snapshot, labels=by, services=services), rolled
+
+
+def _sum_states(
+    service: ServiceSnapshot,
+    sums: ServiceSnapshot,
+    snapshot: Snapshot,
+    detections: Detections,
+    by: tuple[str, ...],
+    regimes: Regimes | None,
+) -> ServiceStates:
+    """The states of the sums of a service; that of the whole service stays."""
+    name = service.service.name
+    firing = [alert for alert in detections.alerts if alert.firing and alert.rule.service == name]
+    of_sums = sum_states(
+        service, sums, by, snapshot.labels, regimes, detections.presence[name], firing, detections.rules
+    )
+    return replace(detections.states[name], groups=of_sums)
 
 
 def _json_items(items: Iterable[dict[str, Any]]) -> Iterator[bytes]:
@@ -90,11 +115,14 @@ def _alerts(detections: Detections) -> Iterator[dict[str, Any]]:
     return map(alert_document, detections.alerts)
 
 
-def _service(service: ServiceSnapshot, snapshot: Snapshot) -> dict[str, Any]:
+def _service(service: ServiceSnapshot, snapshot: Snapshot, detections: Detections) -> dict[str, Any]:
     """A service without its groups."""
     plan, scale = service.service, service.service.scale
+    states = detections.states.get(plan.name)
+    whole = None if states is None else states.whole
     return {
         "service": plan.name,
+        "state": state_document(whole, snapshot.time_s),
         "mapping": plan.mapping.name,
         "ratings": str(plan.model),
         "theta": plan.theta,
@@ -136,20 +164,19 @@ def where_first_document(service: ServiceSnapshot) -> dict[str, Any] | None:
 def _groups(service: ServiceSnapshot, snapshot: Snapshot, detections: Detections) -> Iterator[dict[str, Any]]:
     """The visible groups, ordered by their labels."""
     visible = sorted(np.flatnonzero(service.visible).tolist(), key=service.counts.groups.__getitem__)
-    regimes = detections.regimes.get(service.service.name)
     for begin in range(0, len(visible), AT_ONCE):
-        yield from group_documents(service, visible[begin : begin + AT_ONCE], snapshot, regimes)
+        yield from group_documents(service, visible[begin : begin + AT_ONCE], snapshot, detections)
 
 
 def group_document(
-    service: ServiceSnapshot, group: int, snapshot: Snapshot, regimes: Regimes | None
+    service: ServiceSnapshot, group: int, snapshot: Snapshot, detections: Detections
 ) -> dict[str, Any]:
-    """One group of a service, by its number; regimes are those of the service."""
-    return next(group_documents(service, [group], snapshot, regimes))
+    """One group of a service, by its number."""
+    return next(group_documents(service, [group], snapshot, detections))
 
 
 def group_documents(
-    service: ServiceSnapshot, groups: Sequence[int], snapshot: Snapshot, regimes: Regimes | None
+    service: ServiceSnapshot, groups: Sequence[int], snapshot: Snapshot, detections: Detections
 ) -> Iterator[dict[str, Any]]:
     """Groups of a service, by their numbers.
 
@@ -157,6 +184,8 @@ def group_documents(
     list.
     """
     tally, rows = service.counts, np.array(groups, np.int64)
+    name = service.service.name
+    regimes, states = detections.regimes.get(name), detections.states.get(name)
     ratings = _names(service.service.scale.ratings.tolist())
     windows = {
         duration.text(length): _windows(service, length, rows, snapshot.quantiles)
@@ -177,6 +206,7 @@ def group_documents(
     for group, active, stalls, oldest_s, heard, doubtful, by_window, expected, contributions in columns:
         yield {
             "labels": dict(zip(snapshot.labels, tally.groups[group], strict=True)),
+            "state": state_document(None if states is None else states.groups[group], snapshot.time_s),
             "active_sessions": active,
             "open_stalls": stalls,
             "open_stall_oldest_s": oldest_s,
@@ -223,6 +253,7 @@ def alert_document(alert: Alert) -> dict[str, Any]:
         "value": None if sample is None else sample.value,
         "surest": None if sample is None else sample.confident_value,
         "users": None if sample is None else sample.users,
+        "silent_since_s": alert.silent_s,
     }
 
 

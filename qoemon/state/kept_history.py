@@ -110,7 +110,7 @@ class KeptHistory:
         return PastAlert(
             alert=alert.rule.name,
             service=alert.rule.service,
-            labels=dict(zip(snapshot.labels, alert.group, strict=True)),
+            labels=dict(alert.labels),
             severity=alert.rule.severity,
             metric=str(alert.rule.what),
             threshold=alert.rule.enter,

@@ -379,7 +379,7 @@ CASES: list[tuple[str, int, str, str]] = [
     ("http:\n  links:\n    A: 'https://a.{region}/'", 3, "http.links.A", "behind its host"),
     ("http:\n  links:\n    A: 'https://a:{region}/'", 3, "http.links.A", "behind its host"),
     ("http:\n  links:\n    A: 'https://me:word@a/{region}'", 3, "http.links.A", "without user"),
-    ("http:\n  links:\n    A: 'https://a/{zone}'", 3, "http.links.A", "only the names cdn, region, service.*zone"),
+    ("http:\n  links:\n    A: 'https://a/{zone}'", 3, "http.links.A", "only the names region, cdn, service.*zone"),
     ("http:\n  links:\n    A: 'https://a/{region.x}'", 3, "http.links.A", "wherever there are braces"),
     # the file
     ("mqtt:\n  host: a\n   port: 1", 3, "", "found invalid YAML: mapping values are not allowed here; look"),
@@ -545,6 +545,36 @@ def test_what_variables_hold_is_never_shown(file: Path) -> None:
     found = "\n".join(map(str, problems(file, text, {"P": WORD})))
     assert found.count('found "${P}') == 3
     assert WORD not in found
+
+
+RULE = "alerts: [{name: a, %s}]"
+
+
+@pytest.mark.parametrize(
+    ("keys", "key"),
+    [
+        ("what: absent", "alerts.0.for"),
+        ("what: absent, for: 2m, enter: 3", "alerts.0.enter"),
+        ("what: absent, for: 2m, leave: 3", "alerts.0.leave"),
+        ("what: absent, for: 2m, window: 5m", "alerts.0.window"),
+        ("what: absent, for: 2m, by: [region]", "alerts.0.by"),
+        ("what: absent, for: 2m, by: [], groups: {region: eu}", "alerts.0.groups"),
+        ("what: drop, leave: 0.2", "alerts.0.enter"),
+        ("what: drop, enter: 0.4", "alerts.0.leave"),
+        ("what: drop, enter: 1.5, leave: 0.2", "alerts.0.enter"),
+        ("what: drop, enter: 0.2, leave: 0.4", "alerts.0.enter"),
+        ("leave: 0.1", "alerts.0.enter"),
+    ],
+)
+def test_rules_on_missing_sessions_have_keys_of_their_own(file: Path, keys: str, key: str) -> None:
+    assert key in {problem.key for problem in problems(file, RULE % keys)}
+
+
+def test_rules_on_missing_sessions_become_those_of_the_core(file: Path) -> None:
+    rules = alert_rules(loaded(file, RULE % "what: absent, for: 2m, by: [], service: video"))
+    assert [(rule.enter, rule.leave, rule.for_s, rule.whole) for rule in rules] == [(120, 0, 0, True)]
+    rules = alert_rules(loaded(file, RULE % "what: drop, enter: 0.4, leave: 0.2, for: 1m, groups: {region: eu}"))
+    assert [(rule.service, rule.whole) for rule in rules] == [("video", False), ("web", False)]
 
 
 def password_of(config: Config) -> str | None:

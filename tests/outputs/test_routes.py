@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiohttp
 import pytest
+from paho.mqtt.enums import MQTTProtocolVersion
+from paho.mqtt.publish import single
 
 from qoemon.config.config import Config
+from qoemon.core.alerting.state import GroupState, State
 from qoemon.daemon.daemon import Daemon, ListenError, running
 from tests.support.parts import Nats
 from tests.support.patience import WAIT_S
@@ -20,6 +23,9 @@ from tests.support.patience import async_until as until
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+TOPIC = "qoe/v1/video/eu/a"
 
 
 class Answer(NamedTuple):
@@ -71,6 +77,26 @@ async def test_ready_only_while_subscribed_and_ticked_and_not_draining(tmp_path:
             await until(lambda: watcher.answers)
     await draining
     assert any(answer.status == 503 and "shutting down" in answer.body for answer in watcher.answers)
+
+
+async def test_ready_names_a_service_that_fell_silent_and_since_when(tmp_path: Path) -> None:
+    with Nats(tmp_path) as broker:
+        async with running(config_at(broker.port)) as daemon:
+            await until(lambda: daemon.engine.stats.mqtt.subscribed and daemon.latest.value)
+            where = {"hostname": "127.0.0.1", "port": broker.port, "protocol": MQTTProtocolVersion.MQTTv311}
+            await asyncio.to_thread(lambda: single(TOPIC, '{"session": "v", "play_s": 2}', **where))
+            await until(lambda: daemon.latest.value and daemon.latest.value.snapshot.sessions)
+            await until(lambda: state_of(daemon, "video").since_s is not None)
+            answer = await get(daemon, "/readyz")
+            words = r"ready; no reports from service video for \d+s, since [-\d]{10} [:\d]{8} UTC\n"
+            assert answer.status == 200
+            assert re.fullmatch(words, answer.body)
+
+
+def state_of(daemon: Daemon, service: str) -> GroupState:
+    assert daemon.latest.value is not None
+    found = daemon.latest.value.detections.states[service].whole
+    return found if found.state is State.NO_DATA else GroupState(found.state)
 
 
 class Watcher:

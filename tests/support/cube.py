@@ -25,6 +25,11 @@ Hit = Callable[[str, str], bool]
 """Whether the viewers of a region and CDN stall."""
 
 
+def nobody(region: str, cdn: str) -> bool:
+    """No viewer is hit."""
+    return False
+
+
 def many_poor(by: tuple[str, ...] | None, groups: dict[str, Sequence[str]] | None = None, **more: object) -> Rule:
     """A rule as the default one, without waiting."""
     told: dict[str, object] = {"window_s": 60, "enter": 0.25, "leave": 0.18, "min_sessions": 50, **more}
@@ -47,9 +52,9 @@ class Cube:
         self._groups, self._viewers = tuple(product(regions, cdns)), viewers
         self.at_s = T0
 
-    def tick(self, hit: Hit) -> Tick:
-        """The next tick, after a report of every viewer."""
-        self.shard.apply(batch(self.said(hit)), self.at_s)
+    def tick(self, hit: Hit, silent: Hit = nobody) -> Tick:
+        """The next tick, after a report of every viewer who is not silent."""
+        self.shard.apply(batch(self.said(hit, silent)), self.at_s)
         self.at_s += 10
         return self.shard.evaluate(self.at_s)
 
@@ -57,19 +62,15 @@ class Cube:
         """The tick at the end of the next rating interval."""
         return [self.tick(hit) for _ in range(6)][-1]
 
-    def said(self, hit: Hit) -> list[Said]:
+    def said(self, hit: Hit, silent: Hit = nobody) -> list[Said]:
         """What the viewers report now."""
         return [
             self._said(f"{region} {cdn} {viewer}", (region, cdn), bad=hit(region, cdn))
             for region, cdn in self._groups
+            if not silent(region, cdn)
             for viewer in range(self._viewers)
         ]
 
     def _said(self, session: str, group: tuple[str, ...], *, bad: bool) -> Said:
         stalls = {"stalls": 1, "stall_ms": 5_000} if bad else {"stalls": 0, "stall_ms": 0}
         return Said(session, self.at_s * 1000, group, play_ms=10_000 - 5_000 * bad, **stalls)
-
-
-def nobody(region: str, cdn: str) -> bool:
-    """No viewer stalls."""
-    return False

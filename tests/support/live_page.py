@@ -50,6 +50,7 @@ class Crowd:
     viewers, readers  how many there are in each group
     affected          groups with bad QoS
     milliseconds      groups whose readers report milliseconds instead of seconds
+    silent            whether nobody reports
     """
 
     GROUPS = (("eu", "a", ""), ("eu", "b", ""), ("us", "a", ""), ("asia", "a", ATTACK))
@@ -60,6 +61,7 @@ class Crowd:
         self._groups, self._number_of_viewers, self._number_of_readers = groups, viewers, readers
         self.affected = {("eu", "a", "")}
         self.milliseconds: set[tuple[str, str, str]] = set()
+        self.silent = False
         self._since_s = time.time()
         self._bad_s = dict.fromkeys(groups, 0.0)
         self._seq = 0
@@ -78,6 +80,8 @@ class Crowd:
 
     def _run(self) -> None:
         while not self._ended.wait(0.5):
+            if self.silent:
+                continue
             self._seq += 1
             for group in self._groups:
                 self._bad_s[group] += 0.5 * (group in self.affected)
@@ -107,13 +111,17 @@ class Crowd:
 
 @contextlib.contextmanager
 def crowded(
-    directory: Path, groups: Sequence[tuple[str, str, str]] = Crowd.GROUPS, **sizes: int
+    directory: Path,
+    groups: Sequence[tuple[str, str, str]] = Crowd.GROUPS,
+    alerts: Sequence[dict[str, Any]] = (),
+    **sizes: int,
 ) -> Iterator[tuple[Daemon, Crowd]]:
-    """A daemon that gets the reports of a crowd; eu/a is affected."""
+    """A daemon that gets the reports of a crowd; eu/a is affected. alerts: other rules than those of SETTINGS."""
+    settings = SETTINGS | ({"alerts": list(alerts)} if alerts else {})
     with Nats(directory) as broker:
         mqtt = {"host": "127.0.0.1", "port": broker.port, "version": "3.1.1", "qos": 0}
         with (
-            Daemon(directory, {"mqtt": mqtt, **SETTINGS}) as part,
+            Daemon(directory, {"mqtt": mqtt, **settings}) as part,
             contextlib.closing(Crowd(broker.port, groups, **sizes)) as crowd,
         ):
             services = 1 if sizes.get("readers") == 0 else 2

@@ -229,13 +229,16 @@ class Stage:
 
 
 @contextmanager
-def staged(directory: Path, bad: set[Group]) -> Iterator[Stage]:
-    """The parts, and viewers of whom some groups are badly served from the beginning."""
+def staged(directory: Path, bad: set[Group], **more: Any) -> Iterator[Stage]:
+    """The parts, and viewers of whom some groups are badly served from the beginning.
+
+    more  settings instead of those of the story
+    """
     with ExitStack() as parts:
         enter = parts.enter_context
         alertmanagers = {via: enter(Alertmanager(directory, name=f"alertmanager-{via}")) for via in VIA}
         broker, hook = enter(Mosquitto(directory)), enter(Hook())
-        daemon = enter(Daemon(directory, settings(broker.port, alertmanagers["daemon"].port, hook.url)))
+        daemon = enter(Daemon(directory, settings(broker.port, alertmanagers["daemon"].port, hook.url) | more))
         told = alertmanagers["prometheus"].port
         prometheus = enter(Prometheus(directory, {"qoemon": daemon.port}, rules=daemon.rules(), alertmanager=told))
         yield Stage(daemon.ready(), enter(Viewers(broker.port, bad)), hook, alertmanagers, prometheus)
@@ -427,6 +430,33 @@ def test_bounds_are_exported_around_what_they_are_of(story: Story, group: Group,
         )
         assert lower <= story.samples[name, tuple(sorted(of.items()))] <= upper
         assert lower < upper
+
+
+def absent_alerts(look: Look, via: str) -> list[dict[str, Any]]:
+    return [alert for alert in look.fires[via] if alert["labels"]["alertname"] == "ReportsAbsent"]
+
+
+def test_viewers_who_do_not_reach_the_broker_are_absent_for_the_daemon_and_for_prometheus(tmp_path: Path) -> None:
+    """What was usual is known after a dozen rating intervals."""
+    absent = {"name": "ReportsAbsent", "service": "video", "by": [], "what": "absent", "for": "4s"}
+    absent |= {"min_sessions": 20, "severity": "critical", "annotations": {"text": "{users} before"}}
+    more = {
+        "sessions": {"tick": "1s", "rating_interval": "2s", "timeout": "60s", "min_active": "1s"},
+        "windows": ["2s", "4s"],
+        "alerts": [absent],
+    }
+    usual = ("qoemon_service_usual_sessions", (("service", "video"),))
+    with staged(tmp_path, set(), **more) as stage:
+        stage.until(lambda _: stage.daemon.samples().get(usual, 0) >= 20)
+        stage.go_on(5)
+        assert not any(absent_alerts(look, via) for look in stage.looks for via in VIA)
+        stage.viewers.__exit__()
+        stage.until(lambda look: all(absent_alerts(look, via) for via in VIA))
+        for via in VIA:
+            (alert,) = absent_alerts(stage.looks[-1], via)
+            assert alert["labels"]["severity"] == "critical"
+            assert "region" not in alert["labels"]
+            assert alert["annotations"]["text"] == f"{sum(VIEWERS.values())} before"
 
 
 def test_restart_while_an_alert_fires_resolves_nothing(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ Rules between keys run only where each key is valid by itself: without a repair,
 wrong elsewhere in its section, and in every section that refers to it.
 
 - A key that has a default is removed.
-- A required key gets a stand-in, and so does a section in a list or in a mapping by name: its place in the list,
-  its name and its other keys stay.
+- A required key gets a stand-in, also one that only a rule requires, and so does a section in a list or in a
+  mapping by name: its place in the list, its name and its other keys stay.
 - An item of any other list is removed.
 - Where that does not help, the section around it is repaired.
 
@@ -98,7 +98,7 @@ class Repair:
         while path:
             container: Any = lookup(self._data, path[:-1])
             present = lookup(self._data, path) is not ABSENT
-            stand_in = ABSENT if path in self._filled else self._stand_in(path)
+            stand_in = ABSENT if path in self._filled else self._stand_in(path, demanded=not present)
             if stand_in is not ABSENT and (present or type(container) is dict):
                 container[path[-1]] = stand_in
                 self._filled.add(path)
@@ -118,14 +118,17 @@ class Repair:
         elif container is not ABSENT:
             container[path[-1]] = ABSENT  # later items of a list keep their positions
 
-    def _stand_in(self, path: KeyPath) -> object:
-        """A valid value, or a section to fill; ABSENT where the key can be left out, or none is known."""
+    def _stand_in(self, path: KeyPath, *, demanded: bool) -> object:
+        """A valid value, or a section to fill; ABSENT where the key can be left out, or none is known.
+
+        demanded  whether a rule requires the key, which is absent
+        """
         schema, around = self._schema_at(path), self._schema_at(path[:-1])
-        if "default" in schema:
+        if "default" in schema and not demanded:
             return ABSENT
         if "object" in types_of(schema):
             return {}
-        required = any(path[-1] in choice.get("required", ()) for choice in choices(around))
+        required = demanded or any(path[-1] in choice.get("required", ()) for choice in choices(around))
         return _example(choices(schema)[0]) if required else ABSENT
 
 

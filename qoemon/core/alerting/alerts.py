@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,10 +23,13 @@ from qoemon.core.alerting.decision import (
 )
 from qoemon.core.alerting.false_alarms import bound_error
 from qoemon.core.alerting.figures import figures
+from qoemon.core.alerting.presence import Presence, ServicePresence
 from qoemon.core.alerting.rule import AlertMetric, Rule
-from qoemon.core.arrays import Counts, Floats
+from qoemon.core.alerting.silence import silent_since, sums_silent_since
+from qoemon.core.arrays import Counts, Flags, Floats
 from qoemon.core.counting.groups import Labels
 from qoemon.core.plan.plan import Timing
+from qoemon.core.plan.roll_up import RollUpKey
 from qoemon.core.qoe.confidence import lower_bound_of_many
 from qoemon.core.qoe.distribution import Distribution
 from qoemon.core.qoe.scale import Scale
@@ -39,11 +44,12 @@ AlertKey = tuple[str, str, Labels]
 class Alert:
     """The state of one rule for one group, or for one sum of groups.
 
-    group    label values
-    names    their labels: those of `by`, if the rule has it
-    before   the decision at the last tick
-    sample   None if the group has no data
-    figures  of the group while the alert fires, and when it clears; else empty
+    group     label values
+    names     their labels: those of `by`, if the rule has it
+    before    the decision at the last tick
+    sample    None if the group has no data
+    figures   of the group while the alert fires, and when it clears; else empty
+    silent_s  since when the group has sent no reports, seconds since the epoch; None while reports arrive
     """
 
     rule: Rule
@@ -53,6 +59,7 @@ class Alert:
     before: Decision
     sample: Sample | None
     figures: Figures
+    silent_s: float | None = None
 
     @property
     def key(self) -> AlertKey:
@@ -90,17 +97,22 @@ class Alerts:
         self._rules, self._tick_s = tuple(rules), tick_s
         self._decided: dict[AlertKey, Decision] = {}
 
-    def decide(self, snapshot: Snapshot) -> tuple[Alert, ...]:
-        """The alerts of all visible groups, and once more those of groups that have just become invisible."""
-        alerts, invisible = [], dict(self._decided)
+    def decide(
+        self, snapshot: Snapshot, presence: Mapping[str, ServicePresence] | None = None
+    ) -> tuple[Alert, ...]:
+        """The alerts of all visible groups, and of those that an alert fires on; once more those that have ended.
+
+        presence  by service; without it, rules on missing sessions have no data
+        """
+        alerts, left = [], dict(self._decided)
         for rule in self._rules:
-            service, names = _evaluated(rule, snapshot)
-            for number, sample in _samples(rule, service, names, snapshot, self._tick_s):
-                key = (rule.name, rule.service, service.counts.groups[number])
-                alert = _alert(rule, invisible.pop(key, QUIET), sample, service, number, names, snapshot.time_s)
+            evaluated, present = _Evaluated.of(rule, snapshot), (presence or {}).get(rule.service)
+            for reading in self._readings(rule, evaluated, present, snapshot):
+                key = (rule.name, rule.service, reading.group)
+                alert = _alert(rule, left.pop(key, QUIET), reading, evaluated, snapshot.time_s)
                 self._decided[key] = alert.decision
                 alerts.append(alert)
-        return (*alerts, *self._drop(invisible, snapshot))
+        return (*alerts, *self._drop(left, snapshot))
 
     def dump(self) -> bytes:
         """The decisions, as JSON."""
@@ -118,13 +130,39 @@ class Alerts:
         decided = msgspec.json.decode(state, type=list[tuple[AlertKey, _Stored]])
         self._decided = {key: stored.decision() for key, stored in decided if (*key[:2], stored.by) in rules}
 
-    def _drop(self, invisible: Mapping[AlertKey, Decision], snapshot: Snapshot) -> Iterator[Alert]:
+    def _readings(
+        self, rule: Rule, evaluated: _Evaluated, present: ServicePresence | None, snapshot: Snapshot
+    ) -> Iterator[_Reading]:
+        """The readings of the groups that the rule selects: visible ones, and silent ones on which it fires."""
+        if rule.what.of_presence:
+            yield from () if present is None else _presence_readings(rule, evaluated, present)
+            return
+        service = evaluated.service
+        shown = service.visible if service.visible.all() else service.visible | self._firing(rule, service)
+        numbers = evaluated.selected(rule, shown)
+        columns = _Columns.of(rule, service, snapshot, bound_error(rule, len(numbers), self._tick_s))
+        groups = service.counts.groups
+        silent_s = [None] * len(groups) if present is None else evaluated.silent_s(present.groups)
+        for number in numbers:
+            yield _Reading(groups[number], number, columns.sample(number), silent_s=silent_s[number])
+
+    def _firing(self, rule: Rule, service: ServiceSnapshot) -> Flags:
+        """(G,) on which groups the rule fired at the last tick."""
+        firing = {
+            key[2]
+            for key, decision in self._decided.items()
+            if decision.state is AlertState.FIRING and key[:2] == (rule.name, rule.service)
+        }
+        if not firing:
+            return np.zeros(len(service.counts.groups), np.bool_)
+        return np.array([group in firing for group in service.counts.groups], np.bool_) & ~service.counts.free
+
+    def _drop(self, left: Mapping[AlertKey, Decision], snapshot: Snapshot) -> Iterator[Alert]:
         rules = {(rule.name, rule.service): rule for rule in self._rules}
-        for key, before in invisible.items():
+        for key, before in left.items():
             del self._decided[key]
             rule = rules[key[:2]]
-            names = snapshot.labels if rule.by is None else rule.by
-            yield Alert(rule, key[2], names, forget(before, snapshot.time_s), before, None, {})
+            yield Alert(rule, key[2], _names(rule, snapshot), forget(before, snapshot.time_s), before, None, {})
 
 
 class _StoredFigures(msgspec.Struct, frozen=True):
@@ -157,48 +195,111 @@ class _Stored(msgspec.Struct, frozen=True):
         return Decision(self.state, self.reason, int(self.since_s), breach_since_s, last)
 
 
-def _evaluated(rule: Rule, snapshot: Snapshot) -> tuple[ServiceSnapshot, tuple[str, ...]]:
-    """The groups, or sums of groups, that the rule evaluates, and the names of their labels."""
-    service = next(each for each in snapshot.services if each.service.name == rule.service)
-    key = rule.roll_up
-    return (service, snapshot.labels) if key is None else (roll_up(snapshot, key, service), key.by)
+class _Reading(NamedTuple):
+    """What a rule reads of one group.
+
+    number   of the group in its service; that of a whole service is not used
+    missing  why there is no sample
+    """
+
+    group: Labels
+    number: int
+    sample: Sample | None
+    missing: Reason = Reason.NO_DATA
+    silent_s: float | None = None
 
 
-def _alert(
-    rule: Rule,
-    before: Decision,
-    sample: Sample | None,
-    service: ServiceSnapshot,
-    number: int,
-    names: tuple[str, ...],
-    now_s: int,
-) -> Alert:
-    """The rule on the group with this number."""
-    group, decision = service.counts.groups[number], decide(rule, before, sample, now_s)
+@dataclass(frozen=True)
+class _Evaluated:
+    """What a rule evaluates.
+
+    names    labels of its alerts
+    groups   the service with its groups
+    service  the same with the sums of groups, if the rule has a roll-up
+    key      of the roll-up
+    labels   of the groups
+    """
+
+    names: tuple[str, ...]
+    groups: ServiceSnapshot
+    service: ServiceSnapshot
+    key: RollUpKey | None
+    labels: tuple[str, ...]
+
+    @classmethod
+    def of(cls, rule: Rule, snapshot: Snapshot) -> _Evaluated:
+        groups = next(each for each in snapshot.services if each.service.name == rule.service)
+        key, labels = rule.roll_up, snapshot.labels
+        if key is None:
+            return cls(_names(rule, snapshot), groups, groups, None, labels)
+        return cls(_names(rule, snapshot), groups, roll_up(snapshot, key, groups), key, labels)
+
+    def selected(self, rule: Rule, flags: Flags) -> list[int]:
+        """The numbers of the groups, or sums, with this flag (G,) that the rule selects."""
+        groups = self.service.counts.groups
+        return [
+            number
+            for number in np.flatnonzero(flags).tolist()
+            if _selected(rule, dict(zip(self.names, groups[number], strict=True)))
+        ]
+
+    def silent_s(self, presence: Presence) -> list[float | None]:
+        """(G,) since when each group or sum has sent no reports. presence: of the groups."""
+        if self.key is None:
+            return silent_since(self.service, presence)
+        return sums_silent_since(self.groups, presence, self.service, self.key, self.labels)
+
+
+def _alert(rule: Rule, before: Decision, reading: _Reading, evaluated: _Evaluated, now_s: int) -> Alert:
+    """The rule on the group of this reading."""
+    group, sample = reading.group, reading.sample
+    decision = decide(rule, before, sample, now_s, reading.missing)
     if AlertState.FIRING not in {decision.state, before.state}:
-        return Alert(rule, group, names, decision, before, sample, {})
-    numbers = {} if sample is None else figures(rule, sample, service, number)
+        return Alert(rule, group, evaluated.names, decision, before, sample, {}, reading.silent_s)
+    numbers = {} if sample is None else figures(rule, sample, evaluated.service, reading.number)
     if decision.state is AlertState.FIRING:
         # The last figures of a group that stops reporting come from very few sessions: do not keep those.
         enough = sample is not None and sample.users >= rule.min_sessions
         last = TimedFigures(now_s, numbers) if enough else before.last_figures
         decision = replace(decision, last_figures=last)
-    return Alert(rule, group, names, decision, before, sample, numbers)
+    return Alert(rule, group, evaluated.names, decision, before, sample, numbers, reading.silent_s)
 
 
-def _samples(
-    rule: Rule, service: ServiceSnapshot, names: tuple[str, ...], snapshot: Snapshot, tick_s: int
-) -> Iterator[tuple[int, Sample | None]]:
-    """The number and sample of every visible group that the rule selects."""
-    groups = service.counts.groups
-    numbers = [
-        number
-        for number in np.flatnonzero(service.visible).tolist()
-        if _selected(rule, dict(zip(names, groups[number], strict=True)))
-    ]
-    columns = _Columns.of(rule, service, snapshot, bound_error(rule, len(numbers), tick_s))
-    for number in numbers:
-        yield number, columns.sample(number)
+def _presence_readings(rule: Rule, evaluated: _Evaluated, present: ServicePresence) -> Iterator[_Reading]:
+    """The readings of a rule on missing sessions: of the whole service, or of the groups that it selects."""
+    if rule.whole:
+        yield _presence_reading(rule, present, present.whole, 0, ())
+        return
+    counts = evaluated.service.counts
+    for number in evaluated.selected(rule, ~counts.free):
+        yield _presence_reading(rule, present, present.groups, number, counts.groups[number])
+
+
+def _presence_reading(
+    rule: Rule, present: ServicePresence, columns: Presence, number: int, group: Labels
+) -> _Reading:
+    silent_s, usual = _known(float(columns.since_s[number])), int(columns.usual[number])
+    cut_off = present.disconnected_s is not None
+    if rule.what is AlertMetric.ABSENT:
+        value = certain = float(columns.silence_s[number])
+        missing, cause = Reason.NO_DATA, Reason.NOT_CONNECTED if cut_off else None
+    else:
+        value, certain = float(columns.fall[number]), float(columns.certain[number])
+        missing, cause = Reason.NO_DATA, None
+        if not columns.settled:
+            missing = Reason.NOT_CONNECTED if cut_off else Reason.STARTING
+    if np.isnan(value):
+        return _Reading(group, number, None, missing, silent_s)
+    return _Reading(group, number, Sample(value, certain, (), usual, cause=cause), silent_s=silent_s)
+
+
+def _names(rule: Rule, snapshot: Snapshot) -> tuple[str, ...]:
+    """Names of the labels of a rule's alerts."""
+    return snapshot.labels if rule.by is None else rule.by
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _selected(rule: Rule, labels: Mapping[str, str]) -> bool:

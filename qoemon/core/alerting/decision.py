@@ -2,7 +2,8 @@
 
 An alert fires at one threshold and clears at another. Between the two, and whenever data is missing or too few, a
 firing alert keeps firing and another does not start: missing data neither fires nor clears an alert. The same holds
-while the feed cannot be trusted.
+while the feed cannot be trusted. A firing alert ends when data are back and show that the group has recovered, or
+when its group is removed because it was silent for long.
 """
 
 from __future__ import annotations
@@ -41,7 +42,14 @@ class Reason(StrEnum):
     PAST_THRESHOLD = "past_threshold"
     NOT_YET_RECOVERED = "not_yet_recovered"
     RECOVERED = "recovered"
+    NOT_CONNECTED = "not_connected"
+    """the daemon is not connected to its broker: no reports can arrive"""
+    STARTING = "starting"
+    """the daemon has just started, or is connected again: sessions are not complete yet"""
     GONE = "gone"
+    """the group is no longer visible, and the alert did not fire"""
+    IDLE = "idle"
+    """the alert fired, and its group was removed after limits.group_idle without reports"""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,7 @@ class Sample:
     by_theta         the metric for each theta of the service's band
     users            distinct sessions behind it
     obstacle         why the value cannot be trusted now, whatever it is
+    cause            the reason of an alert that fires because of this value, if it is known better
     """
 
     value: float
@@ -61,6 +70,7 @@ class Sample:
     by_theta: tuple[float, ...]
     users: int
     obstacle: Reason | None = None
+    cause: Reason | None = None
 
 
 Figures = Mapping[str, int | float]
@@ -97,50 +107,68 @@ class Decision:
         return replace(self, since_s=self.since_s + by_s, breach_since_s=breach_since_s, last_figures=last)
 
 
-UNCERTAIN = {Reason.FEED, Reason.CATCHING_UP, Reason.BOUND_NOT_PAST_THRESHOLD, Reason.THETAS_DISAGREE}
+UNCERTAIN = {
+    Reason.FEED,
+    Reason.CATCHING_UP,
+    Reason.BOUND_NOT_PAST_THRESHOLD,
+    Reason.THETAS_DISAGREE,
+    Reason.NOT_CONNECTED,
+    Reason.STARTING,
+}
 """Reasons of the state UNCERTAIN."""
 
 QUIET = Decision(AlertState.INACTIVE, Reason.NO_DATA, 0)
 """The decision before the first sample."""
 
 
-def decide(rule: Rule, before: Decision, sample: Sample | None, now_s: int) -> Decision:
-    """The decision at now_s, seconds since the epoch, given the sample of the group; None if it has no data."""
+def decide(
+    rule: Rule, before: Decision, sample: Sample | None, now_s: int, missing: Reason = Reason.NO_DATA
+) -> Decision:
+    """The decision at now_s, seconds since the epoch, given the sample of the group; None if it has no data.
+
+    missing  why there is no sample
+    """
+    if sample is None:
+        return _without_sample(before, missing, now_s)
     if before.state is AlertState.FIRING:
         return _keep_or_clear(rule, before, sample, now_s)
     obstacle = _obstacle(rule, sample)
     if obstacle is None:
         breach_since_s = now_s if before.breach_since_s is None else before.breach_since_s
         if now_s - breach_since_s >= rule.for_s:
-            return _next(before, AlertState.FIRING, Reason.PAST_THRESHOLD, now_s, breach_since_s)
+            return _next(before, AlertState.FIRING, sample.cause or Reason.PAST_THRESHOLD, now_s, breach_since_s)
         return _next(before, AlertState.PENDING, Reason.NOT_LONG_ENOUGH, now_s, breach_since_s)
     return _next(before, AlertState.UNCERTAIN if obstacle in UNCERTAIN else AlertState.INACTIVE, obstacle, now_s)
 
 
 def forget(before: Decision, now_s: int) -> Decision:
-    """The decision on a group that is no longer visible."""
-    return _next(before, AlertState.INACTIVE, Reason.GONE, now_s)
+    """The decision on a group that is no longer visible, or if its alert fires, that has been removed."""
+    reason = Reason.IDLE if before.state is AlertState.FIRING else Reason.GONE
+    return _next(before, AlertState.INACTIVE, reason, now_s)
 
 
-def _keep_or_clear(rule: Rule, before: Decision, sample: Sample | None, now_s: int) -> Decision:
-    if sample is None:
-        return _next(before, AlertState.FIRING, Reason.NO_DATA, now_s, before.breach_since_s)
+def _without_sample(before: Decision, missing: Reason, now_s: int) -> Decision:
+    if before.state is AlertState.FIRING:
+        return _next(before, AlertState.FIRING, missing, now_s, before.breach_since_s)
+    return _next(before, AlertState.UNCERTAIN if missing in UNCERTAIN else AlertState.INACTIVE, missing, now_s)
+
+
+def _keep_or_clear(rule: Rule, before: Decision, sample: Sample, now_s: int) -> Decision:
     if sample.users < rule.min_sessions:
         return _next(before, AlertState.FIRING, Reason.TOO_FEW_SESSIONS, now_s, before.breach_since_s)
     if sample.obstacle is not None:
         return _next(before, AlertState.FIRING, sample.obstacle, now_s, before.breach_since_s)
     if rule.past(sample.value, rule.enter):
-        return _next(before, AlertState.FIRING, Reason.PAST_THRESHOLD, now_s, before.breach_since_s)
+        reason = sample.cause or Reason.PAST_THRESHOLD
+        return _next(before, AlertState.FIRING, reason, now_s, before.breach_since_s)
     # A value equal to `leave` clears, as one equal to `enter` fires.
     if rule.past(sample.value, rule.leave) and sample.value != rule.leave:
         return _next(before, AlertState.FIRING, Reason.NOT_YET_RECOVERED, now_s, before.breach_since_s)
     return _next(before, AlertState.INACTIVE, Reason.RECOVERED, now_s)
 
 
-def _obstacle(rule: Rule, sample: Sample | None) -> Reason | None:
+def _obstacle(rule: Rule, sample: Sample) -> Reason | None:
     """Why this sample does not fire the alert; None if it does."""
-    if sample is None:
-        return Reason.NO_DATA
     if sample.users < rule.min_sessions:
         return Reason.TOO_FEW_SESSIONS
     return sample.obstacle or _short_of_threshold(rule, sample)
@@ -150,7 +178,7 @@ def _short_of_threshold(rule: Rule, sample: Sample) -> Reason | None:
     """Why the figures do not fire the alert; None if they do."""
     if not rule.past(sample.value, rule.enter):
         return Reason.NOT_PAST_THRESHOLD
-    if rule.confident and not rule.past(sample.confident_value, rule.enter):
+    if rule.confident and not rule.past(sample.confident_value, rule.certain_at):
         return Reason.BOUND_NOT_PAST_THRESHOLD
     if rule.all_thetas and not all(rule.past(value, rule.enter) for value in sample.by_theta):
         return Reason.THETAS_DISAGREE

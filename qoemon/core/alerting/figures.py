@@ -12,13 +12,18 @@ NAMES = ("value", "lower", "upper", "mos", "gob", "pow", "users")
 
 
 def figures(rule: Rule, sample: Sample, service: ServiceSnapshot, number: int) -> Figures:
-    """The known figures of the group with this number, by NAMES; lower and upper are the bounds of value."""
+    """The known figures of the group with this number, by NAMES; lower and upper are the bounds of value.
+
+    Of rules on missing sessions, users are those as usual; number is not used.
+    """
     return dict(_figures(rule, sample, service, number))
 
 
 def _figures(rule: Rule, sample: Sample, service: ServiceSnapshot, number: int) -> Iterator[tuple[str, float]]:
     yield "value", sample.value
     yield "users", sample.users
+    if rule.what.of_presence:
+        return
     rated = service.distributions[rule.window_s]
     if not rated.observations[number]:
         return

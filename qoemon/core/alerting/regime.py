@@ -136,6 +136,7 @@ class Regimes:
     changes    (G, 2) number of changes detected so far, up and down
     changed_s  (G,) when the last of them began (estimated), s since the epoch; NaN before the first
     level      (G,) tracked PoW, NaN in a group never rated
+    age        (G,) rating intervals since the group appeared or was reset, of those with enough sessions
     reason     (G,) Reason
     """
 
@@ -148,6 +149,7 @@ class Regimes:
     changed_s: Floats
     level: Floats
     reason: NDArray[Any]
+    age: Ints
 
 
 class RegimeMonitor:
@@ -246,6 +248,7 @@ class RegimeMonitor:
             changed_s=group["changed_s"],
             level=np.where(track["age"] > 0, track["level"], np.nan),
             reason=REASONS[codes],
+            age=group["age"],
         )
 
 

@@ -17,11 +17,20 @@ class AlertMetric(StrEnum):
     POW = "pow"
     QUANTILE = "quantile"
     OPEN_STALLS = "open_stall_share"
+    ABSENT = "absent"
+    """time without any report, seconds"""
+    DROP = "drop"
+    """share by which there are fewer active sessions than usual at this time"""
 
     @property
     def high_is_bad(self) -> bool:
         """Whether high values are bad: a rule then fires at or above its threshold."""
-        return self in {AlertMetric.POW, AlertMetric.OPEN_STALLS}
+        return self not in {AlertMetric.MOS, AlertMetric.GOB, AlertMetric.QUANTILE}
+
+    @property
+    def of_presence(self) -> bool:
+        """Whether it is about sessions that are missing, and not about ratings: it has no window."""
+        return self in {AlertMetric.ABSENT, AlertMetric.DROP}
 
 
 @dataclass(frozen=True)
@@ -31,9 +40,9 @@ class Rule:
     what         metric to evaluate
     groups       accepted values by label; labels without an entry may have any value
     by           labels of the sums that the rule evaluates, in the order of the plan's labels: `groups` selects the
-                 groups first. None: every group by itself
+                 groups first. (): the whole service. None: every group by itself. Only None and () for of_presence
     quantile     which quantile, for AlertMetric.QUANTILE
-    window_s     window in seconds; AlertMetric.OPEN_STALLS has none, it is a current value
+    window_s     window in seconds; OPEN_STALLS, ABSENT and DROP have none, they are current values
     enter, leave thresholds to fire and to clear; leave is the better of the two
     for_s        how long the value must be past `enter`, seconds
     confident    fires only if the bound is past `enter` too
@@ -59,8 +68,8 @@ class Rule:
 
     @property
     def roll_up(self) -> RollUpKey | None:
-        """The roll-up that it evaluates; None if it evaluates every group by itself."""
-        if self.by is None:
+        """The roll-up that it evaluates; None if it evaluates every group by itself, or missing sessions."""
+        if self.by is None or self.what.of_presence:
             return None
         summed = ((label, tuple(values)) for label, values in self.groups.items() if label not in self.by)
         return RollUpKey(self.by, tuple(sorted(summed)))
@@ -69,6 +78,16 @@ class Rule:
     def bounded(self) -> bool:
         """Whether a bound must be past `enter` too: not every metric has one."""
         return self.confident and self.what in {AlertMetric.MOS, AlertMetric.GOB, AlertMetric.POW}
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is about missing sessions of the service as a whole."""
+        return self.by == () and self.what.of_presence
+
+    @property
+    def certain_at(self) -> float:
+        """What the confident value must be past. A fall is certain if its part beyond the usual variation is."""
+        return 0.0 if self.what is AlertMetric.DROP else self.enter
 
     def past(self, value: float, threshold: float) -> bool:
         """Whether a value is at the threshold, or on its bad side."""

@@ -164,7 +164,7 @@ class WorkerPool:
             if slow:
                 LOG.warning("no figures of this tick: worker %s has not answered in time", " and ".join(slow))
             return None
-        tick = await self._in_thread(self._evaluate, shards)
+        tick = await self._in_thread(self._evaluate, shards, self.stats.mqtt.connected)
         for worker in self._workers:
             worker.freeze_groups(self._evaluation.full)
         await self._checkpoint()
@@ -242,11 +242,11 @@ class WorkerPool:
                 routed, lambda worker, number, batch: self._workers[worker].send_batch(number, batch)
             )
 
-    def _evaluate(self, shards: Sequence[ShardCounts]) -> Tick:
+    def _evaluate(self, shards: Sequence[ShardCounts], connected: bool) -> Tick:
         """Runs in the thread."""
         while self._emptied:
             self._evaluation.lose(self._emptied.pop())
-        return self._evaluation.tick(shards)
+        return self._evaluation.tick(shards, connected=connected)
 
     async def _checkpoint(self) -> None:
         if self._writer is None or self._writer.checkpoint_pending:

@@ -1,4 +1,4 @@
-"""Alerts and regimes as Prometheus metric families."""
+"""Alerts, regimes and missing sessions as Prometheus metric families."""
 
 from __future__ import annotations
 
@@ -9,18 +9,83 @@ import numpy as np
 from prometheus_client.core import CounterMetricFamily, Metric
 
 from qoemon.core.alerting.detector import Detections
+from qoemon.core.alerting.presence import Presence
+from qoemon.core.arrays import Ints
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.outputs.metrics.qoe import group_rows, of_groups
-from qoemon.outputs.metrics.text_format import Family, LabelTexts, by_label
+from qoemon.outputs.metrics.text_format import Family, LabelTexts, Rows, by_label
 
 
 def detection_families(
     snapshot: Snapshot, detections: Detections, texts: LabelTexts | None = None
 ) -> Iterator[Family | Metric]:
-    """The families of alerts and regimes; texts as in qoe_families()."""
+    """The families of alerts, regimes and missing sessions; texts as in qoe_families()."""
     texts = texts or LabelTexts()
+    yield from _presence(snapshot, detections, texts)
     yield from _alerts(snapshot, detections, texts)
     yield from _regimes(snapshot, detections, texts)
+
+
+def _presence(snapshot: Snapshot, detections: Detections, texts: LabelTexts) -> Iterator[Family]:
+    """Silence and falls of services; those of groups only if a rule is about them."""
+    whole = _PresenceFamilies("qoemon_service", "of the service", ("service",))
+    groups = _PresenceFamilies("qoemon", "of the group", ("service", *snapshot.labels))
+    for service in snapshot.services:
+        name, counts = service.service.name, service.counts
+        if (found := detections.presence.get(name)) is None:
+            continue
+        whole.add(texts.rows(("service",), [(name,)]), found.whole)
+        if found.groups.learns:
+            used = np.flatnonzero(~counts.free)
+            groups.add(group_rows(name, counts.groups, snapshot.labels, texts).take(used), found.groups, used)
+    yield from (*whole.all, *groups.all)
+
+
+class _PresenceFamilies:
+    """The families of silence and falls, of services or of groups.
+
+    prefix  of their names
+    whose   such as "of the service", for their help texts
+    """
+
+    def __init__(self, prefix: str, whose: str, names: tuple[str, ...]) -> None:
+        self._silence = Family(
+            f"{prefix}_silence_seconds",
+            f"Time without any report {whose}, while the daemon ran; 0 while reports arrive.",
+            "gauge",
+            names,
+        )
+        self._usual = Family(
+            f"{prefix}_usual_sessions",
+            f"Active sessions {whose} as usual: median of 5 to 15 rating intervals ago, or before a fall.",
+            "gauge",
+            names,
+        )
+        self._drop = Family(
+            f"{prefix}_session_drop_ratio",
+            f"Share by which the active sessions {whose} are fewer than expected now; negative if they are more.",
+            "gauge",
+            names,
+        )
+        self._bound = Family(
+            f"{prefix}_session_drop_ratio_bound",
+            "The part of the drop that is beyond the usual variation; negative if none is.",
+            "gauge",
+            (*names, "bound"),
+        )
+        self.all = (self._silence, self._usual, self._drop, self._bound)
+
+    def add(self, rows: Rows, presence: Presence, units: Ints | None = None) -> None:
+        """Add the samples of these units of a presence, which are the rows; None: of all."""
+        units = np.arange(len(presence.usual)) if units is None else units
+        columns = ((self._silence, presence.silence_s), (self._drop, presence.fall))
+        for family, values in columns:
+            known = np.flatnonzero(~np.isnan(values[units]))
+            family.add(rows.take(known), values[units][known])
+        heard = np.flatnonzero(~np.isnan(presence.silence_s[units]))
+        self._usual.add(rows.take(heard), presence.usual[units][heard])
+        known = np.flatnonzero(~np.isnan(presence.certain[units]))
+        self._bound.add(rows.take(known), presence.certain[units][known], bound="lower")
 
 
 def _alerts(snapshot: Snapshot, detections: Detections, texts: LabelTexts) -> Iterator[Family | Metric]:

@@ -120,8 +120,9 @@ class _Families:
 
     def add_presence(self, service: ServiceSnapshot, rows: Rows) -> None:
         """Add the numbers of sessions."""
-        visible = np.flatnonzero(service.visible)
-        self.active.add(rows.take(visible), service.counts.active_sessions[visible])
+        # Alerts of Prometheus continue on a sum that is silent, but known.
+        known, visible = np.flatnonzero(~service.counts.free), np.flatnonzero(service.visible)
+        self.active.add(rows.take(known), service.counts.active_sessions[known])
         self.stalls.add(rows.take(visible), service.counts.open_stalls[visible])
 
     def add_regimes(self, service: ServiceSnapshot, rows: Rows, detections: Detections, key: RollUpKey) -> None:

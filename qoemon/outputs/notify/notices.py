@@ -21,10 +21,11 @@ WHERE_FIRST = "where_first"
 def notices(snapshot: Snapshot, detections: Detections) -> tuple[list[Notice], list[Notice]]:
     """Notices of all firing alerts, and of those that started firing or resolved at this tick."""
     firing, changed = [], []
+    since_s = {name: found.disconnected_s for name, found in detections.presence.items()}
     for alert in detections.alerts:
         if not (alert.firing or alert.ended):
             continue
-        notice = _notice(alert, snapshot)
+        notice = _notice(alert, snapshot, since_s.get(alert.rule.service))
         if alert.firing:
             firing.append(notice)
         if alert.changed:
@@ -32,13 +33,19 @@ def notices(snapshot: Snapshot, detections: Detections) -> tuple[list[Notice], l
     return firing, changed
 
 
-def rule_texts(alert: Alert) -> dict[str, str]:
-    """The rule's annotations, filled in for this alert."""
+def rule_texts(alert: Alert, disconnected_s: int | None = None) -> dict[str, str]:
+    """The rule's annotations, filled in for this alert.
+
+    disconnected_s  since when the daemon has not been connected to its broker, seconds since the epoch, if so
+    """
     values = _values(alert)
-    return {name: _text(template, alert, values) for name, template in (alert.rule.annotations or {}).items()}
+    return {
+        name: _text(template, alert, values, disconnected_s)
+        for name, template in (alert.rule.annotations or {}).items()
+    }
 
 
-def _notice(alert: Alert, snapshot: Snapshot) -> Notice:
+def _notice(alert: Alert, snapshot: Snapshot, disconnected_s: int | None) -> Notice:
     rule = alert.rule
     return Notice(
         alert=rule.name,
@@ -46,7 +53,7 @@ def _notice(alert: Alert, snapshot: Snapshot) -> Notice:
         severity=rule.severity,
         groups=alert.labels,
         labels=dict(rule.labels or {}),
-        annotations=_where_first(alert, snapshot) | rule_texts(alert),
+        annotations=_where_first(alert, snapshot) | rule_texts(alert, disconnected_s),
         starts_s=alert.decision.since_s if alert.firing else alert.before.since_s,
         ends_s=None if alert.firing else float(snapshot.time_s),
         reason=alert.decision.reason,
@@ -56,8 +63,10 @@ def _notice(alert: Alert, snapshot: Snapshot) -> Notice:
 
 def _where_first(alert: Alert, snapshot: Snapshot) -> dict[str, str]:
     """While the alert fires, the labels that best explain the poor ratings of its service."""
+    if alert.rule.what.of_presence or not alert.firing:
+        return {}
     service = next(each for each in snapshot.services if each.service.name == alert.rule.service)
-    return {WHERE_FIRST: sentence(service.where_first)} if alert.firing and service.where_first else {}
+    return {WHERE_FIRST: sentence(service.where_first)} if service.where_first else {}
 
 
 def _threshold(alert: Alert) -> float:
@@ -77,13 +86,31 @@ def _values(alert: Alert) -> dict[str, object]:
     }
 
 
-def _text(template: str, alert: Alert, values: Mapping[str, object]) -> str:
-    """The template filled in; without current data, with the last known values and their time."""
+def _text(template: str, alert: Alert, values: Mapping[str, object], disconnected_s: int | None) -> str:
+    """The template filled in; without current data, with the last known values and since when there are none."""
     absent = dict.fromkeys(NAMES)
-    if alert.sample is not None or placeholders(template).isdisjoint(NAMES):
-        return render(template, {**absent, **values, **alert.figures})
+    if placeholders(template).isdisjoint(NAMES):
+        return render(template, {**absent, **values})
+    if alert.sample is not None:
+        text = render(template, {**absent, **values, **alert.figures})
+        return text if disconnected_s is None or not alert.firing else f"{text} ({_not_connected(disconnected_s)})"
     last = alert.before.last_figures
-    if last is None:
-        return f"{render(template, {**absent, **values})} (no data now)"
-    at = f"{datetime.fromtimestamp(last.time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    return f"{render(template, {**absent, **values, **last.figures})} (as of {at}, no data now)"
+    text = render(template, {**absent, **values, **({} if last is None else last.figures)})
+    return f"{text} ({_missing(alert, disconnected_s)})"
+
+
+def _missing(alert: Alert, disconnected_s: int | None) -> str:
+    """Why there are no data, and since when."""
+    if disconnected_s is not None:
+        return _not_connected(disconnected_s)
+    last = alert.before.last_figures
+    since_s = alert.silent_s if alert.silent_s is not None or last is None else last.time_s
+    return "no data now" if since_s is None else f"no data since {_clock(since_s)}"
+
+
+def _not_connected(since_s: float) -> str:
+    return f"qoemon has not been connected to its broker since {_clock(since_s)}"
+
+
+def _clock(time_s: float) -> str:
+    return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -31,7 +31,7 @@ def detail(
         return None
     number = service.counts.groups.index(group)
     plan, scale = service.service, service.service.scale
-    group_values = group_document(service, number, snapshot, newest.detections.regimes.get(name))
+    group_values = group_document(service, number, snapshot, newest.detections)
     doubted = doubt(**group_values["feed"])
     return {
         "time_s": snapshot.time_s,
@@ -55,7 +55,7 @@ def detail(
         "alerts": [
             alert_row(alert, links)
             for alert in newest.detections.alerts
-            if alert.rule.service == name and alert.names == snapshot.labels and alert.group == group
+            if alert.rule.service == name and alert.rule.by is None and alert.group == group
         ],
         "changes": [
             _change(change)

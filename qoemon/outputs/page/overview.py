@@ -19,6 +19,7 @@ from qoemon.common import duration
 from qoemon.core.alerting.alerts import Alert
 from qoemon.core.alerting.decision import AlertState
 from qoemon.core.alerting.regime import Regime
+from qoemon.core.alerting.state import State
 from qoemon.core.arrays import Flags, Floats, Ints
 from qoemon.core.counting.groups import Labels
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
@@ -30,6 +31,7 @@ from qoemon.outputs.page.query import Query, Sort
 from qoemon.outputs.page.trend import Trend, trend_document, trends
 from qoemon.outputs.published import PublishedTick
 from qoemon.outputs.snapshot_json import feed_document, group_document, regime_document, where_first_document
+from qoemon.outputs.state_document import state_document
 
 MOST_AFFECTED = 5
 """Number of affected groups in the summary."""
@@ -41,13 +43,18 @@ _ALERT_ORDER = (AlertState.FIRING, AlertState.PENDING, AlertState.UNCERTAIN)
 UNKNOWN = -1
 """In place of a Regime: the group has none yet."""
 
+_STATES = tuple(State)
+_URGENCY = {State.ALERT: 4, State.BAD: 3, State.DEGRADED: 2, State.NO_DATA: 1}
+"""Sort key of a State, 0 for others. At night many small groups are silent: they must not hide the bad ones."""
+
 
 @dataclass(frozen=True)
 class _Columns:
-    """The N visible groups of all services; NaN without data.
+    """The N groups of all services that are visible, or have an alert that fires; NaN without data.
 
     service_number  (N,) of the service in the snapshot
     number          (N,) of the group in its service
+    state           (N,) State, by its place in _STATES
     regime          (N,) Regime, or UNKNOWN
     firing          (N,) alerts that fire on the group
     excess          (N,) users who would rate poor or worse, beyond those who would without impairments
@@ -56,6 +63,7 @@ class _Columns:
     snapshot: Snapshot
     service_number: Ints
     number: Ints
+    state: Ints
     regime: Ints
     firing: Ints
     mos: Floats
@@ -69,6 +77,12 @@ class _Columns:
     def poor_users(self) -> Floats:
         """(N,) users who would rate poor or worse."""
         return self.pow * self.users
+
+    @property
+    def urgency(self) -> Ints:
+        """(N,) sort key of the state; a group on which an alert fires is as urgent without data."""
+        of_state = np.array([_URGENCY.get(state, 0) for state in _STATES])
+        return np.where(self.firing > 0, _URGENCY[State.ALERT], of_state[self.state])
 
     @property
     def affected(self) -> Flags:
@@ -128,14 +142,16 @@ def _columns(newest: PublishedTick, window_s: int) -> _Columns:
     snapshot, parts = newest.snapshot, []
     firing = _firing(newest)
     for service_number, service in enumerate(snapshot.services):
-        number = np.flatnonzero(service.visible)
         rated, counts = service.distributions[window_s], service.counts
         users = np.where(rated.observations > 0, counts.users[window_s], np.nan)
         by_group = firing.get(service.service.name, {})
+        # Alerts continue on groups that have long been silent.
+        number = np.flatnonzero(service.visible | np.array([each in by_group for each in counts.groups], np.bool_))
         parts.append(
             [
                 np.full(len(number), service_number),
                 number,
+                _states(newest, service)[number],
                 _regimes(newest, service)[number],
                 np.array([by_group.get(counts.groups[each], 0) for each in number.tolist()], np.int64),
                 *(column[number] for column in (rated.mos, rated.gob, rated.pow, users)),
@@ -163,11 +179,19 @@ def _regimes(newest: PublishedTick, service: ServiceSnapshot) -> Ints:
     return out
 
 
+def _states(newest: PublishedTick, service: ServiceSnapshot) -> Ints:
+    """(G,) the state of each group, by its place in _STATES; LEARNING where it is unknown."""
+    states = newest.detections.states.get(service.service.name)
+    if states is None:
+        return np.full(len(service.counts.groups), _STATES.index(State.LEARNING))
+    return np.array([_STATES.index(group.state if group else State.LEARNING) for group in states.groups], np.int64)
+
+
 def _firing(newest: PublishedTick) -> dict[str, dict[Labels, int]]:
     """The number of firing alerts of single groups, by service and group."""
     out: dict[str, dict[Labels, int]] = {}
     for alert in newest.detections.alerts:
-        if alert.firing and alert.names == newest.snapshot.labels:
+        if alert.firing and alert.rule.by is None:
             of_service = out.setdefault(alert.rule.service, {})
             of_service[alert.group] = of_service.get(alert.group, 0) + 1
     return out
@@ -185,9 +209,9 @@ def _matching(columns: _Columns, text: str) -> Ints:
 def _searchable(columns: _Columns) -> Iterator[str]:
     """The text of each row that a filter searches, in lower case."""
     names = columns.snapshot.labels
-    for row, (regime, firing) in enumerate(zip(columns.regime.tolist(), columns.firing.tolist(), strict=True)):
+    for row, (place, firing) in enumerate(zip(columns.state.tolist(), columns.firing.tolist(), strict=True)):
         labels = (f"{name}={value}" for name, value in zip(names, columns.group(row), strict=True))
-        state = "" if regime == UNKNOWN else f"state={Regime(regime).name}"
+        state = f"state={_STATES[place]}"
         fires = "firing" if firing else ""
         yield " ".join((f"service={columns.service(row).service.name}", *labels, state, fires)).lower()
 
@@ -198,7 +222,7 @@ def _sorted(columns: _Columns, rows: Ints, query: Query) -> Ints:
     rank = np.empty(len(rows))
     rank[sorted(range(len(rows)), key=names.__getitem__)] = np.arange(len(rows))
     by: Mapping[Sort, Floats | Ints] = {
-        "state": np.maximum(columns.regime, int(Regime.GOOD)) + 10 * np.minimum(columns.firing, 1),
+        "state": columns.urgency,
         "mos": columns.mos,
         "gob": columns.gob,
         "pow": columns.pow,
@@ -221,14 +245,14 @@ def _rows(newest: PublishedTick, columns: _Columns, rows: Ints, window: str) -> 
 
 def _row(newest: PublishedTick, columns: _Columns, row: int, window: str) -> dict[str, Any]:
     service, number = columns.service(row), int(columns.number[row])
-    group = group_document(service, number, newest.snapshot, newest.detections.regimes.get(service.service.name))
+    group = group_document(service, number, newest.snapshot, newest.detections)
     return {
         "service": service.service.name,
         "poor_users": float(columns.poor_users[row]),
         "excess": float(columns.excess[row]),
         "firing": int(columns.firing[row]),
         "judged": group["windows"].get(window),
-        **{name: group[name] for name in ("labels", "active_sessions", "open_stalls", "regime")},
+        **{name: group[name] for name in ("labels", "state", "active_sessions", "open_stalls", "regime")},
     }
 
 
@@ -258,12 +282,13 @@ def _summary(newest: PublishedTick, columns: _Columns, links: Links) -> dict[str
     worst = hit[np.lexsort((-np.nan_to_num(columns.excess[hit]), -np.minimum(columns.firing[hit], 1)))]
     worst = worst[:MOST_AFFECTED]
     return {
-        "services": _services(columns),
+        "services": _services(newest, columns),
         "regimes": {
             **{regime.name.lower(): int((columns.regime == regime).sum()) for regime in Regime},
             "unknown": int((columns.regime == UNKNOWN).sum()),
         },
-        "firing": int(columns.firing.sum()),
+        "states": {str(state): int((columns.state == place).sum()) for place, state in enumerate(_STATES)},
+        "firing": sum(alert.firing for alert in newest.detections.alerts),
         "hit_total": len(hit),
         "hit": [
             _affected(newest, columns, row, links) | {"trend": trend_document(trend)}
@@ -277,14 +302,24 @@ def _summary(newest: PublishedTick, columns: _Columns, links: Links) -> dict[str
     }
 
 
-def _services(columns: _Columns) -> list[dict[str, Any]]:
-    """The users of each service; services are never added up, as a rating of a video and of a page differ."""
-    out = []
+def _services(newest: PublishedTick, columns: _Columns) -> list[dict[str, Any]]:
+    """State and users of each service; services are never added up, as a rating of a video and of a page differ.
+
+    sums: the alerts that fire on sums of groups.
+    """
+    out, states = [], newest.detections.states
     for number, service in enumerate(columns.snapshot.services):
-        mine = columns.service_number == number
+        mine, name = columns.service_number == number, service.service.name
+        state = states[name].whole if name in states else None
         out.append(
             {
-                "service": service.service.name,
+                "service": name,
+                "state": state_document(state, newest.snapshot.time_s),
+                "sums": [
+                    {"alert": alert.rule.name, "labels": dict(alert.labels)}
+                    for alert in newest.detections.alerts
+                    if alert.firing and alert.rule.service == name and alert.rule.by is not None
+                ][:MOST_AFFECTED],
                 "groups": int(mine.sum()),
                 "hit_groups": int((columns.affected & mine).sum()),
                 "users": float(np.nansum(columns.users[mine])),
@@ -325,12 +360,13 @@ def _doubts(columns: _Columns) -> dict[int, Doubt]:
 def _affected(newest: PublishedTick, columns: _Columns, row: int, links: Links) -> dict[str, Any]:
     """An affected group, with its alerts and their annotations, and when that began."""
     service, number, group = columns.service(row), int(columns.number[row]), columns.group(row)
-    name, labels = service.service.name, newest.snapshot.labels
-    document = group_document(service, number, newest.snapshot, newest.detections.regimes.get(name))
+    name = service.service.name
+    document = group_document(service, number, newest.snapshot, newest.detections)
+    presence = newest.detections.presence.get(name)
     firing = tuple(
         alert
         for alert in newest.detections.alerts
-        if alert.firing and alert.rule.service == name and alert.names == labels and alert.group == group
+        if alert.firing and alert.rule.service == name and alert.rule.by is None and alert.group == group
     )
     return {
         "service": name,
@@ -341,11 +377,12 @@ def _affected(newest: PublishedTick, columns: _Columns, row: int, links: Links) 
         "fired_s": min((alert.decision.since_s for alert in firing), default=None),
         "links": links.of_group(name, document["labels"]),
         "alerts": [alert.rule.name for alert in firing],
-        "annotations": [rule_texts(alert) for alert in firing],
+        "annotations": [rule_texts(alert, presence and presence.disconnected_s) for alert in firing],
         **{
             key: document[key]
             for key in (
                 "labels",
+                "state",
                 "active_sessions",
                 "open_stalls",
                 "open_stall_oldest_s",

@@ -104,11 +104,19 @@ def _phases(prom: PromRule, scale: Scale) -> Iterator[Phase]:
 
 def _uncertain_phases(prom: PromRule, bad: Sample, good: Sample, few: int) -> Iterator[tuple[str, Sample]]:
     if prom.bound:
-        yield "past the threshold, but within the confidence interval", replace(bad, confident_value=good.value)
+        yield (
+            "past the threshold, but within the confidence interval",
+            replace(bad, confident_value=_unsure(prom, good)),
+        )
     if prom.by_theta:
         yield "past the threshold, but not at each theta", replace(bad, by_theta=(*bad.by_theta[1:], good.value))
     if prom.rule.min_sessions:
         yield "past the threshold, but too few sessions", replace(bad, users=few)
+
+
+def _unsure(prom: PromRule, good: Sample) -> float:
+    """A bound that is not past what it must be."""
+    return -0.125 if prom.rule.what is AlertMetric.DROP else good.value
 
 
 def _bad(prom: PromRule, scale: Scale) -> Sample:
@@ -126,6 +134,8 @@ def _middle(one: float, other: float) -> float:
 
 def _ends(what: AlertMetric, scale: Scale) -> tuple[float, float]:
     """The best and the worst value of a metric."""
+    if what is AlertMetric.ABSENT:
+        return 0.0, 86_400.0
     low, high = (scale.low, scale.high) if what in {AlertMetric.MOS, AlertMetric.QUANTILE} else (0.0, 1.0)
     return (low, high) if what.high_is_bad else (high, low)
 
@@ -144,7 +154,7 @@ def _unselected_groups(prom: PromRule, labels: Mapping[str, str]) -> Iterator[di
     yield {**labels, "service": "another", "window": window}
     for name in (name for name in prom.rule.groups if name in prom.names):
         yield {**labels, name: f"another-{name}", "window": window}
-    if prom.rule.what is not AlertMetric.OPEN_STALLS:
+    if prom.rule.what is not AlertMetric.OPEN_STALLS and not prom.rule.what.of_presence:
         yield {**labels, "window": "99d"}
     for name in prom.roll_up_labels:
         yield {**labels, name: "another", "window": window}
@@ -164,8 +174,18 @@ def _series(prom: PromRule, labels: Mapping[str, str], phases: Sequence[Phase]) 
         return steps(values)
 
     rule = prom.rule
+    known, further = prom.known
+    at_one_rating = dict.fromkeys(further, "1")
+    series = {selector(known, {**of_group, **at_one_rating}): values_of(lambda _: 1, 1)} if further else {}
+    if rule.what.of_presence:
+        series[selector(f"{prom.prefix}_usual_sessions", of_group)] = values_of(lambda reading: reading.users, 0)
+        series[selector(prom.metric, of_group)] = values_of(lambda reading: reading.value)
+        if prom.bound:
+            bound = {**of_group, "bound": prom.confident_value}
+            series[selector(prom.bound, bound)] = values_of(lambda reading: reading.confident_value)
+        return series
     active = selector(prom.exported("qoemon_active_sessions"), of_group)
-    series = {active: values_of(lambda reading: reading.users, 0)}
+    series[active] = values_of(lambda reading: reading.users, 0)
     if rule.what is AlertMetric.OPEN_STALLS:
         stalls = values_of(lambda reading: reading.value * reading.users, 0)
         return {**series, selector(prom.exported("qoemon_open_stalls"), of_group): stalls}
@@ -218,9 +238,11 @@ def _annotations(prom: PromRule, labels: Mapping[str, str], phase: Phase) -> dic
 def _figures(prom: PromRule, phase: Phase) -> dict[str, float | None]:
     reading, figures = phase.reading, dict.fromkeys(prom.figures())
     if reading is None:
-        empty = prom.rule.what is AlertMetric.OPEN_STALLS and phase.known and phase.scraped
+        counted = prom.rule.what is AlertMetric.OPEN_STALLS or prom.rule.what.of_presence
+        empty = counted and phase.known and phase.scraped
         return {**figures, "users": 0 if empty else None}
     # Go writes 1 where Python writes 1.0.
     figure = int(reading.value) if float(reading.value).is_integer() else reading.value
     values = {"value": figure, str(prom.rule.what): figure, "users": reading.users}
-    return {**figures, **values, **({prom.confident_value: reading.confident_value} if prom.bound else {})}
+    bounds = {prom.confident_value: reading.confident_value} if prom.confident_value in figures else {}
+    return {**figures, **values, **(bounds if prom.bound else {})}

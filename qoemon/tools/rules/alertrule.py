@@ -5,10 +5,11 @@ alerts. So an expression has two halves:
 
     condition to fire, or (not the condition to clear, and ALERTS is firing)
 
-An alert that fires continues as long as its group is known and has not recovered; missing data do not clear it. If
-the daemon cannot be scraped, its last known groups are used for an hour, and for the first two minutes after its
-restart. Both halves must have the same labels, or one alert would end and another begin: so labels that only some
-metrics have (window, bound, theta, quantile) are aggregated away.
+An alert that fires continues as long as its group is known and has not recovered; missing data do not clear it. A
+group is known while it has counters, and a sum while it has a number of active sessions: both end when groups are
+removed after limits.group_idle. If the daemon cannot be scraped, its last known groups are used for an hour, and
+for the first two minutes after its restart. Both halves must have the same labels, or one alert would end and
+another begin: so labels that only some metrics have (window, bound, theta, quantile) are aggregated away.
 
 A rule with `by` reads the sums that the daemon exports for it: their bounds do not follow from what single groups
 export.
@@ -31,6 +32,8 @@ from qoemon.tools.rules.rulefile import INSTANCE, JOB, Alerting, literal, number
 HOLD = "1h"
 """Time that an alert continues to fire while the daemon cannot be scraped."""
 
+EXPECTED = "qoemon_expected_ratings_total"
+
 WARM_S = 120
 """Time after its start within which a daemon may not yet know all its groups."""
 
@@ -41,6 +44,7 @@ _METRICS = {
     AlertMetric.POW: "qoemon_pow_ratio",
     AlertMetric.QUANTILE: "qoemon_rating_quantile",
 }
+_OF_PRESENCE = {AlertMetric.ABSENT: "silence_seconds", AlertMetric.DROP: "session_drop_ratio"}
 
 
 class AnnotationError(ValueError):
@@ -51,7 +55,7 @@ class AnnotationError(ValueError):
 class PromRule:
     """A rule of the configuration, with what its translation to PromQL needs.
 
-    names  label names of a group, or of the sums that the rule evaluates
+    names  label names of a group, or of the sums that the rule evaluates; none for a rule on the whole service
     band   theta_band of the service
     job    job label under which Prometheus scrapes the daemon
     """
@@ -83,11 +87,29 @@ class PromRule:
     @property
     def metric(self) -> str:
         """Metric of the rule's value; OPEN_STALLS has none."""
+        if self.rule.what.of_presence:
+            return f"{self.prefix}_{_OF_PRESENCE[self.rule.what]}"
         return self.exported(_METRICS[self.rule.what])
+
+    @property
+    def prefix(self) -> str:
+        """Prefix of the metrics on missing sessions."""
+        return "qoemon_service" if self.rule.whole else "qoemon"
+
+    @property
+    def known(self) -> tuple[str, tuple[str, ...]]:
+        """Metric that exists as long as the group is known, and its further labels."""
+        if self.rule.whole:
+            return f"{self.prefix}_usual_sessions", ()
+        if self.rule.roll_up is None:
+            return EXPECTED, ("rating",)
+        return self.exported("qoemon_active_sessions"), ()
 
     @property
     def bound(self) -> str | None:
         """Series of the bound that the daemon compares with the threshold; None if the rule does not use it."""
+        if self.rule.what is AlertMetric.DROP and self.rule.confident:
+            return f"{self.metric}_bound"
         return "qoemon_alert_bound" if self.rule.bounded else None
 
     @property
@@ -110,8 +132,7 @@ class PromRule:
         nearest = "min" if rule.what.high_is_bad else "max"
         fires = [f"{self._figure} {worse}= {enter}"]
         if self.bound:
-            of_rule = selector(self.bound, {**self._group, "alert": rule.name})
-            fires.append(f"max without (alert) ({of_rule}) {worse}= {enter}")
+            fires.append(f"{self._bound(self.bound)} {worse}= {number(rule.certain_at)}")
         if self.by_theta:
             thetas = self._selector(self.by_theta)
             fires.append(f"{nearest} without ({self._without('window', 'theta')}) ({thetas}) {worse}= {enter}")
@@ -121,12 +142,15 @@ class PromRule:
             enough = f"{self._users} >= {rule.min_sessions}"
             fires, clears = [*fires, enough], [*clears, enough]
         firing = selector("ALERTS", {"alertname": rule.name, "alertstate": "firing", "service": rule.service})
+        known, further = self.known
+        exists, without = selector(known, self._group), self._without(*further)
+        before = f"last_over_time({exists}[{HOLD}])"
         return _LAYOUT.format(
             fires="\n  and ".join(fires),
             clears="\n    and ".join(clears),
             figure=self._figure,
-            known=self._sessions("active_sessions"),
-            known_before=self._sessions("active_sessions", HOLD),
+            known=f"max without ({without}) ({exists})" if without else exists,
+            known_before=f"max without ({without}) ({before})" if without else before,
             start=selector("process_start_time_seconds", {JOB: self.job}),
             warm_s=WARM_S,
             by=", ".join((JOB, INSTANCE, "service", *self.names)),
@@ -135,7 +159,7 @@ class PromRule:
 
     def exported(self, metric: str) -> str:
         """Name of a metric of groups as the rule reads it: the daemon exports the sums with their bounds."""
-        return metric if self.rule.by is None else metric.replace("qoemon_", PREFIX, 1)
+        return metric if self.rule.roll_up is None else metric.replace("qoemon_", PREFIX, 1)
 
     @property
     def roll_up_labels(self) -> dict[str, str]:
@@ -167,17 +191,25 @@ class PromRule:
     def _users(self) -> str:
         if self.rule.what is AlertMetric.OPEN_STALLS:
             return self._sessions("active_sessions")
+        if self.rule.what.of_presence:
+            return selector(f"{self.prefix}_usual_sessions", self._group)
         return self._per_group(self.exported("qoemon_window_users"))
 
-    def _sessions(self, name: str, over: str = "") -> str:
-        """A number of sessions with only the labels of its group; over: the last one in this time."""
+    def _bound(self, series: str) -> str:
+        """The bound with only the labels of its group."""
+        if self.rule.what.of_presence:
+            return self._per_group(series, bound=self.confident_value)
+        of_rule = selector(series, {**self._group, "alert": self.rule.name})
+        return f"max without (alert) ({of_rule})"
+
+    def _sessions(self, name: str) -> str:
+        """A number of sessions with only the labels of its group."""
         series = selector(self.exported(f"qoemon_{name}"), self._group)
-        if over:
-            series = f"last_over_time({series}[{over}])"
         return f"max without ({self._without()}) ({series})" if self.roll_up_labels else series
 
     def _selector(self, metric: str, **more: str) -> str:
-        return selector(metric, {**self._group, "window": duration.text(self.rule.window_s), **more})
+        window = {} if self.rule.what.of_presence else {"window": duration.text(self.rule.window_s)}
+        return selector(metric, {**self._group, **window, **more})
 
     def _per_group(self, metric: str, **more: str) -> str:
         """A metric with only the labels of its group."""
@@ -208,6 +240,9 @@ class PromRule:
 
     def figures(self) -> dict[str, str]:
         """Queries of the values that annotations may name; %s is the place of the group's matchers."""
+        what = self.rule.what
+        if what.of_presence:
+            return {"value": f"{self.metric}{{%s}}", "users": f"{self.prefix}_usual_sessions{{%s}}"}
         # In a raw string of Go, as a format of printf: without backquotes and %.
         of_sum = [
             f"{name}={quoted(value)}".replace("`", r"\x60").replace("%", r"\x25")
@@ -215,7 +250,6 @@ class PromRule:
         ]
         always = ",".join((*of_sum, "%s"))
         window = f'window="{duration.text(self.rule.window_s)}",{always}'
-        what = self.rule.what
         figures = {
             str(each): f"{self.exported(_METRICS[each])}{{{window}}}" for each in (AlertMetric.MOS, *_RATIOS)
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -13,14 +14,17 @@ from qoemon.outputs.doubtful import doubt
 from qoemon.tools.table import bar
 from qoemon.tools.top.layout import Column
 from qoemon.tools.top.query import Row
-from qoemon.tools.top.snapshot import Alert
+from qoemon.tools.top.snapshot import Alert, Service
 
 _BADGES = {
     "good": Text("good", style="#0072b2"),
     "degraded": Text("DEGRADED", style="bold #e69f00"),
     "bad": Text("BAD", style="bold reverse #d55e00"),
+    "alert": Text("ALERT", style="bold reverse #d55e00"),
 }
-"""Regimes as words, so that they differ without colour; the colours suit the colour-blind."""
+"""States as words, so that they differ without colour; the colours suit the colour-blind."""
+
+_NO_DATA = "bold #d55e00"
 
 
 def columns_of(rows: Sequence[Row], labels: Sequence[str]) -> list[Column]:
@@ -50,7 +54,7 @@ def columns_of(rows: Sequence[Row], labels: Sequence[str]) -> list[Column]:
         Column("MOS", figures("mos", ".2f"), 4, 5, "right"),
         Column("GoB", figures("gob", ".0%"), 4, 4, "right"),
         Column("PoW", poor, 12, 10, "right"),
-        Column("regime", cells(_badge), 8, 6),
+        Column("state", cells(_badge), 8, 6),
     ]
 
 
@@ -69,8 +73,11 @@ def _bounds(row: Row) -> str:
 
 
 def _badge(row: Row) -> Text:
-    word = (row.group.regime and row.group.regime.regime) or "-"
-    return _BADGES.get(word) or Text(printable(word, SHORT))
+    state = row.group.state
+    if state is None:
+        return Text("-")
+    words = Text(printable(state.words, SHORT), style=_NO_DATA if state.state == "no_data" else "")
+    return _BADGES.get(state.state) or words
 
 
 def rating_bar(row: Row, width: int) -> Text:
@@ -90,6 +97,8 @@ def _alert_line(alert: Alert, now_s: float) -> Text:
     figures = "" if alert.value is None else f", {alert.value:.3g} (fires at {alert.enter:g})"
     since = duration.text(max(0, round(now_s - alert.since_s)))
     name, reason = printable(alert.alert, SHORT), printable(alert.reason, SHORT).replace("_", " ")
+    if alert.reason == "no_data" and alert.silent_since_s is not None:
+        reason += time.strftime(" since %H:%M", time.localtime(alert.silent_since_s))
     text = f"{alert.state:<7} {name} {where}: {reason}{figures}"
     return Text(f"{text}, for {since}", style="bold #d55e00" if alert.state == "firing" else "#e69f00")
 
@@ -106,5 +115,16 @@ def feed_line(rows: Iterable[Row]) -> str:
     return f"{100 * worst.share:.0f} % of {_name(row.service, row.group.labels)}'s reports {worst.text}{more}"
 
 
+def silence_lines(services: Sequence[Service]) -> list[str]:
+    """A sentence about each service that sends no reports any more."""
+    silent = ((each.service, each.state) for each in services if each.state and each.state.state == "no_data")
+    return [
+        f"{printable(service, SHORT)}: {printable(state.words, SHORT)}"
+        for service, state in silent
+        if state.since_s
+    ]
+
+
 def _name(service: str, labels: Mapping[str, str]) -> str:
+    """The name of the group or sum; just the service if it has no labels."""
     return "/".join(printable(name, SHORT) for name in (service, *labels.values()))

@@ -12,7 +12,7 @@ from yarl import URL
 
 from qoemon.common.text import printable
 from qoemon.tools.table import sparkline
-from qoemon.tools.top.columns import alert_lines, columns_of, feed_line, rating_bar
+from qoemon.tools.top.columns import alert_lines, columns_of, feed_line, rating_bar, silence_lines
 from qoemon.tools.top.layout import Column, fitted, lines, taken
 from qoemon.tools.top.query import Query, Row
 from qoemon.tools.top.snapshot import Answer
@@ -106,6 +106,8 @@ class Screen:
             yield _notice("the daemon answers, but with old data: no recent tick; see its log and /healthz")
         for problem in self._query.problems(self._answer.snapshot):
             yield _notice(problem)
+        for silence in silence_lines(self._answer.snapshot.services):
+            yield _notice(silence)
         if self._doubt:
             yield _notice(self._doubt)
         for service, text in self._query.where_first(self._answer.snapshot).items():

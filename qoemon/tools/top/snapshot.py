@@ -24,10 +24,12 @@ class Window(msgspec.Struct):
     ratings: dict[str, _Share | None]
 
 
-class Regime(msgspec.Struct):
-    """Regime of a group; None if it is not yet known."""
+class State(msgspec.Struct):
+    """State of a group or service, and the words for it."""
 
-    regime: str | None
+    state: str
+    words: str
+    since_s: _Time | None = None
 
 
 _Number = Annotated[int, msgspec.Meta(ge=0)]
@@ -47,7 +49,7 @@ class Group(msgspec.Struct):
     active_sessions: int
     open_stalls: int
     windows: dict[str, Window]
-    regime: Regime | None = None
+    state: State | None = None
     feed: Feed | None = None
 
 
@@ -62,6 +64,7 @@ class Service(msgspec.Struct):
 
     service: str
     groups: list[Group]
+    state: State | None = None
     where_first: WhereFirst | None = None
 
 
@@ -76,6 +79,7 @@ class Alert(msgspec.Struct):
     since_s: _Time
     enter: float
     value: float | None
+    silent_since_s: _Time | None = None
 
 
 class Snapshot(msgspec.Struct):

@@ -35,8 +35,8 @@ EU, US, ASIA = ("eu",), ("us",), ("asia",)
 class Scene:
     """Groups of sessions that play well or badly for 10 s at a time; each tick has its snapshot."""
 
-    def __init__(self) -> None:
-        self._monitor = OneShard(plan(DELTAS, WEB))
+    def __init__(self, **limits: int) -> None:
+        self._monitor = OneShard(plan(DELTAS, WEB, **limits))
         self.at_s = T0
 
     def tick(self, **crowds: tuple[int, int]) -> Snapshot:
@@ -196,20 +196,39 @@ def test_a_change_is_told_at_its_tick_only() -> None:
     assert decided[over].decision.since_s == snapshots[over].time_s
 
 
-def test_an_alert_of_a_silent_group_fires_until_the_group_is_gone() -> None:
-    """Missing reports are no recovery. The longest window has 10 min."""
-    scene, alerts = Scene(), Alerts([RULE])
+def test_an_alert_of_a_silent_group_fires_until_the_group_is_removed() -> None:
+    """Missing reports are no recovery, however long. The longest window has 10 min, groups are removed after 20."""
+    scene, alerts = Scene(group_idle_s=1200), Alerts([RULE])
     decided = [by_group(alerts.decide(scene.tick(eu=(0, 40)))).get(EU)]
-    decided += [by_group(alerts.decide(snapshot)).get(EU) for snapshot in scene.ticks(110)]
+    decided += [by_group(alerts.decide(snapshot)).get(EU) for snapshot in scene.ticks(250, us=(30, 0))]
     there = [alert for alert in decided if alert is not None]
     assert decided[: len(there)] == there
     *firing, last = there
     assert {alert.decision.state for alert in firing} == {AlertState.FIRING}
     assert [alert.decision.reason for alert in firing][-1] is Reason.NO_DATA
-    assert (last.decision.reason, last.ended, last.sample) == (Reason.GONE, True, None)
+    assert (last.decision.reason, last.ended, last.sample) == (Reason.IDLE, True, None)
     began_s, gone_s = there[0].decision.since_s, last.decision.since_s
-    assert gone_s - began_s >= 600
+    assert gone_s - began_s >= 1200
     assert by_group(alerts.decide(scene.tick(eu=(0, 40))))[EU].decision.since_s == scene.at_s
+
+
+def test_a_group_that_is_silent_while_its_alert_fires_has_recovered_when_its_reports_say_so() -> None:
+    scene, alerts = Scene(), Alerts([RULE])
+    snapshots = [*scene.ticks(2, eu=(0, 40)), *scene.ticks(110)]
+    assert [alerts.decide(snapshot)[0].firing for snapshot in snapshots] == [True] * len(snapshots)
+    assert not snapshots[-1].services[0].visible.any()
+    bad, *_ = alerts.decide(scene.tick(eu=(0, 40)))
+    assert (bad.firing, bad.changed) == (True, False)
+    reasons = [alerts.decide(snapshot)[0].decision.reason for snapshot in scene.ticks(14, eu=(60, 0))]
+    assert Reason.RECOVERED in reasons
+
+
+def test_a_quiet_alert_of_a_silent_group_is_no_more_once_the_group_is_invisible() -> None:
+    scene, alerts = Scene(), Alerts([RULE])
+    decided = [alerts.decide(snapshot) for snapshot in [scene.tick(eu=(40, 0)), *scene.ticks(110)]]
+    assert decided[0][0].decision.reason is Reason.NOT_PAST_THRESHOLD
+    assert decided[-1] == ()
+    assert Reason.GONE in {alert.decision.reason for each in decided for alert in each}
 
 
 def test_a_restart_at_any_tick_changes_no_decision() -> None:

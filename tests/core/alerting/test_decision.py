@@ -45,6 +45,7 @@ def sampled(
 BAD, FINE = sampled(0.3), sampled(0.05)
 FEED, CATCHING_UP = (replace(BAD, obstacle=each) for each in (Reason.FEED, Reason.CATCHING_UP))
 """Values that cannot be trusted."""
+CUT_OFF = replace(BAD, cause=Reason.NOT_CONNECTED)
 TABLE = [
     # Nothing before: as good as calm.
     (RULE, QUIET, BAD, AlertState.FIRING, Reason.PAST_THRESHOLD),
@@ -90,6 +91,10 @@ TABLE = [
     (RULE, ALARMED, FINE, AlertState.INACTIVE, Reason.RECOVERED),
     (RULE, ALARMED, None, AlertState.FIRING, Reason.NO_DATA),
     (RULE, ALARMED, sampled(0.0, users=19), AlertState.FIRING, Reason.TOO_FEW_SESSIONS),
+    # The cause of a value is the reason while it fires.
+    (RULE, CALM, CUT_OFF, AlertState.FIRING, Reason.NOT_CONNECTED),
+    (RULE, ALARMED, CUT_OFF, AlertState.FIRING, Reason.NOT_CONNECTED),
+    (RULE, CALM, replace(FINE, cause=Reason.NOT_CONNECTED), AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD),
 ]
 
 
@@ -101,15 +106,41 @@ def test_each_reading_has_its_decision_and_reason(
     assert (decision.state, decision.reason) == (state, reason)
 
 
-def test_the_table_has_every_reason_but_that_of_groups_that_are_gone() -> None:
-    assert {reason for *_, reason in TABLE} == set(Reason) - {Reason.GONE}
+def test_the_table_has_every_reason_but_those_without_a_sample() -> None:
+    without = {Reason.GONE, Reason.IDLE, Reason.STARTING}
+    assert {reason for *_, reason in TABLE} == set(Reason) - without
     assert {state for *_, state, _ in TABLE} == set(AlertState)
 
 
-@pytest.mark.parametrize("before", [CALM, WAITING, ALARMED])
-def test_an_alert_of_a_group_that_is_gone_is_over(before: Decision) -> None:
+@pytest.mark.parametrize(
+    ("before", "reason"), [(CALM, Reason.GONE), (WAITING, Reason.GONE), (ALARMED, Reason.IDLE)]
+)
+def test_an_alert_of_a_group_that_is_gone_is_over(before: Decision, reason: Reason) -> None:
     gone = forget(before, 100.0)
-    assert (gone.state, gone.reason, gone.breach_since_s) == (AlertState.INACTIVE, Reason.GONE, None)
+    assert (gone.state, gone.reason, gone.breach_since_s) == (AlertState.INACTIVE, reason, None)
+
+
+@pytest.mark.parametrize(
+    ("missing", "quiet"),
+    [
+        (Reason.NO_DATA, AlertState.INACTIVE),
+        (Reason.STARTING, AlertState.UNCERTAIN),
+        (Reason.NOT_CONNECTED, AlertState.UNCERTAIN),
+    ],
+)
+def test_without_a_sample_nothing_starts_or_ends_and_the_reason_is_why_there_is_none(
+    missing: Reason, quiet: AlertState
+) -> None:
+    for before, state in ((CALM, quiet), (WAITING, quiet), (ALARMED, AlertState.FIRING)):
+        decision = decide(RULE, before, None, 100, missing)
+        assert (decision.state, decision.reason) == (state, missing)
+
+
+def test_a_fall_needs_a_part_beyond_the_usual_variation_and_not_the_whole_threshold() -> None:
+    drop = replace(RULE, what=AlertMetric.DROP, enter=0.4, leave=0.25)
+    assert decide(drop, CALM, sampled(0.5, 0.0), 100).reason is Reason.PAST_THRESHOLD
+    assert decide(drop, CALM, sampled(0.5, -0.01), 100).reason is Reason.BOUND_NOT_PAST_THRESHOLD
+    assert decide(drop, CALM, sampled(0.39, 0.1), 100).reason is Reason.NOT_PAST_THRESHOLD
 
 
 @pytest.mark.parametrize("what", [AlertMetric.MOS, AlertMetric.GOB, AlertMetric.QUANTILE])

@@ -113,6 +113,7 @@ def test_decisions_of_another_by_are_dropped() -> None:
 
 
 def test_states_from_before_there_were_sums_are_read() -> None:
+    # Six viewers are too few for the bound of 500 groups.
     rule = many_poor(by=None, min_sessions=1, confident=False)
     snapshot = Cube(rule).minute(seven).snapshot
     alerts = Alerts([rule])
@@ -129,13 +130,30 @@ def test_states_from_before_there_were_sums_are_read() -> None:
     assert not any(alert.changed for alert in again.decide(snapshot))
 
 
-def test_a_sum_whose_viewers_have_left_ends_as_gone() -> None:
+def test_an_alert_on_a_sum_whose_viewers_fell_silent_fires_until_its_groups_are_removed() -> None:
+    """Groups are removed 10 min after their last report."""
+    told = replace(PLAN, limits=replace(PLAN.limits, group_idle_s=600))
+    cube = Cube(many_poor(by=("cdn",)), told=told, regions=REGIONS[:10], cdns=("cdn-07", "cdn-08"))
+    heard = cube.minute(seven)
+    (alert,) = firing(heard)
+    assert (alert.labels, alert.silent_s) == (SEVEN, None)
+    rest = [cube.tick(seven, silent=seven) for _ in range(180)]
+    alerts = [next((one for one in tick.detections.alerts if one.labels == SEVEN), None) for tick in rest]
+    last = next(place for place, one in enumerate(alerts) if one is None)
+    *silent, ended = [one for one in alerts[:last] if one is not None]
+    assert not any(alerts[last:])
+    assert {one.decision.state for one in silent} == {AlertState.FIRING}
+    assert (silent[-1].decision.reason, silent[-1].sample) == (Reason.NO_DATA, None)
+    assert silent[-1].silent_s == heard.snapshot.time_s
+    assert (ended.ended, ended.decision.reason) == (True, Reason.IDLE)
+
+
+def test_a_quiet_alert_on_a_sum_ends_when_the_sum_is_invisible() -> None:
     alerts = Alerts([many_poor(by=("cdn",))])
     cube = Cube(cdns=("cdn-07",))
-    assert [alert.firing for alert in alerts.decide(cube.minute(seven).snapshot)] == [True]
-    last = cube.shard.snapshot(cube.at_s + 2000)
-    ended = [alert for alert in alerts.decide(last) if alert.ended]
-    assert [(alert.labels, alert.decision.reason) for alert in ended] == [(SEVEN, Reason.GONE)]
+    assert [alert.firing for alert in alerts.decide(cube.minute(nobody).snapshot)] == [False]
+    (last,) = alerts.decide(cube.shard.snapshot(cube.at_s + 2000))
+    assert (last.labels, last.decision.reason) == (SEVEN, Reason.GONE)
 
 
 def test_sums_have_regimes_and_changes_where_groups_are_too_small() -> None:

@@ -54,6 +54,8 @@ CONTRACT = {
     "qoemon_active_sessions": ("gauge", GROUP),
     "qoemon_open_stalls": ("gauge", GROUP),
     "qoemon_open_stall_oldest_seconds": ("gauge", GROUP),
+    "qoemon_service_silence_seconds": ("gauge", ("service",)),
+    "qoemon_service_usual_sessions": ("gauge", ("service",)),
     "qoemon_expected_ratings": ("counter", (*GROUP, "rating")),
     "qoemon_stall_count": ("histogram", GROUP),
     "qoemon_stall_seconds": ("histogram", GROUP),
@@ -221,7 +223,8 @@ def test_a_group_that_was_empty_for_the_longest_window_leaves_but_its_counters_s
         last = parsed(busy.tick(at_s).metrics.whole.decode())
     left = {name for name, labels in last if dict(labels).get("region")}
     histograms = {f"qoemon_{name}{end}" for name in HISTOGRAMS for end in ("_bucket", "_count", "_sum")}
-    assert left == {"qoemon_expected_ratings_total", "qoemon_pow_regime_changes_total", *histograms}
+    known = "qoemon_rollup_active_sessions"  # Of a sum that is silent, but known.
+    assert left == {"qoemon_expected_ratings_total", "qoemon_pow_regime_changes_total", known, *histograms}
     assert sum(value for (name, _), value in last.items() if name == "qoemon_expected_ratings_total") == (
         # The viewers have watched for 50 s at T0 + 5: most of it in the interval before.
         pytest.approx(2 * (20 + 20) + 40)
@@ -400,3 +403,13 @@ def summary(published: PublishedTick) -> Sequence[object]:
         (service.counts.expected_ratings.tolist(), [d.mos.tolist() for d in service.distributions.values()])
         for service in published.snapshot.services
     ]
+
+
+def test_silence_of_a_service_is_exported_while_it_is_watched(busy: Line) -> None:
+    """The reports are of the minute before the first tick."""
+    ticks = [busy.tick(T0 + 60 + 10 * number) for number in range(13)]
+    samples = [parsed(tick.metrics.whole.decode()) for tick in ticks]
+    for service in ("video", "web"):
+        silence = [each["qoemon_service_silence_seconds", (("service", service),)] for each in samples]
+        assert silence == [10 * number for number in range(13)]
+    assert not any(name == "qoemon_silence_seconds" for each in samples for name, _ in each)

@@ -133,12 +133,15 @@ def test_text_has_the_values_of_the_snapshot(tick: tuple[Snapshot, Detections]) 
 def twin(
     snapshot: Snapshot, watched: Detections
 ) -> Iterator[tuple[tuple[str, tuple[tuple[str, str], ...]], float]]:
-    """Every sample with the labels of a group, except histograms, one by one."""
+    """Every sample with the label of a service, except histograms, one by one."""
 
     def sample(name: str, value: Any, **labels: str) -> tuple[tuple[str, tuple[tuple[str, str], ...]], float]:
         return (f"qoemon_{name}", tuple(sorted(labels.items()))), float(value)
 
     for service in snapshot.services:
+        whole = watched.presence[service.service.name].whole
+        yield sample("service_silence_seconds", whole.silence_s[0], service=service.service.name)
+        yield sample("service_usual_sessions", whole.usual[0], service=service.service.name)
         for group, values in enumerate(service.counts.groups):
             of = {"service": service.service.name, **dict(zip(snapshot.labels, values, strict=True))}
             for name, value, more in _of_group(service, group, snapshot):

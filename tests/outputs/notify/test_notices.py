@@ -12,10 +12,12 @@ from qoemon.config.config import Config
 from qoemon.core.alerting.alerts import Alerts
 from qoemon.core.alerting.decision import Reason
 from qoemon.core.alerting.detector import Detections
+from qoemon.core.evaluation import Tick
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.outputs.notify.notice import Notice
 from qoemon.outputs.notify.notices import notices
 from tests.core.alerting.test_alerts import RULE, Scene
+from tests.core.alerting.test_state import ABSENT, DROP, Daemon
 
 SUMMARY = Config().alerts[0].annotations["summary"]
 SILENT_TICKS = 35
@@ -55,12 +57,12 @@ def test_text_of_a_silent_group_has_the_last_known_values_and_their_time() -> No
     last, before = known[-1]
     # The open stalls of 30 sessions continue.
     assert before.annotations["summary"] == "89% of 30 users of video would say poor or worse"
-    expected = f"{before.annotations['summary']} (as of {clock(last)}, no data now)"
+    expected = f"{before.annotations['summary']} (no data since {clock(last)})"
     assert [notice.annotations["summary"] for _, notice in silent] == [expected] * len(silent)
     assert {notice.annotations["advice"] for _, notice in found} == {"move the traffic of eu away"}
     assert [set(notice.figures) for _, notice in silent] == [{"threshold"}] * len(silent)
     reasons = [notice.reason for _, notice in silent]
-    assert reasons == [Reason.NO_DATA] * (len(silent) - 1) + [Reason.GONE]
+    assert reasons == [Reason.NO_DATA] * len(silent)
     assert len(silent) > 50
 
 
@@ -74,7 +76,7 @@ def test_values_of_too_few_sessions_are_not_remembered() -> None:
     assert few[-1].annotations["summary"] == "89% of 5 users of video would say poor or worse"
     (last, before), (_, silent) = enough[-1], found[-1]
     assert silent.reason is Reason.NO_DATA
-    assert silent.annotations["summary"] == f"{before.annotations['summary']} (as of {clock(last)}, no data now)"
+    assert silent.annotations["summary"] == f"{before.annotations['summary']} (no data since {clock(last)})"
     assert before.figures["users"] == 30
 
 
@@ -88,7 +90,7 @@ def test_text_of_a_silent_group_survives_a_restart(silent: int) -> None:
     after = [notice.annotations["summary"] for _, notice in notices_of(second, rest)]
     assert after == [notice.annotations["summary"] for _, notice in notices_of(first, rest)]
     assert "of 30 users" in after[-1]
-    assert "no data now" in after[-1]
+    assert "no data since" in after[-1]
 
 
 def test_clock_step_shifts_the_time_of_the_last_known_values() -> None:
@@ -108,3 +110,32 @@ def test_values_missing_in_old_state_are_rendered_as_n_a() -> None:
     alerts.load(f'[[{key}, {{"state": 3, "reason": "no_data", "since_s": 1.0, "past_s": null}}]]'.encode())
     ((_, notice),) = notices_of(alerts, scene.ticks(SILENT_TICKS + 3)[-1:])
     assert notice.annotations["summary"] == "n/a of n/a users of video would say poor or worse (no data now)"
+
+
+def told(tick: Tick) -> dict[str, str]:
+    """The summary of each alert that fires, by its rule."""
+    return {notice.alert: notice.annotations["summary"] for notice in notices(*tick)[0]}
+
+
+def test_texts_of_missing_sessions_say_how_many_and_since_when() -> None:
+    texts = {alert.name: alert.annotations for alert in Config().alerts}
+    absent = replace(ABSENT, name="ReportsAbsent", annotations=texts["ReportsAbsent"])
+    drop = replace(DROP, name="SessionsDropped", annotations=texts["SessionsDropped"])
+    daemon = Daemon(absent, drop)
+    daemon.ticks(100, eu=(100, 0), us=(100, 0))
+    half = daemon.ticks(40, eu=(100, 0))[-1]
+    assert told(half) == {"SessionsDropped": "50% fewer sessions of video than usual, 200 were active before"}
+    silent = daemon.ticks(30)
+    last = told(silent[-1])
+    assert last["ReportsAbsent"] == "No reports from video for 300 s, 200 sessions were active before"
+    since = f"{datetime.fromtimestamp(silent[-1].snapshot.time_s - 300, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    assert last["SessionsDropped"].endswith(f"200 were active before (no data since {since})")
+
+
+def test_text_says_if_there_are_no_reports_because_the_broker_is_away() -> None:
+    daemon = Daemon(replace(ABSENT, annotations={"summary": "No reports from {service} for {value:.0f} s"}))
+    daemon.ticks(100, eu=(100, 0))
+    away = daemon.ticks(20, connected=False)
+    text = told(away[-1])["Absent"]
+    since = clock(away[0].snapshot)
+    assert text == f"No reports from video for 200 s (qoemon has not been connected to its broker since {since})"

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
+from qoemon.core.alerting.state import State
 from qoemon.outputs.page.curves import Curves
 from qoemon.outputs.page.detail import detail
 from qoemon.outputs.page.overview import overview
@@ -23,7 +24,7 @@ def regions(answer: dict[str, Any]) -> list[str]:
     return [row["labels"]["region"] for row in answer["rows"]]
 
 
-CROWDS = {"eu": (40, 0), "us": (0, 12), "asia": (30, 20), "africa": (2, 1), "oceania": (20, 10)}
+CROWDS = {"eu": (40, 0), "us": (0, 24), "asia": (30, 20), "africa": (2, 1), "oceania": (20, 10)}
 
 
 @pytest.mark.parametrize("sort", get_args(Sort))
@@ -50,7 +51,8 @@ def test_rows_are_in_the_requested_order(sort: Sort, order: Any) -> None:
         ("", set(CROWDS)),
         ("region=eu", {"eu"}),
         ("OCEAN", {"oceania"}),
-        ("=a", {"asia", "africa"}),
+        ("region=a", {"asia", "africa"}),
+        ("state=alert", {"us"}),
         ("asia video", {"asia"}),
         ("firing", {"us"}),
         ("web", set()),
@@ -132,8 +134,10 @@ def test_the_summary_has_the_affected_users_and_since_when() -> None:
     assert hit["poor_users"] == pytest.approx(hit["pow"] * 60)
     video, web = summary["services"]
     assert video.pop("poor_users") == pytest.approx(hit["poor_users"])
-    assert video == {"service": "video", "groups": 2, "hit_groups": 1, "users": 120}
-    assert web == {"service": "web", "groups": 0, "hit_groups": 0, "users": 0, "poor_users": 0}
+    assert video.pop("state")["words"] == "alert ManyPoor for 50s"
+    assert video == {"service": "video", "sums": [], "groups": 2, "hit_groups": 1, "users": 120}
+    assert web.pop("state")["words"] == "no data yet"
+    assert web == {"service": "web", "sums": [], "groups": 0, "hit_groups": 0, "users": 0, "poor_users": 0}
     assert T0 + 120 <= hit["began_s"] <= T0 + 180
     assert hit["alerts"] == ["ManyPoor"]
     assert hit["annotations"] == [{"runbook": "look at eu"}]
@@ -220,7 +224,7 @@ def test_the_number_of_rows_is_limited() -> None:
 
 def test_the_detail_of_a_group_has_the_values_of_the_snapshot() -> None:
     scene = Scene()
-    newest = scene.ticks(9, eu=(30, 30), us=(9, 1))[-1]
+    newest = scene.ticks(9, eu=(10, 50), us=(9, 1))[-1]
     answer = detail(newest, "video", ("eu",), Query(window="1m"), Curves())
     assert answer is not None
     rated = newest.snapshot.services[0].distributions[60]
@@ -248,3 +252,24 @@ def test_a_group_without_a_regime_sorts_like_a_good_one() -> None:
     scene.ticks(12, eu=(60, 0))
     newest = scene.tick(eu=(60, 0), us=(4, 5))  # Too few for an alert, and no regime yet.
     assert regions(overview(newest, Query(), [])) == ["us", "eu"]
+
+
+def test_rows_and_services_have_the_one_state_that_is_shown() -> None:
+    answer = overview(Scene().ticks(3, **CROWDS)[-1], Query(), [])
+    states = {row["labels"]["region"]: row["state"]["state"] for row in answer["rows"]}
+    assert states["us"] == "alert"
+    assert states["africa"] == "too_few_users"
+    assert [(each["service"], each["state"]["state"]) for each in answer["summary"]["services"]] == [
+        ("video", "alert"),
+        ("web", "no_data"),
+    ]
+    assert answer["summary"]["states"] == {state: list(states.values()).count(state) for state in map(str, State)}
+
+
+def test_groups_that_fell_silent_come_after_those_that_suffer() -> None:
+    scene = Scene()
+    scene.ticks(3, eu=(60, 0), us=(0, 24), asia=(5, 0))
+    newest = scene.ticks(8, eu=(60, 0), us=(0, 24))[-1]
+    answer = overview(newest, Query(sort="state", empty=True), [])
+    assert regions(answer) == ["us", "asia", "eu"]
+    assert answer["rows"][1]["state"]["words"] == "no data for 1m20s"

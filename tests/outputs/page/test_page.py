@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.live_page import ATTACK, SETTINGS, WatchedPage, crowded, rows, wait, wait_for_rows
+from tests.support.live_page import ATTACK, SETTINGS, WatchedPage, crowded, rows, texts, wait, wait_for_rows
 from tests.support.parts import ROOT, Daemon, program
 from tests.support.patience import WAIT_S, until
 
@@ -239,6 +239,39 @@ SHOWN = r"""() => {
     of: first(/of (\d+) in the last/, tiles.find((tile) => tile.startsWith('poor users'))),
   };
 }"""
+
+
+def test_a_service_that_fell_silent_is_in_the_headline_and_on_its_groups(
+    watched: WatchedPage, tmp_path: Path
+) -> None:
+    with crowded(tmp_path) as (part, crowd):
+        page = watched.open(part)
+        wait(page, "document.querySelectorAll('#table .badge.alert').length === 2")
+        crowd.silent = True
+        silent = r"No data from service video for \\S+, alert Poor; No data from service web for \\S+, alert Poor"
+        wait(page, f"new RegExp('^{silent}$').test(document.querySelector('#headline').textContent)")
+        wait(
+            page,
+            "[...document.querySelectorAll('#table .badge')].every((one) => /no data \\d+s/.test(one.textContent))",
+        )
+        assert page.locator("#table .badge.alert").count() == 2  # The alerts continue.
+        wait(page, "document.querySelector('#alert-list').textContent.includes('no data since ')")
+        page.screenshot(path=str(tmp_path / "silent.png"), full_page=True)  # To look at after a failure.
+        crowd.silent = False
+        wait(page, "!document.querySelector('#headline').textContent.includes('No data')")
+
+
+def test_an_alert_on_a_sum_is_in_the_headline_though_no_group_is_affected(
+    watched: WatchedPage, tmp_path: Path
+) -> None:
+    """Twenty viewers of a group are too few for a regime, and for the rule."""
+    rule = {"name": "CdnPoor", "by": ["cdn"], "enter": 0.1, "leave": 0.05, "min_sessions": 50, "confidence": False}
+    with crowded(tmp_path, alerts=[rule], viewers=20, readers=0) as (part, _):
+        page = watched.open(part)
+        wait(page, "document.querySelector('#headline').textContent === 'video: alert CdnPoor on cdn=a'")
+        assert page.locator("#hit li").count() == 0
+        assert set(texts(page, "#table .badge")) == {"○ too few users"}
+        assert page.title().startswith("(1 firing)")
 
 
 def test_a_recovery_is_marked_and_for_how_long_it_lasts(watched: WatchedPage, tmp_path: Path) -> None:

@@ -74,6 +74,21 @@ EVERY = (
         groups={"region": ["eu", "100% `us`", NASTY], "cdn": ["a", "b"]},
         annotations={"s": "{pow:.3g} in {cdn}"},
     ),
+    # Missing sessions, of a service and of groups.
+    _rule(
+        "Silent",
+        AlertMetric.ABSENT,
+        120,
+        0,
+        by=(),
+        for_s=0,
+        annotations={"s": "{value:.0f} s, {users} of {service}"},
+    ),
+    _rule(
+        "SilentGroup", AlertMetric.ABSENT, 300, 0, for_s=0, groups={"region": ["eu"]}, annotations={"s": "{region}"}
+    ),
+    _rule("Fall", AlertMetric.DROP, 0.4, 0.25, by=(), annotations={"s": "{value:.0%} of {users} of {service}"}),
+    _rule("FallOfGroup", AlertMetric.DROP, 0.5, 0.25, confident=False, min_sessions=0),
     # One name for several services; the second has no band.
     _rule("Twice", for_s=0),
     _rule("Twice", service="web", all_thetas=True, for_s=0),
@@ -130,7 +145,11 @@ def test_rules_with_every_feature_hold(tmp_path):
 
 
 @pytest.mark.prometheus
-@pytest.mark.parametrize("rule", [ALL, EVERY[2], EVERY[5], EVERY[9], EVERY[11]], ids=lambda rule: rule.name)
+@pytest.mark.parametrize(
+    "rule",
+    [rule for rule in EVERY if rule.name in {ALL.name, "Gob", "Open", "ByCdn", "OpenByCdn", "Silent", "Fall"}],
+    ids=lambda rule: rule.name,
+)
 def test_prometheus_decides_as_the_daemon_whatever_happens(tmp_path, rule):
     """Random phases, a minute per step, evaluated by decide() and by Prometheus at each step."""
     prom = PromRule.of(rule, PLAN, "qoemon")

@@ -53,7 +53,7 @@ def group(pow_: float | None, *, sessions: int = 40, regime: str | None = "good"
         "active_sessions": sessions,
         "open_stalls": 3,
         "windows": {"1m": estimate, "5m": figures(0.5)} if estimate else {},
-        "regime": {"regime": regime},
+        "state": regime and {"state": regime, "words": f"{regime} for 5m", "since_s": 0.0},
     }
 
 
@@ -180,7 +180,7 @@ def frame(screen: Console) -> list[str]:
 async def test_a_row_tells_the_group_its_figures_and_how_sure_they_are() -> None:
     lines = await once(snapshot(group(0.123, sessions=1234, regime="degraded", region="eu", cdn="a")))
     heading, row = lines[-2:]
-    assert heading.split()[:9] == ["service", "region", "cdn", "sess", "stall", "MOS", "GoB", "PoW", "regime"]
+    assert heading.split()[:9] == ["service", "region", "cdn", "sess", "stall", "MOS", "GoB", "PoW", "state"]
     assert row.split()[:10] == ["video", "eu", "a", "1,234", "3", "4.51", "88%", "12.3%", "9-16", "DEGRADED"]
     assert "last 1m" in lines[0]
 
@@ -266,6 +266,42 @@ async def test_an_unknown_label_is_refused_in_the_daemons_words() -> None:
 )
 def test_labels_of_sums_are_a_list(text: str | None, labels: tuple[str, ...] | None) -> None:
     assert labels_of(text) == labels
+
+
+def silent(answer: dict[str, Any], words: str, since_s: float | None) -> dict[str, Any]:
+    """The answer, whose service has no data."""
+    answer["services"][0]["state"] = {"state": "no_data", "words": words, "since_s": since_s}
+    return answer
+
+
+async def test_a_service_that_fell_silent_is_named_above_the_table() -> None:
+    groups = group(None, region="eu") | {
+        "state": {"state": "no_data", "words": "no data for 2m30s", "since_s": time.time() - 150}
+    }
+    lines = await once(silent(snapshot(groups), "no data for 2m30s", time.time() - 150), width=120)
+    assert lines[1] == "video: no data for 2m30s"
+    assert "no data for 2m30s" in lines[-1]
+
+
+async def test_a_service_that_never_sent_a_report_is_not_mentioned() -> None:
+    lines = await once(silent(snapshot(group(0.1, region="eu")), "no data yet", None))
+    assert lines[1].startswith("service")
+
+
+async def test_a_group_on_which_an_alert_fires_is_not_shown_as_good() -> None:
+    fires = group(0.85, region="eu") | {"state": {"state": "alert", "words": "alert video-poor for 3m"}}
+    lines = await once(snapshot(fires))
+    assert "ALERT" in lines[-1]
+    assert "good" not in lines[-1]
+
+
+async def test_an_alert_without_data_says_since_when_and_one_of_a_service_names_no_group() -> None:
+    since_s = time.time() - 600
+    gone = alert("firing", "no_data", region="eu") | {"value": None, "silent_since_s": since_s}
+    whole = alert("firing", "past_threshold") | {"value": 140.0, "enter": 120.0}
+    lines = await once(snapshot(group(0.1, region="us"), alerts=[gone, whole]), width=120)
+    assert any(time.strftime("video/eu: no data since %H:%M,", time.localtime(since_s)) in line for line in lines)
+    assert any("video-poor video: past threshold, 140 (fires at 120)" in line for line in lines)
 
 
 def fed(reports: int, **doubtful: int) -> dict[str, Any]:

@@ -3,22 +3,34 @@
 import { byId, el, table } from "./dom.js";
 import { linkList } from "./links.js";
 import { beganText } from "./moments.js";
-import { groupName, metricName, metricValue, reason, sinceText, span, timeOfDay, whole } from "./words.js";
+import { groupName, metricName, metricValue, percent, reason, sinceText, span, timeOfDay, whole } from "./words.js";
 
 const GLYPHS = { firing: "⚠", pending: "…", uncertain: "?", inactive: "–" };
 
 const state = (alert) => el("span", { class: `state ${alert.state}` }, `${GLYPHS[alert.state] ?? ""} ${alert.state}`);
 
-const value = (alert) => `${metricName(alert.what)} ${metricValue(alert.what, alert.value)}${interval(alert)}`;
+function value(alert) {
+  const name = metricName(alert.what);
+  if (alert.value === null && alert.silent_since_s !== null) return `${name}: no data since ${timeOfDay(alert.silent_since_s)}`;
+  return `${name} ${metricValue(alert.what, alert.value)}${interval(alert)}`;
+}
 
-const usersHint = (alert) => (alert.users === null ? "no data" : `of ${whole(alert.users)} users in the window of the rule`);
+function usersHint({ what, users }) {
+  if (users === null) return "no data";
+  return ["absent", "drop"].includes(what) ? `${whole(users)} sessions before` : `of ${whole(users)} users in the window of the rule`;
+}
 
-const thresholds = (alert) =>
-  `fires at ${metricValue(alert.what, alert.enter)}, clears at ${metricValue(alert.what, alert.leave)}`;
+function thresholds({ what, enter, leave }) {
+  const clears = what === "absent" ? "when reports arrive" : `at ${metricValue(what, leave)}`;
+  return `fires at ${metricValue(what, enter)}, clears ${clears}`;
+}
 
 // The bound that a rule compares with its threshold: at a confidence for all groups of the rule.
 function interval(alert) {
   if (alert.surest === null || alert.surest === alert.value) return "";
+  if (alert.what === "drop") {
+    return alert.surest < 0 ? " (within the usual variation)" : ` (${percent(alert.surest)} beyond the usual variation)`;
+  }
   const end = alert.surest < alert.value ? "from" : "to";
   return ` (bound: ${end} ${metricValue(alert.what, alert.surest)})`;
 }

@@ -1,21 +1,23 @@
-// Badges for the regime and the firing alerts of a group: each has a word and a glyph, so that no colour is needed.
+// The badge of a group's one state: it has a word and a glyph, so that no colour is needed. The regime is a detail.
 
 import { el } from "./dom.js";
+import { reason } from "./words.js";
 
-const GLYPHS = { good: "●", degraded: "▲", bad: "■", unknown: "○" };
-const WORDS = { good: "good", degraded: "DEGRADED", bad: "BAD", unknown: "learning" };
+const GLYPHS = { no_data: "✕", alert: "⚠", bad: "■", degraded: "▲", good: "●", too_few_users: "○", learning: "○" };
+const WORDS = { bad: "BAD", degraded: "DEGRADED", good: "good", too_few_users: "too few users" };
 
-// An alert uses the newest window, a regime several rating intervals. While an alert fires, a regime that is still
-// good would give a false impression, so its badge is muted.
-export function badges(regime, firing) {
-  const name = regime?.regime ?? "unknown";
-  const muted = firing && (name === "good" || name === "unknown");
-  const text = `${GLYPHS[name] ?? "○"} ${WORDS[name] ?? name}`;
-  const badge = el("span", { class: `badge ${muted ? "unknown" : name}`, title: "regime" }, text);
-  return firing ? [firingBadge(firing), badge] : [badge];
+// firing: the number of alerts that fire on the group; a silent group continues to fire.
+export function badge(state, regime, firing) {
+  const name = state?.state ?? "learning";
+  const title = [state?.words, regimeText(regime)].filter(Boolean).join("; ");
+  const kind = firing ? "alert" : name;
+  return el("span", { class: `badge ${kind}`, title }, `${GLYPHS[name] ?? "○"} ${text(name, state, firing)}`);
 }
 
-function firingBadge(count) {
-  const title = count === 1 ? "1 alert is firing" : `${count} alerts are firing`;
-  return el("span", { class: "badge firing", title }, count === 1 ? "⚠ ALERT" : `⚠ ${count} ALERTS`);
+function text(name, state, firing) {
+  if (name === "alert") return firing > 1 ? `${firing} ALERTS` : "ALERT";
+  if (name === "no_data") return state.words.split(",")[0].replace(" for ", " ");
+  return WORDS[name] ?? state?.words ?? name;
 }
+
+const regimeText = (regime) => (regime?.regime ? `regime ${regime.regime}: ${reason(regime.reason)}` : "no regime yet");

@@ -1,7 +1,7 @@
 // The selected group: its values, charts, alerts and changes.
 
 import { showChanges } from "./alertlist.js";
-import { badges } from "./badge.js";
+import { badge } from "./badge.js";
 import { conditions } from "./conditions.js";
 import { byId, el } from "./dom.js";
 import { showGroupFeed } from "./feed.js";
@@ -33,7 +33,7 @@ export class Detail {
     if (detail === null) return this._showUnknown(group);
     const firing = detail.alerts.filter((alert) => alert.state === "firing").length;
     const name = el("span", {}, fullGroupName(detail.service, detail.group.labels));
-    byId("detail-title").replaceChildren(name, ...badges(detail.group.regime, firing));
+    byId("detail-title").replaceChildren(name, badge(detail.group.state, detail.group.regime, firing));
     byId("group-links").replaceChildren(...[linkList(detail.links)].filter(Boolean));
     showGroupFeed(detail);
     byId("figures").replaceChildren(...values(detail).map(tile));

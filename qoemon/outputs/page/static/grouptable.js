@@ -1,6 +1,6 @@
 // The table of groups. The daemon sorts and filters, so that thousands of groups cost the browser nothing.
 
-import { badges } from "./badge.js";
+import { badge } from "./badge.js";
 import { byId, el, setText } from "./dom.js";
 import { trendMark } from "./moments.js";
 import { commonTop, sparkline } from "./sparkline.js";
@@ -14,7 +14,7 @@ const USERS_HINT = "users with a rating in the window";
 // sort: the API's sort key; first: the order that puts the worst first.
 const COLUMNS = [
   { name: "group", sort: "name", first: "asc", cell: nameCell },
-  { name: "state", sort: "state", first: "desc", cell: (row) => badges(row.regime, row.firing) },
+  { name: "state", sort: "state", first: "desc", cell: (row) => [badge(row.state, row.regime, row.firing)] },
   { name: "PoW", hint: POW_HINT, sort: "pow", first: "desc", cell: powCell },
   { name: "excess", hint: EXCESS_HINT, sort: "excess", first: "desc", cell: excessCell },
   { name: "GoB", hint: GOB_HINT, sort: "gob", first: "asc", cell: (row) => [percent(row.judged?.gob)] },

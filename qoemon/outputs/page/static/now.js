@@ -1,6 +1,6 @@
 // The summary: which groups are affected, how many users, since when, and the likely cause.
 
-import { badges } from "./badge.js";
+import { badge } from "./badge.js";
 import { byId, el, setText } from "./dom.js";
 import { linked, linkList } from "./links.js";
 import { beganText, trendMark } from "./moments.js";
@@ -12,7 +12,7 @@ export function showNow(answer, select) {
   const summary = answer.summary;
   setText(byId("headline"), headline(summary));
   setText(byId("advice"), advice(summary, answer.window));
-  byId("now").classList.toggle("trouble", summary.hit_total > 0);
+  byId("now").classList.toggle("trouble", summary.hit_total > 0 || summary.services.some((one) => silent(one) || one.sums.length));
   byId("hit").replaceChildren(...summary.hit.map((affected) => item(affected, answer, select)));
   document.title = title(summary);
 }
@@ -25,9 +25,25 @@ function title(summary) {
 const plural = (count, one, more) => (count === 1 ? one : more);
 
 function headline(summary) {
-  const affected = summary.services.filter((one) => one.hit_groups);
   const calm = summary.services.some((one) => one.users) ? "No group is affected" : "No data; no sessions in this window";
-  return affected.map((one) => `${one.service}: ${groupCount(one)} affected, ${userCount(one)}`).join("; ") || calm;
+  return summary.services.flatMap(trouble).join("; ") || calm;
+}
+
+// What is wrong with one service: it is silent, groups are affected, or an alert fires on a sum of groups.
+function trouble(one) {
+  if (silent(one)) return [`No data from service ${one.service}${one.state.words.slice("no data".length)}`];
+  const affected = one.hit_groups ? [`${groupCount(one)} affected, ${userCount(one)}`] : [];
+  const sums = one.sums.map((sum) => `alert ${sum.alert}${sumName(sum.labels)}`);
+  const found = [...affected, ...sums].join(", ");
+  return found ? [`${one.service}: ${found}`] : [];
+}
+
+// A service that has never sent a report is not in trouble.
+const silent = ({ state }) => state?.state === "no_data" && state.since_s !== null;
+
+function sumName(labels) {
+  const names = Object.entries(labels).map(([name, value]) => `${name}=${value}`);
+  return names.length ? ` on ${names.join(", ")}` : " on the whole service";
 }
 
 const groupCount = ({ hit_groups, groups }) => `${hit_groups} of ${groups} ${plural(groups, "group", "groups")}`;
@@ -38,11 +54,12 @@ function advice(summary, window) {
   const rated = summary.services.filter((one) => one.users);
   const poor = rated.map((one) => `${one.service} ${userCount(one)} (${percent(one.poor_users / one.users)})`);
   const several = summary.where_first.length > 1;
-  const unknown = summary.regimes.unknown;
+  const { learning, too_few_users: few } = summary.states;
   const sentences = [
     poor.length ? `Users who would rate poor or worse in the last ${windowText(window)}: ${poor.join("; ")}.` : "",
     ...summary.where_first.map((found) => (several ? `${found.service}: ${found.text}` : found.text)),
-    unknown ? `${unknown} ${plural(unknown, "group has", "groups have")} no regime yet.` : "",
+    few ? `${few} ${plural(few, "group has", "groups have")} too few users for a regime.` : "",
+    learning ? `${learning} ${plural(learning, "group has", "groups have")} no regime yet.` : "",
   ];
   return sentences.filter(Boolean).join(" ");
 }
@@ -58,7 +75,7 @@ function item(affected, answer, select) {
   return el(
     "li",
     {},
-    el("p", { class: "who" }, ...badges(affected.regime, affected.alerts.length), name, el("b", {}, users), trend, start),
+    el("p", { class: "who" }, badge(affected.state, affected.regime, affected.alerts.length), name, el("b", {}, users), trend, start),
     el("p", { class: "why" }, causes(affected, answer.window === answer.base_window)),
     ...annotationLines(affected),
     linkList(affected.links),

@@ -14,6 +14,9 @@ const REASONS = {
   not_yet_recovered: "recovering: between the thresholds for firing and clearing",
   recovered: "recovered: the threshold for clearing was reached",
   gone: "no sessions left in the group",
+  idle: "the group was removed after a long time without reports",
+  starting: "just started or connected again: sessions are not complete yet",
+  not_connected: "not connected to the broker: no reports can arrive",
   // of regimes
   already_judged: "this rating interval was already evaluated",
   change_detected: "change detected",
@@ -31,7 +34,15 @@ export const FACTORS = {
   response_time: "response time",
 };
 
-const METRICS = { mos: "MOS", gob: "GoB", pow: "PoW", quantile: "quantile", open_stall_share: "open stalls" };
+const METRICS = {
+  mos: "MOS",
+  gob: "GoB",
+  pow: "PoW",
+  quantile: "quantile",
+  open_stall_share: "open stalls",
+  absent: "no reports for",
+  drop: "fewer sessions",
+};
 
 export const metricName = (what) => METRICS[what] ?? what;
 
@@ -53,8 +64,10 @@ export function whole(value) {
   return isNumber(value) ? Math.round(value).toLocaleString("en-US") : "–";
 }
 
-export const metricValue = (what, value) =>
-  what === "mos" || what === "quantile" ? score(value) : percent(value);
+export function metricValue(what, value) {
+  if (what === "absent") return isNumber(value) ? span(value) : "–";
+  return what === "mos" || what === "quantile" ? score(value) : percent(value);
+}
 
 export const intervalText = (bounds, format = percent) =>
   bounds && isNumber(bounds[0]) ? `${format(bounds[0]).replace(UNIT, "")}–${format(bounds[1])}` : "";
