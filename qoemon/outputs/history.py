@@ -1,16 +1,16 @@
 """The last hour of every group, in memory: the data of sparklines and charts over time.
 
-A frame holds a few numbers of every group at one tick. Frames are immutable, so publishing them costs nothing: each
-tick makes one new frame and a new tuple of frames. The newest ticks are all kept, so that a chart moves at every
-tick; older ones are thinned to one frame per step. Whatever the tick, there are at most `MOST_FRAMES`: 4.3 kB a
-group.
+A frame holds a few numbers of every group at one tick, and of the sums of each roll-up in the snapshot. Frames
+are immutable, so publishing them costs nothing: each tick makes one new frame and a new tuple of frames. The newest
+ticks are all kept, so that a chart moves at every tick; older ones are thinned to one frame per step. Whatever the
+tick, there are at most `MOST_FRAMES`: 4.3 kB for each group and each sum.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -21,6 +21,7 @@ from qoemon.core.alerting.detector import Detections
 from qoemon.core.alerting.regime import Regime, Regimes
 from qoemon.core.arrays import Ints
 from qoemon.core.counting.groups import Labels
+from qoemon.core.plan.roll_up import RollUpKey
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 
 HOUR_S = 3600
@@ -36,6 +37,8 @@ MOST_CHANGES = 2000
 COLUMNS = ("mos", "gob", "pow", "pow_lower", "pow_upper", "users")
 
 Frames32 = NDArray[np.float32]
+
+_NO_GROUPS = np.empty((0, len(COLUMNS)), np.float32)
 
 
 class ChangeKind(StrEnum):
@@ -53,7 +56,7 @@ class ChangeKind(StrEnum):
 class Change:
     """A change of a group at tick time_s, and its reason. Times are seconds since the epoch.
 
-    names    labels of the group; an alert of sums of groups has only some of the snapshot's
+    names    labels of the group; a sum of groups has only some of the snapshot's
     name     the alert's; "" for other changes
     began_s  start of the change as estimated by the change detector, or of the breach of an alert's threshold; None
              if unknown
@@ -75,11 +78,13 @@ class Change:
 class Frame:
     """The values of all groups in the base window at tick time_s.
 
-    values  by service, (G, columns) as in COLUMNS; NaN without data
+    values    by service, (G, columns) as in COLUMNS; NaN without data
+    roll_ups  the same of the sums of each roll-up that the snapshot has
     """
 
     time_s: int
     values: Mapping[str, Frames32]
+    roll_ups: Mapping[RollUpKey, Mapping[str, Frames32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,10 +105,15 @@ class Past:
         index = COLUMNS.index(column)
         out = np.full((len(groups), len(self.frames)), np.nan, np.float32)
         for number, frame in enumerate(self.frames):
-            values = frame.values[service]
+            values = frame.values.get(service, _NO_GROUPS)
             known = groups < len(values)
             out[known, number] = values[groups[known], index]
         return out
+
+    def of_roll_up(self, key: RollUpKey) -> Past:
+        """The same with the sums of a roll-up in place of the groups; without frames if there are none of it."""
+        sums = (Frame(each.time_s, each.roll_ups[key]) for each in self.frames if key in each.roll_ups)
+        return replace(self, frames=tuple(sums))
 
 
 NO_PAST = Past(tick_s=1)
@@ -117,27 +127,44 @@ class History:
         self._tick_s = tick_s
         self._frames: tuple[Frame, ...] = ()
         self._changes: deque[Change] = deque(maxlen=MOST_CHANGES)
-        self._regimes: dict[str, Regimes] = {}
+        self._regimes: dict[tuple[tuple[str, ...], str], Regimes] = {}
+        """By labels and service."""
 
     def add(self, snapshot: Snapshot, detections: Detections) -> Past:
         """Add a tick; returns the last hour including it."""
         if not self._frames or snapshot.time_s > self._frames[-1].time_s:
             self._frames = thinned((*self._frames, _frame(snapshot)), self._tick_s)
-        self._changes.extend(self._regime_changes(snapshot, detections))
+        for names, service, regimes in _judged(snapshot, detections):
+            self._changes.extend(self._regime_changes(snapshot.time_s, names, service, regimes))
         self._changes.extend(_alert_changes(snapshot, detections))
         changes = tuple(change for change in self._changes if change.time_s > snapshot.time_s - HOUR_S)
         return Past(self._tick_s, self._frames, changes)
 
-    def _regime_changes(self, snapshot: Snapshot, detections: Detections) -> Iterator[Change]:
+    def _regime_changes(
+        self, time_s: int, names: tuple[str, ...], service: ServiceSnapshot, regimes: Regimes
+    ) -> Iterator[Change]:
         """Changes found at the close of a rating interval. Until the next close Regimes is the same object."""
-        for service in snapshot.services:
-            name = service.service.name
-            regimes, before = detections.regimes.get(name), self._regimes.get(name)
-            if regimes is None or regimes is before:
-                continue
-            self._regimes[name] = regimes
-            for group in np.flatnonzero(regimes.moved | (regimes.direction != 0)).tolist():
-                yield _regime_change(snapshot, service, regimes, before, group)
+        key = names, service.service.name
+        before = self._regimes.get(key)
+        if regimes is before:
+            return
+        self._regimes[key] = regimes
+        for group in np.flatnonzero(regimes.moved | (regimes.direction != 0)).tolist():
+            yield _regime_change(time_s, names, service, regimes, before, group)
+
+
+def _judged(
+    snapshot: Snapshot, detections: Detections
+) -> Iterator[tuple[tuple[str, ...], ServiceSnapshot, Regimes]]:
+    """Labels, service and regimes: of the groups of each service, and of each of its roll-ups that has regimes."""
+    for service in snapshot.services:
+        if service.service.name in detections.regimes:
+            yield snapshot.labels, service, detections.regimes[service.service.name]
+    for key, of_services in detections.of_roll_ups.items():
+        roll_up = snapshot.roll_ups.get(key)
+        if roll_up is not None and key.by != snapshot.labels:
+            for name, regimes in of_services.items():
+                yield key.by, roll_up.services[name], regimes
 
 
 def thinned(frames: tuple[Frame, ...], tick_s: int) -> tuple[Frame, ...]:
@@ -152,7 +179,15 @@ def thinned(frames: tuple[Frame, ...], tick_s: int) -> tuple[Frame, ...]:
 
 
 def _frame(snapshot: Snapshot) -> Frame:
-    return Frame(snapshot.time_s, {service.service.name: _values(service) for service in snapshot.services})
+    return Frame(
+        snapshot.time_s,
+        {service.service.name: _values(service) for service in snapshot.services},
+        {
+            key: {name: _values(service) for name, service in each.services.items()}
+            for key, each in snapshot.roll_ups.items()
+            if not key.where
+        },
+    )
 
 
 def _values(service: ServiceSnapshot) -> Frames32:
@@ -164,7 +199,12 @@ def _values(service: ServiceSnapshot) -> Frames32:
 
 
 def _regime_change(
-    snapshot: Snapshot, service: ServiceSnapshot, regimes: Regimes, before: Regimes | None, group: int
+    time_s: int,
+    names: tuple[str, ...],
+    service: ServiceSnapshot,
+    regimes: Regimes,
+    before: Regimes | None,
+    group: int,
 ) -> Change:
     after = Regime(int(regimes.regime[group]))
     moved = bool(regimes.moved[group])
@@ -173,10 +213,10 @@ def _regime_change(
     previous = Regime(int(before.regime[group])) if before is not None and known else after
     shift = bool(regimes.direction[group])
     return Change(
-        time_s=snapshot.time_s,
+        time_s=time_s,
         service=service.service.name,
         group=service.counts.groups[group],
-        names=snapshot.labels,
+        names=names,
         what=ChangeKind.REGIME if moved else ChangeKind.SHIFT,
         name="",
         before=previous.name.lower() if moved else "",

@@ -14,7 +14,7 @@ from tests.support.parts import Daemon, Nats
 from tests.support.patience import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from playwright.sync_api import Page
@@ -113,11 +113,10 @@ class Crowd:
 def crowded(
     directory: Path,
     groups: Sequence[tuple[str, str, str]] = Crowd.GROUPS,
-    alerts: Sequence[dict[str, Any]] = (),
+    settings: Mapping[str, Any] = SETTINGS,
     **sizes: int,
 ) -> Iterator[tuple[Daemon, Crowd]]:
-    """A daemon that gets the reports of a crowd; eu/a is affected. alerts: other rules than those of SETTINGS."""
-    settings = SETTINGS | ({"alerts": list(alerts)} if alerts else {})
+    """A daemon with these settings that gets the reports of a crowd; eu/a is affected."""
     with Nats(directory) as broker:
         mqtt = {"host": "127.0.0.1", "port": broker.port, "version": "3.1.1", "qos": 0}
         with (

@@ -22,12 +22,14 @@ from qoemon.core.alerting.regime import Regime
 from qoemon.core.alerting.state import State
 from qoemon.core.arrays import Flags, Floats, Ints
 from qoemon.core.counting.groups import Labels
+from qoemon.core.plan.roll_up import RollUpKey
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 from qoemon.outputs.doubtful import Doubt, doubt
 from qoemon.outputs.notify.notices import rule_texts
 from qoemon.outputs.page.alerts import alert_row, began_s
 from qoemon.outputs.page.links import NO_LINKS, Links
 from qoemon.outputs.page.query import Query, Sort
+from qoemon.outputs.page.sums import roll_ups
 from qoemon.outputs.page.trend import Trend, trend_document, trends
 from qoemon.outputs.published import PublishedTick
 from qoemon.outputs.snapshot_json import feed_document, group_document, regime_document, where_first_document
@@ -105,11 +107,22 @@ class _Columns:
         return [(self.service(row).service.name, *self.group(row)) for row in rows.tolist()]
 
 
-def overview(newest: PublishedTick, query: Query, problems: list[str], links: Links = NO_LINKS) -> dict[str, Any]:
-    """The table and the summary. problems: reasons why the numbers are not reliable."""
-    snapshot = newest.snapshot
+def overview(
+    newest: PublishedTick,
+    query: Query,
+    problems: list[str],
+    links: Links = NO_LINKS,
+    sums: PublishedTick | None = None,
+) -> dict[str, Any]:
+    """The table and the summary.
+
+    problems  reasons why the numbers are not reliable
+    sums      the tick with sums of groups, if these have rows instead of the groups; the summary is of groups
+    """
+    snapshot, shown = newest.snapshot, sums or newest
     window = duration.text(query.window_of(snapshot))
-    columns = _columns(newest, query.window_of(snapshot))
+    groups = _columns(newest, query.window_of(snapshot))
+    columns = groups if shown is newest else _columns(shown, query.window_of(snapshot))
     matching = _matching(columns, query.filter)
     empty = columns.empty[matching]
     rows = _sorted(columns, matching if query.empty else matching[~empty], query)
@@ -120,6 +133,8 @@ def overview(newest: PublishedTick, query: Query, problems: list[str], links: Li
         "tick_s": newest.past.tick_s,
         "problems": problems,
         "labels": list(snapshot.labels),
+        "by": "" if shown is newest else RollUpKey(shown.snapshot.labels).name,
+        "roll_ups": roll_ups(snapshot),
         "windows": query.windows(snapshot),
         "window": window,
         "base_window": duration.text(min(query.lengths(snapshot))),
@@ -130,10 +145,10 @@ def overview(newest: PublishedTick, query: Query, problems: list[str], links: Li
         "empty": int(empty.sum()),
         "offset": offset,
         "limit": query.limit,
-        "rows": _rows(newest, columns, rows[offset : offset + query.limit], window),
-        "times_s": newest.past.times_s,
-        "summary": _summary(newest, columns, links),
-        "feed": _feed(columns),
+        "rows": _rows(shown, columns, rows[offset : offset + query.limit], window),
+        "times_s": shown.past.times_s,
+        "summary": _summary(newest, groups, links),
+        "feed": _feed(groups),
         "alerts": list(_alerts(newest, links)),
     }
 
@@ -363,6 +378,7 @@ def _affected(newest: PublishedTick, columns: _Columns, row: int, links: Links) 
     name = service.service.name
     document = group_document(service, number, newest.snapshot, newest.detections)
     presence = newest.detections.presence.get(name)
+    disconnected_s = None if presence is None else presence.disconnected_s
     firing = tuple(
         alert
         for alert in newest.detections.alerts
@@ -377,7 +393,7 @@ def _affected(newest: PublishedTick, columns: _Columns, row: int, links: Links) 
         "fired_s": min((alert.decision.since_s for alert in firing), default=None),
         "links": links.of_group(name, document["labels"]),
         "alerts": [alert.rule.name for alert in firing],
-        "annotations": [rule_texts(alert, presence and presence.disconnected_s) for alert in firing],
+        "annotations": [rule_texts(alert, disconnected_s) for alert in firing],
         **{
             key: document[key]
             for key in (

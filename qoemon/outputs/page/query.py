@@ -32,11 +32,13 @@ class QueryError(ValueError):
 class Query:
     """Which rows of the table, in which order.
 
+    by             name of a roll-up: its sums have rows instead of the groups; empty: the groups
     limit, offset  how many rows, and how many rows before them are left out
     empty          whether groups without data have rows
     window         None means the shortest
     """
 
+    by: str = ""
     sort: Sort = "excess"
     order: Order = "desc"
     filter: str = ""
@@ -49,6 +51,7 @@ class Query:
     def parse(cls, parameters: Mapping[str, str]) -> Query:
         """The query of these URL parameters; QueryError if one is invalid."""
         return cls(
+            by=parameters.get("by", ""),
             sort=_one_of("sort", parameters.get("sort", "excess"), get_args(Sort)),
             order=_one_of("order", parameters.get("order", "desc"), get_args(Order)),
             filter=parameters.get("filter", "")[:_LONGEST_FILTER],

@@ -21,6 +21,7 @@ from qoemon.outputs.page.detail import detail
 from qoemon.outputs.page.links import Links
 from qoemon.outputs.page.overview import overview
 from qoemon.outputs.page.query import Query, QueryError, names_service, parse_group
+from qoemon.outputs.page.sums import with_sums
 from qoemon.outputs.published import PublishedTick
 
 MOST_STREAMS = 100
@@ -37,7 +38,7 @@ _WRITE_S = 30.0
 
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob:; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
@@ -45,7 +46,10 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-"""On every response: whatever a label contains, a browser runs and loads only files of this package."""
+"""On every response: whatever a label contains, a browser runs and loads only files of this package.
+
+blob: are images that the page itself made: plotly draws a chart as one, to save it as a picture.
+"""
 
 STATIC = Path(__file__).parent / "static"
 
@@ -124,18 +128,19 @@ class Page:
             return await _json(lambda: self._overview(newest, request, query, problems))
 
     async def group(self, request: web.Request) -> web.Response:
-        """All data of one group, see detail(); 404 if it is unknown."""
+        """All data of one group, or of one sum of groups, see detail(); 404 if it is unknown."""
         newest = self._newest_or_503()
         with _bad_request():
             query = Query.parse(request.query)
-            return await _json(lambda: self._detail(newest, request, query))
+            return await _json(lambda: self._detail(with_sums(newest, query.by), request, query))
 
     def _overview(
         self, newest: PublishedTick, request: web.Request, query: Query, problems: list[str]
     ) -> dict[str, object]:
         named = names_service(request.query, newest.snapshot)
-        selected = self._detail(newest, request, query) if named else None
-        return overview(newest, query, problems, self._links) | {"detail": selected}
+        shown = with_sums(newest, query.by)
+        selected = self._detail(shown, request, query) if named else None
+        return overview(newest, query, problems, self._links, shown) | {"detail": selected}
 
     def _detail(self, newest: PublishedTick, request: web.Request, query: Query) -> dict[str, object] | None:
         service, labels = parse_group(request.query, newest.snapshot)

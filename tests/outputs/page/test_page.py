@@ -266,7 +266,7 @@ def test_an_alert_on_a_sum_is_in_the_headline_though_no_group_is_affected(
 ) -> None:
     """Twenty viewers of a group are too few for a regime, and for the rule."""
     rule = {"name": "CdnPoor", "by": ["cdn"], "enter": 0.1, "leave": 0.05, "min_sessions": 50, "confidence": False}
-    with crowded(tmp_path, alerts=[rule], viewers=20, readers=0) as (part, _):
+    with crowded(tmp_path, settings={**SETTINGS, "alerts": [rule]}, viewers=20, readers=0) as (part, _):
         page = watched.open(part)
         wait(page, "document.querySelector('#headline').textContent === 'video: alert CdnPoor on cdn=a'")
         assert page.locator("#hit li").count() == 0

@@ -2,7 +2,20 @@
 
 import { defaultRows } from "./pager.js";
 
-const DEFAULTS = { filter: "", sort: "excess", order: "desc", window: "", offset: "0", rows: defaultRows(), empty: "false" };
+const DEFAULTS = {
+  by: "",
+  filter: "",
+  sort: "excess",
+  order: "desc",
+  window: "",
+  offset: "0",
+  rows: defaultRows(),
+  empty: "false",
+  range: "",
+  from: "",
+  to: "",
+  compare: "false",
+};
 const LABEL = "label.";
 
 export function read() {
@@ -36,6 +49,6 @@ export function pageQuery(state, group) {
   const query = group ? groupQuery(group) : new URLSearchParams();
   for (const name of ["sort", "order", "offset", "empty"]) query.set(name, state[name]);
   query.set("limit", state.rows);
-  for (const name of ["filter", "window"]) if (state[name]) query.set(name, state[name]);
+  for (const name of ["by", "filter", "window"]) if (state[name]) query.set(name, state[name]);
   return query;
 }

@@ -43,7 +43,7 @@ export function showAlerts(alerts, now_s, select) {
   const rows = alerts.map((alert) => [
     state(alert),
     alert.alert,
-    alert.sum ? groupName(alert.service, alert.labels) : groupButton({ service: alert.service, labels: alert.labels }, select),
+    groupButton({ service: alert.service, labels: alert.labels }, select),
     beganText(alert, now_s),
     el("span", { title: usersHint(alert) }, value(alert)),
     thresholds(alert),

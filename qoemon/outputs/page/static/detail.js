@@ -5,32 +5,45 @@ import { badge } from "./badge.js";
 import { conditions } from "./conditions.js";
 import { byId, el } from "./dom.js";
 import { showGroupFeed } from "./feed.js";
-import { opinion, shares } from "./hour.js";
 import { linkList } from "./links.js";
 import { trendText } from "./moments.js";
+import { opinion, shares } from "./overtime.js";
 import { Chart } from "./plot.js";
 import { cdf, distribution } from "./ratings.js";
+import { Timeline } from "./timeline.js";
 import { FACTORS, fullGroupName, intervalText, percent, score, sinceText, whole, windowText } from "./words.js";
 
+const ofTick = (spec) => (detail) => detail && spec(detail);
+const overTime = (spec) => (_, view) => spec(view);
+
 const CHARTS = {
-  "chart-shares": shares,
-  "chart-ratings": distribution,
-  "chart-conditions": conditions,
-  "chart-opinion": opinion,
-  "chart-cdf": cdf,
+  "chart-shares": overTime(shares),
+  "chart-ratings": ofTick(distribution),
+  "chart-conditions": ofTick(conditions),
+  "chart-opinion": overTime(opinion),
+  "chart-cdf": ofTick(cdf),
 };
 
 export class Detail {
-  constructor() {
-    this._charts = Object.keys(CHARTS).map((name) => new Chart(name));
+  // onZoom(from_s, to_s): the user chose a part of the time axis by dragging.
+  constructor(onZoom) {
+    this._timeline = new Timeline(() => this.draw());
+    this._charts = Object.keys(CHARTS).map((name) => new Chart(name, onZoom));
     byId("charts").prepend(...this._charts.map((chart) => chart.figure));
   }
 
-  // group: the one that was asked for; detail: its data, null if it is unknown. Resolves when the charts are drawn.
-  show(group, detail) {
-    this._detail = detail;
-    for (const name of ["figures", "charts"]) byId(name).hidden = detail === null;
-    if (detail === null) return this._showUnknown(group);
+  // state: of the page; group: the one that was asked for; detail: its data, null if it is unknown; time_s: of the tick.
+  // Resolves when the charts are drawn.
+  show(state, group, detail, time_s) {
+    [this._detail, this._drawable] = [detail, true];
+    this._timeline.ask(state, group, detail, time_s);
+    for (const name of ["figures", "changes"]) byId(name).hidden = detail === null;
+    if (detail === null) this._showUnknown(group);
+    else this._showKnown(detail);
+    return this.draw();
+  }
+
+  _showKnown(detail) {
     const firing = detail.alerts.filter((alert) => alert.state === "firing").length;
     const name = el("span", {}, fullGroupName(detail.service, detail.group.labels));
     byId("detail-title").replaceChildren(name, badge(detail.group.state, detail.group.regime, firing));
@@ -38,7 +51,6 @@ export class Detail {
     showGroupFeed(detail);
     byId("figures").replaceChildren(...values(detail).map(tile));
     showChanges(detail);
-    return this.draw();
   }
 
   _showUnknown(group) {
@@ -49,8 +61,9 @@ export class Detail {
 
   // Redraws the same data, for instance after a change of the theme. All charts at once: they are of one tick.
   async draw() {
-    if (!this._detail) return;
-    await Promise.all(Object.values(CHARTS).map((spec, i) => this._charts[i].draw(spec(this._detail))));
+    if (!this._drawable) return;
+    const view = this._timeline.view();
+    await Promise.all(Object.values(CHARTS).map((spec, i) => this._charts[i].draw(spec(this._detail, view))));
   }
 }
 

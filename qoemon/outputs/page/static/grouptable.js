@@ -35,7 +35,11 @@ const SORTS = [
   { title: "name", sort: "name", first: "asc" },
 ];
 
-export const keyOf = (group) => JSON.stringify([group.service, ...Object.values(group.labels)]);
+// Also unique among the sums of several roll-ups.
+export const keyOf = (group) => JSON.stringify([group.service, group.labels]);
+
+// What a row is.
+const noun = ({ by }, count) => (by ? "sum" : "group") + (count === 1 ? "" : "s");
 
 export class GroupTable {
   // onSelect(group): a row was clicked; onChange({sort, order}, {filter} or {empty}): other rows were asked for.
@@ -74,7 +78,7 @@ export class GroupTable {
   }
 
   _showCounts(answer, top, filter) {
-    const total = `${whole(answer.total)} ${answer.total === 1 ? "group" : "groups"}`;
+    const total = `${whole(answer.total)} ${noun(answer, answer.total)}`;
     setText(byId("count"), filter ? `${whole(answer.matching)} of ${total} match` : total);
     const lines = `Lines: PoW of the last ${windowText(answer.base_window)} over up to 1 h, from 0 to ${percent(top)}.`;
     setText(byId("table-source"), `Values: last ${windowText(answer.window)}, 95 % CI in grey. ${lines}`);
@@ -85,9 +89,10 @@ export class GroupTable {
   }
 
   // Groups without data are folded into one line.
-  _showEmpty({ empty }, shown) {
+  _showEmpty(answer, shown) {
+    const { empty } = answer;
     this._emptyShown = shown;
-    const count = `${whole(empty)} ${empty === 1 ? "group" : "groups"} without data`;
+    const count = `${whole(empty)} ${noun(answer, empty)} without data`;
     setText(byId("empty"), empty ? `${shown ? "Hide" : "Show"} ${count}` : "");
   }
 
@@ -136,9 +141,9 @@ export class GroupTable {
   }
 }
 
-function noneText({ total, empty }, filter) {
-  if (filter) return `No group${empty ? " with data" : ""} matches "${filter}".`;
-  return total ? "No group has data." : "No groups: no report has been received.";
+function noneText(answer, filter) {
+  if (filter) return `No ${noun(answer, 1)}${answer.empty ? " with data" : ""} matches "${filter}".`;
+  return answer.total ? `No ${noun(answer, 1)} has data.` : "No groups: no report has been received.";
 }
 
 function nameCell(row) {

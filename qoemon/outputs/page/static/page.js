@@ -2,27 +2,39 @@
 
 import { pageQuery, read, write } from "./address.js";
 import { showAlerts } from "./alertlist.js";
+import { getJson } from "./api.js";
 import { Detail } from "./detail.js";
 import { byId, el, setText } from "./dom.js";
 import { showFeed } from "./feed.js";
 import { GroupTable, keyOf } from "./grouptable.js";
 import { showNow } from "./now.js";
 import { Pager } from "./pager.js";
+import { PastAlerts } from "./past.js";
 import * as plot from "./plot.js";
+import { chosen, RangePicker, rangeOf } from "./range.js";
+import { byOf, RollUpMenu } from "./rollup.js";
 import { Stream } from "./stream.js";
 import { themeButton } from "./theme.js";
+import { csvUrl } from "./timeline.js";
 import { span, timeOfDay, windowText } from "./words.js";
 
 const TYPING_MS = 200;
 
 let state = read();
-let defaultGroup = null; // The group that is shown while none is selected.
-const detail = new Detail();
+let labels = []; // Names of all labels.
+let defaultGroup = null; // The group or sum that is shown while none is selected,
+let defaultBy = ""; // and the roll-up that it is in.
+const detail = new Detail((from_s, to_s) => chooseRange(chosen(from_s, to_s)));
 const groups = new GroupTable(select, choose);
 const pager = new Pager((offset) => change({ offset: String(offset) }), (rows) => choose({ rows }));
 
+const rollUps = new RollUpMenu((by) => choose({ by, group: null }));
+const picker = new RangePicker(chooseRange);
+const pastAlerts = new PastAlerts(select);
+
+// A group, or a sum of groups: the table shows its row.
 function select(group) {
-  state.group = group;
+  Object.assign(state, { group, by: byOf(group, labels) });
   write(state, { newEntry: true });
   groups.markSelected(keyOf(group));
   refresh();
@@ -31,6 +43,12 @@ function select(group) {
 function change(changes) {
   Object.assign(state, changes);
   write(state);
+  refresh();
+}
+
+function chooseRange(changes) {
+  Object.assign(state, changes);
+  write(state, { newEntry: true });
   refresh();
 }
 
@@ -63,43 +81,43 @@ async function refresh() {
 // Everything on the page comes from one answer of the daemon, so all of it is of one tick.
 async function load() {
   const asked = { ...state };
+  if (asked.by !== defaultBy) [defaultGroup, defaultBy] = [null, asked.by];
   const wanted = asked.group ?? defaultGroup;
-  let answer = await fetchJson(pageQuery(asked, wanted));
+  let answer = await getJson("groups", pageQuery(asked, wanted));
   const group = asked.group ?? groupToShow(answer);
-  if (!same(group, wanted)) answer = await fetchJson(pageQuery(asked, group));
+  if (!same(group, wanted)) answer = await getJson("groups", pageQuery(asked, group));
   await show(answer, group, asked);
 }
 
 const same = (one, other) => (one && keyOf(one)) === (other && keyOf(other));
 
 function show(answer, group, asked) {
-  problems = answer.problems;
+  ({ problems, labels } = answer);
   stream.showing(answer.time_s);
   showWindows(answer);
+  rollUps.show(answer);
   showFeed(answer.feed, select);
   showNow(answer, select);
   groups.show(answer, group && keyOf(group), asked);
   pager.show(answer);
   showAlerts(answer.alerts, answer.time_s, select);
   byId("detail").hidden = group === null;
-  return group && detail.show(group, answer.detail);
+  pastAlerts.ask(asked, labels, answer.time_s);
+  if (!group) return null;
+  const range = rangeOf(asked, answer.time_s);
+  picker.show(asked, range, { csv: csvUrl(group, range), kept_s: pastAlerts.kept_s });
+  return detail.show(asked, group, answer.detail, answer.time_s);
 }
 
-// While no group is selected: the worst one, which is kept while it is affected.
+// While no group is selected: the worst one, which is kept while it is affected. Of sums, the first one.
 function groupToShow(answer) {
-  const affected = answer.summary.hit;
+  const affected = answer.by ? [] : answer.summary.hit;
   const kept = defaultGroup && affected.some((group) => keyOf(group) === keyOf(defaultGroup));
   if (!defaultGroup || (affected.length && !kept)) {
     const worst = affected[0] ?? answer.rows[0];
     defaultGroup = worst ? { service: worst.service, labels: worst.labels } : null;
   }
   return defaultGroup;
-}
-
-async function fetchJson(query) {
-  const response = await fetch(`api/v1/groups?${query}`);
-  if (response.ok) return response.json();
-  throw new Error((await response.text()).trim() || `status ${response.status}`);
 }
 
 function showWindows(answer) {

@@ -1,4 +1,4 @@
-// Charts by plotly, if the daemon serves it, in the colours of the page's theme.
+// Charts by plotly, if the daemon serves it, in the colours of the page's theme. Dragging in one over time zooms.
 
 import { el, setText, table } from "./dom.js";
 
@@ -85,33 +85,76 @@ function layout(more) {
   };
 }
 
-// A figure element with a title, a chart, the source of its data, and the same data as a table.
+// On a touch screen dragging scrolls.
+const canDrag = () => !matchMedia("(pointer: coarse)").matches;
+
+const PICTURE = { format: "png", width: 1200, height: 600, scale: 2 };
+const OPTIONS = { displayModeBar: false, doubleClick: false, showTips: false };
+
+// A figure element with a title, a chart, the source of its data, a button that saves it, and the data as a table.
 export class Chart {
-  constructor(name) {
+  // onZoom(from_s, to_s): the user chose a part of the time axis by dragging.
+  constructor(name, onZoom) {
+    [this._name, this._onZoom] = [name, onZoom];
     this._title = el("h3");
     this._plot = el("div", { class: "plot", role: "img" });
+    this._plot.addEventListener("pointerdown", () => (this._held = true));
+    for (const name of ["pointerup", "pointercancel"]) addEventListener(name, () => (this._held = false));
+    this._problem = el("p", { class: "problem", role: "status", hidden: true });
     this._source = el("p", { class: "source" });
+    this._save = el("button", { type: "button", title: "save the chart as a picture", click: () => this._savePicture() }, "PNG");
     this._cells = el("div", { class: "cells" });
     this._more = el("details", {}, el("summary", {}, "data as a table"), this._cells);
     this._more.addEventListener("toggle", () => this._fill());
     // Not plotly's `responsive`, which misses a change of the column's width when another chart appears.
     new ResizeObserver(() => this._resize()).observe(this._plot);
-    this.figure = el("figure", { id: name }, this._title, this._plot, el("figcaption", {}, this._source, this._more));
+    const caption = el("figcaption", {}, this._source, el("div", { class: "data" }, this._more, this._save));
+    this.figure = el("figure", { id: name }, this._title, this._plot, this._problem, caption);
   }
 
-  // spec: title, source, traces, layout, table {head, rows}; null hides the figure.
+  // spec: title, source, traces, layout, table {head, rows}, zoom; or title and problem, which takes the place of the
+  // chart; null hides the figure.
   async draw(spec) {
+    if (this._held) return; // A drag would lose its frame; the next tick draws.
     this.figure.hidden = spec === null;
     this._spec = spec;
     if (spec === null) return;
+    const problem = spec.problem ?? "";
     setText(this._title, spec.title);
-    setText(this._source, spec.source);
-    this._plot.hidden = missing;
+    setText(this._source, spec.source ?? "");
+    setText(this._problem, problem);
+    this._plot.hidden = missing || problem !== "";
     this._more.open ||= missing;
+    this._more.hidden = problem !== "";
+    this._save.hidden = plotly === null || problem !== "";
+    if (problem) return;
     this._fill();
     if (plotly === null) return;
     this._plot.setAttribute("aria-label", `${spec.title}; data in the table below`);
-    await plotly.react(this._plot, spec.traces(), layout(spec.layout()), { displayModeBar: false });
+    await plotly.react(this._plot, spec.traces(), this._layout(), OPTIONS);
+    this._listen();
+  }
+
+  _layout() {
+    return layout({ ...this._spec.layout(), dragmode: this._spec.zoom && canDrag() ? "zoom" : false });
+  }
+
+  // plotly adds its methods to the element when it draws for the first time.
+  _listen() {
+    if (this._listening) return;
+    this._listening = true;
+    this._plot.on("plotly_relayout", (changes) => {
+      const ends = [0, 1].map((end) => new Date(changes[`xaxis.range[${end}]`]).getTime() / 1000);
+      if (ends.every(Number.isFinite)) this._onZoom(...ends);
+    });
+  }
+
+  // With the title, and on the colour of the page instead of none.
+  async _savePicture() {
+    const { title } = this._spec;
+    const more = { title: { text: title }, margin: margins(6), paper_bgcolor: colour("panel") };
+    const data = await plotly.toImage({ data: this._spec.traces(), layout: { ...this._layout(), ...more } }, PICTURE);
+    el("a", { href: data, download: `qoemon-${this._name}.png` }).click();
   }
 
   _resize() {
@@ -120,6 +163,6 @@ export class Chart {
   }
 
   _fill() {
-    if (this._more.open && this._spec) this._cells.replaceChildren(table(this._spec.table.head, this._spec.table.rows));
+    if (this._more.open && this._spec?.table) this._cells.replaceChildren(table(this._spec.table.head, this._spec.table.rows));
   }
 }
