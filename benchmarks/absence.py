@@ -27,7 +27,7 @@ DAY = 24 * 60  # intervals
 STAY = 10  # mean length of a session, intervals
 BUSY = 15.0
 MONTHS = 12
-ENTER, LEAVE, FOR, MIN_SESSIONS = 0.4, 0.25, 1, 50
+THRESHOLD, RECOVERY, FOR, MIN_SESSIONS = 0.4, 0.25, 1, 50
 """The default rule; FOR in intervals."""
 MOST_A_MONTH = 1.0
 MOST_DELAY = 3
@@ -157,10 +157,10 @@ class Alarm:
     def close(self, sessions: Ints, at: int) -> Flags:
         """(S,) where the alert begins to fire."""
         found = self.monitor.observe(sessions, sessions, (at + 1) * INTERVAL_S, closes=True)
-        breach = (found.fall >= ENTER) & (found.certain >= 0) & (found.usual >= MIN_SESSIONS)
+        breach = (found.fall >= THRESHOLD) & (found.certain >= 0) & (found.usual >= MIN_SESSIONS)
         self.past = np.where(breach, self.past + 1, 0)
         begins = ~self.firing & (self.past > FOR)
-        ends = (found.fall <= LEAVE) & (found.usual >= MIN_SESSIONS)
+        ends = (found.fall <= RECOVERY) & (found.usual >= MIN_SESSIONS)
         self.firing = (self.firing | begins) & ~ends
         return np.asarray(begins)
 

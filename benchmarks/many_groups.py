@@ -28,15 +28,15 @@ GROUPS, TICK_S, WINDOW_S = 1000, 10, 60
 TICKS = WINDOW_S // TICK_S
 SIZES = (30, 48, 102, 300)
 POOR = 0.8
-ENTER, LEAVE = 0.15, 0.10
-QUIET, CALM, OUTAGE = 0.99 * ENTER, 0.05, 0.5
+THRESHOLD, RECOVERY = 0.15, 0.10
+QUIET, CALM, OUTAGE = 0.99 * THRESHOLD, 0.05, 0.5
 FORS_S = (0, 60, 180)
 BAR_S = 120
 """Most seconds beyond `for` that the median outage of 48 sessions may take."""
 
 
 def rule(for_s: int) -> Rule:
-    return Rule("ManyPoor", "video", AlertMetric.POW, WINDOW_S, ENTER, LEAVE, {}, for_s=for_s)
+    return Rule("ManyPoor", "video", AlertMetric.POW, WINDOW_S, THRESHOLD, RECOVERY, {}, for_s=for_s)
 
 
 def past(size: int, error: float | None) -> Flags:
@@ -46,7 +46,7 @@ def past(size: int, error: float | None) -> Flags:
     bound = interval(pow_, POOR * pow_, users)[:, 0]
     if error is not None:
         bound = np.minimum(bound, lower_bound_of_many(pow_, POOR * pow_, users, error))
-    return np.asarray(bound >= ENTER)
+    return np.asarray(bound >= THRESHOLD)
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Watch:
 
 def watches(size: int, for_s: int) -> tuple[Watch, Watch]:
     """The rule before, and now."""
-    quiet = POOR * np.arange(size + 1) / size <= LEAVE
+    quiet = POOR * np.arange(size + 1) / size <= RECOVERY
     error = bound_error(rule(for_s), GROUPS, TICK_S)
     return Watch(past(size, None), quiet, for_s), Watch(past(size, error), quiet, for_s)
 
@@ -93,7 +93,7 @@ def at_most(size: int, for_s: int) -> float:
 
 def quiet(rng: np.random.Generator, days: float) -> bool:
     """Print the false alarms; returns whether there is at most one in 30 days."""
-    print(f"False alarms in 30 days of {GROUPS} groups with a PoW of {QUIET:.4f}, threshold {ENTER}\n")
+    print(f"False alarms in 30 days of {GROUPS} groups with a PoW of {QUIET:.4f}, threshold {THRESHOLD}\n")
     print("| sessions | for | before | now | now at most |\n|---|---|---|---|---|")
     kept = True
     for size in SIZES:

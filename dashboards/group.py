@@ -64,14 +64,14 @@ def _opinions(queries: Queries) -> list[Panel]:
         8,
     )
     quantiles = About(
-        "Rating quantiles",
-        "Quantiles of the ratings, by group: this share of users rates at or below the value. The lowest quantile "
+        "Opinion quantiles",
+        "Quantiles of the opinions, by group: this share of users is at or below the value. The lowest quantile "
         "shows the users with the worst quality. Quantiles cannot be summed over groups.",
         MOS,
         8,
     )
     rating = queries.weighted("qoemon_rating_ratio", split="rating")
-    each = f"max by ({queries.group}, window, quantile) ({queries.windowed('qoemon_rating_quantile')})"
+    each = f"max by ({queries.group}, window, quantile) ({queries.windowed('qoemon_opinion_quantile')})"
     return [
         bars(spread, [Ask(rating, f"{HERE}: {{{{rating}}}}")]),
         ratings(queries, 8),

@@ -129,8 +129,8 @@ _SERVICES = {
 _ALERTS = [
     {
         "name": "ManyPoorRatings",
-        "enter": 0.25,
-        "leave": 0.18,
+        "threshold": 0.25,
+        "recovery": 0.18,
         "for": "3m",
         "severity": "page",
         "annotations": {"summary": "{pow:.0%} of {users} users of {service} would say poor or worse"},
@@ -138,7 +138,7 @@ _ALERTS = [
     {
         "name": "ReportsAbsent",
         "by": [],
-        "what": "absent",
+        "metric": "absent",
         "for": "2m",
         "min_sessions": 30,
         "severity": "critical",
@@ -149,9 +149,9 @@ _ALERTS = [
     {
         "name": "SessionsDropped",
         "by": [],
-        "what": "drop",
-        "enter": 0.4,
-        "leave": 0.25,
+        "metric": "drop",
+        "threshold": 0.4,
+        "recovery": 0.25,
         "for": "1m",
         "min_sessions": 50,
         "severity": "critical",
@@ -171,7 +171,9 @@ class Config(Section):
     windows_s: Windows = key(
         "Time spans of the distributions: rating_interval and multiples of it.", ["1m", "5m", "1h"]
     )
-    quantiles: tuple[Share, ...] = key("Quantiles of the ratings to export.", [0.05, 0.1, 0.5, 0.9])
+    quantiles: tuple[Share, ...] = key(
+        "Quantiles of the opinions to export. An opinion is a rating before rounding.", [0.05, 0.1, 0.5, 0.9]
+    )
     services: Services = key("Services by name; if given, they replace the defaults.", _SERVICES)
     workers: Workers = key("Processes that count reports, each a part of the sessions; 1: this process alone.", 1)
     confidence: Share = key("Confidence level of the confidence intervals.", 0.95)

@@ -248,8 +248,8 @@ def alert_document(alert: Alert) -> dict[str, Any]:
         "state": alert.decision.state.name.lower(),
         "reason": str(alert.decision.reason),
         "since_s": alert.decision.since_s,
-        "enter": alert.rule.enter,
-        "leave": alert.rule.leave,
+        "threshold": alert.rule.threshold,
+        "recovery": alert.rule.recovery,
         "value": None if sample is None else sample.value,
         "surest": None if sample is None else sample.confident_value,
         "users": None if sample is None else sample.users,
@@ -291,7 +291,7 @@ def _windows(
             "gob_bounds": gob_ends,
             "pow_bounds": pow_ends,
             "ratings": dict(zip(ratings, by_rating, strict=True)),
-            "quantiles": dict(zip(levels, by_quantile, strict=True)),
+            "opinion_quantiles": dict(zip(levels, by_quantile, strict=True)),
             "theta_band": {
                 theta: dict(zip(shares, pair, strict=True)) for theta, pair in zip(thetas, band, strict=True)
             },

@@ -101,7 +101,7 @@ class KeptHistory:
         now = None if alert.sample is None else alert.sample.value
         values = [self._peaks.get((alert.key, firing.since_s)), now]
         known = [value for value in values if value is not None]
-        worst = max if alert.rule.what.high_is_bad else min
+        worst = max if alert.rule.metric.high_is_bad else min
         return worst(known) if known else None
 
     def _past(self, alert: Alert, firing: Decision, snapshot: Snapshot) -> PastAlert:
@@ -112,9 +112,9 @@ class KeptHistory:
             service=alert.rule.service,
             labels=dict(alert.labels),
             severity=alert.rule.severity,
-            metric=str(alert.rule.what),
-            threshold=alert.rule.enter,
-            recovery=alert.rule.leave,
+            metric=str(alert.rule.metric),
+            threshold=alert.rule.threshold,
+            recovery=alert.rule.recovery,
             began_s=firing.breach_since_s,
             fired_s=firing.since_s,
             ended_s=snapshot.time_s if alert.ended else None,

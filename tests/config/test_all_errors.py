@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from qoemon.config.yaml.errors import ConfigProblem
 
 VIDEO = "video: {mapping: video-stall, theta: 0.3"
-FAR = "alerts:\n  - {name: A, service: b, enter: 0.99, leave: 0.2}"
-ALERT = "{name: A, enter: 0.3, leave: 0.2"
+FAR = "alerts:\n  - {name: A, service: b, threshold: 0.99, recovery: 0.2}"
+ALERT = "{name: A, threshold: 0.3, recovery: 0.2"
 
 
 def problems(file: Path, text: str) -> tuple[ConfigProblem, ...]:
@@ -50,19 +50,22 @@ PAIRS: dict[str, tuple[str, list[str]]] = {
     ),
     "an error in one service, thresholds out of the reach of another": (
         f"services:\n  {VIDEO}, scale: 5}}\n  b: {{mapping: video-stall, theta: 0.3}}\n{FAR}",
-        ["services.video.scale", "alerts.0.enter"],
+        ["services.video.scale", "alerts.0.threshold"],
     ),
     "an error in one alert, a window that another one lacks": (
-        f"alerts:\n  - {{name: A, enter: high, leave: 0.2}}\n  - {ALERT.replace('A', 'B')}, window: 7m}}",
-        ["alerts.0.enter", "alerts.1.window"],
+        f"alerts:\n  - {{name: A, threshold: high, recovery: 0.2}}\n  - {ALERT.replace('A', 'B')}, window: 7m}}",
+        ["alerts.0.threshold", "alerts.1.window"],
     ),
     "two errors of one alert: its threshold and its service": (
-        "alerts:\n  - name: A\n    enter: high\n    leave: 0.2\n    service: radio",
-        ["alerts.0.enter", "alerts.0.service"],
+        "alerts:\n  - name: A\n    threshold: high\n    recovery: 0.2\n    service: radio",
+        ["alerts.0.threshold", "alerts.0.service"],
     ),
     "an unknown key of an alert, a rule, its label, its quantile": (
-        f"alerts:\n  - {ALERT}, colour: red,\n    groups: {{isp: x}},\n    quantile: 0.77, what: quantile}}",
-        ["alerts.0.colour", "alerts.0.leave", "alerts.0.groups.isp", "alerts.0.quantile"],
+        (
+            f"alerts:\n  - {ALERT}, colour: red,\n    groups: {{isp: x}},\n"
+            "    quantile: 0.77, metric: opinion_quantile}"
+        ),
+        ["alerts.0.colour", "alerts.0.recovery", "alerts.0.groups.isp", "alerts.0.quantile"],
     ),
     "an alert that is no mapping, duplicate names of others": (
         f"alerts:\n  - 5\n  - {ALERT}}}\n  - {ALERT}}}",
@@ -73,8 +76,8 @@ PAIRS: dict[str, tuple[str, list[str]]] = {
         ["alerts.1.name", "alerts.2.name"],
     ),
     "both thresholds out of reach": (
-        "alerts:\n  - name: A\n    service: video\n    what: mos\n    enter: 1.2\n    leave: 6",
-        ["alerts.0.enter", "alerts.0.leave"],
+        "alerts:\n  - name: A\n    service: video\n    metric: mos\n    threshold: 1.2\n    recovery: 6",
+        ["alerts.0.threshold", "alerts.0.recovery"],
     ),
     "a wrong kind in one topic, two others that overlap": (
         "mqtt:\n  topics:\n    - 5\n    - a/{service}\n    - '{service}/a'",
@@ -110,8 +113,8 @@ PAIRS: dict[str, tuple[str, list[str]]] = {
         ["services.video.mapping", "services.video.parameters.tme"],
     ),
     "a threshold of a regime that is no number, one that a service cannot reach": (
-        "regimes:\n  degraded: {enter: x, leave: 0.1}\n  bad: {enter: 0.99, leave: 0.2}",
-        ["regimes.degraded.enter", "regimes.bad.enter"],
+        "regimes:\n  degraded: {threshold: x, recovery: 0.1}\n  bad: {threshold: 0.99, recovery: 0.2}",
+        ["regimes.degraded.threshold", "regimes.bad.threshold"],
     ),
     "a variable that is not set, an unknown service": (
         f"mqtt: {{host: '${{NOWHERE}}'}}\nalerts:\n  - {ALERT}, service: radio}}",
@@ -160,11 +163,11 @@ FOLLOWING: dict[str, tuple[str, list[str]]] = {
         ["windows.1"],
     ),
     "thresholds of an alert whose metric is misspelt": (
-        "alerts:\n  - name: A\n    what: mso\n    enter: 3\n    leave: 4",
-        ["alerts.0.what"],
+        "alerts:\n  - name: A\n    metric: mso\n    threshold: 3\n    recovery: 4",
+        ["alerts.0.metric"],
     ),
     "the reach of a service whose theta is wrong": (
-        "services:\n  video: {mapping: video-stall, theta: 3}\nregimes:\n  bad: {enter: 0.99, leave: 0.2}",
+        "services:\n  video: {mapping: video-stall, theta: 3}\nregimes:\n  bad: {threshold: 0.99, recovery: 0.2}",
         ["services.video.theta"],
     ),
 }
@@ -203,7 +206,7 @@ def test_invalid_yaml_is_described_in_the_words_of_the_scanner(tmp_path: Path) -
 
 def test_flags_are_checked_with_the_file_and_named(tmp_path: Path) -> None:
     file = tmp_path / "qoemon.yaml"
-    file.write_text("mqtt: {host: a, port: 1}\nalerts:\n  - {name: A, enter: 0.3, leave: 0.2}")
+    file.write_text("mqtt: {host: a, port: 1}\nalerts:\n  - {name: A, threshold: 0.3, recovery: 0.2}")
     known = ["mqtt.port=0", "alerts.0.service=radio", "http={port: x}", "windows=[1m", "sessions.tick=7s"]
     unknown = ["mqtt.hots=b", "alerts.7.name=B", "log.level", "mqtt.host.x=1"]
     with pytest.raises(ConfigError) as raised:
@@ -224,10 +227,32 @@ def test_flags_are_checked_with_the_file_and_named(tmp_path: Path) -> None:
 
 def test_flags_set_keys_of_the_file_and_of_the_defaults(tmp_path: Path) -> None:
     file = tmp_path / "qoemon.yaml"
-    file.write_text("mqtt: {host: '${NOWHERE}', port: 1}\nalerts:\n  - {name: A, enter: 0.3, leave: 0.2}")
-    flags = ["mqtt.host=${B}", "mqtt.port=2", "mqtt.port=3", "alerts.0.enter=.25", "http.url=", "windows=[1m, 2m]"]
+    file.write_text("mqtt: {host: '${NOWHERE}', port: 1}\nalerts:\n  - {name: A, threshold: 0.3, recovery: 0.2}")
+    flags = [
+        "mqtt.host=${B}",
+        "mqtt.port=2",
+        "mqtt.port=3",
+        "alerts.0.threshold=.25",
+        "http.url=",
+        "windows=[1m, 2m]",
+    ]
     config = load(file, {"B": "broker", "NOWHERE": ""}, flags)
-    assert (config.mqtt.host, config.mqtt.port, config.alerts[0].enter) == ("broker", 3, 0.25)
+    assert (config.mqtt.host, config.mqtt.port, config.alerts[0].threshold) == ("broker", 3, 0.25)
     assert (config.http.url, config.windows_s) == (None, (60, 120))
     assert load(None, {}, ["mqtt.qos=0"]).mqtt.qos == 0
     assert load(None, {}) == load(None, {}, [])
+
+
+def test_a_former_key_names_the_present_one(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path / "qoemon.yaml",
+        "alerts:\n  - {name: A, what: pow, enter: 0.3, leave: 0.2}\nregimes:\n  bad: {enter: 0.4, leave: 0.3}",
+    )
+    former = {each.key: each.expected for each in found if "former" in each.found}
+    assert former == {
+        "alerts.0.what": "its present name, metric",
+        "alerts.0.enter": "its present name, threshold",
+        "alerts.0.leave": "its present name, recovery",
+        "regimes.bad.enter": "its present name, threshold",
+        "regimes.bad.leave": "its present name, recovery",
+    }

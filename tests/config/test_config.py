@@ -353,14 +353,14 @@ CASES: list[tuple[str, int, str, str]] = [
     ("roll_ups: [[cdn, cdn]]", 1, "roll_ups.0.1", "each label once"),
     ("roll_ups: [[], [cdn], []]", 1, "roll_ups.2", "each set of labels once"),
     (
-        "alerts:\n  - {name: a, enter: .3, leave: .2,\n     by: [region, isp]}",
+        "alerts:\n  - {name: a, threshold: .3, recovery: .2,\n     by: [region, isp]}",
         3,
         "alerts.0.by.1",
         'found "isp", expected one of the labels cdn, region',
     ),
-    ("alerts: [{name: a, enter: .3, leave: .2, by: [cdn, cdn]}]", 1, "alerts.0.by.1", "each label once"),
+    ("alerts: [{name: a, threshold: .3, recovery: .2, by: [cdn, cdn]}]", 1, "alerts.0.by.1", "each label once"),
     (
-        "alerts: [{name: a, enter: .3, leave: .2, by: [cdn], annotations: {s: '{region}'}}]",
+        "alerts: [{name: a, threshold: .3, recovery: .2, by: [cdn], annotations: {s: '{region}'}}]",
         1,
         "alerts.0.annotations.s",
         "{region}",
@@ -513,7 +513,7 @@ def test_roll_ups_are_single_labels_and_the_whole_service_by_default(
 def test_sums_of_a_rule_have_their_labels_in_the_order_of_groups(
     file: Path, by: str, of_rule: tuple[str, ...] | None
 ) -> None:
-    rule = f"{{name: a, service: video, enter: .3, leave: .2, by: {by}}}"
+    rule = f"{{name: a, service: video, threshold: .3, recovery: .2, by: {by}}}"
     (found,) = alert_rules(loaded(file, f"{{labels: [isp], alerts: [{rule}]}}"))
     assert found.by == of_rule
 
@@ -553,17 +553,17 @@ RULE = "alerts: [{name: a, %s}]"
 @pytest.mark.parametrize(
     ("keys", "key"),
     [
-        ("what: absent", "alerts.0.for"),
-        ("what: absent, for: 2m, enter: 3", "alerts.0.enter"),
-        ("what: absent, for: 2m, leave: 3", "alerts.0.leave"),
-        ("what: absent, for: 2m, window: 5m", "alerts.0.window"),
-        ("what: absent, for: 2m, by: [region]", "alerts.0.by"),
-        ("what: absent, for: 2m, by: [], groups: {region: eu}", "alerts.0.groups"),
-        ("what: drop, leave: 0.2", "alerts.0.enter"),
-        ("what: drop, enter: 0.4", "alerts.0.leave"),
-        ("what: drop, enter: 1.5, leave: 0.2", "alerts.0.enter"),
-        ("what: drop, enter: 0.2, leave: 0.4", "alerts.0.enter"),
-        ("leave: 0.1", "alerts.0.enter"),
+        ("metric: absent", "alerts.0.for"),
+        ("metric: absent, for: 2m, threshold: 3", "alerts.0.threshold"),
+        ("metric: absent, for: 2m, recovery: 3", "alerts.0.recovery"),
+        ("metric: absent, for: 2m, window: 5m", "alerts.0.window"),
+        ("metric: absent, for: 2m, by: [region]", "alerts.0.by"),
+        ("metric: absent, for: 2m, by: [], groups: {region: eu}", "alerts.0.groups"),
+        ("metric: drop, recovery: 0.2", "alerts.0.threshold"),
+        ("metric: drop, threshold: 0.4", "alerts.0.recovery"),
+        ("metric: drop, threshold: 1.5, recovery: 0.2", "alerts.0.threshold"),
+        ("metric: drop, threshold: 0.2, recovery: 0.4", "alerts.0.threshold"),
+        ("recovery: 0.1", "alerts.0.threshold"),
     ],
 )
 def test_rules_on_missing_sessions_have_keys_of_their_own(file: Path, keys: str, key: str) -> None:
@@ -571,9 +571,11 @@ def test_rules_on_missing_sessions_have_keys_of_their_own(file: Path, keys: str,
 
 
 def test_rules_on_missing_sessions_become_those_of_the_core(file: Path) -> None:
-    rules = alert_rules(loaded(file, RULE % "what: absent, for: 2m, by: [], service: video"))
-    assert [(rule.enter, rule.leave, rule.for_s, rule.whole) for rule in rules] == [(120, 0, 0, True)]
-    rules = alert_rules(loaded(file, RULE % "what: drop, enter: 0.4, leave: 0.2, for: 1m, groups: {region: eu}"))
+    rules = alert_rules(loaded(file, RULE % "metric: absent, for: 2m, by: [], service: video"))
+    assert [(rule.threshold, rule.recovery, rule.for_s, rule.whole) for rule in rules] == [(120, 0, 0, True)]
+    rules = alert_rules(
+        loaded(file, RULE % "metric: drop, threshold: 0.4, recovery: 0.2, for: 1m, groups: {region: eu}")
+    )
     assert [(rule.service, rule.whole) for rule in rules] == [("video", False), ("web", False)]
 
 

@@ -88,7 +88,7 @@ def settings(folder: Path, issued: Certificates, broker_port: int, http_port: in
         },
         "sessions": {"tick": "1s", "rating_interval": "5s", "timeout": "10s", "min_active": "1s"},
         "windows": ["5s"],
-        "alerts": [{"name": "Any", "what": "open_stall_share", "enter": 0.01, "leave": 0.005, "for": "1s",
+        "alerts": [{"name": "Any", "metric": "open_stall_share", "threshold": 0.01, "recovery": 0.005, "for": "1s",
                     "min_sessions": 1, "confidence": False}],
         "notify": {
             "alertmanagers": [

@@ -28,9 +28,18 @@ T0 = 1_700_000_100
 SHARDS = 3
 PLAN = replace(plan(VIDEO, WEB), roll_ups=((),))
 RULES = (
-    Rule("Poor", "video", AlertMetric.POW, 60, enter=0.02, leave=0.01, groups={}, confident=False),
-    Rule("AllPoor", "video", AlertMetric.POW, 300, enter=0.02, leave=0.01, groups={}, by=()),
-    Rule("SomePoor", "video", AlertMetric.POW, 60, enter=0.02, leave=0.01, groups={"region": ["eu", "us"]}, by=()),
+    Rule("Poor", "video", AlertMetric.POW, 60, threshold=0.02, recovery=0.01, groups={}, confident=False),
+    Rule("AllPoor", "video", AlertMetric.POW, 300, threshold=0.02, recovery=0.01, groups={}, by=()),
+    Rule(
+        "SomePoor",
+        "video",
+        AlertMetric.POW,
+        60,
+        threshold=0.02,
+        recovery=0.01,
+        groups={"region": ["eu", "us"]},
+        by=(),
+    ),
 )
 REGIMES = RegimeRules(min_sessions=5, dwell=1)
 

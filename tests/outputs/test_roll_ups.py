@@ -97,9 +97,9 @@ def test_metrics_of_sums_have_names_of_their_own() -> None:
 
 
 def test_quantiles_and_thetas_of_sums_are_exported_for_rules_only() -> None:
-    assert value("qoemon_rollup_rating_quantile", by="cdn")
+    assert value("qoemon_rollup_opinion_quantile", by="cdn")
     assert value("qoemon_rollup_pow_ratio_theta", by="cdn")
-    assert not value("qoemon_rollup_rating_quantile", by="region")
+    assert not value("qoemon_rollup_opinion_quantile", by="region")
     assert not value("qoemon_rollup_pow_ratio_theta", by="service")
 
 

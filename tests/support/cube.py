@@ -32,7 +32,7 @@ def nobody(region: str, cdn: str) -> bool:
 
 def many_poor(by: tuple[str, ...] | None, groups: dict[str, Sequence[str]] | None = None, **more: object) -> Rule:
     """A rule as the default one, without waiting."""
-    told: dict[str, object] = {"window_s": 60, "enter": 0.25, "leave": 0.18, "min_sessions": 50, **more}
+    told: dict[str, object] = {"window_s": 60, "threshold": 0.25, "recovery": 0.18, "min_sessions": 50, **more}
     return Rule("ManyPoor", "video", AlertMetric.POW, groups=groups or {}, by=by, **told)  # type: ignore[arg-type]
 
 

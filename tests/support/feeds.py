@@ -253,7 +253,7 @@ def _array(*extra: str) -> bytes:
     return f"[{','.join([*good, *extra])}]".encode()
 
 
-ALERT = {"name": "many-poor", "what": "pow", "enter": 0.3, "leave": 0.2, "min_sessions": 20}
+ALERT = {"name": "many-poor", "metric": "pow", "threshold": 0.3, "recovery": 0.2, "min_sessions": 20}
 
 
 def _reloads(*, end: bool) -> list[Message]:

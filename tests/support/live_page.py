@@ -28,8 +28,8 @@ SETTINGS = {
     "alerts": [
         {
             "name": "Poor",
-            "enter": 0.25,
-            "leave": 0.18,
+            "threshold": 0.25,
+            "recovery": 0.18,
             "min_sessions": 5,
             "annotations": {"runbook": "https://runbooks.example.org/{region}", "hint": "ask {cdn}, {note}"},
         }

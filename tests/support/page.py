@@ -21,10 +21,10 @@ DELTAS = replace(VIDEO, counters=Counters.DELTA, theta_band=(0.1, 0.4))
 RULE = Rule(
     name="ManyPoor",
     service="video",
-    what=AlertMetric.POW,
+    metric=AlertMetric.POW,
     window_s=60,
-    enter=0.3,
-    leave=0.2,
+    threshold=0.3,
+    recovery=0.2,
     groups={},
     min_sessions=10,
     annotations={"runbook": "look at {region}"},

@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.mosquitto, pytest.mark.prometheus, pytest.mark.alertma
 EU, US = ("eu", "a"), ("us", "b")
 VIEWERS = {EU: 60, US: 8}
 ALERTS = {EU: "ManyPoorInEurope", US: "ManyPoorInTheUs"}
-ENTER, LEAVE = 0.3, 0.2
+THRESHOLD, RECOVERY = 0.3, 0.2
 TICK_S, BASE = 1, "5s"
 
 URL = "https://qoe.example.org/monitoring"
@@ -52,7 +52,7 @@ Group = tuple[str, str]
 
 def settings(broker: int, alertmanager: int, webhook: str) -> dict[str, Any]:
     """Two rules that differ in nothing but the region."""
-    rule = {"service": "video", "what": "pow", "enter": ENTER, "leave": LEAVE, "min_sessions": 20}
+    rule = {"service": "video", "metric": "pow", "threshold": THRESHOLD, "recovery": RECOVERY, "min_sessions": 20}
     return {
         "mqtt": {"host": "127.0.0.1", "port": broker, "reconnect": {"min": "100ms", "max": "200ms"}},
         "sessions": {"tick": "1s", "rating_interval": BASE, "timeout": "60s", "min_active": "1s"},
@@ -278,7 +278,7 @@ class Story:
 
 def past(look: Look) -> bool:
     bounds = look.pow_bounds(EU)
-    return bounds is not None and bounds[0] >= ENTER
+    return bounds is not None and bounds[0] >= THRESHOLD
 
 
 def time_of(text: str) -> float:
@@ -340,12 +340,12 @@ def test_generated_rules_say_the_same_within_two_ticks_of_the_scrape(story: Stor
     (alert,) = seen.firing("prometheus", EU)
     assert last_quiet_s < time_of(alert["startsAt"])
     late_s = (2 + story.missed) * TICK_S
-    passed_s = next(at_s for at_s, lower in story.scraped["lower"].items() if lower >= ENTER)
+    passed_s = next(at_s for at_s, lower in story.scraped["lower"].items() if lower >= THRESHOLD)
     assert passed_s <= min(story.scraped["fires"]) <= passed_s + late_s
     recovered_s = next(
         at_s
         for at_s, value in story.scraped["pow"].items()
-        if at_s > story.recovering_s and value <= LEAVE and story.scraped["lower"][at_s] < ENTER
+        if at_s > story.recovering_s and value <= RECOVERY and story.scraped["lower"][at_s] < THRESHOLD
     )
     assert max(story.scraped["fires"]) <= recovered_s + late_s
     assert alert["labels"].items() >= {"region": "eu", "cdn": "a", "service": "video", "job": "qoemon"}.items()
@@ -366,7 +366,7 @@ def test_alert_is_resolved_after_recovery_and_fires_once_until_then(story: Story
 
 def is_back(look: Look) -> bool:
     alert = look.alert(EU)
-    return alert is not None and alert["value"] is not None and alert["value"] <= LEAVE
+    return alert is not None and alert["value"] is not None and alert["value"] <= RECOVERY
 
 
 def test_webhook_gets_one_firing_and_one_resolve_signed(story: Story) -> None:
@@ -376,8 +376,8 @@ def test_webhook_gets_one_firing_and_one_resolve_signed(story: Story) -> None:
         assert (told["alert"], told["service"], told["url"]) == (ALERTS[EU], "video", URL)
         assert told["groups"] == {"region": "eu", "cdn": "a"}
     assert (firing["reason"], resolved["reason"]) == ("past_threshold", "recovered")
-    assert firing["figures"]["lower"] >= ENTER
-    assert resolved["figures"]["value"] <= LEAVE
+    assert firing["figures"]["lower"] >= THRESHOLD
+    assert resolved["figures"]["value"] <= RECOVERY
     assert firing["starts_at"] == resolved["starts_at"]
     assert firing["ends_at"] is None
     assert time_of(resolved["ends_at"]) > story.recovering_s
@@ -389,7 +389,7 @@ def test_webhook_gets_one_firing_and_one_resolve_signed(story: Story) -> None:
 
 def test_eight_sessions_do_not_page_however_bad_and_it_is_said_why(story: Story) -> None:
     seen = [alert for look in story.looks if (alert := look.alert(US))]
-    would_page = [alert for alert in seen if alert["value"] is not None and alert["value"] >= ENTER]
+    would_page = [alert for alert in seen if alert["value"] is not None and alert["value"] >= THRESHOLD]
     judged = [alert for alert in seen if alert["users"] == 8]
     assert len(would_page) > len(judged) / 2 > 0
     assert {(alert["state"], alert["reason"], alert["users"]) for alert in would_page} == {
@@ -438,7 +438,7 @@ def absent_alerts(look: Look, via: str) -> list[dict[str, Any]]:
 
 def test_viewers_who_do_not_reach_the_broker_are_absent_for_the_daemon_and_for_prometheus(tmp_path: Path) -> None:
     """What was usual is known after a dozen rating intervals."""
-    absent = {"name": "ReportsAbsent", "service": "video", "by": [], "what": "absent", "for": "4s"}
+    absent = {"name": "ReportsAbsent", "service": "video", "by": [], "metric": "absent", "for": "4s"}
     absent |= {"min_sessions": 20, "severity": "critical", "annotations": {"text": "{users} before"}}
     more = {
         "sessions": {"tick": "1s", "rating_interval": "2s", "timeout": "60s", "min_active": "1s"},

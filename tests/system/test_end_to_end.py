@@ -382,7 +382,7 @@ def test_prometheus_returns_the_figures_of_brute_force(
         assert found == pytest.approx(told, rel=1e-9), name
     shares = stage.ask(f"sum by (cdn, rating, region) (qoemon_rating_ratio{of})", at_s)
     assert shares == pytest.approx(by_rating(mixtures), rel=1e-9, abs=1e-12)
-    opinions = stage.ask(f"sum by (cdn, quantile, region) (qoemon_rating_quantile{of})", at_s)
+    opinions = stage.ask(f"sum by (cdn, quantile, region) (qoemon_opinion_quantile{of})", at_s)
     assert len(opinions) == 4 * len(GROUPS)
     for (cdn, q, region), opinion in opinions.items():
         cdf = mixtures[region, cdn].cdf

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qoemon.common.text import did_you_mean, printable
 from qoemon.config.yaml.document import Document, FromEnv, plain_scalar
 from qoemon.config.yaml.errors import SHOWN_LENGTH
+from qoemon.config.yaml.section import RENAMED
 
 if TYPE_CHECKING:
     from qoemon.config.yaml.errors import ConfigProblem, KeyPath
@@ -98,6 +99,11 @@ class Messages:
     def _unknown_key(self, path: KeyPath) -> ConfigProblem:
         schema = self.schema_at(path[:-1])
         known = [name for choice in choices(schema) for name in choice.get("properties", ())]
+        now = next(
+            (choice[RENAMED][path[-1]] for choice in choices(schema) if path[-1] in choice.get(RENAMED, {})), None
+        )
+        if now is not None:
+            return self._document.problem(path, "the former name of a key", f"its present name, {now}")
         expected, advice = f"one of {', '.join(known)}", did_you_mean(str(path[-1]), known)
         return self._document.problem(path, "an unknown key", expected, advice)
 

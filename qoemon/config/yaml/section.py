@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import (
     BaseModel,
@@ -18,6 +18,8 @@ UNEXPECTED_VALUE = "unexpected_value"
 """Type of the pydantic errors that `expecting` makes; `ctx` holds `expected` and `advice`."""
 RULE_VIOLATIONS = "rule_violations"
 """Type of the pydantic error of a section whose rules do not hold; `ctx` holds the `violations`."""
+RENAMED = "x-renamed"
+"""Entry of the JSON Schema of a section with the former names of its keys."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,12 @@ def expecting(expected: str, advice: str = "") -> PydanticCustomError:
 class Section(BaseModel):
     """A mapping in the file. A field `tick_s`, in seconds, is the key `tick`."""
 
+    renamed: ClassVar[dict[str, str]] = {}
+    """Keys of before the first release, by name, and what they are called now."""
+
     model_config = ConfigDict(
         frozen=True,
+        json_schema_extra=lambda schema, model: schema.update({RENAMED: model.renamed} if model.renamed else {}),
         defer_build=True,  # one validator for the whole file, not one for each section too
         extra="forbid",
         validate_default=True,

@@ -134,7 +134,7 @@ class Alerts:
         self, rule: Rule, evaluated: _Evaluated, present: ServicePresence | None, snapshot: Snapshot
     ) -> Iterator[_Reading]:
         """The readings of the groups that the rule selects: visible ones, and silent ones on which it fires."""
-        if rule.what.of_presence:
+        if rule.metric.of_presence:
             yield from () if present is None else _presence_readings(rule, evaluated, present)
             return
         service = evaluated.service
@@ -280,7 +280,7 @@ def _presence_reading(
 ) -> _Reading:
     silent_s, usual = _known(float(columns.since_s[number])), int(columns.usual[number])
     cut_off = present.disconnected_s is not None
-    if rule.what is AlertMetric.ABSENT:
+    if rule.metric is AlertMetric.ABSENT:
         value = certain = float(columns.silence_s[number])
         missing, cause = Reason.NO_DATA, Reason.NOT_CONNECTED if cut_off else None
     else:
@@ -323,16 +323,16 @@ class _Columns:
     def of(cls, rule: Rule, service: ServiceSnapshot, snapshot: Snapshot, error: float) -> _Columns:
         """error: probability with which the bound may be wrong, if the rule uses it."""
         obstacles = _obstacles(service, snapshot)
-        if rule.what is AlertMetric.OPEN_STALLS:
+        if rule.metric is AlertMetric.OPEN_STALLS:
             return cls._open_stalls(service, obstacles)
         rated = service.distributions[rule.window_s]
         no_thetas = np.empty((len(rated.observations), 0))
         users = service.counts.users[rule.window_s]
-        if rule.what is AlertMetric.QUANTILE:
+        if rule.metric is AlertMetric.QUANTILE:
             value = rated.quantiles[:, snapshot.quantiles.index(rule.quantile or 0)]
             return cls(value, value, no_thetas, users, obstacles)
-        by_theta = {AlertMetric.GOB: rated.band_gob, AlertMetric.POW: rated.band_pow}.get(rule.what, no_thetas)
-        value = getattr(rated, rule.what)
+        by_theta = {AlertMetric.GOB: rated.band_gob, AlertMetric.POW: rated.band_pow}.get(rule.metric, no_thetas)
+        value = getattr(rated, rule.metric)
         confident_value = _bound_of_many(rule, rated, users, service.service.scale, error)
         return cls(value, confident_value, by_theta, users, obstacles)
 
@@ -361,13 +361,13 @@ def _bound_of_many(rule: Rule, rated: Distribution, users: Counts, scale: Scale,
         AlertMetric.POW: (0, 1),
         AlertMetric.GOB: (1, -1),
         AlertMetric.MOS: (scale.high, scale.low - scale.high),
-    }[rule.what]
-    value, square = getattr(rated, rule.what), getattr(rated, f"{rule.what}_square")
+    }[rule.metric]
+    value, square = getattr(rated, rule.metric), getattr(rated, f"{rule.metric}_square")
     # Of the distance from the best value, as a share of the scale.
     mean, square = (value - low) / span, (square - 2 * low * value + low**2) / span**2
     bound = low + span * lower_bound_of_many(mean, square, users, error)
-    ends = getattr(rated, f"{rule.what}_bounds")
-    return np.asarray(np.minimum(bound, ends[:, 0]) if rule.what.high_is_bad else np.maximum(bound, ends[:, 1]))
+    ends = getattr(rated, f"{rule.metric}_bounds")
+    return np.asarray(np.minimum(bound, ends[:, 0]) if rule.metric.high_is_bad else np.maximum(bound, ends[:, 1]))
 
 
 def _obstacles(service: ServiceSnapshot, snapshot: Snapshot) -> tuple[Reason | None, ...]:

@@ -90,7 +90,7 @@ class Decision:
     """The state of an alert, and its reason. Times in seconds since the epoch.
 
     since_s         when this state began
-    breach_since_s  since when value, bound and thetas have been past `enter`; None if they are not
+    breach_since_s  since when value, bound and thetas have been past `threshold`; None if they are not
     last_figures    while it fires, the last figures from enough sessions: for texts once data ends
     """
 
@@ -158,11 +158,11 @@ def _keep_or_clear(rule: Rule, before: Decision, sample: Sample, now_s: int) -> 
         return _next(before, AlertState.FIRING, Reason.TOO_FEW_SESSIONS, now_s, before.breach_since_s)
     if sample.obstacle is not None:
         return _next(before, AlertState.FIRING, sample.obstacle, now_s, before.breach_since_s)
-    if rule.past(sample.value, rule.enter):
+    if rule.past(sample.value, rule.threshold):
         reason = sample.cause or Reason.PAST_THRESHOLD
         return _next(before, AlertState.FIRING, reason, now_s, before.breach_since_s)
-    # A value equal to `leave` clears, as one equal to `enter` fires.
-    if rule.past(sample.value, rule.leave) and sample.value != rule.leave:
+    # A value equal to `recovery` clears, as one equal to `threshold` fires.
+    if rule.past(sample.value, rule.recovery) and sample.value != rule.recovery:
         return _next(before, AlertState.FIRING, Reason.NOT_YET_RECOVERED, now_s, before.breach_since_s)
     return _next(before, AlertState.INACTIVE, Reason.RECOVERED, now_s)
 
@@ -176,11 +176,11 @@ def _obstacle(rule: Rule, sample: Sample) -> Reason | None:
 
 def _short_of_threshold(rule: Rule, sample: Sample) -> Reason | None:
     """Why the figures do not fire the alert; None if they do."""
-    if not rule.past(sample.value, rule.enter):
+    if not rule.past(sample.value, rule.threshold):
         return Reason.NOT_PAST_THRESHOLD
     if rule.confident and not rule.past(sample.confident_value, rule.certain_at):
         return Reason.BOUND_NOT_PAST_THRESHOLD
-    if rule.all_thetas and not all(rule.past(value, rule.enter) for value in sample.by_theta):
+    if rule.all_thetas and not all(rule.past(value, rule.threshold) for value in sample.by_theta):
         return Reason.THETAS_DISAGREE
     return None
 

@@ -103,7 +103,7 @@ class Detector:
             for service in plan.services
         }
         self._regimes: dict[_Watched, Regimes] = {}
-        of_groups = {rule.service for rule in rules if rule.what.of_presence and not rule.whole}
+        of_groups = {rule.service for rule in rules if rule.metric.of_presence and not rule.whole}
         self._presences = {
             service.name: _Presences(plan.timing, levels=service.name in of_groups) for service in plan.services
         }

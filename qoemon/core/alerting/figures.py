@@ -22,17 +22,17 @@ def figures(rule: Rule, sample: Sample, service: ServiceSnapshot, number: int) -
 def _figures(rule: Rule, sample: Sample, service: ServiceSnapshot, number: int) -> Iterator[tuple[str, float]]:
     yield "value", sample.value
     yield "users", sample.users
-    if rule.what.of_presence:
+    if rule.metric.of_presence:
         return
     rated = service.distributions[rule.window_s]
     if not rated.observations[number]:
         return
     for name in ("mos", "gob", "pow"):
         yield name, float(getattr(rated, name)[number])
-    if rule.what in {AlertMetric.MOS, AlertMetric.GOB, AlertMetric.POW}:
+    if rule.metric in {AlertMetric.MOS, AlertMetric.GOB, AlertMetric.POW}:
         bounds = {
             AlertMetric.MOS: rated.mos_bounds,
             AlertMetric.GOB: rated.gob_bounds,
             AlertMetric.POW: rated.pow_bounds,
-        }[rule.what]
+        }[rule.metric]
         yield from zip(("lower", "upper"), bounds[number].tolist(), strict=True)

@@ -60,10 +60,10 @@ REASONS = np.array(list(Reason), dtype=object)
 
 @dataclass(frozen=True)
 class Threshold:
-    """A regime is entered at a PoW of `enter` or above, and left below `leave`; shares of users."""
+    """A regime is entered at a PoW of `threshold` or above, and left below `recovery`; shares of users."""
 
-    enter: float
-    leave: float
+    threshold: float
+    recovery: float
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class RegimeRules:
     raises         ValueError if a parameter is out of range
     """
 
-    degraded: Threshold = Threshold(enter=0.15, leave=0.10)
-    bad: Threshold = Threshold(enter=0.30, leave=0.20)
+    degraded: Threshold = Threshold(threshold=0.15, recovery=0.10)
+    bad: Threshold = Threshold(threshold=0.30, recovery=0.20)
     dwell: int = 5
     min_sessions: int = 30
     stale_s: float = 3600.0
@@ -88,12 +88,12 @@ class RegimeRules:
 
     def __post_init__(self) -> None:
         for name, at in (("degraded", self.degraded), ("bad", self.bad)):
-            if not 0 < at.leave < at.enter <= 1:
+            if not 0 < at.recovery < at.threshold <= 1:
                 raise ValueError(
-                    f"{name} is entered at a PoW of {at.enter} and left at {at.leave},"
-                    " expected 0 < leave < enter <= 1: without a gap the regime would flap"
+                    f"{name} is entered at a PoW of {at.threshold} and left at {at.recovery},"
+                    " expected 0 < recovery < threshold <= 1: without a gap the regime would flap"
                 )
-        if not (self.degraded.enter < self.bad.enter and self.degraded.leave < self.bad.leave):
+        if not (self.degraded.threshold < self.bad.threshold and self.degraded.recovery < self.bad.recovery):
             raise ValueError(f"degraded is {self.degraded} and bad {self.bad}, expected bad above degraded")
         if self.dwell < 1 or self.min_sessions < 1 or not self.stale_s > 0:
             raise ValueError(
@@ -158,7 +158,7 @@ class RegimeMonitor:
     def __init__(self, rules: RegimeRules) -> None:
         self._rules = rules
         # Below half of the threshold a slow rise needs nobody.
-        self._detector = ChangeDetector(rules.detector, least=rules.degraded.enter / 2)
+        self._detector = ChangeDetector(rules.detector, least=rules.degraded.threshold / 2)
         self._groups = np.zeros(0, COLUMNS)
 
     def close(self, interval: Interval) -> Regimes:
@@ -274,8 +274,8 @@ def load_last(current: Regimes, last: Arrays) -> Regimes:
 
 def _target(level: Floats, regime: Ints, rules: RegimeRules) -> Ints:
     """(R,) the regime in which each level lies, given the present regime: thresholds have hysteresis."""
-    bad = level >= np.where(regime == Regime.BAD, rules.bad.leave, rules.bad.enter)
-    degraded = level >= np.where(regime >= Regime.DEGRADED, rules.degraded.leave, rules.degraded.enter)
+    bad = level >= np.where(regime == Regime.BAD, rules.bad.recovery, rules.bad.threshold)
+    degraded = level >= np.where(regime >= Regime.DEGRADED, rules.degraded.recovery, rules.degraded.threshold)
     return np.where(bad, int(Regime.BAD), degraded.astype(np.int64))
 
 

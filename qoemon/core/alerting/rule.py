@@ -15,7 +15,7 @@ class AlertMetric(StrEnum):
     MOS = "mos"
     GOB = "gob"
     POW = "pow"
-    QUANTILE = "quantile"
+    QUANTILE = "opinion_quantile"
     OPEN_STALLS = "open_stall_share"
     ABSENT = "absent"
     """time without any report, seconds"""
@@ -37,24 +37,24 @@ class AlertMetric(StrEnum):
 class Rule:
     """One rule of the configuration.
 
-    what         metric to evaluate
+    metric       value to evaluate
     groups       accepted values by label; labels without an entry may have any value
     by           labels of the sums that the rule evaluates, in the order of the plan's labels: `groups` selects the
                  groups first. (): the whole service. None: every group by itself. Only None and () for of_presence
     quantile     which quantile, for AlertMetric.QUANTILE
     window_s     window in seconds; OPEN_STALLS, ABSENT and DROP have none, they are current values
-    enter, leave thresholds to fire and to clear; leave is the better of the two
-    for_s        how long the value must be past `enter`, seconds
-    confident    fires only if the bound is past `enter` too
-    all_thetas   fires only if the values for all thetas of the band are past `enter` too
+    threshold, recovery thresholds to fire and to clear; recovery is the better of the two
+    for_s        how long the value must be past `threshold`, seconds
+    confident    fires only if the bound is past `threshold` too
+    all_thetas   fires only if the values for all thetas of the band are past `threshold` too
     """
 
     name: str
     service: str
-    what: AlertMetric
+    metric: AlertMetric
     window_s: int
-    enter: float
-    leave: float
+    threshold: float
+    recovery: float
     groups: Mapping[str, Sequence[str]]
     quantile: float | None = None
     for_s: float = 0
@@ -69,26 +69,26 @@ class Rule:
     @property
     def roll_up(self) -> RollUpKey | None:
         """The roll-up that it evaluates; None if it evaluates every group by itself, or missing sessions."""
-        if self.by is None or self.what.of_presence:
+        if self.by is None or self.metric.of_presence:
             return None
         summed = ((label, tuple(values)) for label, values in self.groups.items() if label not in self.by)
         return RollUpKey(self.by, tuple(sorted(summed)))
 
     @property
     def bounded(self) -> bool:
-        """Whether a bound must be past `enter` too: not every metric has one."""
-        return self.confident and self.what in {AlertMetric.MOS, AlertMetric.GOB, AlertMetric.POW}
+        """Whether a bound must be past `threshold` too: not every metric has one."""
+        return self.confident and self.metric in {AlertMetric.MOS, AlertMetric.GOB, AlertMetric.POW}
 
     @property
     def whole(self) -> bool:
         """Whether it is about missing sessions of the service as a whole."""
-        return self.by == () and self.what.of_presence
+        return self.by == () and self.metric.of_presence
 
     @property
     def certain_at(self) -> float:
         """What the confident value must be past. A fall is certain if its part beyond the usual variation is."""
-        return 0.0 if self.what is AlertMetric.DROP else self.enter
+        return 0.0 if self.metric is AlertMetric.DROP else self.threshold
 
     def past(self, value: float, threshold: float) -> bool:
         """Whether a value is at the threshold, or on its bad side."""
-        return value >= threshold if self.what.high_is_bad else value <= threshold
+        return value >= threshold if self.metric.high_is_bad else value <= threshold

@@ -147,8 +147,10 @@ def _qoe(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
 def _quantiles(snapshot: Snapshot) -> Family:
     # A summary, since promtool accepts the label `quantile` of no other type.
     labels = ("service", *snapshot.labels, "window", "quantile")
-    help_text = "Quantile of the ratings: this share of users rates at or below it."
-    return Family("qoemon_rating_quantile", help_text, "summary", labels)
+    help_text = (
+        "Quantile of the opinions, which are the ratings before rounding: this share of users is at or below it."
+    )
+    return Family("qoemon_opinion_quantile", help_text, "summary", labels)
 
 
 def columns_of(service: Service, quantiles: tuple[float, ...]) -> dict[str, tuple[Column, ...]]:

@@ -33,7 +33,10 @@ _IN_WINDOW = {
 """By attribute of a Distribution: name and help text."""
 
 _IN_RULES = {
-    "quantiles": ("rating_quantile", "Quantile of the ratings of the roll-up, if an alert rule uses the roll-up."),
+    "quantiles": (
+        "opinion_quantile",
+        "Quantile of the opinions of the roll-up, if an alert rule uses the roll-up.",
+    ),
     "band_gob": ("gob_ratio_theta", "qoemon_rollup_gob_ratio at another theta, if an alert rule uses the roll-up."),
     "band_pow": ("pow_ratio_theta", "qoemon_rollup_pow_ratio at another theta, if an alert rule uses the roll-up."),
 }

@@ -63,14 +63,14 @@ def _notice(alert: Alert, snapshot: Snapshot, disconnected_s: int | None) -> Not
 
 def _where_first(alert: Alert, snapshot: Snapshot) -> dict[str, str]:
     """While the alert fires, the labels that best explain the poor ratings of its service."""
-    if alert.rule.what.of_presence or not alert.firing:
+    if alert.rule.metric.of_presence or not alert.firing:
         return {}
     service = next(each for each in snapshot.services if each.service.name == alert.rule.service)
     return {WHERE_FIRST: sentence(service.where_first)} if service.where_first else {}
 
 
 def _threshold(alert: Alert) -> float:
-    return alert.rule.enter if alert.firing else alert.rule.leave
+    return alert.rule.threshold if alert.firing else alert.rule.recovery
 
 
 def _values(alert: Alert) -> dict[str, object]:

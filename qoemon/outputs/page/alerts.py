@@ -14,7 +14,7 @@ def alert_row(alert: Alert, links: Links) -> dict[str, Any]:
     document = alert_document(alert)
     rule = alert.rule
     return document | {
-        "what": str(rule.what),
+        "metric": str(rule.metric),
         "began_s": began_s(alert),
         "fired_s": alert.decision.since_s if alert.firing else None,
         "links": links.of_alert(rule.service, document["labels"], rule.name, rule.severity),

@@ -92,7 +92,7 @@ class Analysis:
             "gob": self.gob,
             "pow": self.pow,
             "ratings": {str(rating): share for rating, share in self.ratings.items()},
-            "quantiles": {str(q): opinion for q, opinion in self.quantiles.items()},
+            "opinion_quantiles": {str(q): opinion for q, opinion in self.quantiles.items()},
             "theta": self.service.theta,
             "theta_band": {
                 str(theta): {"gob": shares.gob, "pow": shares.pow} for theta, shares in self.theta_band.items()
@@ -231,7 +231,7 @@ def _figures_table(analysis: Analysis) -> Table:
     out.add_row("MOS", f"{analysis.mos:.2f}", f"{mean}\n{lower:.2f} to {upper:.2f}, {level}")
     out.add_row("SOS", f"{analysis.sos:.2f}", "their standard deviation")
     for q, opinion in analysis.quantiles.items():
-        out.add_row(f"quantile {q:g}", f"{opinion:.2f}", f"{100 * q:g} % of users rate this or lower")
+        out.add_row(f"opinion quantile {q:g}", f"{opinion:.2f}", f"{100 * q:g} % of opinions are at or below")
     good, poor = f"good or better: {scale.good} and above", f"poor or worse: {scale.poor} and below"
     out.add_row("GoB", _percent(analysis.gob), f"{good}\n{_percent_range(analysis.gob_bounds)}, {level}")
     out.add_row("PoW", _percent(analysis.pow), f"{poor}\n{_percent_range(analysis.pow_bounds)}, {level}")

@@ -43,8 +43,8 @@ _REPORT_EVERY_S = 2.0
 
 _ALERT = {
     "name": "ManyPoorRatings",
-    "enter": 0.25,
-    "leave": 0.18,
+    "threshold": 0.25,
+    "recovery": 0.18,
     "for": "4s",
     "min_sessions": 20,
     "severity": "page",
@@ -92,7 +92,7 @@ def config(port: int, http_port: int) -> Config:
             "sessions": {"tick": f"{_TICK_S}s", "rating_interval": _WINDOW, "timeout": "60s", "min_active": "2s"},
             "windows": [_WINDOW, "1m"],
             # Of 50 web users, some 25 load a page in an interval; degraded begins above their usual PoW.
-            "regimes": {"degraded": {"enter": 0.2, "leave": 0.15}, "min_sessions": 15},
+            "regimes": {"degraded": {"threshold": 0.2, "recovery": 0.15}, "min_sessions": 15},
             "alerts": [_ALERT],
             "http": {"port": http_port},
         }

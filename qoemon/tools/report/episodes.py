@@ -123,7 +123,7 @@ class AlertLog:
                 self.left_out += 1
         if alert.sample is not None:
             value = alert.sample.value
-            if np.isnan(fired.worst) or (value > fired.worst) == alert.rule.what.high_is_bad:
+            if np.isnan(fired.worst) or (value > fired.worst) == alert.rule.metric.high_is_bad:
                 fired.worst, fired.users = value, alert.sample.users
 
 

@@ -72,13 +72,13 @@ def _labels(prom: PromRule) -> dict[str, str]:
 def _phases(prom: PromRule, scale: Scale) -> Iterator[Phase]:
     """Phases of a group, first without an alert, then with one."""
     rule, bad, good = prom.rule, _bad(prom, scale), _good(prom, scale)
-    between = confident_sample(prom, _middle(rule.enter, rule.leave))
+    between = confident_sample(prom, _middle(rule.threshold, rule.recovery))
     few = max(rule.min_sessions - 1, 0)
     hold = ceil(rule.for_s / STEP_S) + 2
     yield Phase("good", 2, good)
     for name, reading in _uncertain_phases(prom, bad, good, few):
         yield Phase(name, hold, reading)
-    if rule.leave != rule.enter:
+    if rule.recovery != rule.threshold:
         yield Phase("between the thresholds, not firing", hold, between)
     if rule.for_s:
         yield Phase("past the threshold, but not for long enough", hold - 2, bad)
@@ -96,8 +96,8 @@ def _phases(prom: PromRule, scale: Scale) -> Iterator[Phase]:
         "the daemon has restarted, the group is not yet known", WARM_S // STEP_S, known=False, evaluated=False
     )
     yield Phase("recovered", 2, good)
-    yield Phase("at the threshold", hold, confident_sample(prom, rule.enter))
-    yield Phase("at the threshold to clear", 1, confident_sample(prom, rule.leave))
+    yield Phase("at the threshold", hold, confident_sample(prom, rule.threshold))
+    yield Phase("at the threshold to clear", 1, confident_sample(prom, rule.recovery))
     yield Phase("past the threshold again", hold, bad)
     yield Phase("the group is no longer known", 2, known=False)
 
@@ -116,15 +116,15 @@ def _uncertain_phases(prom: PromRule, bad: Sample, good: Sample, few: int) -> It
 
 def _unsure(prom: PromRule, good: Sample) -> float:
     """A bound that is not past what it must be."""
-    return -0.125 if prom.rule.what is AlertMetric.DROP else good.value
+    return -0.125 if prom.rule.metric is AlertMetric.DROP else good.value
 
 
 def _bad(prom: PromRule, scale: Scale) -> Sample:
-    return confident_sample(prom, _middle(prom.rule.enter, _ends(prom.rule.what, scale)[1]))
+    return confident_sample(prom, _middle(prom.rule.threshold, _ends(prom.rule.metric, scale)[1]))
 
 
 def _good(prom: PromRule, scale: Scale) -> Sample:
-    return confident_sample(prom, _middle(prom.rule.leave, _ends(prom.rule.what, scale)[0]))
+    return confident_sample(prom, _middle(prom.rule.recovery, _ends(prom.rule.metric, scale)[0]))
 
 
 def _middle(one: float, other: float) -> float:
@@ -132,12 +132,12 @@ def _middle(one: float, other: float) -> float:
     return float(f"{(one + other) / 2:.6g}")
 
 
-def _ends(what: AlertMetric, scale: Scale) -> tuple[float, float]:
+def _ends(metric: AlertMetric, scale: Scale) -> tuple[float, float]:
     """The best and the worst value of a metric."""
-    if what is AlertMetric.ABSENT:
+    if metric is AlertMetric.ABSENT:
         return 0.0, 86_400.0
-    low, high = (scale.low, scale.high) if what in {AlertMetric.MOS, AlertMetric.QUANTILE} else (0.0, 1.0)
-    return (low, high) if what.high_is_bad else (high, low)
+    low, high = (scale.low, scale.high) if metric in {AlertMetric.MOS, AlertMetric.QUANTILE} else (0.0, 1.0)
+    return (low, high) if metric.high_is_bad else (high, low)
 
 
 def confident_sample(prom: PromRule, figure: float) -> Sample:
@@ -154,7 +154,7 @@ def _unselected_groups(prom: PromRule, labels: Mapping[str, str]) -> Iterator[di
     yield {**labels, "service": "another", "window": window}
     for name in (name for name in prom.rule.groups if name in prom.names):
         yield {**labels, name: f"another-{name}", "window": window}
-    if prom.rule.what is not AlertMetric.OPEN_STALLS and not prom.rule.what.of_presence:
+    if prom.rule.metric is not AlertMetric.OPEN_STALLS and not prom.rule.metric.of_presence:
         yield {**labels, "window": "99d"}
     for name in prom.roll_up_labels:
         yield {**labels, name: "another", "window": window}
@@ -177,7 +177,7 @@ def _series(prom: PromRule, labels: Mapping[str, str], phases: Sequence[Phase]) 
     known, further = prom.known
     at_one_rating = dict.fromkeys(further, "1")
     series = {selector(known, {**of_group, **at_one_rating}): values_of(lambda _: 1, 1)} if further else {}
-    if rule.what.of_presence:
+    if rule.metric.of_presence:
         series[selector(f"{prom.prefix}_usual_sessions", of_group)] = values_of(lambda reading: reading.users, 0)
         series[selector(prom.metric, of_group)] = values_of(lambda reading: reading.value)
         if prom.bound:
@@ -186,7 +186,7 @@ def _series(prom: PromRule, labels: Mapping[str, str], phases: Sequence[Phase]) 
         return series
     active = selector(prom.exported("qoemon_active_sessions"), of_group)
     series[active] = values_of(lambda reading: reading.users, 0)
-    if rule.what is AlertMetric.OPEN_STALLS:
+    if rule.metric is AlertMetric.OPEN_STALLS:
         stalls = values_of(lambda reading: reading.value * reading.users, 0)
         return {**series, selector(prom.exported("qoemon_open_stalls"), of_group): stalls}
     quantile = {"quantile": f"{rule.quantile:g}"} if rule.quantile else {}
@@ -238,11 +238,11 @@ def _annotations(prom: PromRule, labels: Mapping[str, str], phase: Phase) -> dic
 def _figures(prom: PromRule, phase: Phase) -> dict[str, float | None]:
     reading, figures = phase.reading, dict.fromkeys(prom.figures())
     if reading is None:
-        counted = prom.rule.what is AlertMetric.OPEN_STALLS or prom.rule.what.of_presence
+        counted = prom.rule.metric is AlertMetric.OPEN_STALLS or prom.rule.metric.of_presence
         empty = counted and phase.known and phase.scraped
         return {**figures, "users": 0 if empty else None}
     # Go writes 1 where Python writes 1.0.
     figure = int(reading.value) if float(reading.value).is_integer() else reading.value
-    values = {"value": figure, str(prom.rule.what): figure, "users": reading.users}
+    values = {"value": figure, str(prom.rule.metric): figure, "users": reading.users}
     bounds = {prom.confident_value: reading.confident_value} if prom.confident_value in figures else {}
     return {**figures, **values, **(bounds if prom.bound else {})}

@@ -42,7 +42,7 @@ _METRICS = {
     AlertMetric.MOS: "qoemon_mos",
     AlertMetric.GOB: "qoemon_gob_ratio",
     AlertMetric.POW: "qoemon_pow_ratio",
-    AlertMetric.QUANTILE: "qoemon_rating_quantile",
+    AlertMetric.QUANTILE: "qoemon_opinion_quantile",
 }
 _OF_PRESENCE = {AlertMetric.ABSENT: "silence_seconds", AlertMetric.DROP: "session_drop_ratio"}
 
@@ -87,9 +87,9 @@ class PromRule:
     @property
     def metric(self) -> str:
         """Metric of the rule's value; OPEN_STALLS has none."""
-        if self.rule.what.of_presence:
-            return f"{self.prefix}_{_OF_PRESENCE[self.rule.what]}"
-        return self.exported(_METRICS[self.rule.what])
+        if self.rule.metric.of_presence:
+            return f"{self.prefix}_{_OF_PRESENCE[self.rule.metric]}"
+        return self.exported(_METRICS[self.rule.metric])
 
     @property
     def prefix(self) -> str:
@@ -108,36 +108,38 @@ class PromRule:
     @property
     def bound(self) -> str | None:
         """Series of the bound that the daemon compares with the threshold; None if the rule does not use it."""
-        if self.rule.what is AlertMetric.DROP and self.rule.confident:
+        if self.rule.metric is AlertMetric.DROP and self.rule.confident:
             return f"{self.metric}_bound"
         return "qoemon_alert_bound" if self.rule.bounded else None
 
     @property
     def by_theta(self) -> str | None:
         """Metric of the value by theta; None if the rule does not use it."""
-        used = self.rule.all_thetas and self.band and self.rule.what in _RATIOS
+        used = self.rule.all_thetas and self.band and self.rule.metric in _RATIOS
         return f"{self.metric}_theta" if used else None
 
     @property
     def confident_value(self) -> str:
         """The end of the confidence interval that is nearest to good."""
-        return "lower" if self.rule.what.high_is_bad else "upper"
+        return "lower" if self.rule.metric.high_is_bad else "upper"
 
     @cached_property
     def expr(self) -> str:
         """The PromQL expression."""
         rule = self.rule
-        enter = number(rule.enter)
-        worse, better = (">", "<") if rule.what.high_is_bad else ("<", ">")
-        nearest = "min" if rule.what.high_is_bad else "max"
-        fires = [f"{self._figure} {worse}= {enter}"]
+        threshold = number(rule.threshold)
+        worse, better = (">", "<") if rule.metric.high_is_bad else ("<", ">")
+        nearest = "min" if rule.metric.high_is_bad else "max"
+        fires = [f"{self._figure} {worse}= {threshold}"]
         if self.bound:
             fires.append(f"{self._bound(self.bound)} {worse}= {number(rule.certain_at)}")
         if self.by_theta:
             thetas = self._selector(self.by_theta)
-            fires.append(f"{nearest} without ({self._without('window', 'theta')}) ({thetas}) {worse}= {enter}")
-        # A value at `leave` clears the alert, but if both thresholds are equal, a value at them fires.
-        clears = [f"{self._figure} {better}{'' if rule.leave == rule.enter else '='} {number(rule.leave)}"]
+            fires.append(f"{nearest} without ({self._without('window', 'theta')}) ({thetas}) {worse}= {threshold}")
+        # A value at `recovery` clears the alert, but if both thresholds are equal, a value at them fires.
+        clears = [
+            f"{self._figure} {better}{'' if rule.recovery == rule.threshold else '='} {number(rule.recovery)}"
+        ]
         if rule.min_sessions:
             enough = f"{self._users} >= {rule.min_sessions}"
             fires, clears = [*fires, enough], [*clears, enough]
@@ -180,24 +182,24 @@ class PromRule:
 
     @property
     def _figure(self) -> str:
-        what = self.rule.what
-        if what is AlertMetric.OPEN_STALLS:
+        metric = self.rule.metric
+        if metric is AlertMetric.OPEN_STALLS:
             return f"{self._sessions('open_stalls')} / ({self._sessions('active_sessions')} > 0)"
-        if what is AlertMetric.QUANTILE:
+        if metric is AlertMetric.QUANTILE:
             return self._per_group(self.metric, quantile=f"{self.rule.quantile:g}")
         return self._per_group(self.metric)
 
     @property
     def _users(self) -> str:
-        if self.rule.what is AlertMetric.OPEN_STALLS:
+        if self.rule.metric is AlertMetric.OPEN_STALLS:
             return self._sessions("active_sessions")
-        if self.rule.what.of_presence:
+        if self.rule.metric.of_presence:
             return selector(f"{self.prefix}_usual_sessions", self._group)
         return self._per_group(self.exported("qoemon_window_users"))
 
     def _bound(self, series: str) -> str:
         """The bound with only the labels of its group."""
-        if self.rule.what.of_presence:
+        if self.rule.metric.of_presence:
             return self._per_group(series, bound=self.confident_value)
         of_rule = selector(series, {**self._group, "alert": self.rule.name})
         return f"max without (alert) ({of_rule})"
@@ -208,7 +210,7 @@ class PromRule:
         return f"max without ({self._without()}) ({series})" if self.roll_up_labels else series
 
     def _selector(self, metric: str, **more: str) -> str:
-        window = {} if self.rule.what.of_presence else {"window": duration.text(self.rule.window_s)}
+        window = {} if self.rule.metric.of_presence else {"window": duration.text(self.rule.window_s)}
         return selector(metric, {**self._group, **window, **more})
 
     def _per_group(self, metric: str, **more: str) -> str:
@@ -240,8 +242,8 @@ class PromRule:
 
     def figures(self) -> dict[str, str]:
         """Queries of the values that annotations may name; %s is the place of the group's matchers."""
-        what = self.rule.what
-        if what.of_presence:
+        metric = self.rule.metric
+        if metric.of_presence:
             return {"value": f"{self.metric}{{%s}}", "users": f"{self.prefix}_usual_sessions{{%s}}"}
         # In a raw string of Go, as a format of printf: without backquotes and %.
         of_sum = [
@@ -254,16 +256,16 @@ class PromRule:
             str(each): f"{self.exported(_METRICS[each])}{{{window}}}" for each in (AlertMetric.MOS, *_RATIOS)
         }
         users = f"{self.exported('qoemon_window_users')}{{{window}}}"
-        if what is AlertMetric.OPEN_STALLS:
+        if metric is AlertMetric.OPEN_STALLS:
             stalls, active = (
                 f"{self.exported(name)}{{{always}}}" for name in ("qoemon_open_stalls", "qoemon_active_sessions")
             )
-            figures[what] = f"{stalls} / ({active} > 0)"
+            figures[metric] = f"{stalls} / ({active} > 0)"
             users = active
-        if what is AlertMetric.QUANTILE:
-            figures[what] = f'{self.metric}{{quantile="{self.rule.quantile:g}",{window}}}'
-        figures |= {"value": figures[what], "users": users}
-        if what in {AlertMetric.MOS, *_RATIOS}:
+        if metric is AlertMetric.QUANTILE:
+            figures[metric] = f'{self.metric}{{quantile="{self.rule.quantile:g}",{window}}}'
+        figures |= {"value": figures[metric], "users": users}
+        if metric in {AlertMetric.MOS, *_RATIOS}:
             clears = ("lower", "upper")
             figures |= {end: f'{self.metric}_bound{{bound="{end}",{window}}}' for end in clears}
         return figures
@@ -289,7 +291,7 @@ def constants(rule: Rule) -> Mapping[str, float | str]:
         "alert": rule.name,
         "severity": rule.severity,
         "window": duration.text(rule.window_s),
-        "threshold": rule.enter,
+        "threshold": rule.threshold,
     }
 
 

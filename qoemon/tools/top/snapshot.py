@@ -77,7 +77,7 @@ class Alert(msgspec.Struct):
     state: str
     reason: str
     since_s: _Time
-    enter: float
+    threshold: float
     value: float | None
     silent_since_s: _Time | None = None
 

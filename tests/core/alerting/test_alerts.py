@@ -22,10 +22,10 @@ DELTAS = replace(VIDEO, counters=Counters.DELTA, theta_band=(0.1, 0.4))
 RULE = Rule(
     name="ManyPoor",
     service="video",
-    what=AlertMetric.POW,
+    metric=AlertMetric.POW,
     window_s=60,
-    enter=0.3,
-    leave=0.2,
+    threshold=0.3,
+    recovery=0.2,
     groups={},
     min_sessions=20,
 )
@@ -95,13 +95,13 @@ READ = {
 
 
 @pytest.mark.parametrize("window_s", [60, 300])
-@pytest.mark.parametrize("what", READ)
-def test_a_rule_reads_its_figure_in_its_window(what: AlertMetric, window_s: int) -> None:
-    value, bounds, end, band = READ[what]
+@pytest.mark.parametrize("metric", READ)
+def test_a_rule_reads_its_figure_in_its_window(metric: AlertMetric, window_s: int) -> None:
+    value, bounds, end, band = READ[metric]
     scene = Scene()
     scene.ticks(6, eu=(35, 5), us=(30, 0))
     snapshot = scene.ticks(6, eu=(30, 10), us=(25, 5))[-1]
-    alerts = by_group(Alerts([replace(RULE, what=what, window_s=window_s)]).decide(snapshot))
+    alerts = by_group(Alerts([replace(RULE, metric=metric, window_s=window_s)]).decide(snapshot))
     service = snapshot.services[0]
     decided, users = service.distributions[window_s], service.counts.users[window_s]
     for number, group in enumerate(service.counts.groups):
@@ -112,7 +112,7 @@ def test_a_rule_reads_its_figure_in_its_window(what: AlertMetric, window_s: int)
         assert outermost(sample.confident_value, getattr(decided, bounds)[number, end]) == sample.confident_value
         assert list(sample.by_theta) == (getattr(decided, band)[number].tolist() if band else [])
         assert sample.users == users[number] == (40, 30)[number]
-    worst, best = (max, min) if what.high_is_bad else (min, max)
+    worst, best = (max, min) if metric.high_is_bad else (min, max)
     eu = alerts[EU].sample
     assert eu is not None
     assert worst(eu.value, eu.confident_value) == eu.value
@@ -130,9 +130,9 @@ def test_the_bound_of_a_rule_is_one_for_all_its_groups_and_ticks() -> None:
         AlertMetric.MOS: ((5 - rated.mos) / 4, (25 - 10 * rated.mos + rated.mos_square) / 16, 5, -4),
     }
     ticks = 30 * 86_400 / 10
-    for what, (mean, square, best, span) in distances.items():
+    for metric, (mean, square, best, span) in distances.items():
         for groups, for_s, in_a_row in (({}, 0, 1), ({"region": ["eu", "us"]}, 0, 1), ({}, 59, 1), ({}, 130, 3)):
-            rule = replace(RULE, what=what, groups=groups, for_s=for_s)
+            rule = replace(RULE, metric=metric, groups=groups, for_s=for_s)
             looks = (len(groups.get("region", [])) or 3) * ticks
             bound = best + span * lower_bound_of_many(mean, square, users, looks ** (-1 / in_a_row))
             decided = Alerts([rule], tick_s=10).decide(snapshot)
@@ -145,13 +145,15 @@ def test_a_rule_reads_its_quantile() -> None:
     """The quantiles of the plan are .05, .1, .5 and .9."""
     snapshot = Scene().tick(eu=(25, 15))
     decided = snapshot.services[0].distributions[60].quantiles[0].tolist()
-    rules = [replace(RULE, name=f"q{q}", what=AlertMetric.QUANTILE, quantile=q) for q in snapshot.quantiles]
+    rules = [replace(RULE, name=f"q{q}", metric=AlertMetric.QUANTILE, quantile=q) for q in snapshot.quantiles]
     read = [alert.sample.value for alert in Alerts(rules).decide(snapshot) if alert.sample]
     assert read == decided == sorted(set(decided))
 
 
 def test_a_rule_reads_the_share_of_open_stalls() -> None:
-    (alert,) = Alerts([replace(RULE, what=AlertMetric.OPEN_STALLS, enter=0.25)]).decide(Scene().tick(eu=(30, 10)))
+    (alert,) = Alerts([replace(RULE, metric=AlertMetric.OPEN_STALLS, threshold=0.25)]).decide(
+        Scene().tick(eu=(30, 10))
+    )
     assert alert.sample is not None
     assert (alert.sample.value, alert.sample.confident_value, alert.sample.users) == (0.25, 0.25, 40)
     assert alert.decision.reason is Reason.PAST_THRESHOLD

@@ -16,10 +16,10 @@ from qoemon.core.alerting.rule import AlertMetric, Rule
 RULE = Rule(
     name="ManyPoor",
     service="video",
-    what=AlertMetric.POW,
+    metric=AlertMetric.POW,
     window_s=60,
-    enter=0.2,
-    leave=0.1,
+    threshold=0.2,
+    recovery=0.1,
     groups={},
     min_sessions=20,
     all_thetas=True,
@@ -137,15 +137,15 @@ def test_without_a_sample_nothing_starts_or_ends_and_the_reason_is_why_there_is_
 
 
 def test_a_fall_needs_a_part_beyond_the_usual_variation_and_not_the_whole_threshold() -> None:
-    drop = replace(RULE, what=AlertMetric.DROP, enter=0.4, leave=0.25)
+    drop = replace(RULE, metric=AlertMetric.DROP, threshold=0.4, recovery=0.25)
     assert decide(drop, CALM, sampled(0.5, 0.0), 100).reason is Reason.PAST_THRESHOLD
     assert decide(drop, CALM, sampled(0.5, -0.01), 100).reason is Reason.BOUND_NOT_PAST_THRESHOLD
     assert decide(drop, CALM, sampled(0.39, 0.1), 100).reason is Reason.NOT_PAST_THRESHOLD
 
 
-@pytest.mark.parametrize("what", [AlertMetric.MOS, AlertMetric.GOB, AlertMetric.QUANTILE])
-def test_a_rule_on_what_is_good_when_high_is_entered_from_above(what: AlertMetric) -> None:
-    low = replace(RULE, what=what, enter=3.0, leave=3.5)
+@pytest.mark.parametrize("metric", [AlertMetric.MOS, AlertMetric.GOB, AlertMetric.QUANTILE])
+def test_a_rule_on_what_is_good_when_high_is_entered_from_above(metric: AlertMetric) -> None:
+    low = replace(RULE, metric=metric, threshold=3.0, recovery=3.5)
     decided = [
         decide(low, before, sampled(value), 100.0).reason for before in (CALM, ALARMED) for value in (2, 3.2, 4)
     ]
@@ -163,19 +163,19 @@ def test_a_state_began_when_it_was_first_decided() -> None:
     assert [d.breach_since_s for d in decided] == [None, None, 30, 30, 30, 30, None, None]
 
 
-# Figures from good to bad; leave is the second, enter the fourth.
+# Figures from good to bad; recovery is the second, threshold the fourth.
 FIGURES = {AlertMetric.POW: (0.05, 0.1, 0.15, 0.2, 0.3), AlertMetric.MOS: (4.5, 4.0, 3.5, 3.0, 2.0)}
 
 
 @st.composite
 def rules(draw: st.DrawFn) -> Rule:
-    what = draw(st.sampled_from(sorted(FIGURES)))
-    _, leave, _, enter, _ = FIGURES[what]
+    metric = draw(st.sampled_from(sorted(FIGURES)))
+    _, recovery, _, threshold, _ = FIGURES[metric]
     return replace(
         RULE,
-        what=what,
-        enter=enter,
-        leave=draw(st.sampled_from([leave, enter])),
+        metric=metric,
+        threshold=threshold,
+        recovery=draw(st.sampled_from([recovery, threshold])),
         for_s=draw(st.sampled_from([0, 2, 5])),
         min_sessions=draw(st.sampled_from([0, 2])),
         confident=draw(st.booleans()),
@@ -184,9 +184,9 @@ def rules(draw: st.DrawFn) -> Rule:
 
 
 @st.composite
-def stories(draw: st.DrawFn, what: AlertMetric) -> Story:
+def stories(draw: st.DrawFn, metric: AlertMetric) -> Story:
     """Ticks of 1 to 3 s, with exaggerated problems and certainty, so that states change often."""
-    values = FIGURES[what]
+    values = FIGURES[metric]
     times = accumulate(draw(st.lists(st.integers(1, 3), min_size=1, max_size=25)))
     return [(float(at_s), draw(_readings(values))) for at_s in times]
 
@@ -209,7 +209,7 @@ def _readings(draw: st.DrawFn, values: Sequence[float]) -> Sample | None:
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[Rule, Story]:
     rule = draw(rules())
-    return rule, draw(stories(rule.what))
+    return rule, draw(stories(rule.metric))
 
 
 def decisions(rule: Rule, story: Story) -> list[Decision]:
@@ -221,7 +221,7 @@ def decisions(rule: Rule, story: Story) -> list[Decision]:
 
 def worse(rule: Rule, value: float, threshold: float) -> bool:
     """Whether the value is strictly past the threshold."""
-    return value > threshold if rule.what is AlertMetric.POW else value < threshold
+    return value > threshold if rule.metric is AlertMetric.POW else value < threshold
 
 
 def breached(rule: Rule, sample: Sample | None) -> bool:
@@ -232,13 +232,13 @@ def breached(rule: Rule, sample: Sample | None) -> bool:
         *[sample.confident_value] * rule.confident,
         *(sample.by_theta if rule.all_thetas else ()),
     ]
-    return all(value == rule.enter or worse(rule, value, rule.enter) for value in compared)
+    return all(value == rule.threshold or worse(rule, value, rule.threshold) for value in compared)
 
 
 def recovered(rule: Rule, sample: Sample | None) -> bool:
-    if sample is None or sample.users < rule.min_sessions or sample.value == rule.enter:
+    if sample is None or sample.users < rule.min_sessions or sample.value == rule.threshold:
         return False
-    return not worse(rule, sample.value, rule.enter) and not worse(rule, sample.value, rule.leave)
+    return not worse(rule, sample.value, rule.threshold) and not worse(rule, sample.value, rule.recovery)
 
 
 @MANY
@@ -259,7 +259,7 @@ def test_nothing_fires_that_was_not_breached_for_long_enough(case: tuple[Rule, S
 @MANY
 @given(cases())
 def test_what_fires_ends_only_when_it_is_seen_to_be_over(case: tuple[Rule, Story]) -> None:
-    """Never while the value is past `leave`, and never because data is missing."""
+    """Never while the value is past `recovery`, and never because data is missing."""
     rule, story = case
     decided = decisions(rule, story)
     for (_, sample), (before, now) in zip(story[1:], pairwise(decided), strict=True):
@@ -312,7 +312,7 @@ def _why_firing(rule: Rule, sample: Sample | None) -> Reason:
         return Reason.NO_DATA
     if sample.users < rule.min_sessions:
         return Reason.TOO_FEW_SESSIONS
-    past = sample.value == rule.enter or worse(rule, sample.value, rule.enter)
+    past = sample.value == rule.threshold or worse(rule, sample.value, rule.threshold)
     return Reason.PAST_THRESHOLD if past else Reason.NOT_YET_RECOVERED
 
 

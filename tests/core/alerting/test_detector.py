@@ -23,7 +23,7 @@ PLAN: Plan = plan(DELTAS, WEB)
 REGIMES = RegimeRules(dwell=2, min_sessions=20)
 RULES: list[Rule] = [
     RULE,
-    replace(RULE, name="FewGood", what=AlertMetric.GOB, enter=0.62, leave=0.7, for_s=20),
+    replace(RULE, name="FewGood", metric=AlertMetric.GOB, threshold=0.62, recovery=0.7, for_s=20),
     replace(RULE, service="web"),
 ]
 

@@ -59,7 +59,7 @@ def test_a_regime_is_entered_at_one_threshold_and_left_at_another():
     assert regimes(said)[-1] == Regime.DEGRADED
     assert said[-1].reason[0] is Reason.WITHIN_HYSTERESIS
     entered = regimes(said).index(Regime.DEGRADED)
-    assert slow[entered - RULES.dwell] >= RULES.degraded.enter > slow[entered - RULES.dwell - 5]
+    assert slow[entered - RULES.dwell] >= RULES.degraded.threshold > slow[entered - RULES.dwell - 5]
     assert regimes(reported([*slow, *[0.09] * 20]))[-1] == Regime.GOOD
 
 
@@ -326,7 +326,7 @@ def test_a_told_result_stays_as_it_was():
     ("wrong", "words"),
     [
         (lambda: RegimeRules(degraded=Threshold(0.1, 0.1)), "degraded is entered at a PoW of 0.1 and left at 0.1"),
-        (lambda: RegimeRules(bad=Threshold(1.1, 0.2)), "leave < enter <= 1"),
+        (lambda: RegimeRules(bad=Threshold(1.1, 0.2)), "recovery < threshold <= 1"),
         (lambda: RegimeRules(degraded=Threshold(0.4, 0.1)), "expected bad above degraded"),
         (lambda: RegimeRules(dwell=0), "dwell is 0"),
         (lambda: RegimeRules(min_sessions=0), "min_sessions 0"),

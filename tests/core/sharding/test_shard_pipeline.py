@@ -22,8 +22,8 @@ from tests.support.core import T0, VIDEO, WEB, OneShard, plan, same_tally
 
 DAY_S = 86_400
 RULES = (
-    Rule("Poor", "video", AlertMetric.POW, 60, enter=0.15, leave=0.1, groups={}, for_s=20, confident=False),
-    Rule("Stuck", "video", AlertMetric.OPEN_STALLS, 60, enter=0.5, leave=0.4, groups={}),
+    Rule("Poor", "video", AlertMetric.POW, 60, threshold=0.15, recovery=0.1, groups={}, for_s=20, confident=False),
+    Rule("Stuck", "video", AlertMetric.OPEN_STALLS, 60, threshold=0.5, recovery=0.4, groups={}),
 )
 
 

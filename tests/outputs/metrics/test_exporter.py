@@ -49,7 +49,7 @@ CONTRACT = {
     "qoemon_gob_ratio_theta": ("gauge", (*GROUP, "window", "theta")),
     "qoemon_pow_ratio_theta": ("gauge", (*GROUP, "window", "theta")),
     "qoemon_rating_ratio": ("gauge", (*GROUP, "window", "rating")),
-    "qoemon_rating_quantile": ("summary", (*GROUP, "window", "quantile")),
+    "qoemon_opinion_quantile": ("summary", (*GROUP, "window", "quantile")),
     "qoemon_observations": ("gauge", (*GROUP, "window")),
     "qoemon_active_sessions": ("gauge", GROUP),
     "qoemon_open_stalls": ("gauge", GROUP),
@@ -337,8 +337,8 @@ def test_snapshot_json_says_the_same_as_the_metrics(busy: Line) -> None:
                     assert metric(f"{name}_ratio", **there) == judged[name]
                 for rating, share in judged["ratings"].items():
                     assert metric("rating_ratio", **there, rating=rating) == share
-                for quantile, opinion in judged["quantiles"].items():
-                    assert metric("rating_quantile", **there, quantile=quantile) == opinion
+                for quantile, opinion in judged["opinion_quantiles"].items():
+                    assert metric("opinion_quantile", **there, quantile=quantile) == opinion
                 for theta, shares in judged["theta_band"].items():
                     assert metric("gob_ratio_theta", **there, theta=theta) == shares["gob"]
                     assert metric("pow_ratio_theta", **there, theta=theta) == shares["pow"]

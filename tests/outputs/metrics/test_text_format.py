@@ -192,7 +192,7 @@ def _of_windows(
         for rating, value in zip("12345", rated.ratings[group], strict=True):
             yield "rating_ratio", value, window | {"rating": rating}
         for q, value in zip(snapshot.quantiles, rated.quantiles[group], strict=True):
-            yield "rating_quantile", value, window | {"quantile": f"{q:g}"}
+            yield "opinion_quantile", value, window | {"quantile": f"{q:g}"}
         for name in ("mos", "gob", "pow"):
             metric = "mos_bound" if name == "mos" else f"{name}_ratio_bound"
             for end, value in zip(("lower", "upper"), getattr(rated, f"{name}_bounds")[group], strict=True):

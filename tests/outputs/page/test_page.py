@@ -265,7 +265,14 @@ def test_an_alert_on_a_sum_is_in_the_headline_though_no_group_is_affected(
     watched: WatchedPage, tmp_path: Path
 ) -> None:
     """Twenty viewers of a group are too few for a regime, and for the rule."""
-    rule = {"name": "CdnPoor", "by": ["cdn"], "enter": 0.1, "leave": 0.05, "min_sessions": 50, "confidence": False}
+    rule = {
+        "name": "CdnPoor",
+        "by": ["cdn"],
+        "threshold": 0.1,
+        "recovery": 0.05,
+        "min_sessions": 50,
+        "confidence": False,
+    }
     with crowded(tmp_path, settings={**SETTINGS, "alerts": [rule]}, viewers=20, readers=0) as (part, _):
         page = watched.open(part)
         wait(page, "document.querySelector('#headline').textContent === 'video: alert CdnPoor on cdn=a'")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.chromium
 
-OF_CDN = {"name": "PoorCdn", "enter": 0.2, "leave": 0.1, "min_sessions": 5, "by": ["cdn"]}
+OF_CDN = {"name": "PoorCdn", "threshold": 0.2, "recovery": 0.1, "min_sessions": 5, "by": ["cdn"]}
 SUMS = ["video a", "video b", "web a", "web b"]
 
 

@@ -223,7 +223,7 @@ async def test_past_alerts_are_listed_with_their_reasons() -> None:
         assert (alert["alert"], alert["service"], alert["labels"]) == (RULE.name, "video", {"region": "eu"})
         assert (alert["reason"], alert["ended_reason"]) == ("past_threshold", "recovered")
         assert alert["began_s"] <= fired
-        assert alert["peak"] >= alert["value"] >= alert["threshold"] == RULE.enter
+        assert alert["peak"] >= alert["value"] >= alert["threshold"] == RULE.threshold
         assert alert["users"] == 30
         during = of("/api/v1/alerts/history", service="video", from_=fired + 1, to=fired + 2)
         assert (await at.get(during)).document["alerts"] == [alert]

@@ -501,10 +501,19 @@ def mixed(service: Service = VIDEO) -> Analysis:
 def test_json_keeps_its_keys() -> None:
     """A contract: scripts read these."""
     analysis = json.loads(json.dumps(mixed().as_dict(), allow_nan=False))
-    assert list(analysis)[:8] == ["service", "observations", "mos", "sos", "gob", "pow", "ratings", "quantiles"]
+    assert list(analysis)[:8] == [
+        "service",
+        "observations",
+        "mos",
+        "sos",
+        "gob",
+        "pow",
+        "ratings",
+        "opinion_quantiles",
+    ]
     assert list(analysis)[8:] == ["theta", "theta_band", "confidence", "mos_bounds", "gob_bounds", "pow_bounds"]
     assert list(analysis["ratings"]) == ["1", "2", "3", "4", "5"]
-    assert list(analysis["quantiles"]) == ["0.05", "0.1", "0.5", "0.9"]
+    assert list(analysis["opinion_quantiles"]) == ["0.05", "0.1", "0.5", "0.9"]
     assert analysis["theta_band"].keys() == {"0.1", "0.3"}
     assert analysis["theta_band"]["0.3"] == {"gob": analysis["gob"], "pow": analysis["pow"]}
     assert (analysis["service"], analysis["observations"], analysis["theta"]) == ("video", 1000, 0.3)
@@ -544,7 +553,7 @@ def test_the_table_says_in_words_what_it_means_in_80_columns(encoding: str) -> N
         (f"PoW {poor} poor or worse: 2 and below", analysis.pow_bounds),
     ):
         assert f"{found} {100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %, 95 % confidence" in words
-    assert f"quantile 0.05 {analysis.quantiles[0.05]:.2f} 5 % of users rate this or lower" in words
+    assert f"opinion quantile 0.05 {analysis.quantiles[0.05]:.2f} 5 % of opinions are at or below" in words
     assert f"GoB {100 * analysis.theta_band[0.1].gob:.1f} % if users differ less: theta 0.1" in words
     assert "theta 0.3" not in text.split("Mapping ")[0], "the theta of the service is in the last line already"
 

@@ -55,13 +55,13 @@ NASTY = [
 NASTY += ["a\x1b[31mb", "x" * 10_000, "\ud7ff\u0301" * 30, "#1b2027", " ", "&amp;", "{0}%s"]
 
 MINE = """\
-alerts: [{name: ManyPoorRatings, enter: 0.2, leave: 0.1, for: 30s, min_sessions: 10}]
+alerts: [{name: ManyPoorRatings, threshold: 0.2, recovery: 0.1, for: 30s, min_sessions: 10}]
 """
 OTHER = """\
 services:
   video: {mapping: video-stall, theta: 0.1}
   web: {mapping: web-iqx, theta: 0.25}
-alerts: [{name: ManyPoorRatings, enter: 0.02, leave: 0.01, min_sessions: 10, confidence: false}]
+alerts: [{name: ManyPoorRatings, threshold: 0.02, recovery: 0.01, min_sessions: 10, confidence: false}]
 """
 
 

@@ -34,9 +34,9 @@ PLAN = core_plan(Config())
 NASTY = 'a"b\\c.*|{{é}}\nü'
 
 
-def _rule(name="Poor", what=AlertMetric.POW, enter=0.1, leave=0.05, **more) -> Rule:
+def _rule(name="Poor", metric=AlertMetric.POW, threshold=0.1, recovery=0.05, **more) -> Rule:
     more = {"service": "video", "window_s": 300, "groups": {}, "min_sessions": 50, "for_s": 120, **more}
-    return Rule(name=name, what=what, enter=enter, leave=leave, **more)
+    return Rule(name=name, metric=metric, threshold=threshold, recovery=recovery, **more)
 
 
 ALL = _rule(
@@ -53,7 +53,7 @@ ALL = _rule(
 
 EVERY = (
     ALL,
-    _rule("Plain", confident=False, min_sessions=0, for_s=0, leave=0.1),
+    _rule("Plain", confident=False, min_sessions=0, for_s=0, recovery=0.1),
     _rule("Gob", AlertMetric.GOB, 0.6, 0.75, all_thetas=True, window_s=60, for_s=90),
     _rule("Mos", AlertMetric.MOS, 3, 3.5, all_thetas=True, annotations={"s": "{value:.2f} {upper:.2f} {mos}"}),
     _rule("Quantile", AlertMetric.QUANTILE, 2.0, 2.5, quantile=0.05, annotations={"s": "{quantile:.1f}"}),
@@ -164,9 +164,14 @@ def test_prometheus_decides_as_the_daemon_whatever_happens(tmp_path, rule):
 
 def _random_phases(prom: PromRule, draw: random.Random) -> list[Phase]:
     rule = prom.rule
-    figures = [rule.enter, rule.leave, (rule.enter + rule.leave) / 2, 3 * rule.enter - 2 * rule.leave]
+    figures = [
+        rule.threshold,
+        rule.recovery,
+        (rule.threshold + rule.recovery) / 2,
+        3 * rule.threshold - 2 * rule.recovery,
+    ]
     users = [rule.min_sessions - 1, 64, 64, 128, 128]
-    phases = [Phase("first", 3, alertcase.confident_sample(prom, 3 * rule.leave - 2 * rule.enter))]
+    phases = [Phase("first", 3, alertcase.confident_sample(prom, 3 * rule.recovery - 2 * rule.threshold))]
     while len(phases) < 300:
         what, length = draw.random(), draw.randint(1, 5)
         if what < 0.03:

@@ -86,7 +86,7 @@ def alert(state: str, reason: str, **labels: str) -> dict[str, Any]:
         "state": state,
         "reason": reason,
         "since_s": time.time() - 60,
-        "enter": 0.2,
+        "threshold": 0.2,
         "value": 0.231,
     }
 
@@ -298,7 +298,7 @@ async def test_a_group_on_which_an_alert_fires_is_not_shown_as_good() -> None:
 async def test_an_alert_without_data_says_since_when_and_one_of_a_service_names_no_group() -> None:
     since_s = time.time() - 600
     gone = alert("firing", "no_data", region="eu") | {"value": None, "silent_since_s": since_s}
-    whole = alert("firing", "past_threshold") | {"value": 140.0, "enter": 120.0}
+    whole = alert("firing", "past_threshold") | {"value": 140.0, "threshold": 120.0}
     lines = await once(snapshot(group(0.1, region="us"), alerts=[gone, whole]), width=120)
     assert any(time.strftime("video/eu: no data since %H:%M,", time.localtime(since_s)) in line for line in lines)
     assert any("video-poor video: past threshold, 140 (fires at 120)" in line for line in lines)

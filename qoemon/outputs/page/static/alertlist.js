@@ -10,29 +10,29 @@ const GLYPHS = { firing: "⚠", pending: "…", uncertain: "?", inactive: "–" 
 const state = (alert) => el("span", { class: `state ${alert.state}` }, `${GLYPHS[alert.state] ?? ""} ${alert.state}`);
 
 function value(alert) {
-  const name = metricName(alert.what);
+  const name = metricName(alert.metric);
   if (alert.value === null && alert.silent_since_s !== null) return `${name}: no data since ${timeOfDay(alert.silent_since_s)}`;
-  return `${name} ${metricValue(alert.what, alert.value)}${interval(alert)}`;
+  return `${name} ${metricValue(alert.metric, alert.value)}${interval(alert)}`;
 }
 
-function usersHint({ what, users }) {
+function usersHint({ metric, users }) {
   if (users === null) return "no data";
-  return ["absent", "drop"].includes(what) ? `${whole(users)} sessions before` : `of ${whole(users)} users in the window of the rule`;
+  return ["absent", "drop"].includes(metric) ? `${whole(users)} sessions before` : `of ${whole(users)} users in the window of the rule`;
 }
 
-function thresholds({ what, enter, leave }) {
-  const clears = what === "absent" ? "when reports arrive" : `at ${metricValue(what, leave)}`;
-  return `fires at ${metricValue(what, enter)}, clears ${clears}`;
+function thresholds({ metric, threshold, recovery }) {
+  const clears = metric === "absent" ? "when reports arrive" : `at ${metricValue(metric, recovery)}`;
+  return `fires at ${metricValue(metric, threshold)}, clears ${clears}`;
 }
 
 // The bound that a rule compares with its threshold: at a confidence for all groups of the rule.
 function interval(alert) {
   if (alert.surest === null || alert.surest === alert.value) return "";
-  if (alert.what === "drop") {
+  if (alert.metric === "drop") {
     return alert.surest < 0 ? " (within the usual variation)" : ` (${percent(alert.surest)} beyond the usual variation)`;
   }
   const end = alert.surest < alert.value ? "from" : "to";
-  return ` (bound: ${end} ${metricValue(alert.what, alert.surest)})`;
+  return ` (bound: ${end} ${metricValue(alert.metric, alert.surest)})`;
 }
 
 const groupButton = (group, select) =>

@@ -38,7 +38,7 @@ const METRICS = {
   mos: "MOS",
   gob: "GoB",
   pow: "PoW",
-  quantile: "quantile",
+  opinion_quantile: "opinion quantile",
   open_stall_share: "open stalls",
   absent: "no reports for",
   drop: "fewer sessions",
@@ -66,7 +66,7 @@ export function whole(value) {
 
 export function metricValue(what, value) {
   if (what === "absent") return isNumber(value) ? span(value) : "–";
-  return what === "mos" || what === "quantile" ? score(value) : percent(value);
+  return what === "mos" || what === "opinion_quantile" ? score(value) : percent(value);
 }
 
 export const intervalText = (bounds, format = percent) =>
