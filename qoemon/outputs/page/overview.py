@@ -377,7 +377,9 @@ def _affected(newest: PublishedTick, columns: _Columns, row: int, links: Links) 
         "fired_s": min((alert.decision.since_s for alert in firing), default=None),
         "links": links.of_group(name, document["labels"]),
         "alerts": [alert.rule.name for alert in firing],
-        "annotations": [rule_texts(alert, presence and presence.disconnected_s) for alert in firing],
+        "annotations": [
+            rule_texts(alert, None if presence is None else presence.disconnected_s) for alert in firing
+        ],
         **{
             key: document[key]
             for key in (
