@@ -56,7 +56,7 @@ class Crowd:
     GROUPS = (("eu", "a", ""), ("eu", "b", ""), ("us", "a", ""), ("asia", "a", ATTACK))
 
     def __init__(
-        self, port: int, groups: Sequence[tuple[str, str, str]] = GROUPS, *, viewers: int = 40, readers: int = 8
+        self, port: int, groups: Sequence[tuple[str, str, str]] = GROUPS, *, viewers: int = 40, readers: int = 24
     ) -> None:
         self._groups, self._number_of_viewers, self._number_of_readers = groups, viewers, readers
         self.affected = {("eu", "a", "")}
@@ -104,7 +104,7 @@ class Crowd:
 
     def _readers(self, group: tuple[str, str, str]) -> Iterator[dict[str, Any]]:
         for number in range(self._number_of_readers):
-            response_s = (0.2 + number / 10) * (8 if group in self.affected else 1)
+            response_s = (0.2 + number / 30) * (40 if group in self.affected else 1)
             response_s *= 1000 if group in self.milliseconds else 1
             yield {"session": f"{group} r{number}", "seq": self._seq, "response_s": response_s}
 

@@ -193,7 +193,8 @@ def _series(prom: PromRule, labels: Mapping[str, str], phases: Sequence[Phase]) 
     series[selector(prom.metric, {**labels, **quantile})] = values_of(lambda reading: reading.value)
     series[selector(prom.exported("qoemon_window_users"), labels)] = values_of(lambda reading: reading.users)
     if prom.bound:
-        of_rule = {**of_group, "alert": rule.name}
+        of_alert = {name: value for name, value in of_group.items() if name not in prom.roll_up_labels}
+        of_rule = {**of_alert, "alert": rule.name}
         series[selector(prom.bound, of_rule)] = values_of(lambda reading: reading.confident_value)
         # Annotations show the ends of the 95 % interval.
         end = {**labels, "bound": prom.confident_value}

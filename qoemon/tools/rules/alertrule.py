@@ -201,7 +201,9 @@ class PromRule:
         """The bound with only the labels of its group."""
         if self.rule.metric.of_presence:
             return self._per_group(series, bound=self.confident_value)
-        of_rule = selector(series, {**self._group, "alert": self.rule.name})
+        # It has the labels of the alert, also if that is on a sum.
+        group = {name: values for name, values in self._group.items() if name not in self.roll_up_labels}
+        of_rule = selector(series, {**group, "alert": self.rule.name})
         return f"max without (alert) ({of_rule})"
 
     def _sessions(self, name: str) -> str:
