@@ -113,9 +113,9 @@ class Alert(Section):
             if self.window_s is not None:
                 yield Violation(("window",), f"null, as metric: {self.metric} has no window", (("metric",),))
             if self.by:
-                yield Violation(("by",), f"null or [], as what is {self.metric}", (("metric",),))
+                yield Violation(("by",), f"null or [], as metric is {self.metric}", (("metric",),))
             if self.by is not None and self.groups:
-                yield Violation(("groups",), f"{{}}, as by: [] with metric: {self.metric} is the service", (("by",),))
+                yield Violation(("groups",), f"{{}}, as by: [] with {self.metric} is the service", (("by",),))
 
     def _threshold_rules(self) -> Iterator[Violation]:
         if self.metric is AlertMetric.ABSENT:
