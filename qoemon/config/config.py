@@ -286,7 +286,7 @@ class Config(Section):
     def _link_rules(self) -> Iterator[Violation]:
         """Links name only labels that exist."""
         for name, template in self.http.links.items():
-            if fault := link_fault(template, sorted(self.group_labels)):
+            if fault := link_fault(template, self.group_labels):
                 yield Violation(("http", "links", name), fault, (("labels",), ("mqtt", "topics")))
 
     def _regime_rules(self) -> Iterator[Violation]:

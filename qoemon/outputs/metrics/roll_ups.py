@@ -61,7 +61,7 @@ def roll_up_families(
         for name, service in rolled_up.services.items():
             rows = _rows(key, service, texts or LabelTexts())
             families.add_windows(service, rows, snapshot, in_rules=name in rolled_up.in_rules)
-            families.add_presence(service, rows)
+            families.add_presence(service, rows, in_rules=name in rolled_up.in_rules)
             families.add_regimes(service, rows, detections, key)
     yield from families.all()
 
@@ -121,10 +121,11 @@ class _Families:
                 values: Numbers = getattr(distribution, attribute)[rated]
                 self.windows[attribute].add(rated_rows, values, columns.get(attribute, PLAIN), window=window)
 
-    def add_presence(self, service: ServiceSnapshot, rows: Rows) -> None:
-        """Add the numbers of sessions."""
+    def add_presence(self, service: ServiceSnapshot, rows: Rows, *, in_rules: bool) -> None:
+        """Add the numbers of sessions; of silent sums too, if a rule uses the roll-up."""
+        visible = np.flatnonzero(service.visible)
         # Alerts of Prometheus continue on a sum that is silent, but known.
-        known, visible = np.flatnonzero(~service.counts.free), np.flatnonzero(service.visible)
+        known = np.flatnonzero(~service.counts.free) if in_rules else visible
         self.active.add(rows.take(known), service.counts.active_sessions[known])
         self.stalls.add(rows.take(visible), service.counts.open_stalls[visible])
 

@@ -55,7 +55,7 @@ def detail(
         "alerts": [
             alert_row(alert, links)
             for alert in newest.detections.alerts
-            if alert.rule.service == name and alert.rule.by is None and alert.group == group
+            if alert.rule.service == name and alert.names == snapshot.labels and alert.group == group
         ],
         "changes": [
             _change(change)

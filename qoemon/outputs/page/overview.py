@@ -203,10 +203,10 @@ def _states(newest: PublishedTick, service: ServiceSnapshot) -> Ints:
 
 
 def _firing(newest: PublishedTick) -> dict[str, dict[Labels, int]]:
-    """The number of firing alerts of single groups, by service and group."""
+    """The number of firing alerts of the groups, or of the sums that the tick has in place of them, by service."""
     out: dict[str, dict[Labels, int]] = {}
     for alert in newest.detections.alerts:
-        if alert.firing and alert.rule.by is None:
+        if alert.firing and alert.names == newest.snapshot.labels:
             of_service = out.setdefault(alert.rule.service, {})
             of_service[alert.group] = of_service.get(alert.group, 0) + 1
     return out
@@ -333,7 +333,7 @@ def _services(newest: PublishedTick, columns: _Columns) -> list[dict[str, Any]]:
                 "sums": [
                     {"alert": alert.rule.name, "labels": dict(alert.labels)}
                     for alert in newest.detections.alerts
-                    if alert.firing and alert.rule.service == name and alert.rule.by is not None
+                    if alert.firing and alert.rule.service == name and alert.names != newest.snapshot.labels
                 ][:MOST_AFFECTED],
                 "groups": int(mine.sum()),
                 "hit_groups": int((columns.affected & mine).sum()),
@@ -382,7 +382,10 @@ def _affected(newest: PublishedTick, columns: _Columns, row: int, links: Links) 
     firing = tuple(
         alert
         for alert in newest.detections.alerts
-        if alert.firing and alert.rule.service == name and alert.rule.by is None and alert.group == group
+        if alert.firing
+        and alert.rule.service == name
+        and alert.names == newest.snapshot.labels
+        and alert.group == group
     )
     return {
         "service": name,
