@@ -175,7 +175,8 @@ def table(
         Line("MB resident at the end", after.rss_kb / 1e3, 400),
         Line("kB a minute that resident memory grows, after warming up", slope(kept), 500, timed=True),
         Line("descriptors more than before the load, at most", _more("descriptors", before, samples), 4),
-        Line("descriptors more than before the load, after it", _more("descriptors", before, [after]), 1),
+        # The three files of the history are opened when the first interval closes.
+        Line("descriptors more than before the load, after it", _more("descriptors", before, [after]), 4),
         Line("threads more than before the load, at most", _more("threads", before, samples), 3),
         Line("ms of a scrape, median", float(np.median(scrape_s)) * 1e3, 250, timed=True),
         Line("ms of a scrape, 99 of 100", float(np.quantile(scrape_s, 0.99)) * 1e3, 1000, timed=True),

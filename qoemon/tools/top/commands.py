@@ -27,7 +27,9 @@ def top(
     by: Annotated[
         str | None,
         typer.Option(
-            metavar="LABELS", help='Show sums over all labels but these, such as "region,cdn"; "": whole services.'
+            metavar="LABELS",
+            help='Show sums over all labels but these, such as "region,cdn"; "": whole services.',
+            show_default="each group",
         ),
     ] = None,
     window: Annotated[

@@ -56,7 +56,7 @@ EVERY = (
     _rule("Plain", confident=False, min_sessions=0, for_s=0, recovery=0.1),
     _rule("Gob", AlertMetric.GOB, 0.6, 0.75, all_thetas=True, window_s=60, for_s=90),
     _rule("Mos", AlertMetric.MOS, 3, 3.5, all_thetas=True, annotations={"s": "{value:.2f} {upper:.2f} {mos}"}),
-    _rule("Quantile", AlertMetric.QUANTILE, 2.0, 2.5, quantile=0.05, annotations={"s": "{quantile:.1f}"}),
+    _rule("Quantile", AlertMetric.QUANTILE, 2.0, 2.5, quantile=0.05, annotations={"s": "{opinion_quantile:.1f}"}),
     _rule("Open", AlertMetric.OPEN_STALLS, 0.3, 0.2, window_s=60, annotations={"s": "{value:.0%} of {users}"}),
     _rule("OpenAny", AlertMetric.OPEN_STALLS, 0.3, 0.2, window_s=60, min_sessions=0),
     _rule(
