@@ -168,8 +168,8 @@ def reports_in(sent: Wrong) -> tuple[int, int]:
         return 1, len(document)  # It is split at its commas at most.
     if len(items) > PLAN.limits.reports_per_message:
         return len(items), len(items)
-    number = sum(1 if _parses(decoder, item) else sessions_named(bytes(item)) for item in items)
-    return number, number
+    # A report may be accepted although a field that is ignored holds invalid UTF-8: then it counts once.
+    return len(items), sum(1 if _parses(decoder, item) else sessions_named(bytes(item)) for item in items)
 
 
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
