@@ -65,7 +65,7 @@ calibration: $(VENV)/dev  ## measure how often the interval of theta contains th
 binning: $(VENV)/dev  ## measure what judging by coarser bins would cost
 	$(BIN)/python -m benchmarks.binning
 
-fuzz: $(VENV)/dev  ## five million wrong messages against codec, topics and core (10 minutes)
+fuzz: $(VENV)/dev  ## five million wrong messages against codec, topics and core (20 minutes)
 	$(BIN)/python -m benchmarks.fuzz
 	$(BIN)/python -m benchmarks.guided
 

@@ -168,14 +168,24 @@ def reports_in(sent: Wrong) -> tuple[int, int]:
         return 1, len(document)  # It is split at its commas at most.
     if len(items) > PLAN.limits.reports_per_message:
         return len(items), len(items)
-    number = sum(1 if _parses(decoder, item) else sessions_named(bytes(item)) for item in items)
-    return number, number
+    bounds = [_reports_in_item(decoder, bytes(item)) for item in items]
+    return sum(least for least, _ in bounds), sum(most for _, most in bounds)
 
 
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def _parses(decoder: ModuleType, item: bytes | msgspec.Raw) -> bool:
+def _reports_in_item(decoder: ModuleType, item: bytes) -> tuple[int, int]:
+    """The least and the most reports that an item of a message may count for."""
+    if _parses(decoder, item):
+        return 1, 1
+    most = sessions_named(item)
+    # A report is accepted, and counts once, if nothing but a field that is ignored holds invalid UTF-8.
+    only_utf8 = decoder is msgspec.json and _parses(decoder, item.decode(errors="replace").encode())
+    return (1 if only_utf8 else most), most
+
+
+def _parses(decoder: ModuleType, item: bytes) -> bool:
     try:
         decoder.decode(item)
     except msgspec.ValidationError:
