@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from qoemon.config.config import Config
-    from qoemon.config.sections.mqtt import Topic
+    from qoemon.config.sections.collector import Collector
+    from qoemon.config.sections.mqtt import Mqtt, Topic
     from qoemon.core.plan.plan import Plan, Service
 
 VERSION = f"qoemon {qoemon.__version__}\n"
@@ -192,26 +193,39 @@ def _explain(config: Config, topic: str, file: Path) -> int:
 
 def _summary(config: Config) -> list[str]:
     """What the daemon would do with this configuration, line by line."""
-    from qoemon.common.address import address_text
     from qoemon.config.config import missing_defaults
     from qoemon.config.plan import core_plan
     from qoemon.core.plan.roll_up import RollUpKey
 
-    mqtt, plan = config.mqtt, core_plan(config)
-    filters = ", ".join(topic.parsed.filter for topic in mqtt.topics)
-    path = mqtt.websocket_path if mqtt.transport == "websockets" else None
-    brokers = " or ".join(address_text(host, port, path) for host, port in mqtt.addresses)
+    plan = core_plan(config)
     windows = ", ".join(duration.text(length) for length in plan.timing.windows_s)
     return [
-        f"subscribes to {filters} at {brokers}, MQTT {mqtt.version}, QoS {mqtt.qos}",
+        *([] if config.mqtt is None else [_subscribes(config.mqtt)]),
+        *([] if config.collector is None else [_listens(config.collector)]),
         *([_workers(config)] if config.workers > 1 else []),
-        *_ignored(mqtt.topics),
+        *_ignored(config.topics),
         f"groups by {', '.join(('service', *plan.labels))}",
         *([f"rolls up by {'; '.join(RollUpKey(by).name for by in plan.roll_ups)}"] if plan.roll_ups else []),
         f"evaluates every {plan.timing.tick_s} s, windows {windows}",
         *(_range(service, plan) for service in plan.services),
         *([_replaced(missing)] if (missing := missing_defaults(config.services)) else []),
     ]
+
+
+def _subscribes(mqtt: Mqtt) -> str:
+    from qoemon.common.address import address_text
+
+    filters = ", ".join(topic.parsed.filter for topic in mqtt.topics)
+    path = mqtt.websocket_path if mqtt.transport == "websockets" else None
+    brokers = " or ".join(address_text(host, port, path) for host, port in mqtt.addresses)
+    return f"subscribes to {filters} at {brokers}, MQTT {mqtt.version}, QoS {mqtt.qos}"
+
+
+def _listens(collector: Collector) -> str:
+    from qoemon.common.address import address_text
+
+    paths = ", ".join(path.template for path in collector.paths)
+    return f"collects {paths} on {address_text(collector.host, collector.port)}"
 
 
 def _replaced(missing: Sequence[str]) -> str:
@@ -233,9 +247,7 @@ def _ignored(topics: Iterable[Topic]) -> Iterator[str]:
 
 def _workers(config: Config) -> str:
     """How workers share the sessions."""
-    from qoemon.config.plan import sharded
-
-    if sharded(config):
+    if config.sharded and config.mqtt is not None:
         return f"{config.workers} workers, each with its own connection, share {config.mqtt.shards} shards"
     return f"{config.workers} workers behind one connection, sessions partitioned by id"
 

@@ -14,8 +14,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict
 from qoemon.common import duration
 from qoemon.common.logs import LogFormat
 from qoemon.config.sections.alert import Alert
+from qoemon.config.sections.collector import Collector, CollectorPath
 from qoemon.config.sections.link import LinkTemplate, link_fault
-from qoemon.config.sections.mqtt import MAX_PACKET_BYTES, Mqtt
+from qoemon.config.sections.mqtt import MAX_PACKET_BYTES, Mqtt, Topic
 from qoemon.config.sections.notify import Notify
 from qoemon.config.sections.regime import Regimes
 from qoemon.config.sections.service import Services
@@ -165,7 +166,10 @@ _ALERTS = [
 class Config(Section):
     """The configuration of qoemon."""
 
-    mqtt: Mqtt = key("The broker, and the topics of the reports.", {})
+    mqtt: Mqtt | None = key("The broker, and the topics of the reports; null: no broker, only a collector.", {})
+    collector: Collector | None = key(
+        "The HTTP listener for players and clients that do not speak MQTT; null: none.", None
+    )
     labels: tuple[Label, ...] = key("Labels that reports may have, in addition to those of the topics.", [])
     sessions: Sessions = key("How reports become sessions, and how often their ratings are estimated.", {})
     windows_s: Windows = key(
@@ -197,19 +201,20 @@ class Config(Section):
         for name in ("quantiles", "labels"):
             for place in _repeated(getattr(self, name)):
                 yield Violation((name, place), "each value once")
-        for index, topic in enumerate(self.mqtt.topics):
-            if topic.service is not None and topic.service not in self.services:
-                yield self._unknown_service(("mqtt", "topics", index, "service"))
-            for place in (place for place, name in enumerate(self.labels) if name in topic.parsed.names):
-                expected = f"a name that is not in mqtt.topics.{index} as well"
-                yield Violation(("labels", place), expected, (("mqtt", "topics", index),))
+        for path, one in self._templates():
+            if one.service is not None and one.service not in self.services:
+                yield self._unknown_service((*path, "service"))
+            for place in (place for place, name in enumerate(self.labels) if name in one.parsed.names):
+                expected = f"a name that is not in {'.'.join(map(str, path))} as well"
+                yield Violation(("labels", place), expected, (path,))
 
         yield from self._alert_rules()
         yield from self._regime_rules()
         yield from self._link_rules()
         yield from self._roll_up_rules()
-        sharded = all("{shard}" in topic.template.split("/") for topic in self.mqtt.topics)
-        if sharded and self.workers > self.mqtt.shards:
+        if self.mqtt is None and self.collector is None:
+            yield Violation(("mqtt",), "a broker, or a section collector: there is no input", (("collector",),))
+        if self.sharded and self.mqtt is not None and self.workers > self.mqtt.shards:
             expected = f"at most mqtt.shards ({self.mqtt.shards}), as topics have a level {{shard}}"
             yield Violation(("workers",), expected, (("mqtt", "shards"),))
 
@@ -220,8 +225,25 @@ class Config(Section):
     @property
     def group_labels(self) -> tuple[str, ...]:
         """Names of the labels of a group, those of the topics first."""
-        of_topics = (name for topic in self.mqtt.topics for name in topic.parsed.names)
-        return tuple(dict.fromkeys((*of_topics, *self.labels)))
+        of_templates = (name for _, one in self._templates() for name in one.parsed.names)
+        of_records = () if self.collector is None else self.collector.labels.values()
+        return tuple(dict.fromkeys((*of_templates, *self.labels, *of_records)))
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """The topics of the reports; none without a broker."""
+        return () if self.mqtt is None else self.mqtt.topics
+
+    @property
+    def sharded(self) -> bool:
+        """Whether clients choose the shard, by a level of their topics."""
+        return bool(self.topics) and all(topic.parsed.sharded for topic in self.topics)
+
+    def _templates(self) -> Iterator[tuple[KeyPath, Topic | CollectorPath]]:
+        """The topics and the paths, with the places of their keys."""
+        yield from ((("mqtt", "topics", index), topic) for index, topic in enumerate(self.topics))
+        paths = () if self.collector is None else self.collector.paths
+        yield from ((("collector", "paths", index), path) for index, path in enumerate(paths))
 
     @property
     def roll_up_labels(self) -> tuple[tuple[str, ...], ...]:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qoemon.config.config import Config
+from qoemon.config.sections.collector import Collector
 from qoemon.core.alerting.rule import Rule
-from qoemon.core.plan.plan import Limits, Plan, Timing
+from qoemon.core.plan.plan import Limits, Plan, Players, Timing
 
 if TYPE_CHECKING:
     from qoemon.core.evaluation import Evaluation
@@ -18,7 +19,7 @@ def core_plan(config: Config) -> Plan:
     """The plan of a Monitor with all sessions."""
     return Plan(
         services=config.core_services(),
-        topics=tuple(topic.parsed for topic in config.mqtt.topics),
+        topics=tuple(topic.parsed for topic in config.topics),
         labels=config.group_labels,
         timing=Timing(
             tick_s=config.sessions.tick_s,
@@ -39,6 +40,22 @@ def core_plan(config: Config) -> Plan:
         quantiles=config.quantiles,
         confidence=config.confidence,
         roll_ups=config.roll_up_labels,
+        paths=() if config.collector is None else tuple(path.parsed for path in config.collector.paths),
+        players=_players(config.collector),
+    )
+
+
+def _players(collector: Collector | None) -> Players:
+    """How states of players become sessions."""
+    if collector is None:
+        return Players()
+    return Players(
+        reorder_s=collector.reorder_s,
+        heartbeat_s=collector.heartbeat_s,
+        startup_service=collector.startup_service,
+        failed_worst=collector.failed_starts == "worst",
+        hidden=collector.hidden,
+        labels=collector.labels,
     )
 
 
@@ -67,8 +84,3 @@ def shard_plan(config: Config) -> Plan:
     whole = core_plan(config)
     sessions = math.ceil(whole.limits.sessions / config.workers)
     return replace(whole, limits=replace(whole.limits, sessions=sessions, groups=2 * whole.limits.groups))
-
-
-def sharded(config: Config) -> bool:
-    """Whether clients choose the shard, by a level of their topics."""
-    return all(topic.parsed.sharded for topic in config.mqtt.topics)

@@ -69,7 +69,7 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
     raises   StateError if the state cannot be used, ListenError if the HTTP port cannot be used; an ExceptionGroup
              if a part fails
     """
-    tick_s, broker = core_plan(config).timing.tick_s, broker_options(config)
+    tick_s, broker = core_plan(config).timing.tick_s, broker_options(config.mqtt)
     http_stats = HttpStats()
     web = WebConfig(config.http.web_config_file, http_stats)
     async with contextlib.AsyncExitStack() as ends:

@@ -11,7 +11,8 @@ from qoemon.core.counting.counts import Event
 from qoemon.core.counting.findings import Finding
 from qoemon.core.counting.plausibility import Implausible
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
-from qoemon.core.wire.codec import Arrived, Decoded
+from qoemon.core.wire.codec import Decoded
+from qoemon.core.wire.message import Arrived
 from qoemon.core.wire.unused import KNOWN
 
 LOG = logging.getLogger("qoemon.engine")

@@ -38,7 +38,7 @@ class LocalEngine:
         self._config, self._extra_state = config, extra_state
         inbox = Inbox(config.limits.inbox_messages, config.limits.inbox_bytes)
         memory = session_memory(None if store is None else store.directory)
-        source = MqttConsumer(broker_options(config), inbox, memory=memory, forget=forget)
+        source = MqttConsumer(broker_options(config.mqtt), inbox, memory=memory, forget=forget)
         self._evaluation = new_evaluation(config)
         plan = core_plan(config)
         self._shard = Shard(lambda: ShardPipeline(plan), inbox, source, store, config.state.checkpoint_s)

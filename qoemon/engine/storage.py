@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 from qoemon.config.config import Config
-from qoemon.config.plan import sharded
 from qoemon.config.sections.state import Durability
 from qoemon.inputs.mqtt.session_memory import SessionMemory
 from qoemon.state.durable_file import DurableFile
@@ -58,4 +57,5 @@ def layout_name(config: Config) -> str:
     """The name of the layout, for a file name."""
     if config.workers == 1:
         return SINGLE
-    return f"workers-{config.workers}" + (f"-of-{config.mqtt.shards}{SHARDS}" if sharded(config) else "")
+    shards = f"-of-{config.mqtt.shards}{SHARDS}" if config.mqtt is not None and config.sharded else ""
+    return f"workers-{config.workers}{shards}"

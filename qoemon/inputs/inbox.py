@@ -12,9 +12,11 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from qoemon.core.wire.message import Kind
+
 
 class Message(NamedTuple):
-    """An MQTT message as it arrived."""
+    """A message as it arrived."""
 
     topic: str
     payload: bytes
@@ -22,9 +24,10 @@ class Message(NamedTuple):
     """Wall clock, seconds since the epoch."""
     qos: int
     mid: int
-    """Packet identifier by which the message is acknowledged; 0 at QoS 0."""
+    """Identifier by which the message is acknowledged; 0 at QoS 0."""
     connection: int
-    """Number of the connection on which it arrived: a packet identifier is valid on that one only."""
+    """Number of the connection on which it arrived: an MQTT packet identifier is valid on that one only."""
+    kind: Kind = Kind.MQTT
 
 
 class Inbox:

@@ -7,15 +7,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from qoemon.core.wire.codec import Arrived
+from qoemon.core.wire.message import Arrived, Kind
 
 
 class StoredMessage(NamedTuple):
-    """A message without the data of its MQTT connection."""
+    """A message without the data of its connection."""
 
     topic: str
     payload: bytes
     arrival_s: float
+    kind: Kind = Kind.MQTT
 
 
 _FRAMES = msgspec.msgpack.Decoder(list[StoredMessage])
@@ -23,7 +24,7 @@ _FRAMES = msgspec.msgpack.Decoder(list[StoredMessage])
 
 def encode(messages: Sequence[Arrived]) -> bytes:
     """The messages, in order, as one frame."""
-    return msgspec.msgpack.encode([(each.topic, each.payload, each.arrival_s) for each in messages])
+    return msgspec.msgpack.encode([(each.topic, each.payload, each.arrival_s, each.kind) for each in messages])
 
 
 def decode(frame: bytes) -> list[StoredMessage]:

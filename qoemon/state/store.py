@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from qoemon.config.sections.state import Durability
 from qoemon.core.arrays import Arrays
-from qoemon.core.wire.codec import Arrived
+from qoemon.core.wire.message import Arrived
 from qoemon.state.directory import StateError, locked
 from qoemon.state.frames import StoredMessage, decode, encode
 

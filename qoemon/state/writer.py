@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from qoemon.core.arrays import Arrays
-from qoemon.core.wire.codec import Arrived
+from qoemon.core.wire.message import Arrived
 from qoemon.state.store import Store
 
 LOG = logging.getLogger("qoemon.state")

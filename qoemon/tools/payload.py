@@ -9,6 +9,7 @@ from typing import Any
 from qoemon.common.text import SHORT, did_you_mean, printable
 from qoemon.core.plan.plan import Plan
 from qoemon.core.wire.codec import Codec, Decoded
+from qoemon.core.wire.message import Kind
 from qoemon.core.wire.payload import MALFORMED, items_of, unmarked
 from qoemon.core.wire.unused import KNOWN, RATED, is_empty, unknown_fields
 
@@ -18,6 +19,7 @@ class _Message:
     topic: str
     payload: bytes
     arrival_s: float = 0.0
+    kind: Kind = Kind.MQTT
 
 
 @dataclass(frozen=True)

@@ -104,10 +104,10 @@ def test_schema_for_editors_takes_variables(file: Path, text: str) -> None:
 def test_hosts_without_a_port_have_that_of_port(file: Path) -> None:
     hosts = loaded(file, "mqtt: {hosts: [a, 'b:2', '[::1]', '[::2]:3', 10.0.0.1], port: 9}").mqtt
     assert hosts.addresses == (("a", 9), ("b", 2), ("::1", 9), ("::2", 3), ("10.0.0.1", 9))
-    broker = broker_options(Config(mqtt=hosts))
+    broker = broker_options(Config(mqtt=hosts).mqtt)
     assert broker.addresses == "a:9 or b:2 or [::1]:9 or [::2]:3 or 10.0.0.1:9"
     assert str(broker.next_address()) == "b:2"
-    assert broker_options(Config()).addresses == "localhost:1883"
+    assert broker_options(Config().mqtt).addresses == "localhost:1883"
 
 
 def test_every_key_has_a_description_and_every_default_is_in_the_schema() -> None:
@@ -581,7 +581,7 @@ def test_rules_on_missing_sessions_become_those_of_the_core(file: Path) -> None:
 
 def password_of(config: Config) -> str | None:
     """What an attempt to connect would use."""
-    broker = broker_options(config)
+    broker = broker_options(config.mqtt)
     return current_secret(broker.password, "password_file", broker.password_file)
 
 

@@ -227,7 +227,7 @@ def test_no_representation_of_what_is_made_of_it_has_one(
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
     config = load(settings(tmp_path, issued, 1883, 9877), environment())
-    broker = broker_options(config)
+    broker = broker_options(config.mqtt)
     assert broker.password == SECRETS["mqtt"], "it is there to be found"
     senders = receivers(config.notify, broker, "http://x")
     shown = [config, broker, senders, [one.state for one in senders]]

@@ -41,6 +41,18 @@ def topic_fault(template: str) -> str | None:
     return next(filter(None, map(_level_fault, levels)), None) or _names_fault(levels)
 
 
+def path_fault(template: str) -> str | None:
+    """What was expected of an invalid template of a path; None if it is valid."""
+    if not template.startswith("/"):
+        return "a path that begins with /"
+    if not re.fullmatch(r"[!-~]*", template) or "?" in template or "%" in template:
+        return "a path of ASCII without spaces, %, ? and #"
+    levels = template[1:].split("/")
+    if "{shard}" in levels:
+        return "a path without {shard}: the daemon itself distributes what it collects"
+    return next(filter(None, map(_level_fault, levels)), None) or _names_fault(levels)
+
+
 def overlap(one: str, other: str) -> bool:
     """Whether some topic matches both templates."""
     ours, theirs = one.split("/"), other.split("/")

@@ -23,6 +23,7 @@ from qoemon.core.counting.session_log import OnSession
 from qoemon.core.plan.fingerprint import STATE_VERSION, fingerprint, reset_services
 from qoemon.core.plan.plan import Plan
 from qoemon.core.wire.batch import Batch
+from qoemon.core.wire.player import PlayerBatch
 
 
 class Monitor:
@@ -58,6 +59,10 @@ class Monitor:
         for number in np.unique(of_route).tolist():
             mine = batch.take(np.flatnonzero(of_route[batch.route] == number))
             self._events.update(self._services[number].apply(mine, tick))
+
+    def apply_players(self, players: PlayerBatch, now_s: float) -> None:
+        """Count records of players at now_s, seconds since the epoch."""
+        raise NotImplementedError
 
     def drain_findings(self) -> list[tuple[str, Event, Finding]]:
         """A sample of each kind of report that cannot be right, since the last call: service, kind, sample."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -108,10 +109,36 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Players:
+    """How states of players become sessions; times in seconds.
+
+    reorder_s         longest time that a record waits for those that were sent before it
+    heartbeat_s       time between two records, of players of which it is not known yet
+    shortest_stall_s  stalls that are shorter are none
+    startup_service   name of the service that rates startup times; None if none does
+    failed_worst      whether a start that failed is rated as the worst startup time
+    hidden            whether players that cannot be seen count
+    labels            names of labels by the keys of a record that they are read from, such as sf
+    records_per_s     records of a session in a second; further ones are rejected
+    """
+
+    reorder_s: float = 2.0
+    heartbeat_s: float = 30.0
+    shortest_stall_s: float = 0.1
+    startup_service: str | None = None
+    failed_worst: bool = False
+    hidden: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
+    records_per_s: int = 20
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that the core needs to know from the configuration.
 
+    topics    templates of MQTT topics
     labels    names of the group labels, those from topics first; empty in reports whose topic has no such level
+    paths     templates of the collector's paths
     roll_ups  the labels of each roll-up that has regimes and is exported, in the order of `labels`
     """
 
@@ -123,3 +150,5 @@ class Plan:
     quantiles: tuple[float, ...] = (0.05, 0.1, 0.5, 0.9)
     confidence: float = 0.95
     roll_ups: tuple[tuple[str, ...], ...] = ()
+    paths: tuple[TopicTemplate, ...] = ()
+    players: Players = field(default_factory=Players)

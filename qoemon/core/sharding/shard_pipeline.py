@@ -24,7 +24,8 @@ from qoemon.core.counting.session_log import OnSession
 from qoemon.core.plan.plan import Plan
 from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.sharding.sparse import dump_intervals, load_intervals, sparse_interval
-from qoemon.core.wire.codec import Arrived, Codec, Decoded
+from qoemon.core.wire.codec import Codec, Decoded
+from qoemon.core.wire.message import Arrived
 from qoemon.core.wire.report import Reject
 from qoemon.core.wire.unused import Unused, first_empty
 
@@ -90,6 +91,8 @@ class ShardPipeline:
         self._rejected.update(decoded.rejected)
         if len(decoded.batch):
             self._monitor.apply(decoded.batch, messages[-1].arrival_s)
+        if len(decoded.players):
+            self._monitor.apply_players(decoded.players, messages[-1].arrival_s)
         return decoded
 
     def tick(self, tick_s: int) -> ShardCounts:

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from qoemon.core.plan.plan import Plan
-from qoemon.core.plan.topic import SERVICE
 from qoemon.core.qoe.mapping import Qos
 from qoemon.core.wire.batch import Batch, batch_of, fault, floats, ints, joined
-from qoemon.core.wire.escape import escape_label
+from qoemon.core.wire.cmcd import PlayerCodec
 from qoemon.core.wire.lenient import lenient_report
+from qoemon.core.wire.message import Arrived, Kind
 from qoemon.core.wire.payload import JSON, MALFORMED, MSGPACK, MSGPACK_BYTES, Encoding, held, items_of, unmarked
-from qoemon.core.wire.report import Reject, Report, Route
+from qoemon.core.wire.player import PlayerBatch, PlayerGather
+from qoemon.core.wire.report import Reject, RejectedError, Report, Route
+from qoemon.core.wire.routes import Routes
 
-TOPICS_REMEMBERED = 65_536
 AT_ONCE = 4096
 """Reports converted to columns together: few enough for the processor's cache, enough for efficient columns."""
 SHOWN = 100
@@ -33,41 +34,22 @@ _ONE = {each: each.decoder(Report) for each in (JSON, MSGPACK)}
 _ANY = {each: each.decoder(Any) for each in (JSON, MSGPACK)}
 
 
-class Arrived(Protocol):
-    """The part of a message that the codec needs."""
-
-    @property
-    def topic(self) -> str: ...
-    @property
-    def payload(self) -> bytes: ...
-    @property
-    def arrival_s(self) -> float: ...
-
-
 class Decoded(NamedTuple):
     """The reports of a batch of messages; sample: one rejected report per reason, as text."""
 
     batch: Batch
+    players: PlayerBatch
     rejected: Counter[Reject]
     sample: dict[Reject, str]
 
 
-class _RejectedError(Exception):
-    """reports: how many are rejected; 0 if a whole payload is, whose reports were not counted."""
-
-    def __init__(self, reason: Reject, detail: str, reports: int = 0) -> None:
-        super().__init__(detail)
-        self.reason, self.reports = reason, reports
-
-
 class Codec:
-    """Decodes messages according to a plan. Its only state is a bounded cache of topics."""
+    """Decodes messages according to a plan. Its only state are bounded caches."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan, self._limits = plan, plan.limits
-        self._services = {service.name for service in plan.services}
         self._measures = {s.name: s.mapping.inputs for s in plan.services if s.mapping.qos is Qos.MEASURES}
-        self._known: dict[str, Route] = {}
+        self._routes, self._players = Routes(plan), PlayerCodec(plan)
 
     def decode(self, messages: Iterable[Arrived]) -> Decoded:
         """The reports of the messages, in order, and the number of rejected ones by reason."""
@@ -77,43 +59,28 @@ class Codec:
                 continue
             gather.topic = message.topic
             try:
-                route = self._known.get(message.topic) or self._route(message.topic)
+                route = self._routes.of(message.topic, message.kind)
+                if message.kind is Kind.CMCD:
+                    self._players.read(message.payload, route, message.arrival_s, gather.players, gather.reject)
+                    continue
                 reports = self._reports(message.payload, gather)
-            except _RejectedError as rejected:
+            except RejectedError as rejected:
                 gather.reject(rejected.reason, str(rejected), rejected.reports or held(message.payload))
             else:
                 self._add(reports, route, message.arrival_s, gather)
         return gather.decoded()
 
-    def takes(self, topic: str) -> bool:
+    def takes(self, topic: str, kind: Kind = Kind.MQTT) -> bool:
         """Whether the topic belongs to a service; messages with other topics are rejected as a whole."""
         try:
-            return bool(self._known.get(topic) or self._route(topic))
-        except _RejectedError:
+            return bool(self._routes.of(topic, kind))
+        except RejectedError:
             return False
-
-    def _route(self, topic: str) -> Route:
-        found = next((m for template in self._plan.topics if (m := template.match(topic))), {})
-        service = found.get(SERVICE)
-        if service not in self._services:
-            known = ", ".join(sorted(self._services))
-            raise _RejectedError(Reject.UNKNOWN_SERVICE, f"names none of the services {known}")
-        route = Route(service, tuple(self._label(found.get(name, "")) for name in self._plan.labels))
-        if len(self._known) >= TOPICS_REMEMBERED:
-            self._known.clear()
-        return self._known.setdefault(topic, route)
-
-    def _label(self, value: str) -> str:
-        """The escaped label value: all names from the wire pass through here."""
-        length, limit = len(value), self._limits.label_length
-        if length > limit:
-            raise _RejectedError(Reject.TOO_LARGE, f"a label has {length} characters, at most {limit} are accepted")
-        return escape_label(value)
 
     def _reports(self, payload: bytes, gather: _Gather) -> list[Report]:
         if len(payload) > self._limits.message_bytes:
             limit = self._limits.message_bytes
-            raise _RejectedError(Reject.TOO_LARGE, f"{len(payload)} bytes, at most {limit} are accepted")
+            raise RejectedError(Reject.TOO_LARGE, f"{len(payload)} bytes, at most {limit} are accepted")
         try:
             found = (_MSGPACK_PAYLOAD if payload[0] in MSGPACK_BYTES else _JSON_PAYLOAD).decode(payload)
         except MALFORMED:
@@ -151,7 +118,7 @@ class Codec:
         limit = self._limits.reports_per_message
         if reports > limit:
             detail = f"{reports} reports in a message, at most {limit} are accepted"
-            raise _RejectedError(Reject.TOO_LARGE, detail, reports)
+            raise RejectedError(Reject.TOO_LARGE, detail, reports)
 
     def _add(self, reports: list[Report], route: Route, arrival_s: float, gather: _Gather) -> None:
         index = gather.route(route)
@@ -165,21 +132,16 @@ class Codec:
         for report in reports:
             try:
                 self._check_measures(report, needed)
-                own = gather.route(self._with_labels(route, report.labels)) if report.labels else index
+                own = gather.route(self._routes.with_labels(route, report.labels)) if report.labels else index
                 gather.add([report], own, arrival_s)
-            except _RejectedError as rejected:
+            except RejectedError as rejected:
                 gather.reject(rejected.reason, str(rejected))
 
     def _check_measures(self, report: Report, needed: tuple[str, ...]) -> None:
         """Reject a report with some of the needed measures: a condition needs all its inputs."""
         lacking = [name for name in needed if report.measures and name not in report.measures]
         if lacking:
-            raise _RejectedError(Reject.SCHEMA, f"measures lack {', '.join(lacking)}")
-
-    def _with_labels(self, route: Route, more: dict[str, str]) -> Route:
-        """The route, with labels of the payload where the topic has none."""
-        named = zip(self._plan.labels, route.labels, strict=True)
-        return Route(route.service, tuple(value or self._label(more.get(name, "")) for name, value in named))
+            raise RejectedError(Reject.SCHEMA, f"measures lack {', '.join(lacking)}")
 
 
 def _reason(error: Exception) -> Reject:
@@ -193,6 +155,7 @@ class _Gather:
 
     def __init__(self, measures: list[str]) -> None:
         self._measures = measures
+        self.players = PlayerGather()
         self.topic = ""
         """Topic of the message being decoded."""
         self._reports: list[Report] = []
@@ -227,7 +190,8 @@ class _Gather:
         self._make_columns()
         if self._out_of_range:
             self._sample[Reject.OUT_OF_RANGE] = self._out_of_range
-        return Decoded(joined(self._parts, list(self._routes)), self._rejected, self._sample)
+        batch = joined(self._parts, list(self._routes))
+        return Decoded(batch, self.players.batch(), self._rejected, self._sample)
 
     def _make_columns(self) -> None:
         """Convert the collected reports to columns."""

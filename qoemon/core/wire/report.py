@@ -20,6 +20,21 @@ class Reject(StrEnum):
     OUT_OF_RANGE = "out_of_range"
     TOO_LARGE = "too_large"
     UNKNOWN_SERVICE = "unknown_service"
+    VERSION = "version"
+    """a record of a player whose version of CMCD is not known"""
+    TOO_MANY = "too_many"
+    """a record of a player that sends far more of them than it needs"""
+
+
+class RejectedError(Exception):
+    """A report, or several together, are rejected.
+
+    reports  how many; 0 if a whole payload is, whose reports were not counted
+    """
+
+    def __init__(self, reason: Reject, detail: str, reports: int = 0) -> None:
+        super().__init__(detail)
+        self.reason, self.reports = reason, reports
 
 
 class Report(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):

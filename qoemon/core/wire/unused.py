@@ -15,7 +15,7 @@ from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.plan.topic import SERVICE
 from qoemon.core.qoe.mapping import Qos
 from qoemon.core.wire.batch import Batch
-from qoemon.core.wire.codec import Arrived
+from qoemon.core.wire.message import Arrived
 from qoemon.core.wire.payload import MALFORMED, items_of, unmarked
 from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Report
 

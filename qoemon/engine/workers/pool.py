@@ -21,7 +21,7 @@ import msgspec
 from qoemon.common.clock import since_boot
 from qoemon.common.metrics import Families
 from qoemon.config.config import Config
-from qoemon.config.plan import core_plan, new_evaluation, sharded
+from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.arrays import Arrays
 from qoemon.core.evaluation import Evaluation, Tick
 from qoemon.core.plan.fingerprint import IncompatibleStateError
@@ -79,14 +79,14 @@ class WorkerPool:
         self._writer = None if self._store is None else JournalWriter(self._store)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pool")
         self._inbox = Inbox(config.limits.inbox_messages, config.limits.inbox_bytes)
-        self._routed = not sharded(config)
+        self._routed = not config.sharded
         self._forget = set(range(config.workers)) if before else set()
         """Workers whose session at the broker is outdated: another layout has accepted its messages."""
         forget = before is not None and before.endswith(SHARDS)
         self._consumer: MqttConsumer | None = None
         if self._routed:
             memory = session_memory(directory)
-            self._consumer = MqttConsumer(broker_options(config), self._inbox, memory=memory, forget=forget)
+            self._consumer = MqttConsumer(broker_options(config.mqtt), self._inbox, memory=memory, forget=forget)
         self._router = Router(Partitioner(config.workers, core_plan(config)), self._acknowledge)
         self._workers = [WorkerHandle(number, self) for number in range(config.workers)]
         self._emptied: set[int] = set()

@@ -110,7 +110,7 @@ class Worker:
             return Inbox(sys.maxsize, sys.maxsize), ParentSource(self._channel)
         size = max(limits.inbox_bytes // start.workers, limits.message_bytes)
         inbox = Inbox(math.ceil(limits.inbox_messages / start.workers), size)
-        options = worker_broker_options(start.config, start.number)
+        options = worker_broker_options(start.config.mqtt, start.number, start.workers)
         memory = session_memory(None if store is None else store.directory)
         return inbox, MqttConsumer(options, inbox, self._now, memory=memory, forget=start.forget)
 
@@ -134,8 +134,8 @@ class Worker:
     async def _handle(self, message: Any) -> None:
         match message:
             case IngestBatch(number, frame):
-                for topic, payload, arrival_s in decode(frame):
-                    self._inbox.put(Message(topic, payload, arrival_s, 1, number, 0))
+                for topic, payload, arrival_s, kind in decode(frame):
+                    self._inbox.put(Message(topic, payload, arrival_s, 1, number, 0, kind))
                 await self._shard.process_pending()
             case TickRequest(tick_s, offset_s, stored_s):
                 self._offset_s = offset_s

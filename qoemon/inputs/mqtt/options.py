@@ -4,33 +4,31 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from qoemon.config.config import Config
+from qoemon.config.sections.mqtt import Mqtt
 from qoemon.config.sections.mqtt import Tls as TlsSection
 from qoemon.config.sections.types import first_secret
 from qoemon.net.mqtt.client import Address, Broker
 from qoemon.net.mqtt.tls import Tls
 
 
-def worker_broker_options(config: Config, worker: int) -> Broker:
+def worker_broker_options(mqtt: Mqtt, worker: int, workers: int) -> Broker:
     """Broker options of one of several workers, which subscribes to its part of the topics.
 
-    worker  number of the worker, from 0
+    worker   number of the worker, from 0
+    workers  how many there are
 
     The client id contains the number of workers. A session at the broker keeps its subscriptions, so after a change
     of that number, reports would be delivered twice.
     """
     filters = tuple(
-        topic.parsed.filter_of(str(shard))
-        for topic in config.mqtt.topics
-        for shard in range(worker, config.mqtt.shards, config.workers)
+        topic.parsed.filter_of(str(shard)) for topic in mqtt.topics for shard in range(worker, mqtt.shards, workers)
     )
-    whole = broker_options(config)
-    return replace(whole, client_id=f"{whole.client_id}-{worker}-of-{config.workers}", filters=filters)
+    whole = broker_options(mqtt)
+    return replace(whole, client_id=f"{whole.client_id}-{worker}-of-{workers}", filters=filters)
 
 
-def broker_options(config: Config) -> Broker:
+def broker_options(mqtt: Mqtt) -> Broker:
     """Broker options of a configuration."""
-    mqtt = config.mqtt
     first, *others = (Address(*address) for address in mqtt.addresses)
     return Broker(
         host=first.host,

@@ -64,7 +64,7 @@ async def demo(console: Console, *, for_s: float | None, sessions: int, seed: in
             population = _population(scenario, sessions, seed)
             console.print(_opening(daemon, scenario, population, port), soft_wrap=True)
             async with asyncio.TaskGroup() as parts:
-                load = parts.create_task(publish(broker_options(settings), population, qos=1, batch=20))
+                load = parts.create_task(publish(broker_options(settings.mqtt), population, qos=1, batch=20))
                 show = parts.create_task(_show(console, daemon, population))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(for_s):

@@ -22,7 +22,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from qoemon.common.csvfile import UnreadableError
-from qoemon.core.wire.codec import Arrived
+from qoemon.core.wire.message import Arrived, Kind
 
 VERSION = 1
 
@@ -46,6 +46,7 @@ class Recorded(NamedTuple):
     topic: str
     payload: bytes
     arrival_s: float
+    kind: Kind = Kind.MQTT
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):

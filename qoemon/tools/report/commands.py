@@ -47,7 +47,7 @@ def record(
         settings = load(config)
         inbox = Inbox(settings.limits.inbox_messages, settings.limits.inbox_bytes)
         line = _ProgressLine()
-        done = asyncio.run(run(broker_options(settings), file, inbox, for_s=for_s, on_progress=line))
+        done = asyncio.run(run(broker_options(settings.mqtt), file, inbox, for_s=for_s, on_progress=line))
         line.end(done, file)
 
 

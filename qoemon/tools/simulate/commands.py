@@ -107,7 +107,7 @@ def simulate(
     with exit_on_errors(usage=(TopicError, ScopeError), failed=(LoadError,)):
         settings = load(config)
         scope = Scope.of(settings)
-        broker = _addressed(broker_options(settings), host, port, transport, websocket_path)
+        broker = _addressed(broker_options(settings.mqtt), host, port, transport, websocket_path)
         broker = _authenticated(broker, version, username, password, ca_file)
         places = [{**scope.constants, **place} for place in groups(regions, cdns)]
         population = Population(

@@ -46,7 +46,7 @@ class Scope:
         if not simulated:
             raise ScopeError("\n".join(left_out))
         topics = {service.name: _topic(service.name, config) or "" for service in simulated}
-        named = {name for topic in config.mqtt.topics for name in topic.parsed.names}
+        named = {name for topic in config.topics for name in topic.parsed.names}
         return cls(
             viewers=[service.name for service in simulated if service.mapping.qos is Qos.STALLS],
             readers=[service.name for service in simulated if service.mapping.qos is Qos.RESPONSES],
@@ -72,5 +72,5 @@ def _fault(service: Service, config: Config) -> str | None:
 
 def _topic(service: str, config: Config) -> str | None:
     """The first topic template under which the service can be reported."""
-    fitting = (topic.template for topic in config.mqtt.topics if topic.service in {None, service})
+    fitting = (topic.template for topic in config.topics if topic.service in {None, service})
     return next(fitting, None)

@@ -17,6 +17,7 @@ from qoemon.core.plan.plan import Plan
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.codec import Codec, Decoded
+from qoemon.core.wire.message import Kind
 from qoemon.tools.simulate.simulate import SCENARIOS, Population
 from tests.support.core import T0, VIDEO, WEB, OneShard, plan, same_tally
 
@@ -31,6 +32,7 @@ class Message(NamedTuple):
     topic: str
     payload: bytes
     arrival_s: float
+    kind: Kind = Kind.MQTT
 
 
 def simulated(from_s: float, length_s: float, *, scenario: str = "outage", seed: int = 1) -> list[Message]:

@@ -19,6 +19,7 @@ from qoemon.core.plan.plan import Plan
 from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.wire.batch import Batch
 from qoemon.core.wire.codec import Codec, Decoded
+from qoemon.core.wire.message import Kind
 from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Reject, Route
 from tests.support.core import T0, VIDEO, WEB, OneShard, plan
 from tests.support.streams import FEW
@@ -34,6 +35,7 @@ class Message(NamedTuple):
     topic: str
     payload: bytes
     arrival_s: float = T0 + 5.0
+    kind: Kind = Kind.MQTT
 
 
 def decode(*messages: Message, of: Plan | None = None) -> Decoded:
@@ -505,7 +507,7 @@ def test_what_is_rejected_leaves_no_trace_in_the_monitor(name: str) -> None:
 
 def test_a_million_topics_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """With more topics than its cache holds, the codec still routes each correctly."""
-    monkeypatch.setattr("qoemon.core.wire.codec.TOPICS_REMEMBERED", 3)
+    monkeypatch.setattr("qoemon.core.wire.routes.REMEMBERED", 3)
     codec = Codec(plan())
     for i in [*range(10), 0, 5, 9]:
         row = codec.decode([Message(f"qoe/v1/video/r{i}", payload(GOOD, "json"))]).batch

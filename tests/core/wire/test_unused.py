@@ -9,6 +9,7 @@ import pytest
 
 from qoemon.core.counting.counts import Event
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
+from qoemon.core.wire.message import Kind
 from qoemon.core.wire.unused import Unused, first_empty
 from tests.support.core import T0, VIDEO, WEB, plan
 
@@ -20,6 +21,7 @@ class Message(NamedTuple):
     topic: str
     payload: bytes
     arrival_s: float = T0 + 1.0
+    kind: Kind = Kind.MQTT
 
 
 def message(*reports: dict[str, Any], service: str = "video") -> Message:

@@ -173,16 +173,16 @@ def test_a_broken_configuration_starts_nothing(command, tmp_path):
 
 
 def test_the_recorder_is_a_client_of_its_own_whose_session_ends_with_it():
-    theirs = broker_options(Config())
+    theirs = broker_options(Config().mqtt)
     ours = recorder_options(theirs)
     assert ours.client_id == f"{theirs.client_id}-record"
     assert (ours.session_expiry_s, ours.qos) == (0, theirs.qos)
-    older = recorder_options(broker_options(Config.model_validate({"mqtt": {"version": "3.1.1"}})))
+    older = recorder_options(broker_options(Config.model_validate({"mqtt": {"version": "3.1.1"}}).mqtt))
     assert older.qos == 0, "a broker keeps nothing of QoS 0 for who is away"
 
 
 async def test_without_a_broker_nothing_is_recorded_and_no_file_is_left(tmp_path, unused_port):
-    broker = broker_options(Config.model_validate({"mqtt": {"host": "127.0.0.1", "port": unused_port}}))
+    broker = broker_options(Config.model_validate({"mqtt": {"host": "127.0.0.1", "port": unused_port}}).mqtt)
     path = tmp_path / "r.gz"
     with pytest.raises(RecordError, match=r"nothing was recorded: cannot connect to 127\.0\.0\.1"):
         await record(broker, path, Inbox(10, 1000), for_s=0.5, on_progress=lambda _: None)

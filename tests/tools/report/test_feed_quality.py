@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from qoemon.core.wire.codec import Codec
+from qoemon.core.wire.message import Kind
 from qoemon.core.wire.report import Reject
 from qoemon.tools.report.feed_quality import Feed, FeedQuality
 from tests.support.core import DELTAS, T0, VIDEO, WEB, plan
@@ -23,6 +24,7 @@ class Message(NamedTuple):
     topic: str
     payload: bytes
     arrival_s: float
+    kind: Kind = Kind.MQTT
 
 
 def message(at_s: float, *, service: str = "video", **report: Any) -> Message:
