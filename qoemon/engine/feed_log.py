@@ -85,9 +85,9 @@ def _log_empty(pipeline: ShardPipeline, messages: Sequence[Arrived]) -> None:
         return
     hints = [f"'{printable(name, SHORT)}' {did_you_mean(name, KNOWN)}".rstrip() for name in found.unknown]
     LOG.warning(
-        "reports without a field that their service rates, %d so far; topic %r: expected %s%.200s",
+        "reports without a field that their service rates, %d so far; %s: expected %s%.200s",
         pipeline.empty,
-        found.topic,
+        found.address,
         " or ".join(found.rated),
         f"; unknown fields: {', '.join(hints)}" if hints else "",
     )
