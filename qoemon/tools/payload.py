@@ -19,7 +19,7 @@ from qoemon.core.wire.unused import KNOWN, RATED, is_empty, unknown_fields
 _NEEDED = {
     "sn": "the number of the record",
     "ts": "milliseconds since the epoch",
-    "sta": "the state of the player, such as p: without it no stalls can be counted",
+    "sta": "the state of the player, such as p: without it no stalls count",
 }
 """The keys of a record without which it says little."""
 
