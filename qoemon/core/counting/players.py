@@ -194,8 +194,11 @@ class PlayerSessions:
             known = self._row_of[service].get(session)  # added for an earlier record of the same batch
             rows[position] = self._add(service, session) if known is None else known
         self._grow(used)
-        for position in new.tolist():
-            self._service[rows[position]] = number[int(players.route[position])] if rows[position] >= 0 else 0
+        for position in new[rows[new] >= 0].tolist():
+            row, service, run = int(rows[position]), number[int(players.route[position])], 1
+            while self._knows(service, (players.session[position], _run(run))):  # of before its player timed out
+                run += 1
+            self._service[row], self._states.run[row] = service, run
         return rows
 
     def _add(self, service: int, session: str) -> int:
