@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qoemon.core.counting.counts import ClosedInterval
 from qoemon.core.counting.session_log import SessionRecord
 from qoemon.core.plan.plan import Plan
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
@@ -76,13 +77,24 @@ def captures() -> Iterator[Capture]:
             yield found
 
 
-def replayed(posted: Sequence[Posted], plan: Plan, *, silent_s: float = 1000) -> list[SessionRecord]:
+def replayed(posted: Sequence[Posted], plan: Plan) -> list[SessionRecord]:
     """What each run was counted with: the bodies through the daemon's own core, and silence after them."""
     records: list[SessionRecord] = []
-    pipeline = ShardPipeline(plan, on_session=records.append)
-    for _ in pipeline.run(posted):
-        pass
-    for _ in pipeline.until(posted[-1].arrival_s + silent_s):
-        pass
-    pipeline.hand_on_sessions()
+    played_out(posted, plan, records)
     return records
+
+
+def played_out(
+    posted: Sequence[Posted], plan: Plan, records: list[SessionRecord] | None = None
+) -> tuple[ShardPipeline, list[ClosedInterval]]:
+    """The pipeline after the bodies and a silence that ends all sessions, and the intervals that closed."""
+    pipeline = ShardPipeline(plan, on_session=None if records is None else records.append)
+    end_s = posted[-1].arrival_s + 3 * plan.timing.session_timeout_s
+    closed = [
+        interval
+        for ticks in (pipeline.run(posted), pipeline.until(end_s))
+        for tick in ticks
+        for interval in tick.closed
+    ]
+    pipeline.hand_on_sessions()
+    return pipeline, closed
