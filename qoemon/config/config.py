@@ -213,7 +213,10 @@ class Config(Section):
         yield from self._link_rules()
         yield from self._roll_up_rules()
         if self.mqtt is None and self.collector is None:
-            yield Violation(("mqtt",), "a broker, or a section collector: there is no input", (("collector",),))
+            expected = "a mapping, or a section collector: there is no input; leave the key out for the defaults"
+            yield Violation(("mqtt",), expected, (("collector",),))
+        if self.mqtt is None and self.notify.mqtt is not None:
+            yield Violation(("notify", "mqtt"), "null: alerts go to the broker, and mqtt is null", (("mqtt",),))
         if self.sharded and self.mqtt is not None and self.workers > self.mqtt.shards:
             expected = f"at most mqtt.shards ({self.mqtt.shards}), as topics have a level {{shard}}"
             yield Violation(("workers",), expected, (("mqtt", "shards"),))
@@ -353,7 +356,7 @@ def load(path: Path | None, env: Mapping[str, str] = os.environ, overrides: Sequ
 
     path       None for the defaults
     overrides  KEY=VALUE each, of flags of the command line; the last one of a key is valid
-    raises     ConfigError with every error in the file, in the overrides, and in the web configuration file
+    raises     ConfigError with every error in the file, in the overrides, and in the web configuration files
     """
     document = Document("the defaults", {}) if path is None else yamlfile.read(path, env)
     for text in overrides:
@@ -363,12 +366,13 @@ def load(path: Path | None, env: Mapping[str, str] = os.environ, overrides: Sequ
         config = validated(document, Config)
     except ConfigError as error:
         problems += error.problems
-    web = lookup(document.data, ("http", "web_config_file"))
-    if isinstance(web, str) and (file := Path(document.file).parent / web).is_file():
-        try:
-            validated(yamlfile.read(file, env), WebFile)
-        except ConfigError as error:
-            problems += error.problems
+    named = (lookup(document.data, (section, "web_config_file")) for section in ("http", "collector"))
+    for web in dict.fromkeys(name for name in named if isinstance(name, str)):
+        if (file := Path(document.file).parent / web).is_file():
+            try:
+                validated(yamlfile.read(file, env), WebFile)
+            except ConfigError as error:
+                problems += error.problems
     if problems:
         raise ConfigError(problems)
     return config

@@ -69,7 +69,7 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
     raises   StateError if the state cannot be used, ListenError if the HTTP port cannot be used; an ExceptionGroup
              if a part fails
     """
-    tick_s, broker = core_plan(config).timing.tick_s, broker_options(config.mqtt)
+    tick_s, broker = core_plan(config).timing.tick_s, None if config.mqtt is None else broker_options(config.mqtt)
     http_stats = HttpStats()
     web = WebConfig(config.http.web_config_file, http_stats)
     async with contextlib.AsyncExitStack() as ends:
@@ -94,7 +94,7 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
             notifier.metrics,
         )
         tick_loop = TickLoop(core_plan(config).timing, engine, publisher, collectors)
-        health = Health(tick_s, engine, tick_loop, latest, str(broker))
+        health = Health(tick_s, engine, tick_loop, latest, None if broker is None else str(broker))
         links = Links(config.http.links)
         app = application(latest, health.alive, health.ready, links, history, health.remarks)
         serving = await serve(app, sockets, web, http_stats, config.limits.http_connections)

@@ -15,6 +15,7 @@ import msgspec
 
 from qoemon.core.plan.plan import Plan
 from qoemon.core.wire.codec import Codec
+from qoemon.core.wire.message import Kind
 from qoemon.core.wire.payload import JSON, MALFORMED, MSGPACK, Encoding, items_of, unmarked
 
 
@@ -49,12 +50,12 @@ class Partitioner:
     def __init__(self, shards: int, plan: Plan) -> None:
         self._shards, self._limits, self._codec = shards, plan.limits, Codec(plan)
 
-    def split(self, topic: str, payload: bytes) -> Sequence[Partition]:
+    def split(self, topic: str, payload: bytes, kind: Kind = Kind.MQTT) -> Sequence[Partition]:
         """The parts of a payload, with the reports of each session in their order.
 
         There is one part at most per shard, and one for each damaged report.
         """
-        if len(payload) > self._limits.message_bytes or not self._codec.takes(topic):
+        if len(payload) > self._limits.message_bytes or not self._codec.takes(topic, kind):
             return [self._whole(payload)]
         body, encoding = unmarked(payload)
         try:

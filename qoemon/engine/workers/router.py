@@ -42,8 +42,9 @@ class Router:
         """Split messages by worker. May run in a thread, one call at a time."""
         parts: dict[int, list[StoredMessage]] = {}
         for message in messages:
-            for shard, payload in self.partitioner.split(message.topic, message.payload):
-                parts.setdefault(shard, []).append(StoredMessage(message.topic, payload, message.arrival_s))
+            for shard, payload in self.partitioner.split(message.topic, message.payload, message.kind):
+                part = StoredMessage(message.topic, payload, message.arrival_s, message.kind)
+                parts.setdefault(shard, []).append(part)
         self._number += 1
         batches = {worker: packed(IngestBatch(self._number, encode(some))) for worker, some in parts.items()}
         return RoutedBatch(self._number, messages, batches)
