@@ -87,6 +87,6 @@ class CollectorStats(ListenerStats):
     held_back_total: int = 0
     """Times that a connection was not read, as it had too many requests without an answer, or read none."""
     unanswered_total: int = 0
-    """Requests that were committed after their connection had ended: a client that sends them again is recognised."""
+    """Requests that were committed after their connection had ended."""
     last_request_s: float | None = None
     """Arrival of the newest request that went into the inbox, seconds since the epoch."""

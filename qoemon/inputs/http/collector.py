@@ -1,8 +1,8 @@
 """Listens for players that speak CMCD, and for reports over HTTP; puts bodies into the inbox, as bytes.
 
-A request is answered with `Collector.ack`, after its records are counted and committed: 204 is the promise that MQTT
-gives with an acknowledgement. It also says nothing of what a body contains: records that are rejected are counted
-by the core, and a 4xx would make some players send them again for ever. When the inbox is full the answer is 429.
+A request is answered by `Collector.ack`, after its records are counted and committed: 204 is the same promise as an
+acknowledgement of MQTT. It does not depend on what the body contains. Records that are rejected are counted by the
+core, and after a 4xx some players would send them again permanently. If the inbox is full, the answer is 429.
 """
 
 from __future__ import annotations
@@ -183,14 +183,7 @@ class Collector:
             return PERMITTED
         if not self._cross_origin.permits(origin):
             return ORIGIN
-        target = self._target(request.target)
-        if target.fault is not None:
-            return target.fault
-        if self._token is not None and not self._authorized(request, target):
-            return TOKEN
-        if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            return ENCODING
-        return None if _kind(request.headers.get(b"content-type", b"")) is not None else TYPE
+        return self._target_fault(request) or _body_fault(request)
 
     def take(self, connection: PostConnection, request: Request) -> Answer | None:
         """As Handler.take."""
@@ -233,6 +226,13 @@ class Collector:
         if self._connections.pop(connection.number, None) is not None:
             self.stats.in_flight -= connection.in_flight
 
+    def _target_fault(self, request: Request) -> Answer | None:
+        """The refusal of a request for its path or its token, if any."""
+        target = self._target(request.target)
+        if target.fault is None and self._token is not None and not self._authorized(request, target):
+            return TOKEN
+        return target.fault
+
     def _target(self, url: bytes) -> _Target:
         target = self._targets.get(url)
         if target is None:
@@ -258,6 +258,13 @@ class Collector:
         if scheme.lower() != b"bearer":
             given = target.token or b""
         return hmac.compare_digest(given.strip(), self._token or b"")
+
+
+def _body_fault(request: Request) -> Answer | None:
+    """The refusal of a request for what its body is, if any."""
+    if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        return ENCODING
+    return None if _kind(request.headers.get(b"content-type", b"")) is not None else TYPE
 
 
 def _kind(content_type: bytes) -> Kind | None:

@@ -1,8 +1,8 @@
 """A connection on which clients post, on llhttp without aiohttp: an answer may come long after its request.
 
-The handler decides twice on each request: when its head is complete, so that a body that nobody wants is not kept, and
-when the body is. Then it answers at once, or later by the number of the request. Answers leave in the order of
-their requests. Nothing waits in a task: a request costs some callbacks.
+The handler decides twice on each request: when its head is complete, so that an unwanted body is not kept, and when
+its body is. Then it answers at once, or later by the number of the request. Answers are sent in the order of their
+requests. No task waits for anything: a request costs some callbacks.
 
 A client may send requests without waiting for answers. With MOST_PENDING of them unanswered, the rest of what was
 read is put aside and nothing more is read. A request is refused where it cannot be followed any further, and then
@@ -68,6 +68,7 @@ class Request:
         "since_s",
         "size",
         "target",
+        "waits",
     )
 
     def __init__(self) -> None:
@@ -83,6 +84,8 @@ class Request:
         """Whether its head is complete."""
         self.answer: Answer | None = None
         self.close = False
+        self.waits = False
+        """Whether the client waits with the body until all earlier requests are answered."""
         self.since_s: float | None = None
         """Since when its head, or its body, is awaited; None if that has just begun."""
 
@@ -271,9 +274,8 @@ class PostConnection(Connection):
             return
         request.head, request.since_s = True, None
         request.method = parser.get_method()
-        request.close = (
-            not parser.should_keep_alive() or parser.get_http_version() != "1.1" or parser.should_upgrade()
-        )
+        lasting = parser.should_keep_alive() and parser.get_http_version() == "1.1"
+        request.close = not lasting or parser.should_upgrade()
         headers = request.headers
         request.answer = self._handler.begin(request)
         coding = headers.get(b"transfer-encoding")
@@ -286,9 +288,10 @@ class PostConnection(Connection):
                 self._give_up(EXPECTATION)
             elif request.answer is not None:
                 self._give_up(request.answer)  # The client may send the body or not: there is no way to go on.
-            elif not self._pending and self._transport is not None:
+            elif self._pending or self._transport is None:
+                request.waits = True
+            else:
                 self._transport.write(CONTINUE)
-                del headers[b"expect"]
 
     def on_body(self, data: bytes) -> None:
         """Take a part of the body."""
@@ -401,9 +404,9 @@ class PostConnection(Connection):
             self._handler.sent(request, answer)
         self.answers += len(sent)
         self.idle_since_s = self._limits.now_s()
-        if not pending and (next_one := self._request) is not None and next_one.head and next_one.answer is None:
-            if next_one.headers.pop(b"expect", None) is not None:
-                sent.append(CONTINUE)
+        if not pending and self._request is not None and self._request.waits:
+            self._request.waits = False
+            sent.append(CONTINUE)
         transport.write(b"".join(sent))
         if last:
             self._end(transport)
