@@ -6,6 +6,8 @@ from pathlib import Path
 
 from qoemon.config.config import Config
 from qoemon.engine.storage import session_memory
+from qoemon.inputs.http.collector import Collector
+from qoemon.inputs.http.options import collector_options
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.inputs.mqtt.options import broker_options
@@ -18,7 +20,11 @@ def sources(config: Config, inbox: Inbox, directory: Path | None, *, forget: boo
     directory  where the state is stored, which is locked; None if nothing is stored
     forget     whether the session stored at the broker is outdated
     """
-    return Sources(mqtt=_consumer(config, inbox, directory, forget=forget))
+    options = None if config.collector is None else collector_options(config.collector)
+    return Sources(
+        mqtt=_consumer(config, inbox, directory, forget=forget),
+        collector=None if options is None else Collector(options, inbox),
+    )
 
 
 def _consumer(config: Config, inbox: Inbox, directory: Path | None, *, forget: bool) -> MqttConsumer | None:

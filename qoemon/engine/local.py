@@ -68,6 +68,10 @@ class LocalEngine:
         """As Engine.parts."""
         return self._shard.parts()
 
+    async def listen(self) -> None:
+        """As Engine.listen."""
+        await self._shard.sources.listen()
+
     async def recover(self, on_tick: OnTick) -> Arrays:
         """As Engine.recover; also reports the progress to systemd."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import dataclass, field, replace
 
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.sources import Sources
-from qoemon.inputs.stats import MqttStats
+from qoemon.inputs.stats import CollectorStats, MqttStats
 from qoemon.state.writer import WriterStats
 
 
@@ -15,11 +15,12 @@ from qoemon.state.writer import WriterStats
 class EngineStats:
     """Statistics of one process, from its inputs to the store. Totals count since the process began.
 
-    mqtt               None without a connection to a broker
+    mqtt, collector    None without a connection to a broker, or without a collector
     dropped, withheld  messages of QoS 0 and of QoS 1 that did not fit in the inbox
     """
 
     mqtt: MqttStats | None = None
+    collector: CollectorStats | None = None
     writer: WriterStats = field(default_factory=WriterStats)
     inbox_messages: int = 0
     inbox_bytes: int = 0
@@ -30,7 +31,8 @@ class EngineStats:
     def of(cls, sources: Sources, writer: WriterStats, inbox: Inbox) -> EngineStats:
         """The statistics of these parts, as a copy."""
         mqtt = None if sources.mqtt is None else copy(sources.mqtt.stats)
-        return cls(mqtt, copy(writer), inbox.messages, inbox.bytes, inbox.dropped, inbox.withheld)
+        collector = None if sources.collector is None else deepcopy(sources.collector.stats)
+        return cls(mqtt, collector, copy(writer), inbox.messages, inbox.bytes, inbox.dropped, inbox.withheld)
 
     @property
     def connected(self) -> bool:
@@ -40,6 +42,7 @@ class EngineStats:
     def __add__(self, other: EngineStats) -> EngineStats:
         return EngineStats(
             mqtt=_sum(self.mqtt, other.mqtt),
+            collector=self.collector or other.collector,  # Only one process has it.
             writer=self.writer + other.writer,
             inbox_messages=self.inbox_messages + other.inbox_messages,
             inbox_bytes=self.inbox_bytes + other.inbox_bytes,

@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from qoemon.core.wire.message import Kind
+from qoemon.inputs.http.collector import Collector
 from qoemon.inputs.inbox import Message
 from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.inputs.source import Source
@@ -17,18 +18,30 @@ from qoemon.inputs.source import Source
 class Sources:
     """One or two sources.
 
-    mqtt    the connection to the broker, if this process has one
-    parent  passes messages on that another process received: those of all inputs that this process does not have
+    mqtt       the connection to the broker, if this process has one
+    collector  the HTTP listener, if this process has one
+    parent     passes on what another process received: the messages of all inputs that this process does not have
     """
 
-    def __init__(self, mqtt: MqttConsumer | None = None, parent: Source | None = None) -> None:
-        self.mqtt = mqtt
-        self._of_broker, self._of_collector = mqtt or parent, parent
+    def __init__(
+        self,
+        mqtt: MqttConsumer | None = None,
+        collector: Collector | None = None,
+        parent: Source | None = None,
+    ) -> None:
+        self.mqtt, self.collector = mqtt, collector
+        self._of_broker, self._of_collector = mqtt or parent, collector or parent
         self._all = tuple(dict.fromkeys(each for each in (self._of_broker, self._of_collector) if each))
+
+    async def listen(self) -> None:
+        """As Collector.listen, if there is one."""
+        if self.collector is not None:
+            await self.collector.listen()
 
     def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Coroutines that must run all the time, by name."""
-        return {} if self.mqtt is None else {"mqtt": self.mqtt.run()}
+        own = {"mqtt": self.mqtt, "collector": self.collector}
+        return {name: source.run() for name, source in own.items() if source is not None}
 
     def ack(self, messages: Sequence[Message]) -> None:
         """As Source.ack: each source gets its own messages."""

@@ -393,13 +393,19 @@ CASES: list[tuple[str, int, str, str]] = [
     ("log: {}\n# \a", 2, "", "found invalid YAML: the character U\\+0007"),
     ('mqtt:\n  host: "\\ud800"', 2, "mqtt.host", "found NUL or half a character"),
     # inputs
-    ("log: {}\nmqtt: null", 2, "mqtt", "found nothing, expected a mapping, or a section collector: there is no inp"),
+    (
+        "log: {}\nmqtt: null",
+        2,
+        "mqtt",
+        "found nothing, expected a mapping, or a section collector: there",
+    ),
     (
         "mqtt: null\ncollector: {}\nnotify:\n  mqtt: {}",
         4,
         "notify.mqtt",
         "expected null: alerts go to the broker, and mqtt is null",
     ),
+    ("collector:\n  port: 9877", 2, "collector.port", "expected another port than http.port"),
     # variables
     ("mqtt:\n  host: ${NOWHERE}", 2, "mqtt.host", r"\${NOWHERE}, a variable that is not set"),
     ("mqtt:\n  host: ${}", 2, "mqtt.host", r'"\${" without a name'),

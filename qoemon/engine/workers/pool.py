@@ -119,6 +119,10 @@ class WorkerPool:
             parts["state.writer"] = self._writer.run()
         return parts
 
+    async def listen(self) -> None:
+        """As Engine.listen; the parent has the collector."""
+        await self._sources.listen()
+
     async def recover(self, on_tick: OnTick) -> Arrays:
         """As Engine.recover, for the parent's part; no tick is replayed, as the workers have the messages."""
         if self._store is None:

@@ -124,12 +124,18 @@ class Collector:
                 f"cannot listen on {options.host} port {options.port} (collector): {error.strerror or error}"
             ) from None
         web = self._web.now()
-        if self._token is not None and web.tls is None and (open_to := beyond_loopback(self._sockets)):
-            LOG.warning(
-                "tokens are sent to %s unencrypted: add tls_server_config to collector.web_config_file",
-                ", ".join(open_to),
-            )
         LOG.info("collecting on %s port %d (%s)", options.host, self.port, web.scheme)
+        if open_to := ", ".join(beyond_loopback(self._sockets)):
+            if self._token is None and web.open:
+                LOG.warning(
+                    "no token: every client that reaches %s can report; set collector.token, or limit access in "
+                    "front of it",
+                    open_to,
+                )
+            elif self._token is not None and web.tls is None:
+                LOG.warning(
+                    "tokens are sent to %s unencrypted: add tls_server_config to collector.web_config_file", open_to
+                )
 
     @property
     def port(self) -> int:
