@@ -364,7 +364,7 @@ def load(path: Path | None, env: Mapping[str, str] = os.environ, overrides: Sequ
 
     path       None for the defaults
     overrides  KEY=VALUE each, of flags of the command line; the last one of a key is valid
-    raises     ConfigError with every error in the file, in the overrides, and in the web configuration files
+    raises     ConfigError with every error in the file, in the overrides, and in the web configuration file
     """
     document = Document("the defaults", {}) if path is None else yamlfile.read(path, env)
     for text in overrides:
@@ -374,13 +374,12 @@ def load(path: Path | None, env: Mapping[str, str] = os.environ, overrides: Sequ
         config = validated(document, Config)
     except ConfigError as error:
         problems += error.problems
-    named = (lookup(document.data, (section, "web_config_file")) for section in ("http", "collector"))
-    for web in dict.fromkeys(name for name in named if isinstance(name, str)):
-        if (file := Path(document.file).parent / web).is_file():
-            try:
-                validated(yamlfile.read(file, env), WebFile)
-            except ConfigError as error:
-                problems += error.problems
+    web = lookup(document.data, ("http", "web_config_file"))
+    if isinstance(web, str) and (file := Path(document.file).parent / web).is_file():
+        try:
+            validated(yamlfile.read(file, env), WebFile)
+        except ConfigError as error:
+            problems += error.problems
     if problems:
         raise ConfigError(problems)
     return config
