@@ -215,9 +215,6 @@ class Config(Section):
         if self.mqtt is None and self.collector is None:
             expected = "a mapping, or a section collector: there is no input; leave the key out for the defaults"
             yield Violation(("mqtt",), expected, (("collector",),))
-        if self._ports_clash:
-            expected = "another port than http.port: players and scrapes must not compete for connections"
-            yield Violation(("collector", "port"), expected, (("http", "port"),))
         if self.mqtt is None and self.notify.mqtt is not None:
             yield Violation(("notify", "mqtt"), "null: alerts go to the broker, and mqtt is null", (("mqtt",),))
         if self.sharded and self.mqtt is not None and self.workers > self.mqtt.shards:
@@ -244,11 +241,6 @@ class Config(Section):
     def sharded(self) -> bool:
         """Whether clients choose the shard, by a level of their topics."""
         return bool(self.topics) and all(topic.parsed.sharded for topic in self.topics)
-
-    @property
-    def _ports_clash(self) -> bool:
-        ours, other = self.http, self.collector
-        return other is not None and ours.port != 0 and (ours.host, ours.port) == (other.host, other.port)
 
     def _templates(self) -> Iterator[tuple[KeyPath, Topic | CollectorPath]]:
         """The topics and the paths, with the places of their keys."""

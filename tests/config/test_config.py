@@ -405,7 +405,6 @@ CASES: list[tuple[str, int, str, str]] = [
         "notify.mqtt",
         "expected null: alerts go to the broker, and mqtt is null",
     ),
-    ("collector:\n  port: 9877", 2, "collector.port", "expected another port than http.port"),
     # variables
     ("mqtt:\n  host: ${NOWHERE}", 2, "mqtt.host", r"\${NOWHERE}, a variable that is not set"),
     ("mqtt:\n  host: ${}", 2, "mqtt.host", r'"\${" without a name'),
