@@ -257,8 +257,10 @@ def _ignored(topics: Iterable[Topic]) -> Iterator[str]:
 def _workers(config: Config) -> str:
     """How workers share the sessions."""
     if config.sharded and config.mqtt is not None:
-        return f"{config.workers} workers, each with its own connection, share {config.mqtt.shards} shards"
-    return f"{config.workers} workers behind one connection, sessions partitioned by id"
+        also = "" if config.collector is None else "; requests are partitioned by session id"
+        return f"{config.workers} workers, each with its own connection, share {config.mqtt.shards} shards{also}"
+    behind = "the collector" if config.mqtt is None else "one connection"
+    return f"{config.workers} workers behind {behind}, sessions partitioned by id"
 
 
 def _range(service: Service, plan: Plan) -> str:

@@ -213,7 +213,10 @@ class Config(Section):
         yield from self._link_rules()
         yield from self._roll_up_rules()
         if self.mqtt is None and self.collector is None:
-            yield Violation(("mqtt",), "a broker, or a section collector: there is no input", (("collector",),))
+            expected = "a mapping, or a section collector: there is no input; leave the key out for the defaults"
+            yield Violation(("mqtt",), expected, (("collector",),))
+        if self.mqtt is None and self.notify.mqtt is not None:
+            yield Violation(("notify", "mqtt"), "null: alerts go to the broker, and mqtt is null", (("mqtt",),))
         if self.sharded and self.mqtt is not None and self.workers > self.mqtt.shards:
             expected = f"at most mqtt.shards ({self.mqtt.shards}), as topics have a level {{shard}}"
             yield Violation(("workers",), expected, (("mqtt", "shards"),))

@@ -42,7 +42,7 @@ LOG = logging.getLogger("qoemon.daemon")
 
 
 class ListenError(Exception):
-    """The HTTP port cannot be used; the message gives the reason."""
+    """A port cannot be used; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ class Daemon:
 async def running(config: Config) -> AsyncIterator[Daemon]:
     """Run the daemon while the block runs: restore the state, receive, evaluate and serve; then drain.
 
-    raises   StateError if the state cannot be used, ListenError if the HTTP port cannot be used; an ExceptionGroup
-             if a part fails
+    raises   StateError if the state cannot be used, ListenError if a port cannot be used, ConfigError if a web
+             configuration file is not valid; an ExceptionGroup if a part fails
     """
-    tick_s, broker = core_plan(config).timing.tick_s, broker_options(config.mqtt)
+    tick_s, broker = core_plan(config).timing.tick_s, None if config.mqtt is None else broker_options(config.mqtt)
     http_stats = HttpStats()
     web = WebConfig(config.http.web_config_file, http_stats)
     async with contextlib.AsyncExitStack() as ends:
@@ -84,6 +84,7 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
         ends.callback(publisher.close)
         engine = _engine(config, publisher.dump)
         ends.callback(engine.close)
+        await _listening(engine)
         ends.callback(history.close)
         reloader = Reloader(config)
         collectors = (
@@ -94,7 +95,7 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
             notifier.metrics,
         )
         tick_loop = TickLoop(core_plan(config).timing, engine, publisher, collectors)
-        health = Health(tick_s, engine, tick_loop, latest, str(broker))
+        health = Health(tick_s, engine, tick_loop, latest, None if broker is None else str(broker))
         links = Links(config.http.links)
         app = application(latest, health.alive, health.ready, links, history, health.remarks)
         serving = await serve(app, sockets, web, http_stats, config.limits.http_connections)
@@ -129,6 +130,13 @@ async def _bound(http: Http) -> list[socket.socket]:
         return await bound(http.host, http.port)
     except OSError as error:
         raise ListenError(f"cannot listen on {http.host}:{http.port}: {error.strerror or error}") from None
+
+
+async def _listening(engine: Engine) -> None:
+    try:
+        await engine.listen()
+    except OSError as error:
+        raise ListenError(str(error)) from None
 
 
 def _engine(config: Config, extra_state: ExtraState) -> Engine:

@@ -8,13 +8,19 @@ from qoemon.common import duration
 from qoemon.core.alerting.state import State
 from qoemon.daemon.tick_loop import TickLoop
 from qoemon.engine.engine import Engine
+from qoemon.engine.stats import EngineStats
 from qoemon.outputs.latest import Latest
 
 
 class Health:
-    """Problems of the daemon, as text; broker is its name in these texts."""
+    """Problems of the daemon, as text.
 
-    def __init__(self, tick_s: int, engine: Engine, tick_loop: TickLoop, latest: Latest, broker: str) -> None:
+    broker  its name in these texts; None without one
+    """
+
+    def __init__(
+        self, tick_s: int, engine: Engine, tick_loop: TickLoop, latest: Latest, broker: str | None
+    ) -> None:
         self._tick_s, self._broker = tick_s, broker
         self._engine, self._tick_loop, self._latest = engine, tick_loop, latest
         self._draining = False
@@ -38,8 +44,8 @@ class Health:
         if away := self._engine.problems():
             return [*problems, *away]
         if stats.writer.problem is not None:
-            problems.append(f"{stats.writer.problem}: messages wait at the broker")
-        if not stats.mqtt.subscribed:
+            problems.append(f"{stats.writer.problem}: {_unacknowledged(stats)}")
+        if stats.mqtt is not None and not stats.mqtt.subscribed:
             problems.append(stats.mqtt.last_error or f"not subscribed yet at {self._broker}")
         if self._latest.value is None:
             problems.append("no tick has passed yet")
@@ -55,6 +61,13 @@ class Health:
             for name, found in newest.detections.states.items()
             if found.whole.state is State.NO_DATA and found.whole.since_s is not None
         ]
+
+
+def _unacknowledged(stats: EngineStats) -> str:
+    """What happens to reports while nothing can be stored."""
+    at_broker = () if stats.mqtt is None else ("messages wait at the broker",)
+    at_collector = () if stats.collector is None else ("requests are not answered",)
+    return ", ".join((*at_broker, *at_collector))
 
 
 def _silence(service: str, since_s: float, now_s: int) -> str:

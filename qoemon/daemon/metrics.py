@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 import qoemon
 from qoemon.engine.metrics import engine_metrics
 from qoemon.engine.stats import EngineStats
-from qoemon.inputs.stats import MqttStats
+from qoemon.inputs.stats import CollectorStats, MqttStats
 from qoemon.net.http.stats import HttpStats, http_metrics
 from qoemon.outputs.notify.metrics import receiver_metrics
 from qoemon.state.kept_history import HistoryStats
@@ -73,8 +73,13 @@ def initial_metrics() -> list[Metric]:
         *build_metrics(),
         *loop_metrics(LoopStats()),
         *reload_metrics(successful=True),
-        *engine_metrics(EngineStats(MqttStats(session_expiry_s=0, granted_qos=0, last_message_s=0.0)), {}, (), 0.0),
+        *engine_metrics(_all_inputs(), {}, (), 0.0),
         *history_metrics(HistoryStats()),
         *http_metrics(HttpStats()),
         *receiver_metrics(()),
     ]
+
+
+def _all_inputs() -> EngineStats:
+    mqtt = MqttStats(session_expiry_s=0, granted_qos=0, last_message_s=0.0)
+    return EngineStats(mqtt, CollectorStats(last_request_s=0.0))

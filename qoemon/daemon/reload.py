@@ -9,6 +9,7 @@ from pathlib import Path
 from qoemon.common.metrics import Families
 from qoemon.config import config as configuration
 from qoemon.config.config import Config
+from qoemon.config.sections.collector import Collector
 from qoemon.config.yaml.errors import ConfigError
 from qoemon.core.plan.fingerprint import IncompatibleStateError
 from qoemon.daemon.metrics import reload_metrics
@@ -19,6 +20,9 @@ LOG = logging.getLogger("qoemon.daemon")
 
 LIVE = {"services", "alerts", "regimes", "roll_ups", "quantiles", "confidence"}
 """Sections that can change while the daemon runs; the others need a restart."""
+
+LIVE_OF_COLLECTOR = {"reorder_s", "heartbeat_s", "startup_service", "failed_starts", "hidden"}
+"""Keys of the section `collector` that can: they are about counting. The listener has the others."""
 
 
 class Reloader:
@@ -39,8 +43,11 @@ class Reloader:
         except ConfigError as error:
             return self._fail("; ".join(str(error).splitlines()))
         changed = [name for name in Config.model_fields if getattr(wanted, name) != getattr(self._config, name)]
-        if fixed := [name.removesuffix("_s") for name in changed if name not in LIVE]:
-            return self._fail(f"{', '.join(fixed)} cannot change while qoemon runs: restart it")
+        fixed = [name for name in changed if name not in LIVE and name != "collector"]
+        fixed += _fixed_of_collector(self._config.collector, wanted.collector)
+        if fixed:
+            names = ", ".join(name.removesuffix("_s") for name in fixed)
+            return self._fail(f"{names} cannot change while qoemon runs: restart it")
         try:
             await tick_loop.between_ticks(engine.change(wanted))
         except (IncompatibleStateError, ValueError, KeyError) as error:
@@ -52,3 +59,11 @@ class Reloader:
     def _fail(self, reason: str) -> None:
         self._successful = False
         LOG.error("reload failed, keeping the running configuration: %s", reason)
+
+
+def _fixed_of_collector(before: Collector | None, wanted: Collector | None) -> list[str]:
+    """The keys of the section `collector` that have changed and need a restart."""
+    if before is None or wanted is None:
+        return [] if before is wanted else ["collector"]
+    changed = [name for name in Collector.model_fields if getattr(before, name) != getattr(wanted, name)]
+    return [f"collector.{name}" for name in changed if name not in LIVE_OF_COLLECTOR]

@@ -35,6 +35,12 @@ class Engine(Protocol):
     def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Coroutines that must run all the time, by name."""
 
+    async def listen(self) -> None:
+        """Bind the collector's port, if there is one, before the state is restored.
+
+        raises  OSError if the port or the token file cannot be used, ConfigError for the web configuration file
+        """
+
     async def recover(self, on_tick: OnTick) -> Arrays:
         """Restore the stored state; on_tick is called with each replayed tick.
 

@@ -14,19 +14,17 @@ from qoemon.core.evaluation import Evaluation, Tick
 from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.engine.engine import ExtraState, OnTick
+from qoemon.engine.inputs import sources
 from qoemon.engine.metrics import engine_metrics
 from qoemon.engine.shard import Shard, nothing
 from qoemon.engine.stats import EngineStats
-from qoemon.engine.storage import session_memory
 from qoemon.inputs.inbox import Inbox
-from qoemon.inputs.mqtt.consumer import MqttConsumer
-from qoemon.inputs.mqtt.options import broker_options
 from qoemon.state.recovery import Recovery
 from qoemon.state.store import Store
 
 
 class LocalEngine:
-    """One shard with all sessions and the connection to the broker, and the evaluation of its counts.
+    """One shard with all sessions and all inputs, and the evaluation of its counts.
 
     extra_state  further arrays to store with a checkpoint
     forget       whether the session stored at the broker is outdated
@@ -37,11 +35,16 @@ class LocalEngine:
     ) -> None:
         self._config, self._extra_state = config, extra_state
         inbox = Inbox(config.limits.inbox_messages, config.limits.inbox_bytes)
-        memory = session_memory(None if store is None else store.directory)
-        source = MqttConsumer(broker_options(config.mqtt), inbox, memory=memory, forget=forget)
+        directory = None if store is None else store.directory
         self._evaluation = new_evaluation(config)
         plan = core_plan(config)
-        self._shard = Shard(lambda: ShardPipeline(plan), inbox, source, store, config.state.checkpoint_s)
+        self._shard = Shard(
+            lambda: ShardPipeline(plan),
+            inbox,
+            sources(config, inbox, directory, forget=forget),
+            store,
+            config.state.checkpoint_s,
+        )
 
     @property
     def stats(self) -> EngineStats:
@@ -64,6 +67,10 @@ class LocalEngine:
     def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
         """As Engine.parts."""
         return self._shard.parts()
+
+    async def listen(self) -> None:
+        """As Engine.listen."""
+        await self._shard.sources.listen()
 
     async def recover(self, on_tick: OnTick) -> Arrays:
         """As Engine.recover; also reports the progress to systemd."""
@@ -89,7 +96,7 @@ class LocalEngine:
     async def tick(self, tick_s: int) -> Tick | None:
         """As Engine.tick; never None."""
         counts = await self._shard.tick(tick_s)
-        connected = self.stats.mqtt.connected
+        connected = self.stats.connected
         return await self._shard.in_thread(lambda: self._evaluation.tick([counts], connected=connected))
 
     async def shift(self, by_s: int, now_s: float) -> None:

@@ -22,7 +22,9 @@ def engine_metrics(
     for reason in Reject:
         family.add_metric((reason,), rejected.get(reason, 0))
     yield family
-    yield from mqtt_metrics(stats.mqtt, now_s)
+    # Of an input that is not configured there is no metric: 0 would say that it is broken.
+    if stats.mqtt is not None:
+        yield from mqtt_metrics(stats.mqtt, now_s)
     yield from inbox_metrics(stats.inbox_messages, stats.inbox_bytes, stats.dropped, stats.withheld)
     yield from writer_metrics(stats.writer)
     yield from worker_metrics(workers)

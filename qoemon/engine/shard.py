@@ -21,7 +21,7 @@ from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.engine.feed_log import FeedLog
 from qoemon.engine.stats import EngineStats
 from qoemon.inputs.inbox import Inbox, Message
-from qoemon.inputs.source import Source
+from qoemon.inputs.sources import Sources
 from qoemon.state.recovery import RESET, New, Recovery, recover
 from qoemon.state.store import Store
 from qoemon.state.writer import JournalWriter, WriterStats
@@ -37,16 +37,16 @@ def nothing() -> Arrays:
 
 
 class Shard:
-    """The sessions of a pipeline, with its input and its store.
+    """The sessions of a pipeline, with its inputs and its store.
 
     new           creates its pipeline
     store         where its state is stored; None if it is not
     checkpoint_s  seconds between checkpoints
     """
 
-    def __init__(self, new: New, inbox: Inbox, source: Source, store: Store | None, checkpoint_s: float) -> None:
+    def __init__(self, new: New, inbox: Inbox, sources: Sources, store: Store | None, checkpoint_s: float) -> None:
         self._new, self._pipeline = new, new()
-        self.inbox, self.source, self._store = inbox, source, store
+        self.inbox, self.sources, self._store = inbox, sources, store
         self._writer = None if store is None else JournalWriter(store, self._committed)
         self._checkpoint_s, self._checkpoint_due_s = checkpoint_s, 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="shard")
@@ -57,7 +57,7 @@ class Shard:
     def stats(self) -> EngineStats:
         """Current statistics, as a copy."""
         writer = self._writer.stats if self._writer else WriterStats()
-        return EngineStats.of(self.source.stats, writer, self.inbox)
+        return EngineStats.of(self.sources, writer, self.inbox)
 
     @property
     def pipeline(self) -> ShardPipeline:
@@ -83,8 +83,7 @@ class Shard:
 
     def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Coroutines that must run all the time, by name."""
-        parts: dict[str, Coroutine[Any, Any, None]] = {"source": self.source.run()}
-        return parts | ({"state.writer": self._writer.run()} if self._writer else {})
+        return self.sources.parts() | ({"state.writer": self._writer.run()} if self._writer else {})
 
     async def process_pending(self, before_s: float = math.inf) -> None:
         """Process and store the messages that arrived before that time, seconds since the epoch."""
@@ -130,7 +129,7 @@ class Shard:
 
     def stop_receiving(self) -> None:
         """Stop receiving messages, but continue to acknowledge them."""
-        self.source.leave()
+        self.sources.leave()
 
     async def flush(self) -> None:
         """Wait until all messages and checkpoints are stored."""
@@ -149,7 +148,7 @@ class Shard:
 
     def _committed(self, messages: Sequence[Message]) -> None:
         self.inbox.release(messages)
-        self.source.ack(messages)
+        self.sources.ack(messages)
 
     def _apply(self, messages: Sequence[Message]) -> None:
         """Runs in the thread."""

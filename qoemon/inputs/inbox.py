@@ -63,10 +63,14 @@ class Inbox:
         if self.full:
             self.reject(message.qos)
             return False
+        self.add(message)
+        return True
+
+    def add(self, message: Message) -> None:
+        """Store a message that another inbox has accepted, also beyond the bounds: those apply there."""
         self._waiting.append(message)
         self.messages += 1
         self.bytes += len(message.topic) + len(message.payload)
-        return True
 
     def reject(self, qos: int) -> None:
         """Count a message that was not stored, as dropped or as withheld."""

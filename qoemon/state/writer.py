@@ -153,7 +153,7 @@ class JournalWriter:
         problem = f"cannot store in {self._store.directory}: {error.strerror or error}"
         if self.stats.problem is None:
             LOG.error(
-                "%s; messages wait at the broker until this is fixed: check free disk space and permissions",
+                "%s; nothing is acknowledged until this is fixed: check free disk space and permissions",
                 problem,
             )
         self.stats.problem = problem

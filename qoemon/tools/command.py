@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qoemon.config.config import Config
+    from qoemon.config.sections.mqtt import Mqtt
 
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
 
@@ -64,6 +65,13 @@ def ending(examples: Sequence[str], codes: Mapping[int, str]) -> str:
     title = "Example:" if len(examples) == 1 else "Examples:"
     # typer keeps the lines of a paragraph after a backspace as they are
     return "\n".join(["\b", title, *lines, "", "\b", "Exit codes:", *meanings])
+
+
+def required_broker(config: Config) -> Mqtt:
+    """The section `mqtt`; without a broker the command ends."""
+    if config.mqtt is None:
+        fail(USAGE, "mqtt is null: this command needs a broker; add a section mqtt, with its host and port")
+    return config.mqtt
 
 
 def info(text: str) -> None:

@@ -145,7 +145,7 @@ CASES: list[tuple[str, int, str, str]] = [
         'found nothing, expected "video-stall"',
     ),
     ("mqtt: 5", 1, "mqtt", "expected a mapping"),
-    ("mqtt:\n", 1, "mqtt", "found nothing, expected a mapping; leave the key out"),
+    ("mqtt:\n", 1, "mqtt", "found nothing, expected a mapping, or .*; leave the key out"),
     ("mqtt: {port: x}", 1, "mqtt.port", 'found "x", expected a whole number from 1 to 65535'),
     ('mqtt: {port: "1883"}', 1, "mqtt.port", 'found "1883", expected a whole number .*; take the quotes away'),
     ("mqtt:\n  port: 70000", 2, "mqtt.port", "found 70000, expected a whole number from 1 to 65535"),
@@ -392,6 +392,19 @@ CASES: list[tuple[str, int, str, str]] = [
     ("log: {}\nmqtt: " + "[" * 30, 2, "", "more than 20 levels"),
     ("log: {}\n# \a", 2, "", "found invalid YAML: the character U\\+0007"),
     ('mqtt:\n  host: "\\ud800"', 2, "mqtt.host", "found NUL or half a character"),
+    # inputs
+    (
+        "log: {}\nmqtt: null",
+        2,
+        "mqtt",
+        "found nothing, expected a mapping, or a section collector: there",
+    ),
+    (
+        "mqtt: null\ncollector: {}\nnotify:\n  mqtt: {}",
+        4,
+        "notify.mqtt",
+        "expected null: alerts go to the broker, and mqtt is null",
+    ),
     # variables
     ("mqtt:\n  host: ${NOWHERE}", 2, "mqtt.host", r"\${NOWHERE}, a variable that is not set"),
     ("mqtt:\n  host: ${}", 2, "mqtt.host", r'"\${" without a name'),
@@ -453,7 +466,7 @@ def test_config_error_has_a_line_for_each_problem(file: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         load(file, {})
     first, second = str(raised.value).splitlines()
-    assert first.startswith(f"{file}:1: a: found an unknown key, expected one of mqtt, labels,")
+    assert first.startswith(f"{file}:1: a: found an unknown key, expected one of mqtt, collector, labels,")
     assert second.startswith(f"{file}:2: b: ")
 
 

@@ -233,6 +233,6 @@ def test_no_representation_of_what_is_made_of_it_has_one(
     shown = [config, broker, senders, [one.state for one in senders]]
     engine = LocalEngine(config, None)
     shown += [WebConfig(config.http.web_config_file, HttpStats(), environment()).now(), engine.stats, vars(engine)]
-    shown += [vars(engine.shard), vars(engine.shard.source)]
+    shown += [vars(engine.shard), vars(engine.shard.sources.mqtt)]
     engine.close()
     assert not leaks("".join(map(repr, shown)))

@@ -40,7 +40,7 @@ class Bench:
         config = Config.model_validate({"sessions": SESSIONS, "windows": ["1m"]})
         self.now_s = T0 + 1.0
         self.latest, self.work = Latest(), LocalEngine(config, None)
-        self.inbox, self.ingest = self.work.shard.inbox, self.work.shard.source
+        self.inbox, self.sources = self.work.shard.inbox, self.work.shard.sources
         self.steady_s = 0.0
         """Difference between the wall clock and the monotonic clock."""
         self.publisher = Publisher(10, self.latest, Notifier(()))
@@ -56,7 +56,7 @@ class Bench:
     @property
     def acknowledged(self) -> int:
         """Number of acknowledged messages; without a connection they are only counted."""
-        return self.ingest.stats.stale_acks_total
+        return vars(self.sources)["mqtt"].stats.stale_acks_total
 
     def arrive(self, payload: bytes, at_s: float, topic: str = "qoe/v1/video/eu/a") -> None:
         assert self.inbox.put(Message(topic, payload, at_s, 1, 1, 1))

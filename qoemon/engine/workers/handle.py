@@ -37,6 +37,7 @@ from qoemon.engine.workers.messages import (
     TickRequest,
     TickResult,
 )
+from qoemon.inputs.stats import MqttStats
 
 LOG = logging.getLogger("qoemon.engine.workers")
 
@@ -296,16 +297,20 @@ class ProcessSupervisor:
         return code
 
 
+_ABSENT = EngineStats(mqtt=MqttStats())
+"""Statistics of a worker without a process. If workers have connections to the broker, its own is down."""
+
+
 class _ProcessStats:
     """Statistics of a worker over all its processes."""
 
     def __init__(self) -> None:
-        self.heartbeat = self._none = Heartbeat(EngineStats(), 0.0, 0)
+        self.heartbeat = self._none = Heartbeat(_ABSENT, 0.0, 0)
         self.reports = 0
         self._ended, self._ended_cpu_s = NOTHING_YET, 0.0
 
     def engine(self, *, alive: bool) -> EngineStats:
-        return (self.heartbeat.stats if alive else EngineStats()) + self._ended
+        return (self.heartbeat.stats if alive else _ABSENT) + self._ended
 
     def worker(self, *, up: bool, restarts: int) -> WorkerStats:
         cpu_s = self._ended_cpu_s + self.heartbeat.cpu_s

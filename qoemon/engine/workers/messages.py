@@ -17,7 +17,6 @@ class Start:
 
     number    the worker's number, from 0
     workers   number of workers
-    routed    whether reports come from the parent, not from an own connection to the broker
     forget    whether the session of this worker at the broker is outdated
     offset_s  wall clock minus time since boot, seconds: workers do not read the wall clock, so that a step of the
               clock reaches all of them at the same tick
@@ -26,7 +25,6 @@ class Start:
     config: Config
     number: int
     workers: int
-    routed: bool
     forget: bool
     offset_s: float
 

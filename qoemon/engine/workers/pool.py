@@ -28,6 +28,7 @@ from qoemon.core.plan.fingerprint import IncompatibleStateError
 from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.wire.partition import Partitioner
 from qoemon.engine.engine import ExtraState, OnTick
+from qoemon.engine.inputs import sources
 from qoemon.engine.metrics import engine_metrics
 from qoemon.engine.shard import nothing
 from qoemon.engine.stats import NOTHING_YET, EngineStats
@@ -36,15 +37,12 @@ from qoemon.engine.storage import (
     layout_name,
     open_store,
     open_worker_store,
-    session_memory,
     state_directory,
 )
 from qoemon.engine.workers.handle import WorkerHandle
 from qoemon.engine.workers.messages import ClockStep, Start, TickRequest
 from qoemon.engine.workers.router import Router
 from qoemon.inputs.inbox import Inbox, Message
-from qoemon.inputs.mqtt.consumer import MqttConsumer
-from qoemon.inputs.mqtt.options import broker_options
 from qoemon.state.directory import locked
 from qoemon.state.layout import SHARDS, enter_layout
 from qoemon.state.store import CorruptError, Store
@@ -79,14 +77,10 @@ class WorkerPool:
         self._writer = None if self._store is None else JournalWriter(self._store)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pool")
         self._inbox = Inbox(config.limits.inbox_messages, config.limits.inbox_bytes)
-        self._routed = not config.sharded
         self._forget = set(range(config.workers)) if before else set()
         """Workers whose session at the broker is outdated: another layout has accepted its messages."""
         forget = before is not None and before.endswith(SHARDS)
-        self._consumer: MqttConsumer | None = None
-        if self._routed:
-            memory = session_memory(directory)
-            self._consumer = MqttConsumer(broker_options(config.mqtt), self._inbox, memory=memory, forget=forget)
+        self._sources = sources(config, self._inbox, directory, forget=forget)
         self._router = Router(Partitioner(config.workers, core_plan(config)), self._acknowledge)
         self._workers = [WorkerHandle(number, self) for number in range(config.workers)]
         self._emptied: set[int] = set()
@@ -120,11 +114,14 @@ class WorkerPool:
         parts: dict[str, Coroutine[Any, Any, None]] = {
             f"worker.{number}": worker.process.run() for number, worker in enumerate(self._workers)
         }
-        if self._consumer is not None:
-            parts["source"] = self._consumer.run()
+        parts |= self._sources.parts()
         if self._writer is not None:
             parts["state.writer"] = self._writer.run()
         return parts
+
+    async def listen(self) -> None:
+        """As Engine.listen; the parent has the collector."""
+        await self._sources.listen()
 
     async def recover(self, on_tick: OnTick) -> Arrays:
         """As Engine.recover, for the parent's part; no tick is replayed, as the workers have the messages."""
@@ -145,7 +142,7 @@ class WorkerPool:
             worker.reload(config)
 
     async def process_pending(self) -> None:
-        """As Engine.process_pending: distribute messages; workers with own connections poll by themselves."""
+        """As Engine.process_pending: distribute messages; workers poll their own connections by themselves."""
         await self._distribute(self._inbox.drain())
 
     async def tick(self, tick_s: int) -> Tick | None:
@@ -164,7 +161,7 @@ class WorkerPool:
             if slow:
                 LOG.warning("no figures of this tick: worker %s has not answered in time", " and ".join(slow))
             return None
-        tick = await self._in_thread(self._evaluate, shards, self.stats.mqtt.connected)
+        tick = await self._in_thread(self._evaluate, shards, self.stats.connected)
         for worker in self._workers:
             worker.freeze_groups(self._evaluation.full)
         await self._checkpoint()
@@ -183,8 +180,7 @@ class WorkerPool:
 
     def stop_receiving(self) -> None:
         """As Engine.stop_receiving."""
-        if self._consumer is not None:
-            self._consumer.leave()
+        self._sources.leave()
         for worker in self._workers:
             worker.give_up()
 
@@ -210,7 +206,7 @@ class WorkerPool:
         """As WorkerEvents.start_message."""
         forget = worker in self._forget
         self._forget.discard(worker)
-        return Start(self._config, worker, len(self._workers), self._routed, forget, self._offset_s)
+        return Start(self._config, worker, len(self._workers), forget, self._offset_s)
 
     def committed(self, worker: int, number: int) -> None:
         """As WorkerEvents.committed."""
@@ -225,15 +221,18 @@ class WorkerPool:
         return self._clock() - since_boot()
 
     def _with_parent(self, whole: EngineStats) -> EngineStats:
-        """The statistics with those of the parent's connection and inbox, if it has them."""
-        if self._consumer is None:
-            return whole
-        return EngineStats.of(self._consumer.stats, whole.writer, self._inbox)
+        """The statistics of all workers, with those of the parent's inputs and inbox.
+
+        What the parent hands out counts in its own inbox until it is committed. Workers that have connections of
+        their own have inboxes of their own as well.
+        """
+        if not self._config.sharded:
+            return EngineStats.of(self._sources, whole.writer, self._inbox)
+        return whole + EngineStats.of(self._sources, NOTHING_YET.writer, self._inbox)
 
     def _acknowledge(self, messages: Sequence[Message]) -> None:
         self._inbox.release(messages)
-        if self._consumer is not None:
-            self._consumer.ack(messages)
+        self._sources.ack(messages)
 
     async def _distribute(self, messages: Sequence[Message]) -> None:
         if messages:

@@ -54,6 +54,7 @@ class Router:
         self._uncommitted.append(_Uncommitted(routed.number, routed.messages, set(routed.batches)))
         for worker, batch in routed.batches.items():
             send(worker, routed.number, batch)
+        self._release()  # There may be no part for any worker.
 
     def committed(self, worker: int, number: int) -> None:
         """A worker has committed all its batches up to this number."""
@@ -61,5 +62,8 @@ class Router:
             if each.number > number:
                 break
             each.waits_for.discard(worker)
+        self._release()
+
+    def _release(self) -> None:
         while self._uncommitted and not self._uncommitted[0].waits_for:
             self._on_committed(self._uncommitted.popleft().messages)

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import math
 import resource
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,8 +41,7 @@ from qoemon.engine.workers.messages import (
 from qoemon.inputs.inbox import Inbox, Message
 from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.inputs.mqtt.options import worker_broker_options
-from qoemon.inputs.source import Source
-from qoemon.inputs.stats import MqttStats
+from qoemon.inputs.sources import Sources
 from qoemon.state.frames import decode
 from qoemon.state.recovery import New, Recovery
 from qoemon.state.store import Store
@@ -54,10 +52,9 @@ HEARTBEAT_S = 1.0
 
 
 class ParentSource:
-    """The source of a worker that gets its messages from the parent: reports commits to the parent."""
+    """The source of the messages that the parent hands out: reports commits to the parent."""
 
     def __init__(self, channel: Channel) -> None:
-        self.stats = MqttStats(connected=True, subscribed=True)
         self._channel = channel
 
     async def run(self) -> NoReturn:
@@ -67,7 +64,8 @@ class ParentSource:
 
     def ack(self, messages: Sequence[Message]) -> None:
         """Report the commit to the parent. Batches are committed as a whole, since each is processed at once."""
-        self._channel.send(Committed(messages[-1].mid))
+        if messages:
+            self._channel.send(Committed(messages[-1].mid))
 
     def leave(self) -> None:
         """Nothing to do: the parent stops sending."""
@@ -83,8 +81,11 @@ class Worker:
         self._channel, self._offset_s = channel, start.offset_s
         self._loop = asyncio.get_running_loop()
         store = open_worker_store(start.config, start.number)
-        self._inbox, source = self._input(start, store)
-        self._shard = Shard(_new(start.config), self._inbox, source, store, start.config.state.checkpoint_s)
+        limits = start.config.limits
+        size = max(limits.inbox_bytes // start.workers, limits.message_bytes)
+        self._inbox = Inbox(math.ceil(limits.inbox_messages / start.workers), size)
+        sources = Sources(self._consumer(start, store), parent=ParentSource(channel))
+        self._shard = Shard(_new(start.config), self._inbox, sources, store, start.config.state.checkpoint_s)
         self._lock = asyncio.Lock()
         """Held while the shard is in use."""
 
@@ -103,16 +104,14 @@ class Worker:
         finally:
             self._shard.close()
 
-    def _input(self, start: Start, store: Store | None) -> tuple[Inbox, Source]:
-        limits = start.config.limits
-        if start.routed:
-            # The parent's inbox has the limit: its messages count there until they are committed here.
-            return Inbox(sys.maxsize, sys.maxsize), ParentSource(self._channel)
-        size = max(limits.inbox_bytes // start.workers, limits.message_bytes)
-        inbox = Inbox(math.ceil(limits.inbox_messages / start.workers), size)
-        options = worker_broker_options(start.config.mqtt, start.number, start.workers)
+    def _consumer(self, start: Start, store: Store | None) -> MqttConsumer | None:
+        """The worker's own connection to the broker, if topics have a level {shard}."""
+        mqtt = start.config.mqtt
+        if mqtt is None or not start.config.sharded:
+            return None
+        options = worker_broker_options(mqtt, start.number, start.workers)
         memory = session_memory(None if store is None else store.directory)
-        return inbox, MqttConsumer(options, inbox, self._now, memory=memory, forget=start.forget)
+        return MqttConsumer(options, self._inbox, self._now, memory=memory, forget=start.forget)
 
     def _send_progress(self, done: float) -> None:
         """Runs in the shard's thread."""
@@ -135,7 +134,7 @@ class Worker:
         match message:
             case IngestBatch(number, frame):
                 for topic, payload, arrival_s, kind in decode(frame):
-                    self._inbox.put(Message(topic, payload, arrival_s, 1, number, 0, kind))
+                    self._inbox.add(Message(topic, payload, arrival_s, 1, number, 0, kind))
                 await self._shard.process_pending()
             case TickRequest(tick_s, offset_s, stored_s):
                 self._offset_s = offset_s

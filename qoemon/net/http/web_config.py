@@ -18,7 +18,7 @@ from qoemon.config.sections.web import WebFile
 from qoemon.config.yaml import document as yamlfile
 from qoemon.config.yaml.errors import ConfigError, ConfigProblem
 from qoemon.config.yaml.validation import validated
-from qoemon.net.http.stats import HttpStats
+from qoemon.net.http.listener_stats import ListenerStats
 
 LOG = logging.getLogger("qoemon.net.http")
 
@@ -68,7 +68,7 @@ class WebConfig:
     raises   ConfigError if the file is not valid; later that is logged
     """
 
-    def __init__(self, path: Path | None, state: HttpStats, env: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, path: Path | None, state: ListenerStats, env: Mapping[str, str] = os.environ) -> None:
         self._path, self._state, self._env = path, state, env
         self._now, self._files = (Web(), ()) if path is None else self._read(path)
         self._seen = _seen(self._files)

@@ -18,12 +18,16 @@ from qoemon.outputs.notify.secret import Secret
 from qoemon.outputs.notify.webhook import Webhook
 
 
-def receivers(section: notifyconfig.Notify, broker: Broker, url: str) -> tuple[Receiver, ...]:
-    """All configured receivers. url: of this daemon, linked in notifications."""
+def receivers(section: notifyconfig.Notify, broker: Broker | None, url: str) -> tuple[Receiver, ...]:
+    """All configured receivers.
+
+    broker  None if there is none; then the configuration has no notify.mqtt
+    url     of this daemon, linked in notifications
+    """
     return tuple(_receivers(section, broker, url))
 
 
-def _receivers(section: notifyconfig.Notify, broker: Broker, url: str) -> Iterator[Receiver]:
+def _receivers(section: notifyconfig.Notify, broker: Broker | None, url: str) -> Iterator[Receiver]:
     names = _Names()
     for alertmanager in section.alertmanagers:
         name = names.unique("alertmanager", alertmanager.url)
@@ -35,7 +39,7 @@ def _receivers(section: notifyconfig.Notify, broker: Broker, url: str) -> Iterat
         secret = Secret(text=first_secret(webhook.secret), file=webhook.secret_file, key="secret_file")
         hook = Webhook(names.unique("webhook", webhook.url), address, secret, url)
         yield Receiver(hook, TransitionQueue())
-    if section.mqtt is not None:
+    if section.mqtt is not None and broker is not None:
         publisher = AlertPublisher(broker, section.mqtt.topic, section.expire_s, url)
         yield Receiver(publisher, _repeating_queue(section))
 

@@ -18,6 +18,7 @@ from qoemon.config.config import Config
 from qoemon.daemon.daemon import Daemon, running
 from qoemon.inputs.mqtt.options import broker_options
 from qoemon.outputs.snapshot_json import snapshot_document
+from qoemon.tools.command import required_broker
 from qoemon.tools.demo import broker as embedded
 from qoemon.tools.simulate.load import publish
 from qoemon.tools.simulate.simulate import GROUPS, SCENARIOS, Phase, Population, Scenario
@@ -64,7 +65,8 @@ async def demo(console: Console, *, for_s: float | None, sessions: int, seed: in
             population = _population(scenario, sessions, seed)
             console.print(_opening(daemon, scenario, population, port), soft_wrap=True)
             async with asyncio.TaskGroup() as parts:
-                load = parts.create_task(publish(broker_options(settings.mqtt), population, qos=1, batch=20))
+                broker = broker_options(required_broker(settings))
+                load = parts.create_task(publish(broker, population, qos=1, batch=20))
                 show = parts.create_task(_show(console, daemon, population))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(for_s):
@@ -101,7 +103,7 @@ def config(port: int, http_port: int) -> Config:
 
 async def _subscribed(daemon: Daemon) -> None:
     async with asyncio.timeout(embedded.START_S):
-        while not daemon.engine.stats.mqtt.subscribed:
+        while not ((mqtt := daemon.engine.stats.mqtt) and mqtt.subscribed):
             await asyncio.sleep(0.02)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qoemon.tools.command import FAILED, exit_on_errors, fail, info, load
+from qoemon.tools.command import FAILED, exit_on_errors, fail, info, load, required_broker
 from qoemon.tools.options import ConfigFile, FailIf, For
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def record(
         settings = load(config)
         inbox = Inbox(settings.limits.inbox_messages, settings.limits.inbox_bytes)
         line = _ProgressLine()
-        done = asyncio.run(run(broker_options(settings.mqtt), file, inbox, for_s=for_s, on_progress=line))
+        broker = broker_options(required_broker(settings))
+        done = asyncio.run(run(broker, file, inbox, for_s=for_s, on_progress=line))
         line.end(done, file)
 
 

@@ -20,10 +20,11 @@ NEAR = 0.9
 def rules(plan: Plan, job: str) -> Iterator[DaemonRule]:
     """All rules on the daemon."""
     yield from _reached(job)
-    yield from _connected(plan)
+    if plan.topics:  # Without a broker there are no metrics of it.
+        yield from _connected(plan)
     yield from _on_time(plan)
-    yield from _complete()
-    yield from _stored()
+    yield from _complete(plan)
+    yield from _stored(plan)
     yield from _limits(plan)
 
 
@@ -135,12 +136,15 @@ def _on_time(plan: Plan) -> Iterator[DaemonRule]:
         "has skipped ticks",
         "Estimates are older than they seem. Raise sessions.tick, reduce the number of groups, or add CPU.",
     )
+    kept = _by_input(
+        plan, "The broker keeps the reports of its sessions.", "Requests with its sessions are not answered."
+    )
     yield gauge_rule(
         "QoemonWorkerDown",
         "qoemon_worker_up",
         "worker {{ $labels.worker }} of qoemon at {{ $labels.instance }} is down",
         "Estimates are not updated until it is up. /readyz says whether it is replaying its journal, the log why "
-        "it ended. The broker keeps the reports of its sessions.",
+        f"it ended. {kept}",
         labels={"worker": "1"},
     )
     yield counter_rule(
@@ -164,7 +168,7 @@ def _on_time(plan: Plan) -> Iterator[DaemonRule]:
     )
 
 
-def _complete() -> Iterator[DaemonRule]:
+def _complete(plan: Plan) -> Iterator[DaemonRule]:
     accepted = "rate(qoemon_reports_total[5m])"
     rejected = "sum without (reason) (rate(qoemon_reports_rejected_total[5m]))"
     reports: dict[str, Growth] = {"qoemon_reports_total": (0, 960)}
@@ -188,22 +192,31 @@ def _complete() -> Iterator[DaemonRule]:
         "has dropped messages of QoS 0, since its inbox was full",
         "Add CPU, or use QoS 1, which loses no messages.",
     )
+    withholds = _by_input(plan, "leaves messages at the broker", "answers requests with 429", " and ")
+    late = _by_input(plan, "The broker's queue may overflow.", "Clients send again, and some drop reports.")
     yield counter_rule(
         "QoemonMessagesWithheld",
         "qoemon_messages_withheld_total",
-        "leaves messages at the broker, since its inbox is repeatedly full",
-        "It is slower than its clients: add CPU. Estimates are late, and the broker's queue may overflow.",
+        f"{withholds}, since its inbox is repeatedly full",
+        f"It is slower than its clients: add CPU. Estimates are late. {late}",
         for_s=600,
     )
 
 
-def _stored() -> Iterator[DaemonRule]:
+def _by_input(plan: Plan, of_broker: str, of_collector: str, between: str = " ") -> str:
+    """The texts about the inputs that there are."""
+    return between.join([*([of_broker] if plan.topics else []), *([of_collector] if plan.paths else [])])
+
+
+def _stored(plan: Plan) -> Iterator[DaemonRule]:
+    kept = _by_input(
+        plan, "The broker keeps messages of QoS 1, but its queue may overflow.", "Requests are not answered."
+    )
     yield gauge_rule(
         "QoemonStateNotWritable",
         "qoemon_state_writable",
         "qoemon at {{ $labels.instance }} cannot write its state, so it acknowledges no messages",
-        "The log and /readyz say why. The broker keeps messages of QoS 1, but its queue may overflow: "
-        "free space in state.dir.",
+        f"The log and /readyz say why: free space in state.dir. {kept}",
     )
     yield counter_rule(
         "QoemonClockSet",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from qoemon.tools.command import USAGE, exit_on_errors, fail, info, load
+from qoemon.tools.command import USAGE, exit_on_errors, fail, info, load, required_broker
 from qoemon.tools.options import ConfigFile, For, Seed
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def simulate(
     with exit_on_errors(usage=(TopicError, ScopeError), failed=(LoadError,)):
         settings = load(config)
         scope = Scope.of(settings)
-        broker = _addressed(broker_options(settings.mqtt), host, port, transport, websocket_path)
+        mqtt = required_broker(settings)
+        broker = _addressed(broker_options(mqtt), host, port, transport, websocket_path)
         broker = _authenticated(broker, version, username, password, ca_file)
         places = [{**scope.constants, **place} for place in groups(regions, cdns)]
         population = Population(
@@ -134,7 +135,7 @@ def simulate(
             batch=batch,
             topics=scope.topics if topic is None else dict.fromkeys(scope.topics, topic),
             report_labels=scope.report_labels,
-            shards=shards or settings.mqtt.shards,
+            shards=shards or mqtt.shards,
             encoding=encoding,
             on_progress=progress,
         )

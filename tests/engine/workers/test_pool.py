@@ -64,7 +64,7 @@ class Bench:
 
     @property
     def ingest(self) -> MqttConsumer:
-        ingest = vars(self.pool)["_consumer"]
+        ingest = vars(self.pool)["_sources"].mqtt
         assert isinstance(ingest, MqttConsumer)
         return ingest
 
@@ -103,7 +103,7 @@ async def running(bench: Bench) -> AsyncIterator[Bench]:
     """From the start of all workers to their end."""
     bench.publisher.restore(await bench.pool.recover(bench.publisher.add_past))
     parts = bench.pool.parts()
-    parts.pop("source").close()
+    parts.pop("mqtt").close()
     tasks = [asyncio.create_task(part) for part in parts.values()]
     evaluate = asyncio.create_task(bench.tick_loop.run())
     try:

@@ -134,6 +134,24 @@ def test_rules_of_the_sample_configuration_hold(tmp_path):
 
 
 @pytest.mark.prometheus
+@pytest.mark.parametrize("inputs", [{"mqtt": None, "collector": {}}, {"collector": {}}], ids=["collector", "both"])
+def test_rules_of_a_collector_hold(tmp_path, inputs):
+    files = prometheus_files(Config.model_validate(inputs))
+    tested = _tested(tmp_path, files.rules(), files.tests())
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def test_without_a_broker_no_rule_is_about_one():
+    """They would be silent for lack of metrics, or fire."""
+    rules = prometheus_files(Config.model_validate({"mqtt": None, "collector": {}})).rules()
+    assert "qoemon_mqtt" not in rules
+    assert "qoemon_messages_total" not in rules
+    withheld = next(line for line in rules.splitlines() if "inbox is repeatedly full" in line)
+    assert "answers requests with 429" in withheld
+    assert "broker" not in withheld
+
+
+@pytest.mark.prometheus
 def test_rules_with_every_feature_hold(tmp_path):
     files = PromFiles(PLAN, EVERY, objectives={}, job='q "1"')
     tests = _only(files.tests(), tests="|".join(rule.name for rule in EVERY))
