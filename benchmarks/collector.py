@@ -1,7 +1,8 @@
 """CPU of a POST to the collector, beside servers that do less. `python -m benchmarks.collector [--json FILE]`.
 
-Every server is a process of its own and gets the same load: CONNECTIONS connections that stay open, each with the
-next request as soon as the last one is answered. CPU is that of the server's process, from /proc.
+Every server is a process of its own and gets the same load: RATE requests a second, evenly spaced, in turn on
+CONNECTIONS connections that stay open. CPU is that of the server's process, from /proc. If the load were as fast as
+the answers, a server that answers at once would find more requests at each wake-up than one that commits first.
 
     python -m benchmarks.collector serve NAME    one of SERVERS, which prints its port
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import selectors
 import socket
 import subprocess
 import sys
@@ -26,10 +26,12 @@ from benchmarks.wire import cpu
 from benchmarks.wire.figures import Figures, rival_cost
 from tests.support.parts import Part, program
 
-REQUESTS, CONNECTIONS = 60_000, 512
+REQUESTS, RATE, CONNECTIONS = 40_000, 4000, 2000
 PATH = "/cmcd/v1/video/eu/a"
 ROUNDS = 1 if os.environ.get("QUICK") else 3
-PATIENCE_S = 120.0
+PATIENCE_S = 60.0
+SETTLED_S = 0.5
+"""After which every request is answered and counted."""
 
 FIELDS = (
     "Host: collector.example:9878",
@@ -43,8 +45,9 @@ FIELDS = (
 
 def record(session: int, number: int) -> bytes:
     """A record of 120 bytes, as hls.js sends it."""
-    start = f'bl=(10000),cid="clip-1",e=t,pr=1,sf=h,sid="{session:08}-2f1e-4d57-9a31-0c5a1b2d3e4f",sn={number:05},st=v,sta=p'
-    return f"{start},ts={1_795_000_000_000 + 1000 * number},v=2".encode()
+    sid = f"{session:08}-2f1e-4d57-9a31-0c5a1b2d3e4f"
+    ts = 1_795_000_000_000 + 1000 * number
+    return f'bl=(10000),cid="clip-1",e=t,pr=1,sf=h,sid="{sid}",sn={number:05},st=v,sta=p,ts={ts},v=2'.encode()
 
 
 def post(session: int, number: int) -> bytes:
@@ -63,43 +66,52 @@ def push(session: int, number: int) -> bytes:
 Make = Callable[[int, int], bytes]
 
 
-def load(port: int, make: Make, requests: int) -> None:
-    """Send so many requests and wait for their answers, each 2xx."""
-    selector = selectors.DefaultSelector()
-    sent = answered = 0
-    try:
-        for session in range(CONNECTIONS):
-            wire = socket.create_connection(("127.0.0.1", port))
-            wire.setblocking(False)
-            selector.register(wire, selectors.EVENT_READ, session)
-            wire.send(make(session, 0))
-            sent += 1
-        deadline_s = time.monotonic() + PATIENCE_S
-        while answered < requests:
-            if time.monotonic() > deadline_s:
-                raise TimeoutError(f"{answered:,} of {requests:,} requests were answered within {PATIENCE_S:g} s")
-            for key, _ in selector.select(1.0):
-                wire = key.fileobj
-                assert isinstance(wire, socket.socket)  # noqa: S101 - for the type checker
-                answer = wire.recv(4096)
-                if not answer.startswith(b"HTTP/1.1 20"):
-                    raise RuntimeError(f"answered with {answer[:60]!r}")
-                answered += 1
-                if sent < requests:
-                    wire.send(make(key.data, sent))
-                    sent += 1
-    finally:
-        for key in tuple(selector.get_map().values()):
-            key.fileobj.close()  # type: ignore[union-attr]
-        selector.close()
+class Load:
+    """Connections to a server, each with at most one request that is not answered."""
+
+    def __init__(self, port: int, make: Make) -> None:
+        self._make, self._number = make, 0
+        self._wires = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
+        for wire in self._wires:
+            wire.settimeout(PATIENCE_S)
+
+    def close(self) -> None:
+        """Wait for the last answers, and close the connections."""
+        for session in range(min(CONNECTIONS, self._number)):
+            self._answered(session)
+            self._wires[session].close()
+
+    def send(self, requests: int) -> None:
+        """Send so many requests, evenly spaced."""
+        began_s = time.monotonic()
+        for sent in range(requests):
+            wait_s = began_s + sent / RATE - time.monotonic()
+            if wait_s > 0:
+                time.sleep(wait_s)
+            session = self._number % CONNECTIONS
+            if self._number >= CONNECTIONS:
+                self._answered(session)
+            self._wires[session].sendall(self._make(session, self._number))
+            self._number += 1
+
+    def _answered(self, session: int) -> None:
+        """Read an answer, which came long ago unless the server is too slow for the rate."""
+        answer = self._wires[session].recv(4096)
+        if not answer.startswith(b"HTTP/1.1 20"):
+            raise RuntimeError(f"answered with {answer[:60]!r}")
 
 
 def cost(pid: int, port: int, make: Make) -> float:
     """CPU seconds of a server for REQUESTS requests, after some that warm it up."""
-    load(port, make, CONNECTIONS)
+    load = Load(port, make)
+    load.send(CONNECTIONS)
+    time.sleep(SETTLED_S)
     began_s = cpu.seconds(pid)
-    load(port, make, REQUESTS)
-    return cpu.seconds(pid) - began_s
+    load.send(REQUESTS)
+    time.sleep(SETTLED_S)
+    spent_s = cpu.seconds(pid) - began_s
+    load.close()
+    return spent_s
 
 
 class Floor(asyncio.Protocol):
@@ -111,7 +123,7 @@ class Floor(asyncio.Protocol):
         self._data = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
+        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
@@ -191,7 +203,7 @@ def serving(name: str) -> Iterator[tuple[int, int]]:
     command = [sys.executable, "-m", "benchmarks.collector", "serve", name]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout is not None  # noqa: S101 - for the type checker
+            assert process.stdout is not None
             yield process.pid, int(process.stdout.readline())
         finally:
             process.kill()
