@@ -139,9 +139,9 @@ def _qoe(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
     by_column = {
         "ratings": make("qoemon_rating_ratio", "Share of users who would give this rating.", "rating"),
         "quantiles": _quantiles(snapshot),
-        "mos_bounds": make("qoemon_mos_bound", "95 % confidence interval of qoemon_mos.", "bound"),
-        "gob_bounds": make("qoemon_gob_ratio_bound", "95 % confidence interval of qoemon_gob_ratio.", "bound"),
-        "pow_bounds": make("qoemon_pow_ratio_bound", "95 % confidence interval of qoemon_pow_ratio.", "bound"),
+        "mos_bounds": make("qoemon_mos_bound", "Confidence interval of qoemon_mos.", "bound"),
+        "gob_bounds": make("qoemon_gob_ratio_bound", "Confidence interval of qoemon_gob_ratio.", "bound"),
+        "pow_bounds": make("qoemon_pow_ratio_bound", "Confidence interval of qoemon_pow_ratio.", "bound"),
         "band_gob": make("qoemon_gob_ratio_theta", "qoemon_gob_ratio at another theta.", "theta"),
         "band_pow": make("qoemon_pow_ratio_theta", "qoemon_pow_ratio at another theta.", "theta"),
     }
