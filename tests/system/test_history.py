@@ -29,7 +29,9 @@ def settings(broker: Mosquitto, directory: Path | None, **more: Any) -> dict[str
 
 def load(broker: Mosquitto, region: str, name: str, number: int) -> None:
     """Report so many page loads, each of another user."""
-    pages = [{"session": f"{region} {name} {page}", "seq": 1, "response_s": 0.5 + page / 100} for page in range(number)]
+    pages = [
+        {"session": f"{region} {name} {page}", "seq": 1, "response_s": 0.5 + page / 100} for page in range(number)
+    ]
     topic = f"qoe/v1/web/{region}/a"
     single(topic, json.dumps(pages), qos=1, hostname="127.0.0.1", port=broker.port)
 
