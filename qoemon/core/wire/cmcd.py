@@ -55,14 +55,14 @@ _USED = ("bg", "e", "msd", "pr", "sid", "sn", "sta", "ts", "v")
 
 # Repeated characters are possessive, and repeated groups begin with a character that cannot follow them, so
 # matching takes linear time for any text. (Possessive groups would be wrong up to Python 3.11.4.)
-_NUMBER = r"-?(?:[0-9]{1,12}+\.[0-9]{1,3}+|[0-9]{1,15}+)(?![0-9.])"
+_NUMBER = r"-?(?:[0-9]{1,12}+\.[0-9]{1,3}+|[0-9]{1,15}+)"
 _STRING = r'"[^"\\\x00-\x1f\x7f]*+(?:\\["\\][^"\\\x00-\x1f\x7f]*+)*"'
 _WORD = r"[A-Za-z*][A-Za-z0-9:/!#$%&'*+\-.^_`|~]*+"
 _BARE = rf"(?:{_NUMBER}|{_STRING}|{_WORD}|\?[01])"
 _KEY = r"[a-z*][a-z0-9_\-.*]*+"
 _ITEM = rf"{_BARE}(?:; *+{_KEY}(?:={_BARE})?)*"
 _LIST = rf"\( *+(?:{_ITEM}(?: ++{_ITEM})* *+)?\)"
-_MEMBER = re.compile(rf"({_KEY})(?:=({_BARE}|{_LIST}))?(?![=;])[ \t]*+(?:,[ \t]*+(?=[a-z*])|\Z)|.++", re.DOTALL)
+_MEMBER = re.compile(rf"({_KEY})(?:=({_BARE}|{_LIST}))?[ \t]*+(?:,[ \t]*+(?=[a-z*])|\Z)|.++", re.DOTALL)
 """A member of a dictionary with its key and its value, or else the rest of the record, without a key."""
 _LETTERS = frozenset(f"{string.ascii_letters}*")
 """The first characters of tokens."""

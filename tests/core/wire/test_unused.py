@@ -71,7 +71,7 @@ def test_a_report_that_was_posted_is_found_by_its_path_and_a_record_of_a_player_
     plan_ = replace(PLAN, paths=(TopicTemplate("/v1/{service}/{region}"),))
     record = Message("/v1/video/eu", b'sid="a",sta=p,v=2', kind=Kind.CMCD)
     report = Message("/v1/vid%65o/eu", b'{"session": "a"}', kind=Kind.HTTP)
-    assert first_empty([record], plan_) is None
+    assert first_empty([record, record._replace(payload=report.payload)], plan_) is None
     assert first_empty([report._replace(kind=Kind.MQTT), report], plan_) == Unused(
         "path '/v1/vid%65o/eu'", (), STALLS
     )
