@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from qoemon.core.wire.report import Reject
 from qoemon.engine.stats import EngineStats, WorkerStats
-from qoemon.inputs.metrics import inbox_metrics, mqtt_metrics
+from qoemon.inputs.metrics import collector_metrics, inbox_metrics, mqtt_metrics
 from qoemon.state.metrics import writer_metrics
 
 
@@ -25,6 +25,8 @@ def engine_metrics(
     # Of an input that is not configured there is no metric: 0 would say that it is broken.
     if stats.mqtt is not None:
         yield from mqtt_metrics(stats.mqtt, now_s)
+    if stats.collector is not None:
+        yield from collector_metrics(stats.collector, now_s)
     yield from inbox_metrics(stats.inbox_messages, stats.inbox_bytes, stats.dropped, stats.withheld)
     yield from writer_metrics(stats.writer)
     yield from worker_metrics(workers)

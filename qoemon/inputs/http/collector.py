@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from urllib.parse import unquote_to_bytes
 
 from qoemon.config.sections.types import read_secret
+from qoemon.config.sections.web import CollectorWebFile
 from qoemon.core.wire.message import Kind
 from qoemon.inputs.http.cross_origin import CrossOrigin
 from qoemon.inputs.inbox import Inbox, Message
@@ -116,7 +117,7 @@ class Collector:
                 self._token = read_secret(options.token_file).encode()
             except ValueError as error:
                 raise OSError(f"cannot read collector.token_file {options.token_file}: {error}") from None
-        self._web = WebConfig(options.web_config_file, self.stats)
+        self._web = WebConfig(options.web_config_file, self.stats, kind=CollectorWebFile)
         try:
             self._sockets = await bound(options.host, options.port)
         except OSError as error:
@@ -174,6 +175,11 @@ class Collector:
     def leave(self) -> None:
         """Store no more requests, but answer those that are stored."""
         self._leaving = True
+
+    def close(self) -> None:
+        """Release the port, also if run() has not begun."""
+        for listening in self._sockets:
+            listening.close()
 
     # As a handler of connections.
 
