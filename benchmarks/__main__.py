@@ -23,7 +23,19 @@ PAGE = HERE.parent / "docs" / "performance.md"
 LAST = HERE / "last.json"
 MARKS = "<!-- figures: make bench -->", "<!-- end of figures -->"
 
-PARTS = ("wire", "tick", "roll_ups", "memory", "render", "recovery", "history", "start", "simulator", "authors")
+PARTS = (
+    "wire",
+    "cmcd",
+    "tick",
+    "roll_ups",
+    "memory",
+    "render",
+    "recovery",
+    "history",
+    "start",
+    "simulator",
+    "authors",
+)
 """Modules of this package, each with --json FILE."""
 
 

@@ -1,13 +1,15 @@
-"""Millions of invalid messages against the codec, the topic templates and the core. `make fuzz`.
+"""Millions of invalid messages against the codec, the templates of topics and paths, and the core. `make fuzz`.
 
-Each report is either accepted or rejected with a reason; accepted reports can be rated; nothing raises; memory does
-not grow. The first message that breaks this is printed with the seed that reproduces it.
+Each report is either accepted or rejected with a reason; accepted reports can be rated; records of players are read
+as http-sf alone reads them; nothing raises; memory does not grow. The first message that breaks this is printed
+with the seed that reproduces it.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 import traceback
@@ -19,7 +21,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from types import ModuleType
+from typing import Any
+from urllib.parse import unquote
 
+import http_sf
 import msgspec
 import numpy as np
 import prometheus_client
@@ -27,14 +32,18 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from benchmarks.cmcd import NAMES, by_http_sf
 from benchmarks.shard import Shard
 from benchmarks.wrong_inputs import PLAN, START_S, Wrong, message
 from qoemon.core.arrays import Floats
 from qoemon.core.qoe.distribution import Distribution
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.batch import MAX_COUNT, MAX_MEASURE, MAX_SECONDS, Batch
+from qoemon.core.wire.cmcd import FASTEST, KEYS, LINE_BYTES, SESSION_CHARACTERS, fields_of, lines_of
 from qoemon.core.wire.codec import Codec, Decoded
-from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Reject
+from qoemon.core.wire.message import Kind
+from qoemon.core.wire.player import PlayerBatch, PlayerRecord, PlayerState
+from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Reject, RejectedError
 from qoemon.outputs.metrics.qoe import qoe_families
 
 INPUTS, ROUND = 5_000_000, 20_000
@@ -43,6 +52,8 @@ BATCH, SINGLY_EVERY = 100, 4
 GROWTH_BYTES = 32 * 2**20
 """Memory that a process may gain after its first round: the allocator keeps some of its peak."""
 ROUNDING = 1e-9
+PLAYER_COLUMNS = PlayerRecord._fields
+PLAYER_KEYS = (*NAMES, *PLAN.players.labels)
 
 
 class BrokenError(AssertionError):
@@ -78,7 +89,7 @@ def run_round(seed: str, inputs: int = ROUND) -> Outcome:
             outcome.broken = _story(seed, messages)
             return outcome
         outcome.inputs += size
-        outcome.accepted += len(decoded.batch)
+        outcome.accepted += len(decoded.batch) + len(decoded.players)
         outcome.rejected.update(decoded.rejected)
     outcome.rss_bytes = resident_bytes()
     return outcome
@@ -129,7 +140,11 @@ def check_decoding(codec: Codec, messages: Sequence[Wrong], *, singly: bool = Tr
     together = codec.decode(messages)
     check_number(together, messages)
     check_columns(together.batch)
+    check_players(together.players)
     expect(set(together.sample) == set(together.rejected), "not every reason has a sample")
+    for each in messages:
+        if each.kind is Kind.CMCD:
+            check_fields(each.payload)
     if singly:
         parts = [codec.decode([each]) for each in messages]
         for each, alone in zip(messages, parts, strict=True):
@@ -137,12 +152,13 @@ def check_decoding(codec: Codec, messages: Sequence[Wrong], *, singly: bool = Tr
         rejected = sum((alone.rejected for alone in parts), Counter())
         expect(together.rejected == rejected, f"rejected {together.rejected} together, {rejected} one by one")
         check_same(together.batch, [alone.batch for alone in parts])
+        check_same_players(together.players, [alone.players for alone in parts])
     return together
 
 
 def check_number(decoded: Decoded, messages: Sequence[Wrong]) -> None:
     """No report is lost, none is counted twice."""
-    found = len(decoded.batch) + decoded.rejected.total()
+    found = len(decoded.batch) + len(decoded.players) + decoded.rejected.total()
     least, most = (sum(bounds) for bounds in zip(*map(reports_in, messages), strict=True))
     expect(least <= found <= most, f"{found} reports accounted for, there are {least} to {most}")
 
@@ -152,11 +168,25 @@ def reports_in(sent: Wrong) -> tuple[int, int]:
     payload = sent.payload
     if not payload:
         return 0, 0
+    return _records_in(payload) if sent.kind is Kind.CMCD else _reports_in(sent, payload)
+
+
+def _records_in(body: bytes) -> tuple[int, int]:
+    """The number of records; a body without any may count once, if it is rejected as a whole."""
+    records = sum(1 for line in re.split(rb"[\r\n]", body) if line.strip(b" \t"))
+    return records, max(1, records)
+
+
+def _reports_in(sent: Wrong, payload: bytes) -> tuple[int, int]:
     keys = sessions_named(payload)
-    service = next((m["service"] for template in PLAN.topics if (m := template.match(sent.topic))), None)
+    templates = PLAN.topics if sent.kind is Kind.MQTT else PLAN.paths
+    levels = next((m for template in templates if (m := template.match(sent.topic))), {"service": ""})
+    if sent.kind is Kind.HTTP:
+        levels = {name: unquote(level) for name, level in levels.items()}
+    service = levels["service"]
     if service not in {each.name for each in PLAN.services} or len(payload) > PLAN.limits.message_bytes:
         return keys, keys
-    if any(len(level) > PLAN.limits.label_length for level in sent.topic.split("/")):
+    if any(len(level) > PLAN.limits.label_length for level in levels.values()):
         return keys, keys
     packed = 0x80 <= payload[0] < 0xA0 or 0xDC <= payload[0] < 0xE0
     document = payload if packed else payload.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
@@ -221,6 +251,53 @@ def check_columns(batch: Batch) -> None:
         expect(within(column, -MAX_MEASURE, MAX_MEASURE), "measure out of range")
 
 
+def check_players(players: PlayerBatch) -> None:
+    """Every number finite and in its range, every index in bounds."""
+    for name in ("route", "arrival_s", *PLAYER_COLUMNS):
+        expect(len(getattr(players, name)) == len(players), f"{name} has another length")
+    expect(all(0 < len(session) <= SESSION_CHARACTERS for session in players.session), "sid out of range")
+    expect(within(players.route, 0, len(players.routes) - 1), "route out of bounds")
+    expect(all(len(route.labels) == len(PLAN.labels) for route in players.routes), "labels missing")
+    for name in ("seq", "ts_ms", "startup_ms"):
+        expect(within(getattr(players, name), 0, 10**15 - 1, ABSENT_INT), f"{name} out of range")
+    expect(within(players.rate, 0, FASTEST), "pr out of range")
+    expect(within(players.state, 0, max(PlayerState)), "no state")
+
+
+def check_fields(body: bytes) -> None:
+    """Each record of a body is read as http-sf alone reads it, but for characters outside ASCII in strings."""
+    for line in lines_of(body):
+        if len(line) > LINE_BYTES:
+            continue
+        try:
+            found, rejected = fields_of(line, PLAYER_KEYS), None
+        except RejectedError as error:
+            found, rejected = {}, error.reason
+        try:
+            expected = by_http_sf(_in_ascii(line), PLAYER_KEYS)
+        except http_sf.StructuredFieldError:
+            expect(rejected is Reject.UNPARSEABLE, f"{line!r} is no dictionary, and is read as {found}")
+            continue
+        if rejected is None:
+            shown, wanted = ({n: _in_ascii(v) for n, v in each.items()} for each in (found, expected))
+            expect(repr(shown) == repr(wanted), f"{line!r} is read as {found}, expected {expected}")
+        elif line.isascii():
+            many = rejected is Reject.TOO_LARGE and line.count(b",") >= KEYS
+            expect(many, f"{line!r} is rejected, {rejected}; expected {expected}")
+
+
+def _in_ascii(value: Any) -> Any:
+    """Text, or bytes of it, with an x for each character outside ASCII; any other value as it is."""
+    if isinstance(value, str):
+        return "".join(char if char.isascii() else "x" for char in value)
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return _in_ascii(value.decode()).encode()
+    except UnicodeDecodeError:
+        return value
+
+
 def within(column: Floats | np.ndarray, least: float, most: float, absent: float | None = None) -> bool:
     """Whether every value is in range or absent; NaN is in none."""
     return bool(np.all((column == absent) | ((column >= least) & (column <= most))))
@@ -237,6 +314,15 @@ def check_same(whole: Batch, parts: Sequence[Batch]) -> None:
         )
     for name, column in whole.measures.items():
         expect(np.array_equal(column, _joined(part.measures[name] for part in parts)), f"measure {name} differs")
+
+
+def check_same_players(whole: PlayerBatch, parts: Sequence[PlayerBatch]) -> None:
+    """The columns of the batch are those of its messages, concatenated."""
+    routes = [part.routes[number] for part in parts for number in part.route.tolist()]
+    expect([whole.routes[number] for number in whole.route.tolist()] == routes, "routes of players differ")
+    for name in PLAYER_COLUMNS:
+        values = [value for part in parts for value in getattr(part, name)]
+        expect(list(getattr(whole, name)) == values, f"{name} differs")
 
 
 def _joined(columns: Iterable[np.ndarray]) -> np.ndarray:

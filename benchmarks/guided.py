@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of codec and topics with libFuzzer, through atheris. `make fuzz`.
+"""Coverage-guided fuzzing of codec, topics and paths with libFuzzer, through atheris. `make fuzz`.
 
 atheris is no dependency of qoemon, since it has wheels for some versions of Python only. Without it this prints a
 note and ends with exit code 0.
@@ -17,30 +17,38 @@ from random import Random
 from typing import Any
 
 from benchmarks.fuzz import check_decoding
-from benchmarks.wrong_inputs import PLAN, START_S, Wrong, payload, topic
+from benchmarks.wrong_inputs import PLAN, START_S, Wrong, message
 from qoemon.core.plan.topic import TopicTemplate
-from qoemon.core.wire import batch, codec
+from qoemon.core.wire import batch, cmcd, codec
 from qoemon.core.wire.codec import Codec
+from qoemon.core.wire.message import Kind
 
 INPUTS, SEEDS = 100_000, 500
-TOPICS = ("qoe/v1/video/eu/a", "qoe/v1/shorts/eu/a", "qoe/v1/web/eu/a", "qoe/v1/voice/eu/a", "tv/eu")
+PLACES = (
+    *((Kind.MQTT, f"qoe/v1/{service}/eu/a") for service in ("video", "shorts", "web", "voice")),
+    (Kind.MQTT, "tv/eu"),
+    (Kind.HTTP, "/cmcd/v1/video/eu/a"),
+    (Kind.CMCD, "/cmcd/v1/video/eu/a"),
+)
 CODEC = Codec(PLAN)
 
 
 def taken_apart(data: bytes) -> Wrong:
-    """A message from libFuzzer's bytes: the number of a topic, or the length of one and the topic; the payload."""
-    kind, rest = (data[0], data[1:]) if data else (0, b"")
-    if kind < 0x80:
-        return Wrong(TOPICS[kind % len(TOPICS)], rest, START_S)
-    length = kind - 0x80
+    """A message from libFuzzer's bytes: number of a place, or length of a topic and the topic; then the payload."""
+    first, rest = (data[0], data[1:]) if data else (0, b"")
+    if first < 0x80:
+        kind, place = PLACES[first % len(PLACES)]
+        return Wrong(place, rest, START_S, kind)
+    length = first - 0x80
     return Wrong(rest[:length].decode(errors="replace"), rest[length:], START_S)
 
 
 def put_together(sent: Wrong) -> bytes:
-    """The inverse of taken_apart, for the initial corpus."""
-    name = sent.topic.encode()[:127]
-    head = bytes([TOPICS.index(sent.topic)]) if sent.topic in TOPICS else bytes([0x80 + len(name)]) + name
-    return head + sent.payload
+    """The inverse of taken_apart, for the initial corpus; all paths are the same one."""
+    if sent.kind is not Kind.MQTT:
+        return bytes([next(number for number, (kind, _) in enumerate(PLACES) if kind is sent.kind)]) + sent.payload
+    name, place = sent.topic.encode()[:127], (sent.kind, sent.topic)
+    return (bytes([PLACES.index(place)]) if place in PLACES else bytes([0x80 + len(name)]) + name) + sent.payload
 
 
 def check(data: bytes) -> None:
@@ -57,12 +65,12 @@ def corpus(directory: Path) -> None:
     """Write the initial corpus, one message a file."""
     rng = Random(1)
     for number in range(SEEDS):
-        (directory / str(number)).write_bytes(put_together(Wrong(topic(rng), payload(rng), START_S)))
+        (directory / str(number)).write_bytes(put_together(message(rng, START_S)))
 
 
 def instrument(atheris: Any) -> None:
-    """Report the coverage of codec, columns and topics to libFuzzer."""
-    for owner in (codec, Codec, codec._Gather, batch, TopicTemplate):
+    """Report the coverage of codec, columns, records and topics to libFuzzer."""
+    for owner in (codec, Codec, codec._Gather, batch, cmcd, cmcd.PlayerCodec, TopicTemplate):
         for each in vars(owner).values():
             if inspect.isfunction(each) and each.__module__.startswith("qoemon."):
                 atheris.instrument_func(each)

@@ -74,8 +74,8 @@ SHIFTS = (
 RAMP = SHIFTS[-1]
 BARS = {
     **{(process.name, shift): bar for process in PROCESSES for shift, bar in ((SHIFTS[1], 3), (SHIFTS[2], 1))},
-    ("slow", RAMP): 16,
-    ("usual", RAMP): 28,
+    ("slow", RAMP): 15,
+    ("usual", RAMP): 25,
 }
 """Most intervals that the median may take, at 300 sessions, by process. No detector finds the ramp much earlier
 where the stall rate wanders as fast as in the last two: see least_delay()."""
@@ -246,7 +246,7 @@ def in_control(table: Table, rng: np.random.Generator, each: int) -> bool:
     kept = True
     for number, (process, size, at) in enumerate(cells):
         mine = slice(number * each, (number + 1) * each)
-        texts = [_rate(alarms[name][mine]) for name in named]
+        texts = [rate_text(alarms[name][mine]) for name in named]
         moves = qoemon.moves[mine].mean()
         print(f"| {process.name} | {at.begin:.2f} | {SIZES[size]} | {' | '.join(texts)} | {moves:.1f} |")
         kept &= _upper(alarms["qoemon"][mine]) <= 1
@@ -259,7 +259,7 @@ def _upper(alarms: Floats) -> float:
     return float(max(poisson, alarms.mean() + 1.645 * alarms.std(ddof=1) / np.sqrt(len(alarms))))
 
 
-def _rate(alarms: Floats) -> str:
+def rate_text(alarms: Floats) -> str:
     return f"{alarms.mean():.2f} (< {_upper(alarms):.2f})"
 
 
@@ -285,7 +285,7 @@ def shifted(table: Table, rng: np.random.Generator, each: int) -> bool:
     kept = True
     for number, (process, size, shift) in enumerate(cells):
         mine = slice(number * each, (number + 1) * each)
-        texts = [_delay(delay[name][mine]) for name in named]
+        texts = [delay_text(delay[name][mine]) for name in named]
         dated = error["qoemon"][mine]
         dated = dated[~np.isnan(dated)]
         near = f"{np.mean(np.abs(dated) <= 1):.0%}" if len(dated) else "–"
@@ -326,7 +326,7 @@ def least_delay(process: Process, slope: float, alarms: float) -> int:
     raise ValueError(f"{process} hides a rise by {slope} an interval for {DAYS} days")
 
 
-def _delay(intervals: Floats) -> str:
+def delay_text(intervals: Floats) -> str:
     middle, late = (_count(np.quantile(intervals, q, method="higher")) for q in (0.5, 0.95))
     return f"{middle} / {late} / {np.mean(np.isinf(intervals)):.0%}"
 

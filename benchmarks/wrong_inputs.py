@@ -1,4 +1,4 @@
-"""Invalid messages: some near the schema, so that they get far into the codec, and some far from it.
+"""Invalid messages, of topics and of paths: some near the schema, so that they get far into the codec, some not.
 
 All are drawn from one `random.Random`, so a seed reproduces them.
 """
@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 from random import Random
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
-from qoemon.core.plan.plan import Counters, Limits, Plan, Service
+from benchmarks.wrong_records import body
+from qoemon.core.plan.plan import Counters, Limits, Plan, Players, Service
 from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.qoe.mapping import VIDEO_STALL, VOICE_G107, WEB_IQX
+from qoemon.core.wire.message import Kind
 
 START_S = 1_700_000_040.0
 
@@ -27,6 +30,8 @@ PLAN = Plan(
     topics=(TopicTemplate("qoe/v1/{service}/{region}/{cdn}"), TopicTemplate("tv/{region}", service="video")),
     labels=("region", "cdn", "isp"),
     limits=Limits(sessions=5000, groups=50, message_bytes=4096, reports_per_message=20, label_length=32),
+    paths=(TopicTemplate("/cmcd/v1/{service}/{region}/{cdn}"), TopicTemplate("/tv/{region}", service="video")),
+    players=Players(labels={"com.example-isp": "isp"}),
 )
 """A service of every kind, with limits so low that messages exceed them all the time."""
 
@@ -37,6 +42,12 @@ class Wrong(NamedTuple):
     topic: str
     payload: bytes
     arrival_s: float
+    kind: Kind = Kind.MQTT
+
+    def __repr__(self) -> str:
+        """What makes the message again."""
+        rest = f"arrival_s={self.arrival_s!r}, kind=Kind.{self.kind.name}"
+        return f"Wrong(topic={self.topic!r}, payload={self.payload!r}, {rest})"
 
 
 NUMBERS: tuple[Any, ...] = (
@@ -87,6 +98,15 @@ ODD_TOPICS = (
     "tv/\x00",
     "qoe/v1//eu/a",
 )
+ODD_PATHS = (
+    "/tv/%",
+    "/tv/%ff",
+    "/tv/%00",
+    "/tv/%2f",
+    "/tv/%E2%80%AE",
+    "/cmcd/v1/vid%65o/eu/a",
+    "/tv/" + "%41" * 33,
+)
 BROKEN = (
     b"",
     b" ",
@@ -111,6 +131,11 @@ PREFIXES = (b"\xef\xbb\xbf", b"\xff\xfe", b" ", b"\x00", b"\n\t\r ", b"[", b"\x9
 
 def message(rng: Random, now_s: float) -> Wrong:
     """One message that arrives at now_s."""
+    chance = rng.random()
+    if chance < 0.05:
+        return Wrong(path(rng), payload(rng), now_s, Kind.HTTP)
+    if chance < 0.3:
+        return Wrong(path(rng), body(rng), now_s, Kind.CMCD)
     return Wrong(topic(rng), payload(rng), now_s)
 
 
@@ -122,6 +147,16 @@ def topic(rng: Random) -> str:
     if chance < 0.15:
         return f"tv/{label(rng)}"
     return f"qoe/v1/{rng.choice(SERVICES)}/{label(rng)}/{label(rng)}"
+
+
+def path(rng: Random) -> str:
+    """A path, mostly one that matches a template."""
+    chance = rng.random()
+    if chance < 0.05:
+        return rng.choice((*ODD_TOPICS, *ODD_PATHS))
+    if chance < 0.15:
+        return f"/tv/{quote(label(rng))}"
+    return f"/cmcd/v1/{rng.choice(SERVICES)}/{quote(label(rng))}/{quote(label(rng))}"
 
 
 def label(rng: Random) -> str:

@@ -123,7 +123,7 @@ def _now(queries: Queries) -> list[Panel]:
 
 def _shares(queries: Queries) -> list[Panel]:
     interval = (
-        "with its 95 % confidence interval. The interval over several groups assumes that all deviate in the same "
+        "with its confidence interval. The interval over several groups assumes that all deviate in the same "
         "direction, so it is rather too wide. A change within it may be chance: do not act on it."
     )
     charts = (

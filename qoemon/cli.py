@@ -104,10 +104,16 @@ def check(
     topic: Annotated[
         str | None, typer.Option(help="Topic of that message; with --payload.", show_default="none")
     ] = None,
+    path: Annotated[
+        str | None,
+        typer.Option(
+            help="Path of that message, if it is posted to the collector; with --payload.", show_default="none"
+        ),
+    ] = None,
 ) -> None:
     """Validate a configuration file; explain a payload."""
-    if (payload is None) != (topic is None):
-        raise typer.BadParameter("--payload and --topic need each other")
+    if sum(option is not None for option in (topic, path)) != (payload is not None):
+        raise typer.BadParameter("--payload and one of --topic and --path need each other")
     if schema:
         import json
 
@@ -117,8 +123,8 @@ def check(
         return
     with exit_on_errors():
         settings = load(config, overrides)
-    if payload is not None and topic is not None:
-        raise typer.Exit(_explain(settings, topic, payload))
+    if payload is not None:
+        raise typer.Exit(_explain(settings, topic, path, payload))
     typer.echo(f"{config or 'built-in defaults'}: configuration is valid")
     for line in _summary(settings):
         typer.echo(line)
@@ -175,19 +181,22 @@ for _command, _examples, _done, _failed in (
     app.command(epilog=ending(_examples, {0: _done, 1: _failed, 2: _USAGE}))(_command)
 
 
-def _explain(config: Config, topic: str, file: Path) -> int:
+def _explain(config: Config, topic: str | None, path: str | None, file: Path) -> int:
     """Print what the daemon would make of a message; the exit code is FAILED if a report is rejected."""
     from qoemon.config.plan import core_plan
-    from qoemon.tools.payload import explain
+    from qoemon.core.wire.message import Kind
+    from qoemon.tools.payload import explain, posted
 
     try:
         payload = file.read_bytes()
     except OSError as error:
         fail(USAGE, f"{file}: cannot be read: {error.strerror}")
-    explanation = explain(topic, payload, core_plan(config))
+    kind = Kind.MQTT if path is None else posted(payload)
+    explanation = explain(path or topic or "", payload, core_plan(config), kind)
     for line in explanation.lines:
         typer.echo(line)
-    typer.echo(f"{explanation.accepted} reports accepted, {explanation.rejected} rejected")
+    what = "records" if kind is Kind.CMCD else "reports"
+    typer.echo(f"{explanation.accepted} {what} accepted, {explanation.rejected} rejected")
     return FAILED if explanation.rejected else 0
 
 

@@ -38,7 +38,9 @@ class FeedLog:
             _log_empty(pipeline, messages)
         self._empty = pipeline.empty
         for service, event, finding in pipeline.drain_findings():
-            if self._due(service, event):
+            if event is Event.STATELESS:
+                self._log_stateless(pipeline, service, finding)
+            elif self._due(service, event):
                 LOG.warning(
                     "%s: %s; %d such reports so far; a sample: session %.128r of %.200s",
                     service,
@@ -47,6 +49,18 @@ class FeedLog:
                     finding.session,
                     "/".join(finding.labels),
                 )
+
+    def _log_stateless(self, pipeline: ShardPipeline, service: str, finding: Finding) -> None:
+        if self._due(service, Event.STATELESS):
+            LOG.warning(
+                "%s: players that never tell their state (sta), so nothing of them can be rated; %d such sessions "
+                "so far; a sample: session %.128r of %.200s. dash.js: list sta in enabledKeys of the event target; "
+                "shaka-player: its release builds send no state, use the debug build or player.js",
+                service,
+                pipeline.events[Event.STATELESS],
+                finding.session,
+                "/".join(finding.labels),
+            )
 
     def _due(self, *kind: str) -> bool:
         now_s = time.monotonic()
@@ -85,9 +99,9 @@ def _log_empty(pipeline: ShardPipeline, messages: Sequence[Arrived]) -> None:
         return
     hints = [f"'{printable(name, SHORT)}' {did_you_mean(name, KNOWN)}".rstrip() for name in found.unknown]
     LOG.warning(
-        "reports without a field that their service rates, %d so far; topic %r: expected %s%.200s",
+        "reports without a field that their service rates, %d so far; %s: expected %s%.200s",
         pipeline.empty,
-        found.topic,
+        found.address,
         " or ".join(found.rated),
         f"; unknown fields: {', '.join(hints)}" if hints else "",
     )

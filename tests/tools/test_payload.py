@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -10,10 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from qoemon import cli
-from qoemon.tools.payload import explain
+from qoemon.core.plan.topic import TopicTemplate
+from qoemon.core.wire.message import Kind
+from qoemon.tools.payload import Explanation, explain
 from tests.support.core import VIDEO, WEB, plan
 
 TOPIC = "qoe/v1/video/eu"
+PATH = "/v1/video/eu"
+POSTED = replace(plan(VIDEO, WEB), paths=(TopicTemplate("/v1/{service}/{region}"),))
 GOOD = {"session": "a", "seq": 1, "stall_count": 0, "stall_s": 0, "play_s": 10}
 
 
@@ -62,6 +67,54 @@ def test_a_message_without_reports_is_explained(payload: bytes, words: str) -> N
     assert (explanation.accepted, explanation.rejected) == (0, 0)
 
 
+def of_player(body: bytes, path: str = PATH) -> Explanation:
+    return explain(path, body, POSTED, Kind.CMCD)
+
+
+def test_each_record_of_a_player_is_explained_with_its_number() -> None:
+    explanation = of_player(b'sid="a",sn=1,sta=p,ts=1,v=2\r\n\nsid="b",v=3\nsta=p\nsid="c",sn=x,sta=playing,ts=1\n')
+    assert (explanation.accepted, explanation.rejected) == (2, 2)
+    first, second, third, *fourth = explanation.lines
+    assert first == "record 1: accepted: service video, region=eu, session 'a', playing"
+    assert second.startswith(f"record 2: rejected, version: path '{PATH}': v is 3, expected 2 or less")
+    assert third.startswith(f"record 3: rejected, schema: path '{PATH}': no sid, expected a string")
+    assert fourth == [
+        "record 4: accepted: service video, region=eu, session 'c'",
+        "record 4: its sn is x, expected the number of the record",
+        "record 4: its sta is playing, expected the state of the player, such as p: without it no stalls count",
+    ]
+
+
+def test_a_record_without_what_dash_js_leaves_out_by_default_is_explained() -> None:
+    (line,) = of_player(b"e=t,ts=1795873784659,v=2").lines
+    assert "no sid" in line
+    assert [line.partition(",")[0] for line in of_player(b'sid="a"').lines[1:]] == [
+        "record 1: it has no sn",
+        "record 1: it has no ts",
+        "record 1: it has no sta",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "words"),
+    [
+        (b'sid="a"\n' * 501, PATH, "rejected, too_large: path '/v1/video/eu': 501 records in a body"),
+        (b'sid="a"\n' * 2, "/v1/radio/eu", "rejected, unknown_service: path '/v1/radio/eu': names none of"),
+        (b"\n", PATH, "a body without records"),
+        (b"", PATH, "the payload is empty: it reports nothing"),
+    ],
+)
+def test_a_body_that_is_rejected_as_a_whole_is_explained_once(body: bytes, path: str, words: str) -> None:
+    (line,) = of_player(body, path).lines
+    assert line.startswith(words)
+
+
+def test_reports_that_are_posted_are_explained_as_those_of_a_topic() -> None:
+    body = json.dumps([GOOD, {}]).encode()
+    of_path, of_topic = explain(PATH, body, POSTED, Kind.HTTP), explain(TOPIC, body, POSTED)
+    assert of_path.lines == tuple(line.replace(f"topic '{TOPIC}'", f"path '{PATH}'") for line in of_topic.lines)
+
+
 def test_names_from_the_wire_are_no_orders_to_a_terminal() -> None:
     for document in ({"session": "\x1b[2J", "\x1b[31m": 1}, {"session": 1, "x": "\x1b[2J"}):
         assert "\x1b" not in "".join(lines(document))
@@ -78,11 +131,32 @@ def test_the_command_explains_a_file_and_fails_if_a_report_is_rejected(
     assert f"{2 - code} reports accepted, {code} rejected" in result.stdout
 
 
+POSTED_FILES = {
+    b'sid="a",sta=p,v=2\nsid="b"\n': "2 records accepted, 0 rejected",
+    b' [{"session": "a"}]': "1 reports accepted, 0 rejected",
+    b'\xef\xbb\xbf{"session": "a"}': "1 reports accepted, 0 rejected",
+    b"\x81\xa7session\xa1a": "1 reports accepted, 0 rejected",
+    b"sid": "0 records accepted, 1 rejected",
+}
+
+
+@pytest.mark.parametrize("body", POSTED_FILES)
+def test_the_command_explains_what_is_posted_to_a_path(body: bytes, tmp_path: Path) -> None:
+    """Whether it is records of a player or reports is seen from the file."""
+    file, config = tmp_path / "body", tmp_path / "qoemon.yaml"
+    file.write_bytes(body)
+    config.write_text("collector: {}\n")
+    arguments = ["check", "-c", str(config), "--payload", str(file), "--path", "/cmcd/v1/video/eu/a"]
+    assert POSTED_FILES[body] in CliRunner().invoke(cli.app, arguments).stdout
+
+
 def test_the_command_names_what_is_missing(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     for arguments, words in (
         (["--payload", str(missing)], "need each other"),
         (["--topic", "x"], "need each other"),
+        (["--path", "/x"], "need each other"),
+        (["--payload", str(missing), "--topic", "x", "--path", "/x"], "need each other"),
         (["--payload", str(missing), "--topic", "x"], f"{missing}: cannot be read: No such file"),
     ):
         result = CliRunner().invoke(cli.app, ["check", *arguments])

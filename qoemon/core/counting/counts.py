@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from qoemon.core.arrays import Counts, Flags, Floats, Histogram, Ints, Sparse
 from qoemon.core.counting.groups import Labels
+from qoemon.core.counting.starts import no_starts
 
 N = TypeVar("N", bound=np.generic)
 
@@ -48,6 +49,16 @@ class Event(StrEnum):
     """its session is new and beyond the limit of sessions"""
     EXPIRED = "sessions_expired"
     """sessions without a report for the session timeout"""
+    REPEATED_RECORD = "cmcd_records_duplicate"
+    """a record of a player that was received before: it adds nothing"""
+    LATE_RECORD = "cmcd_records_late"
+    """a record of a player that comes after the time for which later ones waited: it is left out"""
+    UNORDERED = "cmcd_records_unordered"
+    """a record of a player that was counted without waiting for those before it: too many waited"""
+    UNKNOWN_MS = "cmcd_unknown_ms"
+    """milliseconds in which a player may have played, but records are missing: not counted"""
+    STATELESS = "cmcd_sessions_without_state"
+    """sessions of players that never tell their state"""
 
 
 DOUBTS = (
@@ -105,6 +116,7 @@ class IntervalCounts:
     recounted    (G,) by the end of an earlier interval, s since the epoch: sessions that were counted in that one,
                  and are now counted in this one instead
     late         by the end of an earlier interval: what has been counted in it since it closed
+    starts       (G, COLUMNS) startup times and failed starts, by the columns of starts.py
     """
 
     levels: Histogram
@@ -112,6 +124,7 @@ class IntervalCounts:
     users: Ints
     recounted: Mapping[int, Ints]
     late: Mapping[int, IntervalCounts] = field(default_factory=dict)
+    starts: Counts = field(default_factory=lambda: no_starts(0))
 
     def shifted(self, by_s: int) -> IntervalCounts:
         """The same counts, with all times moved by so many seconds."""
@@ -149,6 +162,7 @@ class ServiceCounts:
     doubtful         (G, D) those of them that conflict or are impossible, by DOUBTS
     expected_ratings (G, K) expected number of users who give each rating, over all closed rating intervals
     marginals        (G, A) per axis: conditions in its bins, over all closed rating intervals
+    starts           (G, COLUMNS) startup times and failed starts, likewise, by the columns of starts.py
     new              (G,) whether the group's counters are still exported as 0
     free             (G,) numbers that no group has; all their counts are 0
     """
@@ -165,6 +179,7 @@ class ServiceCounts:
     doubtful: Counts
     expected_ratings: Floats
     marginals: tuple[Counts, ...]
+    starts: Counts
     new: Flags
     free: Flags
 
@@ -177,6 +192,11 @@ class ServiceCounts:
     def exported_marginals(self) -> tuple[Counts, ...]:
         """marginals, with 0 for new groups."""
         return tuple(_zeroed(counts, self.new) for counts in self.marginals)
+
+    @cached_property
+    def exported_starts(self) -> Counts:
+        """starts, with 0 for new groups."""
+        return _zeroed(self.starts, self.new)
 
 
 def _zeroed(of_groups: NDArray[N], where: Flags) -> NDArray[N]:

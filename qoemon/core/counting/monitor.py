@@ -14,16 +14,20 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from qoemon.core.arrays import Arrays, named, part
+from qoemon.core.arrays import Arrays, Ints, named, part
 from qoemon.core.counting.counts import BaseCounts, ClosedInterval, Event
 from qoemon.core.counting.findings import Finding
 from qoemon.core.counting.groups import Labels
+from qoemon.core.counting.players import Heard, PlayerSessions
 from qoemon.core.counting.service_monitor import ServiceMonitor
 from qoemon.core.counting.session_log import OnSession
 from qoemon.core.plan.fingerprint import STATE_VERSION, fingerprint, reset_services
 from qoemon.core.plan.plan import Plan
 from qoemon.core.wire.batch import Batch
 from qoemon.core.wire.player import PlayerBatch
+
+PLAYERS = "/players/"
+"""Prefix of the names of their arrays; no service has an empty name."""
 
 
 class Monitor:
@@ -33,6 +37,7 @@ class Monitor:
         self._plan = plan
         self._services = [ServiceMonitor(service, plan, on_session) for service in plan.services]
         self._number = {service.name: index for index, service in enumerate(plan.services)}
+        self._players = PlayerSessions(plan, lambda number, run: run in self._services[number].sessions)
         self._events: Counter[Event] = Counter()
         self._closed: list[ClosedInterval] = []
         self._tick: int | None = None
@@ -54,15 +59,17 @@ class Monitor:
 
     def apply(self, batch: Batch, now_s: float) -> None:
         """Count reports at now_s, seconds since the epoch."""
-        tick = self._advance(now_s)
-        of_route = np.array([self._number[route.service] for route in batch.routes], np.int64)
-        for number in np.unique(of_route).tolist():
-            mine = batch.take(np.flatnonzero(of_route[batch.route] == number))
-            self._events.update(self._services[number].apply(mine, tick))
+        self._apply(batch, self._advance(now_s))
 
-    def apply_players(self, players: PlayerBatch, now_s: float) -> None:
-        """Count records of players at now_s, seconds since the epoch."""
-        raise NotImplementedError
+    def apply_players(self, players: PlayerBatch, now_s: float) -> Ints:
+        """Count records of players at now_s, seconds since the epoch.
+
+        returns  (N,) positions of those that are rejected, because their session sends too many
+        """
+        tick = self._advance(now_s)
+        heard = self._players.apply(players)
+        self._apply_heard(heard, tick)
+        return heard.too_many
 
     def drain_findings(self) -> list[tuple[str, Event, Finding]]:
         """A sample of each kind of report that cannot be right, since the last call: service, kind, sample."""
@@ -104,7 +111,7 @@ class Monitor:
         state: Arrays = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
         for monitor in self._services:
             state |= named(f"{monitor.service.name}/", monitor.dump())
-        return state
+        return state | named(PLAYERS, self._players.dump())
 
     def load(self, state: Arrays) -> tuple[str, ...]:
         """Restore a dump(), into a Monitor without sessions.
@@ -123,6 +130,8 @@ class Monitor:
                 continue
             groups = tuple(tuple(labels) for labels in meta["groups"][name])
             monitor.load(part(f"{name}/", state), groups, self._tick or 0)
+        if players := part(PLAYERS, state):
+            self._players.load(players)
         return reset
 
     def shift(self, by_s: int) -> None:
@@ -135,6 +144,7 @@ class Monitor:
         if self._tick is None:
             return
         self._tick += by_s // timing.tick_s
+        self._players.shift(by_s)
         self._closed = [interval.shifted(by_s) for interval in self._closed]
         for monitor in self._services:
             monitor.shift(by_s, self._tick)
@@ -150,7 +160,27 @@ class Monitor:
         self._tick = max(self._tick, tick)
         return self._tick
 
+    def _apply(self, batch: Batch, tick: int) -> None:
+        of_route = np.array([self._number[route.service] for route in batch.routes], np.int64)
+        for number in np.unique(of_route).tolist():
+            mine = batch.take(np.flatnonzero(of_route[batch.route] == number))
+            self._events.update(self._services[number].apply(mine, tick))
+
+    def _apply_heard(self, heard: Heard, tick: int) -> None:
+        """Count what records of players have come to."""
+        self._events.update(heard.events)
+        for reports in (heard.reports, heard.startups):
+            if len(reports):
+                self._apply(reports, tick)
+        for route, startup_ms in heard.starts:
+            self._services[self._number[route.service]].count_start(route.labels, startup_ms)
+        for route, session in heard.mute:
+            findings = self._services[self._number[route.service]].findings
+            findings.add(Event.STATELESS, Finding(route.labels, session))
+
     def _enter(self, tick: int, *, base_wanted: bool) -> None:
+        if self._players:
+            self._apply_heard(self._players.release(tick * self._plan.timing.tick_s), tick - 1)
         closed = []
         for monitor in self._services:
             events, interval = monitor.enter(tick, base_wanted=base_wanted)

@@ -234,7 +234,8 @@ class Runs:
         self._grow()
         for before, row in zip(old.tolist(), new.tolist(), strict=True):
             self._others.pop(before, None)
-            if self.cumulative:
+            # Of a client that names its runs, the run before has a row of its own.
+            if self.cumulative and isinstance(self._sessions.key(row), str):
                 values = tuple(self.counters[:, before].tolist())
                 self._others[row] = _Other(values, float(self._sessions.last_s[before]))
         if self.cumulative:

@@ -7,7 +7,7 @@ So the result does not depend on how reports are cut into batches, and each roun
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,12 @@ from qoemon.core.counting.late import PAIR_BASE, LateConditions, sparse_counts
 from qoemon.core.counting.measurements import MeasurementSlices
 from qoemon.core.counting.plausibility import CODE, REASONS, Implausible, TimeCredit
 from qoemon.core.counting.report_times import ReportTimes
+from qoemon.core.counting.rounds import rounds
 from qoemon.core.counting.runs import Judged, Kind, Reports, Runs, digests
 from qoemon.core.counting.session_log import OnSession, SessionLog
 from qoemon.core.counting.session_table import NO_GROUP, Key, SessionTable
 from qoemon.core.counting.stalls import StallConditions
+from qoemon.core.counting.starts import Starts, no_starts
 from qoemon.core.counting.unique_sessions import UniqueSessions
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.qoe.mapping import Qos
@@ -75,6 +77,7 @@ class ServiceMonitor:
         """Reports heard, and doubtful ones by DOUBTS, by tick modulo the ticks in a rating interval, and group."""
         self._heard_before = self._heard.sum(axis=1)
         """The same in the rating interval that ends with the newest tick."""
+        self._starts = Starts()
         # A condition of a silent group is in a window for that long, and late or kept ones a little longer.
         self._group_idle_s = plan.limits.group_idle_s + longest_s + 2 * plan.timing.interval_s
         self._used_s: Floats = np.zeros(0)
@@ -93,14 +96,14 @@ class ServiceMonitor:
         counted = np.zeros(len(batch), np.bool_)
         if batch.run is None:
             rows = self.sessions.find_or_create(batch.session)
-            for position in _rounds(rows):
+            for position in rounds(rows):
                 # A round before may have found no room for a new run of the session.
                 known = position[rows[position] >= 0]
                 counted[known] = self._apply_round(batch, known, rows, arrival_s, prints, events)
         else:
             rows = np.full(len(batch), -1)
             keys = _keys(batch.session, batch.run)
-            for position in _rounds(_numbers(batch.session)):
+            for position in rounds(_numbers(batch.session)):
                 some = [keys[index] for index in position.tolist()]
                 rows[position] = self._find_runs(some)
                 known = position[rows[position] >= 0]
@@ -111,6 +114,10 @@ class ServiceMonitor:
         events[Event.UNDATED] = int(np.count_nonzero(batch.ts_s[counted] == ABSENT_FLOAT))
         events[Event.EMPTY] = int(np.count_nonzero(empty(batch, self.service)[counted]))
         return events
+
+    def count_start(self, labels: Labels, startup_ms: int | None) -> None:
+        """Count the startup time of a player, in milliseconds; None: its start failed."""
+        self._starts.add(self.groups.number(labels)[0], startup_ms)
 
     def enter(self, tick: int, *, base_wanted: bool) -> tuple[Counter[Event], IntervalCounts | None]:
         """End the tick before and begin this one.
@@ -183,6 +190,7 @@ class ServiceMonitor:
             "heard": self._heard.copy(),
             "heard_before": self._heard_before,
             "used_s": self._used_s,
+            "starts": self._starts.counts.copy(),
         }
 
     def load(self, state: Arrays, groups: tuple[Labels, ...], tick: int) -> None:
@@ -204,6 +212,7 @@ class ServiceMonitor:
         self._base = BaseWindow(base["levels"], base["qos"], base["users"], NO_ROWS, NO_ROWS, kept)
         if "heard" in state:
             self._heard, self._heard_before = state["heard"].copy(), state["heard_before"]
+        self._starts.counts = state.get("starts", no_starts(0)).copy()
         # Of states of earlier versions, groups count as used at the next close.
         self._used_s = state.get("used_s", np.zeros(0))
 
@@ -519,6 +528,7 @@ class ServiceMonitor:
             users=base.users,
             recounted={end_s - ago * interval_s: sessions for ago, sessions in recounted.items()},
             late=late,
+            starts=self._starts.drain(len(base.users)),
         )
 
     def _remove_idle_groups(self, at_s: int) -> None:
@@ -578,24 +588,6 @@ def _numbers(session: Sequence[str]) -> Ints:
     """(R,) a number for each session."""
     known: dict[str, int] = {}
     return np.array([known.setdefault(name, len(known)) for name in session], np.int64)
-
-
-def _rounds(rows: Ints) -> Iterator[Ints]:
-    """Positions of the reports with a row, so that each of a row comes in a round of its own, in order."""
-    bits = len(rows).bit_length()
-    # Sorting numbers is ten times as fast as sorting positions by a key.
-    key = np.sort(rows << bits | np.arange(len(rows)))
-    key = key[np.searchsorted(key, 0) :]
-    order, row = key & ((1 << bits) - 1), key >> bits
-    first = np.diff(row, prepend=-1) != 0
-    if first.all():
-        if len(order):
-            yield order
-        return
-    begins = np.flatnonzero(first)
-    rank = np.arange(len(row)) - np.repeat(begins, np.diff(begins, append=len(row)))
-    by_rank = np.argsort(rank, kind="stable")
-    yield from np.split(order[by_rank], np.cumsum(np.bincount(rank))[:-1])
 
 
 def _longest(batch: Batch, position: int) -> float:

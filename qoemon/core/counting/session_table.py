@@ -59,6 +59,9 @@ class SessionTable:
     def __len__(self) -> int:
         return len(self._keys) - len(self._free)
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._row_of
+
     @property
     def rows(self) -> int:
         """Number of rows that are or were in use; later rows are empty."""

@@ -26,6 +26,7 @@ from qoemon.core.arrays import (
 from qoemon.core.counting.closed_ratings import AddedRatings, ClosedRatings
 from qoemon.core.counting.counts import BaseCounts, IntervalCounts, ServiceCounts
 from qoemon.core.counting.groups import Groups, Labels
+from qoemon.core.counting.starts import no_starts
 from qoemon.core.counting.window import Windows
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.qoe.distribution import RatingKernel
@@ -59,6 +60,7 @@ class Merger:
         """(G,) newest tick at which the group was active or in a window; NaN for free numbers and before a tick."""
         self._expected: Floats = np.zeros((0, len(service.scale.ratings)))
         self._marginals = tuple(np.zeros((0, len(axis.values)), np.int64) for axis in service.bins.axes)
+        self._starts = no_starts(0)
         self._since_s: Floats = np.zeros(0)
         """(G,) for new groups, the first tick with them, inf before it and for free numbers; -inf for others."""
 
@@ -77,6 +79,7 @@ class Merger:
             # New arrays: snapshots still refer to the former ones.
             self._expected = _without(self._expected, numbers)
             self._marginals = tuple(_without(counts, numbers) for counts in self._marginals)
+            self._starts = _without(self._starts, numbers)
         return numbers
 
     def number_groups(self, shards: Sequence[BaseCounts]) -> list[Ints]:
@@ -144,6 +147,7 @@ class Merger:
             doubtful=total([counts.doubtful for counts in shards]),
             expected_ratings=self._expected,
             marginals=self._marginals,
+            starts=self._starts,
             new=new,
             free=self.groups.free,
         )
@@ -155,6 +159,7 @@ class Merger:
     def dump(self) -> Arrays:
         """Windows and totals, as arrays by name; without `groups`."""
         totals = {"expected": self._expected, **{str(axis): counts for axis, counts in enumerate(self._marginals)}}
+        totals["starts"] = self._starts
         windows = named("windows/", self._windows.dump())
         state = {"new_since_s": self._since_s, "active_s": self._active_s}
         pooled = np.frombuffer(json.dumps(sorted(self._pooled)).encode(), np.uint8)
@@ -167,6 +172,7 @@ class Merger:
         totals = part("totals/", state)
         self._expected = totals["expected"]
         self._marginals = tuple(totals[str(axis)] for axis in range(len(self._marginals)))
+        self._starts = totals.get("starts", no_starts(len(groups)))
         # Earlier versions have exported all their groups.
         self._since_s = state.get("new_since_s", np.full(len(groups), -np.inf))
         self._active_s = state.get("active_s", np.zeros(0))
@@ -217,6 +223,9 @@ class Merger:
         self._marginals = tuple(
             old + grow_rows(new, len(old)) for old, new in zip(self._marginals, fresh, strict=True)
         )
+        self._starts = self._starts.copy()
+        for rows, counts in parts:
+            np.add.at(self._starts, rows[: len(counts.starts)], counts.starts)
         return AddedRatings(end_s, sums, levels.sum(axis=1), users, recounted)
 
     def _observe_new(self, size: int, time_s: int) -> Flags:
@@ -268,6 +277,7 @@ class Merger:
         self._windows.grow(groups)
         self._expected = grow_rows(self._expected, groups)
         self._marginals = tuple(grow_rows(counts, groups) for counts in self._marginals)
+        self._starts = grow_rows(self._starts, groups)
 
 
 def _without(totals: NDArray[N], groups: Ints) -> NDArray[N]:

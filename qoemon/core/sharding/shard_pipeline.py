@@ -88,11 +88,12 @@ class ShardPipeline:
     def apply(self, messages: Sequence[Arrived]) -> Decoded:
         """Count the reports of messages, which are in the order of their arrival; returns the decoded reports."""
         decoded = self._codec.decode(messages)
-        self._rejected.update(decoded.rejected)
         if len(decoded.batch):
             self._monitor.apply(decoded.batch, messages[-1].arrival_s)
         if len(decoded.players):
-            self._monitor.apply_players(decoded.players, messages[-1].arrival_s)
+            too_many = self._monitor.apply_players(decoded.players, messages[-1].arrival_s)
+            self._reject_too_many(decoded, too_many.tolist())
+        self._rejected.update(decoded.rejected)
         return decoded
 
     def tick(self, tick_s: int) -> ShardCounts:
@@ -174,6 +175,19 @@ class ShardPipeline:
         """Move all times by whole rating intervals, in seconds, after a step of the clock."""
         self._monitor.shift(by_s)
         self._closed = [interval.shifted(by_s) for interval in self._closed]
+
+    def _reject_too_many(self, decoded: Decoded, positions: Sequence[int]) -> None:
+        """Add records that their sessions send beyond the limit to those that are rejected."""
+        if not positions:
+            return
+        players = decoded.players
+        decoded.rejected[Reject.TOO_MANY] += len(positions)
+        route = players.routes[int(players.route[positions[0]])]
+        labels, most = "/".join(route.labels), self._plan.players.records_per_s
+        decoded.sample[Reject.TOO_MANY] = (
+            f"session {players.session[positions[0]]!r} of {route.service} {labels}: more than {most} records in a "
+            "second"
+        )
 
     def _collected(self) -> list[ClosedInterval]:
         """All closed intervals that are held, including those closed since the last call."""

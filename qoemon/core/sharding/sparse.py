@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qoemon.core.arrays import Arrays, Histogram, Sparse, named, part, to_sparse
 from qoemon.core.counting.counts import ClosedInterval, IntervalCounts
+from qoemon.core.counting.starts import no_starts
 from qoemon.core.plan.plan import Service
 from qoemon.core.sharding.shard_counts import ShardCounts
 
@@ -60,6 +61,7 @@ def _dump(counts: IntervalCounts) -> Arrays:
         **named("levels/", _arrays(counts.levels)),
         **named("qos/", _arrays(counts.qos)),
         "users": counts.users,
+        "starts": counts.starts,
         "earlier_s": np.array(earlier, np.int64),
         "recounted": np.array([counts.recounted[end_s] for end_s in earlier], np.int64).reshape(
             len(earlier), groups
@@ -80,6 +82,7 @@ def _load(state: Arrays, service: Service) -> IntervalCounts:
             end_s: _load(part(f"late/{end_s}/", state), service)
             for end_s in state.get("late_s", np.zeros(0, np.int64)).tolist()
         },
+        starts=state.get("starts", no_starts(0)),
     )
 
 

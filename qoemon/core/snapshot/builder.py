@@ -69,6 +69,7 @@ class SnapshotBuilder:
             roll_ups=self._rolled_up(services),
             confidence=self._plan.confidence,
             closed=tuple(closed),
+            players=bool(self._plan.paths),
         )
 
     def remove_groups(

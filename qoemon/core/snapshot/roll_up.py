@@ -136,6 +136,7 @@ class Sums:
             # As exported: the sum over the groups' counters gives the same.
             expected_ratings=rows.sum(counts.exported_ratings),
             marginals=tuple(rows.sum(each) for each in counts.exported_marginals),
+            starts=rows.sum(counts.exported_starts),
             new=np.zeros(len(places.groups), np.bool_),
             free=places.free,
         )

@@ -77,6 +77,7 @@ class Snapshot:
     catching_up  whether a backlog of reports without timestamps has arrived in the last rating interval
     roll_ups  those that the plan and the alert rules ask for
     confidence   of the bounds
+    players      whether players may tell their states: the plan has paths of a collector
     closed       of each service, the rating intervals that have closed since the tick before, oldest first; after a
                  restart, the last ones once more
     """
@@ -91,3 +92,4 @@ class Snapshot:
     roll_ups: Mapping[RollUpKey, RollUp] = field(default_factory=dict)
     confidence: float = 0.95
     closed: tuple[ClosedRatings, ...] = ()
+    players: bool = False

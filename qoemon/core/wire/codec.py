@@ -16,7 +16,7 @@ import numpy as np
 from qoemon.core.plan.plan import Plan
 from qoemon.core.qoe.mapping import Qos
 from qoemon.core.wire.batch import Batch, batch_of, fault, floats, ints, joined
-from qoemon.core.wire.cmcd import PlayerCodec
+from qoemon.core.wire.cmcd import PlayerCodec, lines_of
 from qoemon.core.wire.lenient import lenient_report
 from qoemon.core.wire.message import Arrived, Kind
 from qoemon.core.wire.payload import JSON, MALFORMED, MSGPACK, MSGPACK_BYTES, Encoding, held, items_of, unmarked
@@ -35,7 +35,7 @@ _ANY = {each: each.decoder(Any) for each in (JSON, MSGPACK)}
 
 
 class Decoded(NamedTuple):
-    """The reports of a batch of messages; sample: one rejected report per reason, as text."""
+    """The reports and records of a batch of messages; sample: one rejected one per reason, as text."""
 
     batch: Batch
     players: PlayerBatch
@@ -49,7 +49,8 @@ class Codec:
     def __init__(self, plan: Plan) -> None:
         self._plan, self._limits = plan, plan.limits
         self._measures = {s.name: s.mapping.inputs for s in plan.services if s.mapping.qos is Qos.MEASURES}
-        self._routes, self._players = Routes(plan), PlayerCodec(plan)
+        self._routes = Routes(plan)
+        self._players = PlayerCodec(plan, self._routes)
 
     def decode(self, messages: Iterable[Arrived]) -> Decoded:
         """The reports of the messages, in order, and the number of rejected ones by reason."""
@@ -57,7 +58,7 @@ class Codec:
         for message in messages:
             if not message.payload:  # It clears a retained message, and reports nothing.
                 continue
-            gather.topic = message.topic
+            gather.topic, gather.kind = message.topic, message.kind
             try:
                 route = self._routes.of(message.topic, message.kind)
                 if message.kind is Kind.CMCD:
@@ -65,7 +66,7 @@ class Codec:
                     continue
                 reports = self._reports(message.payload, gather)
             except RejectedError as rejected:
-                gather.reject(rejected.reason, str(rejected), rejected.reports or held(message.payload))
+                gather.reject(rejected.reason, str(rejected), rejected.reports or _held(message))
             else:
                 self._add(reports, route, message.arrival_s, gather)
         return gather.decoded()
@@ -144,6 +145,11 @@ class Codec:
             raise RejectedError(Reject.SCHEMA, f"measures lack {', '.join(lacking)}")
 
 
+def _held(message: Arrived) -> int:
+    """How many reports or records an undecoded message seems to hold, at least 1."""
+    return max(1, len(lines_of(message.payload))) if message.kind is Kind.CMCD else held(message.payload)
+
+
 def _reason(error: Exception) -> Reject:
     if not isinstance(error, msgspec.ValidationError):
         return Reject.UNPARSEABLE
@@ -156,14 +162,14 @@ class _Gather:
     def __init__(self, measures: list[str]) -> None:
         self._measures = measures
         self.players = PlayerGather()
-        self.topic = ""
-        """Topic of the message being decoded."""
+        self.topic, self.kind = "", Kind.MQTT
+        """Topic or path of the message being decoded, and its kind."""
         self._reports: list[Report] = []
         self._runs: list[int] = []
         """Lengths of runs of reports with the same route and arrival, which are in the next three lists."""
         self._route_of: list[int] = []
         self._arrival_s: list[float] = []
-        self._topics: list[str] = []
+        self._places: list[tuple[Kind, str]] = []
         self._parts: list[Batch] = []
         self._routes: dict[Route, int] = {}
         self._rejected: Counter[Reject] = Counter()
@@ -178,13 +184,13 @@ class _Gather:
         self._runs.append(len(reports))
         self._route_of.append(route)
         self._arrival_s.append(arrival_s)
-        self._topics.append(self.topic)
+        self._places.append((self.kind, self.topic))
         if len(self._reports) >= AT_ONCE:
             self._make_columns()
 
     def reject(self, reason: Reject, detail: str, reports: int = 1) -> None:
         self._rejected[reason] += reports
-        self._sample.setdefault(reason, f"topic {self.topic!r}: {detail}")
+        self._sample.setdefault(reason, f"{self.kind.address} {self.topic!r}: {detail}")
 
     def decoded(self) -> Decoded:
         self._make_columns()
@@ -204,7 +210,7 @@ class _Gather:
             self._rejected[Reject.OUT_OF_RANGE] += len(bad)
             if not self._out_of_range:
                 report = self._reports[bad[0]]
-                topic = self._topics[np.searchsorted(np.cumsum(self._runs), bad[0], side="right")]
+                kind, topic = self._places[np.searchsorted(np.cumsum(self._runs), bad[0], side="right")]
                 text = msgspec.json.encode(report).decode()
-                self._out_of_range = f"topic {topic!r}: {fault(report)}: {text}"
-        self._reports, self._runs, self._route_of, self._arrival_s, self._topics = [], [], [], [], []
+                self._out_of_range = f"{kind.address} {topic!r}: {fault(report)}: {text}"
+        self._reports, self._runs, self._route_of, self._arrival_s, self._places = [], [], [], [], []

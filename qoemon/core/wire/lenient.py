@@ -32,10 +32,15 @@ def lenient_report(document: object, labels: Collection[str]) -> Report:
     return msgspec.convert(document, Report)
 
 
+def label_text(value: bool | float | str) -> str:
+    """The text of a label value: numbers and booleans as JSON has them."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
 def _texts(given: dict[Any, Any], labels: Collection[str]) -> dict[Any, Any]:
     """The configured labels, numbers and booleans as the text that JSON has for them."""
     wanted = {name: value for name, value in given.items() if name in labels and value is not None}
     return {
-        name: msgspec.json.encode(value).decode() if isinstance(value, bool | int | float) else value
+        name: label_text(value) if isinstance(value, bool | int | float) else value
         for name, value in wanted.items()
     }

@@ -16,6 +16,11 @@ class Kind(IntEnum):
     CMCD = 2
     """records of a player, under a path of the collector"""
 
+    @property
+    def address(self) -> str:
+        """What the topic of such a message is called."""
+        return "topic" if self is Kind.MQTT else "path"
+
 
 class Arrived(Protocol):
     """The part of a message that the core needs."""

@@ -2,7 +2,7 @@
 
 All reports of a session must reach the same shard, also after a restart, so the shard is a hash of the session id
 that never changes: CRC-32, modulo the number of shards. A payload or report that cannot be decoded has no session;
-it goes to one of the shards, whose codec rejects and counts it.
+it goes to one of the shards, whose codec rejects and counts it. The same holds for records of players.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from zlib import crc32
 import msgspec
 
 from qoemon.core.plan.plan import Plan
+from qoemon.core.wire.cmcd import RECORDS, lines_of, session_of
 from qoemon.core.wire.codec import Codec
 from qoemon.core.wire.message import Kind
 from qoemon.core.wire.payload import JSON, MALFORMED, MSGPACK, Encoding, items_of, unmarked
@@ -57,6 +58,8 @@ class Partitioner:
         """
         if len(payload) > self._limits.message_bytes or not self._codec.takes(topic, kind):
             return [self._whole(payload)]
+        if kind is Kind.CMCD:
+            return self._by_line(payload)
         body, encoding = unmarked(payload)
         try:
             found = _WHOLE[encoding].decode(body)
@@ -69,6 +72,17 @@ class Partitioner:
         if not 0 < len(found) <= self._limits.reports_per_message:
             return [self._whole(payload)]
         return self._parts(found, encoding)
+
+    def _by_line(self, body: bytes) -> list[Partition]:
+        lines = lines_of(body)
+        if not 0 < len(lines) <= RECORDS:
+            return [self._whole(body)]
+        by_shard: dict[int, list[bytes]] = {}
+        for line in lines:
+            # Records without a session are rejected, one by one, wherever they are read.
+            shard = shard_of(session_of(line) or "", self._shards)
+            by_shard.setdefault(shard, []).append(line)
+        return [Partition(shard, b"\n".join(some)) for shard, some in sorted(by_shard.items())]
 
     def _parts(self, reports: Sequence[bytes | msgspec.Raw], encoding: Encoding) -> list[Partition]:
         by_shard: list[list[bytes | msgspec.Raw]] = [[] for _ in range(self._shards)]

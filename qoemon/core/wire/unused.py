@@ -12,12 +12,12 @@ import numpy as np
 
 from qoemon.core.arrays import Flags
 from qoemon.core.plan.plan import Plan, Service
-from qoemon.core.plan.topic import SERVICE
 from qoemon.core.qoe.mapping import Qos
 from qoemon.core.wire.batch import Batch
-from qoemon.core.wire.message import Arrived
+from qoemon.core.wire.message import Arrived, Kind
 from qoemon.core.wire.payload import MALFORMED, items_of, unmarked
-from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Report
+from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, RejectedError, Report
+from qoemon.core.wire.routes import Routes
 
 KNOWN = Report.__struct_fields__
 """Names of the fields of a report."""
@@ -33,11 +33,12 @@ RATED = {
 class Unused(NamedTuple):
     """A report without any field that its service rates.
 
+    address  its topic or path, and which of the two it is: "topic 'qoe/v1/video/eu'"
     unknown  names of its fields that no report has
     rated    names of those that the service rates
     """
 
-    topic: str
+    address: str
     unknown: tuple[str, ...]
     rated: tuple[str, ...]
 
@@ -70,11 +71,13 @@ def is_empty(document: Mapping[Any, Any], service: Service) -> bool:
 
 def first_empty(messages: Iterable[Arrived], plan: Plan) -> Unused | None:
     """The first report in the messages that has nothing its service rates; None if each has something."""
-    services = {service.name: service for service in plan.services}
+    services, routes = {service.name: service for service in plan.services}, Routes(plan)
     for message in messages:
-        levels = next((found for template in plan.topics if (found := template.match(message.topic))), {})
-        service = services.get(levels.get(SERVICE, ""))
-        if service is None:
+        if message.kind is Kind.CMCD:  # Records of players have no fields that a service rates.
+            continue
+        try:
+            service = services[routes.of(message.topic, message.kind).service]
+        except RejectedError:
             continue
         body, encoding = unmarked(message.payload)
         decoder = encoding.decoder(Any)
@@ -84,5 +87,6 @@ def first_empty(messages: Iterable[Arrived], plan: Plan) -> Unused | None:
             except MALFORMED:
                 continue
             if isinstance(document, Mapping) and is_empty(document, service):
-                return Unused(message.topic, unknown_fields(document), RATED[service.mapping.qos])
+                address = f"{message.kind.address} {message.topic!r}"
+                return Unused(address, unknown_fields(document), RATED[service.mapping.qos])
     return None

@@ -17,8 +17,10 @@ from qoemon.core.arrays import Counts, Flags
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.groups import Labels
 from qoemon.core.counting.plausibility import Implausible
+from qoemon.core.counting.starts import FAILURES, STARTUP_BINS, STARTUP_BOUNDS_S, STARTUP_MS
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.bins import Axis
+from qoemon.core.qoe.mapping import Qos
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.outputs.metrics.text_format import PLAIN, Column, Family, LabelTexts, Rows, by_label
 
@@ -53,6 +55,10 @@ EVENTS = {
     Event.POOLED: "Reports of label sets beyond limits.groups, counted in the group `other`.",
     Event.REFUSED: "Reports of new sessions beyond limits.sessions, ignored.",
     Event.EXPIRED: "Sessions removed after sessions.timeout without a report.",
+    Event.REPEATED_RECORD: "Records of players (CMCD) that were received before, ignored.",
+    Event.LATE_RECORD: "Records of players (CMCD) that came later than collector.reorder allows, ignored.",
+    Event.UNORDERED: "Records of players (CMCD) counted without waiting for those before them: too many waited.",
+    Event.STATELESS: "Sessions of players (CMCD) that never tell their state: nothing can be rated.",
 }
 
 
@@ -66,6 +72,12 @@ def qoe_families(snapshot: Snapshot, texts: LabelTexts | None = None) -> Iterato
     yield from _presence(snapshot, rows)
     yield _expected(snapshot, rows)
     yield from _histograms(snapshot, rows)
+    yield from _starts(snapshot, rows)
+    yield CounterMetricFamily(
+        "qoemon_cmcd_unknown_seconds",
+        "Time in which players (CMCD) may have played, but their records are missing: not counted.",
+        value=snapshot.events.get(Event.UNKNOWN_MS, 0) / 1000,
+    )
     for event, help_text in EVENTS.items():
         yield CounterMetricFamily(f"qoemon_{event}", help_text, value=snapshot.events.get(event, 0))
     implausible = CounterMetricFamily(
@@ -127,9 +139,9 @@ def _qoe(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
     by_column = {
         "ratings": make("qoemon_rating_ratio", "Share of users who would give this rating.", "rating"),
         "quantiles": _quantiles(snapshot),
-        "mos_bounds": make("qoemon_mos_bound", "95 % confidence interval of qoemon_mos.", "bound"),
-        "gob_bounds": make("qoemon_gob_ratio_bound", "95 % confidence interval of qoemon_gob_ratio.", "bound"),
-        "pow_bounds": make("qoemon_pow_ratio_bound", "95 % confidence interval of qoemon_pow_ratio.", "bound"),
+        "mos_bounds": make("qoemon_mos_bound", "Confidence interval of qoemon_mos.", "bound"),
+        "gob_bounds": make("qoemon_gob_ratio_bound", "Confidence interval of qoemon_gob_ratio.", "bound"),
+        "pow_bounds": make("qoemon_pow_ratio_bound", "Confidence interval of qoemon_pow_ratio.", "bound"),
         "band_gob": make("qoemon_gob_ratio_theta", "qoemon_gob_ratio at another theta.", "theta"),
         "band_pow": make("qoemon_pow_ratio_theta", "qoemon_pow_ratio at another theta.", "theta"),
     }
@@ -217,6 +229,35 @@ def _histograms(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
             of_axis = of_groups(rows[service.service.name], counts, service.counts.free)
             _add_histogram(by_axis[axis.name], axis, *of_axis)
     yield from by_axis.values()
+
+
+def _starts(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
+    """Startup times and failed starts of the services that rate stalls: those of players."""
+    names = ("service", *snapshot.labels)
+    startups = Family(
+        "qoemon_startup_seconds",
+        "Time from the start of a viewing to the first picture, of players (CMCD), one observation per viewing.",
+        "histogram",
+        names,
+    )
+    failures = Family(
+        "qoemon_start_failures",
+        "Viewings of players (CMCD) that tried to play and ended without a picture.",
+        "counter",
+        names,
+    )
+    ends = [*(f"{bound:.9g}" for bound in STARTUP_BOUNDS_S), "+Inf"]
+    columns = (*(Column("_bucket", (("le", end),)) for end in ends), Column("_count"), Column("_sum"))
+    for service in snapshot.services if snapshot.players else ():
+        if service.service.mapping.qos is not Qos.STALLS:
+            continue
+        counts = service.counts
+        of_service, starts = of_groups(rows[service.service.name], counts.exported_starts, counts.free)
+        cumulative = starts[:, :STARTUP_BINS].cumsum(axis=1)
+        sums = starts[:, STARTUP_MS] / 1000
+        startups.add(of_service, np.column_stack([cumulative, cumulative[:, -1], sums]), columns)
+        failures.add(of_service, starts[:, FAILURES])
+    yield from (startups, failures)
 
 
 def _add_histogram(family: Family, axis: Axis, rows: Rows, counts: Counts) -> None:

@@ -25,9 +25,9 @@ _IN_WINDOW = {
     "mos": ("mos", "Mean opinion score over all users of the roll-up, scale points."),
     "gob": ("gob_ratio", "Share of users of the roll-up who would rate good or better."),
     "pow": ("pow_ratio", "Share of users of the roll-up who would rate poor or worse."),
-    "mos_bounds": ("mos_bound", "95 % confidence interval of qoemon_rollup_mos."),
-    "gob_bounds": ("gob_ratio_bound", "95 % confidence interval of qoemon_rollup_gob_ratio."),
-    "pow_bounds": ("pow_ratio_bound", "95 % confidence interval of qoemon_rollup_pow_ratio."),
+    "mos_bounds": ("mos_bound", "Confidence interval of qoemon_rollup_mos."),
+    "gob_bounds": ("gob_ratio_bound", "Confidence interval of qoemon_rollup_gob_ratio."),
+    "pow_bounds": ("pow_ratio_bound", "Confidence interval of qoemon_rollup_pow_ratio."),
     "observations": ("observations", "Rated conditions of the roll-up."),
 }
 """By attribute of a Distribution: name and help text."""

@@ -45,6 +45,7 @@ def detail(
         "windows": query.windows(snapshot),
         "window": duration.text(window_s),
         "base_window": duration.text(query.lengths(snapshot)[0]),
+        "confidence": snapshot.confidence,
         "group": group_values,
         "links": links.of_group(name, group_values["labels"]),
         "feed": doubted and {"share": doubted.share, "text": doubted.text},

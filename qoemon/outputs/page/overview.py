@@ -138,6 +138,7 @@ def overview(
         "windows": query.windows(snapshot),
         "window": window,
         "base_window": duration.text(min(query.lengths(snapshot))),
+        "confidence": snapshot.confidence,
         "sort": query.sort,
         "order": query.order,
         "total": len(columns.number),

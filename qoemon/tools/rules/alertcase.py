@@ -196,7 +196,7 @@ def _series(prom: PromRule, labels: Mapping[str, str], phases: Sequence[Phase]) 
         of_alert = {name: value for name, value in of_group.items() if name not in prom.roll_up_labels}
         of_rule = {**of_alert, "alert": rule.name}
         series[selector(prom.bound, of_rule)] = values_of(lambda reading: reading.confident_value)
-        # Annotations show the ends of the 95 % interval.
+        # Annotations show the ends of the confidence interval.
         end = {**labels, "bound": prom.confident_value}
         series[selector(f"{prom.metric}_bound", end)] = values_of(lambda reading: reading.confident_value)
     for place, theta in enumerate(prom.band if prom.by_theta else ()):

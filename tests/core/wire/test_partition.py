@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -13,14 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoemon.core.plan.plan import Limits
+from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.wire.codec import Codec
+from qoemon.core.wire.message import Kind
 from qoemon.core.wire.partition import Partitioner, shard_of
 from qoemon.core.wire.report import Reject
+from qoemon.state.frames import StoredMessage
 from tests.core.wire.test_codec import DAMAGED
 from tests.support.core import VIDEO, plan
 
-TOPIC = "qoe/v1/video/eu"
-PLAN = plan(VIDEO)
+TOPIC, PATH = "qoe/v1/video/eu", "/v1/video/eu"
+PLAN = replace(plan(VIDEO), paths=(TopicTemplate("/v1/{service}/{region}"),))
 
 REPORT = st.fixed_dictionaries(
     {"session": st.text(min_size=1, max_size=8), "seq": st.integers(0, 9)},
@@ -39,11 +41,13 @@ RUBBISH = st.one_of(
 ENCODERS = {"json": lambda said: json.dumps(said).encode(), "msgpack": msgspec.msgpack.encode}
 
 
-def decoded(payloads: list[bytes]) -> tuple[list[tuple[Any, ...]], dict[Reject, int]]:
-    received = Codec(PLAN).decode([SimpleNamespace(topic=TOPIC, payload=p, arrival_s=1.0) for p in payloads])
-    batch = received.batch
-    rows = zip(batch.session, batch.seq.tolist(), batch.play_ms.tolist(), batch.end.tolist(), strict=True)
-    return list(rows), dict(received.rejected)
+def decoded(payloads: list[bytes], kind: Kind = Kind.MQTT) -> tuple[list[tuple[Any, ...]], dict[Reject, int]]:
+    address = TOPIC if kind is Kind.MQTT else PATH
+    received = Codec(PLAN).decode([StoredMessage(address, p, 1.0, kind) for p in payloads])
+    batch, players = received.batch, received.players
+    reports = zip(batch.session, batch.seq.tolist(), batch.play_ms.tolist(), batch.end.tolist(), strict=True)
+    records = zip(players.session, players.seq.tolist(), players.rate.tolist(), players.state.tolist(), strict=True)
+    return [*reports, *records], dict(received.rejected)
 
 
 @pytest.mark.parametrize("encode", ENCODERS.values(), ids=ENCODERS)
@@ -109,6 +113,50 @@ def test_what_is_too_large_as_a_whole_is_not_cut_into_pieces_that_fit(limits: Li
     payload = json.dumps([{"session": f"s{i}"} for i in range(4)]).encode()
     parts = Partitioner(2, replace(PLAN, limits=limits)).split(TOPIC, payload)
     assert [part.payload for part in parts] == [payload]
+
+
+SESSIONS = st.one_of(st.sampled_from(["a", "b", "c"]), st.text("xyzä ~", min_size=1, max_size=70))
+RECORD = st.builds(
+    lambda sid, seq, sta, more: f'pr=1.5,sid="{sid}",sn={seq},sta={sta}{more}'.encode(),
+    SESSIONS,
+    st.integers(-1, 9),
+    st.sampled_from("rpx"),
+    st.sampled_from(["", ",v=3", ",bl=(1;v 2;a)", ",x=:aGk=:", ",", ',sid="c"', ",sid", ",sid=(a)", "," * 8200]),
+)
+LINE = st.one_of(RECORD, st.binary(max_size=12), st.sampled_from([b"", b" ", b'sid=""', b"e=t,ts=1,v=2", b"\xff"]))
+
+
+@given(st.lists(LINE, max_size=12), st.sampled_from([b"\n", b"\r\n", b" \n\n"]), st.integers(1, 5))
+def test_the_parts_of_a_body_of_records_hold_what_the_whole_held(
+    lines: list[bytes], line_end: bytes, shards: int
+) -> None:
+    """Each session's records are in one part, in their order; each one that is rejected counts once."""
+    body = line_end.join(lines)
+    parts = Partitioner(shards, PLAN).split(PATH, body, Kind.CMCD)
+    assert len({part.shard for part in parts}) == len(parts) <= shards
+    rows, rejected = decoded([body], Kind.CMCD)
+    received = [decoded([part.payload], Kind.CMCD) for part in parts]
+    for part, (some, _) in zip(parts, received, strict=True):
+        assert some == [row for row in rows if shard_of(row[0], shards) == part.shard]
+    assert sum(len(some) for some, _ in received) == len(rows)
+    assert {r: n for r in Reject if (n := sum(each.get(r, 0) for _, each in received))} == rejected
+
+
+@pytest.mark.parametrize(
+    ("path", "records"), [(PATH, 501), ("/v1/radio/eu", 3), (f"/v1/video/{'x' * 200}", 3), (PATH, 0)]
+)
+def test_a_body_that_is_rejected_as_a_whole_is_not_split(path: str, records: int) -> None:
+    body = b"\n".join(b'sid="s%d",sta=p' % number for number in range(records)) + b"\n"
+    assert [part.payload for part in Partitioner(3, PLAN).split(path, body, Kind.CMCD)] == [body]
+    (small,) = Partitioner(3, replace(PLAN, limits=Limits(message_bytes=20))).split(PATH, body * 3, Kind.CMCD)
+    assert small.payload == body * 3
+
+
+@given(st.lists(REPORT, max_size=6))
+def test_reports_that_are_posted_are_split_as_those_of_a_topic(reports: list[Any]) -> None:
+    payload = json.dumps(reports).encode()
+    posted = Partitioner(3, PLAN).split("/v1/v%69deo/eu", payload, Kind.HTTP)
+    assert posted == Partitioner(3, PLAN).split(TOPIC, payload)
 
 
 def test_a_session_keeps_its_shard_for_ever() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 
 from qoemon.core.counting.counts import Event
+from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.wire.message import Kind
 from qoemon.core.wire.unused import Unused, first_empty
@@ -61,7 +63,18 @@ def test_a_report_that_has_nothing_for_its_service_is_accepted_and_counted(
 def test_the_first_one_is_found_with_its_unknown_fields() -> None:
     good, bad = {"session": "a", "play_s": 1}, {"session": "b", "stallCount": 1}
     messages = [message(good), message(good, bad), message({"session": "c"})]
-    assert first_empty(messages, PLAN) == Unused("qoe/v1/video/eu", ("stallCount",), STALLS)
+    assert first_empty(messages, PLAN) == Unused("topic 'qoe/v1/video/eu'", ("stallCount",), STALLS)
+
+
+def test_a_report_that_was_posted_is_found_by_its_path_and_a_record_of_a_player_is_not() -> None:
+    """Paths are percent-encoded; topics that look like them are not."""
+    plan_ = replace(PLAN, paths=(TopicTemplate("/v1/{service}/{region}"),))
+    record = Message("/v1/video/eu", b'sid="a",sta=p,v=2', kind=Kind.CMCD)
+    report = Message("/v1/vid%65o/eu", b'{"session": "a"}', kind=Kind.HTTP)
+    assert first_empty([record], plan_) is None
+    assert first_empty([report._replace(kind=Kind.MQTT), report], plan_) == Unused(
+        "path '/v1/vid%65o/eu'", (), STALLS
+    )
 
 
 def test_what_is_rejected_or_of_no_service_is_not_found() -> None:

@@ -65,7 +65,8 @@ def test_a_range_shows_the_figures_of_the_history_and_what_is_kept(watched: Watc
     wait(page, "document.querySelector('#chart-shares .source').textContent.includes('Whole range')")
     assert "range=6h" in page.url
     source = page.locator("#chart-shares .source").inner_text()
-    assert re.search(r"PoW \d+\s% \(95 % CI \d+–\d+\s%\), 40 users\. Resolution \d+\ss; kept for 30 days, ", source)
+    totals = r"PoW \d+\s% \(95\s% CI \d+–\d+\s%\), 40 users\. Resolution \d+\ss; kept for 30 days, "
+    assert re.search(totals, source)
     assert source.replace("\xa0", " ").endswith("5 min beyond 2 days.")
     past = json.loads(kept.get(QUESTION).body)["series"][0]
     newest = next(value for value in reversed(past["pow"]) if value is not None)

@@ -11,7 +11,7 @@ import { opinion, shares } from "./overtime.js";
 import { Chart } from "./plot.js";
 import { cdf, distribution } from "./ratings.js";
 import { Timeline } from "./timeline.js";
-import { FACTORS, fullGroupName, intervalText, percent, score, sinceText, whole, windowText } from "./words.js";
+import { FACTORS, fullGroupName, intervalText, level, percent, score, sinceText, whole, windowText } from "./words.js";
 
 const ofTick = (spec) => (detail) => detail && spec(detail);
 const overTime = (spec) => (_, view) => spec(view);
@@ -76,12 +76,13 @@ function values(detail) {
   const ratings = group.windows[detail.window];
   const window = windowText(detail.window);
   const regime = group.regime;
+  const ci = `${level(detail.confidence)} CI`;
   const tiles = ratings
     ? [
-        ["PoW, poor or worse", percent(ratings.pow), withTrend(`95 % CI ${intervalText(ratings.pow_bounds)}`, detail)],
+        ["PoW, poor or worse", percent(ratings.pow), withTrend(`${ci} ${intervalText(ratings.pow_bounds)}`, detail)],
         ["poor users", whole(ratings.pow * ratings.users), `of ${whole(ratings.users)} in the last ${window}`],
-        ["GoB, good or better", percent(ratings.gob), `95 % CI ${intervalText(ratings.gob_bounds)}`],
-        [`MOS, of ${detail.scale.high}`, score(ratings.mos), `95 % CI ${intervalText(ratings.mos_bounds, score)}`],
+        ["GoB, good or better", percent(ratings.gob), `${ci} ${intervalText(ratings.gob_bounds)}`],
+        [`MOS, of ${detail.scale.high}`, score(ratings.mos), `${ci} ${intervalText(ratings.mos_bounds, score)}`],
       ]
     : [["PoW, poor or worse", "–", `no data in the last ${window}`]];
   tiles.push(["stalled now", whole(group.open_stalls), longest(group), `of ${whole(group.active_sessions)} active sessions`]);

@@ -4,9 +4,9 @@ import { badge } from "./badge.js";
 import { byId, el, setText } from "./dom.js";
 import { trendMark } from "./moments.js";
 import { commonTop, sparkline } from "./sparkline.js";
-import { fullGroupName, groupName, intervalText, percent, score, whole, windowText } from "./words.js";
+import { fullGroupName, groupName, intervalText, level, percent, score, whole, windowText } from "./words.js";
 
-const POW_HINT = "share of users who would rate poor or worse, with its 95 % confidence interval";
+const POW_HINT = "share of users who would rate poor or worse, with its confidence interval";
 const GOB_HINT = "share of users who would rate good or better";
 const EXCESS_HINT = "users who would rate poor or worse, beyond those who would even without impairments; of all poor users";
 const USERS_HINT = "users with a rating in the window";
@@ -81,7 +81,7 @@ export class GroupTable {
     const total = `${whole(answer.total)} ${noun(answer, answer.total)}`;
     setText(byId("count"), filter ? `${whole(answer.matching)} of ${total} match` : total);
     const lines = `Lines: PoW of the last ${windowText(answer.base_window)} over up to 1 h, from 0 to ${percent(top)}.`;
-    setText(byId("table-source"), `Values: last ${windowText(answer.window)}, 95 % CI in grey. ${lines}`);
+    setText(byId("table-source"), `Values: last ${windowText(answer.window)}, ${level(answer.confidence)} CI in grey. ${lines}`);
     byId("table-frame").hidden = answer.rows.length === 0;
     byId("none").hidden = answer.rows.length > 0;
     setText(byId("none-text"), noneText(answer, filter));

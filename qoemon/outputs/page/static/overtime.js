@@ -6,20 +6,21 @@
 
 import { bands, lines } from "./gaps.js";
 import { axis, colour, faded } from "./plot.js";
-import { percent, score, span, timeOfDay, windowText, zone } from "./words.js";
+import { level, percent, score, span, timeOfDay, windowText, zone } from "./words.js";
 
 const LEAST_SPAN_S = 30;
 const LIVE_METRICS = { shares: "qoemon_gob_ratio, qoemon_pow_ratio, qoemon_pow_ratio_bound", opinion: "qoemon_mos, qoemon_window_users" };
 
 // The last hour, from the daemon's memory.
 export function liveView(detail) {
-  const { past, tick_s, scale, changes } = detail;
+  const { past, tick_s, scale, confidence, changes } = detail;
   const [first, to_s] = [past.times_s[0], past.times_s.at(-1)];
   const length = to_s - first;
   const name = length > 3500 ? "last hour" : `last ${span(length)}`;
   const older = tick_s < 30 ? ` (30 s beyond ${span(60 * tick_s)})` : "";
   const source = `Resolution ${tick_s} s${older}; each point covers the last ${windowText(detail.base_window)}`;
-  return { name, past, tick_s, scale, changes, source, from_s: Math.min(first, to_s - LEAST_SPAN_S), to_s, live: true };
+  const from_s = Math.min(first, to_s - LEAST_SPAN_S);
+  return { name, past, tick_s, scale, confidence, changes, source, from_s, to_s, live: true };
 }
 
 // plotly shows times without a zone unchanged, so they are converted to local time here.
@@ -97,6 +98,8 @@ function chart(view, title, column, key, make) {
   return { ...named, source: source.filter(Boolean).join(" "), zoom: true, ...make() };
 }
 
+const intervalName = ({ confidence }) => `PoW, ${level(confidence)} interval`;
+
 export function shares(view) {
   return chart(view, "GoB and PoW", "pow", "shares", () => ({
     traces: () => [
@@ -105,7 +108,7 @@ export function shares(view) {
         line: { color: colour("gob"), width: 2.5, dash: "dash" },
         hovertemplate: "GoB %{y:.1f} %<extra></extra>",
       }),
-      band(view, ["pow_lower", "pow_upper"], 100, { fillcolor: faded("pow", 0.25), name: "PoW, 95 % interval" }),
+      band(view, ["pow_lower", "pow_upper"], 100, { fillcolor: faded("pow", 0.25), name: intervalName(view) }),
       line(view, "pow", 100, {
         name: "PoW",
         line: { color: colour("pow"), width: 3 },
@@ -123,7 +126,7 @@ export function shares(view) {
       xaxis: timeAxis(view),
       yaxis: axis("share of users, %", { range: [-2, 106], tickvals: [0, 25, 50, 75, 100] }),
     }),
-    table: overTime(view, ["GoB", "PoW", "PoW, 95 % interval"], "pow", percent, (past, i) => [
+    table: overTime(view, ["GoB", "PoW", intervalName(view)], "pow", percent, (past, i) => [
       percent(past.gob[i]),
       percent(past.pow[i]),
       `${percent(past.pow_lower[i])} to ${percent(past.pow_upper[i])}`,

@@ -3,7 +3,7 @@
 import { getJson, Question } from "./api.js";
 import { liveView } from "./overtime.js";
 import { isLive, rangeOf } from "./range.js";
-import { intervalText, percent, score, span, whole } from "./words.js";
+import { intervalText, level, percent, score, span, whole } from "./words.js";
 
 const DAY_S = 86400;
 const REPEAT_S = 30; // Of a range that is not over, or after a failure; steps may be longer.
@@ -83,14 +83,14 @@ function pastOf(answer, group, shift_s) {
 }
 
 function rangeView({ main, remark }, { from_s, to_s }) {
-  const { past, step_s, scale, total } = main;
+  const { past, step_s, scale, confidence, total } = main;
   const source = [`Resolution ${span(step_s)}; ${keptText(main)}.`, remark].filter(Boolean).join(" ");
-  return { past, tick_s: step_s, scale, from_s, to_s, source, totals: total && totals(total) };
+  return { past, tick_s: step_s, scale, confidence, from_s, to_s, source, totals: total && totals(total, confidence) };
 }
 
-const totals = (total) => ({
-  shares: `Whole range: PoW ${percent(total.pow)} (95 % CI ${intervalText([total.pow_lower, total.pow_upper])}), ${whole(total.users)} users.`,
-  opinion: `Whole range: MOS ${score(total.mos)} (95 % CI ${intervalText([total.mos_lower, total.mos_upper], score)}).`,
+const totals = (total, confidence) => ({
+  shares: `Whole range: PoW ${percent(total.pow)} (${level(confidence)} CI ${intervalText([total.pow_lower, total.pow_upper])}), ${whole(total.users)} users.`,
+  opinion: `Whole range: MOS ${score(total.mos)} (${level(confidence)} CI ${intervalText([total.mos_lower, total.mos_upper], score)}).`,
 });
 
 function keptText({ kept_s, fine_s, block_s }) {

@@ -58,6 +58,9 @@ export function percent(share) {
   return `${points.toFixed(points > 0 && points < 9.95 ? 1 : 0)}${UNIT}`;
 }
 
+// "95 %" of the confidence 0.95.
+export const level = (confidence) => `${+(100 * confidence).toFixed(3)}${UNIT}`;
+
 export const score = (value) => (isNumber(value) ? value.toFixed(2) : "–");
 
 export function whole(value) {
