@@ -33,6 +33,7 @@ from qoemon.config.yaml.section import Section, Violation, key
 from qoemon.config.yaml.validation import validated
 from qoemon.core.plan.plan import Clock
 from qoemon.core.plan.plan import Service as CoreService
+from qoemon.core.qoe.mapping import Qos
 
 HttpPort = Annotated[int, Strict(), Field(ge=0, le=65535), BeforeValidator(number)]
 Workers = Annotated[int, Strict(), Field(ge=1, le=64), BeforeValidator(number)]
@@ -221,6 +222,7 @@ class Config(Section):
         if self.mqtt is None and self.notify.mqtt is not None:
             yield Violation(("notify", "mqtt"), "null: alerts go to the broker, and mqtt is null", (("mqtt",),))
         yield from self._port_rules()
+        yield from self._startup_rules()
         if self.sharded and self.mqtt is not None and self.workers > self.mqtt.shards:
             expected = f"at most mqtt.shards ({self.mqtt.shards}), as topics have a level {{shard}}"
             yield Violation(("workers",), expected, (("mqtt", "shards"),))
@@ -317,6 +319,18 @@ class Config(Section):
         for name, template in self.http.links.items():
             if fault := link_fault(template, self.group_labels):
                 yield Violation(("http", "links", name), fault, (("labels",), ("mqtt", "topics")))
+
+    def _startup_rules(self) -> Iterator[Violation]:
+        """The service of startup times exists, and rates response times."""
+        name = None if self.collector is None else self.collector.startup_service
+        if name is None:
+            return
+        path = ("collector", "startup_service")
+        if name not in self.services:
+            yield self._unknown_service(path)
+        elif self.services[name].core_service(name).mapping.qos is not Qos.RESPONSES:
+            expected = "a service whose mapping rates response times, such as web-iqx"
+            yield Violation(path, expected, (("services", name, "mapping"),))
 
     def _port_rules(self) -> Iterator[Violation]:
         """Players and scrapes have ports of their own, so that they share no limit and no access rule."""

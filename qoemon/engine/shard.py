@@ -137,7 +137,8 @@ class Shard:
             await self._writer.flush()
 
     def close(self) -> None:
-        """Release the thread and the store, after the coroutines of parts() have ended."""
+        """Release the thread, the port and the store, after the coroutines of parts() have ended."""
+        self.sources.close()
         self._thread.shutdown()
         if self._writer is not None:
             self._writer.close()

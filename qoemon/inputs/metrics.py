@@ -126,5 +126,7 @@ def inbox_metrics(messages: int, size: int, dropped: int, withheld: int) -> Iter
         "qoemon_messages_dropped", "QoS 0 messages lost because the inbox was full.", value=dropped
     )
     yield CounterMetricFamily(
-        "qoemon_messages_withheld", "QoS 1 messages left with the broker as the inbox was full.", value=withheld
+        "qoemon_messages_withheld",
+        "QoS 1 messages left with the broker, and requests answered with 429, as the inbox was full.",
+        value=withheld,
     )

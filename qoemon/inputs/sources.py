@@ -53,6 +53,11 @@ class Sources:
         if self._of_collector:
             self._of_collector.ack([each for each in messages if each.kind is not Kind.MQTT])
 
+    def close(self) -> None:
+        """Release the collector's port, after the coroutines of parts() have ended."""
+        if self.collector is not None:
+            self.collector.close()
+
     def leave(self) -> None:
         """As Source.leave, for all of them."""
         for source in self._all:

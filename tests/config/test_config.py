@@ -405,6 +405,8 @@ CASES: list[tuple[str, int, str, str]] = [
         "notify.mqtt",
         "expected null: alerts go to the broker, and mqtt is null",
     ),
+    ("collector:\n  startup_service: page", 2, "collector.startup_service", "one of the services, video, web"),
+    ("collector:\n  startup_service: video", 2, "collector.startup_service", "a service whose mapping rates resp"),
     # variables
     ("mqtt:\n  host: ${NOWHERE}", 2, "mqtt.host", r"\${NOWHERE}, a variable that is not set"),
     ("mqtt:\n  host: ${}", 2, "mqtt.host", r'"\${" without a name'),

@@ -59,8 +59,12 @@ class Collecting(Daemon):
 
     def post(self, payload: object, path: str = PATH) -> Response:
         """Post reports on a connection of their own."""
+        return self.send(json.dumps(payload), JSON, path)
+
+    def send(self, body: str, content_type: str, path: str = PATH) -> Response:
+        """Post a body on a connection of its own."""
         with contextlib.closing(HTTPConnection("127.0.0.1", self.collector, timeout=WAIT_S)) as connection:
-            return posted(connection, json.dumps(payload).encode(), path)
+            return posted(connection, body.encode(), path, content_type)
 
     @property
     def workers(self) -> list[int]:
@@ -75,8 +79,8 @@ class Response(NamedTuple):
     retry_after: str | None
 
 
-def posted(connection: HTTPConnection, body: bytes, path: str = PATH) -> Response:
-    connection.request("POST", path, body, {"Content-Type": JSON})
+def posted(connection: HTTPConnection, body: bytes, path: str = PATH, content_type: str = JSON) -> Response:
+    connection.request("POST", path, body, {"Content-Type": content_type})
     answer = connection.getresponse()
     answer.read()
     return Response(answer.status, answer.headers["Retry-After"])
@@ -178,6 +182,31 @@ def test_a_killed_daemon_counts_every_answered_request_once(tmp_path: Path, proc
             seen(crowd, 50)
         assert crowd.answered[0] >= ROUNDS  # Killed under load: requests were on their way.
         counted(daemon, crowd.stored)
+
+
+@PROCESSES
+def test_records_that_a_player_sends_again_after_a_kill_are_repetitions(
+    tmp_path: Path, processes: dict[str, Any]
+) -> None:
+    """As after an answer that was lost: `sn` and `ts` are the same."""
+    start_ms = int(time.time() * 1000)
+    bodies = [
+        "\n".join(
+            f'e=ps,sid="player-{player}",sn={sn},sta={state},ts={start_ms + 1000 * sn},v=2'
+            for sn, state in enumerate("sprp")
+        )
+        for player in range(10)
+    ]
+    with Collecting(tmp_path, **processes) as daemon:
+        daemon.ready()
+        assert {daemon.send(body, "application/cmcd").status for body in bodies} == {204}
+        daemon.kill()
+        daemon.start()
+        daemon.ready()
+        assert {daemon.send(body, "application/cmcd").status for body in bodies} == {204}
+        again = "qoemon_cmcd_records_duplicate_total"
+        until(lambda: daemon.value(again) == 40, lambda: f"{daemon.value(again)}; {daemon.log.read_text()}")
+        assert daemon.value("qoemon_sessions") == 10
 
 
 def test_killed_workers_count_every_answered_request_once(tmp_path: Path) -> None:

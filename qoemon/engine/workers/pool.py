@@ -196,6 +196,7 @@ class WorkerPool:
 
     def close(self) -> None:
         """As Engine.close."""
+        self._sources.close()
         self._thread.shutdown()
         if self._writer is not None:
             self._writer.close()

@@ -176,6 +176,11 @@ class Collector:
         """Store no more requests, but answer those that are stored."""
         self._leaving = True
 
+    def close(self) -> None:
+        """Release the port, also if run() has not begun."""
+        for listening in self._sockets:
+            listening.close()
+
     # As a handler of connections.
 
     def begin(self, request: Request) -> Answer | None:

@@ -22,6 +22,8 @@ def rules(plan: Plan, job: str) -> Iterator[DaemonRule]:
     yield from _reached(job)
     if plan.topics:  # Without a broker there are no metrics of it.
         yield from _connected(plan)
+    if plan.paths:
+        yield from _collecting(plan)
     yield from _on_time(plan)
     yield from _complete(plan)
     yield from _stored(plan)
@@ -110,6 +112,33 @@ def _connected(plan: Plan) -> Iterator[DaemonRule]:
             "qoemon_last_message_age_seconds": (2, 0),
             "qoemon_mqtt_subscribed": (1, 0),
         },
+    )
+
+
+def _collecting(plan: Plan) -> Iterator[DaemonRule]:
+    silent_s = plan.timing.session_timeout_s
+    requests = 'qoemon_collector_requests_total{code="204"}'
+    yield DaemonRule(
+        alert="QoemonNoRequests",
+        severity="warning",
+        for_s=silent_s,
+        # The age has no sample before the first request.
+        expr=f"qoemon_collector_last_request_age_seconds > {plan.timing.interval_s}\n"
+        f"or sum without (code) ({requests}) == 0\n",
+        summary="the collector of qoemon at {{ $labels.instance }} has received nothing for "
+        f"{duration.text(silent_s)}",
+        description="Post to it with curl from where the players are. qoemon_collector_requests_total says by code "
+        "what it refuses. All sessions of its players are timing out.",
+        failing={requests: (0, 0)},
+        healthy={requests: (0, 9), "qoemon_collector_last_request_age_seconds": (2, 0)},
+    )
+    yield gauge_rule(
+        "QoemonCollectorWebConfigBroken",
+        "qoemon_collector_web_config_last_reload_successful",
+        "qoemon at {{ $labels.instance }} could not reload collector.web_config_file, and keeps the previous one",
+        "The log says what is wrong in the file.",
+        severity="warning",
+        for_s=0,
     )
 
 

@@ -317,7 +317,8 @@ def test_rules_use_only_metrics_that_the_daemon_exports():
     exported = Exporter().render(snapshot, watched, initial_metrics()).metrics.whole.decode()
     known = set(re.findall(r"^# TYPE (\S+)", exported, re.MULTILINE))
     known |= {f"{name}_{part}" for name in known for part in ("sum", "count")}
-    files = PromFiles(PLAN, EVERY)
+    both = core_plan(Config.model_validate({"collector": {}}))
+    files = PromFiles(both, EVERY)
     rules = [rule for group in yaml.safe_load(files.rules())["groups"] for rule in group["rules"]]
     recorded = {rule["record"] for rule in rules if "record" in rule}
     for text in (files.rules(), files.tests()):
