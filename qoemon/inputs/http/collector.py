@@ -23,7 +23,7 @@ from qoemon.core.wire.message import Kind
 from qoemon.inputs.http.cross_origin import CrossOrigin
 from qoemon.inputs.inbox import Inbox, Message
 from qoemon.inputs.stats import CollectorStats
-from qoemon.net.http.answers import Answer, Answers
+from qoemon.net.http.answers import Answer, Answers, Fields
 from qoemon.net.http.connections import HEADERS, ConnectionLimits
 from qoemon.net.http.listener import Listener, beyond_loopback, bound
 from qoemon.net.http.post_connection import PostConnection, Request
@@ -175,7 +175,7 @@ class Collector:
     def begin(self, request: Request) -> Answer | None:
         """As Handler.begin."""
         origin = request.headers.get(b"origin")
-        request.fields = self._cross_origin.fields(origin)
+        request.fields = self.fields(request)
         if request.method != b"POST":
             if request.method != b"OPTIONS":
                 return METHOD
@@ -185,6 +185,10 @@ class Collector:
         if not self._cross_origin.permits(origin):
             return ORIGIN
         return self._target_fault(request) or _body_fault(request)
+
+    def fields(self, request: Request) -> Fields:
+        """As Handler.fields."""
+        return self._cross_origin.fields(request.headers.get(b"origin"))
 
     def take(self, connection: PostConnection, request: Request) -> Answer | None:
         """As Handler.take."""

@@ -107,6 +107,9 @@ class Handler(Protocol):
         It is answered when the body has been read and thrown away.
         """
 
+    def fields(self, request: Request) -> Fields:
+        """Headers of the answer to a request that is given up before its head is complete."""
+
     def take(self, connection: PostConnection, request: Request) -> Answer | None:
         """The answer of a request that is complete; None if it comes later."""
 
@@ -318,13 +321,14 @@ class PostConnection(Connection):
     # Reading and answering.
 
     def _read(self, data: bytes) -> None:
-        size, at = len(data), 0
+        size = len(data)
         if size <= STEP:
             self._parse(data)
         else:
-            view = memoryview(data)
+            view, at = memoryview(data), 0
             while at < size and not self._deaf and not self._busy:
                 self._parse(view[at : at + STEP])
+                self._flush()
                 at += STEP
             self._aside = b"" if self._deaf else bytes(view[at:])
         request = self._request
@@ -362,6 +366,8 @@ class PostConnection(Connection):
             return
         self._deaf = True
         request.answer, request.close = answer, True
+        if not request.head:
+            request.fields = self._handler.fields(request)
         self._pending.append(request)
 
     @property
