@@ -266,8 +266,8 @@ async def test_what_follows_a_refusal_is_thrown_away_within_bounds(monkeypatch: 
 
 
 WORDS = (
-    b"POST |GET |OPTIONS | HTTP/1.1\r\n| HTTP/1.0\r\n|\r\n|\n|\r|:| |Content-Length: |Transfer-Encoding: |chunked|gzip",
-    b"Connection: |close|upgrade|Upgrade: h2c|Content-Type: application/cmcd|Expect: 100-continue|Origin: a|Host: b",
+    b"POST |GET |OPTIONS | HTTP/1.1\r\n| HTTP/1.0\r\n|\r\n|\n|\r|:| |Content-Length: |Transfer-Encoding: |chunked",
+    b"Connection: |close|upgrade|Upgrade: h2c|Content-Type: application/cmcd|Expect: 100-continue|Host: b|gzip",
     b"0|5|ffff|-1|;|\0|\xff\xfe|abcde|?token=|%|%zz|#|\t|,",
 )
 ALPHABET = [PATH.encode(), *b"|".join(WORDS).split(b"|")]
@@ -276,7 +276,7 @@ ALPHABET = [PATH.encode(), *b"|".join(WORDS).split(b"|")]
 async def test_bytes_at_random_are_never_accepted_and_never_stop_it(caplog: pytest.LogCaptureFixture) -> None:
     """A body of random bytes in a right request is the core's matter; here the random bytes are the request."""
     rng = random.Random(13)
-    async with collecting(token="none of these") as running:
+    async with collecting(token="none of these") as running:  # noqa: S106
 
         async def attack(sent: bytes) -> bytes:
             async with client(running.port) as wire:
