@@ -201,11 +201,11 @@ class Collector:
         assert kind is not None, "begin() has seen it"  # noqa: S101 - for the type checker
         if kind is Kind.CMCD and content_type[:10].lower() == b"text/plain" and _JSON.match(body):
             kind = Kind.HTTP
-        request.number = next(self._numbers)
-        arrival_s = self._clock()
+        number, arrival_s = next(self._numbers), self._clock()
         path = self._target(request.target).path
-        if not self._inbox.put(Message(path, body, arrival_s, 1, request.number, connection.number, kind)):
+        if not self._inbox.put(Message(path, body, arrival_s, 1, number, connection.number, kind)):
             return FULL
+        request.number = number
         stats = self.stats
         stats.bytes_total += len(body)
         stats.last_request_s = arrival_s
@@ -219,8 +219,7 @@ class Collector:
             self.stats.preflights_total += 1
             return
         self.stats.answers[answer.status] += 1
-        if answer is STORED:
-            self.stats.in_flight -= 1
+        self.stats.in_flight -= request.number > 0
 
     def held_back(self) -> None:
         """As Handler.held_back."""

@@ -53,7 +53,7 @@ class Request:
     target   as in the request line, percent-encoded
     headers  by name in lower case; of repeated ones the last
     fields   headers of its answer, whatever that will be; set by the handler
-    number   by which it is answered later; set by the handler
+    number   by which it is answered later, from 1; set by the handler, 0 if it is answered at once
     """
 
     __slots__ = (
@@ -111,7 +111,7 @@ class Handler(Protocol):
         """Headers of the answer to a request that is given up before its head is complete."""
 
     def take(self, connection: PostConnection, request: Request) -> Answer | None:
-        """The answer of a request that is complete; None if it comes later."""
+        """The answer of a request that is complete; None if it comes later. May set request.close."""
 
     def sent(self, request: Request, answer: Answer) -> None:
         """Record an answer."""
@@ -202,8 +202,8 @@ class PostConnection(Connection):
 
     @property
     def in_flight(self) -> int:
-        """Requests that the handler has taken and not answered."""
-        return sum(request.answer is None for request in self._pending)
+        """Requests with a number whose answer is not sent."""
+        return sum(request.number > 0 for request in self._pending)
 
     @property
     def evictable(self) -> bool:
@@ -312,11 +312,11 @@ class PostConnection(Connection):
         request, self._request = self._request, None
         if request is None:
             return
-        if request.close:
-            self._deaf = True
         self._pending.append(request)
         if request.answer is None:
             request.answer = self._handler.take(self, request)
+        if request.close:
+            self._deaf = True
 
     # Reading and answering.
 

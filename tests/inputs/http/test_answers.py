@@ -206,8 +206,11 @@ async def test_while_stopping_new_posts_are_refused_and_those_that_wait_are_answ
         wire.send(request())
         await running.arrived(1)
         running.collector.leave()
-        reply = await exchange(running.port, request())
-        assert (reply.status, reply.headers["connection"], reply.headers["retry-after"]) == (503, "close", "5")
+        async with client(running.port) as late:
+            late.send(request() + request())
+            reply = await late.reply()
+            assert (reply.status, reply.headers["connection"], reply.headers["retry-after"]) == (503, "close", "5")
+            assert await late.ended() == b""
         running.commit()
         assert (await wire.reply()).status == 204
         assert len(running.messages) == 1

@@ -63,6 +63,19 @@ async def test_messages_that_are_committed_out_of_order_are_answered_in_order() 
         assert running.collector.stats.in_flight == 0
 
 
+async def test_nothing_is_in_flight_after_a_client_has_gone() -> None:
+    """Not even a request that is committed, whose answer waits for that of an earlier one."""
+    async with collecting(hold=True) as running, client(running.port) as wire:
+        wire.send(request(body(1)) + request(body(2)))
+        _, second = await running.arrived(2)
+        running.collector.ack([second])
+        stats = running.collector.stats
+        assert stats.in_flight == 2
+        wire.reset()
+        await until(lambda: stats.connections == 0)
+        assert stats.in_flight == 0
+
+
 async def test_a_client_that_does_not_wait_for_answers_is_held_back() -> None:
     count, most = 3000, post_connection.MOST_PENDING + post_connection.STEP // len(request(body(1000)))
     async with collecting(hold=True) as running, client(running.port) as wire:
