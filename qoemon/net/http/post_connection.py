@@ -410,9 +410,13 @@ class PostConnection(Connection):
             self._handler.sent(request, answer)
         self.answers += len(sent)
         self.idle_since_s = self._limits.now_s()
-        if not pending and self._request is not None and self._request.waits:
-            self._request.waits = False
-            sent.append(CONTINUE)
+        if (following := self._request) is not None:
+            following.since_s = (
+                self.idle_since_s
+            )  # It may not have been read before, which is not its client's fault.
+            if following.waits and not pending:
+                following.waits = False
+                sent.append(CONTINUE)
         transport.write(b"".join(sent))
         if last:
             self._end(transport)
