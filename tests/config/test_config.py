@@ -145,7 +145,8 @@ CASES: list[tuple[str, int, str, str]] = [
         'found nothing, expected "video-stall"',
     ),
     ("mqtt: 5", 1, "mqtt", "expected a mapping"),
-    ("mqtt:\n", 1, "mqtt", "found nothing, expected a mapping; leave the key out"),
+    ("mqtt:\n", 1, "mqtt", "found nothing, expected a broker, or a section collector: there is no input"),
+    ("http:\n", 1, "http", "found nothing, expected a mapping; leave the key out"),
     ("mqtt: {port: x}", 1, "mqtt.port", 'found "x", expected a whole number from 1 to 65535'),
     ('mqtt: {port: "1883"}', 1, "mqtt.port", 'found "1883", expected a whole number .*; take the quotes away'),
     ("mqtt:\n  port: 70000", 2, "mqtt.port", "found 70000, expected a whole number from 1 to 65535"),
@@ -453,7 +454,7 @@ def test_config_error_has_a_line_for_each_problem(file: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         load(file, {})
     first, second = str(raised.value).splitlines()
-    assert first.startswith(f"{file}:1: a: found an unknown key, expected one of mqtt, labels,")
+    assert first.startswith(f"{file}:1: a: found an unknown key, expected one of mqtt, collector, labels,")
     assert second.startswith(f"{file}:2: b: ")
 
 
