@@ -146,6 +146,7 @@ CASES: list[tuple[str, int, str, str]] = [
     ),
     ("mqtt: 5", 1, "mqtt", "expected a mapping"),
     ("mqtt:\n", 1, "mqtt", "found nothing, expected a mapping, or .*; leave the key out"),
+    ("http:\n", 1, "http", "found nothing, expected a mapping; leave the key out"),
     ("mqtt: {port: x}", 1, "mqtt.port", 'found "x", expected a whole number from 1 to 65535'),
     ('mqtt: {port: "1883"}', 1, "mqtt.port", 'found "1883", expected a whole number .*; take the quotes away'),
     ("mqtt:\n  port: 70000", 2, "mqtt.port", "found 70000, expected a whole number from 1 to 65535"),

@@ -23,7 +23,7 @@ from qoemon.core.wire.message import Kind
 from qoemon.inputs.http.cross_origin import CrossOrigin
 from qoemon.inputs.inbox import Inbox, Message
 from qoemon.inputs.stats import CollectorStats
-from qoemon.net.http.answers import Answer, Answers
+from qoemon.net.http.answers import Answer, Answers, Fields
 from qoemon.net.http.connections import HEADERS, ConnectionLimits
 from qoemon.net.http.listener import Listener, beyond_loopback, bound
 from qoemon.net.http.post_connection import PostConnection, Request
@@ -186,7 +186,7 @@ class Collector:
     def begin(self, request: Request) -> Answer | None:
         """As Handler.begin."""
         origin = request.headers.get(b"origin")
-        request.fields = self._cross_origin.fields(origin)
+        request.fields = self.fields(request)
         if request.method != b"POST":
             if request.method != b"OPTIONS":
                 return METHOD
@@ -196,6 +196,10 @@ class Collector:
         if not self._cross_origin.permits(origin):
             return ORIGIN
         return self._target_fault(request) or _body_fault(request)
+
+    def fields(self, request: Request) -> Fields:
+        """As Handler.fields."""
+        return self._cross_origin.fields(request.headers.get(b"origin"))
 
     def take(self, connection: PostConnection, request: Request) -> Answer | None:
         """As Handler.take."""
@@ -208,11 +212,11 @@ class Collector:
         assert kind is not None, "begin() has seen it"  # noqa: S101 - for the type checker
         if kind is Kind.CMCD and content_type[:10].lower() == b"text/plain" and _JSON.match(body):
             kind = Kind.HTTP
-        request.number = next(self._numbers)
-        arrival_s = self._clock()
+        number, arrival_s = next(self._numbers), self._clock()
         path = self._target(request.target).path
-        if not self._inbox.put(Message(path, body, arrival_s, 1, request.number, connection.number, kind)):
+        if not self._inbox.put(Message(path, body, arrival_s, 1, number, connection.number, kind)):
             return FULL
+        request.number = number
         stats = self.stats
         stats.bytes_total += len(body)
         stats.last_request_s = arrival_s
@@ -226,8 +230,7 @@ class Collector:
             self.stats.preflights_total += 1
             return
         self.stats.answers[answer.status] += 1
-        if answer is STORED:
-            self.stats.in_flight -= 1
+        self.stats.in_flight -= request.number > 0
 
     def held_back(self) -> None:
         """As Handler.held_back."""

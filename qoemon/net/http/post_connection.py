@@ -53,7 +53,7 @@ class Request:
     target   as in the request line, percent-encoded
     headers  by name in lower case; of repeated ones the last
     fields   headers of its answer, whatever that will be; set by the handler
-    number   by which it is answered later; set by the handler
+    number   by which it is answered later, from 1; set by the handler, 0 if it is answered at once
     """
 
     __slots__ = (
@@ -107,8 +107,11 @@ class Handler(Protocol):
         It is answered when the body has been read and thrown away.
         """
 
+    def fields(self, request: Request) -> Fields:
+        """Headers of the answer to a request that is given up before its head is complete."""
+
     def take(self, connection: PostConnection, request: Request) -> Answer | None:
-        """The answer of a request that is complete; None if it comes later."""
+        """The answer of a request that is complete; None if it comes later. May set request.close."""
 
     def sent(self, request: Request, answer: Answer) -> None:
         """Record an answer."""
@@ -199,8 +202,8 @@ class PostConnection(Connection):
 
     @property
     def in_flight(self) -> int:
-        """Requests that the handler has taken and not answered."""
-        return sum(request.answer is None for request in self._pending)
+        """Requests with a number whose answer is not sent."""
+        return sum(request.number > 0 for request in self._pending)
 
     @property
     def evictable(self) -> bool:
@@ -309,22 +312,23 @@ class PostConnection(Connection):
         request, self._request = self._request, None
         if request is None:
             return
-        if request.close:
-            self._deaf = True
         self._pending.append(request)
         if request.answer is None:
             request.answer = self._handler.take(self, request)
+        if request.close:
+            self._deaf = True
 
     # Reading and answering.
 
     def _read(self, data: bytes) -> None:
-        size, at = len(data), 0
+        size = len(data)
         if size <= STEP:
             self._parse(data)
         else:
-            view = memoryview(data)
+            view, at = memoryview(data), 0
             while at < size and not self._deaf and not self._busy:
                 self._parse(view[at : at + STEP])
+                self._flush()
                 at += STEP
             self._aside = b"" if self._deaf else bytes(view[at:])
         request = self._request
@@ -362,6 +366,8 @@ class PostConnection(Connection):
             return
         self._deaf = True
         request.answer, request.close = answer, True
+        if not request.head:
+            request.fields = self._handler.fields(request)
         self._pending.append(request)
 
     @property
@@ -404,9 +410,13 @@ class PostConnection(Connection):
             self._handler.sent(request, answer)
         self.answers += len(sent)
         self.idle_since_s = self._limits.now_s()
-        if not pending and self._request is not None and self._request.waits:
-            self._request.waits = False
-            sent.append(CONTINUE)
+        if (following := self._request) is not None:
+            following.since_s = (
+                self.idle_since_s
+            )  # It may not have been read before, which is not its client's fault.
+            if following.waits and not pending:
+                following.waits = False
+                sent.append(CONTINUE)
         transport.write(b"".join(sent))
         if last:
             self._end(transport)
