@@ -25,6 +25,7 @@ CONTENT_TYPES: Mapping[str, Kind] = {
     "text/plain": Kind.CMCD,  # for which a browser asks no permission
     "application/json": Kind.HTTP,
     "application/msgpack": Kind.HTTP,
+    "application/x-msgpack": Kind.HTTP,
 }
 """What a body holds, by its content type: the types that the collector accepts and a recording may contain."""
 

@@ -7,8 +7,8 @@ r"""File format of recorded messages: gzip, one JSON object per line, so that an
     {"t":1700000010.0}
 
 The first line is the header. The others are in the order of arrival; t is the arrival, seconds since the epoch. A
-message of the broker has a topic, a body of a collector a path and a content type. A payload that is not UTF-8 text,
-such as MessagePack, is in b64. A line with neither topic nor path records that nothing arrived until then, to
+message of the broker has a topic, a body of a collector a path and a content type. A payload that is not UTF-8
+text, such as MessagePack, is in b64. A line with neither topic nor path records that nothing arrived until then, to
 distinguish a silent feed from a recording that ended.
 """
 
