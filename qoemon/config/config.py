@@ -23,7 +23,7 @@ from qoemon.config.sections.service import Services
 from qoemon.config.sections.state import State
 from qoemon.config.sections.types import Bytes, Count, File, Host, Label, Seconds, Share, WholeSeconds, number
 from qoemon.config.sections.url import BaseUrl
-from qoemon.config.sections.web import WebFile
+from qoemon.config.sections.web import CollectorWebFile, WebFile
 from qoemon.config.yaml import document as yamlfile
 from qoemon.config.yaml.document import Document
 from qoemon.config.yaml.errors import ConfigError, ConfigProblem, KeyPath
@@ -196,7 +196,10 @@ class Config(Section):
     log: Log = key("The log.", {})
 
     def rules(self) -> Iterator[Violation]:
-        """`windows` are multiples of `rating_interval`; names are unique; alerts and topics name what exists."""
+        """`windows` are multiples of `rating_interval`; names are unique; alerts and topics name what exists.
+
+        There is an input. The collector has another port than the HTTP server.
+        """
         yield from self._window_rules()
         for name in ("quantiles", "labels"):
             for place in _repeated(getattr(self, name)):
@@ -214,6 +217,7 @@ class Config(Section):
         yield from self._roll_up_rules()
         if self.mqtt is None and self.collector is None:
             yield Violation(("mqtt",), "a broker, or a section collector: there is no input", (("collector",),))
+        yield from self._port_rules()
         if self.sharded and self.mqtt is not None and self.workers > self.mqtt.shards:
             expected = f"at most mqtt.shards ({self.mqtt.shards}), as topics have a level {{shard}}"
             yield Violation(("workers",), expected, (("mqtt", "shards"),))
@@ -311,6 +315,15 @@ class Config(Section):
             if fault := link_fault(template, self.group_labels):
                 yield Violation(("http", "links", name), fault, (("labels",), ("mqtt", "topics")))
 
+    def _port_rules(self) -> Iterator[Violation]:
+        """Players and scrapes have ports of their own, so that they share no limit and no access rule."""
+        ours, pages = self.collector, self.http
+        if ours is None or ours.port != pages.port or not ours.port:
+            return
+        if ours.host == pages.host or {ours.host, pages.host} & {"0.0.0.0", "::"}:  # noqa: S104 - compared only
+            expected = f"another port than http.port ({pages.port})"
+            yield Violation(("collector", "port"), expected, (("http", "port"), ("http", "host")))
+
     def _regime_rules(self) -> Iterator[Violation]:
         """The thresholds of the regimes can be reached by every service."""
         for service in self.core_services():
@@ -338,6 +351,10 @@ def _repeated(values: Sequence[object]) -> list[int]:
     return [place for place, value in enumerate(values) if values.index(value) < place]
 
 
+WEB_FILES = {"http": WebFile, "collector": CollectorWebFile}
+"""Sections with a web configuration file, and what it may contain."""
+
+
 def usual_service(mapping: str) -> str:
     """The name of the default service with that mapping; the mapping's own name if none has it."""
     return next((name for name, service in _SERVICES.items() if service["mapping"] == mapping), mapping)
@@ -353,7 +370,7 @@ def load(path: Path | None, env: Mapping[str, str] = os.environ, overrides: Sequ
 
     path       None for the defaults
     overrides  KEY=VALUE each, of flags of the command line; the last one of a key is valid
-    raises     ConfigError with every error in the file, in the overrides, and in the web configuration file
+    raises     ConfigError with every error in the file, in the overrides, and in the web configuration files
     """
     document = Document("the defaults", {}) if path is None else yamlfile.read(path, env)
     for text in overrides:
@@ -363,12 +380,13 @@ def load(path: Path | None, env: Mapping[str, str] = os.environ, overrides: Sequ
         config = validated(document, Config)
     except ConfigError as error:
         problems += error.problems
-    web = lookup(document.data, ("http", "web_config_file"))
-    if isinstance(web, str) and (file := Path(document.file).parent / web).is_file():
-        try:
-            validated(yamlfile.read(file, env), WebFile)
-        except ConfigError as error:
-            problems += error.problems
+    for section, kind in WEB_FILES.items():
+        web = lookup(document.data, (section, "web_config_file"))
+        if isinstance(web, str) and (file := Path(document.file).parent / web).is_file():
+            try:
+                validated(yamlfile.read(file, env), kind)
+            except ConfigError as error:
+                problems += error.problems
     if problems:
         raise ConfigError(problems)
     return config

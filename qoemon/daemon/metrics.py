@@ -10,7 +10,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 import qoemon
 from qoemon.engine.metrics import engine_metrics
 from qoemon.engine.stats import EngineStats
-from qoemon.inputs.stats import MqttStats
+from qoemon.inputs.metrics import collector_metrics
+from qoemon.inputs.stats import CollectorStats, MqttStats
 from qoemon.net.http.stats import HttpStats, http_metrics
 from qoemon.outputs.notify.metrics import receiver_metrics
 from qoemon.state.kept_history import HistoryStats
@@ -74,6 +75,7 @@ def initial_metrics() -> list[Metric]:
         *loop_metrics(LoopStats()),
         *reload_metrics(successful=True),
         *engine_metrics(EngineStats(MqttStats(session_expiry_s=0, granted_qos=0, last_message_s=0.0)), {}, (), 0.0),
+        *collector_metrics(CollectorStats(last_request_s=0.0), 0.0),
         *history_metrics(HistoryStats()),
         *http_metrics(HttpStats()),
         *receiver_metrics(()),

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from qoemon.inputs.stats import MqttStats
+from qoemon.inputs.stats import CollectorStats, MqttStats
+from qoemon.net.http.listener_stats import Ended
 
 
 def mqtt_metrics(stats: MqttStats, now_s: float) -> Iterator[Metric]:
@@ -55,6 +56,64 @@ def mqtt_metrics(stats: MqttStats, now_s: float) -> Iterator[Metric]:
     ]
     for name, text, value in counters:
         yield CounterMetricFamily(name, text, value=value)
+
+
+ANSWERS = (204, 400, 401, 403, 404, 405, 410, 413, 414, 415, 417, 429, 431, 500, 501, 503)
+"""Statuses that the collector answers with."""
+
+
+def collector_metrics(stats: CollectorStats, now_s: float) -> Iterator[Metric]:
+    """Metrics of the collector at now_s, seconds since the epoch, with every status and reason from the start."""
+    requests = CounterMetricFamily(
+        "qoemon_collector_requests", "Requests to the collector by the status of their answer.", labels=("code",)
+    )
+    for status in ANSWERS:
+        requests.add_metric((str(status),), stats.answers[status])
+    ended = CounterMetricFamily(
+        "qoemon_collector_connections_ended", "Connections to the collector that were cut.", labels=("reason",)
+    )
+    for reason in Ended:
+        ended.add_metric((reason,), stats.ended[reason])
+    yield from (requests, ended)
+    counters = [
+        (
+            "qoemon_collector_preflights",
+            "Requests of browsers for permission to post (OPTIONS).",
+            stats.preflights_total,
+        ),
+        ("qoemon_collector_bytes", "Bytes of bodies that the collector accepted.", stats.bytes_total),
+        (
+            "qoemon_collector_held_back",
+            "Times that reading from a connection stopped, as it did not wait for answers or did not read them.",
+            stats.held_back_total,
+        ),
+        (
+            "qoemon_collector_unanswered",
+            "Requests accepted whose connection ended before they could be answered.",
+            stats.unanswered_total,
+        ),
+    ]
+    for name, text, value in counters:
+        yield CounterMetricFamily(name, text, value=value)
+    yield GaugeMetricFamily(
+        "qoemon_collector_connections", "Connections to the port of the collector.", value=stats.connections
+    )
+    yield GaugeMetricFamily(
+        "qoemon_collector_in_flight",
+        "Requests accepted that wait for their answer until they are stored.",
+        value=stats.in_flight,
+    )
+    if stats.last_request_s is not None:
+        yield GaugeMetricFamily(
+            "qoemon_collector_last_request_age_seconds",
+            "Time since the newest request that the collector accepted.",
+            value=max(0.0, now_s - stats.last_request_s),
+        )
+    yield GaugeMetricFamily(
+        "qoemon_collector_web_config_last_reload_successful",
+        "Whether the web configuration file of the collector as it is now is in force.",
+        value=float(stats.web_config_good),
+    )
 
 
 def inbox_metrics(messages: int, size: int, dropped: int, withheld: int) -> Iterator[Metric]:

@@ -1,8 +1,11 @@
-"""Statistics of the MQTT input."""
+"""Statistics of the inputs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+from qoemon.net.http.listener_stats import ListenerStats
 
 
 @dataclass
@@ -67,3 +70,23 @@ class MqttStats:
 
 def _least(one: int | None, other: int | None) -> int | None:
     return min((each for each in (one, other) if each is not None), default=None)
+
+
+@dataclass
+class CollectorStats(ListenerStats):
+    """State and totals of the HTTP listener for players and clients. Totals count since the process began."""
+
+    answers: Counter[int] = field(default_factory=Counter)
+    """Answers by status, without those to preflights."""
+    preflights_total: int = 0
+    """Requests of browsers for permission to post (OPTIONS)."""
+    bytes_total: int = 0
+    """Size of the bodies that went into the inbox."""
+    in_flight: int = 0
+    """Requests in the inbox or not yet committed, whose connection is open."""
+    held_back_total: int = 0
+    """Times that a connection was not read, as it had too many requests without an answer, or read none."""
+    unanswered_total: int = 0
+    """Requests that were committed after their connection had ended."""
+    last_request_s: float | None = None
+    """Arrival of the newest request that went into the inbox, seconds since the epoch."""

@@ -161,7 +161,7 @@ class HttpServer(Section):
 
 
 class WebFile(Section):
-    """The web configuration file."""
+    """The web configuration file of the HTTP server."""
 
     tls_server_config: TlsServer | None = key("TLS; null for plain HTTP.", None)
     http_server_config: HttpServer = key("HTTP of the server.", {})
@@ -174,3 +174,14 @@ class WebFile(Section):
         for name in self.basic_auth_users:
             if not name or ":" in name or not name.isprintable():
                 yield Violation(("basic_auth_users", name), "a user name without colon or control characters")
+
+
+class CollectorWebFile(WebFile):
+    """The web configuration file of the collector, whose clients have a token instead of a user."""
+
+    def rules(self) -> Iterator[Violation]:
+        """No users."""
+        yield from super().rules()
+        if self.basic_auth_users:
+            expected = "no users, as players cannot send a password: set collector.token instead"
+            yield Violation(("basic_auth_users",), expected)

@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from aiohttp import ClientConnectionResetError, web
 
-from qoemon.net.http.stats import Ended, HttpStats, Refused
+from qoemon.net.http.listener_stats import Ended, ListenerStats
+from qoemon.net.http.stats import HttpStats, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,10 +38,32 @@ MOST_REQUEST = 64 * 1024
 """Bytes of a request line, a header, a whole request."""
 
 
-class HttpConnection(web.RequestHandler):
+class Connection(ABC, asyncio.Protocol):
+    """What the limits must know of a connection, and can do with it."""
+
+    answers: int
+    """How many were sent."""
+    idle_since_s: float
+    """When it was made, or its last answer was complete."""
+
+    @property
+    @abstractmethod
+    def evictable(self) -> bool:
+        """Whether it may be ended to make room for another."""
+
+    @abstractmethod
+    def overdue(self, now_s: float) -> Ended | None:
+        """The time limit that it has exceeded, if any."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """End it at once."""
+
+
+class HttpConnection(web.RequestHandler, Connection):
     """A connection of aiohttp that records since when it waits for what."""
 
-    def __init__(self, limits: ConnectionLimits, server: web.Server) -> None:
+    def __init__(self, limits: ConnectionLimits, server: web.Server, state: HttpStats) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -50,10 +74,9 @@ class HttpConnection(web.RequestHandler):
             max_field_size=MOST_FIELD,
             lingering_time=1.0,
         )
-        self._limits = limits
+        self._limits, self._state = limits, state
         self._transport: asyncio.Transport | None = None
         self.idle_since_s = limits.now_s()
-        """When it was made, or its last answer was complete."""
         self.answering = False
         self.answers = 0
         self._request_since_s: float | None = self.idle_since_s
@@ -65,7 +88,7 @@ class HttpConnection(web.RequestHandler):
 
     @property
     def evictable(self) -> bool:
-        """Whether it may be ended to make room for another."""
+        """As Connection.evictable."""
         return not self.answering or self._blocked_since_s is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -124,7 +147,7 @@ class HttpConnection(web.RequestHandler):
         self.begin_answer()
         text = f"{status}: internal error, see the log of qoemon\n"
         if status < 500:
-            self._limits.state.refused[Refused.MALFORMED] += 1
+            self._state.refused[Refused.MALFORMED] += 1
             text = f"{status}: malformed request, or a line or header that is too long\n"
         elif not isinstance(exc, ClientConnectionResetError):  # The client has closed the connection.
             LOG.error("could not answer %s %s", request.method, request.path, exc_info=exc)
@@ -134,8 +157,11 @@ class HttpConnection(web.RequestHandler):
         answer.force_close()
         return answer
 
-    def overdue(self, now_s: float) -> bool:
-        """Whether it has exceeded a time limit."""
+    def overdue(self, now_s: float) -> Ended | None:
+        """As Connection.overdue."""
+        return Ended.SLOW if self._slow(now_s) else None
+
+    def _slow(self, now_s: float) -> bool:
         if self._transport is not None and self._transport.is_closing():
             self._closing_since_s = self._closing_since_s or now_s
             return now_s - self._closing_since_s > CLOSE_S
@@ -145,7 +171,7 @@ class HttpConnection(web.RequestHandler):
         return not self.answering and since_s is not None and now_s - since_s > REQUEST_S
 
     def abort(self) -> None:
-        """End it at once."""
+        """As Connection.abort."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -161,9 +187,9 @@ class ConnectionLimits:
     state  where they are counted
     """
 
-    def __init__(self, most: int, state: HttpStats) -> None:
+    def __init__(self, most: int, state: ListenerStats) -> None:
         self._most, self.state = min(most, _affordable()), state
-        self._connections: dict[HttpConnection, asyncio.Task[None] | None] = {}
+        self._connections: dict[Connection, asyncio.Task[None] | None] = {}
         self._loop = asyncio.get_running_loop()
         self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
 
@@ -182,17 +208,17 @@ class ConnectionLimits:
         self.end(idle, Ended.EVICTED)
         return True
 
-    def add(self, connection: HttpConnection, handshake: asyncio.Task[None] | None) -> None:
+    def add(self, connection: Connection, handshake: asyncio.Task[None] | None) -> None:
         """Add a connection; handshake: the task that starts it."""
         self._connections[connection] = handshake
         self.state.connections = len(self._connections)
 
-    def remove(self, connection: HttpConnection) -> None:
+    def remove(self, connection: Connection) -> None:
         """Remove a connection that has ended."""
         self._connections.pop(connection, None)
         self.state.connections = len(self._connections)
 
-    def end(self, connection: HttpConnection, reason: Ended) -> None:
+    def end(self, connection: Connection, reason: Ended) -> None:
         """Abort a connection, and count the reason."""
         self.state.ended[reason] += 1
         handshake = self._connections.get(connection)
@@ -208,13 +234,19 @@ class ConnectionLimits:
             if handshake is not None:
                 handshake.cancel()
 
+    def abort(self) -> None:
+        """Abort all connections."""
+        for connection in tuple(self._connections):
+            connection.abort()
+
     def _sweep(self) -> None:
         now_s = self.now_s()
-        for connection in [one for one in self._connections if one.overdue(now_s)]:
-            self.end(connection, Ended.SLOW)
+        for connection in tuple(self._connections):
+            if reason := connection.overdue(now_s):
+                self.end(connection, reason)
         self._sweeping = self._loop.call_later(SWEEP_S, self._sweep)
 
-    def _evictable(self) -> Iterator[HttpConnection]:
+    def _evictable(self) -> Iterator[Connection]:
         return (connection for connection in self._connections if connection.evictable)
 
 

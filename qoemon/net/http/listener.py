@@ -12,12 +12,10 @@ import ipaddress
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from aiohttp import web
-
-from qoemon.net.http.connections import CLOSE_S, REQUEST_S, ConnectionLimits, HttpConnection
-from qoemon.net.http.stats import Ended
+from qoemon.net.http.connections import CLOSE_S, REQUEST_S, Connection, ConnectionLimits
+from qoemon.net.http.listener_stats import Ended
 from qoemon.net.http.web_config import WebConfig
 
 LOG = logging.getLogger("qoemon.net.http")
@@ -28,16 +26,22 @@ AT_ONCE = 64
 PAUSE_S = 1.0
 """Pause when no file descriptor is available."""
 
+NewConnection = Callable[[], Connection]
+"""Makes the protocol of an accepted connection."""
+
 _NOT_HERE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
 class Listener:
-    """Accepts on some sockets until it is closed."""
+    """Accepts on some sockets until it is closed.
+
+    new  makes the protocol of a connection
+    """
 
     def __init__(
-        self, sockets: Sequence[socket.socket], limits: ConnectionLimits, server: web.Server, config: WebConfig
+        self, sockets: Sequence[socket.socket], limits: ConnectionLimits, new: NewConnection, config: WebConfig
     ) -> None:
-        self._sockets, self._limits, self._server, self._config = tuple(sockets), limits, server, config
+        self._sockets, self._limits, self._new, self._config = tuple(sockets), limits, new, config
         self._loop = asyncio.get_running_loop()
         self._closed = False
         for listening in self._sockets:
@@ -72,11 +76,11 @@ class Listener:
             accepted.close()
             return
         accepted.setblocking(False)
-        connection = HttpConnection(self._limits, self._server)
+        connection = self._new()
         started = self._start(connection, accepted)
         self._limits.add(connection, self._loop.create_task(started, name="qoemon.net.http.start"))
 
-    async def _start(self, connection: HttpConnection, accepted: socket.socket) -> None:
+    async def _start(self, connection: Connection, accepted: socket.socket) -> None:
         """Start the connection, after a TLS handshake if TLS is configured."""
         tls = self._config.now().tls
         times = {} if tls is None else {"ssl_handshake_timeout": REQUEST_S, "ssl_shutdown_timeout": CLOSE_S}

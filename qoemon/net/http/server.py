@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Sequence
+from functools import partial
 
 from aiohttp import web
 
 from qoemon.net.http.auth import Authenticator
-from qoemon.net.http.connections import ConnectionLimits
+from qoemon.net.http.connections import ConnectionLimits, HttpConnection
 from qoemon.net.http.listener import Listener, beyond_loopback
 from qoemon.net.http.stats import HttpStats
 from qoemon.net.http.web_config import Web, WebConfig
@@ -56,7 +57,8 @@ async def serve(
     assert runner.server is not None, "it was set up"  # noqa: S101 - for the type checker
     guard = ConnectionLimits(most, stats)
     _warn_if_open(beyond_loopback(sockets), config.now())
-    return Serving(runner, Listener(sockets, guard, runner.server, config), guard)
+    new = partial(HttpConnection, guard, runner.server, stats)
+    return Serving(runner, Listener(sockets, guard, new, config), guard)
 
 
 def _warn_if_open(addresses: list[str], web: Web) -> None:

@@ -10,20 +10,7 @@ from typing import TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-
-class Ended(StrEnum):
-    """Why we ended a connection, or did not begin it."""
-
-    EVICTED = "crowded"
-    """Idle for longest when a new one needed its place."""
-    FULL = "full"
-    """Not let in: every place was taken by one that is being answered."""
-    SLOW = "slow"
-    """Its request did not come, or its answer was not read, in time."""
-    LARGE = "large"
-    """It sent more than a request may have."""
-    TLS = "tls"
-    """It could not agree on TLS with us, a client certificate included."""
+from qoemon.net.http.listener_stats import Ended, ListenerStats
 
 
 class Refused(StrEnum):
@@ -41,22 +28,21 @@ class Refused(StrEnum):
     """Not HTTP, or a line or header that is too long."""
 
 
+ENDED = tuple(reason for reason in Ended if reason is not Ended.IDLE)
+"""aiohttp itself ends connections that are idle."""
+
+
 @dataclass
-class HttpStats:
+class HttpStats(ListenerStats):
     """Counts of the HTTP side."""
 
-    connections: int = 0
-    """Open now, those in a handshake included."""
-    ended: Counter[Ended] = field(default_factory=Counter)
     refused: Counter[Refused] = field(default_factory=Counter)
-    web_config_good: bool = True
-    """Whether the web configuration file as it is now is in force."""
 
 
 def http_metrics(state: HttpStats) -> Iterator[Metric]:
     """The same as metrics; every reason is there from the start."""
     yield GaugeMetricFamily("qoemon_http_connections", "Connections to the HTTP port.", value=state.connections)
-    yield _by_reason("qoemon_http_connections_ended", "HTTP connections that were cut.", Ended, state.ended)
+    yield _by_reason("qoemon_http_connections_ended", "HTTP connections that were cut.", ENDED, state.ended)
     yield _by_reason("qoemon_http_requests_refused", "HTTP requests that were refused.", Refused, state.refused)
     yield GaugeMetricFamily(
         "qoemon_web_config_last_reload_successful",

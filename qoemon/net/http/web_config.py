@@ -18,7 +18,7 @@ from qoemon.config.sections.web import WebFile
 from qoemon.config.yaml import document as yamlfile
 from qoemon.config.yaml.errors import ConfigError, ConfigProblem
 from qoemon.config.yaml.validation import validated
-from qoemon.net.http.stats import HttpStats
+from qoemon.net.http.listener_stats import ListenerStats
 
 LOG = logging.getLogger("qoemon.net.http")
 
@@ -65,11 +65,18 @@ class WebConfig:
 
     path     its file; None for the defaults
     state    where the success of the last reload is recorded
+    kind     what it may contain
     raises   ConfigError if the file is not valid; later that is logged
     """
 
-    def __init__(self, path: Path | None, state: HttpStats, env: Mapping[str, str] = os.environ) -> None:
-        self._path, self._state, self._env = path, state, env
+    def __init__(
+        self,
+        path: Path | None,
+        state: ListenerStats,
+        env: Mapping[str, str] = os.environ,
+        kind: type[WebFile] = WebFile,
+    ) -> None:
+        self._path, self._state, self._env, self._kind = path, state, env, kind
         self._now, self._files = (Web(), ()) if path is None else self._read(path)
         self._seen = _seen(self._files)
 
@@ -100,7 +107,7 @@ class WebConfig:
 
     def _read(self, path: Path) -> tuple[Web, tuple[Path, ...]]:
         """The configuration in the file, and the files that are part of it."""
-        file = read(path, self._env)
+        file = read(path, self._env, self._kind)
         server = file.tls_server_config
         named = () if server is None else (server.cert_file, server.key_file, server.client_ca_file)
         headers = file.http_server_config.headers.model_dump(by_alias=True)
@@ -120,9 +127,9 @@ class WebConfig:
         return web, (path, *filter(None, named))
 
 
-def read(path: Path, env: Mapping[str, str] = os.environ) -> WebFile:
+def read(path: Path, env: Mapping[str, str] = os.environ, kind: type[WebFile] = WebFile) -> WebFile:
     """The file's content; ConfigError with all errors in it."""
-    return validated(yamlfile.read(path, env), WebFile)
+    return validated(yamlfile.read(path, env), kind)
 
 
 def _seen(files: tuple[Path, ...]) -> _Seen:

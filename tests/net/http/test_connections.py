@@ -17,7 +17,8 @@ from aiohttp import web
 
 from qoemon.net.http import connections
 from qoemon.net.http import listener as listen
-from qoemon.net.http.stats import Ended, HttpStats, Refused
+from qoemon.net.http.listener_stats import Ended
+from qoemon.net.http.stats import HttpStats, Refused
 from tests.support.http import serve_app
 from tests.support.patience import NEVER_S, WAIT_S
 from tests.support.patience import async_until as until

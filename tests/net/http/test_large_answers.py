@@ -19,7 +19,8 @@ from qoemon.core.alerting.regime import RegimeRules
 from qoemon.daemon.metrics import initial_metrics
 from qoemon.net.http import connections
 from qoemon.net.http.body import PIECE, Body, CompressionDemand
-from qoemon.net.http.stats import Ended, HttpStats
+from qoemon.net.http.listener_stats import Ended
+from qoemon.net.http.stats import HttpStats
 from qoemon.net.http.web_config import WebConfig
 from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.exporter import Exporter

@@ -26,7 +26,8 @@ from qoemon.config.sections.web import CIPHERS
 from qoemon.config.yaml.errors import ConfigError
 from qoemon.net.http import passwords
 from qoemon.net.http import web_config as webconfig
-from qoemon.net.http.stats import Ended, HttpStats, Refused
+from qoemon.net.http.listener_stats import Ended
+from qoemon.net.http.stats import HttpStats, Refused
 from qoemon.net.http.web_config import WebConfig
 from qoemon.tools.rules.scrape import prometheus_files
 from tests.support.http import serve_app
