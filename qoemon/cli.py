@@ -154,7 +154,15 @@ for _command, _examples, _done, _failed in (
     ),
     (theta, ("qoemon theta ratings.csv --plot sos.png",), "done", _FILE),
     (fit, ("qoemon fit study.csv --mapping web-iqx",), "done", _FILE),
-    (record, ("qoemon record monday.jsonl.gz -c qoemon.yaml --for 1h",), "done", "the broker or the file failed"),
+    (
+        record,
+        (
+            "qoemon record monday.jsonl.gz -c qoemon.yaml --for 1h",
+            "qoemon record monday.jsonl.gz -c qoemon.yaml --listen 127.0.0.1:9879",
+        ),
+        "done",
+        "the broker, the port or the file failed",
+    ),
     (
         replay,
         ("qoemon replay monday.jsonl.gz -c qoemon.yaml --fail-if 'pow > .2' --fail-if 'mos < 3.5'",),

@@ -213,7 +213,7 @@ async def test_without_a_broker_nothing_is_recorded_and_no_file_is_left(tmp_path
     broker = broker_options(Config.model_validate({"mqtt": {"host": "127.0.0.1", "port": unused_port}}).mqtt)
     path = tmp_path / "r.gz"
     with pytest.raises(RecordError, match=r"nothing was recorded: cannot connect to 127\.0\.0\.1"):
-        await record(broker, path, Inbox(10, 1000), for_s=0.5, on_progress=lambda _: None)
+        await record(broker, None, path, Inbox(10, 1000), for_s=0.5, on_progress=lambda _: None)
     assert not path.exists()
 
 
