@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-CAPTURES = Path(__file__).parent / "cmcd"
+CAPTURES = Path(__file__).parents[1] / "captures"
 
 
 def truth(name: str) -> Mapping[str, Any]:

@@ -33,15 +33,15 @@ def record(
     listen: Annotated[
         str | None,
         typer.Option(
-            metavar="[HOST:]PORT",
+            metavar="HOST:PORT",
             help="Also record what is posted here, to the paths of the configuration's collector, with its token "
-            "and TLS; 0 is any free port.",
+            "and TLS; HOST: may be omitted.",
             show_default="MQTT only; with mqtt: null, the port of collector",
         ),
     ] = None,
     for_s: For = None,
 ) -> None:
-    """Record the messages of the broker, and what clients post, in a file until Ctrl-C."""
+    """Record messages and posted bodies in a file until Ctrl-C."""
     import asyncio
 
     from qoemon.common.csvfile import UnreadableError

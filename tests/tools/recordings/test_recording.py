@@ -7,6 +7,8 @@ import json
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import msgspec
@@ -215,6 +217,55 @@ async def test_without_a_broker_nothing_is_recorded_and_no_file_is_left(tmp_path
     with pytest.raises(RecordError, match=r"nothing was recorded: cannot connect to 127\.0\.0\.1"):
         await record(broker, None, path, Inbox(10, 1000), for_s=0.5, on_progress=lambda _: None)
     assert not path.exists()
+
+
+def test_the_recorder_listens_and_what_it_has_answered_survives_its_end(tmp_path, unused_port):
+    """204 is sent when a body is flushed: after kill -9, the file has all that were answered."""
+    config, path = tmp_path / "c.yaml", tmp_path / "r.gz"
+    config.write_text("mqtt: null\ncollector: {token: secret}\n")
+    command = [sys.executable, "-m", "qoemon", "record", str(path), "-c", str(config), "--listen", str(unused_port)]
+    url = f"http://127.0.0.1:{unused_port}/cmcd/v1/video/eu/a"
+    bodies = [
+        ("application/cmcd", b'sid="s",sta=p\n', Kind.CMCD),
+        ("text/plain", b'{"session": "s"}', Kind.HTTP),
+        ("application/x-msgpack", b"\x81\xa7session\xa1s", Kind.HTTP),
+    ]
+    recorder = subprocess.Popen(command, cwd=ROOT)
+    try:
+        until(lambda: _posted(url, "text/cmcd", b"") == 401, lambda: "it does not listen")
+        for content_type, body, _ in bodies:
+            assert _posted(f"{url}?token=secret", content_type, body) == 204
+    finally:
+        recorder.kill()
+        recorder.wait()
+    recording = Recording(path)
+    found = [(each.topic, each.payload, each.kind) for each in recording.messages()]
+    assert found == [("/cmcd/v1/video/eu/a", body, kind) for _, body, kind in bodies]
+    assert recording.header.source == f"http 127.0.0.1:{unused_port}"
+
+
+def _posted(url: str, content_type: str, body: bytes) -> int | None:
+    """The status of a POST; None if nobody answers."""
+    request = urllib.request.Request(url, body, {"Content-Type": content_type})  # noqa: S310 - http
+    try:
+        with urllib.request.urlopen(request, timeout=WAIT_S) as answer:  # noqa: S310
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+    except urllib.error.URLError:
+        return None
+
+
+def test_listen_needs_a_collector_and_a_port(tmp_path):
+    without = qoemon_cli("record", str(tmp_path / "r.gz"), "--listen", "9879")
+    assert without.exit_code == 2
+    assert "needs a section collector" in without.stderr
+    config = tmp_path / "c.yaml"
+    config.write_text("collector: {}\n")
+    wrong = qoemon_cli("record", str(tmp_path / "r.gz"), "-c", str(config), "--listen", "somewhere")
+    assert wrong.exit_code == 2
+    assert "expected a port or HOST:PORT" in wrong.stderr
 
 
 @pytest.fixture
