@@ -18,6 +18,7 @@ import typer
 import qoemon
 from qoemon.common import duration
 from qoemon.engine.interpreter import GARBAGE
+from qoemon.tools.accesslogs.commands import import_cmcd
 from qoemon.tools.analyze.commands import analyze
 from qoemon.tools.calibrate.commands import fit, theta
 from qoemon.tools.command import FAILED, USAGE, ending, exit_on_errors, fail, load
@@ -159,12 +160,29 @@ for _command, _examples, _done, _failed in (
     ),
     (theta, ("qoemon theta ratings.csv --plot sos.png",), "done", _FILE),
     (fit, ("qoemon fit study.csv --mapping web-iqx",), "done", _FILE),
-    (record, ("qoemon record monday.jsonl.gz -c qoemon.yaml --for 1h",), "done", "the broker or the file failed"),
+    (
+        record,
+        (
+            "qoemon record monday.jsonl.gz -c qoemon.yaml --for 1h",
+            "qoemon record monday.jsonl.gz -c qoemon.yaml --listen 127.0.0.1:9879",
+        ),
+        "done",
+        "the broker, the port or the file failed",
+    ),
     (
         replay,
         ("qoemon replay monday.jsonl.gz -c qoemon.yaml --fail-if 'pow > .2' --fail-if 'mos < 3.5'",),
         "done",
         _UNUSABLE,
+    ),
+    (
+        import_cmcd,
+        (
+            "qoemon import-cmcd access.log.gz --format combined --label cdn=a -o monday.jsonl.gz",
+            "qoemon import-cmcd requests.json --format json --field time=ts --label-from region=pop",
+        ),
+        "done",
+        "nothing was found, or a file failed",
     ),
     (report, ("qoemon report monday.jsonl.gz -o report/",), "done", _FILE),
     (rules, ("qoemon rules -c qoemon.yaml > qoemon.rules.yml",), "done", ""),

@@ -37,6 +37,8 @@ OF_THE_COMMAND_LINE = {
     "qoemon.engine",
     "qoemon.engine.interpreter",
     "qoemon.tools",
+    "qoemon.tools.accesslogs",
+    "qoemon.tools.accesslogs.commands",
     "qoemon.tools.analyze",
     "qoemon.tools.analyze.commands",
     "qoemon.tools.calibrate",

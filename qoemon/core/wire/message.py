@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Protocol
 
@@ -20,6 +21,23 @@ class Kind(IntEnum):
     def address(self) -> str:
         """What the topic of such a message is called."""
         return "topic" if self is Kind.MQTT else "path"
+
+
+CONTENT_TYPES: Mapping[str, Kind] = {
+    "application/cmcd": Kind.CMCD,
+    "text/cmcd": Kind.CMCD,  # of the drafts
+    "application/cmcd+text": Kind.CMCD,
+    "text/plain": Kind.CMCD,  # for which a browser asks no permission
+    "application/json": Kind.HTTP,
+    "application/msgpack": Kind.HTTP,
+    "application/x-msgpack": Kind.HTTP,
+}
+"""What a body holds, by its content type: the types that the collector accepts and a recording may contain."""
+
+
+def kind_of(content_type: str) -> Kind | None:
+    """The kind of a body with this Content-Type, whose parameters are ignored; None if it is not accepted."""
+    return CONTENT_TYPES.get(content_type.partition(";")[0].strip().lower())
 
 
 class Arrived(Protocol):

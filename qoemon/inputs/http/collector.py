@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 
 from qoemon.config.sections.types import read_secret
 from qoemon.config.sections.web import CollectorWebFile
-from qoemon.core.wire.message import Kind
+from qoemon.core.wire.message import CONTENT_TYPES, Kind
 from qoemon.inputs.http.cross_origin import CrossOrigin
 from qoemon.inputs.inbox import Inbox, Message
 from qoemon.inputs.stats import CollectorStats
@@ -57,15 +57,7 @@ TYPE = Answer(
 FULL = Answer(429, "the inbox is full, try again later", (("Retry-After", "5"),))
 LEAVING = Answer(503, "qoemon is stopping, try again later", (("Retry-After", "5"),))
 
-KINDS: Mapping[bytes, Kind] = {
-    b"application/cmcd": Kind.CMCD,
-    b"text/cmcd": Kind.CMCD,
-    b"application/cmcd+text": Kind.CMCD,
-    b"text/plain": Kind.CMCD,
-    b"application/json": Kind.HTTP,
-    b"application/msgpack": Kind.HTTP,
-    b"application/x-msgpack": Kind.HTTP,
-}
+KINDS: Mapping[bytes, Kind] = {name.encode(): kind for name, kind in CONTENT_TYPES.items()}
 """By type. A body of text/plain may be JSON too: navigator.sendBeacon cannot say so without a preflight."""
 
 REMEMBERED = 4096

@@ -1,8 +1,11 @@
-"""Records messages from the broker until cancelled.
+"""Records messages from the broker, and requests to a collector of its own, until cancelled.
 
 The recorder is an MQTT client beside the daemon. Its session ends with its connection, so that the broker does not
 queue messages for a recorder that has gone. MQTT 3.1.1 has no such sessions; there it subscribes with QoS 0, for
 which brokers queue nothing.
+
+Requests over HTTP have one receiver, so the recorder listens on a port of its own. They are answered with 204 when
+they are written and flushed: after a crash of the recorder, whoever has an answer is in the file.
 """
 
 from __future__ import annotations
@@ -15,7 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from qoemon.common.address import address_text
 from qoemon.common.signals import cancelled_by_signals
+from qoemon.core.wire.message import Kind
+from qoemon.inputs.http.collector import Collector
+from qoemon.inputs.http.options import CollectorOptions
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.consumer import MqttConsumer
 from qoemon.net.mqtt.client import Broker
@@ -54,22 +61,36 @@ class _Recorder:
     """Moves messages from the inbox to the file."""
 
     inbox: Inbox
-    consumer: MqttConsumer
+    consumer: MqttConsumer | None
+    collector: Collector | None
     writer: Writer
     began_s: float
     messages: int = 0
     flushed_s: float = 0.0
 
     async def write_pending(self) -> None:
-        """Write the received messages, then acknowledge them."""
+        """Write the received messages, then acknowledge them; requests after a flush."""
         messages = self.inbox.drain()
         await asyncio.to_thread(self.writer.write, messages)
-        self.inbox.release(messages)
-        self.consumer.ack(messages)
-        self.messages += len(messages)
-        if time.monotonic() - self.flushed_s >= FLUSH_S:
+        posted = any(message.kind is not Kind.MQTT for message in messages)
+        if posted or time.monotonic() - self.flushed_s >= FLUSH_S:
             await asyncio.to_thread(self.writer.flush)
             self.flushed_s = time.monotonic()
+        self.inbox.release(messages)
+        for source in self.sources:
+            source.ack(messages)
+        self.messages += len(messages)
+
+    async def end(self) -> None:
+        """Accept no more requests, and answer those that have come."""
+        if self.collector is not None:
+            self.collector.leave()
+            await self.write_pending()
+
+    @property
+    def sources(self) -> list[MqttConsumer | Collector]:
+        """Where messages come from."""
+        return [source for source in (self.consumer, self.collector) if source is not None]
 
     def progress(self) -> Recorded:
         """Progress so far."""
@@ -79,12 +100,13 @@ class _Recorder:
             written=self.writer.written,
             size=self.writer.size,
             lost=self.inbox.dropped,
-            trouble=self.consumer.stats.last_error,
+            trouble=None if self.consumer is None else self.consumer.stats.last_error,
         )
 
 
 async def record(
-    broker: Broker,
+    broker: Broker | None,
+    collector: CollectorOptions | None,
     path: Path,
     inbox: Inbox,
     *,
@@ -93,29 +115,52 @@ async def record(
 ) -> Recorded:
     """Record until for_s has passed or a signal arrives.
 
-    raises   UnreadableError if the file cannot be created, RecordingError if it cannot be written, RecordError if
-             nothing could be received
+    broker, collector  where to receive; None for not there
+    raises             UnreadableError if the file cannot be created, RecordingError if it cannot be written,
+                       RecordError if nothing could be received, ConfigError for the web configuration file
     """
-    consumer = MqttConsumer(recorder_options(broker), inbox)
-    with Writer(path, Header(started_s=time.time(), source=broker.addresses)) as writer:
-        recorder = _Recorder(inbox, consumer, writer, time.monotonic())
+    consumer = None if broker is None else MqttConsumer(recorder_options(broker), inbox)
+    listening = None if collector is None else await _listening(collector, inbox)
+    with Writer(path, Header(started_s=time.time(), source=_source(broker, collector, listening))) as writer:
+        recorder = _Recorder(inbox, consumer, listening, writer, time.monotonic())
         with cancelled_by_signals(), contextlib.suppress(TimeoutError):
             async with asyncio.timeout(for_s), asyncio.TaskGroup() as parts:
-                receiving = parts.create_task(consumer.run(), name="qoemon.record.ingest")
+                receiving = [
+                    parts.create_task(each.run(), name="qoemon.record.ingest") for each in recorder.sources
+                ]
                 try:
                     await _record(recorder, on_progress)
                 finally:
-                    receiving.cancel()
+                    await recorder.end()
+                    for each in receiving:
+                        each.cancel()
         await recorder.write_pending()
         writer.silence(time.time())
         writer.flush()
         done = recorder.progress()
-    if consumer.stats.connects_total == 0 or (done.messages == 0 and done.trouble):
+    unheard = consumer is not None and (consumer.stats.connects_total == 0 or done.trouble is not None)
+    if broker is not None and unheard and done.messages == 0:
         path.unlink()  # the next attempt may then use the name
         raise RecordError(
             f"{path}: nothing was recorded: {done.trouble or f'no answer from {broker.addresses} yet'}"
         )
     return done
+
+
+async def _listening(options: CollectorOptions, inbox: Inbox) -> Collector:
+    """A collector that has its port; RecordError if it cannot have it."""
+    collector = Collector(options, inbox)
+    try:
+        await collector.listen()
+    except OSError as error:
+        raise RecordError(f"{error}; the daemon has a port of its own, so give another one by --listen") from None
+    return collector
+
+
+def _source(broker: Broker | None, options: CollectorOptions | None, collector: Collector | None) -> str:
+    """Where the messages come from, for the header."""
+    http = [] if options is None or collector is None else [f"http {address_text(options.host, collector.port)}"]
+    return ", ".join([*([] if broker is None else [broker.addresses]), *http])
 
 
 async def _record(recorder: _Recorder, on_progress: Callable[[Recorded], None]) -> None:

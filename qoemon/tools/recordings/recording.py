@@ -3,11 +3,13 @@ r"""File format of recorded messages: gzip, one JSON object per line, so that an
     {"qoemon":"recording","version":1,"started_s":1700000000.0,"source":"localhost:1883"}
     {"t":1700000000.25,"topic":"qoe/v1/video/eu/a","payload":"{\"session\":\"s1\"}"}
     {"t":1700000000.31,"topic":"qoe/v1/video/eu/a","b64":"gad..."}
+    {"t":1700000000.37,"path":"/cmcd/v1/video/eu/a","type":"application/cmcd","payload":"e=ps,sid=\"s2\",sta=p"}
     {"t":1700000010.0}
 
 The first line is the header. The others are in the order of arrival; t is the arrival, seconds since the epoch. A
-payload that is not UTF-8 text, such as MessagePack, is in b64. A line without a topic records that nothing arrived
-until then, to distinguish a silent feed from a recording that ended.
+message of the broker has a topic, a body of a collector a path and a content type. A payload that is not UTF-8
+text, such as MessagePack, is in b64. A line with neither topic nor path records that nothing arrived until then, to
+distinguish a silent feed from a recording that ended.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from qoemon.common.csvfile import UnreadableError
-from qoemon.core.wire.message import Arrived, Kind
+from qoemon.core.wire.message import CONTENT_TYPES, Arrived, Kind, kind_of
 
 VERSION = 1
 
@@ -56,12 +58,14 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     version: int = VERSION
     started_s: float
     source: str = ""
-    """The broker that sent the messages."""
+    """Where the messages came from: brokers, collectors, a log."""
 
 
 class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
     t: Annotated[float, msgspec.Meta(ge=0, le=LATEST_S)]
     topic: str | UnsetType = UNSET
+    path: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
     payload: str | UnsetType = UNSET
     b64: bytes | UnsetType = UNSET
 
@@ -133,10 +137,21 @@ class Writer:
 
 def _line(message: Arrived) -> _Line:
     payload = message.payload[:LONGEST_PAYLOAD]
+    held: dict[str, Any]
     try:
-        return _Line(message.arrival_s, message.topic, payload.decode())
+        held = {"payload": payload.decode()}
     except UnicodeDecodeError:
-        return _Line(message.arrival_s, message.topic, UNSET, payload)
+        held = {"b64": payload}
+    if message.kind is Kind.MQTT:
+        return _Line(message.arrival_s, topic=message.topic, **held)
+    return _Line(message.arrival_s, path=message.topic, type=_content_type(message.kind, "b64" in held), **held)
+
+
+def _content_type(kind: Kind, binary: bool) -> str:
+    """A content type of that kind; a message does not carry the one that its client sent."""
+    if kind is Kind.CMCD:
+        return "application/cmcd"
+    return "application/msgpack" if binary else "application/json"
 
 
 class Recording:
@@ -166,9 +181,9 @@ class Recording:
                 continue
             line = self._decoded(number, text)
             self.end_s = max(self.end_s, line.t)
-            if isinstance(line.topic, str):
+            if isinstance(line.topic, str) or isinstance(line.path, str):
                 self.read += 1
-                yield Recorded(line.topic, self._payload(number, line), line.t)
+                yield self._message(number, line)
 
     def _size(self) -> int:
         try:
@@ -213,8 +228,20 @@ class Recording:
         try:
             return _LINE.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            expected = "expected t (seconds), topic, and payload or b64"
+            expected = "expected t (seconds), topic or path and type, and payload or b64"
             raise self._error(number, f"found {_shown(text)} ({error})", expected) from None
+
+    def _message(self, number: int, line: _Line) -> Recorded:
+        payload = self._payload(number, line)
+        if line.path is UNSET:
+            return Recorded(str(line.topic), payload, line.t)
+        if line.topic is not UNSET:
+            raise self._error(number, "found both of topic and path", "expected one of them beside a payload")
+        kind = None if line.type is UNSET else kind_of(line.type)
+        if kind is None:
+            found = "no type" if line.type is UNSET else f"type {line.type[:40]!r}"
+            raise self._error(number, f"found {found}", f"expected one of {', '.join(CONTENT_TYPES)} beside a path")
+        return Recorded(str(line.path), payload, line.t, kind)
 
     def _payload(self, number: int, line: _Line) -> bytes:
         if isinstance(line.payload, str) and line.b64 is UNSET:
@@ -222,7 +249,9 @@ class Recording:
         if isinstance(line.b64, bytes) and line.payload is UNSET:
             return line.b64
         found = "neither" if line.payload is UNSET else "both"
-        raise self._error(number, f"found {found} of payload and b64", "expected one of them beside a topic")
+        raise self._error(
+            number, f"found {found} of payload and b64", "expected one of them beside a topic or path"
+        )
 
     def _error(self, line: int, found: str, expected: str) -> RecordingError:
         return RecordingError(f"{self.path}:{line}: {found}, {expected}")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qoemon.tools.command import FAILED, exit_on_errors, fail, info, load, required_broker
 from qoemon.tools.options import ConfigFile, FailIf, For
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from qoemon.config.config import Config
     from qoemon.core.counting.session_log import OnSession
+    from qoemon.inputs.http.options import CollectorOptions
     from qoemon.tools.recordings.record import Recorded
     from qoemon.tools.recordings.recording import Recording
     from qoemon.tools.recordings.replay import OnInterval, Progress
@@ -29,9 +29,18 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="The recording, gzipp
 def record(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The recording to write, such as monday.jsonl.gz.")],
     config: ConfigFile = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Also record what is posted here, to the paths of the configuration's collector, with its token "
+            "and TLS; HOST: may be omitted.",
+            show_default="MQTT only; with mqtt: null, the port of collector",
+        ),
+    ] = None,
     for_s: For = None,
 ) -> None:
-    """Record the messages of the broker in a file until Ctrl-C."""
+    """Record messages and posted bodies in a file until Ctrl-C."""
     import asyncio
 
     from qoemon.common.csvfile import UnreadableError
@@ -45,10 +54,11 @@ def record(
     log_to_stderr("WARNING")
     with exit_on_errors(usage=(UnreadableError,), failed=(RecordError, RecordingError)):
         settings = load(config)
+        collector = _collector(settings, listen)
+        broker = None if settings.mqtt is None else broker_options(settings.mqtt)
         inbox = Inbox(settings.limits.inbox_messages, settings.limits.inbox_bytes)
         line = _ProgressLine()
-        broker = broker_options(required_broker(settings))
-        done = asyncio.run(run(broker, file, inbox, for_s=for_s, on_progress=line))
+        done = asyncio.run(run(broker, collector, file, inbox, for_s=for_s, on_progress=line))
         line.end(done, file)
 
 
@@ -138,6 +148,25 @@ def report(
             drawing = lambda chart: status.update(escape(f"drawing {chart}"))  # noqa: E731 - one line of two
             files = write(out, recording, replayed, other, names, title, drawing)
         info(f"wrote {files[0]} and {len(files) - 1} charts as PNG")
+
+
+def _collector(config: Config, listen: str | None) -> CollectorOptions | None:
+    """The options of the recorder's own listener; None if it has none. BadParameter if --listen cannot be used."""
+    from dataclasses import replace
+
+    from qoemon.inputs.http.options import collector_options
+
+    if config.collector is None:
+        if listen is not None:
+            raise typer.BadParameter("--listen needs a section collector in the configuration, for its paths")
+        return None
+    options = collector_options(config.collector)
+    if listen is None:
+        return options if config.mqtt is None else None
+    host, _, port = listen.rpartition(":")
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise typer.BadParameter(f"--listen {listen}, expected a port or HOST:PORT, such as 127.0.0.1:9879")
+    return replace(options, host=host.strip("[]") or options.host, port=int(port))
 
 
 @contextmanager

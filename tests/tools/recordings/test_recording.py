@@ -7,6 +7,8 @@ import json
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import msgspec
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from qoemon.common.csvfile import UnreadableError
 from qoemon.config.config import Config
+from qoemon.core.wire.message import CONTENT_TYPES, Kind
 from qoemon.inputs.inbox import Inbox
 from qoemon.inputs.mqtt.options import broker_options
 from qoemon.tools.recordings.record import RecordError, record, recorder_options
@@ -25,9 +28,11 @@ from tests.support.patience import TEST_S, WAIT_S, until
 from tests.test_cli import process, qoemon_cli
 
 HEADER = Header(started_s=1.7e9, source="broker:1883")
+HEAD = msgspec.json.encode(HEADER)
 TOPICS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 TIMES_S = st.floats(0, 1e11, allow_nan=False)
-MESSAGES = st.lists(st.builds(Recorded, TOPICS, st.one_of(st.binary(), st.text().map(str.encode)), TIMES_S))
+PAYLOADS = st.one_of(st.binary(), st.text().map(str.encode))
+MESSAGES = st.lists(st.builds(Recorded, TOPICS, PAYLOADS, TIMES_S, st.sampled_from(Kind)))
 
 
 def recorded(path: Path, messages: list[Recorded]) -> Path:
@@ -59,6 +64,28 @@ def test_every_line_is_json_that_any_tool_can_read(tmp_path):
     assert head == {"qoemon": "recording", "version": 1, "started_s": 1.7e9, "source": "broker:1883"}
     assert text == {"t": 5.25, "topic": "a/é", "payload": '{"x":1}'}
     assert binary == {"t": 6.0, "topic": "b", "b64": "gP8="}
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "written"),
+    [
+        (Kind.CMCD, b'sid="a"\n', {"type": "application/cmcd", "payload": 'sid="a"\n'}),
+        (Kind.CMCD, b"\xff", {"type": "application/cmcd", "b64": "/w=="}),
+        (Kind.HTTP, b"{}", {"type": "application/json", "payload": "{}"}),
+        (Kind.HTTP, b"\x80", {"type": "application/msgpack", "b64": "gA=="}),
+    ],
+)
+def test_a_body_of_a_collector_is_written_with_its_path_and_type(kind, payload, written, tmp_path):
+    path = recorded(tmp_path / "r.gz", [Recorded("/cmcd/v1/video/eu/a", payload, 5.25, kind)])
+    _, body = (json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines())
+    assert body == {"t": 5.25, "path": "/cmcd/v1/video/eu/a", **written}
+
+
+@pytest.mark.parametrize("content_type", [*CONTENT_TYPES, "Application/CMCD; charset=utf-8"])
+def test_every_type_that_a_collector_accepts_can_be_read(content_type, tmp_path):
+    line = json.dumps({"t": 1, "path": "/a", "type": content_type, "payload": "x"}).encode()
+    expected = CONTENT_TYPES[content_type.partition(";")[0].lower()]
+    assert [each.kind for each in Recording(lines(tmp_path / "r.gz", HEAD, line)).messages()] == [expected]
 
 
 def test_wherever_the_file_is_truncated_the_messages_before_are_read(tmp_path):
@@ -114,7 +141,6 @@ def test_a_recording_is_never_replaced(tmp_path):
     assert [each.payload for each in Recording(path).messages()] == [b"dear"]
 
 
-HEAD = msgspec.json.encode(HEADER)
 BROKEN = {
     "nothing": ([], "1: found nothing, expected {"),
     "other": ([b'{"a": 1}'], "1: found"),
@@ -125,6 +151,10 @@ BROKEN = {
     "time as text": ([HEAD, b'{"t":"1","topic":"t","payload":""}'], "expected t (seconds)"),
     "milliseconds": ([HEAD, b'{"t":1700000000000,"topic":"t","payload":""}'], "expected t (seconds)"),
     "no payload": ([HEAD, b'{"t":1,"topic":"t"}'], "2: found neither of payload and b64, expected one"),
+    "both": ([HEAD, b'{"t":1,"topic":"t","path":"/p","payload":""}'], "2: found both of topic and path"),
+    "no type": ([HEAD, b'{"t":1,"path":"/p","payload":""}'], "2: found no type, expected one of application/cmcd"),
+    "type": ([HEAD, b'{"t":1,"path":"/p","type":"a/b","payload":""}'], "2: found type 'a/b', expected one of"),
+    "path without payload": ([HEAD, b'{"t":1,"path":"/p","type":"text/cmcd"}'], "2: found neither of payload"),
     "two payloads": ([HEAD, b'{"t":1,"topic":"t","payload":"","b64":""}'], "2: found both of payload"),
 }
 
@@ -185,8 +215,57 @@ async def test_without_a_broker_nothing_is_recorded_and_no_file_is_left(tmp_path
     broker = broker_options(Config.model_validate({"mqtt": {"host": "127.0.0.1", "port": unused_port}}).mqtt)
     path = tmp_path / "r.gz"
     with pytest.raises(RecordError, match=r"nothing was recorded: cannot connect to 127\.0\.0\.1"):
-        await record(broker, path, Inbox(10, 1000), for_s=0.5, on_progress=lambda _: None)
+        await record(broker, None, path, Inbox(10, 1000), for_s=0.5, on_progress=lambda _: None)
     assert not path.exists()
+
+
+def test_the_recorder_listens_and_what_it_has_answered_survives_its_end(tmp_path, unused_port):
+    """204 is sent when a body is flushed: after kill -9, the file has all that were answered."""
+    config, path = tmp_path / "c.yaml", tmp_path / "r.gz"
+    config.write_text("mqtt: null\ncollector: {token: secret}\n")
+    command = [sys.executable, "-m", "qoemon", "record", str(path), "-c", str(config), "--listen", str(unused_port)]
+    url = f"http://127.0.0.1:{unused_port}/cmcd/v1/video/eu/a"
+    bodies = [
+        ("application/cmcd", b'sid="s",sta=p\n', Kind.CMCD),
+        ("text/plain", b'{"session": "s"}', Kind.HTTP),
+        ("application/x-msgpack", b"\x81\xa7session\xa1s", Kind.HTTP),
+    ]
+    recorder = subprocess.Popen(command, cwd=ROOT)
+    try:
+        until(lambda: _posted(url, "text/cmcd", b"") == 401, lambda: "it does not listen")
+        for content_type, body, _ in bodies:
+            assert _posted(f"{url}?token=secret", content_type, body) == 204
+    finally:
+        recorder.kill()
+        recorder.wait()
+    recording = Recording(path)
+    found = [(each.topic, each.payload, each.kind) for each in recording.messages()]
+    assert found == [("/cmcd/v1/video/eu/a", body, kind) for _, body, kind in bodies]
+    assert recording.header.source == f"http 127.0.0.1:{unused_port}"
+
+
+def _posted(url: str, content_type: str, body: bytes) -> int | None:
+    """The status of a POST; None if nobody answers."""
+    request = urllib.request.Request(url, body, {"Content-Type": content_type})  # noqa: S310 - http
+    try:
+        with urllib.request.urlopen(request, timeout=WAIT_S) as answer:  # noqa: S310
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+    except urllib.error.URLError:
+        return None
+
+
+def test_listen_needs_a_collector_and_a_port(tmp_path):
+    without = qoemon_cli("record", str(tmp_path / "r.gz"), "--listen", "9879")
+    assert without.exit_code == 2
+    assert "needs a section collector" in without.stderr
+    config = tmp_path / "c.yaml"
+    config.write_text("collector: {}\n")
+    wrong = qoemon_cli("record", str(tmp_path / "r.gz"), "-c", str(config), "--listen", "somewhere")
+    assert wrong.exit_code == 2
+    assert "expected a port or HOST:PORT" in wrong.stderr
 
 
 @pytest.fixture
