@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from qoemon import cli
+from qoemon.config.config import Config
 from tests.support.recorder import recorder
 from tests.support.viewing import HEARTBEAT_S, Truth, Viewer, Viewing, chromium, lived, prepare
 
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.chromium, pytest.mark.players]
 
 PATH = "/cmcd/v1/video"
+SETTINGS = {
+    "mqtt": None,
+    "collector": {"port": 0, "paths": [{"template": f"{PATH}/{{view}}", "service": "video"}]},
+    "services": {"video": {"mapping": "video-stall", "theta": 0.3}},
+    "alerts": [],
+}
+CONFIG = Config.model_validate(SETTINGS)
 
 
 async def undisturbed(viewing: Viewing) -> None:
@@ -74,7 +82,11 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Session]:
     folder = tmp_path_factory.mktemp("players")
 
     async def watched() -> dict[str, Truth]:
-        async with chromium(folder) as browser, recorder(folder / "recording.jsonl.gz") as collector:
+        assert CONFIG.collector is not None
+        async with (
+            chromium(folder) as browser,
+            recorder(CONFIG.collector, folder / "recording.jsonl.gz") as collector,
+        ):
             return await lived(browser, f"{collector}{PATH}", VIEWERS)
 
     truths, counted = asyncio.run(watched()), replayed(folder)
@@ -83,14 +95,8 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Session]:
 
 def replayed(folder: Path) -> Mapping[str, Counted]:
     """What each session of the recording is counted with, by name."""
-    settings = {
-        "mqtt": None,
-        "collector": {"paths": [{"template": f"{PATH}/{{view}}", "service": "video"}]},
-        "services": {"video": {"mapping": "video-stall", "theta": 0.3}},
-        "alerts": [],
-    }
     configuration, out = folder / "qoemon.yaml", folder / "sessions.csv"
-    configuration.write_text(json.dumps(settings))
+    configuration.write_text(json.dumps(SETTINGS))
     command = ["replay", str(folder / "recording.jsonl.gz"), "-c", str(configuration), "--sessions", str(out)]
     done = CliRunner().invoke(cli.app, command)
     assert done.exit_code == 0, done.output

@@ -1,51 +1,51 @@
-"""Takes what players post and writes it as a recording."""
+"""The collector with a recording behind it, instead of a core that counts."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import gzip
-import json
 import time
 from typing import TYPE_CHECKING
 
-from aiohttp import web
+from qoemon.inputs.http.collector import Collector
+from qoemon.inputs.http.options import collector_options
+
+from qoemon.inputs.inbox import Inbox
+from qoemon.tools.recordings.recording import Header, Writer
+from tests.support.patience import LOOK_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-_ALLOW = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "POST, OPTIONS",
-    "Access-Control-Allow-Headers": "Content-Type",
-    "Access-Control-Max-Age": "7200",
-}
+    from qoemon.config.sections.collector import Collector as Section
 
 
 @contextlib.asynccontextmanager
-async def recorder(file: Path) -> AsyncIterator[str]:
-    """A collector on loopback that only records; yields its address."""
-    with gzip.open(file, "wt") as out:
+async def recorder(section: Section, file: Path) -> AsyncIterator[str]:
+    """Listen on loopback and record; yields the address. What is recorded is acknowledged."""
+    inbox = Inbox(10_000, 2**24)
+    collector = Collector(collector_options(section), inbox)
+    await collector.listen()
 
-        def put(line: dict[str, object]) -> None:
-            out.write(json.dumps(line) + "\n")
+    def record() -> None:
+        taken = inbox.drain()
+        writer.write(taken)
+        inbox.release(taken)
+        collector.ack(taken)
 
-        async def take(request: web.Request) -> web.Response:
-            body = (await request.read()).decode()
-            put({"t": time.time(), "path": request.path, "type": request.content_type, "payload": body})
-            return web.Response(status=204, headers=_ALLOW)
+    async def repeatedly() -> None:
+        while True:
+            record()
+            await asyncio.sleep(LOOK_S)
 
-        async def preflight(_: web.Request) -> web.Response:
-            return web.Response(status=204, headers=_ALLOW)
-
-        put({"qoemon": "recording", "version": 1, "started_s": time.time(), "source": "test"})
-        app = web.Application()
-        app.add_routes([web.post("/{path:.*}", take), web.options("/{path:.*}", preflight)])
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
+    with Writer(file, Header(started_s=time.time(), source="test")) as writer:
+        tasks = [asyncio.create_task(task) for task in (collector.run(), repeatedly())]
         try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+            yield f"http://127.0.0.1:{collector.port}"
         finally:
-            await runner.cleanup()
-            put({"t": time.time()})
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            record()
+            writer.silence(time.time())

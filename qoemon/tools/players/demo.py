@@ -36,6 +36,17 @@ _WINDOW = "10s"
 _PATH = "/cmcd/v1/video"
 
 
+_ALERT = {
+    "name": "PoorViewing",
+    "threshold": 0.15,  # The bound of one stalled viewer's interval is 0.18.
+    "recovery": 0.1,
+    "for": "1s",
+    "min_sessions": 1,
+    "severity": "page",
+    "annotations": {"summary": "{pow:.0%} of users in the condition of {player} would rate poor or worse"},
+}
+
+
 async def demo_players(console: Console, *, for_s: float | None, page_port: int) -> None:
     """Run until for_s has passed or a signal arrives.
 
@@ -71,7 +82,7 @@ def config(collector_port: int) -> Config:
             "sessions": {"tick": "1s", "rating_interval": _WINDOW, "timeout": "60s", "min_active": "2s"},
             "windows": [_WINDOW, "1m"],
             "regimes": {"min_sessions": 1},
-            "alerts": [],
+            "alerts": [_ALERT],
             "http": {"port": 0},
         }
     )
