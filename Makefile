@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check audit format docs pictures dashboards bench start feeds coverage regimes calibration binning fuzz chaos soak attack clean
+.PHONY: help demo demo-players test check audit format docs pictures dashboards bench start feeds coverage regimes calibration binning fuzz chaos soak attack clean
 
 help:  ## what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/demo  ## see it work: broker, simulated users, daemon (FOR=120s ends it by itself)
 	@$(BIN)/qoemon demo $(if $(FOR),--for $(FOR))
+
+demo-players: $(VENV)/demo  ## see real players stall and be rated: hls.js, dash.js, daemon; needs ffmpeg (FOR=120s ends it by itself)
+	@$(BIN)/qoemon demo-players $(if $(FOR),--for $(FOR))
 
 test: $(VENV)/dev  ## all tests (QOEMON_PATIENCE=3: each wait may take three times as long)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile

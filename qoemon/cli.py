@@ -25,6 +25,7 @@ from qoemon.tools.command import FAILED, USAGE, ending, exit_on_errors, fail, lo
 from qoemon.tools.demo.commands import demo
 from qoemon.tools.options import ConfigFile, Overrides
 from qoemon.tools.paper.commands import paper
+from qoemon.tools.players.commands import demo_players
 from qoemon.tools.report.commands import record, replay, report
 from qoemon.tools.rules.commands import rules
 from qoemon.tools.simulate.commands import simulate
@@ -194,6 +195,12 @@ for _command, _examples, _done, _failed in (
         "the daemon does not answer as expected",
     ),
     (demo, ("qoemon demo --for 5m",), "ended by Ctrl-C or --for", "the broker or a port failed"),
+    (
+        demo_players,
+        ("qoemon demo-players --for 5m",),
+        "ended by Ctrl-C or --for",
+        "a player, ffmpeg or a port is missing",
+    ),
     (paper, ("qoemon paper figures/",), "done", "a file cannot be written"),
 ):
     app.command(epilog=ending(_examples, {0: _done, 1: _failed, 2: _USAGE}))(_command)

@@ -49,6 +49,8 @@ OF_THE_COMMAND_LINE = {
     "qoemon.tools.options",
     "qoemon.tools.paper",
     "qoemon.tools.paper.commands",
+    "qoemon.tools.players",
+    "qoemon.tools.players.commands",
     "qoemon.tools.report",
     "qoemon.tools.report.commands",
     "qoemon.tools.rules",

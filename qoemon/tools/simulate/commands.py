@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from qoemon.tools.command import USAGE, exit_on_errors, fail, info, load, required_broker
+from qoemon.tools.command import USAGE, exit_on_errors, fail, info, load
 from qoemon.tools.options import ConfigFile, For, Seed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qoemon.config.sections.collector import Collector
     from qoemon.net.mqtt.client import Broker
     from qoemon.net.mqtt.tls import Tls
     from qoemon.tools.simulate.load import Progress, Totals
@@ -27,13 +30,26 @@ REPORT_EVERY_S = 5.0
 
 def simulate(
     config: ConfigFile = None,
-    host: Annotated[str | None, typer.Option(help="Host of the broker.", show_default="mqtt.host")] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Host of the broker or the collector.", show_default="mqtt.host or collector.host"),
+    ] = None,
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port of the broker.", show_default="mqtt.port")
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            help="Port of the broker or the collector.",
+            show_default="mqtt.port or collector.port",
+        ),
     ] = None,
     transport: Annotated[
-        Literal["tcp", "websockets"] | None,
-        typer.Option(help="MQTT directly over TCP, or through a WebSocket.", show_default="mqtt.transport"),
+        Literal["tcp", "websockets", "cmcd"] | None,
+        typer.Option(
+            help="MQTT directly over TCP, or through a WebSocket; or HTTP to the collector, where viewers' players "
+            "speak CMCD and readers post JSON or MessagePack.",
+            show_default="mqtt.transport, or cmcd with `mqtt: null`",
+        ),
     ] = None,
     websocket_path: Annotated[
         str | None, typer.Option(help="Path of the WebSocket.", show_default="mqtt.websocket_path")
@@ -46,7 +62,7 @@ def simulate(
         str | None,
         typer.Option(
             envvar="QOEMON_SIMULATE_PASSWORD",
-            help="Password; prefer the variable.",
+            help="Password, or the collector's token; prefer the variable.",
             show_default="that of the configuration",
         ),
     ] = None,
@@ -55,7 +71,10 @@ def simulate(
         typer.Option(help="Use TLS and trust the CAs in this PEM file.", exists=True, show_default="mqtt.tls"),
     ] = None,
     topic: Annotated[
-        str | None, typer.Option(help="Topic template of all services.", show_default="mqtt.topics")
+        str | None,
+        typer.Option(
+            help="Template of the topics or paths of all services.", show_default="mqtt.topics or collector.paths"
+        ),
     ] = None,
     scenario: Annotated[ScenarioName, typer.Option(help="How the QoS changes.")] = "demo",
     regions: Annotated[
@@ -89,16 +108,18 @@ def simulate(
     shards: Annotated[
         int | None, typer.Option(min=1, help="Values of {shard} in the topic.", show_default="mqtt.shards")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Maximum number of reports in a message.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Maximum number of reports in a message or a POST.")] = 1,
     encoding: Annotated[Literal["json", "msgpack"], typer.Option(help="Encoding of the reports.")] = "json",
 ) -> None:
-    """Publish reports of simulated viewers and page loads."""
+    """Send reports of simulated viewers and page loads."""
     # ruff: noqa: PLC0415 - not for --help
     import asyncio
     import time
 
     from qoemon.inputs.mqtt.options import broker_options
-    from qoemon.tools.simulate.load import LoadError, TopicError, publish
+    from qoemon.tools.simulate.cmcd import PlayerMessages
+    from qoemon.tools.simulate.load import LoadError, ReportMessages, TopicError, publish
+    from qoemon.tools.simulate.post import post, target_of
     from qoemon.tools.simulate.scope import Scope, ScopeError
     from qoemon.tools.simulate.simulate import SCENARIOS, Population, groups
 
@@ -106,10 +127,13 @@ def simulate(
     progress = _ProgressLine()
     with exit_on_errors(usage=(TopicError, ScopeError), failed=(LoadError,)):
         settings = load(config)
-        scope = Scope.of(settings)
-        mqtt = required_broker(settings)
-        broker = _addressed(broker_options(mqtt), host, port, transport, websocket_path)
-        broker = _authenticated(broker, version, username, password, ca_file)
+        collector = _collector(
+            settings.collector,
+            settings.mqtt is None,
+            transport,
+            {"--websocket-path": websocket_path, "--version": version, "--username": username, "--shards": shards},
+        )
+        scope = Scope.of(settings, collector)
         places = [{**scope.constants, **place} for place in groups(regions, cdns)]
         population = Population(
             places,
@@ -119,27 +143,62 @@ def simulate(
             start_s=time.time(),
             report_every_s=every_s,
             services=(scope.viewers, scope.readers),
+            at_changes=collector is not None,
         )
+        topics = scope.topics if topic is None else dict.fromkeys(scope.topics, topic)
+        most = math.inf if rate is None else rate
+        if collector is not None:
+            target = target_of(collector, host, port, password, ca_file)
+            receiver = f"the collector at {target.url}"
+            reports = ReportMessages(topics, scope.report_labels, 1, encoding, batch)
+            reports.check(places)
+            players = PlayerMessages(population, scope.viewers, reports, scope.keys, every_s, seed)
+            sent = post(target, population, players, rate=most, for_s=for_s, on_progress=progress)
+        else:
+            assert settings.mqtt is not None, "see _collector"  # noqa: S101 - for mypy
+            broker = _addressed(broker_options(settings.mqtt), host, port, transport, websocket_path)
+            broker = _authenticated(broker, version, username, password, ca_file)
+            receiver = f"the MQTT broker at {broker}"
+            sent = publish(
+                broker,
+                population,
+                rate=most,
+                for_s=for_s,
+                qos=1 if qos else 0,
+                batch=batch,
+                topics=topics,
+                report_labels=scope.report_labels,
+                shards=shards or settings.mqtt.shards,
+                encoding=encoding,
+                on_progress=progress,
+            )
         for reason in scope.left_out:
             info(reason)
         info(
             f"{crowd:,} sessions in {len(places):,} regions and CDNs, each reporting every {every_s:g} s, "
-            f"to the MQTT broker at {broker}; stop with Ctrl-C"
+            f"to {receiver}; stop with Ctrl-C"
         )
-        published = publish(
-            broker,
-            population,
-            rate=math.inf if rate is None else rate,
-            for_s=for_s,
-            qos=1 if qos else 0,
-            batch=batch,
-            topics=scope.topics if topic is None else dict.fromkeys(scope.topics, topic),
-            report_labels=scope.report_labels,
-            shards=shards or mqtt.shards,
-            encoding=encoding,
-            on_progress=progress,
-        )
-        progress.end(asyncio.run(published))
+        progress.end(asyncio.run(sent))
+
+
+def _collector(
+    section: Collector | None, without_broker: bool, transport: str | None, of_mqtt: Mapping[str, object]
+) -> Collector | None:
+    """The collector to which everything is posted; None if it is published to the broker.
+
+    section         of the configuration; None: a collector with the defaults
+    without_broker  whether the configuration has none
+    of_mqtt         options that only MQTT has, by name; None if not given
+    """
+    from qoemon.config.sections.collector import Collector
+
+    if transport != "cmcd" and not (without_broker and transport is None):
+        if without_broker:
+            fail(USAGE, f"--transport {transport}: the configuration has no broker (mqtt: null), expected cmcd")
+        return None
+    if given := [name for name, value in of_mqtt.items() if value is not None]:
+        fail(USAGE, f"{given[0]}: not with cmcd, it is of MQTT")
+    return section or Collector.model_validate({})
 
 
 def _crowd(sessions: int | None, rate: float | None) -> tuple[int, float]:

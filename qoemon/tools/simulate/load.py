@@ -1,7 +1,7 @@
-"""Publishes a simulated population to an MQTT broker, in real time.
+"""Sends the reports of a simulated population, in real time, and publishes them to an MQTT broker.
 
 The population has its own clock with fixed steps. A step begins when its time has come and the reports of the
-previous step are sent. So a slow broker or a low rate makes the simulation lag instead of dropping reports or
+previous step are sent. So a slow receiver or a low rate makes the simulation lag instead of dropping reports or
 queueing them in memory, and what is sent does not depend on the speed of this machine.
 """
 
@@ -14,7 +14,7 @@ import secrets
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from itertools import count, product
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Protocol
 
 import aiomqtt
 import msgspec
@@ -76,7 +76,37 @@ class TopicError(ValueError):
 
 
 class LoadError(Exception):
-    """The broker did not accept the load; the message names the broker, what happened and what to do."""
+    """The receiver did not accept the load; the message names it, what happened and what to do."""
+
+
+class Message(NamedTuple):
+    """What is sent at once."""
+
+    address: str
+    """A topic, or a path."""
+    payload: bytes
+    reports: int
+    content_type: str = ""
+
+
+class Messages(Protocol):
+    """Makes messages of reports."""
+
+    def of_step(self, reports: list[Reported]) -> tuple[int, Iterator[Message]]:
+        """How many reports a step sends, and its messages one by one, so that each is encoded only when due."""
+
+
+class Link(Protocol):
+    """A way to the receiver."""
+
+    in_flight: int
+    """Concurrent calls of send."""
+
+    async def send(self, message: Message) -> None:
+        """Send a message, and return when it is accepted."""
+
+    async def until_lost(self) -> NoReturn:
+        """Wait until the receiver is lost, and raise why."""
 
 
 async def publish(
@@ -109,34 +139,41 @@ async def publish(
     """
     if not (rate > 0 and step_s > 0 and batch >= 1):
         raise ValueError(f"rate {rate}, step_s {step_s}, batch {batch}: expected all above 0")
-    encoder = _Encoder(topics, report_labels, shards, encoding, batch)
+    encoder = ReportMessages(topics, report_labels, shards, encoding, batch)
     encoder.check(population.groups)
     async with _connected(broker) as client:
-        load = _Load(client, qos, population, encoder, rate)
-        try:
-            return await load.run(step_s, for_s, on_progress)
-        finally:
-            on_progress(load.progress())
+        return await run(_ByMqtt(client, qos), population, encoder, rate, for_s, step_s, on_progress)
 
 
-class _Message(NamedTuple):
-    topic: str
-    payload: bytes
-    reports: int
+async def run(
+    link: Link,
+    population: Population,
+    messages: Messages,
+    rate: float,
+    for_s: float | None,
+    step_s: float,
+    on_progress: Callable[[Progress], None],
+) -> Totals:
+    """Send the reports of a population over a link; see publish()."""
+    load = _Load(link, population, messages, rate)
+    try:
+        return await load.run(step_s, for_s, on_progress)
+    finally:
+        on_progress(load.progress())
 
 
 @dataclass(frozen=True)
-class _Encoder:
-    """Converts reports to messages."""
+class ReportMessages:
+    """Converts reports to messages in the wire format; the arguments are those of publish()."""
 
     topics: Mapping[str, str]
     report_labels: Sequence[str]
     shards: int
-    encoding: str
+    encoding: Literal["json", "msgpack"]
     batch: int
 
     def check(self, groups: Iterable[Mapping[str, str]]) -> None:
-        """Raise TopicError if a group's labels do not yield a topic for publishing."""
+        """Raise TopicError if a group's labels do not yield a topic for publishing, or a path."""
         for labels, (service, template) in product(groups, self.topics.items()):
             try:
                 topic = template.format(service=service, shard=0, **labels)
@@ -146,8 +183,11 @@ class _Encoder:
             if not set("+#\0").isdisjoint(topic) or topic.count("/") != template.count("/"):
                 raise TopicError(f"topic {template!r} gives {topic!r}: expected no + or #, and no / in labels")
 
-    def messages(self, reports: list[Reported]) -> Iterator[_Message]:
-        """Yield the messages one by one, so that each is encoded only when it is due."""
+    def of_step(self, reports: list[Reported]) -> tuple[int, Iterator[Message]]:
+        """See Messages."""
+        return len(reports), self._messages(reports)
+
+    def _messages(self, reports: list[Reported]) -> Iterator[Message]:
         by_topic: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for service, labels, report in reports:
             shard = shard_of(report["session"], self.shards)
@@ -158,30 +198,46 @@ class _Encoder:
         for topic, bodies in by_topic.items():
             for start in range(0, len(bodies), self.batch):
                 part = bodies[start : start + self.batch]
-                yield _Message(topic, encode(part if self.batch > 1 else part[0]), len(part))
+                payload = encode(part if self.batch > 1 else part[0])
+                yield Message(topic, payload, len(part), f"application/{self.encoding}")
+
+
+class _ByMqtt:
+    """Publishes at a QoS."""
+
+    in_flight = IN_FLIGHT
+
+    def __init__(self, client: aiomqtt.Client, qos: int) -> None:
+        self._client, self._qos = client, qos
+
+    async def send(self, message: Message) -> None:
+        await self._client.publish(message.address, message.payload, qos=self._qos)
+
+    async def until_lost(self) -> NoReturn:
+        """Raise MqttError when the connection is lost; publishes would notice only by a timeout of ten seconds."""
+        async for _ in self._client.messages:
+            pass  # no messages: nothing is subscribed
+        raise AssertionError  # The iterator ends by an error only.
 
 
 class _Load:
-    """One run: a producer that steps the population and paces its messages, and IN_FLIGHT senders."""
+    """One run: a producer that steps the population and paces its messages, and the senders."""
 
-    def __init__(
-        self, client: aiomqtt.Client, qos: int, population: Population, encoder: _Encoder, rate: float
-    ) -> None:
-        self._client = client
-        self._qos = qos
+    def __init__(self, link: Link, population: Population, messages: Messages, rate: float) -> None:
+        self._link = link
         self._population = population
-        self._encoder = encoder
+        self._encoder = messages
         self._rate = rate
         self._clock = asyncio.get_running_loop().time
         self._started_s = self._next_turn_s = self._due_s = self._clock()
-        self._outbox: asyncio.Queue[_Message] = asyncio.Queue(maxsize=IN_FLIGHT)
+        self._outbox: asyncio.Queue[Message] = asyncio.Queue(maxsize=link.in_flight)
         self._produced = self._reports = self._messages = 0
 
     async def run(self, step_s: float, for_s: float | None, on_progress: Callable[[Progress], None]) -> Totals:
         try:
             async with asyncio.TaskGroup() as group:
-                senders = (self._send() for _ in range(IN_FLIGHT))
-                helpers = (self._until_lost(), self._report_progress(on_progress), *senders)
+                senders = (self._send() for _ in range(self._link.in_flight))
+                helpers = (self._link.until_lost(), self._report_progress(on_progress), *senders)
                 tasks = [group.create_task(helper) for helper in helpers]
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(for_s):
@@ -212,8 +268,9 @@ class _Load:
             self._due_s = self._started_s + step * step_s
             await asyncio.sleep(self._due_s - self._clock())
             reports = self._population.step(start_s + step * step_s)
-            self._produced += len(reports)
-            for message in self._encoder.messages(reports):
+            count_of_step, messages = self._encoder.of_step(reports)
+            self._produced += count_of_step
+            for message in messages:
                 await self._wait_for_turn(message.reports)
                 await self._outbox.put(message)
             await self._outbox.join()
@@ -227,7 +284,7 @@ class _Load:
     async def _send(self) -> None:
         while True:
             message = await self._outbox.get()
-            await self._client.publish(message.topic, message.payload, qos=self._qos)
+            await self._link.send(message)
             self._reports += message.reports
             self._messages += 1
             self._outbox.task_done()
@@ -236,11 +293,6 @@ class _Load:
         while True:
             await asyncio.sleep(1)
             on_progress(self.progress())
-
-    async def _until_lost(self) -> None:
-        """Raise MqttError when the connection is lost; publishes would notice only by a timeout of ten seconds."""
-        async for _ in self._client.messages:
-            pass  # no messages: nothing is subscribed
 
 
 @contextlib.asynccontextmanager

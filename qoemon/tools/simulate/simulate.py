@@ -202,6 +202,14 @@ class Reported(NamedTuple):
     report: dict[str, Any]
 
 
+class Change(NamedTuple):
+    """A player begins or ends to wait."""
+
+    time_s: float
+    """Seconds since the epoch."""
+    waiting: bool
+
+
 SESSION = np.dtype(
     [
         ("id", np.uint64),
@@ -234,6 +242,7 @@ class Population:
     start_s         time of the start, s since the epoch
     report_every_s  interval between two reports of one session
     services        names of the services of viewers, and of those of readers; sessions spread evenly over them
+    at_changes      whether players also report at once when they begin to play, and begin or end to wait
     """
 
     def __init__(
@@ -246,6 +255,7 @@ class Population:
         start_s: float,
         report_every_s: float = 5.0,
         services: tuple[Sequence[str], Sequence[str]] = (SERVICES[:1], SERVICES[1:]),
+        at_changes: bool = False,
     ) -> None:
         if not groups or sessions < 1 or report_every_s <= 0 or not any(services):
             raise ValueError(
@@ -266,6 +276,10 @@ class Population:
         self._rng = np.random.default_rng(seed)
         self._arrivals_per_s = sessions * self._share / SESSION_MEAN_S
         self._pages: defaultdict[int, list[float]] = defaultdict(list)  # by session, not yet reported
+        self._at_changes = at_changes
+        self._changes: defaultdict[int, list[Change]] = defaultdict(list)  # by session, not yet reported
+        self.gone: list[str] = []
+        """Sessions that ended in the last step, also those that could not report it."""
         self._table = self._initial_sessions(sessions)
 
     @property
@@ -301,6 +315,10 @@ class Population:
         self._remove_ended()
         return reports
 
+    def take_changes(self, session: str) -> list[Change]:
+        """The changes of a player that have not been taken before, with at_changes."""
+        return self._changes.pop(int(session, 16), [])
+
     def _initial_sessions(self, sessions: int) -> NDArray[np.void]:
         """Sessions at the start: the mean number, each with a random rest of its length."""
         service = np.where(np.arange(sessions) < sessions * self._share[VIDEO], VIDEO, WEB)
@@ -315,7 +333,10 @@ class Population:
         service = np.repeat([VIDEO, WEB], self._rng.poisson(self._arrivals_per_s * span_s))
         group = self._rng.integers(len(self.groups), size=service.size)
         begun_s = before_s + span_s * self._rng.random(service.size)
-        self._table = np.concatenate([self._table, self._new_sessions(service, group, begun_s)])
+        arrived = self._new_sessions(service, group, begun_s)
+        if self._at_changes:
+            arrived["report_s"] = begun_s
+        self._table = np.concatenate([self._table, arrived])
 
     def _new_sessions(self, service: Rows, group: Rows, begun_s: Floats) -> NDArray[np.void]:
         rng, count = self._rng, service.size
@@ -372,6 +393,8 @@ class Population:
         waited = table["waiting"][rows]
         ended, begun = rows[waited], rows[~waited]
         self._record_pages(ended[table["service"][ended] == WEB])
+        if self._at_changes:
+            self._record_changes(rows[table["service"][rows] == VIDEO])
         table["waiting"][ended] = False
         table["hazard_left"][ended] = rng.exponential(size=ended.size)
         table["waiting"][begun] = True
@@ -386,6 +409,15 @@ class Population:
         for session, seconds in zip(arrived["id"].tolist(), response_s.tolist(), strict=True):
             self._pages[session].append(seconds)
 
+    def _record_changes(self, rows: Rows) -> None:
+        """Before they change."""
+        changing = self._table[rows]
+        times_s = self._start_s + changing["at_s"]
+        for session, time_s, waited in zip(
+            changing["id"].tolist(), times_s.tolist(), changing["waiting"].tolist(), strict=True
+        ):
+            self._changes[session].append(Change(time_s, not waited))
+
     def _due(self, was_in_outage: Bools) -> Rows:
         """Rows that report now: those that are due, that end, or whose outage begins.
 
@@ -398,7 +430,8 @@ class Population:
         video, ended = table["service"] == VIDEO, table["end_s"] <= now_s
         in_outage, silent = self._in_outage[table["group"]], (self._in_outage & was_in_outage)[table["group"]]
         loaded = np.isin(table["id"], np.fromiter(self._pages, np.uint64, len(self._pages)))
-        return np.flatnonzero(~silent & (ended | timely & (video | loaded) | video & in_outage))
+        changed = np.isin(table["id"], np.fromiter(self._changes, np.uint64, len(self._changes)))
+        return np.flatnonzero(~silent & (ended | changed | timely & (video | loaded) | video & in_outage))
 
     def _report(self, rows: Rows) -> Iterator[Reported]:
         table = self._table[rows]
@@ -412,7 +445,7 @@ class Population:
         for service, group, session, seq, waits, waiting, waited_s, served_s, ended in zip(
             *(column.tolist() for column in columns), strict=True
         ):
-            report = {"session": f"{session:016x}", "seq": seq, "ts": ts}
+            report = {"session": _name(session), "seq": seq, "ts": ts}
             if service == VIDEO:
                 report |= {"stall_count": waits, "stall_s": waited_s, "play_s": served_s, "stalled": waiting}
             elif session in self._pages:
@@ -424,9 +457,15 @@ class Population:
 
     def _remove_ended(self) -> None:
         gone = self._table["end_s"] <= self._elapsed_s
-        for session in self._table["id"][gone].tolist():
+        sessions = self._table["id"][gone].tolist()
+        self.gone = [_name(session) for session in sessions]
+        for session in sessions:
             self._pages.pop(session, None)
         self._table = self._table[~gone]
+
+
+def _name(session: int) -> str:
+    return f"{session:016x}"
 
 
 def _lognormal(rng: np.random.Generator, mean: Floats, sigma: float) -> Floats:

@@ -15,7 +15,8 @@ VOICE = {"mapping": "voice-g107", "theta": 0.2}
 
 
 def scope(**settings: Any) -> Scope:
-    return Scope.of(Config.model_validate(settings))
+    config = Config.model_validate(settings)
+    return Scope.of(config, config.collector)
 
 
 def test_the_defaults_are_video_and_web_with_their_topic() -> None:
@@ -47,5 +48,14 @@ def test_a_configuration_without_anything_to_simulate_is_refused_with_all_reason
     assert str(refused.value).splitlines() == [
         "voice is not simulated: voice-g107 needs delay_ms, loss, and only stalls or response times are simulated",
         "movies is not simulated: it has counters: delta, and only totals are simulated",
-        "web is not simulated: mqtt.topics has no topic for it",
+        "web is not simulated: mqtt.topics has none for it",
     ]
+
+
+def test_what_is_posted_goes_to_the_paths_of_the_collector_with_labels_in_keys() -> None:
+    paths = [{"template": "/old/{service}", "off": True}, {"template": "/cmcd/{region}/{isp}", "service": "movies"}]
+    labels = {"com.example-device": "device", "st": "stream_type"}
+    found = scope(services={"movies": VIDEO, "shop": WEB}, collector={"paths": paths, "labels": labels})
+    assert found.topics == {"movies": "/cmcd/{region}/{isp}"}
+    assert (found.keys, found.constants) == ({"com.example-device": "device-01"}, {"isp": "isp-01"})
+    assert found.left_out == ["shop is not simulated: collector.paths has none for it"]
