@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qoemon.tools.command import FAILED, exit_on_errors, fail, info, load
 from qoemon.tools.options import ConfigFile, FailIf, For
 
 if TYPE_CHECKING:
