@@ -74,8 +74,8 @@ SHIFTS = (
 RAMP = SHIFTS[-1]
 BARS = {
     **{(process.name, shift): bar for process in PROCESSES for shift, bar in ((SHIFTS[1], 3), (SHIFTS[2], 1))},
-    ("slow", RAMP): 15,
-    ("usual", RAMP): 25,
+    ("slow", RAMP): 16,
+    ("usual", RAMP): 28,
 }
 """Most intervals that the median may take, at 300 sessions, by process. No detector finds the ramp much earlier
 where the stall rate wanders as fast as in the last two: see least_delay()."""

@@ -49,7 +49,7 @@ class DriftRules:
 
     recent: int = 5
     older: int = 20
-    limit: float = 3.9
+    limit: float = 4.1
     usual: float = 0.1
     memory: int = 10_080
     learning: int = 60
