@@ -53,13 +53,8 @@ class FeedLog:
     def _log_stateless(self, pipeline: ShardPipeline, service: str, finding: Finding) -> None:
         if self._due(service, Event.STATELESS):
             LOG.warning(
-<<<<<<< HEAD
                 "%s: players that never tell their state (sta), so nothing of them can be rated; %d such sessions "
                 "so far; a sample: session %.128r of %.200s. dash.js: list sta in enabledKeys of the event target; "
-=======
-                "%s: players never tell their state (sta), so nothing of them can be rated; %d such sessions so "
-                "far; a sample: session %.128r of %.200s. dash.js: list sta in enabledKeys of the event target; "
->>>>>>> h13-players
                 "shaka-player: its release builds send no state, use the debug build or player.js",
                 service,
                 pipeline.events[Event.STATELESS],
