@@ -9,8 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,7 +36,7 @@ class Demo:
         self.process, self.opening = process, ""
         for line in process.stdout:
             self.opening += line
-            found |= {name: url for name, url in re.findall(r"^(players|page)\s+(http://\S+)", line)}
+            found |= dict(re.findall(r"^(players|page)\s+(http://\S+)", line))
             if "Ctrl-C" in line:
                 break
         self.page, self.daemon = found["players"], found["page"]
@@ -78,11 +77,15 @@ def test_it_serves_the_players_and_the_stream_and_ends_by_itself() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_when_interrupted_also_while_segments_are_held_back(number: signal.Signals) -> None:
     with demo() as running:
-        held = urllib.request.Request(f"{running.page}hold/hls.js", method="POST")
-        urllib.request.urlopen(held, timeout=WAIT_S).close()
-        waiting = f"{running.page}media/hls.js/chunk-stream0-00001.m4s"
-        with pytest.raises(TimeoutError):
-            urllib.request.urlopen(waiting, timeout=1)
+        with (
+            contextlib.closing(HTTPConnection("127.0.0.1", running.port, timeout=WAIT_S)) as switch,
+            contextlib.closing(HTTPConnection("127.0.0.1", running.port, timeout=1)) as held,
+        ):
+            switch.request("POST", "/hold/hls.js")
+            assert switch.getresponse().status == 204
+            held.request("GET", "/media/hls.js/chunk-stream0-00001.m4s")
+            with pytest.raises(TimeoutError):
+                held.getresponse()
         running.process.send_signal(number)
         assert running.process.wait(WAIT_S) in {0, 130}
         assert running.process.stdout is not None
