@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from qoemon.inputs.http.collector import Collector
 from qoemon.inputs.http.options import collector_options
-
 from qoemon.inputs.inbox import Inbox
 from qoemon.tools.recordings.recording import Header, Writer
 from tests.support.patience import LOOK_S
