@@ -39,7 +39,7 @@ docs: $(VENV)/dev  ## write the generated pages, draw the figures, build the sit
 	$(BIN)/python -m docs.generate
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-pictures: $(VENV)/dev  ## take the pictures of the README, of a running demo (4 minutes)
+pictures: $(VENV)/dev  ## take the pictures of the documentation, of running demos (5 minutes; needs ffmpeg)
 	$(BIN)/python -m docs.pictures
 
 bench: $(VENV)/dev  ## measure CPU, memory and latency beside rivals; writes docs/performance.md (25 minutes; QUICK=1: 10)

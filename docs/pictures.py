@@ -1,7 +1,7 @@
-"""Take the screenshots of the README from a running demo: `make pictures` (four minutes).
+"""Take the screenshots of the documentation from running demos: `make pictures` (five minutes).
 
-They show the live page in Chromium, light and dark, and `qoemon top`. Figures and times differ from run to
-run, so no test compares them.
+They show the live page in Chromium, light and dark, `qoemon top`, and what `qoemon demo-players` shows while a
+player stalls. Figures and times differ from run to run, so no test compares them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ FOLDER = Path(__file__).parent / "pictures"
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PAGES = {theme: f"page-{theme}.png" for theme in THEMES}
 TOP = "top.svg"
-PICTURES = (*PAGES.values(), TOP)
+PLAYERS, THEIR_RATINGS = "players.png", "players-daemon.png"
+PICTURES = (*PAGES.values(), TOP, PLAYERS, THEIR_RATINGS)
 """File names in FOLDER."""
 
 _DEMO_S = 300
@@ -57,30 +58,49 @@ def main() -> None:
     if chromium is None:
         sys.exit("chromium is needed for the live page and is not installed: apt-get install chromium")
     FOLDER.mkdir(exist_ok=True)
-    with _demo() as url:
+    with _demo("demo", "page") as url:
         (FOLDER / TOP).write_text(_terminal(asyncio.run(_watched(url))))
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
             for theme, name in PAGES.items():
                 _save(_page(browser, url, theme), FOLDER / name)
             browser.close()
+    _take_players(chromium)
     for name in PICTURES:
         sys.stdout.write(f"{FOLDER / name}: {(FOLDER / name).stat().st_size / 1000:.0f} kB\n")
 
 
 @contextlib.contextmanager
-def _demo() -> Iterator[str]:
-    """Run a demo; yields the address of its live page."""
-    command = [sys.executable, "-u", "-m", "qoemon", "demo", "--for", f"{_DEMO_S}s"]
-    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as process:
+def _demo(command: str, page: str) -> Iterator[str]:
+    """Run a demo; yields the address of the page that its opening calls so."""
+    program = [sys.executable, "-u", "-m", "qoemon", command, "--for", f"{_DEMO_S}s"]
+    with subprocess.Popen(program, text=True, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None  # noqa: S101 - for mypy
         try:
-            matches = (re.search(r"page\s+(http://\S+)", line) for line in process.stdout)
+            matches = (re.search(rf"^{page}\s+(http://\S+)", line) for line in process.stdout)
             url = next(match[1] for match in matches if match)
             threading.Thread(target=process.stdout.read, daemon=True).start()  # A full pipe would stop it.
             yield url
         finally:
             process.send_signal(signal.SIGINT)
+
+
+def _take_players(chromium: str) -> None:
+    """Pictures of the demo of the players while one of them stalls: its page, and that of the daemon."""
+    with _demo("demo-players", "players") as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1000, "height": 600}, color_scheme="light")
+        page.goto(url)
+        # Some history first, in which both play.
+        page.wait_for_function(
+            "['hlsjs', 'dashjs'].every((id) => document.querySelector(`#${id} video`).currentTime > 25)"
+        )
+        page.locator("#hlsjs .hold").click()
+        page.wait_for_function("parseInt(document.querySelector('#hlsjs .pow').textContent) >= 70")
+        _save(page.screenshot(full_page=True), FOLDER / PLAYERS)
+        daemon = page.locator("#daemon").get_attribute("href") or ""
+        _save(_page(browser, daemon, "light"), FOLDER / THEIR_RATINGS)
+        browser.close()
 
 
 async def _watched(url: str) -> Screen:

@@ -16,7 +16,7 @@ def demo(
     seed: Seed = 1,
     port: Annotated[int, typer.Option(min=0, max=65535, help="HTTP port; 0 selects a free one.")] = 0,
 ) -> None:
-    """Run a broker, simulated users and the daemon on this machine."""
+    """Run a broker, simulated users and the daemon, all here."""
     # ruff: noqa: PLC0415 - not for --help
     import asyncio
 

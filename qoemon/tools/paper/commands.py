@@ -16,7 +16,7 @@ def paper(
         Path, typer.Argument(metavar="DIR", help="Folder to write to; made if it is not there, files are replaced.")
     ],
 ) -> None:
-    """Draw the figures of the paper behind qoemon; write its table.
+    """Draw the figures of the paper behind qoemon and its table.
 
     The paper is Hossfeld et al. 2020, arXiv:2003.12742. Needs the extra plot.
 

@@ -14,7 +14,7 @@ def demo_players(
     for_s: For = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="HTTP port of the page; 0 selects a free one.")] = 0,
 ) -> None:
-    """Play a test stream in hls.js and dash.js, and rate what they report.
+    """Play a test stream in hls.js and dash.js, and rate it.
 
     Runs the daemon, and serves a page whose players report to it by CMCD. At the first time, the players are
     fetched from the npm registry, and ffmpeg makes the stream; both are kept in ~/.cache/qoemon.

@@ -77,7 +77,7 @@ def replay(
     ] = None,
     fail_if: FailIf = None,
 ) -> None:
-    """Evaluate a recording as the daemon would have, at full speed.
+    """Evaluate a recording as the daemon would, at full speed.
 
     --fail-if is about each service over the whole recording, all its groups together; a service without ratings is
     not evaluated, and a recording without any ratings fails.

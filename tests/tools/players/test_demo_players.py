@@ -9,8 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,11 +77,15 @@ def test_it_serves_the_players_and_the_stream_and_ends_by_itself() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_when_interrupted_also_while_segments_are_held_back(number: signal.Signals) -> None:
     with demo() as running:
-        held = urllib.request.Request(f"{running.page}hold/hls.js", method="POST")  # noqa: S310 - http
-        urllib.request.urlopen(held, timeout=WAIT_S).close()  # noqa: S310 - http
-        waiting = f"{running.page}media/hls.js/chunk-stream0-00001.m4s"
-        with pytest.raises(TimeoutError):
-            urllib.request.urlopen(waiting, timeout=1)  # noqa: S310 - http
+        with (
+            contextlib.closing(HTTPConnection("127.0.0.1", running.port, timeout=WAIT_S)) as switch,
+            contextlib.closing(HTTPConnection("127.0.0.1", running.port, timeout=1)) as held,
+        ):
+            switch.request("POST", "/hold/hls.js")
+            assert switch.getresponse().status == 204
+            held.request("GET", "/media/hls.js/chunk-stream0-00001.m4s")
+            with pytest.raises(TimeoutError):
+                held.getresponse()
         running.process.send_signal(number)
         assert running.process.wait(WAIT_S) in {0, 130}
         assert running.process.stdout is not None

@@ -46,7 +46,7 @@ const told = await settings();
 const views = new Map(told.players.map((kind) => [kind, add(kind, told)]));
 document.getElementById("daemon").href = told.daemon;
 document.getElementById("about").textContent =
-  `Ratings of the last ${told.window}, from the daemon at ${told.daemon}. Players report to ${told.collector}/PLAYER, a heartbeat each ${told.interval} s.`;
+  `Ratings of the last ${told.window}, from the daemon at ${told.daemon}. Players report to ${told.collector}/PLAYER, with a heartbeat each ${told.interval} s.`;
 
 let ratings = {};
 setInterval(() => views.forEach((show, kind) => show(ratings[kind])), 200);
