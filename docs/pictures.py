@@ -118,8 +118,8 @@ async def _watched(url: str) -> Screen:
 
 
 def _is_worth_a_picture(rows: list[Row], alerts: list[Alert]) -> bool:
-    """Whether an alert fires, every group has data, and some users of a bad group still rate well."""
-    bad = [row.estimate for row in rows if row.group.regime and row.group.regime.regime == "bad"]
+    """Whether an alert fires, every group has data, and some users of a group in trouble still rate well."""
+    bad = [row.estimate for row in rows if row.group.state and row.group.state.state in {"alert", "bad"}]
     mixed = any(each and each.pow is not None and each.pow < _MOST_POOR for each in bad)
     return mixed and all(row.estimate for row in rows) and any(alert.state == "firing" for alert in alerts)
 

@@ -11,7 +11,7 @@ import { opinion, shares } from "./overtime.js";
 import { Chart } from "./plot.js";
 import { cdf, distribution } from "./ratings.js";
 import { Timeline } from "./timeline.js";
-import { FACTORS, fullGroupName, intervalText, level, percent, score, sinceText, whole, windowText } from "./words.js";
+import { FACTORS, fullGroupName, intervalText, level, percent, reason, score, sinceText, whole, windowText } from "./words.js";
 
 const ofTick = (spec) => (detail) => detail && spec(detail);
 const overTime = (spec) => (_, view) => spec(view);
@@ -86,12 +86,17 @@ function values(detail) {
       ]
     : [["PoW, poor or worse", "–", `no data in the last ${window}`]];
   tiles.push(["stalled now", whole(group.open_stalls), longest(group), `of ${whole(group.active_sessions)} active sessions`]);
-  if (regime?.regime) tiles.push(["regime", regime.regime, sinceText(regime.since_s, detail.time_s)]);
+  if (regime?.regime) tiles.push(["regime", regime.regime, joined(sinceText(regime.since_s, detail.time_s), moving(regime))]);
   const contributions = Object.entries(group.pow_contribution);
   return [...tiles, ...contributions.flatMap(([name, share]) => contribution(name, share, windowText(detail.base_window)))];
 }
 
-const withTrend = (text, { trend, time_s }) => [text, trendText(trend, time_s)].filter(Boolean).join("; ");
+// Why the regime may change soon: otherwise "good" beside a firing alert looks like a mistake.
+const moving = ({ reason: why }) => (["dwell", "change_pending", "within_hysteresis"].includes(why) ? reason(why) : "");
+
+const joined = (...texts) => texts.filter(Boolean).join("; ");
+
+const withTrend = (text, { trend, time_s }) => joined(text, trendText(trend, time_s));
 
 const longest = (group) => (group.open_stalls ? `the longest for ${Math.round(group.open_stall_oldest_s)} s` : "");
 
