@@ -32,6 +32,8 @@ ALLOWED = {
     "scipy.interpolate",
     "scipy.special",
     "msgspec",
+    "http_sf",
+    "urllib.parse",
     "qoemon.core",
     *(sys.stdlib_module_names - IMPURE),
 }

@@ -214,7 +214,7 @@ async def test_a_full_disk_stops_acknowledgements_and_is_got_over(
         await keeper.flush()
         assert [one.mid for one in safe] == [1, 2]
         assert keeper.stats.problem is None
-    assert caplog.text.count("messages wait at the broker") == 1
+    assert caplog.text.count("nothing is acknowledged until this is fixed") == 1
     assert caplog.text.count("the state is stored again") == 1
 
 

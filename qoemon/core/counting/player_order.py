@@ -2,8 +2,8 @@
 
 Players send each record in a request of its own, over several connections: records overtake each other, are sent
 again when an answer is lost, and after an outage come all at once in any order. A record that follows the one
-before it (`sn` is the next number) is a word at once. Any other is held until those before it have arrived, at most
-for reorder_s; then it is a word all the same.
+before it (`sn` is the next number) is a word at once. Any other, also the first one of a second viewing, is held
+until those before it have arrived, at most for reorder_s; then it is a word all the same.
 
 Also held is a record that enters state `r` while it is the newest: if the next one leaves `r` within
 shortest_stall_s, there was no stall.
@@ -151,7 +151,6 @@ class PlayerOrder:
         # A record without a time is as old as its arrival.
         ts_ms = np.where(no_ts, np.rint(players.arrival_s * 1000).astype(np.int64), players.ts_ms)
         at_once: list[Ints] = []
-        begun: list[Flags] = []
         startups: list[Ints] = []
         released: list[_Released] = []
         too_many: list[Ints] = []
@@ -160,18 +159,16 @@ class PlayerOrder:
             if over.any():
                 too_many.append(every[over])
             position = every[~over] if over.any() else every
-            plain, begins, startup_ms = self._follow(rows[position], position, seq, ts_ms, players)
+            plain, startup_ms = self._follow(rows[position], position, seq, ts_ms, players)
             told = plain & ~players.of_request[position]
             at_once.append(position[told])
-            begun.append(begins[told])
             startups.append(startup_ms[told])
             for each in position[~plain].tolist():
                 record = self._record(each, int(seq[each]), int(ts_ms[each]), players)
                 released += self._take(each, int(rows[each]), record, bool(players.of_request[each]), events)
         none: Ints = np.zeros(0, np.int64)
         now = np.concatenate([*at_once, none])
-        new_run = np.concatenate([*begun, np.zeros(0, np.bool_)])
-        words = _words_at_once(now, rows, ts_ms, players, new_run)
+        words = _words_at_once(now, rows, ts_ms, players)
         words = words._replace(startup_ms=np.concatenate([*startups, none]))
         if released:
             words = _merged(now, words, released)
@@ -251,15 +248,15 @@ class PlayerOrder:
 
     def _follow(
         self, row: Ints, position: Ints, all_seq: Ints, all_ts_ms: Ints, players: PlayerBatch
-    ) -> tuple[Flags, Flags, Ints]:
-        """(R,) which of these records are words at once, which of them begin a new run, and their startup times."""
+    ) -> tuple[Flags, Ints]:
+        """(R,) which of these records are words at once, and their startup times."""
         seq, ts_ms, of_request = all_seq[position], all_ts_ms[position], players.of_request[position]
         state, last, last_ms = players.state[position], self.seq[row], self.ts_ms[row]
         begins = (seq == 0) & ~of_request & (ts_ms > last_ms)
         follows = (last >= 0) & (seq == last + 1) & (of_request | (ts_ms >= last_ms))
         enters = (state == PlayerState.REBUFFERING) & (self.state[row] != PlayerState.REBUFFERING) & ~of_request
-        plain = (begins | follows) & ~self.waits[row] & ~enters
-        new_run = begins & (last >= 0)
+        # A second run waits: records of the first may be on their way.
+        plain = ((begins & (last < 0)) | follows) & ~self.waits[row] & ~enters
         startup_ms = self._startup_ms(row, plain, of_request, players.startup_ms[position])
         mine = row if plain.all() else row[plain]
         if len(mine) < len(row):
@@ -270,7 +267,7 @@ class PlayerOrder:
         self.seen[mine] = np.where(begins, 0, self.seen[mine] << np.uint64(1)).astype(np.uint64) | np.uint64(1)
         kept = of_request | ((state == PlayerState.UNTOLD) & ~begins)
         self.state[mine] = np.where(kept, self.state[mine], state)
-        return plain, new_run, startup_ms
+        return plain, startup_ms
 
     def _startup_ms(self, row: Ints, plain: Flags, of_request: Flags, startup_ms: Ints) -> Ints:
         """(R,) startup times of these records, or else of the records about requests before them."""
@@ -375,7 +372,7 @@ class PlayerOrder:
     def _is_next(self, row: int, record: Held) -> bool:
         last, last_ms = int(self.seq[row]), int(self.ts_ms[row])
         if record.seq == 0:
-            return record.ts_ms > last_ms
+            return last < 0 and record.ts_ms > last_ms
         return last >= 0 and self._comes_after(row, last, record)
 
     def _comes_after(self, row: int, seq: int, record: Held) -> bool:
@@ -452,8 +449,8 @@ _HELD_TYPES: dict[str, type[np.generic]] = {
 }
 
 
-def _words_at_once(now: Ints, rows: Ints, ts_ms: Ints, players: PlayerBatch, new_run: Flags) -> Words:
-    """The words of records that need not wait. now: their positions."""
+def _words_at_once(now: Ints, rows: Ints, ts_ms: Ints, players: PlayerBatch) -> Words:
+    """The words of records that need not wait, none of which begins a second run. now: their positions."""
     return Words(
         row=rows[now],
         ts_ms=ts_ms[now],
@@ -464,7 +461,7 @@ def _words_at_once(now: Ints, rows: Ints, ts_ms: Ints, players: PlayerBatch, new
         hidden=players.hidden[now],
         arrival_s=players.arrival_s[now],
         gap=np.zeros(len(now), np.bool_),
-        new_run=new_run,
+        new_run=np.zeros(len(now), np.bool_),
         route=[players.routes[number] for number in players.route[now].tolist()],
     )
 

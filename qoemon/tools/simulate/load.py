@@ -285,6 +285,9 @@ class _Load:
         while True:
             message = await self._outbox.get()
             await self._link.send(message)
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError  # asyncio.wait_for() of Python 3.11 loses a cancellation now and then.
             self._reports += message.reports
             self._messages += 1
             self._outbox.task_done()
