@@ -12,6 +12,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from dashboards.daemon import daemon
 from dashboards.group import group_detail
 from dashboards.overview import overview
+from dashboards.players import players
 from dashboards.promql import Queries
 from dashboards.slo import slo
 from qoemon.config.config import load
@@ -28,7 +29,7 @@ def boards(config: Config) -> dict[str, str]:
     """The boards as JSON, by file name. ValueError if no service has an objective."""
     objectives = {name: section.slo for name, section in config.services.items() if section.slo is not None}
     queries = Queries(core_plan(config), objectives)
-    builders = (overview(queries), group_detail(queries), slo(queries), daemon())
+    builders = (overview(queries), group_detail(queries), slo(queries), players(queries), daemon())
     built = [builder.build() for builder in builders]
     return {
         f"{board.uid}.json": json.dumps(board, cls=JSONEncoder, indent=2, sort_keys=True) + "\n" for board in built

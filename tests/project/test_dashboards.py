@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import urllib.parse
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,13 +20,15 @@ from qoemon.config.config import Config, load
 from qoemon.config.plan import alert_rules, core_plan
 from qoemon.core.alerting.detector import Detector
 from qoemon.core.alerting.regime import RegimeRules
+from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.wire.codec import Codec
+from qoemon.core.wire.message import Kind
 from qoemon.core.wire.report import Reject
 from qoemon.daemon.metrics import LoopStats, build_metrics, loop_metrics, reload_metrics
 from qoemon.engine.metrics import engine_metrics
 from qoemon.engine.stats import EngineStats, WorkerStats
 from qoemon.inputs.inbox import Message
-from qoemon.inputs.stats import MqttStats
+from qoemon.inputs.stats import CollectorStats, MqttStats
 from qoemon.net.http.stats import HttpStats, http_metrics
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.notify.metrics import receiver_metrics
@@ -53,6 +55,8 @@ SCENARIO = Scenario((Phase("calm", 50), Phase("degraded", 30, 1, 1), Phase("reco
 WORST_S = START_S + DAY_S * 7 // 10
 """When the scenario is at its worst, which is where figures of the moment are asked for."""
 
+PATH = "/cmcd/v1/{service}/{region}/{cdn}"
+
 TARGET = {"job": "qoemon", "instance": "one:9877"}
 """What Prometheus adds to each series."""
 
@@ -74,6 +78,8 @@ EMPTY = {
     "qoemon_stall_count_bucket": ("web", "readers don't stall"),
     "qoemon_stall_seconds_bucket": ("web", "readers don't stall"),
     "qoemon_response_seconds_bucket": ("video", "viewers don't wait for pages"),
+    "qoemon_startup_seconds_bucket": ("web", "pages are no players"),
+    "qoemon_startup_seconds_count": ("web", "pages are no players"),
     "qoemon_gob_ratio_theta": ("web", "the sample configuration has no theta_band for web"),
     "qoemon_pow_ratio_theta": ("web", "the sample configuration has no theta_band for web"),
 }
@@ -116,7 +122,7 @@ each_query = pytest.mark.parametrize("query", QUERIES, ids=[f"{q.board}-{q.title
 def ticks() -> Iterator[tuple[int, str]]:
     """What the daemon would have served: time, s, and exposition."""
     plan = core_plan(CONFIG)
-    plan = replace(plan, timing=replace(plan.timing, tick_s=TICK_S))
+    plan = replace(plan, timing=replace(plan.timing, tick_s=TICK_S), paths=(TopicTemplate(PATH),))
     codec, monitor, exporter = Codec(plan), OneShard(plan), Exporter()
     watch = Detector(plan, alert_rules(CONFIG), RegimeRules())
     users = Population(POPULATED, sessions=1000, scenario=SCENARIO, seed=1, start_s=START_S, report_every_s=TICK_S)
@@ -127,15 +133,18 @@ def ticks() -> Iterator[tuple[int, str]]:
         decoded = codec.decode(arrived)
         assert not decoded.sample
         monitor.apply(decoded.batch, now_s - 1)
+        monitor.monitor.apply_players(codec.decode(started(now_s - 1)).players, now_s - 1)
         snapshot = monitor.snapshot(now_s)
         receiver = ReceiverStats("webhook", sent=messages // 999, failed=1, dropped=0, queue=2, last_error=None)
         ingest = MqttStats(connected=True, subscribed=True, messages_total=messages, last_message_s=now_s)
+        collector = CollectorStats(answers=Counter({204: messages, 429: 1}), in_flight=3)
         worker = WorkerStats(up=True, restarts=1, cpu_s=messages * 1e-5, memory=2**27, reports=messages)
+        stats = EngineStats(ingest, collector)
         own = [
             *build_metrics(),
             *loop_metrics(LoopStats()),
             *reload_metrics(successful=True),
-            *engine_metrics(EngineStats(ingest), {next(iter(Reject)): messages // 100}, (worker, worker), now_s),
+            *engine_metrics(stats, {next(iter(Reject)): messages // 100}, (worker, worker), now_s),
             *http_metrics(HttpStats()),
             *receiver_metrics((receiver,)),
         ]
@@ -149,6 +158,24 @@ def spoken(users: Population, now_s: float) -> list[Message]:
     for service, labels, report in users.step(now_s):
         by_topic[f"qoe/v1/{service}/{labels['region']}/{labels['cdn']}"].append(report)
     return [Message(topic, json.dumps(told).encode(), now_s, 1, 1, 1) for topic, told in by_topic.items()]
+
+
+def started(now_s: float) -> list[Message]:
+    """Viewings that have just begun to play, after 1 to 4 s, or failed; each ends before it is rated."""
+    messages = []
+    for group in GROUPS:
+        states = [f"{first}{second}" for first, second in ("sp", "sp", "sp", "sf")]
+        for number, (first, last) in enumerate(states, 1):
+            session = f'sid="start-{now_s}-{number}"'
+            ends_ms = round(1000 * now_s)
+            records = [
+                f"e=ps,{session},sn=0,sta={first},ts={ends_ms - 1000 * number},v=2",
+                f"e=ps,{session},sn=1,sta={last},ts={ends_ms},v=2",
+                f"e=ps,{session},sn=2,sta=e,ts={ends_ms + 1},v=2",
+            ]
+            path = f"/cmcd/v1/video/{group['region']}/{group['cdn']}"
+            messages.append(Message(path, "\n".join(records).encode(), now_s, 1, 1, 1, Kind.CMCD))
+    return messages
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +294,29 @@ def test_burn_rates_and_budgets_are_those_of_the_objectives(prometheus: Promethe
     left = values_of(prometheus, "qoemon-slo.json", "Error budget left, 30d", {})
     assert values_of(prometheus, "qoemon-slo.json", "Objective", {}) == {"video": 0.9, "web": 0.8}
     assert left == pytest.approx({name: 1 - (1 - share[name]) / budget for name, budget in BUDGETS.items()})
+
+
+@pytest.mark.prometheus
+def test_starts_are_those_that_players_have_told(prometheus: Prometheus) -> None:
+    """Of four viewings one fails; the others take 1, 2 and 3 s."""
+    of_board = [query for query in QUERIES if query.board == "qoemon-players.json"]
+    (failed,) = (query for query in of_board if query.title == "Failed starts")
+    half, tenth = (query for query in of_board if query.title == "Startup time")
+    chosen = {"service": "video"}
+    assert figures(answer(prometheus, failed, chosen)) == pytest.approx([0.25] * 51)
+    assert all(1.5 <= value <= 2 for value in figures(answer(prometheus, half, chosen)))
+    assert all(2 <= value <= 3 for value in figures(answer(prometheus, tenth, chosen)))
+
+
+@pytest.mark.prometheus
+def test_queries_of_the_cookbook_about_starts_have_answers(prometheus: Prometheus) -> None:
+    cookbook = (ROOT / "docs/alerting-cookbook.md").read_text()
+    found = [each for each in re.findall(r"```promql\n(.*?)```", cookbook, re.DOTALL) if "qoemon_start" in each]
+    above_0 = [each.rpartition(">")[0] + "> 0" for each in found]
+    values = [{row["value"][1] for row in prometheus.query(each, WORST_S)} for each in above_0]
+    assert len(values) == 2
+    assert [float(value) for value in values[0]] == pytest.approx([0.25])
+    assert all(2 <= float(value) <= 3 for value in values[1])
 
 
 @pytest.mark.prometheus

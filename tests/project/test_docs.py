@@ -155,6 +155,17 @@ def test_a_canary_is_judged_by_its_own_reports(tmp_path):
     ]
 
 
+def test_a_slow_start_is_rated_as_the_cookbook_says(tmp_path):
+    """Through the mapping of its recipe, each time for all viewers."""
+    service = core_plan(recipe("VideosStartLate", tmp_path)).services[1]
+    mos = service.mapping(np.array([2.0, 3.0, 4.0, 300.0]))
+    rated = [service.kernel(mos=np.array([each])) for each in mos]
+    told = [float(kernel.distribution(np.array([[1]]), np.array([1])).pow[0]) for kernel in rated]
+    assert [round(share, 2) for share in told] == [0.20, 0.38, 0.55, 1.00]
+    text = COOKBOOK.replace("\n", " ")
+    assert "if all wait 2 s it is 20 %, at 3 s 38 %, at 4 s 55 %; of starts that fail it is all" in text
+
+
 def test_readme_names_only_metrics_that_exist():
     known = set(re.findall(r"`(qoemon_\w+)`", (ROOT / "docs/metrics.md").read_text()))
     for page in (ROOT / "README.md", ROOT / "docs/operations.md"):

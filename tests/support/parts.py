@@ -304,6 +304,54 @@ class WebNats(Nats):
         return accepts(self.web_port) and super()._answers()
 
 
+class Nginx(Part):
+    """nginx with the example of the documentation, config/nginx/qoemon.conf, in front of a collector.
+
+    collector  port of the collector
+    tls        its certificate
+    changes    what replaces what in the example
+    """
+
+    EXAMPLE = ROOT / "config/nginx/qoemon.conf"
+
+    def __init__(
+        self, directory: Path, collector: int, tls: Certificates, changes: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__("nginx", directory)
+        self._changes = {
+            "server 127.0.0.1:9878;": f"server 127.0.0.1:{collector};",
+            "listen 443 ssl http2;": f"listen 127.0.0.1:{self.port} ssl http2;",
+            "server_name qoe.example.org;": "server_name localhost;",
+            "/etc/ssl/qoe.example.org.pem": str(tls.server),
+            "/etc/ssl/qoe.example.org.key": str(tls.server_key),
+            **(changes or {}),
+        }
+
+    def command(self) -> Sequence[str]:
+        nginx = program("nginx", "Debian package nginx")
+        example = self.EXAMPLE.read_text()
+        for old, new in self._changes.items():
+            assert example.count(old) == 1, f"{self.EXAMPLE} has not one {old!r}"
+            example = example.replace(old, new)
+        (self.directory / "example.conf").write_text(example)
+        folders = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        lines = [
+            *(["user root;"] if os.geteuid() == 0 else []),  # Else it would give up its rights to write here.
+            "daemon off;",
+            f"pid {self.directory}/nginx.pid;",
+            f"error_log {self.log};",
+            "events {}",
+            "http {",
+            *(f"    {folder}_temp_path {self.directory}/{folder};" for folder in folders),
+            f"    include {self.directory}/example.conf;",
+            "}",
+        ]
+        configuration = self.directory / "nginx.conf"
+        configuration.write_text("\n".join(lines) + "\n")
+        # -e: what it says before it has read the configuration would go to /var/log.
+        return [nginx, "-e", str(self.log), "-c", str(configuration)]
+
+
 class Prometheus(Part):
     """A Prometheus that scrapes servers on loopback twice a second, each under `job` its name.
 
