@@ -165,10 +165,11 @@ for _command, _examples, _done, _failed in (
         record,
         (
             "qoemon record monday.jsonl.gz -c qoemon.yaml --for 1h",
+            "qoemon record monday.jsonl.gz -c qoemon.yaml --daemon",
             "qoemon record monday.jsonl.gz -c qoemon.yaml --listen 127.0.0.1:9879",
         ),
         "done",
-        "the broker, the port or the file failed",
+        "the broker, the port, the state or the file failed",
     ),
     (
         replay,

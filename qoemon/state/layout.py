@@ -48,6 +48,16 @@ def enter_layout(directory: Path, layout: str) -> str | None:
     return before
 
 
+def store_directories(directory: Path) -> list[Path]:
+    """The directories of the stores with messages in a state directory, one or one for each worker, which it need
+    not lock.
+    """
+    layout = _before(directory, directory / _FILE)
+    if layout in {None, SINGLE}:
+        return [directory]
+    return sorted(each for each in (directory / str(layout)).glob("*") if each.name.isdigit())
+
+
 def _before(directory: Path, file: Path) -> str | None:
     if file.exists():
         return file.read_text(encoding="ascii").strip()

@@ -1,8 +1,12 @@
 """The store: a journal of accepted messages, and a checkpoint of the state.
 
 One SQLite database in WAL mode. A commit to the journal is one row with all messages since the last commit, so its
-cost hardly depends on their number. A checkpoint replaces the previous one and deletes the journal that it covers,
-in one transaction: at any time the database holds a checkpoint and all messages after it.
+cost hardly depends on their number. A checkpoint replaces the previous one and takes out of the journal what it
+covers, in one transaction: at any time the database holds a checkpoint and all messages after it.
+
+What the newest checkpoint covers stays beside the journal until the next checkpoint, for those who follow the
+journal (state/follower.py): a checkpoint comes a moment after the last commit, so they would miss it otherwise. Row
+ids increase by one over both tables and over restarts, so that they also notice what they have missed.
 """
 
 from __future__ import annotations
@@ -27,17 +31,19 @@ from qoemon.state.frames import StoredMessage, decode, encode
 
 LOG = logging.getLogger("qoemon.state")
 
+DATABASE = "qoemon.db"
 APPLICATION = 0x716F656D
 VERSION = 1
 PAGE_BYTES = 16_384
 """With this page size a large commit costs a third less than with SQLite's default of 4 KiB. Larger pages gain
 little more, and a small commit writes at least two pages."""
 
-_SCHEMA = """
-CREATE TABLE journal (id INTEGER PRIMARY KEY, messages BLOB NOT NULL);
-CREATE TABLE checkpoint (name TEXT PRIMARY KEY, array BLOB NOT NULL);
-"""
+_JOURNAL = "CREATE TABLE journal (id INTEGER PRIMARY KEY, messages BLOB NOT NULL)"
+_COVERED = "CREATE TABLE IF NOT EXISTS covered (id INTEGER PRIMARY KEY, messages BLOB NOT NULL)"
+"""What the newest checkpoint has taken from the journal. Earlier versions ignore this table, so the version of the
+database is the same as theirs."""
 
+_SCHEMA = f"{_JOURNAL}; CREATE TABLE checkpoint (name TEXT PRIMARY KEY, array BLOB NOT NULL);"
 
 _SYNCHRONOUS = {Durability.PROCESS: "NORMAL", Durability.POWER: "FULL"}
 
@@ -59,10 +65,12 @@ class Store:
     def __init__(self, directory: Path, durability: Durability, journal_limit: int) -> None:
         self.directory, self.journal_limit = directory, journal_limit
         self._synchronous = _SYNCHRONOUS[durability]
-        self._file = directory / "qoemon.db"
+        self._file = directory / DATABASE
         self._lock: IO[str] = locked(directory)
         self.journal_bytes = 0
         """Size of the messages that no checkpoint covers yet."""
+        self._newest = 0
+        """Id of the newest row of the journal, also if a checkpoint covers it."""
         try:
             self._database = self._opened()
         except BaseException:
@@ -74,7 +82,8 @@ class Store:
         frame = encode(messages)
         if self.journal_bytes + len(frame) > 2 * self.journal_limit:
             raise OSError(f"the journal holds {self.journal_bytes:,} bytes, and no checkpoint could be written")
-        self._execute("INSERT INTO journal (messages) VALUES (?)", frame)
+        self._execute("INSERT INTO journal VALUES (?, ?)", self._newest + 1, frame)
+        self._newest += 1
         self.journal_bytes += len(frame)
 
     def checkpoint(self, state: Arrays) -> None:
@@ -85,7 +94,10 @@ class Store:
                 self._database.execute("DELETE FROM checkpoint")
                 rows = ((name, _npy(array)) for name, array in state.items())
                 self._database.executemany("INSERT INTO checkpoint VALUES (?, ?)", rows)
-                self._database.execute("DELETE FROM journal")
+                if self.journal_bytes:  # Otherwise the newest row is in the other table, and keeps its id taken.
+                    self._database.execute("DROP TABLE covered")
+                    self._database.execute("ALTER TABLE journal RENAME TO covered")
+                    self._database.execute(_JOURNAL)
         except sqlite3.Error as error:
             raise OSError(str(error)) from None
         self.journal_bytes = 0
@@ -154,8 +166,12 @@ class Store:
         verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise CorruptError(verdict)
-        size = database.execute("SELECT coalesce(sum(length(messages)), 0) FROM journal").fetchone()
-        self.journal_bytes = int(size[0])
+        database.execute(_COVERED)
+        size, newest = database.execute(
+            "SELECT coalesce(sum(length(messages)), 0), coalesce(max(id), 0) FROM journal"
+        ).fetchone()
+        covered = database.execute("SELECT coalesce(max(id), 0) FROM covered").fetchone()[0]
+        self.journal_bytes, self._newest = int(size), max(int(newest), int(covered))
 
     def _execute(self, statement: str, *values: object) -> None:
         try:

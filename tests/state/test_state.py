@@ -17,6 +17,7 @@ from paho.mqtt.publish import single
 from qoemon.config.sections.state import Durability
 from qoemon.inputs.inbox import Message
 from qoemon.state.directory import StateError
+from qoemon.state.follower import Follower
 from qoemon.state.frames import StoredMessage
 from qoemon.state.store import VERSION, CorruptError, Store
 from qoemon.state.writer import JournalWriter
@@ -191,6 +192,54 @@ async def test_messages_are_safe_in_their_order_and_a_checkpoint_covers_those_be
     with opened(tmp_path) as store:
         assert list(store.journal()) == kept(3)
         assert store.state().keys() == STATE.keys()
+
+
+def test_what_a_checkpoint_covers_can_be_followed_until_the_next_one(tmp_path: Path) -> None:
+    """By ids that go on: also after a restart, and after checkpoints of an empty journal."""
+    with opened(tmp_path) as store, contextlib.closing(Follower(tmp_path)) as early:
+        store.append([message(1)])
+        store.append([message(2)])
+        with contextlib.closing(Follower(tmp_path)) as late:
+            store.checkpoint(STATE)
+            store.append([message(3)])
+            assert list(early.read()) == [kept(1, 2, 3)]
+            assert list(late.read()) == [kept(3)]
+        store.checkpoint(STATE)
+        store.checkpoint(STATE)
+    with contextlib.closing(Follower(tmp_path)) as follower, opened(tmp_path) as store:
+        assert list(store.journal()) == []
+        store.append([message(4)])
+        assert list(follower.read()) == [kept(4)]
+        assert follower.missed == 0
+
+
+def test_what_was_gone_before_it_was_read_is_counted(tmp_path: Path) -> None:
+    with opened(tmp_path) as store, contextlib.closing(Follower(tmp_path)) as follower:
+        for number in range(4):
+            store.append([message(number)])
+        store.checkpoint(STATE)
+        store.append([message(4)])
+        store.checkpoint(STATE)
+        assert list(follower.read()) == [kept(4)]
+        assert (follower.missed, follower.problem) == (4, None)
+
+
+def test_a_store_that_takes_the_place_of_a_corrupt_one_is_followed(tmp_path: Path) -> None:
+    with opened(tmp_path) as store, contextlib.closing(Follower(tmp_path)) as follower:
+        store.append([message(1)])
+        store.quarantine("for this test")
+        store.append([message(2)])
+        assert list(follower.read()) == [kept(1), kept(2)]
+        assert (follower.missed, follower.problem) == (0, None)
+
+
+def test_a_state_of_an_earlier_version_cannot_be_followed(tmp_path: Path) -> None:
+    with opened(tmp_path):
+        pass
+    with contextlib.closing(sqlite3.connect(tmp_path / "qoemon.db")) as database:
+        database.execute("DROP TABLE covered")
+    with pytest.raises(StateError, match=r"no such table: covered; .* this version of qoemon"):
+        Follower(tmp_path)
 
 
 async def test_a_full_disk_stops_acknowledgements_and_is_got_over(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,62 @@ def captures() -> Iterator[Capture]:
         found = capture(file.stem)
         if found.posted:
             yield found
+
+
+MUTE = frozenset(each.name for each in captures() if each.player == "shaka" or each.scenario == "defaultkeys")
+"""Without any state: shaka's release builds, and dash.js without enabledKeys."""
+LOST = frozenset({"shakadebug-netloss", "shakadebug-col503"})
+"""The player dropped records while it could not send them."""
+OPEN = frozenset({"dashjs-closestall", "hlsjs-closestall", "shakadebug-closestall", "dashjs-netloss"})
+"""The last word is a stall."""
+UNTOLD_RATE = frozenset({"dashjs-rate", "shakadebug-rate"})
+"""The player tells the playback rate late, or never."""
+HEARTBEAT_S, STALL_S, PLAY_S = 5.0, 0.05, 0.6
+TRUTHFUL = tuple(each for each in captures() if each.name not in MUTE | LOST)
+"""Those that come out as what the player did."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run was counted with; times in seconds."""
+
+    stalls: int
+    stall_s: float
+    play_s: float
+    ended: bool
+
+
+def is_true(found: Capture, runs: Sequence[Run]) -> None:
+    """Assert that this is what the player of a truthful capture did, within what the player tells."""
+    truth = found.truth
+    stall_s, play_s = sum(run.stall_s for run in runs), sum(run.play_s for run in runs)
+    assert sum(run.stalls for run in runs) == truth.stall_count
+    if found.name in OPEN:
+        assert stall_s <= truth.stall_s + STALL_S
+        assert not runs[-1].ended
+    else:
+        assert abs(stall_s - truth.stall_s) <= STALL_S
+    wordless = sum(not run.ended for run in runs)
+    if found.name not in UNTOLD_RATE:
+        assert truth.play_s - PLAY_S - wordless * HEARTBEAT_S <= play_s <= truth.play_s + PLAY_S
+    assert len(runs) == (2 if found.scenario == "again" else 1)
+
+
+def naive(found: Capture) -> int:
+    """The number of stalls, if each `r` is one."""
+    records = [line for body in found.posted for line in body.payload.decode().split("\n") if "sta=" in line]
+    told = {}
+    for line in records:
+        seq, ts, state = (next(iter(re.findall(rf"\b{key}=(\w+)", line)), "") for key in ("sn", "ts", "sta"))
+        if "e=rr" not in line:
+            told[int(ts), int(seq)] = state
+    states = ["", *(told[key] for key in sorted(told))]
+    return sum(after == "r" != before for before, after in pairwise(states))
+
+
+def naive_is_wrong(found: Capture) -> bool:
+    """Whether counting each `r` gives another number of stalls than there were."""
+    return naive(found) != found.truth.stall_count
 
 
 def replayed(posted: Sequence[Posted], plan: Plan) -> list[SessionRecord]:

@@ -40,7 +40,12 @@ class RecordError(Exception):
 
 
 class Recorded(NamedTuple):
-    """Progress of a recording. size: of the file, bytes; lost: messages dropped by a full inbox."""
+    """Progress of a recording.
+
+    size    of the file, bytes
+    lost    messages dropped by a full inbox
+    missed  commits of a daemon that were gone before they could be read
+    """
 
     duration_s: float
     messages: int
@@ -48,6 +53,7 @@ class Recorded(NamedTuple):
     size: int
     lost: int
     trouble: str | None
+    missed: int = 0
 
 
 def recorder_options(broker: Broker) -> Broker:

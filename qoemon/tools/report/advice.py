@@ -29,11 +29,14 @@ class Finding(NamedTuple):
 
 
 REJECTS = {
-    Reject.UNPARSEABLE: "the payload is neither JSON nor MessagePack: fix the client's encoder",
+    Reject.UNPARSEABLE: "neither JSON nor MessagePack, or no dictionary of RFC 8941: fix the client's encoder",
     Reject.SCHEMA: "a field is missing or has the wrong type: compare the sample with docs/wire-format.md",
     Reject.OUT_OF_RANGE: "a number is negative or not finite, or a stall has no time: fix the client's counters",
     Reject.TOO_LARGE: "beyond limits.message_bytes, reports_per_message or label_length: send smaller batches",
-    Reject.UNKNOWN_SERVICE: "the topic names a service that is not configured: compare mqtt.topics and services",
+    Reject.UNKNOWN_SERVICE: "the topic or path names a service that is not configured: compare mqtt.topics, "
+    "collector.paths and services",
+    Reject.VERSION: "records of a version of CMCD that this qoemon does not know: have players send version 2",
+    Reject.TOO_MANY: "records of a session that sends more than a player does: find the client that sends in a loop",
 }
 
 
@@ -72,10 +75,31 @@ DOUBTFUL = {
 """Check, meaning and advice of each of DOUBTS."""
 
 
+PLAYERS = {
+    Event.STATELESS: (
+        "sessions without state",
+        "players that never tell their state (sta): their viewing is not rated",
+        "dash.js: add sta to enabledKeys of the target; shaka: use the debug build or player.js, as releases send none",
+    ),
+    Event.LATE_RECORD: (
+        "late records",
+        "they came after the time for which later ones waited, and are left out",
+        "have players send each record at once (batchSize 1), or raise collector.reorder",
+    ),
+    Event.UNORDERED: (
+        "records not in order",
+        "counted without waiting for those before them, since too many waited",
+        "look for a client that sends in a loop, or lower collector.reorder",
+    ),
+}
+"""Check, meaning and advice of what is wrong with records of players."""
+
+
 def findings(quality: FeedQuality, timing: Timing) -> list[Finding]:
     """Results of all checks, including those without a problem."""
     return [
-        *(line for feed in quality.feeds() for line in _feed_findings(feed, timing)),
+        *(line for feed in quality.feeds() for line in _service_findings(feed, quality, timing)),
+        *_player_findings(quality),
         *doubt_findings(quality),
         _late_finding(quality),
         *_reject_findings(quality),
@@ -98,6 +122,50 @@ def table(quality: FeedQuality, timing: Timing) -> Table:
     )
 
 
+def _service_findings(feed: Feed, quality: FeedQuality, timing: Timing) -> Iterator[Finding]:
+    """Of reports, of records of players, or of both, as they are there."""
+    players = quality.players[feed.service]
+    if feed.reports or feed.repeated or feed.refused or not players.records:
+        yield from _feed_findings(feed, timing)
+    if not players.records:
+        return
+    yield Finding(players.service, "records of players", f"{players.records:,} records", False, "accepted", "-")
+    for key, number, meaning, wrong in (
+        ("sta", players.without_state, "the state is as before; normal for the first record of a session", False),
+        ("sn", players.without_sn, "repeated and lost records cannot be detected", True),
+        ("ts", players.without_ts, "nothing is known of when they were true: they are left out", True),
+    ):
+        problem = wrong and number > 0
+        advice = f"have players send {key} (enabledKeys of dash.js)" if problem else "-"
+        found = _share_of(number, players.records)
+        yield Finding(players.service, f"records without {key}", found, problem, meaning, advice)
+
+
+def _player_findings(quality: FeedQuality) -> Iterator[Finding]:
+    """What the core counted of all records of players; nothing if there are none."""
+    total, events = sum(feed.records for feed in quality.players.values()), quality.events
+    if not total:
+        return
+    again = events.get(Event.REPEATED_RECORD, 0)
+    meaning = "as players do when an answer was lost, or the collector could not take them: dropped"
+    yield Finding("all", "repeated records", _share_of(again, total), False, meaning, "-")
+    for event, (check, about, advice) in PLAYERS.items():
+        number = events.get(event, 0)
+        found = f"{number:,}" if number else "none"
+        yield Finding("all", check, found, number > 0, about, advice if number else "-")
+    unknown_s = events.get(Event.UNKNOWN_MS, 0) / 1000
+    yield Finding(
+        "all",
+        "unknown seconds",
+        f"{unknown_s:,.0f} s" if unknown_s else "none",
+        unknown_s > 0,
+        "records are missing, so it is not known whether the player played: neither play nor stall time",
+        "players without network cannot report; if many, have them report more often (interval)"
+        if unknown_s
+        else "-",
+    )
+
+
 def _feed_findings(feed: Feed, timing: Timing) -> Iterator[Finding]:
     def line(check: str, found: str, problem: bool, meaning: str, advice: str) -> Finding:
         return Finding(feed.service, check, found, problem, meaning, advice if problem else "-")
@@ -110,7 +178,7 @@ def _feed_findings(feed: Feed, timing: Timing) -> Iterator[Finding]:
         f"{feed.sessions:,} sessions, {feed.reports:,} reports",
         feed.reports == 0,
         "accepted",
-        "no reports: compare the topics of the recording with mqtt.topics",
+        "no reports: compare the topics of the recording with mqtt.topics, its paths with collector.paths",
     )
     if feed.reports == 0 and not feed.repeated and not feed.refused:
         return

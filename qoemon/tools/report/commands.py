@@ -39,6 +39,14 @@ def record(
             show_default="MQTT only; with mqtt: null, the port of collector",
         ),
     ] = None,
+    daemon: Annotated[
+        bool,
+        typer.Option(
+            "--daemon",
+            help="Record what the running daemon stores in state.dir, by MQTT and by its collector, instead of "
+            "receiving anything.",
+        ),
+    ] = False,
     for_s: For = None,
 ) -> None:
     """Record messages and posted bodies in a file until Ctrl-C."""
@@ -48,17 +56,22 @@ def record(
     from qoemon.common.logs import log_to_stderr
     from qoemon.inputs.inbox import Inbox
     from qoemon.inputs.mqtt.options import broker_options
+    from qoemon.tools.recordings.follow import follow
     from qoemon.tools.recordings.record import RecordError
     from qoemon.tools.recordings.record import record as run
     from qoemon.tools.recordings.recording import RecordingError
 
     log_to_stderr("WARNING")
     with exit_on_errors(usage=(UnreadableError,), failed=(RecordError, RecordingError)):
-        settings = load(config)
+        settings, line = load(config), _ProgressLine()
+        if daemon:
+            line.end(asyncio.run(follow(_daemons(settings, listen), file, for_s=for_s, on_progress=line)), file)
+            return
         collector = _collector(settings, listen)
+        if settings.collector is not None and collector is None:
+            info("qoemon: what is posted to the collector is not recorded: for that, add --daemon or --listen")
         broker = None if settings.mqtt is None else broker_options(settings.mqtt)
         inbox = Inbox(settings.limits.inbox_messages, settings.limits.inbox_bytes)
-        line = _ProgressLine()
         done = asyncio.run(run(broker, collector, file, inbox, for_s=for_s, on_progress=line))
         line.end(done, file)
 
@@ -170,6 +183,21 @@ def _collector(config: Config, listen: str | None) -> CollectorOptions | None:
     return replace(options, host=host.strip("[]") or options.host, port=int(port))
 
 
+def _daemons(config: Config, listen: str | None) -> Path:
+    """The directory in which the daemon of a configuration keeps its state; BadParameter if there is none."""
+    from qoemon.engine.storage import state_directory
+
+    if listen is not None:
+        raise typer.BadParameter("--listen and --daemon exclude each other: a daemon has a listener of its own")
+    directory = state_directory(config)
+    if directory is None:
+        raise typer.BadParameter(
+            "--daemon reads the state of the daemon, and this configuration has none: set state.dir (durability: "
+            "process or power), or STATE_DIRECTORY as systemd does for the daemon, or record with --listen instead"
+        )
+    return directory
+
+
 @contextmanager
 def _sessions_csv(path: Path | None, config: Config) -> Iterator[OnSession | None]:
     """What writes each session to a new file at path; None without one."""
@@ -236,7 +264,8 @@ class _ProgressLine:
         self._terminal, self._printed_s = sys.stderr.isatty(), -math.inf
 
     def __call__(self, done: Recorded) -> None:
-        text = f"{done.duration_s:6.0f} s  {_amount(done)}" + (f"  {done.trouble}" if done.trouble else "")
+        trouble = ", ".join(filter(None, (done.trouble, _gap(done))))
+        text = f"{done.duration_s:6.0f} s  {_amount(done)}" + (f"  {trouble}" if trouble else "")
         if self._terminal:
             sys.stderr.write(f"\r{text}\x1b[K")
         elif done.duration_s - self._printed_s >= 10:
@@ -249,8 +278,16 @@ class _ProgressLine:
         if self._terminal:
             sys.stderr.write("\n")
         lost = f"; {done.lost:,} of QoS 0 lost, as the inbox was full (limits.inbox_*)" if done.lost else ""
-        info(f"recorded {_amount(done)} in {done.duration_s:.0f} s to {file}{lost}")
+        gap = f"; {_gap(done)}" if done.missed else ""
+        info(f"recorded {_amount(done)} in {done.duration_s:.0f} s to {file}{lost}{gap}")
 
 
 def _amount(done: Recorded) -> str:
     return f"{done.messages:,} messages, {done.written:,} bytes, {done.size:,} compressed"
+
+
+def _gap(done: Recorded) -> str:
+    """What is missing, for people; empty if nothing is."""
+    if not done.missed:
+        return ""
+    return f"{done.missed:,} commits are missing (some 0.1 s each): the daemon removed them before they were read"

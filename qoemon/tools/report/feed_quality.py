@@ -1,5 +1,7 @@
 """Measures the quality of a feed: lost and repeated reports, wrong clocks, clients that report too seldom.
 
+Of the records of players it counts those that lack a key; what else can be wrong with them the core counts.
+
 Counters are columns beside a SessionTable, one row per session, so memory is bounded as in the daemon. Silent
 sessions are kept longer than in the daemon, to detect those that return. Whether the median of a session's gaps is
 too long follows from two counters, without a list of gaps.
@@ -21,6 +23,7 @@ from qoemon.core.counting.session_table import SessionTable
 from qoemon.core.plan.plan import Counters, Plan, Service, Timing
 from qoemon.core.wire.batch import Batch
 from qoemon.core.wire.codec import Decoded
+from qoemon.core.wire.player import PlayerBatch, PlayerState
 from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Reject
 
 REMEMBERED_TIMEOUTS = 12
@@ -28,6 +31,36 @@ REMEMBERED_TIMEOUTS = 12
 
 SKEW_UNIT_S, SKEW_STEP, SKEW_BINS = 0.01, 0.02, 1600
 """Clock skews are counted in bins 2 % wide, 0.2 ms around 0, on either side."""
+
+
+@dataclass(frozen=True)
+class PlayerFeed:
+    """Number of accepted records that the players of one service sent.
+
+    without_state, without_sn, without_ts  records without these keys; those about a request have no state to tell
+    """
+
+    service: str
+    records: int = 0
+    without_state: int = 0
+    without_sn: int = 0
+    without_ts: int = 0
+
+    def __add__(self, other: PlayerFeed) -> PlayerFeed:
+        return PlayerFeed(
+            self.service,
+            self.records + other.records,
+            self.without_state + other.without_state,
+            self.without_sn + other.without_sn,
+            self.without_ts + other.without_ts,
+        )
+
+    @classmethod
+    def of(cls, service: str, batch: PlayerBatch, mine: Flags) -> PlayerFeed:
+        """Those of some records of a batch: mine, (R,)."""
+        untold = (batch.state == PlayerState.UNTOLD) & ~batch.of_request
+        missing = (untold, batch.seq == ABSENT_INT, batch.ts_ms == ABSENT_INT)
+        return cls(service, *(int(np.count_nonzero(which & mine)) for which in (mine, *missing)))
 
 
 Value = TypeVar("Value", Ints, Floats)
@@ -69,6 +102,8 @@ class FeedQuality:
 
     def __init__(self, plan: Plan) -> None:
         self._services = {s.name: _ServiceFeed(s, plan.timing, plan.limits.sessions) for s in plan.services}
+        self.players = {s.name: PlayerFeed(s.name) for s in plan.services}
+        """What players sent, by service."""
         self.rejected: Counter[Reject] = Counter()
         self.sample: dict[Reject, str] = {}
         """The first rejected payload of each reason."""
@@ -86,10 +121,16 @@ class FeedQuality:
             mine = np.flatnonzero((services == name)[batch.route])
             if len(mine):
                 self._services[name].add(batch.take(mine))
+        self._observe_players(decoded.players)
 
     def feeds(self) -> tuple[Feed, ...]:
         """Feed quality so far, one Feed per service."""
         return tuple(service.feed() for service in self._services.values())
+
+    def _observe_players(self, batch: PlayerBatch) -> None:
+        services = np.array([route.service for route in batch.routes])
+        for name in np.unique(services).tolist():
+            self.players[name] += PlayerFeed.of(name, batch, (services == name)[batch.route])
 
 
 class _ServiceFeed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from qoemon.core.counting.counts import Event
 from qoemon.tools.report import advice
 from qoemon.tools.report.episodes import Fired
 from qoemon.tools.report.figure import name_of
@@ -72,4 +73,8 @@ def _length_s(fired: Fired, period: Period) -> float:
 
 def _doubt_notes(replayed: Replayed) -> Sequence[str]:
     doubts = [one for one in advice.doubt_findings(replayed.feed_quality) if one.problem]
-    return [f"Doubtful reports, {one.check}: {one.found}; {one.meaning}." for one in doubts]
+    stateless = replayed.feed_quality.events.get(Event.STATELESS, 0)
+    return [
+        *(f"Doubtful reports, {one.check}: {one.found}; {one.meaning}." for one in doubts),
+        *([f"{stateless:,} sessions are not rated, as their players never tell their state."] if stateless else []),
+    ]

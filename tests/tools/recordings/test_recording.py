@@ -244,6 +244,30 @@ def test_the_recorder_listens_and_what_it_has_answered_survives_its_end(tmp_path
     assert recording.header.source == f"http 127.0.0.1:{unused_port}"
 
 
+DAEMON = "record r.gz --daemon -c"
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "code", "words"),
+    [
+        ("state: {}", DAEMON, 2, "set state.dir"),
+        ("state: {dir: /var/lib/x, durability: none}", DAEMON, 2, "or record with --listen instead"),
+        ("state: {dir: nowhere}", DAEMON, 1, "no daemon has stored anything in nowhere: start it"),
+        ("collector: {}", "record r.gz --daemon --listen 9 -c", 2, "--listen and --daemon exclude each other"),
+    ],
+)
+def test_without_a_state_that_can_be_read_a_daemon_cannot_be_recorded(
+    text, command, code, words, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "300")
+    Path("c.yaml").write_text(text)
+    result = qoemon_cli(*command.split(), "c.yaml")
+    assert result.exit_code == code
+    assert words in " ".join(result.stderr.split())
+    assert not Path("r.gz").exists()
+
+
 def _posted(url: str, content_type: str, body: bytes) -> int | None:
     """The status of a POST; None if nobody answers."""
     request = urllib.request.Request(url, body, {"Content-Type": content_type})  # noqa: S310 - http

@@ -11,11 +11,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from qoemon.core.counting.counts import Event
 from qoemon.core.wire.codec import Codec
 from qoemon.core.wire.message import Kind
 from qoemon.core.wire.report import Reject
-from qoemon.tools.report.feed_quality import Feed, FeedQuality
+from qoemon.tools.report.advice import REJECTS, findings
+from qoemon.tools.report.feed_quality import Feed, FeedQuality, PlayerFeed
 from tests.support.core import DELTAS, T0, VIDEO, WEB, plan
+from tests.support.players import of_player
 
 INTERVAL_S, TIMEOUT_S = 60, 300
 
@@ -177,3 +180,29 @@ def test_numbers_as_large_as_the_wire_allows_do_not_overflow():
     found = feed([message(0, seq=0), message(1, seq=2**63 - 1, ts=1e300), message(2, seq=2**63 - 1)])
     assert found.lost == pytest.approx(2**63, rel=1e-9)
     assert found.repeated == 1
+
+
+def test_records_of_players_are_counted_by_service_with_what_they_lack():
+    tested = of_player()
+    quality, codec = FeedQuality(tested), Codec(tested)
+    for body in (
+        b'e=ps,sid="a",sn=0,sta=s,ts=1000\ne=t,sid="a",sn=1,ts=2000',
+        b'e=rr,sid="a",sn=2,ts=1500\ne=ps,sid="b",sta=p\ne=ps,sid="b",sn=3,sta=p,ts=5000,v=9\n(',
+    ):
+        quality.observe(codec.decode([Message("/cmcd/v1/video/eu", body, T0, Kind.CMCD)]))
+    assert quality.players["video"] == PlayerFeed("video", records=4, without_state=1, without_sn=1, without_ts=1)
+    assert quality.rejected == {Reject.VERSION: 1, Reject.UNPARSEABLE: 1}
+    quality.events = {Event.STATELESS: 1, Event.LATE_RECORD: 2, Event.UNKNOWN_MS: 5400}
+    found = {(one.service, one.check): (one.found, one.problem) for one in findings(quality, tested.timing)}
+    assert ("video", "sessions, reports") not in found
+    assert found["video", "records of players"] == ("4 records", False)
+    assert found["video", "records without sta"] == ("1 of 4 (25.0%)", False)
+    assert found["video", "records without sn"] == ("1 of 4 (25.0%)", True)
+    assert found["all", "sessions without state"] == ("1", True)
+    assert found["all", "late records"] == ("2", True)
+    assert found["all", "records not in order"] == ("none", False)
+    assert found["all", "unknown seconds"] == ("5 s", True)
+
+
+def test_every_reason_of_a_rejection_has_advice():
+    assert REJECTS.keys() == set(Reject)
