@@ -235,7 +235,8 @@ def test_reports_at_any_times_tell_what_happened(seed: int, *, numbered: bool) -
 def test_reports_that_are_repeated_and_batched_tell_what_happened(seed: int, *, numbered: bool) -> None:
     """The last two reports arrive again now and then, and all of them in batches each 5 to 50 s.
 
-    A session looks too fast once, if its second report comes sooner after the first than it was sent.
+    A session looks too fast once, if its second report comes sooner after the first than it was sent. Two repetitions
+    that come so late that two other reports came before them look like a second player's: nothing of it is counted.
     """
     chance, stories = a_crowd(seed)
     sent = []
@@ -244,7 +245,8 @@ def test_reports_that_are_repeated_and_batched_tell_what_happened(seed: int, *, 
         sent += batched(resent(chance, each), chance.choice((1, 5_000, 20_000, 50_000)))
     total, monitor = counted(sent, END_MS + INTERVAL_MS - 1)
     assert_true(total, stories, END_MS + INTERVAL_MS - 1)
-    assert doubts(monitor).keys() <= {Event.TOO_FAST}
+    assert doubts(monitor).keys() <= {Event.TOO_FAST, Event.CONFLICT}
+    assert doubts(monitor)[Event.CONFLICT] <= SESSIONS / 20
     assert doubts(monitor).total() <= SESSIONS / 4
 
 
