@@ -101,12 +101,8 @@ def test_players_and_reports_together_replay_as_the_daemon_counted_them(
                     for number in range(6):
                         record = f'e=ps,sid="h{number}",sn={second},sta={state},ts={now_ms + number},v=2'
                         assert daemon.send(record, CMCD, "/cmcd/v1/video/eu/a").status == 204
-                        report = {
-                            "session": f"m{number}",
-                            "seq": second,
-                            "play_s": second,
-                            "stall_count": second // 3,
-                        }
+                        stalls = {"stall_count": second // 3, "stall_s": second // 3 / 10}
+                        report = {"session": f"m{number}", "seq": second, "play_s": 0.8 * second, **stalls}
                         single(
                             "qoe/v1/video/us/b", json.dumps(report), qos=1, hostname="127.0.0.1", port=broker.port
                         )
@@ -114,7 +110,7 @@ def test_players_and_reports_together_replay_as_the_daemon_counted_them(
                     until(lambda seen=seen: look() > seen, daemon.log.read_text)
                 end_s = look()
                 until(lambda: look() > end_s + 6, daemon.log.read_text)
-    config = Config.model_validate({key: value for key, value in settings.items() if key != "workers"})
+    config = Config.model_validate_json((tmp_path / "qoemon.yaml").read_text())
     replayed = {
         tick.tick.snapshot.time_s: snapshot_document(tick.tick.snapshot, tick.tick.detections)
         for tick in ticks(Recording(path), config, lambda _: None)

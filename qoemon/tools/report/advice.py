@@ -36,7 +36,7 @@ REJECTS = {
     Reject.UNKNOWN_SERVICE: "the topic or path names a service that is not configured: compare mqtt.topics, "
     "collector.paths and services",
     Reject.VERSION: "records of a version of CMCD that this qoemon does not know: have players send version 2",
-    Reject.TOO_MANY: "records of a session that sends more than a player does: find the client that sends in a loop",
+    Reject.TOO_MANY: "records of a session that sends more than a player does: find the client in a loop",
 }
 
 
@@ -79,7 +79,7 @@ PLAYERS = {
     Event.STATELESS: (
         "sessions without state",
         "players that never tell their state (sta): their viewing is not rated",
-        "dash.js: add sta to enabledKeys of the target; shaka: use the debug build or player.js, as releases send none",
+        "dash.js: add sta to enabledKeys of the target; shaka: use the debug build or player.js",
     ),
     Event.LATE_RECORD: (
         "late records",
