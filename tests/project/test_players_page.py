@@ -16,8 +16,7 @@ import yaml
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
 from qoemon.core.counting.starts import STARTUP_MS
-from tests.core.counting.test_captures import CAPTURED, TRUTHFUL, naive
-from tests.support.captures import played_out
+from tests.support.captures import CAPTURED, TRUTHFUL, naive, played_out
 from tests.support.parts import ROOT, Daemon, program, unused_port
 from tests.support.patience import WAIT_S, until
 from tests.support.players import of_player

@@ -19,7 +19,7 @@ from qoemon.config.config import Config
 from qoemon.outputs.snapshot_json import snapshot_document
 from qoemon.tools.recordings.recording import Recording
 from qoemon.tools.recordings.replay import ticks
-from tests.support.captures import TRUTHFUL, Capture, Run, is_true, naive_is_wrong
+from tests.support.captures import WHOLE, Capture, Run, is_true, naive_is_wrong
 from tests.support.parts import ROOT, Mosquitto
 from tests.support.patience import TEST_S, WAIT_S, until
 from tests.system.test_collector import PROCESSES, Collecting, posted
@@ -61,13 +61,13 @@ def test_all_captures_at_once_recorded_from_a_daemon_and_replayed_are_true(tmp_p
     path = tmp_path / "r.gz"
     with Collecting(tmp_path, sessions={"tick": "1s"}, windows=["1m"]) as daemon:
         daemon.ready()
-        with recorded(daemon, path), ThreadPoolExecutor(len(TRUTHFUL)) as players:
-            for done in [players.submit(sent, found, daemon.collector) for found in TRUTHFUL]:
+        with recorded(daemon, path), ThreadPoolExecutor(len(WHOLE)) as players:
+            for done in [players.submit(sent, found, daemon.collector) for found in WHOLE]:
                 done.result()
     assert "missing" not in said(path)
     runs = sessions(path, tmp_path / "qoemon.yaml")
-    assert runs.keys() == {found.name for found in TRUTHFUL}
-    for found in TRUTHFUL:
+    assert runs.keys() == {found.name for found in WHOLE}
+    for found in WHOLE:
         is_true(found, runs[found.name])
         dash_or_shaka = found.player in {"dashjs", "shakadebug"}
         assert naive_is_wrong(found) == (dash_or_shaka or found.scenario == "seek")

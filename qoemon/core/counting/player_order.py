@@ -15,7 +15,7 @@ not on how messages are cut into batches, and not on other sessions, unless MOST
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -32,7 +32,8 @@ from qoemon.core.wire.report import ABSENT_INT, Route
 HELD_OF_SESSION = 64
 """Records of one session that wait for others; beyond that, the first of them waits no longer."""
 MOST_HELD = 100_000
-"""The same for all sessions together."""
+"""The same for all sessions together; beyond that, those that have waited longest wait no longer. So a flood of
+records that wait takes nothing from other sessions, unless so many come within reorder_s."""
 LARGEST = 2**53
 """Larger numbers and times are taken for absent: players count in floats."""
 REMEMBERED = 64
@@ -114,7 +115,8 @@ class PlayerOrder:
     def __init__(self, players: Players) -> None:
         self._reorder_s, self._most = players.reorder_s, players.records_per_s
         self._shortest_ms = players.shortest_stall_s * 1000
-        self._held: dict[int, list[Held]] = {}
+        # The rows that have waited longest come first. A dict finds its first key slowly where others were removed.
+        self._held: OrderedDict[int, list[Held]] = OrderedDict()
         self._requests: dict[int, list[int]] = {}
         """Numbers of records about requests (`rr`) that came before others: these are not missing."""
         self._size = 0
@@ -166,6 +168,8 @@ class PlayerOrder:
             for each in position[~plain].tolist():
                 record = self._record(each, int(seq[each]), int(ts_ms[each]), players)
                 released += self._take(each, int(rows[each]), record, bool(players.of_request[each]), events)
+        # After the batch: another session's word must not come before that session's own earlier words.
+        released += self._relieve(len(rows), events)
         none: Ints = np.zeros(0, np.int64)
         now = np.concatenate([*at_once, none])
         words = _words_at_once(now, rows, ts_ms, players)
@@ -233,10 +237,10 @@ class PlayerOrder:
     def shift(self, by_s: int) -> None:
         """Move all times of the daemon's clock by so many seconds."""
         self.second += by_s
-        self._held = {
-            row: [each._replace(due_s=each.due_s + by_s, arrival_s=each.arrival_s + by_s) for each in records]
-            for row, records in self._held.items()
-        }
+        for row, records in self._held.items():
+            self._held[row] = [
+                each._replace(due_s=each.due_s + by_s, arrival_s=each.arrival_s + by_s) for each in records
+            ]
 
     def _too_many(self, row: Ints, arrival_s: Floats) -> Flags:
         """(R,) whether these records are beyond the limit of their second."""
@@ -309,11 +313,20 @@ class PlayerOrder:
             self._size += 1
             self.waits[row] = True
         released += self._ready(position, row)
-        if len(self._held.get(row, ())) > HELD_OF_SESSION or self._size > MOST_HELD:
+        if len(self._held.get(row, ())) > HELD_OF_SESSION:
             events[Event.UNORDERED] += 1
-            if row in self._held:
-                released += self._pop(position, row)
-                released += self._ready(position, row)
+            released += self._pop(position, row)
+            released += self._ready(position, row)
+        return released
+
+    def _relieve(self, position: int, events: Counter[Event]) -> list[_Released]:
+        """Release those that have waited longest, until at most MOST_HELD records wait."""
+        released: list[_Released] = []
+        while self._size > MOST_HELD:
+            row = next(iter(self._held))
+            events[Event.UNORDERED] += 1
+            released += self._pop(position, row)
+            released += self._ready(position, row)
         return released
 
     def _note_request(self, row: int, seq: int) -> None:

@@ -8,7 +8,7 @@
 
 A state lasts from its word to the next one. Between two words p lasts for two heartbeats at most, and not at all
 where records are missing and the time is longer than one and a half heartbeats: that time is counted as unknown.
-r lasts until a word ends it.
+r lasts until a word ends it. No state lasts for longer than a session may be silent: a longer time is made up.
 
 A player that has ended and plays again, or stalls, seeks or starts, begins a new run.
 """
@@ -142,6 +142,8 @@ _NEW = {**_NEW_RUN, "run": 1, "heartbeat_ms": 0, "first_ms": ABSENT_INT, "words"
 class PlayerStates:
     """Columns of a table of sessions, (rows,) each.
 
+    timeout_s     a session that is silent for so long is over
+
     state, ready  PlayerState, and whether `r` is a stall: the player has played since it started or sought
     ts_ms         of the newest word, on the player's clock; ABSENT_INT before the first of the run
     run, number   number of the run, from 1, and of reports in it
@@ -178,8 +180,9 @@ class PlayerStates:
     told: Flags
     mute: Flags
 
-    def __init__(self, players: Players) -> None:
+    def __init__(self, players: Players, timeout_s: float) -> None:
         self._usual_ms, self._hidden_count = round(players.heartbeat_s * 1000), players.hidden
+        self._longest_ms = round(timeout_s * 1000)
         for name, dtype in _TYPES.items():
             setattr(self, name, np.zeros(0, dtype))
 
@@ -273,7 +276,7 @@ class PlayerStates:
         """(3, R) 0, and the stall_ms and play_ms since the word before."""
         row = some.row
         last_ms, beat_ms = self.ts_ms[row], self.beat_ms[row]
-        passed_ms = np.where(last_ms == ABSENT_INT, 0, np.clip(some.ts_ms - last_ms, 0, LARGEST))
+        passed_ms = np.where(last_ms == ABSENT_INT, 0, np.clip(some.ts_ms - last_ms, 0, self._longest_ms))
         self._learn(some, beat_ms)
         heartbeat_ms = self.heartbeat_ms[row]
         heartbeat_ms = np.where(heartbeat_ms == 0, self._usual_ms, heartbeat_ms)

@@ -79,7 +79,8 @@ class PlayerSessions:
         self._service = np.zeros(0, np.int16)
         self._arrival_s = np.zeros(0)
         """(rows,) newest arrival of a record, seconds since the epoch; inf for free rows."""
-        self._order, self._states = PlayerOrder(self._players), PlayerStates(self._players)
+        self._order = PlayerOrder(self._players)
+        self._states = PlayerStates(self._players, plan.timing.session_timeout_s)
 
     def __len__(self) -> int:
         return len(self._sessions) - len(self._free)

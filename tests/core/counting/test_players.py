@@ -379,6 +379,27 @@ def test_what_is_held_of_a_session_is_bounded():
     assert feed.counted == [(0, 0, 198)]
 
 
+def test_what_strangers_hold_does_not_hurry_those_who_wait_for_less_long(monkeypatch):
+    monkeypatch.setattr("qoemon.core.counting.player_order.MOST_HELD", 100)
+    words = numbered(Word(0, "s"), Word(700, "p"), Word(4000, "r"), Word(4900, "p"), Word(9000, "e"))
+    late = [replace(word, at_ms=word.ts_ms + at) for word, at in zip(words, (0, 0, 990, 0, 0), strict=True)]
+    flood = [Word(20 * number, "p", 5, session=f"flood-{number}") for number in range(500)]
+    feed = Feed()
+    feed.hear(*sorted([*late, *flood], key=lambda word: word.arrival_s), cut=[10] * 60)
+    assert that_count(feed.over().counted) == [(1, 900, 7400)]
+    assert feed.monitor.events[Event.UNORDERED] == 400
+
+
+def test_a_clock_that_jumps_makes_no_time_up():
+    """No state lasts for longer than a session may be silent."""
+    words = [Word(0, "p", 0), Word(10**14, "p", 2), Word(10**14 + 1000, "r", 3), Word(2 * 10**14, "p", 4)]
+    feed = Feed()
+    feed.hear(*(replace(word, at_ms=5000 * number) for number, word in enumerate(words)))
+    assert feed.monitor.events[Event.UNKNOWN_MS] == 300_000
+    ((stalls, stall_ms, play_ms),) = feed.over().counted
+    assert (stalls, stall_ms <= 300_000, play_ms) == (1, True, 1000)
+
+
 def test_sessions_beyond_the_limit_are_refused():
     feed = Feed(of_player(sessions=1))
     feed.hear(Word(0, "p", 0, session="a"), Word(1, "p", 0, session="b"))

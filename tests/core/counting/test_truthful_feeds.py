@@ -235,8 +235,8 @@ def test_reports_at_any_times_tell_what_happened(seed: int, *, numbered: bool) -
 def test_reports_that_are_repeated_and_batched_tell_what_happened(seed: int, *, numbered: bool) -> None:
     """The last two reports arrive again now and then, and all of them in batches each 5 to 50 s.
 
-    A session looks too fast once, if its second report comes sooner after the first than it was sent. Two repetitions
-    that come so late that two other reports came before them look like a second player's: nothing of it is counted.
+    A session looks too fast once, if its second report comes sooner after the first than it was sent. Two
+    repetitions that come after two newer reports look like a second player's: nothing of them is counted.
     """
     chance, stories = a_crowd(seed)
     sent = []
