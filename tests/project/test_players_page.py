@@ -16,7 +16,7 @@ import yaml
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
 from qoemon.core.counting.starts import STARTUP_MS
-from tests.support.captures import CAPTURED, TRUTHFUL, naive, played_out
+from tests.support.captures import CAPTURED, RUNS, WHOLE, naive, played_out
 from tests.support.parts import ROOT, Daemon, program, unused_port
 from tests.support.patience import WAIT_S, until
 from tests.support.players import of_player
@@ -136,11 +136,11 @@ def test_dash_js_is_told_to_send_each_key_that_qoemon_reads() -> None:
 def test_figures_about_captures_are_theirs() -> None:
     chapter = CHAPTERS["Accuracy"]
     assert f"From {len(CAPTURED)} captures" in chapter
-    assert f"In the {len(TRUTHFUL)} in which" in chapter
-    others = [each for each in TRUTHFUL if each.player != "hlsjs"]
+    assert f"In the {len(WHOLE)} in which" in chapter
+    others = [each for each in WHOLE if each.player != "hlsjs"]
     assert f"wrong in all {len(others)} of dash.js" in chapter
     assert all(naive(each) != each.truth.stall_count for each in others)
-    first = [each for each in TRUTHFUL if each.scenario != "again"]
+    first = [each for each in WHOLE if each.scenario not in RUNS]
     less = [each.truth.startup_s - startup_s(each.posted) for each in first]
     assert f"| {min(less):.2f} to {max(less):.2f} s less" in chapter
 
