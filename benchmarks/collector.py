@@ -1,4 +1,4 @@
-"""CPU of a POST to the collector of a running daemon, beside servers that do less. `python -m benchmarks.collector`.
+"""CPU of a POST to the collector of a daemon, beside servers that do less. `python -m benchmarks.collector`.
 
 Every server is a process of its own and gets the same load from this process. CPU is that of the server's process,
 all its threads, from /proc: of the daemon with everything that it does meanwhile, with its default settings, a
@@ -6,8 +6,8 @@ state directory included.
 
 The load is that of many players: CONNECTIONS connections stay open, each has a session that posts, waits for the
 answer, and posts again about once a second, at its own time; all together RATE requests a second. The bars are those
-of this load. The other load, a bound of what a server can do, posts again as soon as the answer has come. There a
-server that answers at once finds few requests at each wake-up, and one that commits first finds thousands.
+of this load. With the other load, each connection posts again as soon as the answer has come. There a server that
+answers at once finds few requests at each wake-up, and one that commits first finds thousands.
 
     python -m benchmarks.collector serve NAME    one of SERVERS, which prints its port
 """
