@@ -5,9 +5,9 @@ all its threads, from /proc: of the daemon with everything that it does meanwhil
 state directory included.
 
 The load is that of many players: CONNECTIONS connections stay open, each has a session that posts, waits for the
-answer, and posts again about once a second, at its own time; all together RATE requests a second. The bars are those
-of this load. With the other load, each connection posts again as soon as the answer has come. There a server that
-answers at once finds few requests at each wake-up, and one that commits first finds thousands.
+answer, and posts again about once a second, at its own time; all together RATE requests a second. The bars apply to
+this load. With the other load, each connection posts again as soon as it is answered. There a server that answers
+at once finds few requests at each wake-up, and one that commits first finds thousands.
 
     python -m benchmarks.collector serve NAME    one of SERVERS, which prints its port
 """
