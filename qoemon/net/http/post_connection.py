@@ -331,11 +331,13 @@ class PostConnection(Connection):
                 self._flush()
                 at += STEP
             self._aside = b"" if self._deaf else bytes(view[at:])
-        request = self._request
+        request, pending = self._request, self._pending
         if request is not None and request.since_s is None:
             request.since_s = self._limits.now_s()
-        self._flush()
-        self._pace()
+        if pending and pending[0].answer is not None:
+            self._flush()
+        if self._deaf or self._paused or self._aside or len(pending) >= MOST_PENDING:
+            self._pace()
         if self._half_closed and not self._pending and not self._aside:
             self.close()
 
