@@ -26,6 +26,7 @@ MARKS = "<!-- figures: make bench -->", "<!-- end of figures -->"
 PARTS = (
     "wire",
     "cmcd",
+    "collector",
     "tick",
     "roll_ups",
     "memory",

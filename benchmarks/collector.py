@@ -1,8 +1,13 @@
-"""CPU of a POST to the collector, beside servers that do less. `python -m benchmarks.collector [--json FILE]`.
+"""CPU of a POST to the collector of a daemon, beside servers that do less. `python -m benchmarks.collector`.
 
-Every server is a process of its own and gets the same load: RATE requests a second, evenly spaced, in turn on
-CONNECTIONS connections that stay open. CPU is that of the server's process, from /proc. If the load were as fast as
-the answers, a server that answers at once would find more requests at each wake-up than one that commits first.
+Every server is a process of its own and gets the same load from this process. CPU is that of the server's process,
+all its threads, from /proc: of the daemon with everything that it does meanwhile, with its default settings, a
+state directory included.
+
+The load is that of many players: CONNECTIONS connections stay open, each has a session that posts, waits for the
+answer, and posts again about once a second, at its own time; all together RATE requests a second. The bars apply to
+this load. With the other load, each connection posts again as soon as it is answered. There a server that answers
+at once finds few requests at each wake-up, and one that commits first finds thousands.
 
     python -m benchmarks.collector serve NAME    one of SERVERS, which prints its port
 """
@@ -11,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -24,14 +30,19 @@ from benchmarks.bench import run
 from benchmarks.row import Row
 from benchmarks.wire import cpu
 from benchmarks.wire.figures import Figures, rival_cost
-from tests.support.parts import Part, program
+from tests.support.parts import Daemon, Part, accepts, program, unused_port
+from tests.support.patience import until
 
-REQUESTS, RATE, CONNECTIONS = 40_000, 4000, 2000
+REQUESTS, RATE, CONNECTIONS = 40_000, 4000, 4000
+OPENING = 2
+"""Requests of each connection that warm up a server: a player starts, and plays."""
 PATH = "/cmcd/v1/video/eu/a"
 ROUNDS = 1 if os.environ.get("QUICK") else 3
 PATIENCE_S = 60.0
 SETTLED_S = 0.5
 """After which every request is answered and counted."""
+STALLS_AFTER = 20
+"""Every so many records of a session are a stall and its end."""
 
 FIELDS = (
     "Host: collector.example:9878",
@@ -44,10 +55,17 @@ FIELDS = (
 
 
 def record(session: int, number: int) -> bytes:
-    """A record of 120 bytes, as hls.js sends it."""
+    """A record of 120 bytes, as hls.js sends it: the session starts, plays, and stalls now and then."""
     sid = f"{session:08}-2f1e-4d57-9a31-0c5a1b2d3e4f"
-    ts = 1_795_000_000_000 + 1000 * number
-    return f'bl=(10000),cid="clip-1",e=t,pr=1,sf=h,sid="{sid}",sn={number:05},st=v,sta=p,ts={ts},v=2'.encode()
+    event, state = "t", "p"
+    if number < OPENING:
+        event, state = "ps", "sp"[number]
+    elif (phase := (session + number) % STALLS_AFTER) < len("rp"):
+        event, state = "ps", "rp"[phase]
+    return (
+        f'bl=(10000),cid="clip-1",e={event},sf=h,sid="{sid}",sn={number},st=v,sta={state},'
+        f"ts={time.time_ns() // 1_000_000},v=2"
+    ).encode()
 
 
 def post(session: int, number: int) -> bytes:
@@ -67,10 +85,14 @@ Make = Callable[[int, int], bytes]
 
 
 class Load:
-    """Connections to a server, each with at most one request that is not answered."""
+    """Connections to a server, each with at most one request that is not answered, in turn.
 
-    def __init__(self, port: int, make: Make) -> None:
-        self._make, self._number = make, 0
+    rate  requests a second, at random times; None for as fast as they are answered
+    """
+
+    def __init__(self, port: int, make: Make, rate: float | None) -> None:
+        self._make, self._rate, self._number = make, rate, 0
+        self._random = random.Random(1)
         self._wires = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
         for wire in self._wires:
             wire.settimeout(PATIENCE_S)
@@ -82,16 +104,17 @@ class Load:
             self._wires[session].close()
 
     def send(self, requests: int) -> None:
-        """Send so many requests, evenly spaced."""
-        began_s = time.monotonic()
-        for sent in range(requests):
-            wait_s = began_s + sent / RATE - time.monotonic()
-            if wait_s > 0:
-                time.sleep(wait_s)
-            session = self._number % CONNECTIONS
-            if self._number >= CONNECTIONS:
+        """Send so many requests."""
+        due_s = time.monotonic()
+        for _ in range(requests):
+            if self._rate is not None:
+                due_s += self._random.expovariate(self._rate)
+                if (wait_s := due_s - time.monotonic()) > 0:
+                    time.sleep(wait_s)
+            number, session = divmod(self._number, CONNECTIONS)
+            if number:
                 self._answered(session)
-            self._wires[session].sendall(self._make(session, self._number))
+            self._wires[session].sendall(self._make(session, number))
             self._number += 1
 
     def _answered(self, session: int) -> None:
@@ -101,10 +124,10 @@ class Load:
             raise RuntimeError(f"answered with {answer[:60]!r}")
 
 
-def cost(pid: int, port: int, make: Make) -> float:
-    """CPU seconds of a server for REQUESTS requests, after some that warm it up."""
-    load = Load(port, make)
-    load.send(CONNECTIONS)
+def cost(pid: int, port: int, make: Make, rate: float | None) -> float:
+    """CPU seconds of a server for REQUESTS requests, after those that warm it up."""
+    load = Load(port, make, rate)
+    load.send(OPENING * CONNECTIONS)
     time.sleep(SETTLED_S)
     began_s = cpu.seconds(pid)
     load.send(REQUESTS)
@@ -162,39 +185,7 @@ async def serve_aiohttp() -> None:
     await asyncio.Event().wait()
 
 
-async def serve_collector() -> None:
-    """Serve the collector with a journal, without counting."""
-    from qoemon.config.sections.state import Durability  # noqa: PLC0415 - not in the other servers
-    from qoemon.core.plan.topic import TopicTemplate  # noqa: PLC0415
-    from qoemon.inputs.http.collector import Collector  # noqa: PLC0415
-    from qoemon.inputs.http.options import CollectorOptions  # noqa: PLC0415
-    from qoemon.inputs.inbox import Inbox, Message  # noqa: PLC0415
-    from qoemon.state.store import Store  # noqa: PLC0415
-    from qoemon.state.writer import JournalWriter  # noqa: PLC0415
-
-    with tempfile.TemporaryDirectory() as directory:
-        inbox = Inbox(200_000, 2**26)
-        options = CollectorOptions("127.0.0.1", 0, (TopicTemplate("/cmcd/v1/{service}/{region}/{cdn}"),))
-        collector = Collector(options, inbox)
-        await collector.listen()
-        print(collector.port, flush=True)
-
-        def committed(messages: list[Message]) -> None:
-            inbox.release(messages)
-            collector.ack(messages)
-
-        writer = JournalWriter(Store(Path(directory), Durability.PROCESS, 2**30), committed)
-
-        async def drain() -> None:
-            while True:
-                await asyncio.sleep(0.1)
-                if messages := inbox.drain():
-                    writer.put(messages)
-
-        await asyncio.gather(collector.run(), writer.run(), drain())
-
-
-SERVERS = {"floor": serve_floor, "aiohttp": serve_aiohttp, "collector": serve_collector}
+SERVERS = {"floor": serve_floor, "aiohttp": serve_aiohttp}
 
 
 @contextmanager
@@ -209,6 +200,25 @@ def serving(name: str) -> Iterator[tuple[int, int]]:
             process.kill()
 
 
+class Collecting(Daemon):
+    """The daemon with a collector and a state directory, without a broker, otherwise with its defaults."""
+
+    def __init__(self, directory: Path) -> None:
+        self.collector = unused_port()
+        settings = {"collector": {"port": self.collector}, "state": {"dir": str(directory / "state")}}
+        super().__init__(directory, {"mqtt": None, "log": {"level": "warning"}, **settings})
+
+    def _answers(self) -> bool:
+        return super()._answers() and accepts(self.collector)
+
+    def cost(self, rate: float | None) -> float:
+        """CPU seconds for the load; RuntimeError if not every record counted."""
+        spent_s = cost(self.pid, self.collector, post, rate)
+        sent = OPENING * CONNECTIONS + REQUESTS
+        until(lambda: self.value("qoemon_reports_total") == sent, lambda: f"{self.samples()}, expected {sent}")
+        return spent_s
+
+
 class Pushgateway(Part):
     """Debian's pushgateway, in Go."""
 
@@ -220,33 +230,38 @@ class Pushgateway(Part):
         return [found, f"--web.listen-address=127.0.0.1:{self.port}", "--push.disable-consistency-check"]
 
 
-def measure(figures: Figures) -> None:
-    """One round of all servers."""
-    spent_s: dict[str, float | None] = {}
+def measure(figures: Figures, rate: float | None, load: str, *, bars: bool) -> None:
+    """One round of all servers with one load. load: its name."""
+    spent_s: dict[str, float] = {}
     for name in SERVERS:
         with serving(name) as (pid, port):
-            spent_s[name] = cost(pid, port, post)
-            figures.cost(f"POST: {name}", "POST", spent_s[name] or 0.0, REQUESTS)
+            spent_s[name] = cost(pid, port, post, rate)
+    with tempfile.TemporaryDirectory() as directory, Collecting(Path(directory)) as daemon:
+        spent_s["qoemon"] = daemon.cost(rate)
+    for name, spent in spent_s.items():
+        figures.cost(f"{load}: {name}", "POST", spent, REQUESTS)
 
     def pushed() -> float:
         with tempfile.TemporaryDirectory() as directory, Pushgateway(Path(directory)) as gateway:
-            return cost(gateway.pid, gateway.port, push)
+            return cost(gateway.pid, gateway.port, push, rate)
 
-    name = "push of three values: prometheus-pushgateway"
-    spent_s["pushgateway"] = rival_cost(figures, name, pushed)
-    if (theirs_s := spent_s["pushgateway"]) is not None:
+    name = f"{load}: prometheus-pushgateway, three values"
+    theirs_s = rival_cost(figures, name, pushed)
+    if theirs_s is not None:
         figures.cost(name, "POST", theirs_s, REQUESTS)
-    ours_s = spent_s["collector"] or 0.0
-    figures.ratio("POST: qoemon / bare aiohttp", ours_s, spent_s["aiohttp"], at_most=0.4)
-    figures.ratio("POST: qoemon / floor", ours_s, spent_s["floor"], at_most=2.5)
-    figures.ratio("POST: qoemon / prometheus-pushgateway", ours_s, theirs_s, at_most=0.5)
+    if bars:
+        ours_s = spent_s["qoemon"]
+        figures.ratio(f"{load}: qoemon / aiohttp", ours_s, spent_s["aiohttp"], at_most=0.4)
+        figures.ratio(f"{load}: qoemon / floor", ours_s, spent_s["floor"], at_most=2.5)
+        figures.ratio(f"{load}: qoemon / prometheus-pushgateway", ours_s, theirs_s, at_most=0.5)
 
 
 def rows() -> list[Row]:
     """The table."""
     figures = Figures()
     for _ in range(ROUNDS):
-        measure(figures)
+        measure(figures, RATE, f"{RATE:,} POST/s", bars=True)
+        measure(figures, None, "POST after POST", bars=False)
     return figures.rows()
 
 

@@ -83,12 +83,14 @@ def run(config: ConfigFile = None, overrides: Overrides = None) -> None:
     from qoemon.common.logs import log_to_stderr
     from qoemon.daemon.daemon import ListenError
     from qoemon.daemon.run import run as run_daemon
+    from qoemon.net.paced_loop import PacedLoop
     from qoemon.state.directory import StateError
 
     with exit_on_errors(failed=(ListenError, StateError)):
         settings = load(config, overrides)
         log_to_stderr(settings.log.level.upper(), settings.log.format, dated=True)
-        asyncio.run(run_daemon(settings, config, overrides or ()))
+        with asyncio.Runner(loop_factory=PacedLoop) as runner:
+            runner.run(run_daemon(settings, config, overrides or ()))
 
 
 def check(

@@ -57,7 +57,7 @@ def columns(words: Iterable[Word], service: str = "video", group: str = "eu") ->
             of_request=word.e == "rr",
             hidden=word.bg,
         )
-        gather.add([record], Route(service, (group,)), word.arrival_s)
+        gather.add(record, Route(service, (group,)), word.arrival_s)
     return gather.batch()
 
 

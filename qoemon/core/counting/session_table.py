@@ -119,8 +119,10 @@ class SessionTable:
     def former_runs(self, keys: Sequence[Key], rows: Ints) -> Ints:
         """(R,) rows of the runs before, where these runs are new and their clients report `run`; else -1."""
         former = np.full(len(keys), -1)
-        for position, (key, row) in enumerate(zip(keys, rows.tolist(), strict=True)):
-            if isinstance(key, str) or row < 0 or not np.isnan(self.last_s[row]):
+        # A row of -1 is the last one of the columns here, and left out below.
+        for position in np.flatnonzero(np.isnan(self.last_s[rows])).tolist():
+            key = keys[position]
+            if isinstance(key, str) or rows[position] < 0:
                 continue
             before, self._newest_run[key[0]] = self._newest_run.get(key[0]), key
             if before is not None and before != key:

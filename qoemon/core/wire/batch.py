@@ -101,8 +101,8 @@ def batch_of(
         stalls=ints([r.stall_count for r in reports]),
         stall_ms=_milliseconds(stall_s),
         play_ms=_milliseconds(play_s),
-        stalled=_flags([r.stalled for r in reports]),
-        end=_flags([r.end for r in reports]),
+        stalled=flags([r.stalled for r in reports]),
+        end=flags([r.end for r in reports]),
         response_s=response_s,
         response_of=response_of,
         measures={name: _measure(reports, name) for name in measures},
@@ -216,7 +216,8 @@ def floats(values: Sequence[float]) -> Floats:
     return np.frombuffer(struct.pack(f"{len(values)}d", *values))
 
 
-def _flags(values: Sequence[bool]) -> Flags:
+def flags(values: Sequence[bool]) -> Flags:
+    """The flags as an array."""
     return np.frombuffer(struct.pack(f"{len(values)}?", *values), np.bool_)
 
 

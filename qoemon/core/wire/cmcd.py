@@ -9,6 +9,9 @@ expected is ignored. A regular expression reads nearly every record that players
 several times slower, reads the others and explains what is wrong with them. Where the expression matches, both
 find the same, with one exception: it accepts characters outside ASCII in strings. The players' library
 (@svta/cml-cmcd) sends them as they are, in a `cid` made of a title for example.
+
+Most bodies are a single record with its keys in order, a heartbeat or a change of state. Another expression reads
+these at once, in half of the time; it matches nothing in which the first one would find anything else.
 """
 
 from __future__ import annotations
@@ -51,6 +54,7 @@ _STATES: dict[Field, PlayerState] = {
     "f": PlayerState.FAILED,
     "q": PlayerState.QUIT,
 }
+_STATES_OF_BYTES = {str(name).encode(): state for name, state in _STATES.items()}
 _USED = ("bg", "e", "msd", "pr", "sid", "sn", "sta", "ts", "v")
 
 # Repeated characters are possessive, and repeated groups begin with a character that cannot follow them, so
@@ -64,6 +68,20 @@ _ITEM = rf"{_BARE}(?:; *+{_KEY}(?:={_BARE})?)*"
 _LIST = rf"\( *+(?:{_ITEM}(?: ++{_ITEM})* *+)?\)"
 _MEMBER = re.compile(rf"({_KEY})(?:=({_BARE}|{_LIST}))?[ \t]*+(?:,[ \t]*+(?=[a-z*])|\Z)|.++", re.DOTALL)
 """A member of a dictionary with its key and its value, or else the rest of the record, without a key."""
+_OTHER = rf"(?:=(?:{_NUMBER}|\({_NUMBER}\)|\"[ !#-\[\]-~]*+\"|{_WORD}))?,"
+_USUAL = re.compile(
+    rf"(?:(?:b(?!g)|[acd])[a-z]*+{_OTHER}){{0,16}}"
+    r"e=([a-z]++),"
+    rf"(?:(?:e[a-z]|[f-l]|m(?!sd)|[noqr]|p(?!r)|s[a-h])[a-z]*+{_OTHER}){{0,16}}"
+    rf'sid="([ !#-\[\]-~]{{1,{SESSION_CHARACTERS}}}+)",'
+    r"sn=([0-9]{1,15}+),"
+    rf"(?:st{_OTHER})?+"
+    r"sta=([a-z]),"
+    rf"(?:(?:s[u-z]|t[a-r])[a-z]*+{_OTHER}){{0,16}}"
+    r"ts=([0-9]{1,15}+),"
+    r"v=[12]\n?".encode()
+)
+"""A body of one record that has e, sid, sn, sta, ts and v, no other key of _USED, and its keys in order."""
 _LETTERS = frozenset(f"{string.ascii_letters}*")
 """The first characters of tokens."""
 _NUMBERS = frozenset((int, float))
@@ -76,12 +94,17 @@ class PlayerCodec:
     def __init__(self, plan: Plan, routes: Routes) -> None:
         self._limits, self._labels, self._routes = plan.limits, plan.players.labels, routes
         self._names = tuple(dict.fromkeys((*_USED, *self._labels)))
+        self._usual_bytes = 0 if self._labels else min(plan.limits.message_bytes, LINE_BYTES)
+        """Up to this size a body may be read by _USUAL."""
 
     def read(self, body: bytes, route: Route, arrival_s: float, gather: PlayerGather, refuse: Refuse) -> None:
         """Add the records of a body to `gather`; what is rejected goes to `refuse`, a record each.
 
         raises  RejectedError if the body is rejected as a whole
         """
+        if len(body) <= self._usual_bytes and (usual := _USUAL.fullmatch(body)) is not None:
+            gather.add(_usual_record(*usual.groups()), route, arrival_s)
+            return
         check_size(body, self._limits)
         for line in lines_of(body):
             try:
@@ -91,7 +114,7 @@ class PlayerCodec:
             except RejectedError as rejected:
                 refuse(rejected.reason, f"{rejected}: {line[:SHOWN]!r}")
             else:
-                gather.add((record,), own, arrival_s)
+                gather.add(record, own, arrival_s)
 
     def _labelled(self, route: Route, found: dict[str, Field]) -> Route:
         more = {label: label_text(found[key]) for key, label in self._labels.items() if key in found}
@@ -184,6 +207,14 @@ def _plain(value: Any) -> Field | None:
 
 def _too_many_keys(keys: int) -> RejectedError:
     return RejectedError(Reject.TOO_LARGE, f"a record with {keys} keys, at most {KEYS} are accepted")
+
+
+def _usual_record(event: bytes, session: bytes, seq: bytes, state: bytes, ts_ms: bytes) -> PlayerRecord:
+    """The record that _USUAL has matched."""
+    told = _STATES_OF_BYTES.get(state, PlayerState.UNTOLD)
+    return PlayerRecord(
+        session.decode(), int(seq), int(ts_ms), told, 1.0, ABSENT_INT, event == b"t", event == b"rr", False
+    )
 
 
 def _record(found: dict[str, Field]) -> PlayerRecord:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.arrays import Flags, Floats, Ints
+from qoemon.core.wire.batch import flags, floats, ints
 from qoemon.core.wire.report import Route
 
 
@@ -89,12 +90,11 @@ class PlayerGather:
         self._arrival_s: list[float] = []
         self._records: list[PlayerRecord] = []
 
-    def add(self, records: Sequence[PlayerRecord], route: Route, arrival_s: float) -> None:
-        """Append records of one route that arrived together."""
-        number = self._routes.setdefault(route, len(self._routes))
-        self._records += records
-        self._route += [number] * len(records)
-        self._arrival_s += [arrival_s] * len(records)
+    def add(self, record: PlayerRecord, route: Route, arrival_s: float) -> None:
+        """Append a record."""
+        self._records.append(record)
+        self._route.append(self._routes.setdefault(route, len(self._routes)))
+        self._arrival_s.append(arrival_s)
 
     def batch(self) -> PlayerBatch:
         """The columns of all records."""
@@ -102,17 +102,17 @@ class PlayerGather:
         session, seq, ts_ms, state, rate, startup_ms, heartbeat, of_request, hidden = columns
         return PlayerBatch(
             routes=tuple(self._routes),
-            route=np.array(self._route, np.int64),
-            arrival_s=np.array(self._arrival_s, np.float64),
+            route=ints(self._route),
+            arrival_s=floats(self._arrival_s),
             session=session,
-            seq=np.array(seq, np.int64),
-            ts_ms=np.array(ts_ms, np.int64),
-            state=np.array(state, np.int8),
-            rate=np.array(rate, np.float64),
-            startup_ms=np.array(startup_ms, np.int64),
-            heartbeat=np.array(heartbeat, np.bool_),
-            of_request=np.array(of_request, np.bool_),
-            hidden=np.array(hidden, np.bool_),
+            seq=ints(seq),
+            ts_ms=ints(ts_ms),
+            state=np.frombuffer(bytes(state), np.int8),
+            rate=floats(rate),
+            startup_ms=ints(startup_ms),
+            heartbeat=flags(heartbeat),
+            of_request=flags(of_request),
+            hidden=flags(hidden),
         )
 
 

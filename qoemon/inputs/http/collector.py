@@ -28,6 +28,7 @@ from qoemon.net.http.connections import HEADERS, ConnectionLimits
 from qoemon.net.http.listener import Listener, beyond_loopback, bound
 from qoemon.net.http.post_connection import PostConnection, Request
 from qoemon.net.http.web_config import WebConfig
+from qoemon.net.paced_loop import Pacer, pacer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -97,6 +98,7 @@ class Collector:
         """Those with requests in flight, by number."""
         self._numbers, self._connection_numbers = itertools.count(1), itertools.count(1)
         self._leaving = False
+        self._pacer = Pacer()
 
     async def listen(self) -> None:
         """Bind the port, and read the files that the options name.
@@ -139,6 +141,7 @@ class Collector:
         """Receive until cancelled, after listen()."""
         web = self._web
         assert web is not None, "listen() was called"  # noqa: S101 - for the type checker
+        self._pacer = pacer_of(asyncio.get_running_loop())
         limits = ConnectionLimits(self._options.connections, self.stats)
         answers = Answers(lambda: HEADERS | dict(web.now().headers))
 
@@ -214,6 +217,7 @@ class Collector:
         stats.last_request_s = arrival_s
         stats.in_flight += 1
         self._connections[connection.number] = connection
+        self._pacer.wanted = True  # Its answer waits for the next commit, so the requests that follow may wait too.
         return None
 
     def sent(self, request: Request, answer: Answer) -> None:

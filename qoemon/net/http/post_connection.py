@@ -1,5 +1,8 @@
 """A connection on which clients post, on llhttp without aiohttp: an answer may come long after its request.
 
+Most requests of a player have the same head as its last one, byte for byte. What the parser has found in it is
+remembered: a head that comes again as a whole, with its whole body, is not parsed again.
+
 The handler decides twice on each request: when its head is complete, so that an unwanted body is not kept, and when
 its body is. Then it answers at once, or later by the number of the request. Answers are sent in the order of their
 requests. No task waits for anything: a request costs some callbacks.
@@ -34,6 +37,8 @@ STEP = 4096
 """Bytes that are parsed at a time, and hence by how much the limits may be exceeded."""
 FRAMING = 8
 """Bytes of a chunked body for each byte of content: the least chunk has six."""
+MOST_REMEMBERED = 2048
+"""Bytes of a head that is remembered."""
 LINGER_S = 2.0
 LINGER_BYTES = 2**20
 """What is still read after the last answer."""
@@ -89,6 +94,13 @@ class Request:
         self.since_s: float | None = None
         """Since when its head, or its body, is awaited; None if that has just begun."""
 
+    def again(self, body: bytes) -> Request:
+        """A request with the same head and a body of the same length."""
+        request = Request()
+        request.method, request.target, request.headers = self.method, self.target, self.headers
+        request.chunks, request.size, request.head = [body], self.size, True
+        return request
+
     @property
     def body(self) -> bytes:
         """The body, once it is complete."""
@@ -141,6 +153,9 @@ class PostConnection(Connection):
         """The one that is being received."""
         self._pending: deque[Request] = deque()
         """Those that are not answered, in their order."""
+        self._last: Request | None = None
+        self._last_head, self._last_bytes = b"", 0
+        """A request that was parsed, its head, and its length with the body; only if it may come again."""
         self._raw = 0
         """Bytes of the request that is being received, but for less than STEP."""
         self._aside = b""
@@ -169,7 +184,7 @@ class PostConnection(Connection):
             self._lingering.cancel()
         self._limits.remove(self)
         self._transport = None
-        self._deaf, self._request, self._aside = True, None, b""
+        self._deaf, self._request, self._aside, self._last = True, None, b"", None
         self._handler.lost(self)
         self._pending.clear()
 
@@ -322,8 +337,13 @@ class PostConnection(Connection):
 
     def _read(self, data: bytes) -> None:
         size = len(data)
-        if size <= STEP:
+        if size == self._last_bytes and self._request is None and data.startswith(self._last_head):
+            self._repeat(data)
+        elif size <= STEP:
+            whole = self._request is None
             self._parse(data)
+            if whole:
+                self._remember(data)
         else:
             view, at = memoryview(data), 0
             while at < size and not self._deaf and not self._busy:
@@ -331,13 +351,41 @@ class PostConnection(Connection):
                 self._flush()
                 at += STEP
             self._aside = b"" if self._deaf else bytes(view[at:])
-        request = self._request
+        request, pending = self._request, self._pending
         if request is not None and request.since_s is None:
             request.since_s = self._limits.now_s()
-        self._flush()
-        self._pace()
+        if pending and pending[0].answer is not None:
+            self._flush()
+        if self._deaf or self._paused or self._aside or len(pending) >= MOST_PENDING:
+            self._pace()
         if self._half_closed and not self._pending and not self._aside:
             self.close()
+
+    def _remember(self, data: bytes) -> None:
+        """Remember a request if the data is exactly one whose head means the same when it comes again."""
+        request = self._pending[-1] if self._pending else None
+        if request is None or self._request is not None or self._deaf or request.close or not request.number:
+            return
+        head_bytes = data.find(b"\r\n\r\n") + 4
+        if head_bytes + request.size != len(data) or not 4 <= head_bytes <= MOST_REMEMBERED:
+            return
+        if b"expect" not in request.headers and int(request.headers.get(b"content-length", -1)) == request.size:
+            self._last = request.again(b"")
+            self._last_head, self._last_bytes = data[:head_bytes], len(data)
+
+    def _repeat(self, data: bytes) -> None:
+        """Take a request with the head of the last one."""
+        assert self._last is not None  # noqa: S101 - for the type checker
+        request = self._last.again(data[len(self._last_head) :])
+        try:
+            request.answer = self._handler.begin(request)
+            self._pending.append(request)
+            if request.answer is None:
+                request.answer = self._handler.take(self, request)
+            self._deaf = self._deaf or request.close
+        except Exception:
+            LOG.exception("could not handle a request")
+            request.answer, request.close, self._deaf = FAILED, True, True
 
     def _parse(self, data: bytes | memoryview) -> None:
         before = self._request

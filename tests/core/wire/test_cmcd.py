@@ -312,6 +312,47 @@ def test_a_record_is_read_as_http_sf_reads_it(line: str) -> None:
     check_fields(line.encode())
 
 
+ORDERED = ("a", "b", "bg", "bl", "br", "cid", "d", "e", "ec", "mtp", "msd", "nor", "pr", "sf", "sid", "sn", "st")
+ORDERED += ("sta", "su", "tb", "ts", "url", "v")
+values = st.one_of(
+    st.sampled_from(
+        ["=1", "=(2000)", '="clip"', "=p", "=t", "=rr", "", "=?0", '="a\\\\b"', "=-1", "=1.5", "=3", '="é"']
+    ),
+    st.from_regex(r"=[0-9a-z(\" ]{1,4}", fullmatch=True),
+)
+USUAL = {"e": "=ps", "sid": '="26becd20"', "sn": "=10", "sta": "=r", "ts": "=1795873784659", "v": "=2"}
+
+
+@st.composite
+def nearly_usual(draw: st.DrawFn) -> bytes:
+    """A record with the keys of most records in their order, and a few others, changed values and ends."""
+    found = USUAL | draw(st.dictionaries(st.sampled_from(ORDERED), values, max_size=3))
+    for name in draw(st.sets(st.sampled_from(ORDERED), max_size=1)):
+        found.pop(name, None)
+    line = ",".join(name + found[name] for name in sorted(found))
+    return (line + draw(st.sampled_from(["", "\n", "\r\n", " ", ",", "\n\n", ",sta=p"]))).encode()
+
+
+@given(nearly_usual())
+def test_most_records_are_read_at_once_and_as_all_others(body: bytes) -> None:
+    """With a label of records, each is read by the expression for all records."""
+    at_once, by_members = decode(body), decode(body, of=LABELLED)
+    assert records(at_once) == records(by_members)
+    assert (at_once.rejected, at_once.sample) == (by_members.rejected, by_members.sample)
+
+
+def test_what_players_send_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change of state and a heartbeat of hls.js, dash.js and shaka, with and without an end of line."""
+    monkeypatch.setattr(cmcd, "lines_of", None)
+    for line in (
+        STALL,
+        STALL.strip(),
+        b'cid="clip-1",e=t,sf=h,sid="26becd20",sn=0,sta=p,ts=1795873622628,v=2\n',
+        b'br=(364),cid="clip-1",e=t,sf=d,sid="26becd20",sn=3,st=v,sta=p,ts=1795874221862,v=2\n',
+    ):
+        assert len(decode(line).players) == 1
+
+
 @FEW
 @given(st.lists(st.one_of(lines.map(str.encode), st.binary(max_size=20)), max_size=8))
 def test_each_record_of_a_body_is_accepted_or_counted_once(some: list[bytes]) -> None:

@@ -15,7 +15,7 @@ from qoemon.inputs.inbox import Inbox
 from qoemon.net.http import connections, post_connection
 from qoemon.net.http.listener_stats import Ended
 from tests.support.collector import PATH, Client, client, collecting, exchange, request
-from tests.support.patience import NEVER_S
+from tests.support.patience import LOOK_S, NEVER_S
 from tests.support.patience import async_until as until
 
 
@@ -39,6 +39,23 @@ async def test_a_connection_serves_one_request_after_the_other() -> None:
         assert [message.payload for message in running.messages] == [body(number) for number in range(20)]
         assert len({message.connection for message in running.messages}) == 1
         assert len({message.mid for message in running.messages}) == 20
+
+
+async def test_heads_that_repeat_are_read_as_the_first_one_was() -> None:
+    """Whole, cut within the head, and with a body of another length; the rest of a head is none of its own."""
+    sent = [body(1), body(2), body(3), body(10), body(4)]
+    cut = 20
+    async with collecting() as running, client(running.port) as wire:
+        for number, one in enumerate(sent):
+            whole = request(one)
+            for part in (whole[:cut], whole[cut:]) if one == sent[-1] else (whole,):
+                wire.send(part)
+                await asyncio.sleep(LOOK_S)  # so that the parts are read one by one
+            assert (await wire.reply()).status == 204
+        assert [message.payload for message in running.messages] == sent
+        assert {message.topic for message in running.messages} == {PATH}
+        wire.send(request(body(5))[cut:])
+        assert (await wire.reply()).status == 400
 
 
 async def test_requests_in_one_segment_are_answered_in_their_order() -> None:
