@@ -161,6 +161,8 @@ class PlayerOrder:
             over = self._too_many(rows[every], players.arrival_s[every])
             if over.any():
                 too_many.append(every[over])
+                if over.all():  # A round for each record of a flood.
+                    continue
             position = every[~over] if over.any() else every
             plain, begins, startup_ms = self._follow(rows[position], position, seq, ts_ms, players)
             told = plain & ~players.of_request[position]
@@ -500,7 +502,7 @@ def _words_of(released: Sequence[_Released]) -> Words:
 def _merged(now: Ints, words: Words, released: Sequence[_Released]) -> Words:
     """The words of both, in the order of the records that released them."""
     more = _words_of(released)
-    columns = [np.concatenate(pair) for pair in zip(words[:-1], more[:-1], strict=True)]
+    columns: list[Any] = [np.concatenate(pair) for pair in zip(words[:-1], more[:-1], strict=True)]
     positions = np.concatenate([now, [each.position for each in released]])
     return _taken(Words._make([*columns, [*words.route, *more.route]]), np.argsort(positions, kind="stable"))
 
