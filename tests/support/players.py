@@ -66,7 +66,9 @@ def numbered(*words: Word, first: int = 0) -> list[Word]:
     return [replace(word, sn=number) for number, word in enumerate(words, first)]
 
 
-def truth(words: Sequence[Word], heartbeat_ms: int = 30_000) -> list[tuple[int, int, int]]:
+def truth(
+    words: Sequence[Word], heartbeat_ms: int = 30_000, timeout_ms: int = 300_000
+) -> list[tuple[int, int, int]]:
     """Stalls, stall ms and play ms of each run of a session whose records arrive in time, by the rules."""
     words = sorted({(word.sn, word.ts_ms, word.e): word for word in words}.values(), key=lambda w: (w.ts_ms, w.sn))
     runs: list[list[Word]] = []
@@ -78,9 +80,10 @@ def truth(words: Sequence[Word], heartbeat_ms: int = 30_000) -> list[tuple[int, 
     for run in runs:
         stalls = stall_ms = play_ms = 0
         ready, state, rate, over, beat_ms = False, "", 1.0, False, None
-        before = None
+        before, lost = None, False
         for word in run:
             if word.e == "rr":
+                lost |= before is not None and word.sn > before.sn + 1
                 before = replace(before, sn=word.sn) if before else None
                 continue
             if over and word.sta in set("pkdsr"):
@@ -92,15 +95,16 @@ def truth(words: Sequence[Word], heartbeat_ms: int = 30_000) -> list[tuple[int, 
                     learnt = min(learnt or 10**9, word.ts_ms - beat_ms)
                 beat_ms = word.ts_ms
             if before is not None:
-                usual, passed = learnt or heartbeat_ms, word.ts_ms - before.ts_ms
-                if state == "p" and (word.sn <= before.sn + 1 or passed <= 1.5 * usual):
+                usual, passed = learnt or heartbeat_ms, min(word.ts_ms - before.ts_ms, timeout_ms)
+                lost |= word.sn > before.sn + 1
+                if state == "p" and (not lost or passed <= 1.5 * usual):
                     play_ms += round(min(passed, 2 * usual) * rate)
                 elif state == "r" and ready:
                     stall_ms += passed
             told = state if not word.sta or over else word.sta
             stalls += told == "r" and state != "r" and ready
             ready = (ready or told == "p") and told not in set("ksdefq")
-            over, state, rate, before = told in set("efq"), told, word.pr, word
+            over, state, rate, before, lost = told in set("efq"), told, word.pr, word, False
         counted.append((stalls, stall_ms, play_ms))
     return counted
 

@@ -160,6 +160,8 @@ class PlayerOrder:
             over = self._too_many(rows[every], players.arrival_s[every])
             if over.any():
                 too_many.append(every[over])
+                if over.all():  # A round for each record of a flood.
+                    continue
             position = every[~over] if over.any() else every
             plain, startup_ms = self._follow(rows[position], position, seq, ts_ms, players)
             told = plain & ~players.of_request[position]

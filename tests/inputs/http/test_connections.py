@@ -46,7 +46,7 @@ async def test_heads_that_repeat_are_read_as_the_first_one_was() -> None:
     sent = [body(1), body(2), body(3), body(10), body(4)]
     cut = 20
     async with collecting() as running, client(running.port) as wire:
-        for number, one in enumerate(sent):
+        for one in sent:
             whole = request(one)
             for part in (whole[:cut], whole[cut:]) if one == sent[-1] else (whole,):
                 wire.send(part)
