@@ -66,7 +66,9 @@ def numbered(*words: Word, first: int = 0) -> list[Word]:
     return [replace(word, sn=number) for number, word in enumerate(words, first)]
 
 
-def truth(words: Sequence[Word], heartbeat_ms: int = 30_000, timeout_ms: int = 300_000) -> list[tuple[int, int, int]]:
+def truth(
+    words: Sequence[Word], heartbeat_ms: int = 30_000, timeout_ms: int = 300_000
+) -> list[tuple[int, int, int]]:
     """Stalls, stall ms and play ms of each run of a session whose records arrive in time, by the rules."""
     words = sorted({(word.sn, word.ts_ms, word.e): word for word in words}.values(), key=lambda w: (w.ts_ms, w.sn))
     runs: list[list[Word]] = []
