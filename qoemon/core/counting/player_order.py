@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -503,7 +503,8 @@ def _words_of(released: Sequence[_Released]) -> Words:
 def _merged(now: Ints, words: Words, released: Sequence[_Released]) -> Words:
     """The words of both, in the order of the records that released them."""
     more = _words_of(released)
-    columns: list[Any] = [np.concatenate(pair) for pair in zip(words[:-1], more[:-1], strict=True)]
+    pairs: Iterable[Any] = zip(words[:-1], more[:-1], strict=True)
+    columns = [np.concatenate(pair) for pair in pairs]
     positions = np.concatenate([now, [each.position for each in released]])
     return _taken(Words._make([*columns, [*words.route, *more.route]]), np.argsort(positions, kind="stable"))
 
