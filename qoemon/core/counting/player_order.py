@@ -334,7 +334,8 @@ class PlayerOrder:
     def _note_request(self, row: int, seq: int) -> None:
         """A record about a request fills a gap of numbers, and says nothing else: its ts is another one's."""
         last = int(self.seq[row])
-        if seq == ABSENT_INT or last < 0 or seq <= last:
+        # A number that waits is another run's: the request's run has begun without its first word.
+        if seq == ABSENT_INT or seq <= last or any(each.seq == seq for each in self._held.get(row, ())):
             return
         numbers = self._requests.setdefault(row, [])
         if seq not in numbers:
@@ -442,7 +443,7 @@ class PlayerOrder:
             last = int(self.seq[row])
             while numbers and numbers[0] <= last:
                 del numbers[0]
-            if numbers and numbers[0] == last + 1:
+            if numbers and last >= 0 and numbers[0] == last + 1:
                 self.seq[row] = numbers.pop(0)
                 self._forget_requests(row)
                 return

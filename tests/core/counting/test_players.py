@@ -379,6 +379,17 @@ def test_what_is_held_of_a_session_is_bounded():
     assert feed.counted == [(0, 0, 198)]
 
 
+def test_a_record_about_a_request_fills_its_gap_while_the_first_word_waits():
+    words = [Word(150, "p", 1), Word(300, "", 2, e="rr"), Word(70_300, "d", 3)]
+    feed = heard(*words)
+    assert (feed.counted, feed.monitor.events[Event.UNKNOWN_MS]) == ([(0, 0, 60_000)], 0)
+
+
+def test_a_record_about_a_request_of_the_next_run_takes_no_number_from_a_stall_that_waits():
+    words = [Word(0, "p", 0), Word(150, "r", 1), Word(450, "", 1, e="rr")]
+    assert heard(*words).counted == [(1, 0, 150)]
+
+
 def test_what_strangers_hold_does_not_hurry_those_who_wait_for_less_long(monkeypatch):
     monkeypatch.setattr("qoemon.core.counting.player_order.MOST_HELD", 100)
     words = numbered(Word(0, "s"), Word(700, "p"), Word(4000, "r"), Word(4900, "p"), Word(9000, "e"))
