@@ -19,7 +19,7 @@ from qoemon.config.config import Config
 from qoemon.outputs.snapshot_json import snapshot_document
 from qoemon.tools.recordings.recording import Recording
 from qoemon.tools.recordings.replay import ticks
-from tests.support.captures import WHOLE, Capture, Run, is_true, naive_is_wrong
+from tests.support.captures import SEEKS, WHOLE, Capture, Run, is_true, naive_is_wrong
 from tests.support.parts import ROOT, Mosquitto
 from tests.support.patience import TEST_S, WAIT_S, until
 from tests.system.test_collector import PROCESSES, Collecting, posted
@@ -70,7 +70,7 @@ def test_all_captures_at_once_recorded_from_a_daemon_and_replayed_are_true(tmp_p
     for found in WHOLE:
         is_true(found, runs[found.name])
         dash_or_shaka = found.player in {"dashjs", "shakadebug"}
-        assert naive_is_wrong(found) == (dash_or_shaka or found.scenario == "seek")
+        assert naive_is_wrong(found) == (dash_or_shaka or found.scenario in SEEKS)
 
 
 @pytest.mark.mosquitto
