@@ -43,7 +43,7 @@ from qoemon.core.wire.cmcd import FASTEST, KEYS, LINE_BYTES, SESSION_CHARACTERS,
 from qoemon.core.wire.codec import Codec, Decoded
 from qoemon.core.wire.message import Kind
 from qoemon.core.wire.player import PlayerBatch, PlayerRecord, PlayerState
-from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Reject, RejectedError
+from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Reject, RejectedError, Report
 from qoemon.outputs.metrics.qoe import qoe_families
 
 INPUTS, ROUND = 5_000_000, 20_000
@@ -210,14 +210,18 @@ def _reports_in_item(decoder: ModuleType, item: bytes) -> tuple[int, int]:
     if _parses(decoder, item):
         return 1, 1
     most = sessions_named(item)
-    # A report is accepted, and counts once, if nothing but a field that is ignored holds invalid UTF-8.
-    only_utf8 = decoder is msgspec.json and _parses(decoder, item.decode(errors="replace").encode())
-    return (1 if only_utf8 else most), most
+    # A report is accepted, and counts once, if nothing but a field that is ignored cannot be decoded: invalid UTF-8
+    # in JSON, a map as a key in MessagePack.
+    if decoder is msgspec.json:
+        once = _parses(decoder, item.decode(errors="replace").encode())
+    else:
+        once = _parses(decoder, item, Report)
+    return (1 if once else most), most
 
 
-def _parses(decoder: ModuleType, item: bytes) -> bool:
+def _parses(decoder: ModuleType, item: bytes, kind: Any = Any) -> bool:
     try:
-        decoder.decode(item)
+        decoder.decode(item, type=kind)
     except msgspec.ValidationError:
         return True
     except _MALFORMED:
