@@ -32,6 +32,19 @@ def grow_rows(counts: NDArray[Number], rows: int) -> NDArray[Number]:
     return np.concatenate([counts, np.zeros((missing, *counts.shape[1:]), counts.dtype)])
 
 
+_FIRST_ROWS = 1024
+_MANY_ROWS = 65_536
+_GROWTH, _GROWTH_OF_MANY = 2, 16
+"""Unused rows are cheap, see grow_columns(). Copying is not, and memory that large columns free is rarely returned
+to the system."""
+
+
+def room_for(rows: int, limit: int) -> int:
+    """The length of the columns of a table that has outgrown its own, with room for more rows up to the limit."""
+    growth = _GROWTH_OF_MANY if rows > _MANY_ROWS else _GROWTH
+    return min(limit, max(_FIRST_ROWS, rows * growth))
+
+
 def grow_columns(column: Column, used: int, room: int) -> Column:
     """A copy with a last axis of length `room`: the first `used` elements are copied, the others are 0.
 

@@ -29,24 +29,18 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(2 * TEST_S)
 
-COMMAND = [sys.executable, "-m", "qoemon", "record", "--daemon"]
+
+def command_of(daemon: Collecting, path: Path) -> list[str]:
+    """The command that records what the daemon stores."""
+    configuration = str(daemon.directory / "qoemon.yaml")
+    return [sys.executable, "-m", "qoemon", "record", str(path), "-c", configuration, "--daemon"]
 
 
 @contextlib.contextmanager
 def recorded(daemon: Collecting, path: Path) -> Iterator[None]:
     """Record what the daemon stores, by the command line, while the block runs."""
-    command = [
-        sys.executable,
-        "-m",
-        "qoemon",
-        "record",
-        str(path),
-        "-c",
-        str(daemon.directory / "qoemon.yaml"),
-        "--daemon",
-    ]
     with (path.parent / "record.log").open("wb") as log:
-        recorder = subprocess.Popen(command, cwd=ROOT, stderr=log)
+        recorder = subprocess.Popen(command_of(daemon, path), cwd=ROOT, stderr=log)
     try:
         until(path.exists, (path.parent / "record.log").read_text)
         yield
@@ -154,17 +148,7 @@ def test_what_the_recorder_was_too_late_for_is_said(tmp_path: Path) -> None:
     path = tmp_path / "r.gz"
     with Collecting(tmp_path, state={"dir": str(tmp_path / "state"), "checkpoint": "100ms"}) as daemon:
         daemon.ready()
-        command = [
-            sys.executable,
-            "-m",
-            "qoemon",
-            "record",
-            str(path),
-            "-c",
-            str(daemon.directory / "qoemon.yaml"),
-            "--daemon",
-        ]
-        recorder = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        recorder = subprocess.Popen(command_of(daemon, path), cwd=ROOT, stderr=subprocess.PIPE, text=True)
         until(path.exists, lambda: "no file")
         recorder.send_signal(signal.SIGSTOP)
         with Crowd(daemon.collector) as crowd:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.arrays import Arrays, Flags, Floats, Ints, grow_columns, named, part
+from qoemon.core.arrays import Arrays, Flags, Floats, Ints, grow_columns, named, part, room_for
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.player_order import PlayerOrder, Words
 from qoemon.core.counting.player_states import PlayerStates, Start, Told
@@ -33,9 +33,6 @@ NO_ROWS: Ints = np.zeros(0, np.int64)
 NO_TIMES: Floats = np.zeros(0)
 NO_COUNTERS: Ints = np.zeros((3, 0), np.int64)
 NO_FLAGS: Flags = np.zeros(0, np.bool_)
-_FIRST_ROWS = 1024
-_MANY_ROWS = 65_536
-_GROWTH, _GROWTH_OF_MANY = 2, 16
 _FEW_RUNS = tuple(str(number) for number in range(16))
 
 
@@ -220,8 +217,7 @@ class PlayerSessions:
         """Extend the columns to all rows; rows from `used` on are new."""
         size = len(self._sessions)
         if size > len(self._arrival_s):
-            growth = _GROWTH_OF_MANY if size > _MANY_ROWS else _GROWTH
-            room = min(self._limit, max(_FIRST_ROWS, size * growth))
+            room = room_for(size, self._limit)
             self._service = grow_columns(self._service, used, room)
             self._arrival_s = grow_columns(self._arrival_s, used, room)
             self._order.grow(used, room)

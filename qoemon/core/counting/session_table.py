@@ -14,18 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.arrays import Flags, Floats, Ints, grow_columns
+from qoemon.core.arrays import Flags, Floats, Ints, grow_columns, room_for
 
 Key = str | tuple[str, str]
 """A session id, or a session id and the `run` that its client reports."""
 
 NO_ID = ""
 NO_GROUP = -1
-_FIRST_ROWS = 1024
-_MANY_ROWS = 65_536
-_GROWTH, _GROWTH_OF_MANY = 2, 16
-"""Unused rows are cheap, see grow_columns(). Copying is not, and memory that large columns free is rarely returned
-to the system."""
 
 _LONGEST_PAUSE_S = 2**15 - 1
 
@@ -227,8 +222,7 @@ class SessionTable:
     def _grow(self, used: int) -> None:
         """Extend the columns to all rows; rows from `used` on are new."""
         if self.rows > self.capacity:
-            growth = _GROWTH_OF_MANY if self.rows > _MANY_ROWS else _GROWTH
-            room = min(self._limit, max(_FIRST_ROWS, self.rows * growth))
+            room = room_for(self.rows, self._limit)
             for name in _COLUMNS:
                 setattr(self, name, grow_columns(getattr(self, name), used, room))
         self._clear(slice(used, self.rows))
