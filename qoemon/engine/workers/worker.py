@@ -184,5 +184,5 @@ def _packed(counts: ShardCounts) -> bytes:
 
 
 def _new(config: Config) -> New:
-    plan = shard_plan(config)
+    plan = shard_plan(config, config.workers)
     return lambda: ShardPipeline(plan, retain=True)

@@ -1,0 +1,108 @@
+"""Reads a bounded part of a partition, and finds offsets by time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+
+from qoemon.net.kafka.client import Options
+
+ANSWER_S = 10.0
+"""How long one answer of Kafka may take."""
+
+AT_ONCE = 1000
+"""Records that are taken from the client in one call."""
+
+
+class ReadError(Exception):
+    """Records cannot be read; the message says which, and why."""
+
+
+class Record(NamedTuple):
+    """A record of a partition; time_ms is Kafka's own, milliseconds since the epoch."""
+
+    offset: int
+    time_ms: int
+    key: bytes
+    value: bytes
+    headers: Mapping[str, bytes]
+
+
+class Reader:
+    """A client that reads parts of a topic. It has no group: whoever asks knows the offsets."""
+
+    def __init__(self, options: Options, topic: str) -> None:
+        self._topic = topic
+        self._consumer = Consumer(
+            {
+                **options,
+                "group.id": "qoemon",  # asked for by the client, used for nothing
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                "fetch.wait.max.ms": 100,
+            }
+        )
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._consumer.close()
+
+    def partitions(self) -> int:
+        """Number of partitions of the topic; 0 if there is no such topic. KafkaException if Kafka does not answer."""
+        return len(self._consumer.list_topics(self._topic, ANSWER_S).topics[self._topic].partitions)
+
+    def offsets_at(self, time_s: float, partitions: int) -> list[int]:
+        """Of each partition, the offset of the first record at that time, seconds since the epoch, or later.
+
+        Without such a record it is the end of the partition. KafkaException if Kafka does not answer.
+        """
+        time_ms = round(time_s * 1000)
+        asked = [TopicPartition(self._topic, number, time_ms) for number in range(partitions)]
+        # The ends come first: what is appended between both questions then belongs to later.
+        ends = [self._ends(number) for number in range(partitions)]
+        found = sorted(self._consumer.offsets_for_times(asked, ANSWER_S), key=lambda each: each.partition)
+        for each in found:
+            if each.error is not None:
+                raise KafkaException(each.error)
+        return [
+            end if each.offset in {OFFSET_END, -1} else max(min(each.offset, end), begin)
+            for each, (begin, end) in zip(found, ends, strict=True)
+        ]
+
+    def read(self, partition: int, begin: int, end: int) -> Iterator[Record]:
+        """The records from offset `begin` up to, but without, `end`.
+
+        raises  ReadError if there are none any more, or Kafka does not answer
+        """
+        if begin >= end:
+            return
+        where = f"partition {partition} of topic {self._topic}, offsets {begin} to {end - 1}"
+        self._consumer.assign([TopicPartition(self._topic, partition, begin)])
+        try:
+            at = begin
+            while at < end:
+                records = self._consumer.consume(min(AT_ONCE, end - at), ANSWER_S)
+                if not records:
+                    # Offsets without records (of transactions) at the end of the part.
+                    if self._consumer.position([TopicPartition(self._topic, partition)])[0].offset >= end:
+                        return
+                    raise ReadError(f"{where}: no record for {ANSWER_S:g} s")
+                for each in records:
+                    if (error := each.error()) is not None:
+                        raise ReadError(f"{where}: {error.str()} ({error.name()})")
+                    offset = each.offset() or 0
+                    at = offset + 1
+                    if at > end:
+                        return
+                    headers = {name: value or b"" for name, value in each.headers() or ()}
+                    yield Record(offset, each.timestamp()[1], each.key() or b"", each.value() or b"", headers)
+        finally:
+            self._consumer.unassign()
+
+    def _ends(self, partition: int) -> tuple[int, int]:
+        begin, end = self._consumer.get_watermark_offsets(
+            TopicPartition(self._topic, partition), timeout=ANSWER_S, cached=False
+        )
+        return begin, end
