@@ -10,7 +10,7 @@ from qoemon.common.metrics import Families
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.arrays import Arrays
-from qoemon.core.evaluation import Evaluation, Tick
+from qoemon.core.evaluation import Tick
 from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.engine.engine import ExtraState, OnTick

@@ -1,8 +1,8 @@
 """The engine on a cluster: Spark runs the shards over the reports in Kafka, this process evaluates and publishes.
 
-Spark stores the sessions, and where it is in the log, in its checkpoint. This process stores the evaluation with its
-newest tick in the state directory, before Spark may take the batch for done: a batch that comes again is evaluated
-only where it was not.
+Spark stores the sessions, and where it is in the log, in its checkpoint. This process stores the evaluation with
+its newest tick in the state directory, before Spark may take the batch for done: a batch that comes again is
+evaluated only where it was not.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class SparkEngine:
         directory = state_directory(config)
         if directory is None:
             raise SetupError(
-                "engine.kind is spark, which needs a state directory: the driver stores there what it has evaluated; "
-                "set state.dir, and state.durability other than none"
+                "engine.kind is spark, which needs a state directory for what the driver has evaluated: set "
+                "state.dir, and state.durability other than none"
             )
         self._config, self._extra_state = config, extra_state
         self._lock = locked(directory)
@@ -113,10 +113,8 @@ class SparkEngine:
         since_s = max(self._position.tick_s or 0, self._waited_s)
         late_s = time.time() - since_s - self._config.sessions.tick_s
         if late_s > LATE_S:
-            return [
-                f"no tick for {late_s + self._config.sessions.tick_s:.0f} s: a batch takes too long, or the cluster "
-                f"has no free cores; {self._stats.text()}"
-            ]
+            reason = f"a batch takes too long, or the cluster has no free cores; {self._stats.text()}"
+            return [f"no tick for {late_s + self._config.sessions.tick_s:.0f} s: {reason}"]
         return []
 
     def parts(self) -> dict[str, Coroutine[Any, Any, None]]:
@@ -126,7 +124,7 @@ class SparkEngine:
     async def listen(self) -> None:
         """Nothing to bind: `qoemon bridge` has the inputs."""
 
-    async def recover(self, on_tick: OnTick) -> Arrays:  # noqa: ARG002 - no tick is replayed here: Spark repeats batches
+    async def recover(self, on_tick: OnTick) -> Arrays:
         """As Engine.recover; then starts the query."""
         state = await self._in_thread(self._stored)
         try:
@@ -146,7 +144,7 @@ class SparkEngine:
     async def process_pending(self) -> None:
         """Nothing to do: reports go from Kafka to the cluster."""
 
-    async def tick(self, tick_s: int) -> Tick | None:  # noqa: ARG002 - see own_clock
+    async def tick(self, tick_s: int) -> Tick | None:
         """None: ticks come by themselves."""
         return None
 

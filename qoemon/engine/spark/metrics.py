@@ -61,10 +61,14 @@ def cluster_metrics(stats: ClusterStats, tick_s: int | None, now_s: float) -> It
     )
     yield CounterMetricFamily("qoemon_cluster_batches", "Batches that were evaluated.", value=stats.batches)
     yield GaugeMetricFamily(
-        "qoemon_cluster_batch_seconds", "Duration of the newest batch, from its plan to its end.", value=stats.batch_s
+        "qoemon_cluster_batch_seconds",
+        "Duration of the newest batch, from its plan to its end.",
+        value=stats.batch_s,
     )
     yield GaugeMetricFamily(
-        "qoemon_cluster_state_bytes", "Sessions in the checkpoint, compressed, of all shards.", value=stats.state_bytes
+        "qoemon_cluster_state_bytes",
+        "Sessions in the checkpoint, compressed, of all shards.",
+        value=stats.state_bytes,
     )
     yield GaugeMetricFamily(
         "qoemon_cluster_state_memory_bytes", "Memory that Spark uses for them.", value=stats.memory_bytes

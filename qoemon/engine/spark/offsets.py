@@ -1,7 +1,7 @@
 """Where each batch ends: a tick, and the offset of each partition at that time.
 
-A batch is repeated with the same offsets, which Spark stores; so what all shards must know at the same moment travels
-in them: the tick, and the groups that are full.
+A batch is repeated with the same offsets, which Spark stores; so what all shards must know at the same moment
+travels in them: the tick, and the groups that are full.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def start_session(engine: Engine) -> SparkSession:
         return builder.getOrCreate()
     except PySparkException as error:
         raise SetupError(f"Spark does not start with engine.master {engine.master}: {error}") from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - see below
         # What the JVM throws has no type of its own here.
         raise SetupError(
             f"Spark does not start with engine.master {engine.master}: {first_line(error)}; its log is above"

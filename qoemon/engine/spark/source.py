@@ -1,9 +1,9 @@
 """The source of the stream: reads the topic in batches that end on ticks.
 
-Spark's own source of Kafka cannot end a batch at a time, and its watermark is that of the fastest partition. Here a
-batch ends at the offsets that each partition had at a tick, once the tick and a grace have passed; a partition without
-records does not hold it up. Spark pickles what is in this file, and runs it on the driver (offsets) and on executors
-(reading).
+Spark's own source of Kafka cannot end a batch at a time, and its watermark is that of the fastest partition. Here
+a batch ends at the offsets that each partition had at a tick, once the tick and a grace have passed; a partition
+without records does not hold it up. Spark pickles what is in this file, and runs it on the driver (offsets) and on
+executors (reading).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Source(DataSource):
         """Its columns, in the words of SQL."""
         return SCHEMA
 
-    def streamReader(self, schema: StructType) -> DataSourceStreamReader:  # noqa: ARG002, N802 - Spark's interface
+    def streamReader(self, schema: StructType) -> DataSourceStreamReader:  # noqa: N802 - Spark's interface
         """What reads it."""
         return ReportReader(self.feed)
 
@@ -109,7 +109,7 @@ class ReportReader(DataSourceStreamReader):
         """Where a new checkpoint begins."""
         return self._cut(self._feed.start_s, "{}").stored()
 
-    def latestOffset(self, start: dict[str, Any], limit: ReadLimit) -> dict[str, Any]:  # noqa: ARG002, N802
+    def latestOffset(self, start: dict[str, Any], limit: ReadLimit) -> dict[str, Any]:  # noqa: N802
         """The end of the next batch: the newest tick that has passed; `start` if there is none."""
         begin, tick_s = Cut.restored(start), self._feed.tick_s
         due_s = time.time() - GRACE_S
@@ -150,7 +150,7 @@ class ReportReader(DataSourceStreamReader):
 
 
 def source_of(feed: Feed) -> type[DataSource]:
-    """The source of this feed. Its settings are in the class, not in Spark's options, which Spark shows and logs."""
+    """The source of this feed. Settings are in the class, not in Spark's options, which Spark shows and logs."""
     return type("FeedSource", (Source,), {"feed": feed})
 
 

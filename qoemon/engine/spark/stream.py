@@ -1,8 +1,8 @@
 """The streaming query, and the passing of its batches to the event loop.
 
 Spark calls back with each batch in a thread of its own, and takes it for done when the call returns. So the call
-waits until the loop has evaluated, published and stored the ticks of the batch: whatever ends the driver before, the
-batch comes again.
+waits until the loop has evaluated, published and stored the ticks of the batch: whatever ends the driver before,
+the batch comes again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from qoemon.engine.spark.source import Feed, source_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.streaming import StreamingQuery
+    from pyspark.sql.streaming.query import StreamingQuery
 
 
 class StreamError(Exception):
@@ -152,7 +152,7 @@ def _collected(rows: DataFrame, number: int, shards: int) -> Batch:
 
 
 def _cause(text: str) -> str:
-    """The line of a failed query's text that says what failed: the last one of a Python traceback, if there is one."""
+    """The line of a failed query's text that says what failed: the last error of a Python traceback, if any."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
     return errors[-1] if errors else (lines[0] if lines else "no reason is known")
@@ -163,5 +163,3 @@ def _as_dict(progress: Any) -> dict[str, Any]:
 
     told: dict[str, Any] = json.loads(progress.json)
     return told
-
-

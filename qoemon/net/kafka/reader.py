@@ -50,7 +50,7 @@ class Reader:
         self._consumer.close()
 
     def partitions(self) -> int:
-        """Number of partitions of the topic; 0 if there is no such topic. KafkaException if Kafka does not answer."""
+        """Number of partitions of the topic; 0 without such a topic. KafkaException if Kafka does not answer."""
         return len(self._consumer.list_topics(self._topic, ANSWER_S).topics[self._topic].partitions)
 
     def offsets_at(self, time_s: float, partitions: int) -> list[int]:
@@ -96,7 +96,7 @@ class Reader:
                     at = offset + 1
                     if at > end:
                         return
-                    headers = {name: value or b"" for name, value in each.headers() or ()}
+                    headers = dict(_pairs(each.headers()))
                     yield Record(offset, each.timestamp()[1], each.key() or b"", each.value() or b"", headers)
         finally:
             self._consumer.unassign()
@@ -106,3 +106,8 @@ class Reader:
             TopicPartition(self._topic, partition), timeout=ANSWER_S, cached=False
         )
         return begin, end
+
+
+def _pairs(headers: object) -> Iterator[tuple[str, bytes]]:
+    for name, value in headers if isinstance(headers, list) else ():
+        yield name, value or b""
