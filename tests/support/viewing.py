@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 
 import pytest
 
-from qoemon.tools.players.cache import MissingError
+from qoemon.tools.cache import MissingError
 from qoemon.tools.players.origin import Origin
 from qoemon.tools.players.packages import PLAYERS, script
 from qoemon.tools.players.stream import stream
-from tests.support.parts import ROOT, program
+from tests.support.parts import ROOT, missing, program
 from tests.support.patience import WAIT_S
 
 if TYPE_CHECKING:
@@ -138,9 +138,7 @@ def prepare() -> None:
         for package in PLAYERS.values():
             script(package)
     except MissingError as error:
-        if os.environ.get("QOEMON_REQUIRE_PARTS") == "1":
-            pytest.fail(f"{error}; QOEMON_REQUIRE_PARTS=1 says that no test may be skipped for that")
-        pytest.skip(str(error))
+        missing(str(error))
 
 
 @contextlib.asynccontextmanager
