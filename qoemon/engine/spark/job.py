@@ -7,12 +7,12 @@ each batch restores the pipeline, counts, and stores it again; a batch that is r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from qoemon.core.arrays import Floats, Ints
 from qoemon.core.plan.plan import Plan
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.sharding.sparse import sparse_counts
@@ -28,17 +28,25 @@ if TYPE_CHECKING:
 COUNTS = "shard int, tick_s bigint, counts binary, state_bytes bigint"
 STATE = "pipeline binary"
 
-Rows = Iterator[pd.DataFrame]
-ShardFunction = Callable[[Any, Rows, "GroupState"], Rows]
+Frames = Iterator[pd.DataFrame]
+ShardFunction = Callable[[Any, Frames, "GroupState"], Frames]
+
+
+class Rows(NamedTuple):
+    """Rows of the source, as columns of the same length; one of them is the mark."""
+
+    partition: Ints
+    offset: Ints
+    time_ms: Ints
+    frame: Sequence[bytes]
 
 
 def shard_function(plan: Plan) -> ShardFunction:
     """The function for applyInPandasWithState; plan is that of a shard."""
 
-    def count(key: tuple[Any, ...], pdf_iter: Rows, state: GroupState) -> Rows:
-        rows = pd.concat(list(pdf_iter), ignore_index=True)
+    def count(key: tuple[Any, ...], pdf_iter: Frames, state: GroupState) -> Frames:
         stored = state.get[0] if state.exists else None
-        counts, dumped = batch_of_shard(plan, rows, stored)
+        counts, dumped = batch_of_shard(plan, _rows(pdf_iter), stored)
         state.update((dumped,))
         size = len(counts)
         yield pd.DataFrame(
@@ -53,23 +61,21 @@ def shard_function(plan: Plan) -> ShardFunction:
     return count
 
 
-def batch_of_shard(plan: Plan, rows: pd.DataFrame, stored: bytes | None) -> tuple[list[tuple[int, bytes]], bytes]:
+def batch_of_shard(plan: Plan, rows: Rows, stored: bytes | None) -> tuple[list[tuple[int, bytes]], bytes]:
     """Count a batch of one shard.
 
-    rows     as of the source, with one mark
     stored   the shard's state before; None if there is none
     returns  (tick, packed counts) of each tick of the batch, in order; and the state
     """
-    partition = rows["partition"].to_numpy()
-    [mark] = np.flatnonzero(partition == MARK).tolist()
-    from_s, until_s = int(rows["offset"].iat[mark]), int(rows["time_ms"].iat[mark])
+    [mark] = np.flatnonzero(rows.partition == MARK).tolist()
+    from_s, until_s = int(rows.offset[mark]), int(rows.time_ms[mark])
     pipeline = ShardPipeline(plan)
     if stored is not None:
         pipeline.load(unpack_state(stored))
-    pipeline.freeze_groups(full_groups(rows["frame"].iat[mark].decode()))
+    pipeline.freeze_groups(full_groups(rows.frame[mark]))
     order, arrival_s = _in_time(rows, from_s, until_s)
-    frames, counts = rows["frame"].to_numpy()[order], []
-    tick_s = plan.timing.tick_s
+    frames = [rows.frame[place] for place in order.tolist()]
+    counts, tick_s = [], plan.timing.tick_s
     ends = range(from_s + tick_s, until_s + 1, tick_s)
     cuts = np.searchsorted(arrival_s, list(ends)).tolist()
     for end_s, first, last in zip(ends, [0, *cuts], cuts, strict=False):
@@ -79,16 +85,24 @@ def batch_of_shard(plan: Plan, rows: pd.DataFrame, stored: bytes | None) -> tupl
     return counts, pack_state(pipeline.dump())
 
 
-def _in_time(rows: pd.DataFrame, from_s: int, until_s: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _rows(pdf_iter: Frames) -> Rows:
+    frames = list(pdf_iter)
+    partition, offset, time_ms = (
+        np.concatenate([frame[name].to_numpy(np.int64) for frame in frames])
+        for name in ("partition", "offset", "time_ms")
+    )
+    return Rows(partition, offset, time_ms, [each for frame in frames for each in frame["frame"]])
+
+
+def _in_time(rows: Rows, from_s: int, until_s: int) -> tuple[Ints, Floats]:
     """The order in which records are counted, and the arrival of each, seconds since the epoch.
 
     Kafka's time may step back where the leader of a partition changes; here it does not, and it stays in the batch.
     """
-    partition, offset = rows["partition"].to_numpy(), rows["offset"].to_numpy()
-    order = np.lexsort((offset, partition))
-    order = order[partition[order] != MARK]
-    time_ms = np.clip(rows["time_ms"].to_numpy()[order], from_s * 1000, until_s * 1000 - 1)
-    starts = np.flatnonzero(np.diff(partition[order], prepend=MARK))
+    order = np.lexsort((rows.offset, rows.partition))
+    order = order[rows.partition[order] != MARK]
+    partition, time_ms = rows.partition[order], np.clip(rows.time_ms[order], from_s * 1000, until_s * 1000 - 1)
+    starts = np.flatnonzero(np.diff(partition, prepend=MARK)).tolist()
     for first, last in zip(starts, [*starts[1:], len(order)], strict=True):
         time_ms[first:last] = np.maximum.accumulate(time_ms[first:last])
     by_time = np.argsort(time_ms, kind="stable")

@@ -47,7 +47,7 @@ class Cut:
         )
 
 
-def full_groups(text: str) -> Full:
+def full_groups(text: str | bytes) -> Full:
     """The groups of Cut.full."""
     return msgspec.json.decode(text, type=dict[str, list[Labels]])
 
