@@ -25,7 +25,7 @@ from qoemon.engine.engine import ExtraState, OnTick, SetupError
 from qoemon.engine.evaluations import restored, successor
 from qoemon.engine.metrics import engine_metrics
 from qoemon.engine.shard import nothing
-from qoemon.engine.spark.java import require_java
+from qoemon.common.java import JavaError, require_java
 from qoemon.engine.spark.metrics import ClusterStats, cluster_metrics
 from qoemon.engine.spark.offsets import write_full
 from qoemon.engine.spark.position import Position
@@ -206,7 +206,10 @@ class SparkEngine:
     async def _begin(self) -> None:
         """Everything between a configuration and a running query."""
         master = self._config.engine.master
-        await asyncio.to_thread(require_java)
+        try:
+            await asyncio.to_thread(require_java)
+        except JavaError as error:
+            raise SetupError(f"engine.kind is spark, which runs on Java: {error}") from None
         self._doing = "asking Kafka for the topic"
         self._partitions = await self._known_topic()
         self._doing = f"starting Spark ({master})"

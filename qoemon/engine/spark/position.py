@@ -76,6 +76,6 @@ class Position(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, adopting=False, start_s=None)
 
     def rescaled(self, shards: int, back_s: int) -> Position:
-        """The position for other shards, which begin in a new checkpoint back_s, seconds, before the newest tick."""
+        """The position for other shards, which begin in a new checkpoint back_s, s, before the newest tick."""
         start_s = None if self.tick_s is None else self.tick_s - back_s
         return Position(shards=shards, tick_s=self.tick_s, start_s=start_s, adopting=start_s is not None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import qoemon
@@ -18,6 +20,7 @@ TASKS = 16
 """Tasks among which the shards of a batch are divided, at most: each has a cost of its own, whatever it holds."""
 
 _LOOPBACK = "127.0.0.1"
+_LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
 def start_session(engine: Engine) -> SparkSession:
@@ -32,6 +35,8 @@ def start_session(engine: Engine) -> SparkSession:
     if local:
         os.environ.setdefault("SPARK_LOCAL_IP", _LOOPBACK)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    # It logs each call from the JVM, and each failure, which the stream tells of itself.
+    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)
     builder = SparkSession.builder.appName("qoemon").master(engine.master)
     for name, value in {**_options(engine, local=local), **engine.options}.items():
         builder = builder.config(name, value)
@@ -81,7 +86,7 @@ def _options(engine: Engine, *, local: bool) -> dict[str, str]:
     return {
         **loopback,
         "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
-        "spark.log.level": "ERROR",
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.shuffle.partitions": str(min(engine.shards, TASKS)),
