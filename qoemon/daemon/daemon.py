@@ -140,6 +140,10 @@ async def _listening(engine: Engine) -> None:
 
 
 def _engine(config: Config, extra_state: ExtraState) -> Engine:
+    if config.clustered:
+        from qoemon.engine.spark.engine import SparkEngine  # noqa: PLC0415 - an extra
+
+        return SparkEngine(config, extra_state)
     directory = state_directory(config)
     if directory is None:
         LOG.warning("nothing survives a restart: state.dir is not set, or state.durability is none")

@@ -10,10 +10,11 @@ from qoemon.common.metrics import Families
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.arrays import Arrays
-from qoemon.core.evaluation import Evaluation, Tick
+from qoemon.core.evaluation import Tick
 from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.engine.engine import ExtraState, OnTick
+from qoemon.engine.evaluations import successor
 from qoemon.engine.inputs import sources
 from qoemon.engine.metrics import engine_metrics
 from qoemon.engine.shard import Shard, nothing
@@ -29,6 +30,8 @@ class LocalEngine:
     extra_state  further arrays to store with a checkpoint
     forget       whether the session stored at the broker is outdated
     """
+
+    own_clock = False
 
     def __init__(
         self, config: Config, store: Store | None, extra_state: ExtraState = nothing, *, forget: bool = False
@@ -84,7 +87,7 @@ class LocalEngine:
 
     async def change(self, config: Config) -> None:
         """As Engine.change."""
-        evaluation = await self._shard.in_thread(_successor, config, self._evaluation)
+        evaluation = await self._shard.in_thread(successor, config, self._evaluation)
         plan = core_plan(config)
         await self._shard.replace(lambda: ShardPipeline(plan))
         self._config, self._evaluation = config, evaluation
@@ -98,6 +101,10 @@ class LocalEngine:
         counts = await self._shard.tick(tick_s)
         connected = self.stats.connected
         return await self._shard.in_thread(lambda: self._evaluation.tick([counts], connected=connected))
+
+    async def next_tick(self) -> Tick | None:
+        """None: see own_clock."""
+        return None
 
     async def shift(self, by_s: int, now_s: float) -> None:
         """As Engine.shift."""
@@ -130,16 +137,6 @@ class LocalEngine:
         self._evaluation = new_evaluation(self._config)
         if state:
             self._evaluation.load(state)
-
-
-def _successor(config: Config, before: Evaluation) -> Evaluation:
-    """A new evaluation with the state of the former one. Runs in the shard's thread.
-
-    raises  IncompatibleStateError if no service can keep its state
-    """
-    evaluation = new_evaluation(config)
-    evaluation.load(before.dump())
-    return evaluation
 
 
 def _notify_systemd(done: float) -> None:

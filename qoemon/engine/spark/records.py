@@ -1,8 +1,8 @@
 """Records of the topic: messages of one shard, as `qoemon bridge` writes them; and what others write there.
 
-A record of the bridge has the shard as its key, in digits, and a header with the number of shards: sessions that were
-divided for another number are divided again where they are read. A record without the header is one MQTT message,
-as brokers and connectors write it: its key is the topic of MQTT, its value is the payload.
+A record of the bridge has the shard as its key, in digits, and a header with the number of shards: sessions that
+were divided for another number are divided again where they are read. A record without the header is one MQTT
+message, as brokers and connectors write it: its key is the topic of MQTT, its value is the payload.
 """
 
 from __future__ import annotations
@@ -61,5 +61,3 @@ def _messages(record: Record, framed: bool) -> Sequence[StoredMessage]:
         except msgspec.MsgspecError:
             pass
     return [StoredMessage(record.key.decode(errors="replace"), record.value, time_s)]
-
-

@@ -23,11 +23,11 @@ from qoemon.common.metrics import Families
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.arrays import Arrays
-from qoemon.core.evaluation import Evaluation, Tick
-from qoemon.core.plan.fingerprint import IncompatibleStateError
+from qoemon.core.evaluation import Tick
 from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.wire.partition import Partitioner
 from qoemon.engine.engine import ExtraState, OnTick
+from qoemon.engine.evaluations import restored, successor
 from qoemon.engine.inputs import sources
 from qoemon.engine.metrics import engine_metrics
 from qoemon.engine.shard import nothing
@@ -63,6 +63,8 @@ class WorkerPool:
     extra_state  further arrays to store with the parent's checkpoints
     raises       StateError if the directory cannot be used
     """
+
+    own_clock = False
 
     def __init__(
         self, config: Config, extra_state: ExtraState = nothing, clock: Callable[[], float] = time.time
@@ -129,13 +131,13 @@ class WorkerPool:
             return {}
         state = await self._in_thread(self._stored)
         if state:
-            self._evaluation = await self._in_thread(_restored, self._config, state)
+            self._evaluation = await self._in_thread(restored, self._config, state)
             await self._in_thread(self._evaluation.begin_exports)
         return state
 
     async def change(self, config: Config) -> None:
         """As Engine.change: the parent and all workers at once, between two ticks."""
-        evaluation = await self._in_thread(_successor, config, self._evaluation)
+        evaluation = await self._in_thread(successor, config, self._evaluation)
         self._config, self._evaluation = config, evaluation
         self._router.partitioner = Partitioner(config.workers, core_plan(config))
         for worker in self._workers:
@@ -166,6 +168,10 @@ class WorkerPool:
             worker.freeze_groups(self._evaluation.full)
         await self._checkpoint()
         return tick
+
+    async def next_tick(self) -> Tick | None:
+        """None: see own_clock."""
+        return None
 
     async def shift(self, by_s: int, now_s: float) -> None:
         """As Engine.shift."""
@@ -282,26 +288,3 @@ class WorkerPool:
 
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
-
-
-def _restored(config: Config, state: Arrays) -> Evaluation:
-    """An evaluation with the stored state, as far as it is compatible. Runs in the thread."""
-    evaluation = new_evaluation(config)
-    try:
-        reset = evaluation.load(state)
-    except (IncompatibleStateError, KeyError, ValueError, msgspec.MsgspecError) as error:
-        LOG.warning("windows, counters, alerts and regimes are reset: %s", error)
-        return new_evaluation(config)
-    if reset:
-        LOG.warning("rated differently than before, so windows, alerts and regimes are reset: %s", ", ".join(reset))
-    return evaluation
-
-
-def _successor(config: Config, before: Evaluation) -> Evaluation:
-    """A new evaluation with the state of the former one. Runs in the thread.
-
-    raises  IncompatibleStateError if no service can keep its state
-    """
-    evaluation = new_evaluation(config)
-    evaluation.load(before.dump())
-    return evaluation

@@ -1,0 +1,79 @@
+"""Metrics of the cluster: batches, lag and state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+
+@dataclass
+class ClusterStats:
+    """Statistics of the query. Totals count since the start.
+
+    batch         number of the newest evaluated batch; None before
+    batches       evaluated
+    batch_s       duration of the last batch, seconds
+    records       of Kafka, in the last batch
+    behind        records in the topic behind the last batch, as of its beginning
+    state_bytes   stored sessions, all shards, compressed
+    memory_bytes  what Spark holds of them in memory
+    restarts      of the query, after a failure
+    """
+
+    shards: int = 0
+    batch: int | None = None
+    batches: int = 0
+    batch_s: float = 0.0
+    records: int = 0
+    behind: int = 0
+    state_bytes: int = 0
+    memory_bytes: int = 0
+    restarts: int = 0
+
+    def observe(self, batch: int, state_bytes: int) -> None:
+        """A batch has been evaluated and stored."""
+        self.batch, self.state_bytes = batch, state_bytes
+        self.batches += 1
+
+    def follow(self, progress: Mapping[str, Any]) -> None:
+        """Take over what Spark says of its last batch."""
+        if not progress:
+            return
+        self.batch_s = progress.get("durationMs", {}).get("triggerExecution", 0) / 1000
+        self.memory_bytes = sum(each.get("memoryUsedBytes", 0) for each in progress.get("stateOperators", ()))
+
+    def text(self) -> str:
+        """The last batch, for people."""
+        if self.batch is None:
+            return "no batch has ended yet"
+        return f"batch {self.batch} took {self.batch_s:.1f} s"
+
+
+def cluster_metrics(stats: ClusterStats, tick_s: int | None, now_s: float) -> Iterator[Metric]:
+    """All metrics at now_s; tick_s is the newest tick, seconds since the epoch."""
+    yield GaugeMetricFamily(
+        "qoemon_cluster_lag_seconds",
+        "Time since the newest tick that came from the cluster; of a cluster that keeps up, less than two ticks.",
+        value=float("nan") if tick_s is None else max(now_s - tick_s, 0.0),
+    )
+    yield CounterMetricFamily("qoemon_cluster_batches", "Batches that were evaluated.", value=stats.batches)
+    yield GaugeMetricFamily(
+        "qoemon_cluster_batch_seconds",
+        "Duration of the newest batch, from its plan to its end.",
+        value=stats.batch_s,
+    )
+    yield GaugeMetricFamily(
+        "qoemon_cluster_state_bytes",
+        "Sessions in the checkpoint, compressed, of all shards.",
+        value=stats.state_bytes,
+    )
+    yield GaugeMetricFamily(
+        "qoemon_cluster_state_memory_bytes", "Memory that Spark uses for them.", value=stats.memory_bytes
+    )
+    yield GaugeMetricFamily("qoemon_cluster_shards", "Parts of the sessions.", value=stats.shards)
+    yield CounterMetricFamily(
+        "qoemon_cluster_query_restarts", "How often the query failed and was started again.", value=stats.restarts
+    )

@@ -1,0 +1,195 @@
+"""The source of the stream: reads the topic in batches that end on ticks.
+
+Spark's own source of Kafka cannot end a batch at a time, and its watermark is that of the fastest partition. Here
+a batch ends at the offsets that each partition had at a tick, once the tick and a grace have passed; a partition
+without records does not hold it up. Spark pickles what is in this file, and runs it on the driver (offsets) and on
+executors (reading).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from confluent_kafka import KafkaException
+from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
+
+from qoemon.core.plan.plan import Plan
+from qoemon.core.wire.partition import Partitioner
+from qoemon.engine.spark.offsets import Cut
+from qoemon.engine.spark.records import Divider
+from qoemon.net.kafka.client import Options, describe_error
+from qoemon.net.kafka.reader import Reader
+
+if TYPE_CHECKING:
+    from pyspark.sql.streaming.datasource import ReadLimit
+    from pyspark.sql.types import StructType
+
+GRACE_S = 0.5
+"""How long after a tick its records may still be on their way to their time stamp."""
+
+LOOK_S = 0.1
+"""How often the source looks whether a tick is due."""
+
+MOST_TICKS = 30
+"""Ticks in one batch, while the stream catches up."""
+
+MARK = -1
+"""Instead of a partition: the row tells a shard from when to when the batch is."""
+
+SCHEMA = "shard int, partition int, offset bigint, time_ms bigint, frame binary"
+_ROWS = 500
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What the source reads, and how it divides it.
+
+    options  of the client of Kafka
+    start_s  where a new checkpoint begins, a tick in seconds since the epoch
+    full     file with the groups that are full, as Cut.full; the driver writes it
+    """
+
+    options: Options
+    topic: str
+    partitions: int
+    shards: int
+    tick_s: int
+    start_s: int
+    full: Path
+    plan: Plan
+
+
+@dataclass
+class Part(InputPartition):
+    """The records of one partition in a batch, and the marks of its shards.
+
+    begin, end      offsets; the record at `end` belongs to the next batch
+    from_s, until_s the ticks before and at the end of the batch
+    """
+
+    number: int
+    begin: int
+    end: int
+    from_s: int
+    until_s: int
+    full: str
+
+
+class Source(DataSource):
+    """The reports of a topic, as a source of Spark."""
+
+    feed: Feed
+
+    @classmethod
+    def name(cls) -> str:
+        """How the source is asked for."""
+        return "qoemon"
+
+    def schema(self) -> str:
+        """Its columns, in the words of SQL."""
+        return SCHEMA
+
+    def streamReader(self, schema: StructType) -> DataSourceStreamReader:  # noqa: N802 - Spark's interface
+        """What reads it."""
+        return ReportReader(self.feed)
+
+
+class ReportReader(DataSourceStreamReader):
+    """Ends batches on ticks, and reads them."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    def initialOffset(self) -> dict[str, Any]:  # noqa: N802 - Spark's interface
+        """Where a new checkpoint begins."""
+        return self._cut(self._feed.start_s, "{}").stored()
+
+    def latestOffset(self, start: dict[str, Any], limit: ReadLimit) -> dict[str, Any]:  # noqa: N802
+        """The end of the next batch: the newest tick that has passed; `start` if there is none."""
+        begin, tick_s = Cut.restored(start), self._feed.tick_s
+        due_s = time.time() - GRACE_S
+        until_s = min(int(due_s // tick_s) * tick_s, begin.tick_s + MOST_TICKS * tick_s)
+        if until_s <= begin.tick_s:
+            time.sleep(min(LOOK_S, max(begin.tick_s + tick_s - due_s, 0.01)))
+            return start
+        try:
+            cut = self._cut(until_s, self._full())
+        except KafkaException as error:
+            raise RuntimeError(f"Kafka does not answer: {describe_error(error)}") from None
+        # Time stamps may step back, offsets may not.
+        offsets = tuple(map(max, cut.offsets, begin.offsets))
+        return Cut(until_s, offsets, cut.full).stored()
+
+    def partitions(self, start: dict[str, Any], end: dict[str, Any]) -> list[InputPartition]:
+        """A task for each partition."""
+        begin, until = Cut.restored(start), Cut.restored(end)
+        return [
+            Part(number, first, last, begin.tick_s, until.tick_s, until.full)
+            for number, (first, last) in enumerate(zip(begin.offsets, until.offsets, strict=True))
+        ]
+
+    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
+        """The rows of a task, in the order of offsets, after a mark for each of its shards."""
+        assert isinstance(partition, Part), "see partitions()"  # noqa: S101 - for the type checker
+        return _rows(self._feed, partition)
+
+    def _cut(self, tick_s: int, full: str) -> Cut:
+        feed = self._feed
+        return Cut(tick_s, tuple(_reader(feed).offsets_at(tick_s, feed.partitions)), full)
+
+    def _full(self) -> str:
+        try:
+            return self._feed.full.read_text("utf-8")
+        except FileNotFoundError:
+            return "{}"
+
+
+def source_of(feed: Feed) -> type[DataSource]:
+    """The source of this feed. Settings are in the class, not in Spark's options, which Spark shows and logs."""
+    return type("FeedSource", (Source,), {"feed": feed})
+
+
+_READERS: dict[str, Reader] = {}
+"""Clients of this process, which Spark keeps for further tasks: a new one would connect anew for each batch."""
+
+
+def _reader(feed: Feed) -> Reader:
+    key = repr((sorted(feed.options.items()), feed.topic))
+    if key not in _READERS:
+        _READERS[key] = Reader(feed.options, feed.topic)
+    return _READERS[key]
+
+
+def _rows(feed: Feed, part: Part) -> Iterator[pa.RecordBatch]:
+    marked = range(part.number, feed.shards, feed.partitions)
+    rows: list[tuple[int, int, int, int, bytes]] = [
+        (shard, MARK, part.from_s, part.until_s, part.full.encode()) for shard in marked
+    ]
+    divider = Divider(feed.shards, Partitioner(feed.shards, feed.plan))
+    for record in _reader(feed).read(part.number, part.begin, part.end):
+        for shard, frame in divider.parts(record):
+            rows.append((shard, part.number, record.offset, record.time_ms, frame))
+        if len(rows) >= _ROWS:
+            yield _batch(rows)
+            rows = []
+    if rows:
+        yield _batch(rows)
+
+
+def _batch(rows: list[tuple[int, int, int, int, bytes]]) -> pa.RecordBatch:
+    shard, partition, offset, time_ms, frame = zip(*rows, strict=True)
+    return pa.record_batch(
+        [
+            pa.array(shard, pa.int32()),
+            pa.array(partition, pa.int32()),
+            pa.array(offset, pa.int64()),
+            pa.array(time_ms, pa.int64()),
+            pa.array(frame, pa.binary()),
+        ],
+        names=["shard", "partition", "offset", "time_ms", "frame"],
+    )
