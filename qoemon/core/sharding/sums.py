@@ -1,7 +1,7 @@
 """Sums of arrays by group over shards whose groups have other numbers.
 
-Each array is added in one piece for all shards: a thousand shards have a million rows together, and a call of numpy
-for each of them costs more than the addition.
+Arrays of many shards are added in one piece: a thousand shards have a million rows together, and a call of numpy for
+each shard costs more than the addition.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.arrays import Counts, Floats, Histogram, Ints, Sparse, to_dense, to_sparse
+
+
+AT_ONCE = 256
+"""Histograms that are added in one piece: many enough for few calls, few enough for the cache."""
 
 
 class Sums:
@@ -68,8 +72,9 @@ def add_cells(out: Counts, parts: Iterable[tuple[Ints, Histogram]]) -> None:
     """Add histograms to `out`, (size, B), in place; each with the numbers of its groups there."""
     pairs = [(rows, to_sparse(histogram)) for rows, histogram in parts]
     pairs = [(rows, sparse) for rows, sparse in pairs if len(sparse.cells)]
-    if pairs:
-        np.add.at(out.reshape(-1), _cells(pairs), _joined(sparse.counts for _, sparse in pairs))
+    for begin in range(0, len(pairs), AT_ONCE):
+        some = pairs[begin : begin + AT_ONCE]
+        np.add.at(out.reshape(-1), _cells(some), _joined([sparse.counts for _, sparse in some]))
 
 
 def _cells(parts: Sequence[tuple[Ints, Sparse]]) -> Ints:
@@ -78,11 +83,13 @@ def _cells(parts: Sequence[tuple[Ints, Sparse]]) -> Ints:
     # How far the cells of each group move, for all groups of all parts; and where the groups of each part begin.
     moved = np.concatenate([(rows - np.arange(len(rows))) * bins for rows, _ in parts])
     begins = np.cumsum([0, *(len(rows) for rows, _ in parts)])[:-1]
-    cells = _joined(sparse.cells for _, sparse in parts)
+    cells = _joined([sparse.cells for _, sparse in parts])
     group = cells // bins
-    return cells + moved[group + np.repeat(begins, [len(sparse.cells) for _, sparse in parts])]
+    group += np.repeat(begins, [len(sparse.cells) for _, sparse in parts])
+    cells += moved[group]
+    return cells
 
 
-def _joined(arrays: Iterable[NDArray[np.integer]]) -> Ints:
+def _joined(arrays: Sequence[NDArray[np.integer]]) -> Ints:
     # np.add.at is fast only if both arrays are of the type of the sum.
-    return np.concatenate([each.astype(np.int64, copy=False) for each in arrays])
+    return np.concatenate(arrays, dtype=np.int64)
