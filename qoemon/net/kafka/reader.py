@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
-from qoemon.net.kafka.client import Options
+from qoemon.net.kafka.client import Options, describe_error
 
 ANSWER_S = 10.0
 """How long one answer of Kafka may take."""
@@ -41,6 +41,7 @@ class Reader:
                 "group.id": "qoemon",  # asked for by the client, used for nothing
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
+                "enable.partition.eof": True,
                 "fetch.wait.max.ms": 100,
             }
         )
@@ -83,19 +84,20 @@ class Reader:
         try:
             at = begin
             while at < end:
-                records = self._consumer.consume(min(AT_ONCE, end - at), ANSWER_S)
-                if not records:
-                    # Offsets without records (of transactions) at the end of the part.
-                    if self._consumer.position([TopicPartition(self._topic, partition)])[0].offset >= end:
-                        return
+                first = self._consumer.poll(ANSWER_S)
+                if first is None:
                     raise ReadError(f"{where}: no record for {ANSWER_S:g} s")
-                for each in records:
-                    if (error := each.error()) is not None:
-                        raise ReadError(f"{where}: {error.str()} ({error.name()})")
-                    offset = each.offset() or 0
-                    at = offset + 1
-                    if at > end:
+                # What is here already: with a timeout, it would be waited for as many as there are offsets, and
+                # an offset need not have a record: the end of a transaction has none.
+                for each in (first, *self._consumer.consume(min(AT_ONCE, end - at), 0)):
+                    offset, error = each.offset() or 0, each.error()
+                    if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                        raise ReadError(f"{where}: {describe_error(error)}")
+                    if offset >= end:
                         return
+                    if error is not None:
+                        continue
+                    at = offset + 1
                     headers = dict(_pairs(each.headers()))
                     yield Record(offset, each.timestamp()[1], each.key() or b"", each.value() or b"", headers)
         finally:

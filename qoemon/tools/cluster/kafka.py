@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from qoemon.common.java import require_java
+from qoemon.engine.spark.java import require_java
 from qoemon.net.kafka.admin import broker_ids, create_topic
 from qoemon.net.kafka.client import client_options
 from qoemon.tools.cache import MissingError
