@@ -1,4 +1,4 @@
-"""CPU and memory of a tick in the driver of a cluster, with the counts of many shards. `python -m benchmarks.merge`.
+"""CPU and memory of a tick in the driver of a cluster, with counts of many shards. `python -m benchmarks.merge`.
 
 SESSIONS sessions in each shard, spread over all groups. The counts are those of real shards, sparse and as bytes;
 there are DISTINCT of these, each of which stands for several shards. So there are 10 million sessions in 1,024.
@@ -73,7 +73,7 @@ def measure(packed: list[list[bytes]], shards: int) -> tuple[Runs, Runs]:
 
 
 def memory_mb(packed: list[list[bytes]], shards: int) -> float:
-    """The most that Python and numpy hold while a tick that ends an interval is decoded and evaluated, megabytes."""
+    """Peak of the memory of Python and numpy, up to the end of a tick that ends an interval, megabytes."""
     evaluation = Evaluation(plan(SESSIONS, GROUPS), (), RegimeRules())
     tracemalloc.start()
     for tick in range(INTERVAL_S // 10 + 1):

@@ -1,7 +1,7 @@
-"""CPU of a shard whose state is bytes between two batches, as on a cluster, step by step. `python -m benchmarks.shards`.
+"""CPU of a shard of a cluster, whose state is bytes between two batches, by step. `python -m benchmarks.shards`.
 
-A batch is a tick. Of each batch, a shard gets REPORTS reports in MESSAGES messages: arrays of a few topics, as a bridge
-joins them. Viewers report more or less often; the plan has another service, without sessions.
+A batch is a tick. Of each batch, a shard gets REPORTS reports in MESSAGES messages: arrays of a few topics, as a
+bridge joins them. Viewers report more or less often; the plan has another service, without sessions.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class Viewers:
     def messages(self, who: np.ndarray, number: int, at_s: int) -> Iterator[StoredMessage]:
         """Reports of these viewers in so many messages, within a tick that begins at at_s."""
         who = who[np.argsort(self._group[who], kind="stable")]
-        for some, arrival_s in zip(np.array_split(who, number), np.linspace(at_s, at_s + TICK_S - 1, number)):
+        times_s = np.linspace(at_s, at_s + TICK_S - 1, number)
+        for some, arrival_s in zip(np.array_split(who, number), times_s, strict=True):
             for group in np.unique(self._group[some]).tolist():
                 mine = some[self._group[some] == group]
                 payload = msgspec.json.encode([self._report(each, float(arrival_s)) for each in mine.tolist()])
@@ -137,7 +138,9 @@ def rows() -> list[Row]:
         runs = measure(sessions, groups)
         of = f"{sessions:,} sessions, {groups:,} groups"
         table += [Row.of(f"{of}: {step}", "ms CPU", runs.steps_ms[step]) for step in STEPS]
-        fixed = [sum(each) for each in zip(*(runs.steps_ms[step] for step in STEPS if step != "apply"), strict=True)]
+        fixed = [
+            sum(each) for each in zip(*(runs.steps_ms[step] for step in STEPS if step != "apply"), strict=True)
+        ]
         table.append(Row.of(f"{of}: all but apply", "ms CPU", fixed))
         table.append(Row.of(f"{of}: state", "bytes a session", [size / sessions for size in runs.state_bytes]))
         table.append(Row.of(f"{of}: counts", "kB", [size / KILO for size in runs.counts_bytes]))

@@ -124,8 +124,10 @@ class Groups:
     def load(self, groups: tuple[Labels, ...]) -> None:
         """Restore groups from `all`."""
         self._labels = list(groups)
-        self._numbers = {labels: number for number, labels in enumerate(groups) if not self.is_free(labels)}
-        self._free = [number for number, labels in enumerate(groups) if self.is_free(labels)]
+        self._numbers = dict(zip(groups, range(len(groups)), strict=True))
+        self._free = []
+        if self.labelled and self._numbers.pop(self._none, None) is not None:
+            self._free = [number for number, labels in enumerate(groups) if labels == self._none]
         self._since_s = [0.0] * len(groups)
 
     def _add(self, name: Labels, arrival_s: float) -> int:
