@@ -121,6 +121,11 @@ class Groups:
         """
         self._only = None if groups is None else frozenset(groups)
 
+    @property
+    def only(self) -> tuple[Labels, ...] | None:
+        """The label values that are not pooled after freeze(), sorted; None if there was none."""
+        return None if self._only is None else tuple(sorted(self._only))
+
     def load(self, groups: tuple[Labels, ...]) -> None:
         """Restore groups from `all`."""
         self._labels = list(groups)
