@@ -22,6 +22,7 @@ from qoemon.core.plan.plan import Limits, Plan, Service, Timing
 from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.qoe.mapping import VIDEO_STALL, WEB_IQX
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
+from qoemon.core.wire.codec import Codec
 from qoemon.engine.interpreter import tune
 from qoemon.engine.spark.encoding import pack_counts, pack_state, unpack_state
 from qoemon.state.frames import StoredMessage
@@ -102,9 +103,11 @@ class Runs:
         self.steps_ms[step].append((process_time() - began) * KILO)
         return result
 
-    def of(self, told: Plan, state: bytes | None, messages: list[StoredMessage], tick_s: int) -> bytes:
+    def of(
+        self, told: Plan, codec: Codec, state: bytes | None, messages: list[StoredMessage], tick_s: int
+    ) -> bytes:
         """The state after a batch."""
-        pipeline = self.timed("make", lambda: ShardPipeline(told))
+        pipeline = self.timed("make", lambda: ShardPipeline(told, codec=codec))
         if state is not None:
             arrays = self.timed("unpack", lambda: unpack_state(state))
             self.timed("load", lambda: pipeline.load(arrays))
@@ -120,13 +123,13 @@ class Runs:
 def measure(sessions: int, groups: int) -> Runs:
     """Batches of one shard."""
     viewers, told = Viewers(sessions, groups), plan(sessions, groups)
-    rng, state = np.random.default_rng(2), None
+    rng, codec, state = np.random.default_rng(2), Codec(told), None
     for tick in range(WARM + TICKS):
         if tick <= WARM:
             runs = Runs()
         at_s = START_S + tick * TICK_S
         who = np.arange(sessions) if tick < WARM else rng.integers(0, sessions, REPORTS)
-        state = runs.of(told, state, list(viewers.messages(who, MESSAGES, at_s)), at_s + TICK_S)
+        state = runs.of(told, codec, state, list(viewers.messages(who, MESSAGES, at_s)), at_s + TICK_S)
     return runs
 
 
