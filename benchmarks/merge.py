@@ -24,6 +24,9 @@ SHARDS = (1, 64, 1024)
 TICKS, TICKS_BEFORE = 18, 7
 """Of those, the first are not measured: groups are new, windows empty."""
 INTERVAL_S = 60
+BARS_MS = {1: (None, None), 64: (40, 80), 1024: (250, 500)}
+"""Most for a tick, and for one that ends an interval: twice to three times what was measured."""
+MOST_MB = 1000
 MEGA = 1e6
 
 
@@ -93,11 +96,11 @@ def rows() -> list[Row]:
         table += [
             Row.of(f"{of}: decoding", "ms CPU", within.decode_ms),
             Row.of(f"{of}: decoding, of a tick that ends an interval", "ms CPU", ending.decode_ms),
-            Row.of(f"{of}: tick", "ms CPU", within.tick_ms),
-            Row.of(f"{of}: tick that ends an interval", "ms CPU", ending.tick_ms),
+            Row.of(f"{of}: tick", "ms CPU", within.tick_ms, at_most=BARS_MS[shards][0]),
+            Row.of(f"{of}: tick that ends an interval", "ms CPU", ending.tick_ms, at_most=BARS_MS[shards][1]),
             Row.of(f"{of}: encoded counts", "MB", within.encoded_mb),
             Row.of(f"{of}: encoded counts, of a tick that ends an interval", "MB", ending.encoded_mb),
-            Row.of(f"{of}: memory", "MB", [memory_mb(packed, shards)]),
+            Row.of(f"{of}: memory", "MB", [memory_mb(packed, shards)], at_most=MOST_MB),
         ]
     return table
 

@@ -204,12 +204,13 @@ class ServiceMonitor:
             "heard": self._heard.copy(),
             "heard_before": self._heard_before,
             "used_s": self._used_s,
+            "group_since_s": self.groups.since_s,
             "starts": self._starts.counts.copy(),
         }
 
     def load(self, state: Arrays, groups: tuple[Labels, ...], tick: int) -> None:
         """Restore a dump(), into a monitor without sessions."""
-        self.groups.load(groups)
+        self.groups.load(groups, state.get("group_since_s"))
         self._begin(tick)
         sessions, conditions = part("sessions/", state), part("conditions/", state)
         rows = self.sessions.load(sessions)
