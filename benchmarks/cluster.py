@@ -1,8 +1,8 @@
 """CPU, rate and delay of an engine on Spark, from Kafka to published ticks. `python -m benchmarks.cluster`.
 
-Everything runs on this machine: one node of Kafka, a driver with local[*], and a producer that writes records as the
-bridge does. The engine's CPU is that of the driver, its JVM and its Python workers. The local engine is the core in
-this process, with the same reports in arrays of 100 of one group, as gateways send them.
+Everything runs on this machine: one node of Kafka, a driver with local[*], and a producer that writes records as
+the bridge does. The engine's CPU is that of the driver, its JVM and its Python workers. The local engine is the core
+in this process, with the same reports in arrays of 100 of one group, as gateways send them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -196,7 +197,7 @@ class Driver:
             return 0
 
     def _get(self, path: str) -> str:
-        with urllib.request.urlopen(self._url + path, timeout=5) as answer:
+        with urllib.request.urlopen(self._url + path, timeout=5) as answer:  # noqa: S310 - of loopback
             text: str = answer.read().decode()
         return text
 
@@ -213,7 +214,7 @@ def of_load(driver: Driver, brokers: str, load: Load) -> Iterator[Row]:
     finally:
         producer.kill()
         producer.join()
-    pairs = list(zip(seen, seen[1:], strict=False))
+    pairs = list(pairwise(seen))
     used = [(after.cpu_s - before.cpu_s) / (after.reports - before.reports) * 1e6 for before, after in pairs]
     name = f"{load.rate:,} reports/s"
     local = local_us(load)
