@@ -85,11 +85,11 @@ def run(config: ConfigFile = None, overrides: Overrides = None) -> None:
     from qoemon.common.logs import log_to_stderr
     from qoemon.daemon.daemon import ListenError
     from qoemon.daemon.run import run as run_daemon
-    from qoemon.engine.engine import SetupError
+    from qoemon.engine.engine import EngineError, SetupError
     from qoemon.net.paced_loop import PacedLoop
     from qoemon.state.directory import StateError
 
-    with exit_on_errors(usage=(SetupError,), failed=(ListenError, StateError)):
+    with exit_on_errors(usage=(SetupError,), failed=(EngineError, ListenError, StateError)):
         settings = load(config, overrides)
         log_to_stderr(settings.log.level.upper(), settings.log.format, dated=True)
         with asyncio.Runner(loop_factory=PacedLoop) as runner:
