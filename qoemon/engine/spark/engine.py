@@ -15,7 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from qoemon.common import duration
 from qoemon.common.backoff import Repeats, backoff_s
+from qoemon.common.java import JavaError, require_java
 from qoemon.common.metrics import Families
 from qoemon.config.config import Config
 from qoemon.config.plan import new_evaluation, shard_plan
@@ -25,7 +27,6 @@ from qoemon.engine.engine import ExtraState, OnTick, SetupError
 from qoemon.engine.evaluations import restored, successor
 from qoemon.engine.metrics import engine_metrics
 from qoemon.engine.shard import nothing
-from qoemon.common.java import JavaError, require_java
 from qoemon.engine.spark.metrics import ClusterStats, cluster_metrics
 from qoemon.engine.spark.offsets import write_full
 from qoemon.engine.spark.position import Position
@@ -85,11 +86,15 @@ class SparkEngine:
         self._position = Position()
         self._spark: SparkSession | None = None
         self._stream: Stream | None = None
+        self._switching = asyncio.Lock()
+        """Held while one query takes the place of another."""
         self._partitions = 0
         self._batch: Batch | None = None
         """The batch whose ticks are being published."""
         self._next = 0
         """Its next tick."""
+        self._reached_s: int | None = None
+        """Newest tick that came, whether it was evaluated or not."""
         self._doing: str | None = "restoring the state"
         """What keeps ticks from coming; None while the query runs."""
         self._waited_s = time.time()
@@ -110,6 +115,9 @@ class SparkEngine:
         """As Engine.problems: what keeps ticks from coming."""
         if self._doing is not None:
             return [self._doing]
+        if self._position.adopting and self._reached_s is not None and self._position.tick_s is not None:
+            left_s = self._position.tick_s - self._reached_s
+            return [f"new shards read what came before: {duration.text(left_s)} of reports until ticks continue"]
         since_s = max(self._position.tick_s or 0, self._waited_s)
         late_s = time.time() - since_s - self._config.sessions.tick_s
         if late_s > LATE_S:
@@ -137,9 +145,10 @@ class SparkEngine:
     async def change(self, config: Config) -> None:
         """As Engine.change: the query goes on with the new plan, between two batches."""
         evaluation = await self._in_thread(successor, config, self._evaluation)
-        await self._stop_stream()
-        self._config, self._evaluation = config, evaluation
-        await self._start_stream()
+        async with self._switching:
+            await self._stop_stream()
+            self._config, self._evaluation = config, evaluation
+            await self._start_stream()
 
     async def process_pending(self) -> None:
         """Nothing to do: reports go from Kafka to the cluster."""
@@ -155,6 +164,7 @@ class SparkEngine:
         while self._batch is not None and self._next < len(self._batch.ticks):
             tick_s, shards = self._batch.ticks[self._next]
             self._next += 1
+            self._reached_s = tick_s
             match self._position.step(tick_s):
                 case "evaluate":
                     tick = await self._in_thread(self._evaluation.tick, shards)
@@ -258,7 +268,7 @@ class SparkEngine:
             partitions=self._partitions,
             shards=engine.shards,
             tick_s=tick_s,
-            start_s=self._position.start_s or int(time.time() // tick_s) * tick_s,
+            start_s=self._position.begin_s(int(time.time() // tick_s) * tick_s),
             full=self._full_file,
             plan=plan,
         )
@@ -277,12 +287,16 @@ class SparkEngine:
                 self._stats.follow(await asyncio.to_thread(stream.progress))
                 failures = 0 if self._stream is stream and self._stats.batch_s else failures
             except StreamError as error:
+                if self._stream is not stream:
+                    continue  # It was stopped meanwhile.
                 self._stats.restarts += 1
                 self._report(f"the query has ended: {error}")
                 await asyncio.sleep(backoff_s(failures, *RETRY_S))
                 failures += 1
-                await self._stop_stream()
-                await self._start_stream()
+                async with self._switching:
+                    if self._stream is stream:
+                        await self._stop_stream()
+                        await self._start_stream()
 
     async def _stop_stream(self) -> None:
         stream, self._stream, self._batch = self._stream, None, None
@@ -312,7 +326,7 @@ class SparkEngine:
             return {}
         if state:
             self._position = Position.restored(state)
-            self._position.require(self._config.engine.shards)
+            self._position.require(self._config.engine.shards, str(self._config.engine.checkpoint))
             self._evaluation = restored(self._config, state)
             self._evaluation.begin_exports()
         return state

@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 
 from qoemon.core.arrays import Floats, Ints
+from qoemon.core.plan.fingerprint import IncompatibleStateError
 from qoemon.core.plan.plan import Plan
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.sharding.sparse import sparse_counts
-from qoemon.engine.spark.encoding import pack_counts, pack_state, unpack_state
+from qoemon.engine.engine import SetupError
+from qoemon.engine.spark.encoding import EncodingError, pack_counts, pack_state, unpack_state
 from qoemon.engine.spark.offsets import full_groups
 from qoemon.engine.spark.records import messages_of
 from qoemon.engine.spark.source import MARK
@@ -66,14 +68,21 @@ def batch_of_shard(plan: Plan, rows: Rows, stored: bytes | None) -> tuple[list[t
 
     stored   the shard's state before; None if there is none
     returns  (tick, packed counts) of each tick of the batch, in order; and the state
+    raises   SetupError if the state cannot be continued with this plan
     """
     [mark] = np.flatnonzero(rows.partition == MARK).tolist()
     from_s, until_s = int(rows.offset[mark]), int(rows.time_ms[mark])
     pipeline = ShardPipeline(plan)
     if stored is not None:
-        pipeline.load(unpack_state(stored))
+        try:
+            pipeline.load(unpack_state(stored))
+        except (IncompatibleStateError, EncodingError) as error:
+            raise SetupError(
+                f"the sessions in engine.checkpoint cannot be continued: {error}; set the configuration back, or "
+                "set another engine.checkpoint, where sessions begin from scratch"
+            ) from None
     pipeline.freeze_groups(full_groups(rows.frame[mark]))
-    order, arrival_s = _in_time(rows, from_s, until_s)
+    order, arrival_s = _in_time(rows)
     frames = [rows.frame[place] for place in order.tolist()]
     counts, tick_s = [], plan.timing.tick_s
     ends = range(from_s + tick_s, until_s + 1, tick_s)
@@ -94,19 +103,11 @@ def _rows(pdf_iter: Frames) -> Rows:
     return Rows(partition, offset, time_ms, [each for frame in frames for each in frame["frame"]])
 
 
-def _in_time(rows: Rows, from_s: int, until_s: int) -> tuple[Ints, Floats]:
-    """The order in which records are counted, and the arrival of each, seconds since the epoch.
-
-    Kafka's time may step back where the leader of a partition changes; here it does not, and it stays in the batch.
-    """
-    order = np.lexsort((rows.offset, rows.partition))
+def _in_time(rows: Rows) -> tuple[Ints, Floats]:
+    """The order in which records are counted, and the arrival of each, seconds since the epoch."""
+    order = np.lexsort((rows.offset, rows.partition, rows.time_ms))
     order = order[rows.partition[order] != MARK]
-    partition, time_ms = rows.partition[order], np.clip(rows.time_ms[order], from_s * 1000, until_s * 1000 - 1)
-    starts = np.flatnonzero(np.diff(partition, prepend=MARK)).tolist()
-    for first, last in zip(starts, [*starts[1:], len(order)], strict=True):
-        time_ms[first:last] = np.maximum.accumulate(time_ms[first:last])
-    by_time = np.argsort(time_ms, kind="stable")
-    return order[by_time], time_ms[by_time] / 1000
+    return order, rows.time_ms[order] / 1000
 
 
 def _messages(frames: Sequence[bytes], arrival_s: Sequence[float]) -> list[StoredMessage]:

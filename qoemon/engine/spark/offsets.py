@@ -1,7 +1,8 @@
 """Where each batch ends: a tick, and the offset of each partition at that time.
 
 A batch is repeated with the same offsets, which Spark stores; so what all shards must know at the same moment
-travels in them: the tick, and the groups that are full.
+travels in them: the tick, and the groups that are full. The number of shards is there because the checkpoint has
+the sessions divided among so many.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ class Cut:
 
     tick_s   its newest tick, seconds since the epoch
     offsets  by partition, the first record that belongs to later
+    shards   among how many the sessions are divided
     full     the groups that were full when it was made, as JSON
     """
 
     tick_s: int
     offsets: tuple[int, ...]
+    shards: int
     full: str = "{}"
 
     def stored(self) -> dict[str, object]:
@@ -36,6 +39,7 @@ class Cut:
         return {
             "tick_s": self.tick_s,
             "offsets": {str(number): offset for number, offset in enumerate(self.offsets)},
+            "shards": self.shards,
             "full": self.full,
         }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPart
 
 from qoemon.core.plan.plan import Plan
 from qoemon.core.wire.partition import Partitioner
+from qoemon.engine.engine import SetupError
 from qoemon.engine.spark.offsets import Cut
 from qoemon.engine.spark.records import Divider
 from qoemon.net.kafka.client import Options, describe_error
@@ -112,6 +113,11 @@ class ReportReader(DataSourceStreamReader):
     def latestOffset(self, start: dict[str, Any], limit: ReadLimit) -> dict[str, Any]:  # noqa: N802
         """The end of the next batch: the newest tick that has passed; `start` if there is none."""
         begin, tick_s = Cut.restored(start), self._feed.tick_s
+        if begin.shards != self._feed.shards:
+            raise SetupError(
+                f"engine.shards is {self._feed.shards}, and the checkpoint has {begin.shards}: set it back, or set "
+                "another engine.checkpoint and run `qoemon rescale`"
+            )
         due_s = time.time() - GRACE_S
         until_s = min(int(due_s // tick_s) * tick_s, begin.tick_s + MOST_TICKS * tick_s)
         if until_s <= begin.tick_s:
@@ -123,7 +129,7 @@ class ReportReader(DataSourceStreamReader):
             raise RuntimeError(f"Kafka does not answer: {describe_error(error)}") from None
         # Time stamps may step back, offsets may not.
         offsets = tuple(map(max, cut.offsets, begin.offsets))
-        return Cut(until_s, offsets, cut.full).stored()
+        return replace(cut, offsets=offsets).stored()
 
     def partitions(self, start: dict[str, Any], end: dict[str, Any]) -> list[InputPartition]:
         """A task for each partition."""
@@ -140,7 +146,7 @@ class ReportReader(DataSourceStreamReader):
 
     def _cut(self, tick_s: int, full: str) -> Cut:
         feed = self._feed
-        return Cut(tick_s, tuple(_reader(feed).offsets_at(tick_s, feed.partitions)), full)
+        return Cut(tick_s, tuple(_reader(feed).offsets_at(tick_s, feed.partitions)), feed.shards, full)
 
     def _full(self) -> str:
         try:
@@ -171,9 +177,13 @@ def _rows(feed: Feed, part: Part) -> Iterator[pa.RecordBatch]:
         (shard, MARK, part.from_s, part.until_s, part.full.encode()) for shard in marked
     ]
     divider = Divider(feed.shards, Partitioner(feed.shards, feed.plan))
+    time_ms, last_ms = part.from_s * 1000, part.until_s * 1000 - 1
     for record in _reader(feed).read(part.number, part.begin, part.end):
+        # Kafka's time may step back where the leader of a partition changes; here it does not, so that a record
+        # belongs to the same tick wherever batches end.
+        time_ms = min(max(time_ms, record.time_ms), last_ms)
         for shard, frame in divider.parts(record):
-            rows.append((shard, part.number, record.offset, record.time_ms, frame))
+            rows.append((shard, part.number, record.offset, time_ms, frame))
         if len(rows) >= _ROWS:
             yield _batch(rows)
             rows = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -138,17 +138,21 @@ class Stream:
             self._waiting = None
 
 
-def _collected(rows: DataFrame, number: int, shards: int) -> Batch:
-    table = rows.toArrow()
+def counts_of(rows: Iterable[tuple[int, int, bytes]], shards: int) -> Sequence[tuple[int, Sequence[ShardCounts]]]:
+    """The ticks of a batch as in Batch, from its rows (shard, tick, packed counts) in any order."""
     by_tick: dict[int, dict[int, bytes]] = defaultdict(dict)
-    sizes: dict[int, int] = {}
-    for shard, tick_s, counts, size in zip(*(column.to_pylist() for column in table.columns), strict=True):
+    for shard, tick_s, counts in rows:
         by_tick[tick_s][shard] = counts
-        sizes[shard] = size
-    ticks = [
-        (tick_s, [unpack_counts(by_tick[tick_s][shard]) for shard in range(shards)]) for tick_s in sorted(by_tick)
+    return [
+        (tick_s, [unpack_counts(packed[shard]) for shard in range(shards)])
+        for tick_s, packed in sorted(by_tick.items())
     ]
-    return Batch(number, ticks, sum(sizes.values()))
+
+
+def _collected(rows: DataFrame, number: int, shards: int) -> Batch:
+    shard, tick_s, counts, size = (column.to_pylist() for column in rows.toArrow().columns)
+    ticks = counts_of(zip(shard, tick_s, counts, strict=True), shards)
+    return Batch(number, ticks, sum(dict(zip(shard, size, strict=True)).values()))
 
 
 def _cause(text: str) -> str:
