@@ -51,6 +51,11 @@ class Cut:
         )
 
 
+def at_least(offsets: Sequence[int], partitions: int) -> tuple[int, ...]:
+    """Offsets of so many partitions: a topic may get further ones, which begin with their first record."""
+    return (*offsets, *[0] * (partitions - len(offsets)))
+
+
 def full_groups(text: str | bytes) -> Full:
     """The groups of Cut.full."""
     return msgspec.json.decode(text, type=dict[str, list[Labels]])

@@ -21,7 +21,7 @@ from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPart
 from qoemon.core.plan.plan import Plan
 from qoemon.core.wire.partition import Partitioner
 from qoemon.engine.engine import SetupError
-from qoemon.engine.spark.offsets import Cut
+from qoemon.engine.spark.offsets import Cut, at_least
 from qoemon.engine.spark.records import Divider
 from qoemon.net.kafka.client import Options, describe_error
 from qoemon.net.kafka.reader import Reader
@@ -69,11 +69,13 @@ class Feed:
 class Part(InputPartition):
     """The records of one partition in a batch, and the marks of its shards.
 
+    partitions      how many there are
     begin, end      offsets; the record at `end` belongs to the next batch
     from_s, until_s the ticks before and at the end of the batch
     """
 
     number: int
+    partitions: int
     begin: int
     end: int
     from_s: int
@@ -112,12 +114,18 @@ class ReportReader(DataSourceStreamReader):
 
     def latestOffset(self, start: dict[str, Any], limit: ReadLimit) -> dict[str, Any]:  # noqa: N802
         """The end of the next batch: the newest tick that has passed; `start` if there is none."""
-        begin, tick_s = Cut.restored(start), self._feed.tick_s
-        if begin.shards != self._feed.shards:
+        begin, feed = Cut.restored(start), self._feed
+        if begin.shards != feed.shards:
             raise SetupError(
-                f"engine.shards is {self._feed.shards}, and the checkpoint has {begin.shards}: set it back, or set "
+                f"engine.shards is {feed.shards}, and the checkpoint has {begin.shards}: set it back, or set "
                 "another engine.checkpoint and run `qoemon rescale`"
             )
+        if len(begin.offsets) > feed.partitions:
+            raise SetupError(
+                f"topic {feed.topic} has {feed.partitions} partitions, and the checkpoint has offsets of "
+                f"{len(begin.offsets)}: it is another topic than before; set another engine.checkpoint"
+            )
+        tick_s = feed.tick_s
         due_s = time.time() - GRACE_S
         until_s = min(int(due_s // tick_s) * tick_s, begin.tick_s + MOST_TICKS * tick_s)
         if until_s <= begin.tick_s:
@@ -128,15 +136,16 @@ class ReportReader(DataSourceStreamReader):
         except KafkaException as error:
             raise RuntimeError(f"Kafka does not answer: {describe_error(error)}") from None
         # Time stamps may step back, offsets may not.
-        offsets = tuple(map(max, cut.offsets, begin.offsets))
+        offsets = tuple(map(max, cut.offsets, at_least(begin.offsets, len(cut.offsets))))
         return replace(cut, offsets=offsets).stored()
 
     def partitions(self, start: dict[str, Any], end: dict[str, Any]) -> list[InputPartition]:
         """A task for each partition."""
         begin, until = Cut.restored(start), Cut.restored(end)
+        size = len(until.offsets)
         return [
-            Part(number, first, last, begin.tick_s, until.tick_s, until.full)
-            for number, (first, last) in enumerate(zip(begin.offsets, until.offsets, strict=True))
+            Part(number, size, first, last, begin.tick_s, until.tick_s, until.full)
+            for number, (first, last) in enumerate(zip(at_least(begin.offsets, size), until.offsets, strict=True))
         ]
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
@@ -172,7 +181,7 @@ def _reader(feed: Feed) -> Reader:
 
 
 def _rows(feed: Feed, part: Part) -> Iterator[pa.RecordBatch]:
-    marked = range(part.number, feed.shards, feed.partitions)
+    marked = range(part.number, feed.shards, part.partitions)
     rows: list[tuple[int, int, int, int, bytes]] = [
         (shard, MARK, part.from_s, part.until_s, part.full.encode()) for shard in marked
     ]

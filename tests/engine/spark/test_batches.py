@@ -301,6 +301,36 @@ def test_groups_that_are_full_travel_with_the_batch(monkeypatch: pytest.MonkeyPa
         assert one["observations"] == other["observations"]
 
 
+def test_a_topic_may_get_further_partitions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The driver restarts for them, with a batch that was planned before; bridges write to them at once."""
+    topic, driver, shards = Topic(3), Driver(CONFIG, tmp_path / "full.json"), 7
+    records = written(Traffic(7, T0, END_S).messages(), core_plan(CONFIG), shards)
+    grown = next(at for at, (time_ms, *_) in enumerate(records) if time_ms > 1000 * (T0 + 44))
+    for record in records[:grown]:
+        topic.append(*record)
+    cluster = cluster_of(monkeypatch, driver, topic, shards)
+    found = run(cluster, driver, T0 + 40)
+    cluster.plan_batch(T0 + 44)
+    topic.logs += [[], []]
+    for record in records[grown:]:
+        topic.append(*record)
+    cluster.feed = replace(cluster.feed, partitions=5)
+    found += driver.take(cluster.run())
+    cluster.commit()
+    found += run(cluster, driver, BEHIND_S)
+    assert_same(truth(topic), found)
+
+
+def test_a_topic_that_has_lost_partitions_is_another_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    topic, driver = topic_of(1, 4), Driver(CONFIG, tmp_path / "full.json")
+    cluster = cluster_of(monkeypatch, driver, topic, 4)
+    cluster.feed = replace(cluster.feed, partitions=2)
+    with pytest.raises(
+        SetupError, match="topic t has 2 partitions, and the checkpoint has offsets of 3: it is ano"
+    ):
+        cluster.plan_batch(T0 + 20)
+
+
 def test_a_checkpoint_of_another_number_of_shards_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
