@@ -114,18 +114,7 @@ class ReportReader(DataSourceStreamReader):
 
     def latestOffset(self, start: dict[str, Any], limit: ReadLimit) -> dict[str, Any]:  # noqa: N802
         """The end of the next batch: the newest tick that has passed; `start` if there is none."""
-        begin, feed = Cut.restored(start), self._feed
-        if begin.shards != feed.shards:
-            raise SetupError(
-                f"engine.shards is {feed.shards}, and the checkpoint has {begin.shards}: set it back, or set "
-                "another engine.checkpoint and run `qoemon rescale`"
-            )
-        if len(begin.offsets) > feed.partitions:
-            raise SetupError(
-                f"topic {feed.topic} has {feed.partitions} partitions, and the checkpoint has offsets of "
-                f"{len(begin.offsets)}: it is another topic than before; set another engine.checkpoint"
-            )
-        tick_s = feed.tick_s
+        begin, tick_s = self._restored(start), self._feed.tick_s
         due_s = time.time() - GRACE_S
         until_s = min(int(due_s // tick_s) * tick_s, begin.tick_s + MOST_TICKS * tick_s)
         if until_s <= begin.tick_s:
@@ -141,7 +130,7 @@ class ReportReader(DataSourceStreamReader):
 
     def partitions(self, start: dict[str, Any], end: dict[str, Any]) -> list[InputPartition]:
         """A task for each partition."""
-        begin, until = Cut.restored(start), Cut.restored(end)
+        begin, until = self._restored(start), self._restored(end)
         size = len(until.offsets)
         return [
             Part(number, size, first, last, begin.tick_s, until.tick_s, until.full)
@@ -152,6 +141,21 @@ class ReportReader(DataSourceStreamReader):
         """The rows of a task, in the order of offsets, after a mark for each of its shards."""
         assert isinstance(partition, Part), "see partitions()"  # noqa: S101 - for the type checker
         return _rows(self._feed, partition)
+
+    def _restored(self, stored: dict[str, Any]) -> Cut:
+        """A cut of the checkpoint. SetupError if it belongs to other shards, or to another topic."""
+        cut, feed = Cut.restored(stored), self._feed
+        if cut.shards != feed.shards:
+            raise SetupError(
+                f"engine.shards is {feed.shards}, and the checkpoint has {cut.shards}: set it back, or set another "
+                "engine.checkpoint and run `qoemon rescale`"
+            )
+        if len(cut.offsets) > feed.partitions:
+            raise SetupError(
+                f"topic {feed.topic} has {feed.partitions} partitions, and the checkpoint has offsets of "
+                f"{len(cut.offsets)}: it is another topic than before; set another engine.checkpoint"
+            )
+        return cut
 
     def _cut(self, tick_s: int, full: str) -> Cut:
         feed = self._feed
