@@ -55,23 +55,8 @@ SETTINGS: dict[str, Any] = {
     "roll_ups": [["region"], []],
     "regimes": {"min_sessions": 3, "dwell": 1},
     "alerts": [
-        {
-            "name": "Poor",
-            "metric": "pow",
-            "threshold": 0.05,
-            "recovery": 0.02,
-            "min_sessions": 3,
-            "confidence": False,
-        },
-        {
-            "name": "Bad",
-            "metric": "mos",
-            "window": "30s",
-            "threshold": 4.2,
-            "recovery": 4.4,
-            "min_sessions": 3,
-            "by": [],
-        },
+        FEW | {"name": "Poor", "metric": "pow", "threshold": 0.05, "recovery": 0.02, "confidence": False},
+        FEW | {"name": "Low", "metric": "mos", "window": "30s", "threshold": 4.2, "recovery": 4.4, "by": []},
         FEW | {"name": "Absent", "metric": "absent", "by": [], "for": "10s"},
     ],
 }
