@@ -1,8 +1,8 @@
 """CPU, rate and delay of an engine on Spark, from Kafka to published ticks. `python -m benchmarks.cluster`.
 
 Everything runs on this machine: one node of Kafka, a driver with local[*], and a producer that writes records as
-the bridge does. The engine's CPU is that of the driver, its JVM and its Python workers. The local engine is the core
-in this process, with the same reports in arrays of 100 of one group, as gateways send them.
+the bridge does. The engine's CPU is that of the driver, its JVM and its Python workers. The local engine is the
+core in this process, with the same reports in arrays of 100 of one group, as gateways send them.
 """
 
 from __future__ import annotations

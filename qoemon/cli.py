@@ -29,6 +29,7 @@ from qoemon.tools.options import ConfigFile, Overrides
 from qoemon.tools.paper.commands import paper
 from qoemon.tools.players.commands import demo_players
 from qoemon.tools.report.commands import record, replay, report
+from qoemon.tools.rescale.commands import rescale
 from qoemon.tools.rules.commands import rules
 from qoemon.tools.simulate.commands import simulate
 from qoemon.tools.top.commands import top
@@ -198,6 +199,12 @@ for _command, _examples, _done, _failed in (
         "nothing was found, or a file failed",
     ),
     (report, ("qoemon report monday.jsonl.gz -o report/",), "done", _FILE),
+    (
+        rescale,
+        ("qoemon rescale -c qoemon.yaml",),
+        "done",
+        "the state directory cannot be used, or the driver runs",
+    ),
     (rules, ("qoemon rules -c qoemon.yaml > qoemon.rules.yml",), "done", ""),
     (simulate, ("qoemon simulate --scenario outage --for 10m",), "done", "the broker failed"),
     (

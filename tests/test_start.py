@@ -57,6 +57,8 @@ OF_THE_COMMAND_LINE = {
     "qoemon.tools.players.commands",
     "qoemon.tools.report",
     "qoemon.tools.report.commands",
+    "qoemon.tools.rescale",
+    "qoemon.tools.rescale.commands",
     "qoemon.tools.rules",
     "qoemon.tools.rules.commands",
     "qoemon.tools.simulate",

@@ -125,7 +125,12 @@ class Evaluation:
         Totals go on where they were. What these shards have closed is known already.
         """
         closed_s = max(self.closed_s.values(), default=None)
-        events, rejected = self._events.copy(), self._rejected.copy()
+        events, rejected = Counter(self._lost.events), Counter(self._lost.rejected)
+        for totals in self._shards.values():
+            events.update(totals.events)
+            rejected.update(totals.rejected)
+        # Neither may fall; after a restart both are empty.
+        events, rejected = _monotonic(self._events, events), _monotonic(self._rejected, rejected)
         for counts in shards:
             events.subtract(counts.events)
             rejected.subtract(counts.rejected)

@@ -223,7 +223,8 @@ class ServiceMonitor:
         self._late.load(part("late/", state), sessions["row"], rows)
         self._unique.load(part("users/", state), rows)
         base = part("base/", state)
-        kept = Kept(rows[base.get("kept_row", NO_ROWS)], *(base.get(name, NO_ROWS) for name in _KEPT))
+        kept_row = _restored_rows(base.get("kept_row", NO_ROWS), rows)
+        kept = Kept(kept_row, *(base.get(name, NO_ROWS) for name in _KEPT))
         levels, qos = (load_histogram(name, base) for name in ("levels", "qos"))
         self._base = BaseWindow(levels, qos, base["users"], NO_ROWS, NO_ROWS, kept)
         if "heard" in state:
@@ -609,3 +610,8 @@ def _numbers(session: Sequence[str]) -> Ints:
 def _longest(batch: Batch, position: int) -> float:
     """The longest response time of a report, seconds; 0 without one."""
     return float(batch.response_s[batch.response_of == position].max(initial=0))
+
+
+def _restored_rows(stored: Ints, rows: Ints) -> Ints:
+    """The rows of stored numbers. Sessions that were removed have none, -1: each gets a negative row of its own."""
+    return np.where(stored < 0, -1 - np.arange(len(stored)), np.append(rows, 0)[stored])

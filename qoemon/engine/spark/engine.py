@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from qoemon.common import duration
 from qoemon.common.backoff import Repeats, backoff_s
 from qoemon.common.java import JavaError, require_java
 from qoemon.common.metrics import Families
@@ -91,6 +92,8 @@ class SparkEngine:
         self._position = Position()
         self._spark: SparkSession | None = None
         self._stream: Stream | None = None
+        self._switching = asyncio.Lock()
+        """Held while one query takes the place of another."""
         self._partitions = 0
         self._batch: Batch | None = None
         """The batch whose ticks are being published."""
@@ -98,6 +101,8 @@ class SparkEngine:
         """Its next tick."""
         self._storing: Batch | None = None
         """The batch that the evaluation being stored has all ticks of."""
+        self._reached_s: int | None = None
+        """Newest tick that came, whether it was evaluated or not."""
         self._doing: str | None = "restoring the state"
         """What keeps ticks from coming; None while the query runs, and a batch has ended since it failed."""
         self._started_s = time.time()
@@ -122,6 +127,9 @@ class SparkEngine:
         """As Engine.problems: what keeps ticks from coming."""
         if self._doing is not None:
             return [self._doing]
+        if self._position.adopting and self._reached_s is not None and self._position.tick_s is not None:
+            left_s = self._position.tick_s - self._reached_s
+            return [f"new shards read what came before: {duration.text(left_s)} of reports until ticks continue"]
         since_s = max(self._position.tick_s or 0, self._started_s)
         late_s = time.time() - since_s - self._config.sessions.tick_s
         if late_s > LATE_S:
@@ -162,6 +170,7 @@ class SparkEngine:
         while self._batch is not None and self._next < len(self._batch.ticks):
             tick_s, shards = self._batch.ticks[self._next]
             self._next += 1
+            self._reached_s = tick_s
             step = self._position.step(tick_s)
             LOG.debug("tick %d of batch %d: %s", tick_s, self._batch.number, step)
             match step:
@@ -307,13 +316,15 @@ class SparkEngine:
         assert kafka is not None, "rules of the configuration"  # noqa: S101
         assert engine.checkpoint is not None, "rules of the configuration"  # noqa: S101
         plan, tick_s = shard_plan(self._config, engine.shards), self._config.sessions.tick_s
+        begin_s = self._position.begin_s
         feed = Feed(
             options=self._options(),
             topic=kafka.topic,
             partitions=self._partitions,
             shards=engine.shards,
             tick_s=tick_s,
-            start_s=self._position.start_s or self._start_tick_s(tick_s),
+            start_s=self._start_tick_s(tick_s) if begin_s is None else begin_s,
+            readers=max(self._spark.sparkContext.defaultParallelism, 1),
             full=self._full_file,
             plan=plan,
         )
@@ -385,7 +396,7 @@ class SparkEngine:
             return {}
         if state:
             self._position = Position.restored(state)
-            self._position.require(self._config.engine.shards)
+            self._position.require(self._config.engine.shards, str(self._config.engine.checkpoint))
             self._evaluation = restored(self._config, state)
             self._evaluation.begin_exports()
         return state

@@ -7,7 +7,6 @@ each batch restores the pipeline, counts, and stores it again; a batch that is r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -74,6 +73,7 @@ def batch_of_shard(
     stored   the shard's state before; None if there is none
     codec    of the plan, to share what it has learnt of topics; None for one of its own
     returns  (tick, packed counts) of each tick of the batch, in order; and the state
+    raises   IncompatibleStateError, EncodingError if the state cannot be continued
     """
     [mark] = np.flatnonzero(rows.partition == MARK).tolist()
     from_s, until_s = int(rows.offset[mark]), int(rows.time_ms[mark])
@@ -81,7 +81,7 @@ def batch_of_shard(
     if stored is not None:
         pipeline.load(unpack_state(stored))
     pipeline.freeze_groups(full_groups(rows.frame[mark]))
-    order, arrival_s = _in_time(rows, from_s, until_s)
+    order, arrival_s = _in_time(rows)
     frames = [rows.frame[place] for place in order.tolist()]
     counts, tick_s = [], plan.timing.tick_s
     ends = range(from_s + tick_s, until_s + 1, tick_s)
@@ -102,19 +102,11 @@ def _rows(pdf_iter: Frames) -> Rows:
     return Rows(partition, offset, time_ms, [each for frame in frames for each in frame["frame"]])
 
 
-def _in_time(rows: Rows, from_s: int, until_s: int) -> tuple[Ints, Floats]:
-    """The order in which records are counted, and the arrival of each, seconds since the epoch.
-
-    Kafka's time may step back where the leader of a partition changes; here it does not, and it stays in the batch.
-    """
-    order = np.lexsort((rows.offset, rows.partition))
+def _in_time(rows: Rows) -> tuple[Ints, Floats]:
+    """The order in which records are counted, and the arrival of each, seconds since the epoch."""
+    order = np.lexsort((rows.offset, rows.partition, rows.time_ms))
     order = order[rows.partition[order] != MARK]
-    partition, time_ms = rows.partition[order], np.clip(rows.time_ms[order], from_s * 1000, until_s * 1000 - 1)
-    starts = np.flatnonzero(np.diff(partition, prepend=MARK)).tolist()
-    for first, last in pairwise([*starts, len(order)]):
-        time_ms[first:last] = np.maximum.accumulate(time_ms[first:last])
-    by_time = np.argsort(time_ms, kind="stable")
-    return order[by_time], time_ms[by_time] / 1000
+    return order, rows.time_ms[order] / 1000
 
 
 def _messages(frames: Sequence[bytes], arrival_s: Sequence[float]) -> list[StoredMessage]:

@@ -1,7 +1,8 @@
 """Where each batch ends: a tick, and the offset of each partition at that time.
 
 A batch is repeated with the same offsets, which Spark stores; so what all shards must know at the same moment
-travels in them: the tick, and the groups that are full.
+travels in them: the tick, and the groups that are full. The number of shards is there because the checkpoint has
+the sessions divided among so many.
 """
 
 from __future__ import annotations
@@ -51,6 +52,11 @@ class Cut:
         return msgspec.convert(
             {**stored, "offsets": [offset for _, offset in sorted(_numbered(stored["offsets"]))]}, cls
         )
+
+
+def at_least(offsets: Sequence[int], partitions: int) -> tuple[int, ...]:
+    """Offsets of so many partitions: a topic may get further ones, which begin with their first record."""
+    return (*offsets, *[0] * (partitions - len(offsets)))
 
 
 def full_groups(text: str | bytes) -> Full:

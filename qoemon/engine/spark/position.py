@@ -22,7 +22,7 @@ class Position(msgspec.Struct, frozen=True):
     """What the driver remembers.
 
     query     identifies Spark's checkpoint; None before the query has run with it
-    location  where that checkpoint is
+    location  where that checkpoint is, or will be
     shards    among how many the sessions are divided there
     tick_s    newest tick that has been evaluated, seconds since the epoch
     start_s   where a new checkpoint begins, if that was decided: see `qoemon rescale`
@@ -45,12 +45,17 @@ class Position(msgspec.Struct, frozen=True):
         """As an array by name."""
         return {NAME: np.frombuffer(msgspec.json.encode(self), np.uint8)}
 
-    def require(self, shards: int) -> None:
-        """SetupError if the sessions are divided among another number of shards."""
+    def require(self, shards: int, location: str) -> None:
+        """SetupError if the sessions are divided otherwise than among these shards, in this checkpoint."""
         if self.shards not in {None, shards}:
             raise SetupError(
                 f"engine.shards is {shards}, and the checkpoint {self.location} has {self.shards}: set it back, or "
                 "set another engine.checkpoint and run `qoemon rescale`"
+            )
+        if self.adopting and location != self.location:
+            raise SetupError(
+                f"engine.checkpoint is {location}, and `qoemon rescale` was run for {self.location}: set that, or "
+                "run `qoemon rescale` again"
             )
 
     def new_sessions(self, query: str) -> bool:
@@ -61,6 +66,11 @@ class Position(msgspec.Struct, frozen=True):
         """The same position, in this checkpoint."""
         return msgspec.structs.replace(self, query=query, location=location, shards=shards)
 
+    @property
+    def begin_s(self) -> int | None:
+        """Where a new checkpoint begins: at the newest tick, if there is one, so that no report is lost."""
+        return self.tick_s if self.start_s is None else self.start_s
+
     def step(self, tick_s: int) -> Step:
         """What to do with a tick: ticks come again after a failure, and while other shards catch up."""
         if self.tick_s is None or tick_s > self.tick_s:
@@ -69,13 +79,12 @@ class Position(msgspec.Struct, frozen=True):
 
     def at(self, tick_s: int) -> Position:
         """The position once a tick has been evaluated."""
-        return msgspec.structs.replace(self, tick_s=tick_s)
+        return msgspec.structs.replace(self, tick_s=tick_s, adopting=False, start_s=None)
 
     def adopted(self) -> Position:
         """The position once the shards have reached tick_s."""
         return msgspec.structs.replace(self, adopting=False, start_s=None)
 
-    def rescaled(self, shards: int, back_s: int) -> Position:
-        """The position for other shards, which begin in a new checkpoint back_s, s, before the newest tick."""
-        start_s = None if self.tick_s is None else self.tick_s - back_s
-        return Position(shards=shards, tick_s=self.tick_s, start_s=start_s, adopting=start_s is not None)
+    def rescaled(self, shards: int, location: str, start_s: int) -> Position:
+        """The position for other shards, which begin at start_s, seconds since the epoch, in a new checkpoint."""
+        return Position(location=location, shards=shards, tick_s=self.tick_s, start_s=start_s, adopting=True)

@@ -30,13 +30,14 @@ class Divider:
 
     def __init__(self, shards: int, partitioner: Partitioner) -> None:
         self._header = b"%d" % shards
+        self._keys = {b"%d" % shard: shard for shard in range(shards)}
         self._partitioner = partitioner
 
     def parts(self, record: Record) -> Iterable[tuple[int, bytes]]:
         """The shards of a record, each with the frame of its messages."""
         written_for = record.headers.get(SHARDS)
-        if written_for == self._header and record.key.isdigit():
-            return ((int(record.key), record.value),)
+        if written_for == self._header and (shard := self._keys.get(record.key)) is not None:
+            return ((shard, record.value),)
         return self._divided(_messages(record, written_for is not None))
 
     def _divided(self, messages: Iterable[StoredMessage]) -> Iterator[tuple[int, bytes]]:
@@ -48,16 +49,20 @@ class Divider:
 
 
 def messages_of(frame: bytes, arrival_s: float) -> list[StoredMessage]:
-    """The messages of a frame, with the time of the record as their arrival."""
-    return [StoredMessage(topic, payload, arrival_s, kind) for topic, payload, _, kind in decode(frame)]
+    """The messages of a frame, with the time of the record as their arrival.
+
+    A frame that cannot be read is one message, which the codec rejects and counts.
+    """
+    return [StoredMessage(topic, payload, arrival_s, kind) for topic, payload, _, kind in _decoded(frame, "")]
 
 
 def _messages(record: Record, framed: bool) -> Sequence[StoredMessage]:
-    """A frame that cannot be read is one message, which the codec rejects and counts."""
-    time_s = record.time_ms / 1000
-    if framed:
-        try:
-            return decode(record.value)
-        except msgspec.MsgspecError:
-            pass
-    return [StoredMessage(record.key.decode(errors="replace"), record.value, time_s)]
+    topic = record.key.decode(errors="replace")
+    return _decoded(record.value, topic) if framed else [StoredMessage(topic, record.value, 0.0)]
+
+
+def _decoded(frame: bytes, topic: str) -> Sequence[StoredMessage]:
+    try:
+        return decode(frame)
+    except msgspec.MsgspecError:
+        return [StoredMessage(topic, frame, 0.0)]

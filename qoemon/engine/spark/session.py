@@ -17,8 +17,8 @@ from qoemon.engine.spark.jvm_output import JvmOutput
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-TASKS = 16
-"""Tasks among which the shards of a batch are divided, at most: each has a cost of its own, whatever it holds."""
+TASKS = "spark.sql.shuffle.partitions"
+"""Tasks among which the shards of a batch are divided. Spark keeps their number in the checkpoint."""
 
 MASTER_S = 5.0
 """How long a master may take to accept a connection."""
@@ -79,12 +79,15 @@ def start_session(engine: Engine) -> SparkSession:
     try:
         gateway = launch_gateway(conf, {"stderr": output.file})  # type: ignore[no-untyped-call]
         output.begun()
-        context = SparkContext(conf=conf, gateway=gateway)
-        return SparkSession(context)
+        session = SparkSession(SparkContext(conf=conf, gateway=gateway))
     except (Py4JError, PySparkException, RuntimeError) as error:
         reason = output.reason() or first_line(error)
         options = f" and engine.options {', '.join(sorted(engine.options))}" if engine.options else ""
         raise SetupError(f"Spark does not start with engine.master {engine.master}{options}: {reason}") from None
+    if TASKS not in engine.options:
+        # One for each core: each task has a cost of its own, whatever it holds.
+        session.conf.set(TASKS, min(engine.shards, max(session.sparkContext.defaultParallelism, 2)))
+    return session
 
 
 def require_package(spark: SparkSession) -> None:
@@ -144,7 +147,6 @@ def _options(engine: Engine, *, local: bool) -> dict[str, str]:
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.sql.shuffle.partitions": str(min(engine.shards, TASKS)),
         # Each batch writes every state anew: a hundred versions, Spark's default, would fill disks.
         "spark.sql.streaming.minBatchesToRetain": "5",
         "spark.sql.streaming.maxBatchesToRetainInMemory": "1",

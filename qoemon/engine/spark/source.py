@@ -9,7 +9,7 @@ executors (reading).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,10 @@ from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPart
 
 from qoemon.core.plan.plan import Plan
 from qoemon.core.wire.partition import Partitioner
-from qoemon.engine.spark.offsets import Cut
+from qoemon.engine.spark.offsets import Cut, at_least
 from qoemon.engine.spark.records import Divider
 from qoemon.net.kafka.client import Options
-from qoemon.net.kafka.reader import AnswerError, GoneError, Reader
+from qoemon.net.kafka.reader import AnswerError, GoneError, Reader, Record
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.datasource import ReadLimit
@@ -61,6 +61,7 @@ class Feed:
 
     options  of the client of Kafka
     start_s  where a new checkpoint begins, a tick in seconds since the epoch
+    readers  tasks that read at a time, at most
     full     file with the groups that are full, as Cut.full; the driver writes it
     """
 
@@ -70,21 +71,23 @@ class Feed:
     shards: int
     tick_s: int
     start_s: int
+    readers: int
     full: Path
     plan: Plan
 
 
 @dataclass
 class Part(InputPartition):
-    """The records of one partition in a batch, and the marks of its shards.
+    """The records of some partitions in a batch, and the marks of some shards.
 
-    begin, end      offsets; the record at `end` belongs to the next batch
+    number, parts   which of how many it is
+    spans           partition, and its first offset in this batch and in the next
     from_s, until_s the ticks before and at the end of the batch
     """
 
     number: int
-    begin: int
-    end: int
+    parts: int
+    spans: tuple[tuple[int, int, int], ...]
     from_s: int
     until_s: int
     full: str
@@ -136,11 +139,14 @@ class ReportReader(DataSourceStreamReader):
         return replace(cut, offsets=offsets).stored()
 
     def partitions(self, start: dict[str, Any], end: dict[str, Any]) -> list[InputPartition]:
-        """A task for each partition."""
-        begin, until = self._continued(start), Cut.restored(end)
+        """A task for each reader: each has a cost of its own, whatever it reads."""
+        begin, until = self._continued(start), self._continued(end)
+        numbers = range(len(until.offsets))
+        spans = list(zip(numbers, begin.offsets, until.offsets, strict=True))
+        parts = min(self._feed.readers, len(spans))
         return [
-            Part(number, first, last, begin.tick_s, until.tick_s, until.full)
-            for number, (first, last) in enumerate(zip(begin.offsets, until.offsets, strict=True))
+            Part(number, parts, tuple(spans[number::parts]), begin.tick_s, until.tick_s, until.full)
+            for number in range(parts)
         ]
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
@@ -169,13 +175,12 @@ class ReportReader(DataSourceStreamReader):
                 f"it has a tick every {cut.every_s} s, and sessions.tick is {feed.tick_s} s: set it back, or "
                 f"{ELSEWHERE}"
             )
-        fresh = feed.partitions - len(cut.offsets)
-        if fresh < 0:
+        if len(cut.offsets) > feed.partitions:
             raise CheckpointError(
                 f"it knows {len(cut.offsets)} partitions of topic {feed.topic}, which has {feed.partitions}: was "
                 f"the topic created again? If so, {ELSEWHERE}"
             )
-        return replace(cut, offsets=(*cut.offsets, *(0 for _ in range(fresh))))
+        return replace(cut, offsets=at_least(cut.offsets, feed.partitions))
 
     def _require(self, number: int, offset: int) -> None:
         """CheckpointError if a partition ends before an offset that was reached."""
@@ -217,25 +222,42 @@ def _reader(feed: Feed) -> Reader:
 
 
 def _rows(feed: Feed, part: Part) -> Iterator[pa.RecordBatch]:
-    marked = range(part.number, feed.shards, feed.partitions)
+    marked = range(part.number, feed.shards, part.parts)
     rows: list[tuple[int, int, int, int, bytes]] = [
         (shard, MARK, part.from_s, part.until_s, part.full.encode()) for shard in marked
     ]
     divider = Divider(feed.shards, Partitioner(feed.shards, feed.plan))
-    try:
-        for record in _reader(feed).read(part.number, part.begin, part.end):
+    for partition, begin, end in part.spans:
+        for record, time_ms in _timed(_records(feed, partition, begin, end), part):
             for shard, frame in divider.parts(record):
-                rows.append((shard, part.number, record.offset, record.time_ms, frame))
+                rows.append((shard, partition, record.offset, time_ms, frame))
             if len(rows) >= _ROWS:
                 yield _batch(rows)
                 rows = []
+    if rows:
+        yield _batch(rows)
+
+
+def _records(feed: Feed, partition: int, begin: int, end: int) -> Iterator[Record]:
+    try:
+        yield from _reader(feed).read(partition, begin, end)
     except GoneError as error:
         raise CheckpointError(
             "it continues where the topic has nothing any more, by its retention.ms or retention.bytes, or because "
             f"it was created again ({error}): {ELSEWHERE}"
         ) from None
-    if rows:
-        yield _batch(rows)
+
+
+def _timed(records: Iterable[Record], part: Part) -> Iterator[tuple[Record, int]]:
+    """The records of one partition with their times in this batch, milliseconds since the epoch.
+
+    Kafka's time may step back where the leader of a partition changes; here it does not, so that a record belongs
+    to the same tick wherever batches end.
+    """
+    time_ms, last_ms = part.from_s * 1000, part.until_s * 1000 - 1
+    for record in records:
+        time_ms = min(max(time_ms, record.time_ms), last_ms)
+        yield record, time_ms
 
 
 def _batch(rows: list[tuple[int, int, int, int, bytes]]) -> pa.RecordBatch:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +35,8 @@ _NO_JVM = (
     "again: nothing is lost"
 )
 
-_PERMANENT = re.compile(r"(CheckpointError|IncompatibleStateError): (.*)")
-"""Errors of the source and of the core with which the query would end again."""
+_PERMANENT = re.compile(r"(CheckpointError|IncompatibleStateError|EncodingError): (.*)")
+"""Errors of the source, of the core and of stored states with which the query would end again."""
 
 
 class StreamError(Exception):
@@ -191,23 +191,27 @@ class Stream:
             self._waiting = None
 
 
-def _collected(rows: DataFrame, number: int, shards: int) -> Batch:
-    table = rows.toArrow()
+def counts_of(rows: Iterable[tuple[int, int, bytes]], shards: int) -> Sequence[tuple[int, Sequence[ShardCounts]]]:
+    """The ticks of a batch as in Batch, from its rows (shard, tick, packed counts) in any order."""
     by_tick: dict[int, dict[int, bytes]] = defaultdict(dict)
-    sizes: dict[int, int] = {}
-    for shard, tick_s, counts, size in zip(*(column.to_pylist() for column in table.columns), strict=True):
+    for shard, tick_s, counts in rows:
         by_tick[tick_s][shard] = counts
-        sizes[shard] = size
-    ticks = [
-        (tick_s, [unpack_counts(by_tick[tick_s][shard]) for shard in range(shards)]) for tick_s in sorted(by_tick)
+    return [
+        (tick_s, [unpack_counts(packed[shard]) for shard in range(shards)])
+        for tick_s, packed in sorted(by_tick.items())
     ]
-    return Batch(number, ticks, sum(sizes.values()))
+
+
+def _collected(rows: DataFrame, number: int, shards: int) -> Batch:
+    shard, tick_s, counts, size = (column.to_pylist() for column in rows.toArrow().columns)
+    ticks = counts_of(zip(shard, tick_s, counts, strict=True), shards)
+    return Batch(number, ticks, sum(dict(zip(shard, size, strict=True)).values()))
 
 
 def _remedied(found: re.Match[str]) -> str:
-    """The text of a permanent error, with what to do; the core, which raises one of them, cannot know that."""
+    """The text of a permanent error, with what to do: only the source can know that."""
     text = found[2].strip()
-    return f"{text}: set it back, or {ELSEWHERE}" if found[1] == "IncompatibleStateError" else text
+    return text if found[1] == "CheckpointError" else f"{text}: set it back, or {ELSEWHERE}"
 
 
 def _start_error(error: Exception, checkpoint: str) -> SetupError | StreamError:

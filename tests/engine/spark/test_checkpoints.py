@@ -30,6 +30,7 @@ def feed(tmp_path: Path) -> Feed:
         partitions=3,
         shards=4,
         tick_s=2,
+        readers=2,
         start_s=0,
         full=tmp_path / "full",
         plan=core_plan(Config()),
@@ -42,13 +43,13 @@ def planned(feed: Feed, start: Cut, end: Cut) -> list[Any]:
 
 def test_a_batch_goes_from_cut_to_cut(feed: Feed) -> None:
     parts = planned(feed, CUT, replace(CUT, tick_s=104, offsets=(5, 8, 9)))
-    assert [(each.number, each.begin, each.end) for each in parts] == [(0, 5, 5), (1, 6, 8), (2, 7, 9)]
+    assert [each.spans for each in parts] == [((0, 5, 5), (2, 7, 9)), ((1, 6, 8),)]
     assert {(each.from_s, each.until_s) for each in parts} == {(100, 104)}
 
 
 def test_partitions_that_were_added_are_read_from_their_beginning(feed: Feed) -> None:
     parts = planned(replace(feed, partitions=4), CUT, replace(CUT, tick_s=102, offsets=(5, 6, 7, 3)))
-    assert [(each.begin, each.end) for each in parts] == [(5, 5), (6, 6), (7, 7), (0, 3)]
+    assert [each.spans for each in parts] == [((0, 5, 5), (2, 7, 7)), ((1, 6, 6), (3, 0, 3))]
 
 
 @pytest.mark.parametrize(
