@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("partitions", [0, 1, 12])
 def test_a_cut_is_restored_from_what_spark_stores(partitions: int) -> None:
     """Which writes the keys of a mapping in any order: of twelve, "10" may stand before "2"."""
-    cut = Cut(1_700_000_100, tuple(range(7, 7 + partitions)), 64, '{"video":[["eu","a"]]}')
+    cut = Cut(1_700_000_100, tuple(range(7, 7 + partitions)), 64, 10, '{"video":[["eu","a"]]}')
     assert Cut.restored(json.loads(json.dumps(cut.stored(), sort_keys=True))) == cut
 
 
@@ -25,7 +25,7 @@ def test_full_groups_are_found_where_they_were_written(tmp_path: Path) -> None:
     full = {"video": [("île de France", 'a"b'), ("other", "other")], "web": []}
     write_full(file, full)
     assert full_groups(file.read_text("utf-8")) == full
-    assert full_groups(Cut(0, (), 1).full) == {}
+    assert full_groups(Cut(0, (), 1, 10).full) == {}
 
 
 def test_full_groups_are_written_when_they_change_and_only_then(tmp_path: Path) -> None:
