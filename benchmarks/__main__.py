@@ -27,6 +27,7 @@ PARTS = (
     "wire",
     "cmcd",
     "collector",
+    "cluster",
     "tick",
     "merge",
     "shards",

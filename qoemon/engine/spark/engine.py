@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from qoemon.common.backoff import Repeats, backoff_s
+from qoemon.common.java import JavaError, require_java
 from qoemon.common.metrics import Families
 from qoemon.config.config import Config
 from qoemon.config.plan import new_evaluation, shard_plan
@@ -25,7 +26,6 @@ from qoemon.engine.engine import ExtraState, OnTick, SetupError
 from qoemon.engine.evaluations import restored, successor
 from qoemon.engine.metrics import engine_metrics
 from qoemon.engine.shard import nothing
-from qoemon.common.java import JavaError, require_java
 from qoemon.engine.spark.metrics import ClusterStats, cluster_metrics
 from qoemon.engine.spark.offsets import write_full
 from qoemon.engine.spark.position import Position
@@ -35,7 +35,7 @@ from qoemon.engine.spark.stream import Batch, Stream, StreamError
 from qoemon.engine.stats import EngineStats
 from qoemon.engine.storage import layout_name, open_store, state_directory
 from qoemon.net.kafka.client import Options, client_options
-from qoemon.net.kafka.topic import KafkaUnreachableError, TopicError, check_topic
+from qoemon.net.kafka.topic import KafkaUnreachable, TopicError, check_topic
 from qoemon.state.directory import locked
 from qoemon.state.layout import enter_layout
 from qoemon.state.store import CorruptError
@@ -231,7 +231,7 @@ class SparkEngine:
                 return await asyncio.to_thread(check_topic, self._options(), kafka.topic, kafka.partitions)
             except TopicError as error:
                 raise SetupError(str(error)) from None
-            except KafkaUnreachableError as error:
+            except KafkaUnreachable as error:
                 self._report(str(error))
             await asyncio.sleep(backoff_s(failures, *RETRY_S))
             failures += 1
