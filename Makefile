@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-players test check audit format docs pictures dashboards bench start feeds coverage regimes calibration binning fuzz chaos chaos-cluster soak attack clean
+.PHONY: help demo demo-players demo-cluster test check audit format docs pictures dashboards bench start feeds coverage regimes calibration binning fuzz chaos chaos-cluster soak attack clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,6 +16,9 @@ demo: $(VENV)/demo  ## see it work: broker, simulated users, daemon (FOR=120s en
 
 demo-players: $(VENV)/demo  ## see real players stall and be rated: hls.js, dash.js, daemon; needs ffmpeg (FOR=120s ends it by itself)
 	@$(BIN)/qoemon demo-players $(if $(FOR),--for $(FOR))
+
+demo-cluster: $(VENV)/demo,spark  ## see it on a cluster: Kafka, bridge, Spark, simulated users; needs Java and Maven (FOR=120s ends it by itself)
+	@$(BIN)/qoemon demo-cluster $(if $(FOR),--for $(FOR))
 
 test: $(VENV)/dev  ## all tests (QOEMON_PATIENCE=3: each wait may take three times as long)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
@@ -102,6 +105,6 @@ $(BIN)/pip:
 	  fi; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/demo $(VENV)/dev: $(VENV)/%: $(BIN)/pip pyproject.toml
+$(VENV)/demo $(VENV)/demo,spark $(VENV)/dev: $(VENV)/%: $(BIN)/pip pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@

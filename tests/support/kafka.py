@@ -18,14 +18,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@contextmanager
-def running_kafka(directory: Path, nodes: int = 1) -> Iterator[Kafka]:
-    """A Kafka of some nodes in an empty folder; without Java or the jars as without a program: parts.missing()."""
+def require_kafka() -> None:
+    """Have Java and the jars of Kafka; without them as without a program: parts.missing()."""
     try:
         require_java()
         jars()
     except (JavaError, MissingError) as error:
         missing(str(error))
+
+
+@contextmanager
+def running_kafka(directory: Path, nodes: int = 1) -> Iterator[Kafka]:
+    """A Kafka of some nodes in an empty folder, if there can be one: see require_kafka()."""
+    require_kafka()
     with Kafka(directory, nodes) as kafka:
         yield kafka
 

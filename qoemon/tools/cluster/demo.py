@@ -18,7 +18,7 @@ from qoemon.common.java import require_java
 from qoemon.common.signals import cancelled_by_signals
 from qoemon.config.config import Config
 from qoemon.inputs.mqtt.options import broker_options
-from qoemon.tools.cluster import child
+from qoemon.tools import child
 from qoemon.tools.cluster.jars import jars, version
 from qoemon.tools.cluster.kafka import Kafka
 from qoemon.tools.cluster.parts import Part, PartError, spark_home
@@ -37,8 +37,7 @@ PARTITIONS = 2
 SHARDS = 8
 """Few, since each costs something at each tick, whatever it holds."""
 
-TICK_S = 5
-START_S = 300.0
+START_S = 150.0
 STOP_S = 20.0
 LOOK_S = 0.2
 
@@ -92,7 +91,7 @@ async def demo_cluster(console: Console, *, for_s: float | None, sessions: int, 
 def config_of(folder: Path, brokers: Sequence[str], port: int, http_port: int) -> dict[str, Any]:
     """The configuration of the bridge and of the driver, with short intervals; port: of the MQTT broker."""
     return {
-        **settings(port, http_port, TICK_S),
+        **settings(port, http_port),
         "engine": {
             "kind": "spark",
             "master": MASTER,
@@ -169,8 +168,7 @@ async def _ready(part: Part, waiting: _Waiting) -> None:
     """Wait until a part is ready, and print what it waits for itself."""
     deadline_s = time.monotonic() + START_S
     while (problem := await asyncio.to_thread(part.problems)) is not None:
-        what = re.sub(r"(no tick) .*", "first tick", problem)
-        waiting.until(f"qoemon {part.name}: {what}")
+        waiting.until(f"qoemon {part.name}: {re.sub('^no tick .*', 'the first tick', problem)}")
         if time.monotonic() > deadline_s:
             text = part.log.read_text(errors="replace")[-4000:]
             raise PartError(f"qoemon {part.name} is not ready after {START_S:g} s: {problem}; its log:\n{text}")

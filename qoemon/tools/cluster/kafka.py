@@ -13,7 +13,7 @@ from typing import Self
 from qoemon.common.java import require_java
 from qoemon.net.kafka.admin import broker_ids, create_topic
 from qoemon.net.kafka.client import client_options
-from qoemon.tools.cluster import child
+from qoemon.tools import child
 from qoemon.tools.cluster.jars import jars
 from qoemon.tools.ports import unused_port
 

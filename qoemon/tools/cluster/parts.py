@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import qoemon
-from qoemon.tools.cluster import child
+from qoemon.tools import child
 
 _ANSWER_S = 5.0
 _LOG_CHARACTERS = 4000
@@ -49,7 +49,7 @@ class Part:
         self.check()
         answer = _get(self.port, "/readyz")
         if answer is None:
-            return "start"
+            return "its start"
         status, body = answer
         return None if status == http.HTTPStatus.OK else (body.strip().splitlines() or ["answer"])[0]
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from qoemon.tools import child
 from qoemon.tools.ports import unused_port
 
 START_S = 15.0
@@ -32,16 +33,12 @@ async def broker() -> AsyncIterator[int]:
         port = unused_port()
         settings = _write_settings(Path(folder), port)
         log = Path(folder) / "log"
-        with log.open("wb") as out:
-            # Its own session, so that Ctrl-C in the terminal does not reach it; it is terminated by its pid.
-            process = subprocess.Popen(
-                [program, "-c", str(settings)], stdout=out, stderr=out, start_new_session=True
-            )
+        process = child.start([program, "-c", str(settings)], log)
         try:
             await _wait_until_listening(process, port, log)
             yield port
         finally:
-            _stop(process)
+            child.stop([process], STOP_S)
 
 
 def _program() -> str:
@@ -80,12 +77,3 @@ async def _wait_until_listening(process: subprocess.Popen[bytes], port: int, log
             text = log.read_text(errors="replace")[-2000:]
             raise BrokerError(f"nats-server did not answer on port {port} within {START_S:g} s; its log:\n{text}")
         await asyncio.sleep(0.02)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

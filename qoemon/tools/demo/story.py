@@ -59,11 +59,11 @@ def population(scenario: Scenario, sessions: int, seed: int) -> Population:
     )
 
 
-def settings(port: int, http_port: int, tick_s: int = 2) -> dict[str, Any]:
+def settings(port: int, http_port: int) -> dict[str, Any]:
     """A configuration with short intervals, so that a minute shows everything; port: of the broker."""
     return {
         "mqtt": {"host": "127.0.0.1", "port": port, "version": "3.1.1"},
-        "sessions": {"tick": f"{tick_s}s", "rating_interval": WINDOW, "timeout": "60s", "min_active": "2s"},
+        "sessions": {"tick": "2s", "rating_interval": WINDOW, "timeout": "60s", "min_active": "2s"},
         "windows": [WINDOW, "1m"],
         # Of 50 web users, some 25 load a page in an interval; degraded begins above their usual PoW.
         "regimes": {"degraded": {"threshold": 0.2, "recovery": 0.15}, "min_sessions": 15},

@@ -46,10 +46,10 @@ def children(pid: int) -> list[int]:
 
 
 def broker_of(process: subprocess.Popen[str]) -> int:
-    """The nats-server's pid, once it runs: between fork and exec a child still looks like its parent."""
+    """The nats-server's pid, once it runs: before, a child looks like its parent, or like setpriv."""
 
     def brokers() -> list[int]:
-        return [pid for pid in children(process.pid) if "nats-server" in command_line(pid)]
+        return [pid for pid in children(process.pid) if command_line(pid).split("\0")[0].endswith("nats-server")]
 
     until(brokers, lambda: "the demo has no nats-server")
     return brokers()[0]
