@@ -7,13 +7,14 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+
+from qoemon.tools.ports import unused_port
 
 START_S = 15.0
 STOP_S = 5.0
@@ -28,7 +29,7 @@ async def broker() -> AsyncIterator[int]:
     """Context with a running MQTT 3.1.1 broker; yields its port on 127.0.0.1, removes its files at the end."""
     program = _program()
     with tempfile.TemporaryDirectory(prefix="qoemon-broker-") as folder:
-        port = _unused_port()
+        port = unused_port()
         settings = _write_settings(Path(folder), port)
         log = Path(folder) / "log"
         with log.open("wb") as out:
@@ -58,7 +59,7 @@ def _write_settings(folder: Path, port: int) -> Path:
     settings = {
         "server_name": "qoemon-demo",
         "host": "127.0.0.1",
-        "port": _unused_port(),
+        "port": unused_port(),
         "jetstream": {"store_dir": str(folder / "jetstream")},
         # The default of NATS is 100 unacknowledged messages.
         "mqtt": {"host": "127.0.0.1", "port": port, "max_ack_pending": 65535},
@@ -88,10 +89,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
