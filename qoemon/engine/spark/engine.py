@@ -265,12 +265,12 @@ class SparkEngine:
         self._spark = await in_own_thread(start_session, self._config.engine)
         self._doing = f"waiting for executors ({master})"
         await in_own_thread(require_package, self._spark)
-        LOG.info("Spark runs after %.1f s", time.monotonic() - began_s)
         self._started_s, self._doing = time.time(), None
         try:
             await self._start_stream()
         except StreamError as error:
-            self._report(str(error))
+            return self._report(str(error))
+        return LOG.info("the query runs, %.1f s after the start of Spark", time.monotonic() - began_s)
 
     async def _known_master(self, master: str) -> None:
         """Wait for the master of a standalone cluster."""
