@@ -92,7 +92,7 @@ class Traffic:
 
     begin_s, end_s    seconds since the epoch
     viewers, players  number of those that report counters, and states
-    again             whether reports are repeated, long after they were sent first
+    again             whether viewers begin again, and repeat reports long after they were sent first
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Traffic:
         """The reports of a message."""
         rng, passed_s = self._rng, at_s - viewer.said_s
         viewer.said_s = at_s
-        if rng.random() < 0.03:
+        if self._again and rng.random() < 0.03:
             viewer.seq, viewer.stalls, viewer.stall_s, viewer.play_s = 0, 0, 0.0, 0.0
         stalled_s = passed_s * rng.random() if viewer.waiting or (poor and rng.random() < 0.4) else 0.0
         viewer.stalls += stalled_s > 0 and not viewer.waiting

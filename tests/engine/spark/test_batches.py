@@ -176,8 +176,8 @@ def test_other_shards_continue_where_the_former_ones_were(
 ) -> None:
     """Records that were divided for four shards are divided for seven; users of the longest window go on exactly.
 
-    The driver restarts before and while the new shards read what came before. What they cannot know is not here: an
-    estimate that has grown with a session (how far its clock is behind), and reports from before that come again.
+    The driver restarts before and while the new shards read what came before. What these cannot know is not here:
+    how far a clock is behind, which is estimated for as long as a session lasts, and reports that come again.
     """
     topic = topic_of(seed, 4, players=0, again=False)
     driver = Driver(CLOCK, tmp_path / "full.json")
