@@ -211,7 +211,7 @@ class SparkEngine:
         except JavaError as error:
             raise SetupError(f"engine.kind is spark, which runs on Java: {error}") from None
         self._doing = "asking Kafka for the topic"
-        self._partitions = await self._known_topic()
+        self._partitions = self._stats.partitions = await self._known_topic()
         self._doing = f"starting Spark ({master})"
         LOG.info("starting Spark (%s)", master)
         began_s = time.monotonic()
@@ -275,6 +275,7 @@ class SparkEngine:
             try:
                 await asyncio.to_thread(stream.check)
                 self._stats.follow(await asyncio.to_thread(stream.progress))
+                self._stats.executors = await asyncio.to_thread(stream.executors)
                 failures = 0 if self._stream is stream and self._stats.batch_s else failures
             except StreamError as error:
                 self._stats.restarts += 1

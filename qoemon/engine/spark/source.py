@@ -38,6 +38,9 @@ LOOK_S = 0.1
 MOST_TICKS = 30
 """Ticks in one batch, while the stream catches up."""
 
+LATER_S = 2**33
+"""A time that no record has, seconds since the epoch: offsets at it are the ends of partitions."""
+
 MARK = -1
 """Instead of a partition: the row tells a shard from when to when the batch is."""
 
@@ -104,6 +107,8 @@ class ReportReader(DataSourceStreamReader):
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
+        self._ends: Cut | None = None
+        """The ends of the partitions when the newest batch was planned."""
 
     def initialOffset(self) -> dict[str, Any]:  # noqa: N802 - Spark's interface
         """Where a new checkpoint begins."""
@@ -119,11 +124,16 @@ class ReportReader(DataSourceStreamReader):
             return start
         try:
             cut = self._cut(until_s, self._full())
+            self._ends = self._cut(LATER_S, "{}")
         except KafkaException as error:
             raise RuntimeError(f"Kafka does not answer: {describe_error(error)}") from None
         # Time stamps may step back, offsets may not.
         offsets = tuple(map(max, cut.offsets, begin.offsets))
         return Cut(until_s, offsets, cut.full).stored()
+
+    def reportLatestOffset(self) -> dict[str, Any] | None:  # noqa: N802 - Spark's interface
+        """Where the topic ended when the newest batch was planned: for Spark's statistics only."""
+        return None if self._ends is None else self._ends.stored()
 
     def partitions(self, start: dict[str, Any], end: dict[str, Any]) -> list[InputPartition]:
         """A task for each partition."""

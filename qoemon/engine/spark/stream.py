@@ -107,6 +107,13 @@ class Stream:
         last = self._query.lastProgress
         return {} if last is None else (last if isinstance(last, dict) else _as_dict(last))
 
+    def executors(self) -> int:
+        """Number of executors that are connected; without a cluster 1, which is the driver."""
+        context = self._spark.sparkContext
+        known: int = context._jsc.sc().getExecutorMemoryStatus().size()
+        alone = str(context.master).split("[")[0] == "local"
+        return known if alone else known - 1  # The driver is one of them.
+
     def check(self) -> None:
         """Raise if the query has ended: SetupError if it would end again, else StreamError."""
         if self._query.isActive:
