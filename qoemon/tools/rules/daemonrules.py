@@ -157,8 +157,8 @@ def _clustered(plan: Plan) -> Iterator[DaemonRule]:
         expr=f"qoemon_cluster_lag_seconds > {late_s}",
         summary="the newest tick from the cluster of qoemon at {{ $labels.instance }} is "
         "{{ $value | humanizeDuration }} old",
-        description="/readyz says what is missing. If qoemon_cluster_batch_seconds is longer than sessions.tick, add "
-        "cores; if qoemon_cluster_executors has fallen, see the cluster. Reports wait in Kafka.",
+        description="/readyz says what is missing. If qoemon_cluster_batch_seconds is longer than sessions.tick, "
+        "add cores; if qoemon_cluster_executors has fallen, see the cluster. Reports wait in Kafka.",
         failing={"qoemon_cluster_lag_seconds": (late_s + 1, 0)},
         healthy={"qoemon_cluster_lag_seconds": (late_s, 0)},
         shown=_humanized(late_s + 1),
