@@ -16,9 +16,11 @@ from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.alerting.detector import Detections
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.daemon.metrics import initial_metrics
+from qoemon.net.kafka.producer import ProducerStats
 from qoemon.outputs.metrics.alerts import detection_families
 from qoemon.outputs.metrics.qoe import qoe_families
 from qoemon.outputs.metrics.roll_ups import roll_up_families
+from qoemon.tools.bridge.metrics import kafka_metrics
 from qoemon.tools.paper import figures
 
 DOCS = Path(__file__).parent
@@ -63,6 +65,14 @@ service. `where` is there only for sums of a selection, of a rule with `by` and 
 `where="region=eu"`. The names differ from those of the groups, so that `sum()` over groups counts nobody twice.
 """
 
+_BRIDGE = """
+## The bridge
+
+`qoemon bridge` has the metrics of the daemon's inputs, inbox and HTTP server, and these; as well as
+`qoemon_bridge_delivery_seconds`, a histogram of how long Kafka took to store a record, and `process_*`.
+
+"""
+
 _PROCESS = """
 Beside these there are `qoemon_tick_seconds`, a histogram of how long a tick took, evaluation and rendering
 together, and the usual `process_*` metrics: CPU seconds, memory, open files.
@@ -77,8 +87,9 @@ def metrics_page() -> str:
     watched = _table(detection_families(empty, Detections((), {}, {})), group)
     sums = _table(roll_up_families(empty, Detections((), {}, {})), ())
     daemon = _table(initial_metrics(), ())
+    bridge = _table(kafka_metrics(ProducerStats(), 0), ())
     groups = f"## Users\n\n{users}\n## Alerts and regimes\n\n{watched}"
-    return f"{_HEAD}\n{groups}{_ROLL_UPS}\n{sums}\n## The daemon\n\n{daemon}{_PROCESS}"
+    return f"{_HEAD}\n{groups}{_ROLL_UPS}\n{sums}\n## The daemon\n\n{daemon}{_PROCESS}{_BRIDGE}{bridge}"
 
 
 def pages() -> dict[str, str]:

@@ -20,6 +20,7 @@ from qoemon.common import duration
 from qoemon.engine.interpreter import GARBAGE
 from qoemon.tools.accesslogs.commands import import_cmcd
 from qoemon.tools.analyze.commands import analyze
+from qoemon.tools.bridge.commands import bridge
 from qoemon.tools.calibrate.commands import fit, theta
 from qoemon.tools.command import FAILED, USAGE, ending, exit_on_errors, fail, load
 from qoemon.tools.demo.commands import demo
@@ -146,6 +147,12 @@ for _command, _examples, _done, _failed in (
         ("qoemon run -c qoemon.yaml", "qoemon run --set mqtt.host=broker --set 'windows=[1m, 5m]'"),
         "ended by SIGTERM or Ctrl-C",
         "the port or the state directory cannot be used",
+    ),
+    (
+        bridge,
+        ("qoemon bridge -c qoemon.yaml --set http.port=9879",),
+        "ended by SIGTERM or Ctrl-C",
+        "a port or the state directory cannot be used, or Kafka refuses a record",
     ),
     (
         check,

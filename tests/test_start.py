@@ -41,6 +41,8 @@ OF_THE_COMMAND_LINE = {
     "qoemon.tools.accesslogs.commands",
     "qoemon.tools.analyze",
     "qoemon.tools.analyze.commands",
+    "qoemon.tools.bridge",
+    "qoemon.tools.bridge.commands",
     "qoemon.tools.calibrate",
     "qoemon.tools.calibrate.commands",
     "qoemon.tools.command",

@@ -11,7 +11,7 @@ from qoemon.net.kafka.reader import Reader
 from qoemon.tools.cache import MissingError
 from qoemon.tools.cluster.jars import jars
 from qoemon.tools.cluster.kafka import Kafka
-from tests.support.parts import missing
+from tests.support.parts import Daemon, missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,12 @@ def running_kafka(directory: Path, nodes: int = 1) -> Iterator[Kafka]:
         missing(str(error))
     with Kafka(directory, nodes) as kafka:
         yield kafka
+
+
+class Bridge(Daemon):
+    """`qoemon bridge` as a process of its own, on a free HTTP port."""
+
+    subcommand = "bridge"
 
 
 def now_ms() -> int:

@@ -460,6 +460,8 @@ class Daemon(Part):
     settings  the rest of its configuration
     """
 
+    subcommand = "run"
+
     def __init__(self, directory: Path, settings: Mapping[str, Any], name: str = "qoemon") -> None:
         super().__init__(name, directory)
         self.cwd = ROOT  # So that it is this qoemon that runs, installed or not.
@@ -468,7 +470,7 @@ class Daemon(Part):
 
     def command(self) -> Sequence[str]:
         self._configuration.write_text(json.dumps(self._settings))  # YAML includes JSON.
-        return [sys.executable, "-m", "qoemon", "run", "-c", str(self._configuration)]
+        return [sys.executable, "-m", "qoemon", self.subcommand, "-c", str(self._configuration)]
 
     def rules(self) -> Path:
         """The file of rules that `qoemon rules` writes for its configuration, with those for its alerts."""

@@ -14,9 +14,12 @@ from qoemon.config.yaml.section import Section, Violation, expecting, key
 OURS = {
     "acks",
     "bootstrap.servers",
+    "delivery.timeout.ms",
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.idempotence",
+    "message.max.bytes",
+    "message.timeout.ms",
     "metadata.broker.list",
     "request.required.acks",
 }

@@ -35,7 +35,7 @@ from qoemon.engine.spark.stream import Batch, Stream, StreamError
 from qoemon.engine.stats import EngineStats
 from qoemon.engine.storage import layout_name, open_store, state_directory
 from qoemon.net.kafka.client import Options, client_options
-from qoemon.net.kafka.topic import KafkaUnreachableError, TopicError, check_topic
+from qoemon.net.kafka.topic import KafkaUnreachable, TopicError, check_topic
 from qoemon.state.directory import locked
 from qoemon.state.layout import enter_layout
 from qoemon.state.store import CorruptError
@@ -231,7 +231,7 @@ class SparkEngine:
                 return await asyncio.to_thread(check_topic, self._options(), kafka.topic, kafka.partitions)
             except TopicError as error:
                 raise SetupError(str(error)) from None
-            except KafkaUnreachableError as error:
+            except KafkaUnreachable as error:
                 self._report(str(error))
             await asyncio.sleep(backoff_s(failures, *RETRY_S))
             failures += 1

@@ -30,6 +30,7 @@ from qoemon.engine.engine import ExtraState, OnTick
 from qoemon.engine.evaluations import restored, successor
 from qoemon.engine.inputs import sources
 from qoemon.engine.metrics import engine_metrics
+from qoemon.engine.router import Router
 from qoemon.engine.shard import nothing
 from qoemon.engine.stats import NOTHING_YET, EngineStats
 from qoemon.engine.storage import (
@@ -39,11 +40,12 @@ from qoemon.engine.storage import (
     open_worker_store,
     state_directory,
 )
+from qoemon.engine.workers.channel import packed
 from qoemon.engine.workers.handle import WorkerHandle
-from qoemon.engine.workers.messages import ClockStep, Start, TickRequest
-from qoemon.engine.workers.router import Router
+from qoemon.engine.workers.messages import ClockStep, IngestBatch, Start, TickRequest
 from qoemon.inputs.inbox import Inbox, Message
 from qoemon.state.directory import locked
+from qoemon.state.frames import StoredMessage, encode
 from qoemon.state.layout import SHARDS, enter_layout
 from qoemon.state.store import CorruptError, Store
 from qoemon.state.upgrade import evaluation_state
@@ -83,7 +85,8 @@ class WorkerPool:
         """Workers whose session at the broker is outdated: another layout has accepted its messages."""
         forget = before is not None and before.endswith(SHARDS)
         self._sources = sources(config, self._inbox, directory, forget=forget)
-        self._router = Router(Partitioner(config.workers, core_plan(config)), self._acknowledge)
+        self._partitioner = Partitioner(config.workers, core_plan(config))
+        self._router = Router(self._divide, self._acknowledge)
         self._workers = [WorkerHandle(number, self) for number in range(config.workers)]
         self._emptied: set[int] = set()
         """Workers that have lost their state since the last tick."""
@@ -139,7 +142,7 @@ class WorkerPool:
         """As Engine.change: the parent and all workers at once, between two ticks."""
         evaluation = await self._in_thread(successor, config, self._evaluation)
         self._config, self._evaluation = config, evaluation
-        self._router.partitioner = Partitioner(config.workers, core_plan(config))
+        self._partitioner = Partitioner(config.workers, core_plan(config))
         for worker in self._workers:
             worker.reload(config)
 
@@ -240,6 +243,15 @@ class WorkerPool:
     def _acknowledge(self, messages: Sequence[Message]) -> None:
         self._inbox.release(messages)
         self._sources.ack(messages)
+
+    def _divide(self, number: int, messages: Sequence[Message]) -> dict[int, bytes]:
+        """By worker, its packed IngestBatch of this number. Runs in the thread."""
+        parts: dict[int, list[StoredMessage]] = {}
+        for message in messages:
+            for worker, payload in self._partitioner.split(message.topic, message.payload, message.kind):
+                part = StoredMessage(message.topic, payload, message.arrival_s, message.kind)
+                parts.setdefault(worker, []).append(part)
+        return {worker: packed(IngestBatch(number, encode(some))) for worker, some in parts.items()}
 
     async def _distribute(self, messages: Sequence[Message]) -> None:
         if messages:
