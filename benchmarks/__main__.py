@@ -28,6 +28,8 @@ PARTS = (
     "cmcd",
     "collector",
     "tick",
+    "merge",
+    "shards",
     "roll_ups",
     "memory",
     "render",

@@ -1,4 +1,4 @@
-"""CPU and memory of a tick in the driver of a cluster, with the counts of many shards. `python -m benchmarks.merge`.
+"""CPU and memory of a tick in the driver of a cluster, with counts of many shards. `python -m benchmarks.merge`.
 
 SESSIONS sessions in each shard, spread over all groups. The counts are those of real shards, sparse and as bytes;
 there are DISTINCT of these, each of which stands for several shards. So there are 10 million sessions in 1,024.
@@ -24,6 +24,9 @@ SHARDS = (1, 64, 1024)
 TICKS, TICKS_BEFORE = 18, 7
 """Of those, the first are not measured: groups are new, windows empty."""
 INTERVAL_S = 60
+BARS_MS = {1: (None, None), 64: (40, 80), 1024: (250, 500)}
+"""Most for a tick, and for one that ends an interval: twice to three times what was measured."""
+MOST_MB = 1000
 MEGA = 1e6
 
 
@@ -73,7 +76,7 @@ def measure(packed: list[list[bytes]], shards: int) -> tuple[Runs, Runs]:
 
 
 def memory_mb(packed: list[list[bytes]], shards: int) -> float:
-    """The most that Python and numpy hold while a tick that ends an interval is decoded and evaluated, megabytes."""
+    """Peak of the memory of Python and numpy, up to the end of a tick that ends an interval, megabytes."""
     evaluation = Evaluation(plan(SESSIONS, GROUPS), (), RegimeRules())
     tracemalloc.start()
     for tick in range(INTERVAL_S // 10 + 1):
@@ -93,11 +96,11 @@ def rows() -> list[Row]:
         table += [
             Row.of(f"{of}: decoding", "ms CPU", within.decode_ms),
             Row.of(f"{of}: decoding, of a tick that ends an interval", "ms CPU", ending.decode_ms),
-            Row.of(f"{of}: tick", "ms CPU", within.tick_ms),
-            Row.of(f"{of}: tick that ends an interval", "ms CPU", ending.tick_ms),
+            Row.of(f"{of}: tick", "ms CPU", within.tick_ms, at_most=BARS_MS[shards][0]),
+            Row.of(f"{of}: tick that ends an interval", "ms CPU", ending.tick_ms, at_most=BARS_MS[shards][1]),
             Row.of(f"{of}: encoded counts", "MB", within.encoded_mb),
             Row.of(f"{of}: encoded counts, of a tick that ends an interval", "MB", ending.encoded_mb),
-            Row.of(f"{of}: memory", "MB", [memory_mb(packed, shards)]),
+            Row.of(f"{of}: memory", "MB", [memory_mb(packed, shards)], at_most=MOST_MB),
         ]
     return table
 

@@ -22,6 +22,7 @@ from qoemon.tools.accesslogs.commands import import_cmcd
 from qoemon.tools.analyze.commands import analyze
 from qoemon.tools.bridge.commands import bridge
 from qoemon.tools.calibrate.commands import fit, theta
+from qoemon.tools.cluster.commands import demo_cluster
 from qoemon.tools.command import FAILED, USAGE, ending, exit_on_errors, fail, load
 from qoemon.tools.demo.commands import demo
 from qoemon.tools.options import ConfigFile, Overrides
@@ -211,6 +212,12 @@ for _command, _examples, _done, _failed in (
         ("qoemon demo-players --for 5m",),
         "ended by Ctrl-C or --for",
         "a player, ffmpeg or a port is missing",
+    ),
+    (
+        demo_cluster,
+        ("qoemon demo-cluster --for 5m",),
+        "ended by Ctrl-C or --for",
+        "a part failed",
     ),
     (paper, ("qoemon paper figures/",), "done", "a file cannot be written"),
 ):

@@ -45,6 +45,8 @@ OF_THE_COMMAND_LINE = {
     "qoemon.tools.bridge.commands",
     "qoemon.tools.calibrate",
     "qoemon.tools.calibrate.commands",
+    "qoemon.tools.cluster",
+    "qoemon.tools.cluster.commands",
     "qoemon.tools.command",
     "qoemon.tools.demo",
     "qoemon.tools.demo.commands",

@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from qoemon.engine.spark.java import JavaError, require_java
+from qoemon.common.java import JavaError, require_java
 from qoemon.net.kafka.reader import Reader
 from qoemon.tools.cache import MissingError
 from qoemon.tools.cluster.jars import jars

@@ -107,6 +107,7 @@ class Monitor:
             "tick": self._tick,
             "events": self._events,
             "groups": {m.service.name: m.groups.all for m in self._services},
+            "frozen": {m.service.name: m.groups.only for m in self._services if m.groups.only is not None},
         }
         state: Arrays = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
         for monitor in self._services:
@@ -130,6 +131,8 @@ class Monitor:
                 continue
             groups = tuple(tuple(labels) for labels in meta["groups"][name])
             monitor.load(part(f"{name}/", state), groups, self._tick or 0)
+            if (only := meta.get("frozen", {}).get(name)) is not None:
+                monitor.groups.freeze(map(tuple, only))
         if players := part(PLAYERS, state):
             self._players.load(players)
         return reset

@@ -13,7 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.arrays import Arrays, Flags, Floats, Ints, SmallInts, grow_rows, named, part
+from qoemon.core.arrays import (
+    Arrays,
+    Flags,
+    Floats,
+    Ints,
+    SmallInts,
+    dump_histogram,
+    grow_histogram,
+    grow_rows,
+    load_histogram,
+    named,
+    part,
+)
 from qoemon.core.counting.conditions import BaseWindow, Conditions, Kept
 from qoemon.core.counting.counts import DOUBTS, BaseCounts, Event, IntervalCounts
 from qoemon.core.counting.findings import Finding, Findings
@@ -151,8 +163,8 @@ class ServiceMonitor:
         """The counts at the tick at at_s, the newest that was entered."""
         size = len(self.groups)
         self._base = self._base._replace(
-            levels=grow_rows(self._base.levels, size),
-            qos=grow_rows(self._base.qos, size),
+            levels=grow_histogram(self._base.levels, size),
+            qos=grow_histogram(self._base.qos, size),
             users=grow_rows(self._base.users, size),
         )
         base = self._base.shown()
@@ -185,17 +197,20 @@ class ServiceMonitor:
             **named("sessions/", {**self.sessions.dump(), **self._runs.dump(), **self._times.dump(), **credit}),
             **named("conditions/", self._conditions.dump()),
             **named("late/", self._late.dump()),
-            **named("base/", {"levels": base.levels, "qos": base.qos, "users": base.users, **kept}),
+            **dump_histogram("base/levels", base.levels),
+            **dump_histogram("base/qos", base.qos),
+            **named("base/", {"users": base.users, **kept}),
             **named("users/", self._unique.dump()),
             "heard": self._heard.copy(),
             "heard_before": self._heard_before,
             "used_s": self._used_s,
+            "group_since_s": self.groups.since_s,
             "starts": self._starts.counts.copy(),
         }
 
     def load(self, state: Arrays, groups: tuple[Labels, ...], tick: int) -> None:
         """Restore a dump(), into a monitor without sessions."""
-        self.groups.load(groups)
+        self.groups.load(groups, state.get("group_since_s"))
         self._begin(tick)
         sessions, conditions = part("sessions/", state), part("conditions/", state)
         rows = self.sessions.load(sessions)
@@ -205,11 +220,12 @@ class ServiceMonitor:
         if self._credit is not None:
             self._credit.load(sessions, rows)
         self._conditions.load(conditions, rows)
-        self._late.load(part("late/", state), dict(zip(sessions["row"].tolist(), rows.tolist(), strict=True)))
+        self._late.load(part("late/", state), sessions["row"], rows)
         self._unique.load(part("users/", state), rows)
         base = part("base/", state)
         kept = Kept(rows[base.get("kept_row", NO_ROWS)], *(base.get(name, NO_ROWS) for name in _KEPT))
-        self._base = BaseWindow(base["levels"], base["qos"], base["users"], NO_ROWS, NO_ROWS, kept)
+        levels, qos = (load_histogram(name, base) for name in ("levels", "qos"))
+        self._base = BaseWindow(levels, qos, base["users"], NO_ROWS, NO_ROWS, kept)
         if "heard" in state:
             self._heard, self._heard_before = state["heard"].copy(), state["heard_before"]
         self._starts.counts = state.get("starts", no_starts(0)).copy()

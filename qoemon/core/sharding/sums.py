@@ -1,7 +1,7 @@
 """Sums of arrays by group over shards whose groups have other numbers.
 
-Arrays of many shards are added in one piece: a thousand shards have a million rows together, and a call of numpy for
-each shard costs more than the addition.
+Arrays of many shards are added in one piece: a thousand shards have a million rows together, and a call of numpy
+for each shard costs more than the addition.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.arrays import Counts, Floats, Histogram, Ints, Sparse, to_dense, to_sparse
-
 
 AT_ONCE = 256
 """Histograms that are added in one piece: many enough for few calls, few enough for the cache."""

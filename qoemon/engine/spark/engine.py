@@ -219,7 +219,7 @@ class SparkEngine:
         self._doing = f"waiting for executors ({master})"
         await asyncio.to_thread(require_package, self._spark)
         await self._start_stream()
-        LOG.info("Spark runs after %.1f s: the first tick takes about a minute", time.monotonic() - began_s)
+        LOG.info("the query runs, %.1f s after the start of Spark", time.monotonic() - began_s)
 
     async def _known_topic(self) -> int:
         """The number of partitions; waits for Kafka. SetupError if the topic cannot be used."""

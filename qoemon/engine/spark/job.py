@@ -103,7 +103,7 @@ def _in_time(rows: Rows, from_s: int, until_s: int) -> tuple[Ints, Floats]:
     order = order[rows.partition[order] != MARK]
     partition, time_ms = rows.partition[order], np.clip(rows.time_ms[order], from_s * 1000, until_s * 1000 - 1)
     starts = np.flatnonzero(np.diff(partition, prepend=MARK)).tolist()
-    for first, last in zip(starts, [*starts[1:], len(order)], strict=True):
+    for first, last in zip(starts, [*starts[1:], len(order)], strict=False):  # Without records none starts.
         time_ms[first:last] = np.maximum.accumulate(time_ms[first:last])
     by_time = np.argsort(time_ms, kind="stable")
     return order[by_time], time_ms[by_time] / 1000

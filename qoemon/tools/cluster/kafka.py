@@ -5,16 +5,15 @@ For tests and demos only: everybody may connect, and what is written is lost wit
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import time
 from pathlib import Path
 from typing import Self
 
-from qoemon.engine.spark.java import require_java
+from qoemon.common.java import require_java
 from qoemon.net.kafka.admin import broker_ids, create_topic
 from qoemon.net.kafka.client import client_options
-from qoemon.tools.cache import MissingError
+from qoemon.tools.cluster import child
 from qoemon.tools.cluster.jars import jars
 from qoemon.tools.ports import unused_port
 
@@ -69,18 +68,14 @@ class Kafka:
 
     def launch(self, node: int) -> None:
         """Start a node, with the data that it has; returns at once."""
-        java = [*_ends_with_parent(), require_java(), *_JAVA, *_LOG, "-cp", f"{jars()}/*"]
+        java = [require_java(), *_JAVA, *_LOG, "-cp", f"{jars()}/*"]
         settings = self._directory / f"node-{node}.properties"
-        with self.log(node).open("ab") as log:
-            if not settings.exists():
-                settings.write_text("".join(f"{key}={value}\n" for key, value in self._settings(node).items()))
-                told = ["format", "--cluster-id", _CLUSTER, "--config", str(settings)]
-                if subprocess.run([*java, "kafka.tools.StorageTool", *told], stdout=log, stderr=log).returncode:  # noqa: PLW1510
-                    raise KafkaError(self._log_text(node, "cannot write to its folder"))
-            # Its own session, so that Ctrl-C in the terminal does not reach it.
-            self._processes[node] = subprocess.Popen(
-                [*java, "kafka.Kafka", str(settings)], stdout=log, stderr=log, start_new_session=True
-            )
+        if not settings.exists():
+            settings.write_text("".join(f"{key}={value}\n" for key, value in self._settings(node).items()))
+            formatting = ["format", "--cluster-id", _CLUSTER, "--config", str(settings)]
+            if child.start([*java, "kafka.tools.StorageTool", *formatting], self.log(node)).wait():
+                raise KafkaError(self._log_text(node, "cannot write to its folder"))
+        self._processes[node] = child.start([*java, "kafka.Kafka", str(settings)], self.log(node))
 
     def wait(self) -> None:
         """Wait until each node that runs answers."""
@@ -105,20 +100,11 @@ class Kafka:
 
     def kill(self, node: int) -> None:
         """End a node at once, as `kill -9` or a crash would."""
-        process = self._processes.pop(node)
-        process.kill()
-        process.wait()
+        child.kill(self._processes.pop(node))
 
     def stop(self) -> None:
         """End all nodes; by force if they do not end."""
-        for process in self._processes.values():
-            process.terminate()
-        for process in self._processes.values():
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        child.stop(self._processes.values(), STOP_S)
         self._processes.clear()
 
     def create_topic(self, name: str, partitions: int, replication: int = 1) -> None:
@@ -164,10 +150,3 @@ class Kafka:
             # When all end at once, nobody is left to take over.
             "controlled.shutdown.enable": "false",
         }
-
-
-def _ends_with_parent() -> list[str]:
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        raise MissingError("setpriv is not installed, which ends Kafka with qoemon: apt-get install util-linux")
-    return [setpriv, "--pdeathsig", "KILL"]

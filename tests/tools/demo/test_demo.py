@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from qoemon import cli
 from qoemon.config.plan import core_plan
-from qoemon.tools.demo.demo import ENDLESS, config
+from qoemon.tools.demo.demo import config_of
+from qoemon.tools.demo.story import ENDLESS
 from tests.support.parts import ROOT, program
 from tests.support.patience import WAIT_S, until
 
@@ -64,7 +65,7 @@ def command_line(pid: int) -> str:
 def test_the_first_calm_lasts_until_every_group_has_a_regime() -> None:
     """The first interval that closes may be incomplete."""
     calm, length_s = ENDLESS.phases[0], sum(phase.share for phase in ENDLESS.phases)
-    demonstrated = config(1883, 9877)
+    demonstrated = config_of(1883, 9877)
     intervals = calm.share / length_s * ENDLESS.length_s / core_plan(demonstrated).timing.interval_s
     assert calm.name == "calm"
     assert intervals >= demonstrated.regimes.core.unknown + 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qoemon.engine.spark.java import JavaError, java_version, require_java
+from qoemon.common.java import JavaError, java_version, require_java
 
 if TYPE_CHECKING:
     from pathlib import Path
