@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-players test check audit format docs pictures dashboards bench start feeds coverage regimes calibration binning fuzz chaos soak attack clean
+.PHONY: help demo demo-players test check audit format docs pictures dashboards bench bench-cluster start feeds coverage regimes calibration binning fuzz chaos soak attack clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ pictures: $(VENV)/dev  ## take the pictures of the documentation, of running dem
 
 bench: $(VENV)/dev  ## measure CPU, memory and latency beside rivals; writes docs/performance.md (25 minutes; QUICK=1: 10)
 	$(BIN)/python -m benchmarks
+
+bench-cluster: $(VENV)/dev  ## measure the costs of a cluster; `make docs` then writes the sizes in docs/cluster.md (10 minutes)
+	$(BIN)/python -m benchmarks cluster
 
 dashboards: $(VENV)/dev  ## write the Grafana boards
 	$(BIN)/python -m dashboards.generate

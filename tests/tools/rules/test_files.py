@@ -19,7 +19,9 @@ from qoemon.core.alerting.detector import Detector
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.daemon.metrics import initial_metrics
+from qoemon.net.kafka.producer import ProducerStats
 from qoemon.outputs.metrics.exporter import Exporter
+from qoemon.tools.bridge.metrics import kafka_metrics
 from qoemon.tools.rules import alertcase
 from qoemon.tools.rules.alertcase import Phase
 from qoemon.tools.rules.alertrule import AnnotationError, PromRule
@@ -141,6 +143,7 @@ def test_rules_of_a_collector_hold(tmp_path, inputs):
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
+OF_BRIDGE = tuple(kafka_metrics(ProducerStats(), 0))
 CLUSTER = {
     "mqtt": {},
     "engine": {"kind": "spark", "checkpoint": "/checkpoint"},
@@ -367,8 +370,9 @@ def test_rules_use_only_metrics_that_the_daemon_exports():
     exported = Exporter().render(snapshot, watched, initial_metrics()).metrics.whole.decode()
     known = set(re.findall(r"^# TYPE (\S+)", exported, re.MULTILINE))
     known |= {f"{name}_{part}" for name in known for part in ("sum", "count")}
+    known |= {f"{each.name}_total" if each.type == "counter" else each.name for each in OF_BRIDGE}
     both = core_plan(Config.model_validate({"collector": {}}))
-    files = PromFiles(both, EVERY)
+    files = PromFiles(both, EVERY, clustered=True)
     rules = [rule for group in yaml.safe_load(files.rules())["groups"] for rule in group["rules"]]
     recorded = {rule["record"] for rule in rules if "record" in rule}
     for text in (files.rules(), files.tests()):
