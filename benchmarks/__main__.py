@@ -3,8 +3,8 @@
 Each part runs in a process of its own and writes its rows as JSON. benchmarks/last.json has the rows of all parts.
 In docs/performance.md only the text between MARKS is replaced.
 
-`python -m benchmarks cluster` (`make bench-cluster`) runs the parts of a cluster instead, and writes their rows into
-benchmarks/cluster.json, from which `make docs` makes the table of sizes in docs/cluster.md.
+`python -m benchmarks cluster` (`make bench-cluster`) runs the parts of a cluster instead, and writes their rows
+into benchmarks/cluster.json, from which `make docs` makes the table of sizes in docs/cluster.md.
 """
 
 from __future__ import annotations

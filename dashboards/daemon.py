@@ -243,15 +243,15 @@ def _cluster() -> list[Panel]:
     )
     state = About(
         "Cluster: state",
-        "Sessions as Spark stores them at each batch, and its memory for them. They grow with sessions; a shard that "
-        "is rewritten for minutes needs more shards or cores.",
+        "Sessions as Spark stores them at each batch, and its memory for them. They grow with sessions; if batches "
+        "become too long with them, add executors.",
         BYTES,
         6,
     )
     bridge = About(
         "Cluster: bridges",
-        "How long Kafka takes to store a record of a bridge (99th percentile). Seconds: see the brokers of Kafka, and "
-        "whether enough replicas are in sync. Meanwhile messages wait at the MQTT broker.",
+        "How long Kafka takes to store a record of a bridge (99th percentile). If it is seconds, see the brokers of "
+        "Kafka, and whether enough replicas are in sync. Meanwhile messages wait at the MQTT broker.",
         SECONDS,
         6,
     )

@@ -34,7 +34,8 @@ def start_session(engine: Engine) -> SparkSession:
     local = engine.master.startswith("local")
     if local:
         os.environ.setdefault("SPARK_LOCAL_IP", _LOOPBACK)
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    # PySpark reads this option only where spark-submit starts the driver.
+    os.environ.setdefault("PYSPARK_PYTHON", engine.options.get("spark.pyspark.python", sys.executable))
     # It logs each call from the JVM, and each failure, which the stream tells of itself.
     logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)
     builder = SparkSession.builder.appName("qoemon").master(engine.master)
