@@ -250,8 +250,8 @@ def _cluster() -> list[Panel]:
     )
     bridge = About(
         "Cluster: bridges",
-        "How long Kafka takes to store a record of a bridge (99th percentile). If it is seconds, see the brokers of "
-        "Kafka, and whether enough replicas are in sync. Meanwhile messages wait at the MQTT broker.",
+        "How long Kafka takes to store a record of a bridge (99th percentile). If it takes seconds, see Kafka's "
+        "brokers, and whether enough replicas are in sync. Meanwhile messages wait at the MQTT broker.",
         SECONDS,
         6,
     )

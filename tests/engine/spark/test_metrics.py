@@ -7,7 +7,6 @@ from typing import Any
 
 from qoemon.engine.spark.metrics import ClusterStats, cluster_metrics
 
-
 Offsets = tuple[int, ...]
 
 
