@@ -31,6 +31,7 @@ PARTS = (
     "wire",
     "cmcd",
     "collector",
+    "cluster",
     "tick",
     "merge",
     "shards",

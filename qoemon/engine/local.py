@@ -114,7 +114,7 @@ class LocalEngine:
     async def checkpoint_if_due(self) -> None:
         """As Engine.checkpoint_if_due."""
         if self._shard.checkpoint_due:
-            await self._checkpoint()
+            await self._shard.checkpoint(self._evaluation.dump, self._extra_state())
 
     def stop_receiving(self) -> None:
         """As Engine.stop_receiving."""
@@ -122,15 +122,11 @@ class LocalEngine:
 
     async def finish(self) -> None:
         """As Engine.finish."""
-        await self._checkpoint()
-        await self._shard.flush()
+        await self._shard.finish(self._evaluation.dump, self._extra_state())
 
     def close(self) -> None:
         """As Engine.close."""
         self._shard.close()
-
-    async def _checkpoint(self) -> None:
-        await self._shard.checkpoint(self._evaluation.dump, self._extra_state())
 
     def _restore(self, state: Arrays) -> None:
         """Runs in the shard's thread."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from qoemon.common.backoff import Repeats, backoff_s
+from qoemon.common.java import JavaError, require_java
 from qoemon.common.metrics import Families
 from qoemon.config.config import Config
 from qoemon.config.plan import new_evaluation, shard_plan
@@ -25,7 +26,6 @@ from qoemon.engine.engine import ExtraState, OnTick, SetupError
 from qoemon.engine.evaluations import restored, successor
 from qoemon.engine.metrics import engine_metrics
 from qoemon.engine.shard import nothing
-from qoemon.common.java import JavaError, require_java
 from qoemon.engine.spark.metrics import ClusterStats, cluster_metrics
 from qoemon.engine.spark.offsets import write_full
 from qoemon.engine.spark.position import Position

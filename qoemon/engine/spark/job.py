@@ -16,6 +16,7 @@ from qoemon.core.arrays import Floats, Ints
 from qoemon.core.plan.plan import Plan
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.sharding.sparse import sparse_counts
+from qoemon.core.wire.codec import Codec
 from qoemon.engine.spark.encoding import pack_counts, pack_state, unpack_state
 from qoemon.engine.spark.offsets import full_groups
 from qoemon.engine.spark.records import messages_of
@@ -43,10 +44,13 @@ class Rows(NamedTuple):
 
 def shard_function(plan: Plan) -> ShardFunction:
     """The function for applyInPandasWithState; plan is that of a shard."""
+    codecs: list[Codec] = []
 
     def count(key: tuple[Any, ...], pdf_iter: Frames, state: GroupState) -> Frames:
+        if not codecs:  # Made where it is used, once for all shards of a task: it learns the topics.
+            codecs.append(Codec(plan))
         stored = state.get[0] if state.exists else None
-        counts, dumped = batch_of_shard(plan, _rows(pdf_iter), stored)
+        counts, dumped = batch_of_shard(plan, _rows(pdf_iter), stored, codecs[0])
         state.update((dumped,))
         size = len(counts)
         yield pd.DataFrame(
@@ -61,15 +65,18 @@ def shard_function(plan: Plan) -> ShardFunction:
     return count
 
 
-def batch_of_shard(plan: Plan, rows: Rows, stored: bytes | None) -> tuple[list[tuple[int, bytes]], bytes]:
+def batch_of_shard(
+    plan: Plan, rows: Rows, stored: bytes | None, codec: Codec | None = None
+) -> tuple[list[tuple[int, bytes]], bytes]:
     """Count a batch of one shard.
 
     stored   the shard's state before; None if there is none
+    codec    of the plan, to share what it has learnt of topics; None for one of its own
     returns  (tick, packed counts) of each tick of the batch, in order; and the state
     """
     [mark] = np.flatnonzero(rows.partition == MARK).tolist()
     from_s, until_s = int(rows.offset[mark]), int(rows.time_ms[mark])
-    pipeline = ShardPipeline(plan)
+    pipeline = ShardPipeline(plan, codec=codec)
     if stored is not None:
         pipeline.load(unpack_state(stored))
     pipeline.freeze_groups(full_groups(rows.frame[mark]))
@@ -110,4 +117,7 @@ def _in_time(rows: Rows, from_s: int, until_s: int) -> tuple[Ints, Floats]:
 
 
 def _messages(frames: Sequence[bytes], arrival_s: Sequence[float]) -> list[StoredMessage]:
-    return [message for frame, at_s in zip(frames, arrival_s, strict=True) for message in messages_of(frame, at_s)]
+    messages: list[StoredMessage] = []
+    for frame, at_s in zip(frames, arrival_s, strict=True):
+        messages += messages_of(frame, at_s)
+    return messages

@@ -47,9 +47,9 @@ class Divider:
         return ((shard, encode(some)) for shard, some in by_shard.items())
 
 
-def messages_of(frame: bytes, arrival_s: float) -> Iterator[StoredMessage]:
+def messages_of(frame: bytes, arrival_s: float) -> list[StoredMessage]:
     """The messages of a frame, with the time of the record as their arrival."""
-    return (message._replace(arrival_s=arrival_s) for message in decode(frame))
+    return [StoredMessage(topic, payload, arrival_s, kind) for topic, payload, _, kind in decode(frame)]
 
 
 def _messages(record: Record, framed: bool) -> Sequence[StoredMessage]:

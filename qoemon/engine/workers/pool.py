@@ -199,8 +199,9 @@ class WorkerPool:
             worker.stop()
         for worker in self._workers:
             await worker.process.ended.wait()
-        await self._checkpoint()
         if self._writer is not None:
+            await self._writer.flush()  # While a checkpoint is being written, no other is made.
+            await self._checkpoint()
             await self._writer.flush()
 
     def close(self) -> None:
