@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-players test check audit format docs pictures dashboards bench bench-cluster start feeds coverage regimes calibration binning fuzz chaos soak attack clean
+.PHONY: help demo demo-players test check audit format docs pictures dashboards bench bench-cluster start feeds coverage regimes calibration binning fuzz chaos chaos-cluster soak attack clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -83,6 +83,9 @@ attack: $(VENV)/dev  ## 100,000 invented label sets and 5 million session ids (2
 
 chaos: $(VENV)/dev  ## kill daemon, workers and broker again and again under load, and compare every figure (9 minutes)
 	QOEMON_CHAOS_ROUNDS=20 QOEMON_CHAOS_PAUSE_S=30 $(BIN)/python -m pytest tests/system/test_kill.py tests/system/test_workers.py --verbose -rP
+
+chaos-cluster: $(VENV)/dev  ## kill executors, driver and nodes of Kafka again and again; writes docs/cluster.md (20 minutes; needs Java and Maven)
+	$(BIN)/python -m tests.support.chaos
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .venv-rivals build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

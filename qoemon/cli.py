@@ -85,11 +85,11 @@ def run(config: ConfigFile = None, overrides: Overrides = None) -> None:
     from qoemon.common.logs import log_to_stderr
     from qoemon.daemon.daemon import ListenError
     from qoemon.daemon.run import run as run_daemon
-    from qoemon.engine.engine import SetupError
+    from qoemon.engine.engine import EngineError, SetupError
     from qoemon.net.paced_loop import PacedLoop
     from qoemon.state.directory import StateError
 
-    with exit_on_errors(usage=(SetupError,), failed=(ListenError, StateError)):
+    with exit_on_errors(usage=(SetupError,), failed=(EngineError, ListenError, StateError)):
         settings = load(config, overrides)
         log_to_stderr(settings.log.level.upper(), settings.log.format, dated=True)
         with asyncio.Runner(loop_factory=PacedLoop) as runner:
@@ -255,6 +255,7 @@ def _summary(config: Config) -> list[str]:
         *([] if config.mqtt is None else [_subscribes(config.mqtt)]),
         *([] if config.collector is None else [_listens(config.collector)]),
         *([_workers(config)] if config.workers > 1 else []),
+        *_cluster(config),
         *_ignored(config.topics),
         f"groups by {', '.join(('service', *plan.labels))}",
         *([f"rolls up by {'; '.join(RollUpKey(by).name for by in plan.roll_ups)}"] if plan.roll_ups else []),
@@ -304,6 +305,14 @@ def _workers(config: Config) -> str:
         return f"{config.workers} workers, each with its own connection, share {config.mqtt.shards} shards{also}"
     behind = "the collector" if config.mqtt is None else "one connection"
     return f"{config.workers} workers behind {behind}, sessions partitioned by id"
+
+
+def _cluster(config: Config) -> Iterator[str]:
+    """Who does what where a cluster counts."""
+    if config.clustered and config.kafka is not None:
+        engine, kafka = config.engine, config.kafka
+        yield f"`qoemon bridge` does that, and writes to topic {kafka.topic} of Kafka at {', '.join(kafka.brokers)}"
+        yield f"counts on Spark ({engine.master}), {engine.shards} shards, checkpoint {engine.checkpoint}"
 
 
 def _range(service: Service, plan: Plan) -> str:

@@ -19,7 +19,7 @@ from qoemon.daemon.health import Health
 from qoemon.daemon.metrics import build_metrics
 from qoemon.daemon.reload import Reloader
 from qoemon.daemon.tick_loop import TickLoop
-from qoemon.engine.engine import Engine, ExtraState
+from qoemon.engine.engine import Engine, ExtraState, SetupError
 from qoemon.engine.local import LocalEngine
 from qoemon.engine.storage import history_store, layout_name, open_store, state_directory
 from qoemon.inputs.mqtt.options import broker_options
@@ -143,9 +143,7 @@ async def _listening(engine: Engine) -> None:
 
 def _engine(config: Config, extra_state: ExtraState) -> Engine:
     if config.clustered:
-        from qoemon.engine.spark.engine import SparkEngine  # noqa: PLC0415 - an extra
-
-        return SparkEngine(config, extra_state)
+        return _spark_engine(config, extra_state)
     directory = state_directory(config)
     if directory is None:
         LOG.warning("nothing survives a restart: state.dir is not set, or state.durability is none")
@@ -159,6 +157,20 @@ def _engine(config: Config, extra_state: ExtraState) -> Engine:
         before = enter_layout(directory, layout_name(config))
     forget = bool(before and before.endswith(SHARDS))
     return LocalEngine(config, open_store(config, directory), extra_state, forget=forget)
+
+
+def _spark_engine(config: Config, extra_state: ExtraState) -> Engine:
+    try:
+        from qoemon.engine.spark.engine import SparkEngine  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        missing = str(error.name).partition(".")[0]
+        if missing == "qoemon":
+            raise
+        raise SetupError(
+            f"engine.kind is spark, which needs the Python package {missing}, and that is not installed: "
+            "pip install 'qoemon[spark]'"
+        ) from None
+    return SparkEngine(config, extra_state)
 
 
 @contextlib.asynccontextmanager

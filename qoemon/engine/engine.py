@@ -23,6 +23,10 @@ class SetupError(Exception):
     """The engine cannot run as it is configured; the message says why, and what to do."""
 
 
+class EngineError(Exception):
+    """The engine cannot continue in this process; the message says why. It can be started again."""
+
+
 class Engine(Protocol):
     """Accepts messages and evaluates them, in one process, several, or on a cluster."""
 

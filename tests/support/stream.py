@@ -64,6 +64,8 @@ def settings(port: int, directory: Path | None, **more: Any) -> dict[str, Any]:
 class Stream:
     """Viewers whose counters grow, and pages: published at QoS 1 until the broker has confirmed each message."""
 
+    rate = REPORTS_A_SECOND
+
     def __init__(self, port: int, shards: int = 0) -> None:
         self._shards = shards
         """Where topics have a level for them."""
@@ -79,7 +81,7 @@ class Stream:
         began_s = time.monotonic()
         while not self.stopped:
             await self._publish(*self._batch())
-            ahead_s = self.reports / REPORTS_A_SECOND - (time.monotonic() - began_s)
+            ahead_s = self.reports / self.rate - (time.monotonic() - began_s)
             if ahead_s > 0:
                 await asyncio.sleep(ahead_s)
         for first in range(0, SESSIONS, BATCH):

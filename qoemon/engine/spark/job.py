@@ -7,6 +7,7 @@ each batch restores the pipeline, counts, and stores it again; a batch that is r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -110,7 +111,7 @@ def _in_time(rows: Rows, from_s: int, until_s: int) -> tuple[Ints, Floats]:
     order = order[rows.partition[order] != MARK]
     partition, time_ms = rows.partition[order], np.clip(rows.time_ms[order], from_s * 1000, until_s * 1000 - 1)
     starts = np.flatnonzero(np.diff(partition, prepend=MARK)).tolist()
-    for first, last in zip(starts, [*starts[1:], len(order)], strict=False):  # Without records none starts.
+    for first, last in pairwise([*starts, len(order)]):
         time_ms[first:last] = np.maximum.accumulate(time_ms[first:last])
     by_time = np.argsort(time_ms, kind="stable")
     return order[by_time], time_ms[by_time] / 1000

@@ -15,28 +15,30 @@ class ClusterStats:
     """Statistics of the query. Totals count since the start.
 
     partitions    of the topic
-    executors     that are connected to the driver; without a cluster the driver itself
     batch         number of the newest evaluated batch; None before
-    batches       evaluated
+    batches       evaluated and stored
+    ticks         evaluated
     batch_s       duration of the last batch, seconds
     records       of Kafka, in the last batch
     behind        records that were in the topic after the last batch, when it was planned
     state_bytes   stored sessions, all shards, compressed
     memory_bytes  what Spark holds of them in memory
     restarts      of the query, after a failure
+    executors     that the cluster runs; None if it is not known, or there are none beside the driver
     """
 
     shards: int = 0
     partitions: int = 0
-    executors: int = 0
     batch: int | None = None
     batches: int = 0
+    ticks: int = 0
     batch_s: float = 0.0
     records: int = 0
     behind: int = 0
     state_bytes: int = 0
     memory_bytes: int = 0
     restarts: int = 0
+    executors: int | None = None
 
     def observe(self, batch: int, state_bytes: int) -> None:
         """A batch has been evaluated and stored."""
@@ -55,10 +57,11 @@ class ClusterStats:
         self.behind = _between(end, newest)
 
     def text(self) -> str:
-        """The last batch, for people."""
+        """Executors and the last batch, for people."""
+        executors = "" if self.executors is None else f"{self.executors} executors, "
         if self.batch is None:
-            return "no batch has ended yet"
-        return f"batch {self.batch} took {self.batch_s:.1f} s"
+            return f"{executors}no batch has ended yet"
+        return f"{executors}batch {self.batch} took {self.batch_s:.1f} s"
 
 
 def cluster_metrics(stats: ClusterStats, tick_s: int | None, now_s: float) -> Iterator[Metric]:
@@ -74,6 +77,9 @@ def cluster_metrics(stats: ClusterStats, tick_s: int | None, now_s: float) -> It
         value=stats.behind,
     )
     yield CounterMetricFamily("qoemon_cluster_batches", "Batches that were evaluated.", value=stats.batches)
+    yield CounterMetricFamily(
+        "qoemon_cluster_ticks", "Ticks that were evaluated; a tick that comes again is not.", value=stats.ticks
+    )
     yield GaugeMetricFamily(
         "qoemon_cluster_batch_seconds",
         "Duration of the newest batch, from its plan to its end.",
@@ -94,8 +100,8 @@ def cluster_metrics(stats: ClusterStats, tick_s: int | None, now_s: float) -> It
     yield GaugeMetricFamily("qoemon_cluster_partitions", "Partitions of the topic.", value=stats.partitions)
     yield GaugeMetricFamily(
         "qoemon_cluster_executors",
-        "Executors that are connected to the driver; with engine.master local, the driver itself.",
-        value=stats.executors,
+        "Executors that the cluster runs; NaN while that is not known, and with local[*], where there are none.",
+        value=float("nan") if stats.executors is None else stats.executors,
     )
     yield CounterMetricFamily(
         "qoemon_cluster_query_restarts", "How often the query failed and was started again.", value=stats.restarts

@@ -24,11 +24,15 @@ class Cut:
 
     tick_s   its newest tick, seconds since the epoch
     offsets  by partition, the first record that belongs to later
+    shards   among how many the sessions are divided
+    every_s  time between two ticks, seconds
     full     the groups that were full when it was made, as JSON
     """
 
     tick_s: int
     offsets: tuple[int, ...]
+    shards: int
+    every_s: int
     full: str = "{}"
 
     def stored(self) -> dict[str, object]:
@@ -36,6 +40,8 @@ class Cut:
         return {
             "tick_s": self.tick_s,
             "offsets": {str(number): offset for number, offset in enumerate(self.offsets)},
+            "shards": self.shards,
+            "every_s": self.every_s,
             "full": self.full,
         }
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import qoemon
 from qoemon.config.sections.engine import Engine
 from qoemon.engine.engine import SetupError
+from qoemon.engine.spark.jvm_output import JvmOutput
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -19,8 +20,40 @@ if TYPE_CHECKING:
 TASKS = 16
 """Tasks among which the shards of a batch are divided, at most: each has a cost of its own, whatever it holds."""
 
+MASTER_S = 5.0
+"""How long a master may take to accept a connection."""
+
 _LOOPBACK = "127.0.0.1"
 _LOGGING = Path(__file__).with_name("log4j2.properties")
+
+
+class MasterError(Exception):
+    """The master of the cluster does not answer; it may later."""
+
+
+def require_master(master: str) -> None:
+    """See whether one of the masters of spark://HOST:PORT,HOST:PORT accepts connections; blocks.
+
+    Spark itself takes a minute to find out, and cannot be asked again in the same process.
+
+    raises  MasterError if none does
+    """
+    if not master.startswith("spark://"):
+        return
+    problems = []
+    for address in master.removeprefix("spark://").split(","):
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), MASTER_S).close()
+        except ValueError:
+            raise SetupError(f"engine.master is {master}, expected spark://HOST:PORT") from None
+        except OSError as error:
+            problems.append(f"{address}: {(error.strerror or str(error)).lower()}")
+        else:
+            return
+    raise MasterError(
+        f"Spark's master does not answer ({', '.join(problems)}): is it started, is engine.master right?"
+    )
 
 
 def start_session(engine: Engine) -> SparkSession:
@@ -28,7 +61,10 @@ def start_session(engine: Engine) -> SparkSession:
 
     raises  SetupError if an option or the master cannot be used
     """
-    from pyspark.errors import PySparkException  # noqa: PLC0415 - an extra
+    from py4j.protocol import Py4JError  # noqa: PLC0415 - an extra
+    from pyspark import SparkConf, SparkContext  # noqa: PLC0415
+    from pyspark.errors import PySparkException  # noqa: PLC0415
+    from pyspark.java_gateway import launch_gateway  # noqa: PLC0415
     from pyspark.sql import SparkSession  # noqa: PLC0415
 
     local = engine.master.startswith("local")
@@ -36,20 +72,20 @@ def start_session(engine: Engine) -> SparkSession:
         os.environ.setdefault("SPARK_LOCAL_IP", _LOOPBACK)
     # PySpark reads this option only where spark-submit starts the driver.
     os.environ.setdefault("PYSPARK_PYTHON", engine.options.get("spark.pyspark.python", sys.executable))
-    # It logs each call from the JVM, and each failure, which the stream tells of itself.
-    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)
-    builder = SparkSession.builder.appName("qoemon").master(engine.master)
+    _silence_py4j()
+    conf = SparkConf().setAppName("qoemon").setMaster(engine.master)
     for name, value in {**_options(engine, local=local), **engine.options}.items():
-        builder = builder.config(name, value)
+        conf.set(name, value)
+    output = JvmOutput()
     try:
-        return builder.getOrCreate()
-    except PySparkException as error:
-        raise SetupError(f"Spark does not start with engine.master {engine.master}: {error}") from None
-    except Exception as error:  # noqa: BLE001 - see below
-        # What the JVM throws has no type of its own here.
-        raise SetupError(
-            f"Spark does not start with engine.master {engine.master}: {first_line(error)}; its log is above"
-        ) from None
+        gateway = launch_gateway(conf, {"stderr": output.file})  # type: ignore[no-untyped-call]
+        output.begun()
+        context = SparkContext(conf=conf, gateway=gateway)
+        return SparkSession(context)
+    except (Py4JError, PySparkException, RuntimeError) as error:
+        reason = output.reason() or first_line(error)
+        options = f" and engine.options {', '.join(sorted(engine.options))}" if engine.options else ""
+        raise SetupError(f"Spark does not start with engine.master {engine.master}{options}: {reason}") from None
 
 
 def require_package(spark: SparkSession) -> None:
@@ -59,10 +95,19 @@ def require_package(spark: SparkSession) -> None:
     """
     from pyspark.errors import PySparkException  # noqa: PLC0415
 
+    def installed(_: int) -> str:
+        # A function within a function travels with its code: others are imported from qoemon, which may be missing.
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+        try:
+            return version("qoemon")
+        except PackageNotFoundError:
+            return ""
+
     context = spark.sparkContext
     number = max(context.defaultParallelism, 1)
     try:
-        found = set(context.parallelize(range(number), number).map(_version).collect())
+        found = set(context.parallelize(range(number), number).map(installed).collect())
     except PySparkException as error:
         raise SetupError(f"executors cannot run Python: {first_line(error)}") from None
     for other in sorted(found - {qoemon.__version__}):
@@ -79,6 +124,16 @@ def first_line(error: Exception) -> str:
     java = getattr(error, "java_exception", None)
     text = str(error) if java is None else str(java.toString())
     return text.strip().splitlines()[0] if text.strip() else type(error).__name__
+
+
+def _silence_py4j() -> None:
+    """It logs each call and failure, which the engine reports itself; some of it on the root logger."""
+    logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)
+    logging.getLogger().addFilter(_is_not_of_py4j)
+
+
+def _is_not_of_py4j(record: logging.LogRecord) -> bool:
+    return "py4j" not in Path(record.pathname).parts
 
 
 def _options(engine: Engine, *, local: bool) -> dict[str, str]:
@@ -98,11 +153,3 @@ def _options(engine: Engine, *, local: bool) -> dict[str, str]:
         # Without data there is no batch to make: the source has a mark for every tick.
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
     }
-
-
-def _version(_: int) -> str:
-    """Runs on executors, where qoemon may be missing: so nothing of it is used here."""
-    try:
-        return version("qoemon")
-    except PackageNotFoundError:
-        return ""

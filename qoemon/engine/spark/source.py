@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from confluent_kafka import KafkaException
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
 
 from qoemon.core.plan.plan import Plan
 from qoemon.core.wire.partition import Partitioner
 from qoemon.engine.spark.offsets import Cut
 from qoemon.engine.spark.records import Divider
-from qoemon.net.kafka.client import Options, describe_error
-from qoemon.net.kafka.reader import Reader
+from qoemon.net.kafka.client import Options
+from qoemon.net.kafka.reader import AnswerError, GoneError, Reader
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.datasource import ReadLimit
@@ -44,8 +43,19 @@ LATER_S = 2**33
 MARK = -1
 """Instead of a partition: the row tells a shard from when to when the batch is."""
 
+ELSEWHERE = "set another engine.checkpoint: sessions begin from scratch there, windows, totals and alerts continue"
+"""What to do about a checkpoint that cannot be continued."""
+
 SCHEMA = "shard int, partition int, offset bigint, time_ms bigint, frame binary"
 _ROWS = 500
+
+
+class CheckpointError(Exception):
+    """The checkpoint cannot be continued, now or later; the message says why, and what to do. It is one line."""
+
+
+class KafkaUnavailableError(Exception):
+    """Kafka does not answer; it may later."""
 
 
 @dataclass(frozen=True)
@@ -116,20 +126,20 @@ class ReportReader(DataSourceStreamReader):
 
     def latestOffset(self, start: dict[str, Any], limit: ReadLimit) -> dict[str, Any]:  # noqa: N802
         """The end of the next batch: the newest tick that has passed; `start` if there is none."""
-        begin, tick_s = Cut.restored(start), self._feed.tick_s
+        begin, tick_s = self._continued(start), self._feed.tick_s
         due_s = time.time() - GRACE_S
         until_s = min(int(due_s // tick_s) * tick_s, begin.tick_s + MOST_TICKS * tick_s)
         if until_s <= begin.tick_s:
             time.sleep(min(LOOK_S, max(begin.tick_s + tick_s - due_s, 0.01)))
             return start
-        try:
-            cut = self._cut(until_s, self._full())
-            self._ends = self._cut(LATER_S, "{}")
-        except KafkaException as error:
-            raise RuntimeError(f"Kafka does not answer: {describe_error(error)}") from None
+        cut = self._cut(until_s, self._full())
+        self._ends = self._cut(LATER_S, "{}")
         # Time stamps may step back, offsets may not.
         offsets = tuple(map(max, cut.offsets, begin.offsets))
-        return Cut(until_s, offsets, cut.full).stored()
+        for number, (here, before) in enumerate(zip(cut.offsets, begin.offsets, strict=True)):
+            if here < before:
+                self._require(number, before)
+        return replace(cut, offsets=offsets).stored()
 
     def reportLatestOffset(self) -> dict[str, Any] | None:  # noqa: N802 - Spark's interface
         """Where the topic ended when the newest batch was planned: for Spark's statistics only."""
@@ -137,7 +147,7 @@ class ReportReader(DataSourceStreamReader):
 
     def partitions(self, start: dict[str, Any], end: dict[str, Any]) -> list[InputPartition]:
         """A task for each partition."""
-        begin, until = Cut.restored(start), Cut.restored(end)
+        begin, until = self._continued(start), Cut.restored(end)
         return [
             Part(number, first, last, begin.tick_s, until.tick_s, until.full)
             for number, (first, last) in enumerate(zip(begin.offsets, until.offsets, strict=True))
@@ -150,7 +160,48 @@ class ReportReader(DataSourceStreamReader):
 
     def _cut(self, tick_s: int, full: str) -> Cut:
         feed = self._feed
-        return Cut(tick_s, tuple(_reader(feed).offsets_at(tick_s, feed.partitions)), full)
+        try:
+            offsets = _reader(feed).offsets_at(tick_s, feed.partitions)
+        except AnswerError as error:
+            raise self._unavailable(error) from None
+        return Cut(tick_s, tuple(offsets), feed.shards, feed.tick_s, full)
+
+    def _continued(self, stored: dict[str, Any]) -> Cut:
+        """A cut of the checkpoint, which partitions may have joined since; CheckpointError if of another plan."""
+        cut, feed = Cut.restored(stored), self._feed
+        if cut.shards != feed.shards:
+            raise CheckpointError(
+                f"it divides the sessions among {cut.shards} shards, and engine.shards is {feed.shards}: set it "
+                "back, or set another engine.checkpoint and run `qoemon rescale`"
+            )
+        if cut.every_s != feed.tick_s:
+            raise CheckpointError(
+                f"it has a tick every {cut.every_s} s, and sessions.tick is {feed.tick_s} s: set it back, or "
+                f"{ELSEWHERE}"
+            )
+        fresh = feed.partitions - len(cut.offsets)
+        if fresh < 0:
+            raise CheckpointError(
+                f"it knows {len(cut.offsets)} partitions of topic {feed.topic}, which has {feed.partitions}: was "
+                f"the topic created again? If so, {ELSEWHERE}"
+            )
+        return replace(cut, offsets=(*cut.offsets, *(0 for _ in range(fresh))))
+
+    def _require(self, number: int, offset: int) -> None:
+        """CheckpointError if a partition ends before an offset that was reached."""
+        try:
+            _, end = _reader(self._feed).ends(number)
+        except AnswerError as error:
+            raise self._unavailable(error) from None
+        if end < offset:
+            raise CheckpointError(
+                f"it has read partition {number} of topic {self._feed.topic} up to offset {offset}, and that ends "
+                f"at {end}: was the topic created again? If so, {ELSEWHERE}"
+            )
+
+    def _unavailable(self, error: AnswerError) -> KafkaUnavailableError:
+        brokers = self._feed.options["bootstrap.servers"]
+        return KafkaUnavailableError(f"Kafka at {brokers} does not answer for topic {self._feed.topic}: {error}")
 
     def _full(self) -> str:
         try:
@@ -181,12 +232,18 @@ def _rows(feed: Feed, part: Part) -> Iterator[pa.RecordBatch]:
         (shard, MARK, part.from_s, part.until_s, part.full.encode()) for shard in marked
     ]
     divider = Divider(feed.shards, Partitioner(feed.shards, feed.plan))
-    for record in _reader(feed).read(part.number, part.begin, part.end):
-        for shard, frame in divider.parts(record):
-            rows.append((shard, part.number, record.offset, record.time_ms, frame))
-        if len(rows) >= _ROWS:
-            yield _batch(rows)
-            rows = []
+    try:
+        for record in _reader(feed).read(part.number, part.begin, part.end):
+            for shard, frame in divider.parts(record):
+                rows.append((shard, part.number, record.offset, record.time_ms, frame))
+            if len(rows) >= _ROWS:
+                yield _batch(rows)
+                rows = []
+    except GoneError as error:
+        raise CheckpointError(
+            "it continues where the topic has nothing any more, by its retention.ms or retention.bytes, or because "
+            f"it was created again ({error}): {ELSEWHERE}"
+        ) from None
     if rows:
         yield _batch(rows)
 

@@ -14,16 +14,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from py4j.protocol import Py4JError, Py4JJavaError
+from pyspark.errors import PySparkException
+
 from qoemon.core.plan.plan import Plan
 from qoemon.core.sharding.shard_counts import ShardCounts
-from qoemon.engine.engine import SetupError
+from qoemon.engine.engine import EngineError, SetupError
 from qoemon.engine.spark.encoding import unpack_counts
 from qoemon.engine.spark.job import COUNTS, STATE, shard_function
-from qoemon.engine.spark.source import Feed, source_of
+from qoemon.engine.spark.session import first_line
+from qoemon.engine.spark.source import ELSEWHERE, Feed, source_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
+
+
+_NO_JVM = (
+    "the JVM of Spark's driver has ended; where memory is short, the kernel ends it (see dmesg). Start qoemon "
+    "again: nothing is lost"
+)
+
+_PERMANENT = re.compile(r"(CheckpointError|IncompatibleStateError): (.*)")
+"""Errors of the source and of the core with which the query would end again."""
 
 
 class StreamError(Exception):
@@ -31,7 +44,7 @@ class StreamError(Exception):
 
 
 class BatchAbandonedError(Exception):
-    """The driver stops: the batch comes again after the next start."""
+    """The driver stops, or the batch cannot be collected: it comes again after the next start."""
 
 
 @dataclass
@@ -76,6 +89,19 @@ class Stream:
         self._lock = threading.Lock()
         self._waiting: Batch | None = None
         self._stopping = False
+        try:
+            self._query = self._start(plan)
+        except (Py4JJavaError, PySparkException) as error:
+            if spark.sparkContext._jsc.sc().isStopped():
+                raise EngineError(
+                    f"Spark has ended ({first_line(error)}): start qoemon again, nothing is lost"
+                ) from None
+            raise _start_error(error, checkpoint) from None
+        except (Py4JError, OSError):
+            raise EngineError(_NO_JVM) from None
+
+    def _start(self, plan: Plan) -> StreamingQuery:
+        spark, feed = self._spark, self._feed
         source = source_of(feed)
         spark.dataSource.register(source)
         counts = (
@@ -84,10 +110,10 @@ class Stream:
             .groupBy("shard")
             .applyInPandasWithState(shard_function(plan), COUNTS, STATE, "append", "NoTimeout")
         )
-        self._query: StreamingQuery = (
+        return (
             counts.writeStream.queryName("qoemon")
             .outputMode("append")
-            .option("checkpointLocation", checkpoint)
+            .option("checkpointLocation", self._checkpoint)
             .foreachBatch(self._on_batch)
             .start()
         )
@@ -102,27 +128,42 @@ class Stream:
         """The batch that waits for the event loop."""
         return self._waiting
 
-    def progress(self) -> dict[str, Any]:
-        """What Spark says of the last batch; empty before the first."""
-        last = self._query.lastProgress
-        return {} if last is None else (last if isinstance(last, dict) else _as_dict(last))
+    def look(self) -> tuple[dict[str, Any], int | None]:
+        """What Spark says of the last batch, empty before the first; and the number of executors, as executors().
 
-    def executors(self) -> int:
-        """Number of executors that are connected; without a cluster 1, which is the driver."""
+        raises  as check()
+        """
+        try:
+            self.check()
+            last = self._query.lastProgress
+            told = {} if last is None else (last if isinstance(last, dict) else _as_dict(last))
+            return told, self.executors()
+        except Py4JJavaError as error:
+            raise StreamError(f"Spark does not answer: {first_line(error)}") from None
+        except (Py4JError, OSError):
+            raise EngineError(_NO_JVM) from None
+
+    def executors(self) -> int | None:
+        """Number of executors that the cluster runs for this driver; None if the driver runs the tasks itself."""
         context = self._spark.sparkContext
-        known: int = context._jsc.sc().getExecutorMemoryStatus().size()
-        alone = str(context.master).split("[")[0] == "local"
-        return known if alone else known - 1  # The driver is one of them.
+        if re.match(r"local(\[|$)", str(context.master)):
+            return None
+        return len(context._jsc.sc().statusTracker().getExecutorInfos()) - 1  # One of them is the driver.
 
     def check(self) -> None:
-        """Raise if the query has ended: SetupError if it would end again, else StreamError."""
+        """Raise if the query has ended: SetupError if it would end again, else StreamError.
+
+        EngineError if Spark has ended, too.
+        """
         if self._query.isActive:
             return
         error = self._query.exception()
         text = "it was stopped from outside" if error is None else str(error)
-        if found := re.search(r"SetupError: (.*)", text):
-            raise SetupError(found.group(1).strip())
-        raise StreamError(_cause(text))
+        if found := _PERMANENT.search(text):
+            raise SetupError(f"the checkpoint {self._checkpoint} cannot be continued: {_remedied(found)}")
+        if self._spark.sparkContext._jsc.sc().isStopped():
+            raise EngineError(f"Spark has ended ({_cause(text)}): start qoemon again, nothing is lost")
+        raise StreamError(f"the query has ended: {_cause(text)}")
 
     def stop(self) -> None:
         """End the query; a batch that waits comes again after the next start. Blocks."""
@@ -134,7 +175,12 @@ class Stream:
 
     def _on_batch(self, rows: DataFrame, number: int) -> None:
         """Runs in a thread of Spark's."""
-        batch = _collected(rows, number, self._feed.shards)
+        try:
+            batch = _collected(rows, number, self._feed.shards)
+        except Exception as error:  # noqa: BLE001 - whatever it is, in one line
+            # Spark's own errors have the stack of the JVM as text, in which Spark would search with a regular
+            # expression whose recursion overflows the stack of its thread.
+            raise BatchAbandonedError(_reason(str(error))) from None
         with self._lock:
             if self._stopping:
                 raise BatchAbandonedError
@@ -158,11 +204,35 @@ def _collected(rows: DataFrame, number: int, shards: int) -> Batch:
     return Batch(number, ticks, sum(sizes.values()))
 
 
+def _remedied(found: re.Match[str]) -> str:
+    """The text of a permanent error, with what to do; the core, which raises one of them, cannot know that."""
+    text = found[2].strip()
+    return f"{text}: set it back, or {ELSEWHERE}" if found[1] == "IncompatibleStateError" else text
+
+
+def _start_error(error: Exception, checkpoint: str) -> SetupError | StreamError:
+    """What keeps the query from starting: the configuration, or a place that cannot be reached now."""
+    text = f"cannot use the checkpoint {checkpoint}: {first_line(error)}"
+    local = "://" not in checkpoint or checkpoint.startswith("file:")
+    if local or "No FileSystem for scheme" in text or "ClassNotFoundException" in text:
+        return SetupError(
+            f"{text}; set engine.checkpoint to a place that the driver and all executors can write to"
+        )
+    return StreamError(text)
+
+
 def _cause(text: str) -> str:
     """The line of a failed query's text that says what failed: the last error of a Python traceback, if any."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
-    return errors[-1] if errors else (lines[0] if lines else "no reason is known")
+    cause = errors[-1] if errors else (lines[0] if lines else "no reason is known")
+    return re.sub(r"^qoemon\.[\w.]+: ", "", cause)  # Those of our own are written for people.
+
+
+def _reason(text: str) -> str:
+    """The same, but of a permanent error its whole line."""
+    found = _PERMANENT.search(text)
+    return found[0] if found else _cause(text)
 
 
 def _as_dict(progress: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
@@ -18,6 +19,14 @@ AT_ONCE = 1000
 
 class ReadError(Exception):
     """Records cannot be read; the message says which, and why."""
+
+
+class AnswerError(Exception):
+    """Kafka does not answer, or refuses to; the message says why."""
+
+
+class GoneError(ReadError):
+    """The records are not in the topic any more."""
 
 
 class Record(NamedTuple):
@@ -51,22 +60,24 @@ class Reader:
         self._consumer.close()
 
     def partitions(self) -> int:
-        """Number of partitions of the topic; 0 without such a topic. KafkaException if Kafka does not answer."""
-        return len(self._consumer.list_topics(self._topic, ANSWER_S).topics[self._topic].partitions)
+        """Number of partitions of the topic; 0 without such a topic. AnswerError if Kafka does not answer."""
+        with _answering():
+            return len(self._consumer.list_topics(self._topic, ANSWER_S).topics[self._topic].partitions)
 
     def offsets_at(self, time_s: float, partitions: int) -> list[int]:
         """Of each partition, the offset of the first record at that time, seconds since the epoch, or later.
 
-        Without such a record it is the end of the partition. KafkaException if Kafka does not answer.
+        Without such a record it is the end of the partition. AnswerError if Kafka does not answer.
         """
         time_ms = round(time_s * 1000)
         asked = [TopicPartition(self._topic, number, time_ms) for number in range(partitions)]
         # The ends come first: what is appended between both questions then belongs to later.
-        ends = [self._ends(number) for number in range(partitions)]
-        found = sorted(self._consumer.offsets_for_times(asked, ANSWER_S), key=lambda each: each.partition)
+        ends = [self.ends(number) for number in range(partitions)]
+        with _answering():
+            found = sorted(self._consumer.offsets_for_times(asked, ANSWER_S), key=lambda each: each.partition)
         for each in found:
             if each.error is not None:
-                raise KafkaException(each.error)
+                raise AnswerError(describe_error(each.error))
         return [
             end if each.offset in {OFFSET_END, -1} else max(min(each.offset, end), begin)
             for each, (begin, end) in zip(found, ends, strict=True)
@@ -75,7 +86,7 @@ class Reader:
     def read(self, partition: int, begin: int, end: int) -> Iterator[Record]:
         """The records from offset `begin` up to, but without, `end`.
 
-        raises  ReadError if there are none any more, or Kafka does not answer
+        raises  GoneError if they are not there any more, ReadError if Kafka does not answer
         """
         if begin >= end:
             return
@@ -92,7 +103,8 @@ class Reader:
                 for each in (first, *self._consumer.consume(min(AT_ONCE, end - at), 0)):
                     offset, error = each.offset() or 0, each.error()
                     if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                        raise ReadError(f"{where}: {describe_error(error)}")
+                        gone = error.code() in {KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET}
+                        raise (GoneError if gone else ReadError)(f"{where}: {describe_error(error)}")
                     if offset >= end:
                         return
                     if error is not None:
@@ -103,11 +115,21 @@ class Reader:
         finally:
             self._consumer.unassign()
 
-    def _ends(self, partition: int) -> tuple[int, int]:
-        begin, end = self._consumer.get_watermark_offsets(
-            TopicPartition(self._topic, partition), timeout=ANSWER_S, cached=False
-        )
+    def ends(self, partition: int) -> tuple[int, int]:
+        """The first offset of a partition, and the one behind its last. AnswerError if Kafka does not answer."""
+        with _answering():
+            begin, end = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic, partition), timeout=ANSWER_S, cached=False
+            )
         return begin, end
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as error:
+        raise AnswerError(describe_error(error)) from None
 
 
 def _pairs(headers: object) -> Iterator[tuple[str, bytes]]:
