@@ -48,6 +48,9 @@ pictures: $(VENV)/dev  ## take the pictures of the documentation, of running dem
 bench: $(VENV)/dev  ## measure CPU, memory and latency beside rivals; writes docs/performance.md (25 minutes; QUICK=1: 10)
 	$(BIN)/python -m benchmarks
 
+bench-cluster: $(VENV)/dev  ## measure the costs of a cluster; `make docs` then writes the sizes in docs/cluster.md (10 minutes)
+	$(BIN)/python -m benchmarks cluster
+
 dashboards: $(VENV)/dev  ## write the Grafana boards
 	$(BIN)/python -m dashboards.generate
 

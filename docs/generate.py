@@ -1,6 +1,7 @@
 """Write the generated pages and draw the figures: `make docs`. Tests check that both are up to date.
 
-metrics.md is made from what the daemon exports, configuration.md from the schema, figures/*.svg from the core.
+metrics.md is made from what the daemon exports, configuration.md from the schema, figures/*.svg from the core; in
+cluster.md the table of sizes is made from measured figures.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from prometheus_client.core import Metric
 
+from docs.cluster import cluster_page
 from docs.configuration import configuration_page
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
@@ -94,7 +96,11 @@ def metrics_page() -> str:
 
 def pages() -> dict[str, str]:
     """Text of each generated page, by file name."""
-    return {"metrics.md": metrics_page(), "configuration.md": configuration_page()}
+    return {
+        "metrics.md": metrics_page(),
+        "configuration.md": configuration_page(),
+        "cluster.md": cluster_page(),
+    }
 
 
 def _table(metrics: Iterable[Metric], group: tuple[str, ...]) -> str:

@@ -257,7 +257,7 @@ class SparkEngine:
         except JavaError as error:
             raise SetupError(f"engine.kind is spark, which runs on Java: {error}") from None
         self._doing = "asking Kafka for the topic"
-        self._partitions = await self._known_topic()
+        self._partitions = self._stats.partitions = await self._known_topic()
         await self._known_master(master)
         self._doing = f"starting Spark ({master})"
         LOG.info("starting Spark (%s)", master)

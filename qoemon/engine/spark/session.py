@@ -70,7 +70,8 @@ def start_session(engine: Engine) -> SparkSession:
     local = engine.master.startswith("local")
     if local:
         os.environ.setdefault("SPARK_LOCAL_IP", _LOOPBACK)
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    # PySpark reads this option only where spark-submit starts the driver.
+    os.environ.setdefault("PYSPARK_PYTHON", engine.options.get("spark.pyspark.python", sys.executable))
     _silence_py4j()
     conf = SparkConf().setAppName("qoemon").setMaster(engine.master)
     for name, value in {**_options(engine, local=local), **engine.options}.items():

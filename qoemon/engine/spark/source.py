@@ -37,6 +37,9 @@ LOOK_S = 0.1
 MOST_TICKS = 30
 """Ticks in one batch, while the stream catches up."""
 
+LATER_S = 2**33
+"""A time that no record has, seconds since the epoch: offsets at it are the ends of partitions."""
+
 MARK = -1
 """Instead of a partition: the row tells a shard from when to when the batch is."""
 
@@ -117,6 +120,8 @@ class ReportReader(DataSourceStreamReader):
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
+        self._ends: Cut | None = None
+        """The ends of the partitions when the newest batch was planned."""
 
     def initialOffset(self) -> dict[str, Any]:  # noqa: N802 - Spark's interface
         """Where a new checkpoint begins."""
@@ -131,12 +136,17 @@ class ReportReader(DataSourceStreamReader):
             time.sleep(min(LOOK_S, max(begin.tick_s + tick_s - due_s, 0.01)))
             return start
         cut = self._cut(until_s, self._full())
+        self._ends = self._cut(LATER_S, "{}")
         # Time stamps may step back, offsets may not.
         offsets = tuple(map(max, cut.offsets, begin.offsets))
         for number, (here, before) in enumerate(zip(cut.offsets, begin.offsets, strict=True)):
             if here < before:
                 self._require(number, before)
         return replace(cut, offsets=offsets).stored()
+
+    def reportLatestOffset(self) -> dict[str, Any] | None:  # noqa: N802 - Spark's interface
+        """Where the topic ended when the newest batch was planned: for Spark's statistics only."""
+        return None if self._ends is None else self._ends.stored()
 
     def partitions(self, start: dict[str, Any], end: dict[str, Any]) -> list[InputPartition]:
         """A task for each reader: each has a cost of its own, whatever it reads."""

@@ -36,12 +36,7 @@ class BridgeMetrics(Collector):
         self._registry = CollectorRegistry()
         self._registry.register(self)
         prometheus_client.ProcessCollector(registry=self._registry)
-        self._delivery_s = prometheus_client.Histogram(
-            "qoemon_bridge_delivery_seconds",
-            "How long Kafka took to store a record, from the moment it was handed to the client.",
-            registry=self._registry,
-            buckets=_DELIVERY_BUCKETS,
-        )
+        self._delivery_s = delivery_histogram(self._registry)
 
     def observe_delivery(self, took_s: float) -> None:
         """Record how long a delivery took."""
@@ -63,6 +58,16 @@ class BridgeMetrics(Collector):
         yield from inbox_metrics(inbox.messages, inbox.bytes, inbox.dropped, inbox.withheld)
         yield from kafka_metrics(self.kafka, self.messages_total)
         yield from http_metrics(self._http)
+
+
+def delivery_histogram(registry: CollectorRegistry) -> prometheus_client.Histogram:
+    """The histogram of deliveries, without any."""
+    return prometheus_client.Histogram(
+        "qoemon_bridge_delivery_seconds",
+        "How long Kafka took to store a record, from the moment it was handed to the client.",
+        registry=registry,
+        buckets=_DELIVERY_BUCKETS,
+    )
 
 
 def kafka_metrics(stats: ProducerStats, messages_total: int) -> Iterator[Metric]:
