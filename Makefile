@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-players demo-cluster test check audit format docs pictures dashboards bench start feeds coverage regimes calibration binning fuzz chaos chaos-cluster soak attack clean
+.PHONY: help demo demo-players demo-cluster test check audit format docs pictures dashboards bench bench-cluster start feeds coverage regimes calibration binning fuzz chaos chaos-cluster soak attack clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
