@@ -202,15 +202,18 @@ class Driver:
         return text
 
 
-def of_load(driver: Driver, brokers: str, load: Load) -> Iterator[Row]:
-    """The rows of one load."""
-    producer = multiprocessing.get_context("spawn").Process(target=produce, args=(brokers, load), daemon=True)
+def of_load(driver: Driver, brokers: list[str], data: Path, load: Load) -> Iterator[Row]:
+    """The rows of one load; data is the folder of Kafka."""
+    told = ",".join(brokers), load
+    producer = multiprocessing.get_context("spawn").Process(target=produce, args=told, daemon=True)
     producer.start()
     try:
         ticks = driver.ticks(START_S)
         for _ in range(WARM_TICKS):
             next(ticks)
-        seen = [next(ticks) for _ in range(TICKS + 1)]
+        first, before = next(ticks), _size(data)
+        seen = [first, *(next(ticks) for _ in range(TICKS))]
+        written = _size(data) - before
     finally:
         producer.kill()
         producer.join()
@@ -224,6 +227,8 @@ def of_load(driver: Driver, brokers: str, load: Load) -> Iterator[Row]:
     counted = (seen[-1].reports - seen[0].reports) / (seen[-1].wall_s - seen[0].wall_s)
     yield Row.of(f"{name}: counted", "1/s", [counted], at_least=0.95 * load.rate)
     yield Row.of(f"{name}: a tick is served after", "s", [each.delay_s for each in seen], at_most=TICK_S + LATE_S)
+    reports = seen[-1].reports - seen[0].reports
+    yield Row.of(f"{name}: bytes in Kafka", "bytes/report", [written / reports])
     yield Row.of(f"{name}: state of a session", "bytes", [each.state_bytes / load.sessions for each in seen])
 
 
@@ -233,9 +238,17 @@ def rows() -> list[Row]:
         (data := Path(directory) / "kafka").mkdir()
         kafka = ends.enter_context(Kafka(data))
         kafka.create_topic(TOPIC, PARTITIONS)
+        began_s = time.monotonic()
         driver = Driver(Path(directory), kafka.brokers, unused_port())
         ends.callback(driver.stop)
-        return [row for load in LOADS for row in of_load(driver, ",".join(kafka.brokers), load)]
+        next(driver.ticks(START_S))
+        started = Row.of("start, until the first tick", "s", [time.monotonic() - began_s])
+        return [started, *(row for load in LOADS for row in of_load(driver, kafka.brokers, data, load))]
+
+
+def _size(directory: Path) -> int:
+    """Bytes of the segments of the topic in a folder."""
+    return sum(file.stat().st_size for file in directory.glob(f"**/{TOPIC}-*/*.log"))
 
 
 def _value(metrics: str, name: str) -> float:
