@@ -16,7 +16,7 @@ def demo_cluster(
     seed: Seed = 1,
     port: Annotated[int, typer.Option(min=0, max=65535, help="HTTP port; 0 selects a free one.")] = 0,
 ) -> None:
-    """Run Kafka, the bridge, Spark and simulated users, all here; needs Java, and Maven at the first time."""
+    """Run Kafka, bridge, Spark and simulated users, all here."""
     # ruff: noqa: PLC0415 - not for --help
     import asyncio
     from importlib.util import find_spec
