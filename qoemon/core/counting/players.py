@@ -135,7 +135,7 @@ class PlayerSessions:
             "route": np.array([number[self._route(row)] for row in rows.tolist()], np.int64),
             "held_route": np.array([number[route] for route in held_routes], np.int64),
             **named("order/", held),
-            **named("states/", self._states.dump(rows)),
+            **named("states/", self._states.dump_columns(rows)),
         }
 
     def load(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -160,7 +160,7 @@ class PlayerSessions:
         held_routes = [routes[number] for number in state["held_route"].tolist()]
         self._order.load(part("order/", state), rows, held_routes)
         states = {name: column[kept] for name, column in part("states/", state).items()}
-        self._states.load(states, rows[kept])
+        self._states.load_columns(states, rows[kept])
 
     def shift(self, by_s: int) -> None:
         """Move all times of the daemon's clock by so many seconds."""
