@@ -175,8 +175,8 @@ class Monitor:
         for reports in (heard.reports, heard.startups):
             if len(reports):
                 self._apply(reports, tick)
-        for route, startup_ms in heard.starts:
-            self._services[self._number[route.service]].count_start(route.labels, startup_ms)
+        for route, key, startup_ms in heard.starts:
+            self._services[self._number[route.service]].count_start(route.labels, key, startup_ms)
         for route, session in heard.mute:
             findings = self._services[self._number[route.service]].findings
             findings.add(Event.STATELESS, Finding(route.labels, session))

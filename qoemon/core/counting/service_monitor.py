@@ -127,9 +127,11 @@ class ServiceMonitor:
         events[Event.EMPTY] = int(np.count_nonzero(empty(batch, self.service)[counted]))
         return events
 
-    def count_start(self, labels: Labels, startup_ms: int | None) -> None:
-        """Count the startup time of a player, in milliseconds; None: its start failed."""
+    def count_start(self, labels: Labels, key: Key, startup_ms: int | None) -> None:
+        """Count the startup time of a player's run, in milliseconds; None: its start failed."""
         self._starts.add(self.groups.number(labels)[0], startup_ms)
+        if self._log is not None and startup_ms is not None:
+            self._log.start(key, startup_ms)
 
     def enter(self, tick: int, *, base_wanted: bool) -> tuple[Counter[Event], IntervalCounts | None]:
         """End the tick before and begin this one.

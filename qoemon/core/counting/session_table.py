@@ -57,6 +57,10 @@ class SessionTable:
     def __contains__(self, key: Key) -> bool:
         return key in self._row_of
 
+    def find(self, key: Key) -> int:
+        """The row of the run with this key; -1 if there is none."""
+        return self._row_of.get(key, -1)
+
     @property
     def rows(self) -> int:
         """Number of rows that are or were in use; later rows are empty."""
