@@ -145,8 +145,7 @@ def test_a_checkpoint_that_cannot_be_written_is_named(tmp_path: Path, reports: K
 def test_a_wrong_option_of_spark_is_named(tmp_path: Path, reports: Kafka) -> None:
     options = {"spark.executor.memory": "lots"}
     line = refused(tmp_path, settings(tmp_path, reports, engine={"options": options}))
-    assert "lots" in line
-    assert "engine.options" in line
+    assert "engine.options spark.executor.memory: " in line
 
 
 @pytest.mark.parametrize("other", ["", "9.9.9"])
