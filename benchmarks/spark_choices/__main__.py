@@ -1,7 +1,7 @@
 """What Spark offers beside what the engine uses, in CPU seconds a batch. `python -m benchmarks.spark_choices`.
 
 Two choices are decided by these figures, see docs/decisions/0029-choices-of-spark.md: the interface of the state,
-and the source. It takes some fifteen minutes, so it is not part of `make bench`. What cannot be measured here is a
+and the source. It takes half an hour, so it is not part of `make bench`. What cannot be measured here is a
 row that says what is missing.
 """
 
