@@ -28,7 +28,7 @@ from confluent_kafka import Producer
 
 from benchmarks.bench import run
 from benchmarks.row import Row
-from benchmarks.wire.cpu import seconds
+from benchmarks.wire.cpu import seconds, tree
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
@@ -181,7 +181,7 @@ class Driver:
 
     def _seen(self, delay_s: float) -> Seen:
         metrics = self._get("/metrics")
-        used = sum(map(seconds, _tree(self._process.pid)))
+        used = sum(map(seconds, tree(self._process.pid)))
         return Seen(
             _value(metrics, "qoemon_reports_total"),
             used,
@@ -254,14 +254,6 @@ def _size(directory: Path) -> int:
 def _value(metrics: str, name: str) -> float:
     found = re.search(rf"^{name} (\S+)$", metrics, re.MULTILINE)
     return float(found[1]) if found else 0.0
-
-
-def _tree(pid: int) -> Iterator[int]:
-    """A process and all that it has started."""
-    yield pid
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text("ascii").split():
-            yield from _tree(int(child))
 
 
 if __name__ == "__main__":

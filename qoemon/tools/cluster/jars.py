@@ -1,4 +1,7 @@
-"""The jars of Kafka, fetched once from Maven Central by mvn, which may have a mirror in its settings."""
+"""The jars of Kafka, fetched once from Maven Central by mvn, which may have a mirror in its settings.
+
+fetch() does it for any pom.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +30,20 @@ def jars() -> Path:
     return kept(f"kafka-{version()}", _fetch)
 
 
-def _fetch(folder: Path) -> None:
+def fetch(pom: Path, folder: Path, what: str, *settings: str) -> None:
+    """Fetch the jars that a pom names, and what they need.
+
+    what      they are, for errors
+    settings  further arguments of mvn
+    raises    MissingError if they cannot be fetched
+    """
     mvn = shutil.which("mvn")
     if mvn is None:
-        raise MissingError("mvn is not installed, which fetches the jars of Kafka: apt-get install maven")
-    what = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
+        raise MissingError(f"mvn is not installed, which fetches the jars of {what}: apt-get install maven")
+    goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
     try:
         fetched = subprocess.run(
-            [mvn, "-B", "-q", "-f", str(POM), *what],
+            [mvn, "-B", "-q", "-f", str(pom), *goal, *settings],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -43,14 +52,18 @@ def _fetch(folder: Path) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise MissingError(_cannot(f"mvn took more than {_LONGEST_S} s")) from None
+        raise MissingError(_cannot(what, f"mvn took more than {_LONGEST_S} s")) from None
     if fetched.returncode:
         errors = [line for line in fetched.stdout.splitlines() if "ERROR" in line]
-        raise MissingError(_cannot("\n".join(["mvn printed", *(errors[:5] or [fetched.stderr[-2000:]])])))
+        raise MissingError(_cannot(what, "\n".join(["mvn printed", *(errors[:5] or [fetched.stderr[-2000:]])])))
 
 
-def _cannot(why: str) -> str:
+def _fetch(folder: Path) -> None:
+    fetch(POM, folder, f"Kafka {version()}")
+
+
+def _cannot(what: str, why: str) -> str:
     return (
-        f"the jars of Kafka {version()} cannot be fetched from Maven Central. They are fetched once; where only a "
+        f"the jars of {what} cannot be fetched from Maven Central. They are fetched once; where only a "
         f"mirror can be reached, it belongs into the settings.xml of Maven. {why}"
     )
