@@ -18,6 +18,7 @@ from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.sharding.sparse import sparse_counts
 from qoemon.core.wire.codec import Codec
 from qoemon.engine.spark.encoding import pack_counts, pack_state, unpack_state
+from qoemon.engine.spark.garbage import settle
 from qoemon.engine.spark.offsets import full_groups
 from qoemon.engine.spark.records import messages_of
 from qoemon.engine.spark.source import MARK
@@ -49,6 +50,7 @@ def shard_function(plan: Plan) -> ShardFunction:
     def count(key: tuple[Any, ...], pdf_iter: Frames, state: GroupState) -> Frames:
         if not codecs:  # Made where it is used, once for all shards of a task: it learns the topics.
             codecs.append(Codec(plan))
+            settle()
         stored = state.get[0] if state.exists else None
         counts, dumped = batch_of_shard(plan, _rows(pdf_iter), stored, codecs[0])
         state.update((dumped,))

@@ -19,6 +19,7 @@ from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPart
 
 from qoemon.core.plan.plan import Plan
 from qoemon.core.wire.partition import Partitioner
+from qoemon.engine.spark.garbage import settle
 from qoemon.engine.spark.offsets import Cut, at_least
 from qoemon.engine.spark.records import Divider
 from qoemon.net.kafka.client import Options
@@ -232,6 +233,7 @@ def _reader(feed: Feed) -> Reader:
 
 
 def _rows(feed: Feed, part: Part) -> Iterator[pa.RecordBatch]:
+    settle()
     marked = range(part.number, feed.shards, part.parts)
     rows: list[tuple[int, int, int, int, bytes]] = [
         (shard, MARK, part.from_s, part.until_s, part.full.encode()) for shard in marked
