@@ -108,10 +108,13 @@ async def lived(browser: Browser, collector: str, viewers: Mapping[str, Viewer])
             }
             page = await browser.new_page()
             page.set_default_timeout(1000 * WAIT_S)
+            marked: list[str] = []
+            page.on("request", lambda request: marked.append(request.url) if "CMCD=" in request.url else None)
             await page.goto(f"{address}/view.html?{urlencode(query)}")
             viewing = Viewing(name, page, origin)
             await viewer.story(viewing)
             truth = await viewing.truth()
+            assert not marked, f"{name} asks for {marked[0]}: a CDN would cache nothing"
             await page.close()
             origin.release(name)
             return truth
