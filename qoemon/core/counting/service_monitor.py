@@ -436,7 +436,7 @@ class ServiceMonitor:
 
     def _reports(self, position: Ints, row: Ints, at_s: Floats) -> Reports:
         last_s = self.sessions.last_s[row]
-        gap_ms = np.rint(np.clip((at_s - last_s) * 1000, 0, LONGEST_GAP_MS))
+        gap_ms = np.rint(np.clip(at_s - last_s, 0, LONGEST_GAP_MS / 1000) * 1000)
         new = np.isnan(last_s)
         gap_ms[new] = -1
         return Reports(position, row, at_s, gap_ms.astype(np.int64))
