@@ -37,7 +37,12 @@ if TYPE_CHECKING:
 
     from qoemon.tools.cluster.kafka import Kafka
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(2 * TEST_S)]
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.timeout(2 * TEST_S),
+    # PySpark ends its JVM with the process that has started it, here that of all tests.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 T0 = 1_700_000_100
 BATCH_S = 60

@@ -6,11 +6,11 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from qoemon.net.kafka import reader as module
-from qoemon.net.kafka.reader import Reader, ReadError
+from qoemon.net.kafka.reader import AnswerError, Reader, ReadError
 from tests.support.kafka import now_ms, reading, running_kafka
 from tests.support.patience import NEVER_S, WAIT_S
 
@@ -134,9 +134,9 @@ def test_a_part_that_is_not_written_yet_is_an_error(kafka: Kafka, monkeypatch: p
 def test_a_broker_that_cannot_be_reached_is_an_error(unused_port: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "ANSWER_S", 0.5)
     reader = Reader({"bootstrap.servers": f"127.0.0.1:{unused_port}", "log_level": 0}, "reports")
-    with pytest.raises(KafkaException):
+    with pytest.raises(AnswerError):
         reader.partitions()
-    with pytest.raises(KafkaException):
+    with pytest.raises(AnswerError):
         reader.offsets_at(0, 1)
     with pytest.raises(ReadError, match=r"^partition 0 of topic reports, offsets 0 to 4: "):
         list(reader.read(0, 0, 5))
