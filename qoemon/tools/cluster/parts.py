@@ -34,7 +34,7 @@ class Part:
         self.name, self.port = name, port
         self.log = configuration.with_name(f"{name}.log")
         arguments = [name, "-c", str(configuration), "--set", f"http.port={port}"]
-        # Temporary files, too, go where the demo removes them: PySpark leaves one if it is interrupted at its start.
+        # Temporary files go where the demo removes them: PySpark leaves one if it is interrupted at its start.
         own = {**_environment(), "TMPDIR": str(configuration.parent), **(environment or {})}
         self.process: subprocess.Popen[bytes] = child.start(
             [sys.executable, "-m", "qoemon", *arguments], self.log, own
