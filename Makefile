@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-players test check audit format docs pictures dashboards bench start feeds coverage regimes calibration binning fuzz chaos soak attack clean
+.PHONY: help demo demo-players demo-cluster test check audit format docs pictures dashboards bench bench-cluster start feeds coverage regimes calibration binning fuzz chaos chaos-cluster soak attack clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,6 +16,9 @@ demo: $(VENV)/demo  ## see it work: broker, simulated users, daemon (FOR=120s en
 
 demo-players: $(VENV)/demo  ## see real players stall and be rated: hls.js, dash.js, daemon; needs ffmpeg (FOR=120s ends it by itself)
 	@$(BIN)/qoemon demo-players $(if $(FOR),--for $(FOR))
+
+demo-cluster: $(VENV)/demo,spark  ## see it on a cluster: Kafka, bridge, Spark, simulated users; needs Java and Maven (FOR=120s ends it by itself)
+	@$(BIN)/qoemon demo-cluster $(if $(FOR),--for $(FOR))
 
 test: $(VENV)/dev  ## all tests (QOEMON_PATIENCE=3: each wait may take three times as long)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
@@ -44,6 +47,9 @@ pictures: $(VENV)/dev  ## take the pictures of the documentation, of running dem
 
 bench: $(VENV)/dev  ## measure CPU, memory and latency beside rivals; writes docs/performance.md (25 minutes; QUICK=1: 10)
 	$(BIN)/python -m benchmarks
+
+bench-cluster: $(VENV)/dev  ## measure the costs of a cluster; `make docs` then writes the sizes in docs/cluster.md (10 minutes)
+	$(BIN)/python -m benchmarks cluster
 
 dashboards: $(VENV)/dev  ## write the Grafana boards
 	$(BIN)/python -m dashboards.generate
@@ -81,6 +87,9 @@ attack: $(VENV)/dev  ## 100,000 invented label sets and 5 million session ids (2
 chaos: $(VENV)/dev  ## kill daemon, workers and broker again and again under load, and compare every figure (9 minutes)
 	QOEMON_CHAOS_ROUNDS=20 QOEMON_CHAOS_PAUSE_S=30 $(BIN)/python -m pytest tests/system/test_kill.py tests/system/test_workers.py --verbose -rP
 
+chaos-cluster: $(VENV)/dev  ## kill executors, driver and nodes of Kafka again and again; writes docs/cluster.md (20 minutes; needs Java and Maven)
+	$(BIN)/python -m tests.support.chaos
+
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .venv-rivals build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -99,6 +108,6 @@ $(BIN)/pip:
 	  fi; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/demo $(VENV)/dev: $(VENV)/%: $(BIN)/pip pyproject.toml
+$(VENV)/demo $(VENV)/demo,spark $(VENV)/dev: $(VENV)/%: $(BIN)/pip pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@

@@ -2,6 +2,9 @@
 
 Each part runs in a process of its own and writes its rows as JSON. benchmarks/last.json has the rows of all parts.
 In docs/performance.md only the text between MARKS is replaced.
+
+`python -m benchmarks cluster` (`make bench-cluster`) runs the parts of a cluster instead, and writes their rows
+into benchmarks/cluster.json, from which `make docs` makes the table of sizes in docs/cluster.md.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from benchmarks.row import Part, Row, Verdict, exit_code, markdown, summary
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "performance.md"
 LAST = HERE / "last.json"
+OF_CLUSTER = HERE / "cluster.json"
 MARKS = "<!-- figures: make bench -->", "<!-- end of figures -->"
 
 PARTS = (
@@ -38,16 +42,21 @@ PARTS = (
     "authors",
 )
 """Modules of this package, each with --json FILE."""
+PARTS_OF_CLUSTER = ("shards", "merge", "cluster")
+"""The same, of a cluster; the last needs Java, Kafka's jars, and the extra spark."""
 
 
 def main() -> int:
     """Run all parts; 1 if a bar is missed or a part or case failed."""
-    parts = [measured(name) for name in PARTS]
-    LAST.write_bytes(msgspec.json.format(msgspec.json.encode([part.plain() for part in parts]), indent=1) + b"\n")
-    begin, end = MARKS
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(begin)
-    after = rest.partition(end)[2]
-    PAGE.write_text("\n".join([before + begin, "", *page(parts), "", end + after]), encoding="utf-8")
+    clustered = sys.argv[1:] == ["cluster"]
+    parts = [measured(name) for name in (PARTS_OF_CLUSTER if clustered else PARTS)]
+    text = msgspec.json.format(msgspec.json.encode([part.plain() for part in parts]), indent=1) + b"\n"
+    (OF_CLUSTER if clustered else LAST).write_bytes(text)
+    if not clustered:
+        begin, end = MARKS
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(begin)
+        after = rest.partition(end)[2]
+        PAGE.write_text("\n".join([before + begin, "", *page(parts), "", end + after]), encoding="utf-8")
     rows = [row for part in parts for row in part.rows]
     print(f"\nAll parts, {summary(rows)}")
     return exit_code(rows)

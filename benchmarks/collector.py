@@ -90,18 +90,19 @@ class Load:
     rate  requests a second, at random times; None for as fast as they are answered
     """
 
-    def __init__(self, port: int, make: Make, rate: float | None) -> None:
+    def __init__(self, port: int, make: Make, rate: float | None, connections: int = CONNECTIONS) -> None:
         self._make, self._rate, self._number = make, rate, 0
         self._random = random.Random(1)
-        self._wires = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
+        self._wires = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
         for wire in self._wires:
             wire.settimeout(PATIENCE_S)
 
     def close(self) -> None:
         """Wait for the last answers, and close the connections."""
-        for session in range(min(CONNECTIONS, self._number)):
-            self._answered(session)
-            self._wires[session].close()
+        for session, wire in enumerate(self._wires):
+            if session < self._number:
+                self._answered(session)
+            wire.close()
 
     def send(self, requests: int) -> None:
         """Send so many requests."""
@@ -111,7 +112,7 @@ class Load:
                 due_s += self._random.expovariate(self._rate)
                 if (wait_s := due_s - time.monotonic()) > 0:
                     time.sleep(wait_s)
-            number, session = divmod(self._number, CONNECTIONS)
+            number, session = divmod(self._number, len(self._wires))
             if number:
                 self._answered(session)
             self._wires[session].sendall(self._make(session, number))

@@ -82,15 +82,16 @@ def run_round(seed: str, inputs: int = ROUND) -> Outcome:
         messages = [message(rng, now_s) for _ in range(size)]
         try:
             decoded = check_decoding(codec, messages, singly=number % SINGLY_EVERY == 0)
-            shard.apply(decoded.batch, now_s)
+            too_many = count(shard, decoded, now_s)
             if number % 10 == 9:
                 check_snapshot(shard.tick(now_s + 10), exposed=number % 100 == 99)
         except Exception:  # noqa: BLE001 - any exception is a find
             outcome.broken = _story(seed, messages)
             return outcome
         outcome.inputs += size
-        outcome.accepted += len(decoded.batch) + len(decoded.players)
+        outcome.accepted += len(decoded.batch) + len(decoded.players) - too_many
         outcome.rejected.update(decoded.rejected)
+        outcome.rejected[Reject.TOO_MANY] += too_many
     outcome.rss_bytes = resident_bytes()
     return outcome
 
@@ -127,9 +128,18 @@ def follow(messages: Sequence[Wrong]) -> Decoded:
     """Decode and count messages from an empty state, and check each step."""
     decoded = decode(messages)
     shard = Shard(PLAN)
-    shard.apply(decoded.batch, messages[-1].arrival_s)
+    count(shard, decoded, messages[-1].arrival_s)
     check_snapshot(shard.tick(messages[-1].arrival_s + 10), exposed=True)
     return decoded
+
+
+def count(shard: Shard, decoded: Decoded, now_s: float) -> int:
+    """Count reports and records of players; returns the number of records rejected as too many in a second."""
+    shard.apply(decoded.batch, now_s)
+    too_many = shard.apply_players(decoded.players, now_s)
+    expect(len(np.unique(too_many)) == len(too_many), "a record is rejected twice as too many")
+    expect(within(too_many, 0, len(decoded.players) - 1), "a rejected record is out of bounds")
+    return len(too_many)
 
 
 def check_decoding(codec: Codec, messages: Sequence[Wrong], *, singly: bool = True) -> Decoded:
@@ -210,13 +220,9 @@ def _reports_in_item(decoder: ModuleType, item: bytes) -> tuple[int, int]:
     if _parses(decoder, item):
         return 1, 1
     most = sessions_named(item)
-    # A report is accepted, and counts once, if nothing but a field that is ignored cannot be decoded: invalid UTF-8
-    # in JSON, a map as a key in MessagePack.
-    if decoder is msgspec.json:
-        once = _parses(decoder, item.decode(errors="replace").encode())
-    else:
-        once = _parses(decoder, item, Report)
-    return (1 if once else most), most
+    # Once if it is accepted, as an ignored field may hold anything, or rejected for a value out of range, as what
+    # follows is not read.
+    return (1 if _parses(decoder, item, Report) else most), most
 
 
 def _parses(decoder: ModuleType, item: bytes, kind: Any = Any) -> bool:

@@ -32,18 +32,23 @@ def plan(sessions: int, groups: int) -> Plan:
 
 @dataclass
 class Population:
-    """Viewers who report once a tick. In a tick each has .1 stalls on average; 1 % are stalled when they report."""
+    """Viewers who report once a tick. In a tick each has .1 stalls on average; 1 % are stalled when they report.
+
+    seed  of what they experience, and the group of the first of them
+    """
 
     sessions: int
     groups: int
     ticks: int = 0
+    seed: int = 1
     stalls: Ints = field(init=False)
     stall_ms: Ints = field(init=False)
 
     def __post_init__(self) -> None:
-        self._rng = np.random.default_rng(1)
+        self._rng = np.random.default_rng(self.seed)
         self.stalls, self.stall_ms = np.full((2, self.sessions), 0)
-        self._routes = tuple(Route("video", (f"region-{g // 100}", f"cdn-{g % 100}")) for g in range(self.groups))
+        groups = np.roll(np.arange(self.groups), 1 - self.seed).tolist()
+        self._routes = tuple(Route("video", (f"region-{g // 100}", f"cdn-{g % 100}")) for g in groups)
 
     @property
     def now_s(self) -> int:

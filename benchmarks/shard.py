@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from qoemon.core.alerting.regime import RegimeRules
+from qoemon.core.arrays import Ints
 from qoemon.core.counting.monitor import Monitor
 from qoemon.core.evaluation import Evaluation
 from qoemon.core.plan.plan import Plan
 from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.batch import Batch
+from qoemon.core.wire.player import PlayerBatch
 
 
 class Shard:
@@ -26,6 +28,10 @@ class Shard:
     def apply(self, batch: Batch, now_s: float) -> None:
         """Count the reports of a batch."""
         self._monitor.apply(batch, now_s)
+
+    def apply_players(self, players: PlayerBatch, now_s: float) -> Ints:
+        """Count records of players; returns the positions of those that are too many in a second."""
+        return self._monitor.apply_players(players, now_s)
 
     def tick(self, now_s: float) -> Snapshot:
         """Make a tick and return its snapshot."""

@@ -1,6 +1,7 @@
 """The daemon under load for a long time, while sessions and groups come and go. `make soak`, `make soak FOR=2h`.
 
-Broker, daemon and load generator are processes of their own. The daemon has its default configuration and a state
+Users report over MQTT, and players post records to the collector. Broker, daemon and the two load generators are
+processes of their own. The daemon has its default configuration and a state
 directory. Its resources are read from /proc, the rest from its own metrics. The exit code is 1 if a figure exceeds
 its limit.
 """
@@ -18,14 +19,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import theilslopes
 
+from benchmarks.collector import Load, post
 from qoemon.common import duration
 from qoemon.tools.simulate.load import Totals, publish
 from qoemon.tools.simulate.simulate import GROUPS, SCENARIOS, Population, Reported
-from tests.support.parts import Daemon, Mosquitto, broker_at
+from tests.support.parts import Daemon, Mosquitto, broker_at, unused_port
 from tests.support.patience import until
 
 REPORTS_PER_S, FOR_S, SAMPLE_S = 2000.0, 1200.0, 5.0
@@ -35,6 +38,10 @@ EVERY_S, SESSIONS_PER_RATE = 5.0, 6.0
 
 GENERATIONS, GENERATION_S = 10, 10
 """A session changes its group every ten seconds. After a hundred seconds the groups repeat."""
+
+PLAYERS, RECORDS_PER_S, RECORDS_OF_VIEWING = 500, 500.0, 60
+"""Connections of players, records that all of them post together, and records of a viewing; then another session
+begins."""
 
 WARM_SHARE, WARM_MOST_S = 1 / 3, 300.0
 """Left out of the slope: groups are still new, and the first sessions have not timed out."""
@@ -129,25 +136,48 @@ def load(port: int, for_s: float, reports_per_s: float) -> Totals:
     return asyncio.run(publish(broker_at(port), users, for_s=for_s, qos=1))
 
 
+def play(port: int, for_s: float) -> int:
+    """Post the records of players, each answered with 204; returns their number. Runs in a process of its own."""
+    players, sent, end_s = Load(port, _viewing, RECORDS_PER_S, PLAYERS), 0, time.monotonic() + for_s
+    while time.monotonic() < end_s:
+        players.send(round(RECORDS_PER_S))
+        sent += round(RECORDS_PER_S)
+    players.close()
+    return sent
+
+
+def _viewing(player: int, number: int) -> bytes:
+    """The request with a record of a player."""
+    viewing, number = divmod(number, RECORDS_OF_VIEWING)
+    return post(viewing * PLAYERS + player, number)
+
+
 def soak(directory: Path, for_s: float, reports_per_s: float, sample_s: float = SAMPLE_S) -> list[Line]:
     """Run broker, daemon and load for so long; returns the table."""
-    spawn, state = get_context("spawn"), {"dir": str(directory / "state")}
+    spawn, collector = get_context("spawn"), unused_port()
+    state = {"dir": str(directory / "state")}
     with (
         Mosquitto(directory) as broker,
-        Soaked(directory, {"mqtt": {"port": broker.port}, "state": state}) as daemon,
-        ProcessPoolExecutor(1, mp_context=spawn) as process,
+        Soaked(
+            directory, {"mqtt": {"port": broker.port}, "collector": {"port": collector}, "state": state}
+        ) as daemon,
+        ProcessPoolExecutor(2, mp_context=spawn) as processes,
     ):
         daemon.ready()
         before = daemon.sample()
-        sending = process.submit(load, broker.port, for_s, reports_per_s)
-        samples = list(_samples(daemon, sending, sample_s))
-        sent = sending.result()
+        sending = processes.submit(load, broker.port, for_s, reports_per_s)
+        playing = processes.submit(play, collector, for_s)
+        samples = list(_samples(daemon, (sending, playing), sample_s))
+        sent, records = sending.result(), playing.result()
         until(lambda: daemon.value("qoemon_messages_total") >= sent.messages, lambda: f"sent {sent}")
-        return table(before, samples, daemon.sample(), sent, _metrics(daemon))
+        until(lambda: daemon.value("qoemon_collector_connections") == 0, lambda: f"{daemon.samples()}")
+        arrived_s = time.time()  # The tick after it covers everything.
+        until(lambda: daemon.value("qoemon_snapshot_timestamp_seconds") >= arrived_s, daemon.log.read_text)
+        return table(before, samples, daemon.sample(), sent, records, _metrics(daemon))
 
 
-def _samples(daemon: Soaked, sending: Future[Totals], every_s: float) -> Iterator[Sample]:
-    while not sending.done():
+def _samples(daemon: Soaked, loads: Sequence[Future[Any]], every_s: float) -> Iterator[Sample]:
+    while not all(each.done() for each in loads):
         yield daemon.sample()
         time.sleep(every_s)
 
@@ -161,9 +191,14 @@ def _metrics(daemon: Daemon) -> dict[str, float]:
 
 
 def table(
-    before: Sample, samples: Sequence[Sample], after: Sample, sent: Totals, metrics: dict[str, float]
+    before: Sample,
+    samples: Sequence[Sample],
+    after: Sample,
+    sent: Totals,
+    records: int,
+    metrics: dict[str, float],
 ) -> list[Line]:
-    """Every figure with its limit."""
+    """Every figure with its limit. records: those that players posted, beside the reports that were sent."""
     kept = warm(samples)
     scrape_s = np.array([sample.scrape_s for sample in kept])
     tick_s = metrics["qoemon_tick_seconds_sum"] / metrics["qoemon_tick_seconds_count"]
@@ -171,10 +206,15 @@ def table(
     return [
         Line("s of load", sent.elapsed_s, None),
         Line("reports a second", sent.reports / sent.elapsed_s, None),
+        Line("records of players a second", records / sent.elapsed_s, None),
         Line("label sets seen", metrics["qoemon_groups"], None),
         Line("MB resident at the end", after.rss_kb / 1e3, 400),
         Line("kB a minute that resident memory grows, after warming up", slope(kept), 500, timed=True),
-        Line("descriptors more than before the load, at most", _more("descriptors", before, samples), 4),
+        Line(
+            "descriptors more than before the load, without players' connections, at most",
+            _more("descriptors", before, samples) - PLAYERS,
+            4,
+        ),
         # The three files of the history are opened when the first interval closes.
         Line("descriptors more than before the load, after it", _more("descriptors", before, [after]), 4),
         Line("threads more than before the load, at most", _more("threads", before, samples), 3),
@@ -183,6 +223,11 @@ def table(
         Line("s between two samples, most", max(gaps_s), None),
         Line("s a tick takes, mean", tick_s, 1, timed=True),
         Line("messages sent that did not arrive", sent.messages - metrics["qoemon_messages_total"], 0),
+        Line(
+            "reports and records sent that were not counted",
+            sent.reports + records - metrics["qoemon_reports_total"],
+            0,
+        ),
         Line("reports rejected", metrics["qoemon_reports_rejected_total"], 0),
         *(Line(name, metrics[metric], 0, timed=name in BY_SPEED) for name, metric in TROUBLE.items()),
     ]

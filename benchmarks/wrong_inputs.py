@@ -31,7 +31,7 @@ PLAN = Plan(
     labels=("region", "cdn", "isp"),
     limits=Limits(sessions=5000, groups=50, message_bytes=4096, reports_per_message=20, label_length=32),
     paths=(TopicTemplate("/cmcd/v1/{service}/{region}/{cdn}"), TopicTemplate("/tv/{region}", service="video")),
-    players=Players(labels={"com.example-isp": "isp"}),
+    players=Players(labels={"com.example-isp": "isp"}, startup_service="web", failed_worst=True, records_per_s=2),
 )
 """A service of every kind, with limits so low that messages exceed them all the time."""
 

@@ -89,11 +89,11 @@ def line(rng: Random) -> bytes:
 
 
 def record(rng: Random) -> bytes:
-    """A valid record of one of many sessions, then some of its members made invalid."""
+    """A valid record of one of many sessions, or of a few, then some of its members made invalid."""
     members = {
         "cid": '"clip-1"',
         "e": rng.choice(("ps", "t", "t", "rr")),
-        "sid": f'"s{rng.randrange(20_000)}"',
+        "sid": f'"s{rng.randrange(rng.choice((3, 50, 20_000)))}"',
         "sn": str(rng.randrange(100)),
         "sta": rng.choice("dspkrawefq"),
         "ts": str(1_700_000_040_000 + rng.randrange(10**6)),

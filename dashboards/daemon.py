@@ -40,6 +40,7 @@ PROBLEMS = (
     "messages_withheld",
     "tick_skipped",
     "worker_restarts",
+    "cluster_query_restarts",
     "mqtt_connect_failures",
     "mqtt_disconnects",
     "mqtt_sessions_lost",
@@ -51,7 +52,7 @@ def daemon() -> Dashboard:
     """The board about the daemon."""
     board = frame("Daemon", "Health of qoemon itself: input, losses, delays and resources.", "now-3h")
     board.with_variable(choice("instance", "qoemon_build_info"))
-    return filled(board, [*_input(), *_delays(), *_resources(), *_connections()])
+    return filled(board, [*_input(), *_delays(), *_resources(), *_connections(), *_cluster()])
 
 
 def _gauge(name: str, legend: str) -> Ask:
@@ -222,4 +223,61 @@ def _connections() -> list[Panel]:
             (("no", RED), ("yes", GREEN)),
         ),
         curves(notifications, [*changes, Ask(_of("qoemon_notification_queue"), "{{receiver}} queued")]),
+    ]
+
+
+def _cluster() -> list[Panel]:
+    lag = About(
+        "Cluster: lag",
+        "Age of the newest tick that came from Spark, and how long a batch takes. A batch that takes longer than "
+        "sessions.tick cannot keep up: add cores to the cluster. Empty without engine.kind spark.",
+        SECONDS,
+        6,
+    )
+    records = About(
+        "Cluster: records",
+        "Records of Kafka in the newest batch, and those left for later ones. If the rest grows, the cluster does "
+        "not keep up, or catches up after an outage. docs/cluster.md says where each part saturates.",
+        COUNT,
+        6,
+    )
+    state = About(
+        "Cluster: state",
+        "Sessions as Spark stores them at each batch, and its memory for them. They grow with sessions; if batches "
+        "become too long with them, add executors.",
+        BYTES,
+        6,
+    )
+    bridge = About(
+        "Cluster: bridges",
+        "How long Kafka takes to store a record of a bridge (99th percentile). If it takes seconds, see Kafka's "
+        "brokers, and whether enough replicas are in sync. Meanwhile messages wait at the MQTT broker.",
+        SECONDS,
+        6,
+    )
+    buckets = f"sum by (instance, le) (rate({_of('qoemon_bridge_delivery_seconds_bucket')}[{MINUTES}]))"
+    return [
+        curves(
+            lag,
+            [
+                _gauge("qoemon_cluster_lag_seconds", "newest tick"),
+                _gauge("qoemon_cluster_batch_seconds", "newest batch"),
+            ],
+        ),
+        curves(
+            records,
+            [
+                _gauge("qoemon_cluster_batch_records", "in the newest batch"),
+                _gauge("qoemon_cluster_lag_records", "left"),
+                _gauge("qoemon_bridge_undelivered_records", "not stored yet"),
+            ],
+        ),
+        curves(
+            state,
+            [
+                _gauge("qoemon_cluster_state_bytes", "stored"),
+                _gauge("qoemon_cluster_state_memory_bytes", "in memory"),
+            ],
+        ),
+        curves(bridge, [Ask(f"histogram_quantile(0.99, {buckets})", "{{instance}} 99 %")]),
     ]

@@ -1,6 +1,7 @@
 """Write the generated pages and draw the figures: `make docs`. Tests check that both are up to date.
 
-metrics.md is made from what the daemon exports, configuration.md from the schema, figures/*.svg from the core.
+metrics.md is made from what the daemon exports, configuration.md from the schema, figures/*.svg from the core; in
+cluster.md the table of sizes is made from measured figures.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from pathlib import Path
 
 from prometheus_client.core import Metric
 
+from docs.cluster import cluster_page
 from docs.configuration import configuration_page
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.alerting.detector import Detections
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.daemon.metrics import initial_metrics
+from qoemon.net.kafka.producer import ProducerStats
 from qoemon.outputs.metrics.alerts import detection_families
 from qoemon.outputs.metrics.qoe import qoe_families
 from qoemon.outputs.metrics.roll_ups import roll_up_families
+from qoemon.tools.bridge.metrics import kafka_metrics
 from qoemon.tools.paper import figures
 
 DOCS = Path(__file__).parent
@@ -63,6 +67,14 @@ service. `where` is there only for sums of a selection, of a rule with `by` and 
 `where="region=eu"`. The names differ from those of the groups, so that `sum()` over groups counts nobody twice.
 """
 
+_BRIDGE = """
+## The bridge
+
+`qoemon bridge` has the metrics of the daemon's inputs, inbox and HTTP server, and these; as well as
+`qoemon_bridge_delivery_seconds`, a histogram of how long Kafka took to store a record, and `process_*`.
+
+"""
+
 _PROCESS = """
 Beside these there are `qoemon_tick_seconds`, a histogram of how long a tick took, evaluation and rendering
 together, and the usual `process_*` metrics: CPU seconds, memory, open files.
@@ -77,13 +89,18 @@ def metrics_page() -> str:
     watched = _table(detection_families(empty, Detections((), {}, {})), group)
     sums = _table(roll_up_families(empty, Detections((), {}, {})), ())
     daemon = _table(initial_metrics(), ())
+    bridge = _table(kafka_metrics(ProducerStats(), 0), ())
     groups = f"## Users\n\n{users}\n## Alerts and regimes\n\n{watched}"
-    return f"{_HEAD}\n{groups}{_ROLL_UPS}\n{sums}\n## The daemon\n\n{daemon}{_PROCESS}"
+    return f"{_HEAD}\n{groups}{_ROLL_UPS}\n{sums}\n## The daemon\n\n{daemon}{_PROCESS}{_BRIDGE}{bridge}"
 
 
 def pages() -> dict[str, str]:
     """Text of each generated page, by file name."""
-    return {"metrics.md": metrics_page(), "configuration.md": configuration_page()}
+    return {
+        "metrics.md": metrics_page(),
+        "configuration.md": configuration_page(),
+        "cluster.md": cluster_page(),
+    }
 
 
 def _table(metrics: Iterable[Metric], group: tuple[str, ...]) -> str:

@@ -20,13 +20,16 @@ from qoemon.common import duration
 from qoemon.engine.interpreter import GARBAGE
 from qoemon.tools.accesslogs.commands import import_cmcd
 from qoemon.tools.analyze.commands import analyze
+from qoemon.tools.bridge.commands import bridge
 from qoemon.tools.calibrate.commands import fit, theta
+from qoemon.tools.cluster.commands import demo_cluster
 from qoemon.tools.command import FAILED, USAGE, ending, exit_on_errors, fail, load
 from qoemon.tools.demo.commands import demo
 from qoemon.tools.options import ConfigFile, Overrides
 from qoemon.tools.paper.commands import paper
 from qoemon.tools.players.commands import demo_players
 from qoemon.tools.report.commands import record, replay, report
+from qoemon.tools.rescale.commands import rescale
 from qoemon.tools.rules.commands import rules
 from qoemon.tools.simulate.commands import simulate
 from qoemon.tools.top.commands import top
@@ -83,10 +86,11 @@ def run(config: ConfigFile = None, overrides: Overrides = None) -> None:
     from qoemon.common.logs import log_to_stderr
     from qoemon.daemon.daemon import ListenError
     from qoemon.daemon.run import run as run_daemon
+    from qoemon.engine.engine import EngineError, SetupError
     from qoemon.net.paced_loop import PacedLoop
     from qoemon.state.directory import StateError
 
-    with exit_on_errors(failed=(ListenError, StateError)):
+    with exit_on_errors(usage=(SetupError,), failed=(EngineError, ListenError, StateError)):
         settings = load(config, overrides)
         log_to_stderr(settings.log.level.upper(), settings.log.format, dated=True)
         with asyncio.Runner(loop_factory=PacedLoop) as runner:
@@ -147,6 +151,12 @@ for _command, _examples, _done, _failed in (
         "the port or the state directory cannot be used",
     ),
     (
+        bridge,
+        ("qoemon bridge -c qoemon.yaml --set http.port=9879",),
+        "ended by SIGTERM or Ctrl-C",
+        "a port or the state directory cannot be used, or Kafka refuses a record",
+    ),
+    (
         check,
         ("qoemon check -c qoemon.yaml", "qoemon check --payload message.json --topic qoe/v1/video/eu/a"),
         "valid",
@@ -189,6 +199,12 @@ for _command, _examples, _done, _failed in (
         "nothing was found, or a file failed",
     ),
     (report, ("qoemon report monday.jsonl.gz -o report/",), "done", _FILE),
+    (
+        rescale,
+        ("qoemon rescale -c qoemon.yaml",),
+        "done",
+        "the state directory cannot be used, or the driver runs",
+    ),
     (rules, ("qoemon rules -c qoemon.yaml > qoemon.rules.yml",), "done", ""),
     (simulate, ("qoemon simulate --scenario outage --for 10m",), "done", "the broker failed"),
     (
@@ -203,6 +219,12 @@ for _command, _examples, _done, _failed in (
         ("qoemon demo-players --for 5m",),
         "ended by Ctrl-C or --for",
         "a player, ffmpeg or a port is missing",
+    ),
+    (
+        demo_cluster,
+        ("qoemon demo-cluster --for 5m",),
+        "ended by Ctrl-C or --for",
+        "a part failed",
     ),
     (paper, ("qoemon paper figures/",), "done", "a file cannot be written"),
 ):
@@ -240,6 +262,7 @@ def _summary(config: Config) -> list[str]:
         *([] if config.mqtt is None else [_subscribes(config.mqtt)]),
         *([] if config.collector is None else [_listens(config.collector)]),
         *([_workers(config)] if config.workers > 1 else []),
+        *_cluster(config),
         *_ignored(config.topics),
         f"groups by {', '.join(('service', *plan.labels))}",
         *([f"rolls up by {'; '.join(RollUpKey(by).name for by in plan.roll_ups)}"] if plan.roll_ups else []),
@@ -289,6 +312,14 @@ def _workers(config: Config) -> str:
         return f"{config.workers} workers, each with its own connection, share {config.mqtt.shards} shards{also}"
     behind = "the collector" if config.mqtt is None else "one connection"
     return f"{config.workers} workers behind {behind}, sessions partitioned by id"
+
+
+def _cluster(config: Config) -> Iterator[str]:
+    """Who does what where a cluster counts."""
+    if config.clustered and config.kafka is not None:
+        engine, kafka = config.engine, config.kafka
+        yield f"`qoemon bridge` does that, and writes to topic {kafka.topic} of Kafka at {', '.join(kafka.brokers)}"
+        yield f"counts on Spark ({engine.master}), {engine.shards} shards, checkpoint {engine.checkpoint}"
 
 
 def _range(service: Service, plan: Plan) -> str:

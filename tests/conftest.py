@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from qoemon.tools.cluster.kafka import Kafka
+
 settings.register_profile("qoemon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("qoemon")
 
@@ -69,3 +71,12 @@ def alertmanager(tmp_path: Path) -> Iterator[Alertmanager]:
     """An Alertmanager that notifies nobody."""
     with Alertmanager(tmp_path) as part:
         yield part
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A Kafka of one node, without topics."""
+    from tests.support.kafka import running_kafka  # noqa: PLC0415 - librdkafka, for few tests
+
+    with running_kafka(tmp_path_factory.mktemp("kafka")) as node:
+        yield node

@@ -72,6 +72,19 @@ def test_check_names_every_address_of_the_broker(tmp_path: Path) -> None:
     assert "token" not in result.stdout
 
 
+def test_check_says_who_does_what_where_a_cluster_counts(tmp_path: Path) -> None:
+    config = tmp_path / "qoemon.yaml"
+    config.write_text(
+        "engine: {kind: spark, checkpoint: 's3a://qoe/checkpoint'}\nkafka: {brokers: [k1:9092, k2:9092]}\n"
+    )
+    result = qoemon_cli("check", "-c", str(config))
+    assert (
+        "`qoemon bridge` does that, and writes to topic qoemon-reports of Kafka at k1:9092, k2:9092"
+        in result.stdout
+    )
+    assert "counts on Spark (local[*]), 64 shards, checkpoint s3a://qoe/checkpoint" in result.stdout
+
+
 @pytest.mark.parametrize("config", [[], ["-c", str(SAMPLE)]], ids=["defaults", "sample"])
 def test_check_summarises_the_configuration(config: list[str]) -> None:
     result = qoemon_cli("check", *config)

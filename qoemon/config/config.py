@@ -15,6 +15,8 @@ from qoemon.common import duration
 from qoemon.common.logs import LogFormat
 from qoemon.config.sections.alert import Alert
 from qoemon.config.sections.collector import Collector, CollectorPath
+from qoemon.config.sections.engine import Engine, EngineKind
+from qoemon.config.sections.kafka import Kafka
 from qoemon.config.sections.link import LinkTemplate, link_fault
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES, Mqtt, Topic
 from qoemon.config.sections.notify import Notify
@@ -181,6 +183,8 @@ class Config(Section):
     )
     services: Services = key("Services by name; if given, they replace the defaults.", _SERVICES)
     workers: Workers = key("Processes that count reports, each a part of the sessions; 1: this process alone.", 1)
+    engine: Engine = key("What counts the reports: this process, several, or a cluster.", {})
+    kafka: Kafka | None = key("The log between `qoemon bridge` and a cluster; null: none.", None)
     confidence: Share = key("Confidence level of the confidence intervals.", 0.95)
     roll_ups: tuple[tuple[Label, ...], ...] | None = key(
         "Roll-ups with regimes and metrics of their own: each a list of the labels that remain when the groups are "
@@ -221,6 +225,7 @@ class Config(Section):
             yield Violation(("mqtt",), expected, (("collector",),))
         if self.mqtt is None and self.notify.mqtt is not None:
             yield Violation(("notify", "mqtt"), "null: alerts go to the broker, and mqtt is null", (("mqtt",),))
+        yield from self._engine_rules()
         yield from self._port_rules()
         yield from self._startup_rules()
         if self.sharded and self.mqtt is not None and self.workers > self.mqtt.shards:
@@ -242,6 +247,11 @@ class Config(Section):
     def topics(self) -> tuple[Topic, ...]:
         """The topics of the reports; none without a broker."""
         return () if self.mqtt is None else self.mqtt.topics
+
+    @property
+    def clustered(self) -> bool:
+        """Whether a cluster counts the reports."""
+        return self.engine.kind is EngineKind.SPARK
 
     @property
     def sharded(self) -> bool:
@@ -340,6 +350,25 @@ class Config(Section):
         if ours.host == pages.host or {ours.host, pages.host} & {"0.0.0.0", "::"}:  # noqa: S104 - compared only
             expected = f"another port than http.port ({pages.port})"
             yield Violation(("collector", "port"), expected, (("http", "port"), ("http", "host")))
+
+    def _engine_rules(self) -> Iterator[Violation]:
+        """The kind of the engine agrees with `workers`; a cluster has Kafka and a checkpoint."""
+        kind = self.engine.kind
+        if kind is EngineKind.WORKERS and self.workers == 1:
+            yield Violation(("workers",), "2 or more, as engine.kind is workers", (("engine", "kind"),))
+        if kind in {EngineKind.LOCAL, EngineKind.SPARK} and self.workers > 1:
+            yield Violation(("workers",), f"1, as engine.kind is {kind}", (("engine", "kind"),))
+        if kind is not EngineKind.SPARK:
+            return
+        if self.kafka is None:
+            yield Violation(
+                ("kafka",),
+                "a mapping with brokers: engine.kind is spark, which reads from Kafka",
+                (("engine", "kind"),),
+            )
+        if self.engine.checkpoint is None:
+            expected = "a path or URL that all machines of the cluster can write to, as engine.kind is spark"
+            yield Violation(("engine", "checkpoint"), expected, (("engine", "kind"),))
 
     def _regime_rules(self) -> Iterator[Violation]:
         """The thresholds of the regimes can be reached by every service."""

@@ -76,11 +76,11 @@ def new_evaluation(config: Config) -> Evaluation:
     return Evaluation(core_plan(config), alert_rules(config), config.regimes.core)
 
 
-def shard_plan(config: Config) -> Plan:
-    """The plan of the Monitor of one of several workers, with its share of the sessions.
+def shard_plan(config: Config, shards: int) -> Plan:
+    """The plan of the Monitor of one of several shards, with its share of the sessions.
 
-    The parent limits the groups. Until it has frozen them, a worker accepts twice as many.
+    The evaluation limits the groups. Until it has frozen them, a shard accepts twice as many.
     """
     whole = core_plan(config)
-    sessions = math.ceil(whole.limits.sessions / config.workers)
+    sessions = math.ceil(whole.limits.sessions / shards)
     return replace(whole, limits=replace(whole.limits, sessions=sessions, groups=2 * whole.limits.groups))

@@ -92,6 +92,38 @@ def to_sparse(histogram: Histogram) -> Sparse:
     return Sparse(histogram.shape, _narrow(cells), _narrow(flat[cells]))
 
 
+def sparse_sum(shape: tuple[int, ...], cells: Ints, numbers: Ints) -> Sparse:
+    """A histogram of this shape from (N,) numbers in (N,) cells, which may be repeated."""
+    distinct, index = np.unique(cells, return_inverse=True)
+    counts = np.zeros(len(distinct), np.int64)
+    np.add.at(counts, index, numbers)
+    return Sparse(shape, _narrow(distinct), _narrow(counts))
+
+
+def grow_histogram(histogram: Histogram, groups: int) -> Histogram:
+    """A copy with at least so many groups, or the histogram itself, as grow_rows()."""
+    if not isinstance(histogram, Sparse):
+        return grow_rows(histogram, groups)
+    before, bins = histogram.shape
+    return histogram._replace(shape=(max(before, groups), bins))
+
+
+def dump_histogram(name: str, histogram: Histogram) -> Arrays:
+    """The histogram as arrays by name: one of the name itself, or the parts of a sparse one below it."""
+    if not isinstance(histogram, Sparse):
+        return {name: histogram}
+    shape = np.array(histogram.shape, np.int64)
+    return named(f"{name}/", {"shape": shape, "cells": histogram.cells, "counts": histogram.counts})
+
+
+def load_histogram(name: str, state: Mapping[str, NDArray[Any]]) -> Histogram:
+    """Restore a dump_histogram()."""
+    if name in state:
+        return state[name]
+    shape = tuple(state[f"{name}/shape"].tolist())
+    return Sparse(shape, state[f"{name}/cells"], state[f"{name}/counts"])
+
+
 def to_dense(histogram: Histogram) -> Counts:
     """The histogram as a dense array; the array itself if it is dense already."""
     if not isinstance(histogram, Sparse):

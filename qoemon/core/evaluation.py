@@ -114,10 +114,31 @@ class Evaluation:
         """Keep the totals of a shard that has lost its state and begins from scratch."""
         self._detector.interrupt()
         if lost := self._shards.pop(shard, None):
-            self._lost = Totals(
-                events=Counter(self._lost.events) + Counter(lost.events),
-                rejected=Counter(self._lost.rejected) + Counter(lost.rejected),
-            )
+            events, rejected = Counter(self._lost.events), Counter(self._lost.rejected)
+            events.update(lost.events)
+            rejected.update(lost.rejected)
+            self._lost = Totals(events=events, rejected=rejected)
+
+    def adopt(self, shards: Sequence[ShardCounts]) -> None:
+        """Continue with other shards, which have counted the same reports up to the newest tick.
+
+        Totals go on where they were. What these shards have closed is known already.
+        """
+        closed_s = max(self.closed_s.values(), default=None)
+        events, rejected = Counter(self._lost.events), Counter(self._lost.rejected)
+        for totals in self._shards.values():
+            events.update(totals.events)
+            rejected.update(totals.rejected)
+        # Neither may fall; after a restart both are empty.
+        events, rejected = _monotonic(self._events, events), _monotonic(self._rejected, rejected)
+        for counts in shards:
+            events.subtract(counts.events)
+            rejected.subtract(counts.rejected)
+        self._lost = Totals(events=events, rejected=rejected)
+        self._shards = {
+            shard: Totals(dict(counts.events), dict(counts.rejected), closed_s)
+            for shard, counts in enumerate(shards)
+        }
 
     def begin_exports(self) -> None:
         """Let groups that are still new begin again, after a restart: nothing was exported meanwhile."""

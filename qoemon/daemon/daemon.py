@@ -7,7 +7,7 @@ import contextlib
 import ipaddress
 import logging
 import socket
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from qoemon.daemon.health import Health
 from qoemon.daemon.metrics import build_metrics
 from qoemon.daemon.reload import Reloader
 from qoemon.daemon.tick_loop import TickLoop
-from qoemon.engine.engine import Engine, ExtraState
+from qoemon.engine.engine import Engine, ExtraState, SetupError
 from qoemon.engine.local import LocalEngine
 from qoemon.engine.storage import history_store, layout_name, open_store, state_directory
 from qoemon.inputs.mqtt.options import broker_options
@@ -73,7 +73,7 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
     http_stats = HttpStats()
     web = WebConfig(config.http.web_config_file, http_stats)
     async with contextlib.AsyncExitStack() as ends:
-        sockets = await _bound(config.http)
+        sockets = await bound_sockets(config.http)
         for listening in sockets:
             ends.callback(listening.close)
         port = sockets[0].getsockname()[1]
@@ -100,7 +100,7 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
         app = application(latest, health.alive, health.ready, links, history, health.remarks)
         serving = await serve(app, sockets, web, http_stats, config.limits.http_connections)
         ends.push_async_callback(serving.cleanup)
-        daemon = Daemon(_url(web.now().scheme, config.http.host, port), latest, engine, tick_loop, reloader)
+        daemon = Daemon(url_of(web.now().scheme, config.http.host, port), latest, engine, tick_loop, reloader)
         LOG.info("serving on %s", daemon.url)
         publisher.restore(await engine.recover(publisher.add_past))
         async with _working(daemon, notifier, health, config.shutdown_timeout_s):
@@ -109,10 +109,11 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
 
 def public_url(http: Http, scheme: str, port: int) -> str:
     """The URL under which other hosts reach the daemon."""
-    return _url(scheme, _reachable(http.host), port) if http.url is None else http.url
+    return url_of(scheme, _reachable(http.host), port) if http.url is None else http.url
 
 
-def _url(scheme: str, host: str, port: int) -> str:
+def url_of(scheme: str, host: str, port: int) -> str:
+    """The URL of a server."""
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
@@ -125,7 +126,8 @@ def _reachable(host: str) -> str:
     return socket.gethostname() if all_addresses else host
 
 
-async def _bound(http: Http) -> list[socket.socket]:
+async def bound_sockets(http: Http) -> list[socket.socket]:
+    """Sockets that listen where `http` says; ListenError if that is not possible."""
     try:
         return await bound(http.host, http.port)
     except OSError as error:
@@ -140,6 +142,8 @@ async def _listening(engine: Engine) -> None:
 
 
 def _engine(config: Config, extra_state: ExtraState) -> Engine:
+    if config.clustered:
+        return _spark_engine(config, extra_state)
     directory = state_directory(config)
     if directory is None:
         LOG.warning("nothing survives a restart: state.dir is not set, or state.durability is none")
@@ -155,13 +159,27 @@ def _engine(config: Config, extra_state: ExtraState) -> Engine:
     return LocalEngine(config, open_store(config, directory), extra_state, forget=forget)
 
 
+def _spark_engine(config: Config, extra_state: ExtraState) -> Engine:
+    try:
+        from qoemon.engine.spark.engine import SparkEngine  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        missing = str(error.name).partition(".")[0]
+        if missing == "qoemon":
+            raise
+        raise SetupError(
+            f"engine.kind is spark, which needs the Python package {missing}, and that is not installed: "
+            "pip install 'qoemon[spark]'"
+        ) from None
+    return SparkEngine(config, extra_state)
+
+
 @contextlib.asynccontextmanager
 async def _working(daemon: Daemon, notifier: Notifier, health: Health, timeout_s: float) -> AsyncIterator[None]:
     """Run every part in its own task; when the block ends, drain and cancel them."""
     running_parts = {
         **daemon.engine.parts(),
         "notifier": notifier.run(),
-        "watchdog": _feed_watchdog(health),
+        "watchdog": feed_watchdog(health.alive),
     }
     async with asyncio.TaskGroup() as group:
         parts = [group.create_task(part, name=f"qoemon.{name}") for name, part in running_parts.items()]
@@ -193,11 +211,11 @@ async def _drain(daemon: Daemon, notifier: Notifier, ticking: asyncio.Task[None]
         LOG.warning("the state could not be stored in time: the journal is replayed at the next start")
 
 
-async def _feed_watchdog(health: Health) -> None:
-    """Notify systemd's watchdog while the process is alive."""
+async def feed_watchdog(alive: Callable[[], list[str]]) -> None:
+    """Notify systemd's watchdog while the process is alive; alive: its problems."""
     every_s = systemd.watchdog_s()
     while every_s is not None:
-        if not health.alive():
+        if not alive():
             systemd.notify(WATCHDOG=1)
         await asyncio.sleep(every_s)
 

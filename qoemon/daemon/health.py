@@ -67,7 +67,7 @@ def _unacknowledged(stats: EngineStats) -> str:
     """What happens to reports while nothing can be stored."""
     at_broker = () if stats.mqtt is None else ("messages wait at the broker",)
     at_collector = () if stats.collector is None else ("requests are not answered",)
-    return ", ".join((*at_broker, *at_collector))
+    return ", ".join((*at_broker, *at_collector)) or "reports wait in Kafka"
 
 
 def _silence(service: str, since_s: float, now_s: int) -> str:

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 import qoemon
 from qoemon.engine.metrics import engine_metrics
+from qoemon.engine.spark.metrics import ClusterStats, cluster_metrics
 from qoemon.engine.stats import EngineStats
 from qoemon.inputs.stats import CollectorStats, MqttStats
 from qoemon.net.http.stats import HttpStats, http_metrics
@@ -74,6 +75,7 @@ def initial_metrics() -> list[Metric]:
         *loop_metrics(LoopStats()),
         *reload_metrics(successful=True),
         *engine_metrics(_all_inputs(), {}, (), 0.0),
+        *cluster_metrics(ClusterStats(), None, 0.0),
         *history_metrics(HistoryStats()),
         *http_metrics(HttpStats()),
         *receiver_metrics(()),

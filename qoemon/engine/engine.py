@@ -19,8 +19,20 @@ ExtraState = Callable[[], Arrays]
 """Returns further arrays to store with a checkpoint."""
 
 
+class SetupError(Exception):
+    """The engine cannot run as it is configured; the message says why, and what to do."""
+
+
+class EngineError(Exception):
+    """The engine cannot continue in this process; the message says why. It can be started again."""
+
+
 class Engine(Protocol):
-    """Accepts messages and evaluates them, in one process or several."""
+    """Accepts messages and evaluates them, in one process, several, or on a cluster."""
+
+    own_clock: bool
+    """Whether its ticks come by themselves, some time after they were due: then they come from next_tick(), tick()
+    makes none, and times are those of its log, which a step of this machine's clock does not move."""
 
     @property
     def stats(self) -> EngineStats:
@@ -45,6 +57,7 @@ class Engine(Protocol):
         """Restore the stored state; on_tick is called with each replayed tick.
 
         returns  the checkpoint, with the arrays of ExtraState
+        raises   SetupError if the engine cannot run as it is configured
         """
 
     async def change(self, config: Config) -> None:
@@ -55,6 +68,12 @@ class Engine(Protocol):
 
     async def tick(self, tick_s: int) -> Tick | None:
         """The tick at tick_s, seconds since the epoch, of all earlier messages; None if it cannot be made now."""
+
+    async def next_tick(self) -> Tick | None:
+        """The next tick that has come by itself; None if there is none now.
+
+        Once the last one has been published, checkpoint_if_due() stores it.
+        """
 
     async def shift(self, by_s: int, now_s: float) -> None:
         """Move all times by by_s, whole rating intervals in seconds: the clock was set, and now shows now_s."""

@@ -10,10 +10,11 @@ from qoemon.common.metrics import Families
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.arrays import Arrays
-from qoemon.core.evaluation import Evaluation, Tick
+from qoemon.core.evaluation import Tick
 from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.engine.engine import ExtraState, OnTick
+from qoemon.engine.evaluations import successor
 from qoemon.engine.inputs import sources
 from qoemon.engine.metrics import engine_metrics
 from qoemon.engine.shard import Shard, nothing
@@ -29,6 +30,8 @@ class LocalEngine:
     extra_state  further arrays to store with a checkpoint
     forget       whether the session stored at the broker is outdated
     """
+
+    own_clock = False
 
     def __init__(
         self, config: Config, store: Store | None, extra_state: ExtraState = nothing, *, forget: bool = False
@@ -84,7 +87,7 @@ class LocalEngine:
 
     async def change(self, config: Config) -> None:
         """As Engine.change."""
-        evaluation = await self._shard.in_thread(_successor, config, self._evaluation)
+        evaluation = await self._shard.in_thread(successor, config, self._evaluation)
         plan = core_plan(config)
         await self._shard.replace(lambda: ShardPipeline(plan))
         self._config, self._evaluation = config, evaluation
@@ -99,6 +102,10 @@ class LocalEngine:
         connected = self.stats.connected
         return await self._shard.in_thread(lambda: self._evaluation.tick([counts], connected=connected))
 
+    async def next_tick(self) -> Tick | None:
+        """None: see own_clock."""
+        return None
+
     async def shift(self, by_s: int, now_s: float) -> None:
         """As Engine.shift."""
         await self._shard.shift(by_s, now_s)
@@ -107,7 +114,7 @@ class LocalEngine:
     async def checkpoint_if_due(self) -> None:
         """As Engine.checkpoint_if_due."""
         if self._shard.checkpoint_due:
-            await self._checkpoint()
+            await self._shard.checkpoint(self._evaluation.dump, self._extra_state())
 
     def stop_receiving(self) -> None:
         """As Engine.stop_receiving."""
@@ -115,31 +122,17 @@ class LocalEngine:
 
     async def finish(self) -> None:
         """As Engine.finish."""
-        await self._checkpoint()
-        await self._shard.flush()
+        await self._shard.finish(self._evaluation.dump, self._extra_state())
 
     def close(self) -> None:
         """As Engine.close."""
         self._shard.close()
-
-    async def _checkpoint(self) -> None:
-        await self._shard.checkpoint(self._evaluation.dump, self._extra_state())
 
     def _restore(self, state: Arrays) -> None:
         """Runs in the shard's thread."""
         self._evaluation = new_evaluation(self._config)
         if state:
             self._evaluation.load(state)
-
-
-def _successor(config: Config, before: Evaluation) -> Evaluation:
-    """A new evaluation with the state of the former one. Runs in the shard's thread.
-
-    raises  IncompatibleStateError if no service can keep its state
-    """
-    evaluation = new_evaluation(config)
-    evaluation.load(before.dump())
-    return evaluation
 
 
 def _notify_systemd(done: float) -> None:

@@ -131,9 +131,11 @@ class Shard:
         """Stop receiving messages, but continue to acknowledge them."""
         self.sources.leave()
 
-    async def flush(self) -> None:
-        """Wait until all messages and checkpoints are stored."""
+    async def finish(self, dump: Callable[[], Arrays] = nothing, extra: Arrays | None = None) -> None:
+        """Store a last checkpoint, as checkpoint() does, and wait until it and all messages are stored."""
         if self._writer is not None:
+            await self._writer.flush()  # While a checkpoint is being written, checkpoint() makes no other.
+            await self.checkpoint(dump, extra)
             await self._writer.flush()
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from qoemon.config.sections.state import Durability
 from qoemon.inputs.mqtt.session_memory import SessionMemory
 from qoemon.state.durable_file import DurableFile
 from qoemon.state.history_store import HistoryStore
-from qoemon.state.layout import BROKER_SESSIONS, SHARDS, SINGLE
+from qoemon.state.layout import BROKER_SESSIONS, CLUSTER, SHARDS, SINGLE
 from qoemon.state.store import Store
 
 PARENT = "parent"
@@ -55,6 +55,8 @@ def history_store(config: Config) -> HistoryStore:
 
 def layout_name(config: Config) -> str:
     """The name of the layout, for a file name."""
+    if config.clustered:
+        return CLUSTER
     if config.workers == 1:
         return SINGLE
     shards = f"-of-{config.mqtt.shards}{SHARDS}" if config.mqtt is not None and config.sharded else ""

@@ -52,25 +52,25 @@ def application(
         by = _labels(request.query["by"], newest.snapshot.labels)
         return web.Response(body=await asyncio.to_thread(_rolled_up, newest, by), content_type="application/json")
 
+    app = web.Application()
+    app.add_routes([web.get("/metrics", metrics), web.get("/api/v1/snapshot", snapshot)])
+    add_health(app, alive, ready, remarks)
+    Page(latest, ready, links).add_to(app)
+    if past is not None:
+        PastRoutes(latest, past).add_to(app)
+    return app
+
+
+def add_health(app: web.Application, alive: Problems, ready: Problems, remarks: Problems = list) -> None:
+    """Add /healthz and /readyz, with the arguments of application()."""
+
     async def healthz(_: web.Request) -> web.Response:
         return _verdict(alive())
 
     async def readyz(_: web.Request) -> web.Response:
         return _verdict(ready(), remarks())
 
-    app = web.Application()
-    app.add_routes(
-        [
-            web.get("/metrics", metrics),
-            web.get("/api/v1/snapshot", snapshot),
-            web.get("/healthz", healthz),
-            web.get("/readyz", readyz),
-        ]
-    )
-    Page(latest, ready, links).add_to(app)
-    if past is not None:
-        PastRoutes(latest, past).add_to(app)
-    return app
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
 
 
 def _newest(latest: Latest) -> PublishedTick:

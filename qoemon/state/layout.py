@@ -14,6 +14,9 @@ LOG = logging.getLogger("qoemon.state")
 SINGLE = "alone"
 """The layout of one process with all sessions."""
 
+CLUSTER = "cluster"
+"""The layout of the driver of a cluster, which has the sessions."""
+
 SHARDS = "-shards"
 """Suffix of layouts whose workers have their own connections and client ids at the broker."""
 

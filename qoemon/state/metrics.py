@@ -19,7 +19,8 @@ def writer_metrics(stats: WriterStats) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "qoemon_state_writable",
-        "1 while accepted messages can be stored, 0 while they cannot: messages wait at the broker.",
+        "1 while accepted messages can be stored, 0 while they cannot: messages wait at the broker, and "
+        "requests to the collector are not answered.",
         value=float(stats.problem is None),
     )
     yield CounterMetricFamily("qoemon_journal_commits", "Commits of messages to the journal.", value=stats.commits)

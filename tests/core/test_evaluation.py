@@ -71,11 +71,11 @@ def messages(
 class Divided:
     """Shards in this process; their counts are sent as to a parent that stores them."""
 
-    def __init__(self, told: Plan = PLAN, wide: Plan | None = None) -> None:
+    def __init__(self, told: Plan = PLAN, wide: Plan | None = None, shards: int = SHARDS) -> None:
         rules = [rule for rule in RULES if rule.service in {service.name for service in told.services}]
         self.evaluation = Evaluation(told, rules, REGIMES)
-        self._plan, self._partitioner = wide or told, Partitioner(SHARDS, told)
-        self.shards = [self._shard() for _ in range(SHARDS)]
+        self._plan, self._partitioner = wide or told, Partitioner(shards, told)
+        self.shards = [self._shard() for _ in range(shards)]
 
     def _shard(self) -> ShardPipeline:
         return ShardPipeline(self._plan, retain=True)
@@ -269,6 +269,35 @@ def test_all_shards_pool_the_same_groups_once_there_is_no_room() -> None:
     assert counts.keys() < {(f"r{number}",) for number in range(4)}
     # Those of the first tick were counted before anybody could know.
     assert ticked.snapshot.events[Event.POOLED] == 540
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("at", [3, 17])
+def test_an_evaluation_continues_with_other_shards(at: int, *, restart: bool) -> None:
+    """They have counted the same reports, but for those that only totals depend on: these continue."""
+    whole, divided, other = Whole(), Divided(), Divided(shards=5)
+    for number in range(50):
+        message = StoredMessage("qoe/v1/web/eu", b"no report %d" % number, T0 - 5.0)
+        whole.shard.apply([message])
+        divided.apply([message])
+    for number, (tick_s, some) in enumerate(minutes(7)):
+        whole.shard.apply(some)
+        other.apply(some)
+        expected = figures(whole.tick(tick_s))
+        if number <= at:
+            divided.apply(some)
+            assert figures(divided.tick(tick_s)) == expected
+        else:
+            assert figures(other.tick(tick_s)) == expected
+            assert other.evaluation.rejected == whole.evaluation.rejected
+        if number == at:
+            if restart:
+                divided.restart_evaluation()
+            counts = other.counts(tick_s)
+            other.evaluation = divided.evaluation
+            other.evaluation.adopt(counts)
+        elif number < at:
+            other.counts(tick_s)
 
 
 def test_a_state_of_other_labels_is_refused() -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+LONG_S = 1.0
+
 pytestmark = [pytest.mark.chromium, pytest.mark.players]
 
 PATH = "/cmcd/v1/video"
@@ -110,7 +112,8 @@ def replayed(folder: Path) -> Mapping[str, Counted]:
 @pytest.mark.parametrize("name", [name for name in VIEWERS if not name.endswith("closed")])
 def test_a_viewing_is_counted_as_it_was(sessions: Mapping[str, Session], name: str) -> None:
     truth, counted = sessions[name]
-    assert len(truth.stalls) == name.endswith("stall"), truth
+    # A machine with much else to do may add a short one of its own.
+    assert sum(stall_s > LONG_S for stall_s in truth.stalls) == name.endswith("stall"), truth
     assert counted.stall_count == len(truth.stalls), truth
     assert counted.stall_s == pytest.approx(sum(truth.stalls), abs=0.1)
     # The page ends without a word: what was played since the last heartbeat is not known.
@@ -121,7 +124,7 @@ def test_a_viewing_is_counted_as_it_was(sessions: Mapping[str, Session], name: s
 def test_a_stall_in_which_the_tab_is_closed_goes_on(sessions: Mapping[str, Session], kind: str) -> None:
     """As the viewer never saw its end."""
     truth, counted = sessions[f"{kind}-closed"]
-    assert (len(truth.stalls), truth.stalled) == (1, True)
-    assert counted.stall_count == 1
-    assert counted.stall_s >= truth.stalls[0] - HEARTBEAT_S
+    assert truth.stalled
+    assert counted.stall_count == len(truth.stalls)
+    assert counted.stall_s >= sum(truth.stalls) - HEARTBEAT_S
     assert counted.play_s == pytest.approx(truth.play_s, abs=0.6 + HEARTBEAT_S)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import yaml
+from prometheus_client.registry import CollectorRegistry
 
 pytest.importorskip("grafana_foundation_sdk", reason="the boards are generated with the extra `dashboards`")
 
@@ -26,13 +27,16 @@ from qoemon.core.wire.message import Kind
 from qoemon.core.wire.report import Reject
 from qoemon.daemon.metrics import LoopStats, build_metrics, loop_metrics, reload_metrics
 from qoemon.engine.metrics import engine_metrics
+from qoemon.engine.spark.metrics import ClusterStats, cluster_metrics
 from qoemon.engine.stats import EngineStats, WorkerStats
 from qoemon.inputs.inbox import Message
 from qoemon.inputs.stats import CollectorStats, MqttStats
 from qoemon.net.http.stats import HttpStats, http_metrics
+from qoemon.net.kafka.producer import ProducerStats
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.notify.metrics import receiver_metrics
 from qoemon.outputs.notify.receiver_stats import ReceiverStats
+from qoemon.tools.bridge.metrics import delivery_histogram, kafka_metrics
 from qoemon.tools.simulate.simulate import Phase, Population, Scenario
 from tests.support.core import OneShard
 from tests.support.parts import ROOT, Prometheus, get, parsed, program
@@ -126,6 +130,7 @@ def ticks() -> Iterator[tuple[int, str]]:
     codec, monitor, exporter = Codec(plan), OneShard(plan), Exporter()
     watch = Detector(plan, alert_rules(CONFIG), RegimeRules())
     users = Population(POPULATED, sessions=1000, scenario=SCENARIO, seed=1, start_s=START_S, report_every_s=TICK_S)
+    delivery = delivery_histogram(CollectorRegistry())
     messages = 0
     for now_s in range(START_S + TICK_S, START_S + DAY_S + 1, TICK_S):
         arrived = spoken(users, now_s - 1)
@@ -140,6 +145,7 @@ def ticks() -> Iterator[tuple[int, str]]:
         collector = CollectorStats(answers=Counter({204: messages, 429: 1}), in_flight=3)
         worker = WorkerStats(up=True, restarts=1, cpu_s=messages * 1e-5, memory=2**27, reports=messages)
         stats = EngineStats(ingest, collector)
+        cluster = ClusterStats(batches=messages, batch_s=2.0, records=40, state_bytes=10**6)
         own = [
             *build_metrics(),
             *loop_metrics(LoopStats()),
@@ -147,7 +153,11 @@ def ticks() -> Iterator[tuple[int, str]]:
             *engine_metrics(stats, {next(iter(Reject)): messages // 100}, (worker, worker), now_s),
             *http_metrics(HttpStats()),
             *receiver_metrics((receiver,)),
+            *cluster_metrics(cluster, now_s - 3, now_s),
+            *kafka_metrics(ProducerStats(records_total=messages), messages),
+            *delivery.collect(),
         ]
+        delivery.observe(0.02)
         yield now_s, exporter.render(snapshot, watch.observe(snapshot), own).metrics.whole.decode()
         exporter.observe_tick(0.1)
 
@@ -442,7 +452,7 @@ def test_services_are_not_added_up(panel: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", BOARDS)
 def test_boards_are_small_and_panels_fill_their_rows(name: str) -> None:
     board = BOARDS[name]
-    assert len(board["panels"]) <= 12
+    assert len(board["panels"]) <= 16
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
     rows: defaultdict[int, int] = defaultdict(int)
     for panel in board["panels"]:

@@ -15,7 +15,8 @@ import typer.main
 import yaml
 from pydantic import BaseModel
 
-from docs import generate, pictures
+from benchmarks.row import Part, Row
+from docs import cluster, generate, pictures
 from qoemon import cli
 from qoemon.config.config import Config, load
 from qoemon.config.plan import alert_rules, core_plan
@@ -37,6 +38,16 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("page", generate.pages())
 def test_generated_pages_are_what_make_docs_writes(page):
     assert (ROOT / "docs" / page).read_text() == generate.pages()[page]
+
+
+def test_sizes_of_a_cluster_are_reckoned_from_the_figures_that_there_are():
+    needed = {name for line in cluster.LINES for name in line.needs}
+    parts = [Part("all", "a machine", [Row.of(name, "", [40]) for name in needed])]
+    lines = list(cluster.table(parts))
+    assert len(lines) == 4 + len(cluster.LINES)
+    assert any("| 40 bytes a session | 400 MB, 40 MB/s |" in line for line in lines)
+    without = [Part("all", "a machine", [row for row in parts[0].rows if "state" not in row.name])]
+    assert [line for line in lines if "checkpoint: state" not in line] == list(cluster.table(without))
 
 
 def _keys(section: type[BaseModel]) -> Iterator[tuple[str, str]]:
@@ -195,6 +206,8 @@ def test_every_counter_of_trouble_is_explained():
     quiet |= {"qoemon_collector_bytes_total", "qoemon_collector_preflights_total"}
     quiet |= {"qoemon_mqtt_connects_total", "qoemon_mqtt_disconnects_total", "qoemon_expected_ratings_total"}
     quiet |= {"qoemon_notifications_total", "qoemon_alert_transitions_total", "qoemon_pow_regime_changes_total"}
+    quiet |= {"qoemon_bridge_records_total", "qoemon_bridge_bytes_total", "qoemon_bridge_messages_total"}
+    quiet |= {"qoemon_cluster_batches_total", "qoemon_cluster_ticks_total"}
     counters = set(re.findall(r"`(qoemon_\w+_total)` \| counter", (ROOT / "docs/metrics.md").read_text()))
     explained = set(re.findall(r"qoemon_\w+", (ROOT / "docs/operations.md").read_text()))
     assert counters - quiet <= explained

@@ -136,7 +136,7 @@ async def test_states_of_workers_continue_as_if_nothing_had_happened(tmp_path: P
         store = open_worker_store(settings, number)
         assert store is not None
         try:
-            plan = shard_plan(settings)
+            plan = shard_plan(settings, settings.workers)
             pipeline, _ = recover(store, lambda plan=plan: ShardPipeline(plan, retain=True), Recovery())  # type: ignore[misc]
         finally:
             store.close()

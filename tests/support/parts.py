@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -21,13 +20,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 import pytest
 import trustme
 from prometheus_client.parser import text_string_to_metric_families
 
 from qoemon.net.mqtt.client import Broker
+from qoemon.tools.ports import unused_port
 from tests.support.patience import LOOK_S, WAIT_S, until
 
 if TYPE_CHECKING:
@@ -37,18 +37,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 """Of the repository."""
-
-
-def unused_port() -> int:
-    """A loopback TCP port that was free a moment ago.
-
-    Below those that the system gives to clients: of these, one may be taken before a server listens on it.
-    """
-    while True:
-        port = random.SystemRandom().randrange(16_384, 32_768)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def accepts(port: int) -> bool:
@@ -65,12 +53,16 @@ def program(name: str, package: str) -> str:
     # Debian keeps daemons where only root's PATH looks; wheels put them beside the interpreter.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"])
     found = shutil.which(name, path=path)
-    if found is not None:
-        return found
-    missing = f"{name} is not installed: it comes with the {package}"
+    if found is None:
+        missing(f"{name} is not installed: it comes with the {package}")
+    return found
+
+
+def missing(why: str) -> NoReturn:
+    """Skip the test for a part that is not there, or fail it where QOEMON_REQUIRE_PARTS=1 is set."""
     if os.environ.get("QOEMON_REQUIRE_PARTS") == "1":
-        pytest.fail(f"{missing}, and QOEMON_REQUIRE_PARTS=1 says that no test may be skipped for that")
-    pytest.skip(missing)
+        pytest.fail(f"{why}; QOEMON_REQUIRE_PARTS=1 says that no test may be skipped for that")
+    pytest.skip(why)
 
 
 class Part:
@@ -468,6 +460,8 @@ class Daemon(Part):
     settings  the rest of its configuration
     """
 
+    subcommand = "run"
+
     def __init__(self, directory: Path, settings: Mapping[str, Any], name: str = "qoemon") -> None:
         super().__init__(name, directory)
         self.cwd = ROOT  # So that it is this qoemon that runs, installed or not.
@@ -476,7 +470,7 @@ class Daemon(Part):
 
     def command(self) -> Sequence[str]:
         self._configuration.write_text(json.dumps(self._settings))  # YAML includes JSON.
-        return [sys.executable, "-m", "qoemon", "run", "-c", str(self._configuration)]
+        return [sys.executable, "-m", "qoemon", self.subcommand, "-c", str(self._configuration)]
 
     def rules(self) -> Path:
         """The file of rules that `qoemon rules` writes for its configuration, with those for its alerts."""

@@ -31,16 +31,16 @@ LOOK_S = 0.02
 """Pause between two looks at what is awaited."""
 
 
-def until(condition: Callable[[], object], failure: Callable[[], object] = str) -> None:
+def until(condition: Callable[[], object], failure: Callable[[], object] = str, *, limit_s: float = WAIT_S) -> None:
     """Wait until a condition is true.
 
-    failure  describes the situation if that does not happen within WAIT_S
+    failure  describes the situation if that does not happen within limit_s
     """
     __tracebackhide__ = True
-    deadline_s = time.monotonic() + WAIT_S
+    deadline_s = time.monotonic() + limit_s
     while not (value := condition()):
         if time.monotonic() > deadline_s:
-            give_up(value, failure)
+            give_up(value, failure, limit_s)
         time.sleep(LOOK_S)
 
 
@@ -54,7 +54,7 @@ async def async_until(condition: Callable[[], object], failure: Callable[[], obj
         await asyncio.sleep(LOOK_S)
 
 
-def give_up(value: object, failure: Callable[[], object]) -> None:
+def give_up(value: object, failure: Callable[[], object], limit_s: float = WAIT_S) -> None:
     """Fail with the last value of the condition; the traceback has its text."""
     __tracebackhide__ = True
-    pytest.fail(f"waited {WAIT_S:g} s in vain, last value {value!r}: {failure()}")
+    pytest.fail(f"waited {limit_s:g} s in vain, last value {value!r}: {failure()}")

@@ -29,7 +29,7 @@ def test_twenty_thousand_messages_break_nothing() -> None:
     assert not outcome.broken
     assert outcome.inputs == 20_000
     assert outcome.accepted > 5_000
-    assert all(outcome.rejected[reason] > 500 for reason in set(Reject) - {Reject.TOO_MANY})  # counted later
+    assert all(outcome.rejected[reason] > 100 for reason in Reject)
 
 
 def test_a_seed_makes_the_same_messages_again() -> None:
@@ -150,6 +150,10 @@ def test_the_number_of_reports_is_known_without_the_codec() -> None:
         ("tv/eu", b"[" + b",".join([GOOD] * 21) + b"]", (21, 21)),
         ("radio/eu", array, (3, 3)),
         (f"tv/{'x' * 33}", array, (3, 3)),
+        # What is not read may hold anything: after a value out of range, and in a field that is ignored.
+        ("tv/eu", b'{"session": "a", "play_s": %s nil, "session": "b"}' % (b"1" * 1000), (1, 2)),
+        ("tv/eu", b'{"session": "a", "session": "b", "other": "\xff"}', (1, 2)),
+        ("tv/eu", b'{"session": "a", "session": "b", "other": nil}', (2, 2)),
     ]
     for topic, payload, reports in cases:
         assert fuzz.reports_in(Wrong(topic, payload, START_S)) == reports

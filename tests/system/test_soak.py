@@ -16,6 +16,7 @@ SENT = Totals(elapsed_s=600.0, reports=1000, messages=1000, unsent_reports=0, la
 TOLD = {
     "qoemon_groups": 1.0,
     "qoemon_messages_total": 1000.0,
+    "qoemon_reports_total": 1500.0,
     "qoemon_reports_rejected_total": 0.0,
     "qoemon_tick_seconds_sum": 0.5,
     "qoemon_tick_seconds_count": 60.0,
@@ -28,12 +29,14 @@ def test_a_short_soak_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not [str(line) for line in lines if not line.timed and not line.holds]
     figures = {line.name: line.figure for line in lines}
     assert figures["reports a second"] > 0
+    assert figures["records of players a second"] > 0
     assert figures["label sets seen"] >= 8
 
 
 def beyond(samples: list[Sample], **told: float) -> list[str]:
     """The names of the figures that are beyond their limits."""
-    lines = soak.table(CALM, samples, samples[-1], SENT, {**TOLD, **told})
+    playing = [replace(sample, descriptors=sample.descriptors + soak.PLAYERS) for sample in samples]
+    lines = soak.table(CALM, playing, samples[-1], SENT, 500, {**TOLD, **told})
     return [line.name for line in lines if not line.holds]
 
 
@@ -58,6 +61,7 @@ def test_a_steady_daemon_is_within_all_limits() -> None:
         (steady(threads=0.1), {}, "threads"),
         (steady(scrape_s=0.1), {}, "ms of a scrape"),
         (steady(), {"qoemon_messages_total": 999.0}, "did not arrive"),
+        (steady(), {"qoemon_reports_total": 1499.0}, "were not counted"),
         *((steady(), {metric: 1.0}, name) for name, metric in soak.TROUBLE.items()),
     ],
 )

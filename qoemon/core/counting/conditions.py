@@ -6,9 +6,10 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from qoemon.core.arrays import Arrays, Counts, Flags, Floats, Ints, SmallInts
+from qoemon.core.arrays import Arrays, Flags, Floats, Histogram, Ints, SmallInts
 from qoemon.core.counting.late import LatePart
 from qoemon.core.counting.runs import Reports
+from qoemon.core.counting.tally import added
 from qoemon.core.wire.batch import Batch
 
 
@@ -38,8 +39,8 @@ class BaseWindow(NamedTuple):
     kept    further conditions, of sessions that were not heard in the interval; not in the other fields
     """
 
-    levels: Counts
-    qos: Counts
+    levels: Histogram
+    qos: Histogram
     users: Ints
     rows: SmallInts
     groups: SmallInts
@@ -49,10 +50,9 @@ class BaseWindow(NamedTuple):
         """With the conditions that are kept."""
         if not len(self.kept.group):
             return self
-        levels, qos, users = self.levels.copy(), self.qos.copy(), self.users.copy()
-        np.add.at(levels, (self.kept.group, self.kept.level), 1)
-        np.add.at(qos, (self.kept.group, self.kept.shown), 1)
-        np.add.at(users, self.kept.group, 1)
+        group, users = self.kept.group, self.users.copy()
+        np.add.at(users, group, 1)
+        levels, qos = added(self.levels, group, self.kept.level), added(self.qos, group, self.kept.shown)
         return self._replace(levels=levels, qos=qos, users=users)
 
 

@@ -77,7 +77,7 @@ class BaseCounts:
     """One service in one shard at a tick: its base window and its current sessions. G groups.
 
     groups           label values, one tuple a group
-    since_s          (G,) arrival of each group's first report, seconds since the epoch; 0 if before a restart
+    since_s          (G,) arrival of each group's first report, seconds since the epoch; 0 if it is not known
     levels           (G, M) conditions in the service's rated_at bins
     qos              (G, B) the same conditions in the bins that are shown
     users            (G,) distinct sessions behind them

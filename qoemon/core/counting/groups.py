@@ -57,7 +57,7 @@ class Groups:
 
     @property
     def since_s(self) -> Floats:
-        """(G,) arrival of each group's first report, seconds since the epoch; 0 if before a restart."""
+        """(G,) arrival of each group's first report, seconds since the epoch; 0 if it is not known."""
         return np.array(self._since_s)
 
     @property
@@ -121,12 +121,19 @@ class Groups:
         """
         self._only = None if groups is None else frozenset(groups)
 
-    def load(self, groups: tuple[Labels, ...]) -> None:
-        """Restore groups from `all`."""
+    @property
+    def only(self) -> tuple[Labels, ...] | None:
+        """The label values that are not pooled after freeze(), sorted; None if there was none."""
+        return None if self._only is None else tuple(sorted(self._only))
+
+    def load(self, groups: tuple[Labels, ...], since_s: Floats | None = None) -> None:
+        """Restore groups from `all`, and their since_s; None if that is not known."""
         self._labels = list(groups)
-        self._numbers = {labels: number for number, labels in enumerate(groups) if not self.is_free(labels)}
-        self._free = [number for number, labels in enumerate(groups) if self.is_free(labels)]
-        self._since_s = [0.0] * len(groups)
+        self._numbers = dict(zip(groups, range(len(groups)), strict=True))
+        self._free = []
+        if self.labelled and self._numbers.pop(self._none, None) is not None:
+            self._free = [number for number, labels in enumerate(groups) if labels == self._none]
+        self._since_s = [0.0] * len(groups) if since_s is None else since_s.tolist()
 
     def _add(self, name: Labels, arrival_s: float) -> int:
         """Give a new group the lowest free number, or the next one."""

@@ -100,13 +100,13 @@ class LateConditions:
                 state |= named(f"{number}/", {name: column[some]})
         return state
 
-    def load(self, state: Arrays, row_of: Mapping[int, int]) -> None:
-        """Restore a dump(); row_of: the rows after loading, by the rows of the dump."""
+    def load(self, state: Arrays, former: Ints, rows: Ints) -> None:
+        """Restore a dump(); former: the rows of the sessions in the dump, ascending; rows: those after loading."""
         for number, end_s in enumerate(state.get("end_s", np.zeros(0)).tolist()):
             levels, bins, pairs = (part(f"{number}/", state)[name] for name in _NAMES)
-            rows = np.array([row_of[row] for row in (pairs // PAIR_BASE).tolist()], np.int64)
+            row = rows[np.searchsorted(former, pairs // PAIR_BASE)]
             of_end_s = np.full(len(levels), end_s, np.int64)
-            self._parts.append((of_end_s, levels, bins, rows * PAIR_BASE + pairs % PAIR_BASE))
+            self._parts.append((of_end_s, levels, bins, row * PAIR_BASE + pairs % PAIR_BASE))
 
     def shift(self, by_s: int) -> None:
         """Move all times by so many seconds."""

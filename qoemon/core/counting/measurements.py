@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.arrays import Counts, Flags, Floats, Ints, SmallInts, grow_rows
+from qoemon.core.arrays import Counts, Flags, Floats, Histogram, Ints, SmallInts, grow_rows, sparse_sum
 from qoemon.core.counting.conditions import BaseWindow
 from qoemon.core.counting.late import NONE_LATE, PAIR_BASE, LateConditions, LatePart
 from qoemon.core.counting.runs import Reports
 from qoemon.core.counting.session_table import SessionTable
+from qoemon.core.counting.tally import is_sparse
 from qoemon.core.plan.plan import Service, Timing
 from qoemon.core.qoe.bins import mos_level, response_bin
 from qoemon.core.qoe.mapping import Qos
@@ -33,7 +34,8 @@ class MeasurementSlices:
         self._size, slices = len(service.rated_at), timing.slices
         self._tick = self.late_revision = 0
         self._cells: deque[list[Ints]] = deque([[] for _ in range(slices)], maxlen=slices)
-        self._counts: Counts = np.zeros((0, self._size), np.int64)
+        self._counts: Counts | None = np.zeros((0, self._size), np.int64)
+        """Sum of the slices; None while it would be sparse."""
         self._pairs: deque[list[Ints]] = deque([[] for _ in range(slices)], maxlen=slices)
         """Sessions with measurements, and their groups, by slice: row * PAIR_BASE + group."""
 
@@ -67,8 +69,7 @@ class MeasurementSlices:
 
     def base_window(self, at_s: float, groups: int) -> BaseWindow:
         """The measurements of the rating interval that ends with this tick."""
-        self._counts = grow_rows(self._counts, groups)
-        counts = self._counts.copy()
+        counts = self._counted(groups)
         shown = counts if self._service.mapping.qos is Qos.RESPONSES else np.zeros((groups, 1), np.int64)
         pairs = np.unique(_joined(chain.from_iterable(self._pairs)))
         rows, found = pairs // PAIR_BASE, pairs % PAIR_BASE
@@ -98,8 +99,9 @@ class MeasurementSlices:
     def enter(self, tick: int) -> None:
         """Begin a tick: remove the measurements of a rating interval ago."""
         self._tick = tick
-        for cells in self._cells[0]:
-            np.subtract.at(self._counts.reshape(-1), cells, 1)
+        if self._counts is not None:
+            for cells in self._cells[0]:
+                np.subtract.at(self._counts.reshape(-1), cells, 1)
         self._cells.append([])
         self._pairs[-1][:] = [np.unique(np.concatenate(self._pairs[-1]))] if self._pairs[-1] else []
         self._pairs.append([])
@@ -127,11 +129,25 @@ class MeasurementSlices:
 
     def load(self, state: dict[str, NDArray[Any]], rows: Ints) -> None:
         """Restore a dump(); rows are those that SessionTable.load() returned."""
+        self._counts = None  # summed when the base window is due, if it is not sparse then
         pair = rows[state["pairs"] // PAIR_BASE] * PAIR_BASE + state["pairs"] % PAIR_BASE
         cells = np.split(state["cells"], np.cumsum(state["sizes"])[:-1])
         pairs = np.split(pair, np.cumsum(state["pair_sizes"])[:-1])
         for age, (cell, one) in enumerate(zip(reversed(cells), reversed(pairs), strict=True)):
             self._add(cell, one, age)
+
+    def _counted(self, groups: int) -> Histogram:
+        """(groups, size) measurements in all slices."""
+        if is_sparse(groups, self._size, sum(len(cells) for each in self._cells for cells in each)):
+            self._counts = None
+            cells = _joined(chain.from_iterable(self._cells))
+            return sparse_sum((groups, self._size), cells, np.ones(len(cells), np.int64))
+        if self._counts is None:
+            self._counts = np.zeros((groups, self._size), np.int64)
+            for each in self._cells:
+                np.add.at(self._counts.reshape(-1), _joined(each), 1)
+        self._counts = grow_rows(self._counts, groups)
+        return self._counts.copy()
 
     def _measurements(self, batch: Batch) -> tuple[Ints, Ints, Flags]:
         """(E,) index of the report of each measurement, (E,) its bin, and (E,) whether it is possible."""
@@ -159,8 +175,9 @@ class MeasurementSlices:
     def _add(self, cells: Ints, pairs: Ints, age: int) -> None:
         if not len(cells):
             return
-        self._counts = grow_rows(self._counts, int(cells.max()) // self._size + 1)
-        np.add.at(self._counts.reshape(-1), cells, 1)
+        if self._counts is not None:
+            self._counts = grow_rows(self._counts, int(cells.max()) // self._size + 1)
+            np.add.at(self._counts.reshape(-1), cells, 1)
         self._cells[-1 - age].append(cells)
         self._pairs[-1 - age].append(pairs)
 

@@ -107,6 +107,7 @@ class Monitor:
             "tick": self._tick,
             "events": self._events,
             "groups": {m.service.name: m.groups.all for m in self._services},
+            "frozen": {m.service.name: m.groups.only for m in self._services if m.groups.only is not None},
         }
         state: Arrays = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
         for monitor in self._services:
@@ -130,6 +131,8 @@ class Monitor:
                 continue
             groups = tuple(tuple(labels) for labels in meta["groups"][name])
             monitor.load(part(f"{name}/", state), groups, self._tick or 0)
+            if (only := meta.get("frozen", {}).get(name)) is not None:
+                monitor.groups.freeze(map(tuple, only))
         if players := part(PLAYERS, state):
             self._players.load(players)
         return reset
@@ -172,8 +175,8 @@ class Monitor:
         for reports in (heard.reports, heard.startups):
             if len(reports):
                 self._apply(reports, tick)
-        for route, startup_ms in heard.starts:
-            self._services[self._number[route.service]].count_start(route.labels, startup_ms)
+        for route, key, startup_ms in heard.starts:
+            self._services[self._number[route.service]].count_start(route.labels, key, startup_ms)
         for route, session in heard.mute:
             findings = self._services[self._number[route.service]].findings
             findings.add(Event.STATELESS, Finding(route.labels, session))

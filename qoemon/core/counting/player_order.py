@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.arrays import Flags, Floats, Ints, grow_columns
+from qoemon.core.arrays import Flags, Floats, Ints
+from qoemon.core.counting.columns import Columns
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.rounds import rounds
 from qoemon.core.plan.plan import Players
@@ -87,7 +88,6 @@ class _Released(NamedTuple):
     new_run: bool
 
 
-_COLUMNS = ("seq", "ts_ms", "state", "seen", "waits", "second", "in_second", "msd_ms")
 _NEW = {"seq": ABSENT_INT, "ts_ms": ABSENT_INT, "msd_ms": ABSENT_INT}
 _TYPES: dict[str, type[np.generic]] = {
     "seq": np.int64,
@@ -101,7 +101,7 @@ _TYPES: dict[str, type[np.generic]] = {
 }
 
 
-class PlayerOrder:
+class PlayerOrder(Columns):
     """Columns of a table of sessions, and the records that wait.
 
     seq, ts_ms  (rows,) of the newest word; ABSENT_INT before the first, or if it has none
@@ -112,7 +112,10 @@ class PlayerOrder:
     second, in_second  (rows,) the newest second with a record, since the epoch, and the number of records in it
     """
 
+    TYPES, NEW = _TYPES, _NEW
+
     def __init__(self, players: Players) -> None:
+        super().__init__()
         self._reorder_s, self._most = players.reorder_s, players.records_per_s
         self._shortest_ms = players.shortest_stall_s * 1000
         # The rows that have waited longest come first. A dict finds its first key slowly where others were removed.
@@ -121,8 +124,6 @@ class PlayerOrder:
         """Numbers of records about requests (`rr`) that came before others: these are not missing."""
         self._size = 0
         """Number of records held."""
-        for name, dtype in _TYPES.items():
-            setattr(self, name, np.zeros(0, dtype))
 
     seq: Ints
     ts_ms: Ints
@@ -132,16 +133,6 @@ class PlayerOrder:
     second: Ints
     in_second: NDArray[np.int32]
     msd_ms: Ints
-
-    def grow(self, used: int, room: int) -> None:
-        """Extend the columns to `room` rows, of which `used` are in use."""
-        for name in _COLUMNS:
-            setattr(self, name, grow_columns(getattr(self, name), used, room))
-
-    def clear(self, rows: Ints | slice) -> None:
-        """Make these rows those of new sessions."""
-        for name in _COLUMNS:
-            getattr(self, name)[rows] = _NEW.get(name, 0)
 
     def arrange(self, rows: Ints, players: PlayerBatch, events: Counter[Event]) -> tuple[Words, Ints]:
         """The words that these records release, and the positions of records that are too many in a second.
@@ -212,7 +203,7 @@ class PlayerOrder:
             for place, (name, dtype) in enumerate(_HELD_TYPES.items())
         }
         return {
-            **{name: getattr(self, name)[rows] for name in _COLUMNS},
+            **self.dump_columns(rows),
             "held_row": np.array([each[0] for each in held], np.int64),
             **{f"held_{name}": column for name, column in fields.items()},
             "requests": np.array(requests, np.int64).reshape(len(requests), 2),
@@ -225,8 +216,7 @@ class PlayerOrder:
         routes  of what is held
         """
         kept = rows >= 0
-        for name in _COLUMNS:
-            getattr(self, name)[rows[kept]] = state[name][kept]
+        self.load_columns({name: state[name][kept] for name in _TYPES}, rows[kept])
         columns = [state[f"held_{name}"].tolist() for name in _HELD_TYPES]
         for row, route, *fields in zip(rows[state["held_row"]].tolist(), routes, *columns, strict=True):
             if row >= 0:

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.arrays import Flags, Floats, Ints, grow_columns
+from qoemon.core.arrays import Flags, Floats, Ints
+from qoemon.core.counting.columns import Columns
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.plausibility import SPEED
 from qoemon.core.counting.player_order import LARGEST, Words
@@ -139,7 +140,7 @@ _NEW_RUN = {
 _NEW = {**_NEW_RUN, "run": 1, "heartbeat_ms": 0, "first_ms": ABSENT_INT, "words": 0, "told": False, "mute": False}
 
 
-class PlayerStates:
+class PlayerStates(Columns):
     """Columns of a table of sessions, (rows,) each.
 
     timeout_s     a session that is silent for so long is over
@@ -180,30 +181,12 @@ class PlayerStates:
     told: Flags
     mute: Flags
 
+    TYPES, NEW = _TYPES, _NEW
+
     def __init__(self, players: Players, timeout_s: float) -> None:
+        super().__init__()
         self._usual_ms, self._hidden_count = round(players.heartbeat_s * 1000), players.hidden
         self._longest_ms = round(timeout_s * 1000)
-        for name, dtype in _TYPES.items():
-            setattr(self, name, np.zeros(0, dtype))
-
-    def grow(self, used: int, room: int) -> None:
-        """Extend the columns to `room` rows, of which `used` are in use."""
-        for name in _TYPES:
-            setattr(self, name, grow_columns(getattr(self, name), used, room))
-
-    def clear(self, rows: Ints | slice) -> None:
-        """Make these rows those of new sessions."""
-        for name, value in _NEW.items():
-            getattr(self, name)[rows] = value
-
-    def dump(self, rows: Ints) -> dict[str, NDArray[Any]]:
-        """The columns of these rows."""
-        return {name: getattr(self, name)[rows] for name in _TYPES}
-
-    def load(self, state: dict[str, NDArray[Any]], rows: Ints) -> None:
-        """Restore a dump() into these rows."""
-        for name in _TYPES:
-            getattr(self, name)[rows] = state[name]
 
     def renew(self, rows: Ints) -> None:
         """Begin counting from zero: nobody knows the run any more. The player goes on where it is."""

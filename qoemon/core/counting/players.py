@@ -42,14 +42,14 @@ class Heard:
 
     reports   of the services that the records belong to
     startups  of the service that rates startup times
-    starts    runs that have begun to play, or failed, with route and session
+    starts    runs that have begun to play, or failed: route, key of the run, startup time in ms; None if it failed
     too_many  (N,) positions of the records that were rejected as too many
     mute      routes and sessions of players that were found to tell no state
     """
 
     reports: Batch
     startups: Batch
-    starts: Sequence[tuple[Route, int | None]] = ()
+    starts: Sequence[tuple[Route, Key, int | None]] = ()
     too_many: Ints = field(default_factory=lambda: NO_ROWS)
     mute: Sequence[tuple[Route, str]] = ()
     events: Counter[Event] = field(default_factory=Counter)
@@ -135,7 +135,7 @@ class PlayerSessions:
             "route": np.array([number[self._route(row)] for row in rows.tolist()], np.int64),
             "held_route": np.array([number[route] for route in held_routes], np.int64),
             **named("order/", held),
-            **named("states/", self._states.dump(rows)),
+            **named("states/", self._states.dump_columns(rows)),
         }
 
     def load(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -160,7 +160,7 @@ class PlayerSessions:
         held_routes = [routes[number] for number in state["held_route"].tolist()]
         self._order.load(part("order/", state), rows, held_routes)
         states = {name: column[kept] for name, column in part("states/", state).items()}
-        self._states.load(states, rows[kept])
+        self._states.load_columns(states, rows[kept])
 
     def shift(self, by_s: int) -> None:
         """Move all times of the daemon's clock by so many seconds."""
@@ -243,7 +243,7 @@ class PlayerSessions:
         return Heard(
             reports=self._reports(words, told),
             startups=self._startups(starts),
-            starts=[(start.route, start.startup_ms) for start in starts if self._believed(start)],
+            starts=[(start.route, self._key(start), start.startup_ms) for start in starts if self._believed(start)],
             mute=[(self._route(row), self._sessions[row]) for row in mute.tolist()],
             events=events,
         )
@@ -304,6 +304,9 @@ class PlayerSessions:
             response_s=np.array([seconds for _, seconds in rated]),
         )
 
+    def _key(self, start: Start) -> Key:
+        return self._sessions[start.row], _run(start.run)
+
     def _believed(self, start: Start) -> bool:
         """Whether a startup time is possible: a session that is silent for longer than the timeout is over."""
         return start.startup_ms is None or start.startup_ms <= self._plan.timing.session_timeout_s * 1000
@@ -318,7 +321,7 @@ class PlayerSessions:
             for row in rows.tolist()
         ]
         starts.sort(key=lambda start: (start.route, self._sessions[start.row]))
-        heard.starts = [*heard.starts, *((start.route, None) for start in starts)]
+        heard.starts = [*heard.starts, *((start.route, self._key(start), None) for start in starts)]
         heard.startups = _both(heard.startups, self._startups(starts))
 
     def _batch(

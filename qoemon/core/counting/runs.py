@@ -255,8 +255,8 @@ class Runs:
         """The columns of all runs, in the order of SessionTable.occupied."""
         self._grow()
         rows = self._sessions.occupied
-        index = {row: number for number, row in enumerate(rows.tolist())}
-        others = [(index[row], *other.values) for row, other in self._others.items()]
+        index = np.searchsorted(rows, list(self._others))
+        others = [(at, *other.values) for at, other in zip(index.tolist(), self._others.values(), strict=True)]
         return {
             **{name: getattr(self, name)[..., rows] for name in self._columns},
             "others": np.array(others, np.int64).reshape(len(others), 4),

@@ -13,7 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.arrays import Arrays, Flags, Floats, Ints, SmallInts, grow_rows, named, part
+from qoemon.core.arrays import (
+    Arrays,
+    Flags,
+    Floats,
+    Ints,
+    SmallInts,
+    dump_histogram,
+    grow_histogram,
+    grow_rows,
+    load_histogram,
+    named,
+    part,
+)
 from qoemon.core.counting.conditions import BaseWindow, Conditions, Kept
 from qoemon.core.counting.counts import DOUBTS, BaseCounts, Event, IntervalCounts
 from qoemon.core.counting.findings import Finding, Findings
@@ -115,9 +127,11 @@ class ServiceMonitor:
         events[Event.EMPTY] = int(np.count_nonzero(empty(batch, self.service)[counted]))
         return events
 
-    def count_start(self, labels: Labels, startup_ms: int | None) -> None:
-        """Count the startup time of a player, in milliseconds; None: its start failed."""
+    def count_start(self, labels: Labels, key: Key, startup_ms: int | None) -> None:
+        """Count the startup time of a player's run, in milliseconds; None: its start failed."""
         self._starts.add(self.groups.number(labels)[0], startup_ms)
+        if self._log is not None and startup_ms is not None:
+            self._log.start(key, startup_ms)
 
     def enter(self, tick: int, *, base_wanted: bool) -> tuple[Counter[Event], IntervalCounts | None]:
         """End the tick before and begin this one.
@@ -151,8 +165,8 @@ class ServiceMonitor:
         """The counts at the tick at at_s, the newest that was entered."""
         size = len(self.groups)
         self._base = self._base._replace(
-            levels=grow_rows(self._base.levels, size),
-            qos=grow_rows(self._base.qos, size),
+            levels=grow_histogram(self._base.levels, size),
+            qos=grow_histogram(self._base.qos, size),
             users=grow_rows(self._base.users, size),
         )
         base = self._base.shown()
@@ -185,17 +199,20 @@ class ServiceMonitor:
             **named("sessions/", {**self.sessions.dump(), **self._runs.dump(), **self._times.dump(), **credit}),
             **named("conditions/", self._conditions.dump()),
             **named("late/", self._late.dump()),
-            **named("base/", {"levels": base.levels, "qos": base.qos, "users": base.users, **kept}),
+            **dump_histogram("base/levels", base.levels),
+            **dump_histogram("base/qos", base.qos),
+            **named("base/", {"users": base.users, **kept}),
             **named("users/", self._unique.dump()),
             "heard": self._heard.copy(),
             "heard_before": self._heard_before,
             "used_s": self._used_s,
+            "group_since_s": self.groups.since_s,
             "starts": self._starts.counts.copy(),
         }
 
     def load(self, state: Arrays, groups: tuple[Labels, ...], tick: int) -> None:
         """Restore a dump(), into a monitor without sessions."""
-        self.groups.load(groups)
+        self.groups.load(groups, state.get("group_since_s"))
         self._begin(tick)
         sessions, conditions = part("sessions/", state), part("conditions/", state)
         rows = self.sessions.load(sessions)
@@ -205,11 +222,13 @@ class ServiceMonitor:
         if self._credit is not None:
             self._credit.load(sessions, rows)
         self._conditions.load(conditions, rows)
-        self._late.load(part("late/", state), dict(zip(sessions["row"].tolist(), rows.tolist(), strict=True)))
+        self._late.load(part("late/", state), sessions["row"], rows)
         self._unique.load(part("users/", state), rows)
         base = part("base/", state)
-        kept = Kept(rows[base.get("kept_row", NO_ROWS)], *(base.get(name, NO_ROWS) for name in _KEPT))
-        self._base = BaseWindow(base["levels"], base["qos"], base["users"], NO_ROWS, NO_ROWS, kept)
+        kept_row = _restored_rows(base.get("kept_row", NO_ROWS), rows)
+        kept = Kept(kept_row, *(base.get(name, NO_ROWS) for name in _KEPT))
+        levels, qos = (load_histogram(name, base) for name in ("levels", "qos"))
+        self._base = BaseWindow(levels, qos, base["users"], NO_ROWS, NO_ROWS, kept)
         if "heard" in state:
             self._heard, self._heard_before = state["heard"].copy(), state["heard_before"]
         self._starts.counts = state.get("starts", no_starts(0)).copy()
@@ -417,7 +436,7 @@ class ServiceMonitor:
 
     def _reports(self, position: Ints, row: Ints, at_s: Floats) -> Reports:
         last_s = self.sessions.last_s[row]
-        gap_ms = np.rint(np.clip((at_s - last_s) * 1000, 0, LONGEST_GAP_MS))
+        gap_ms = np.rint(np.clip(at_s - last_s, 0, LONGEST_GAP_MS / 1000) * 1000)
         new = np.isnan(last_s)
         gap_ms[new] = -1
         return Reports(position, row, at_s, gap_ms.astype(np.int64))
@@ -593,3 +612,8 @@ def _numbers(session: Sequence[str]) -> Ints:
 def _longest(batch: Batch, position: int) -> float:
     """The longest response time of a report, seconds; 0 without one."""
     return float(batch.response_s[batch.response_of == position].max(initial=0))
+
+
+def _restored_rows(stored: Ints, rows: Ints) -> Ints:
+    """The rows of stored numbers. Sessions that were removed have none, -1: each gets a negative row of its own."""
+    return np.where(stored < 0, -1 - np.arange(len(stored)), np.append(rows, 0)[stored])

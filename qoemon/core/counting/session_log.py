@@ -13,7 +13,8 @@ import numpy as np
 
 from qoemon.core.arrays import Flags, Floats, Ints, grow_columns
 from qoemon.core.counting.groups import Labels
-from qoemon.core.counting.session_table import SessionTable
+from qoemon.core.counting.session_table import Key, SessionTable
+from qoemon.core.wire.report import ABSENT_INT
 
 
 class SessionRecord(NamedTuple):
@@ -22,6 +23,7 @@ class SessionRecord(NamedTuple):
     labels        values of the group in which it was counted, in the order of the plan
     run           the `run` that its client reports, else a number from 1
     stalls, stall_ms, play_ms  what was counted; 0 if its service does not rate stalls
+    startup_ms    time from the start to the first picture, of players; None if it is not known, or it never played
     measurements  number of response times, or reports with measures, that were counted
     ended         whether its client reported the end, and nothing after it
     duplicates    reports that were repeated or older, and added nothing
@@ -37,6 +39,7 @@ class SessionRecord(NamedTuple):
     stalls: int
     stall_ms: int
     play_ms: int
+    startup_ms: int | None
     measurements: int
     ended: bool
     duplicates: int
@@ -46,17 +49,18 @@ class SessionRecord(NamedTuple):
 OnSession = Callable[[SessionRecord], object]
 """Called with the record of each run that is over."""
 
-_COLUMNS = ("number", "heard_s", "sums", "ended")
+_COLUMNS = ("number", "heard_s", "sums", "startup_ms", "ended")
 _STALLS, _STALL_MS, _PLAY_MS, _MEASUREMENTS, _DUPLICATES, _IMPLAUSIBLE_MS = range(6)
 
 
 class SessionLog:
     """Columns parallel to a SessionTable. They are not part of its state: a log begins when it is created.
 
-    number   (rows,) int32, which run of its session this is, from 1; 0 if that is not known yet
-    heard_s  (rows,) seconds from the first report to the last one; NaN before the first
-    sums     (6, rows) what was counted, as in SessionRecord
-    ended    (rows,) whether the last report was marked as the end
+    number      (rows,) int32, which run of its session this is, from 1; 0 if that is not known yet
+    heard_s     (rows,) seconds from the first report to the last one; NaN before the first
+    sums        (6, rows) what was counted, as in SessionRecord
+    startup_ms  (rows,) startup time; ABSENT_INT if it is not known
+    ended       (rows,) whether the last report was marked as the end
     """
 
     def __init__(self, service: str, sessions: SessionTable, limit: int, on_session: OnSession) -> None:
@@ -68,6 +72,7 @@ class SessionLog:
         self.number = np.zeros(0, np.int32)
         self.heard_s = np.zeros(0)
         self.sums = np.zeros((6, 0), np.int64)
+        self.startup_ms = np.zeros(0, np.int64)
         self.ended = np.zeros(0, np.bool_)
 
     def hear(self, row: Ints, at_s: Floats, end: Flags) -> None:
@@ -94,6 +99,13 @@ class SessionLog:
         self._grow()
         self.sums[_MEASUREMENTS, row] += counted
         self.sums[_IMPLAUSIBLE_MS, row] += implausible_ms
+
+    def start(self, key: Key, startup_ms: int) -> None:
+        """Record the startup time of a run."""
+        self._grow()
+        row = self._sessions.find(key)
+        if row >= 0:
+            self.startup_ms[row] = startup_ms
 
     def add_duplicates(self, row: Ints) -> None:
         """Count a report of each of these distinct rows that adds nothing."""
@@ -124,11 +136,13 @@ class SessionLog:
             if not np.isnan(self.heard_s[row]):
                 self._on_session(self._record(row, groups))
                 self._remember(row)
-            self.number[row], self.heard_s[row], self.sums[:, row], self.ended[row] = 0, np.nan, 0, False
+            self.number[row], self.heard_s[row], self.sums[:, row] = 0, np.nan, 0
+            self.startup_ms[row], self.ended[row] = ABSENT_INT, False
 
     def _record(self, row: int, groups: Sequence[Labels]) -> SessionRecord:
         sessions, sums = self._sessions, self.sums[:, row].tolist()
         key, last_s = sessions.key(row), float(sessions.last_s[row])
+        startup_ms = int(self.startup_ms[row])
         session, run = (key, str(self.number[row])) if isinstance(key, str) else key
         return SessionRecord(
             service=self._service,
@@ -140,6 +154,7 @@ class SessionLog:
             stalls=sums[_STALLS],
             stall_ms=sums[_STALL_MS],
             play_ms=sums[_PLAY_MS],
+            startup_ms=None if startup_ms == ABSENT_INT else startup_ms,
             measurements=sums[_MEASUREMENTS],
             ended=bool(self.ended[row]),
             duplicates=sums[_DUPLICATES],
@@ -161,3 +176,4 @@ class SessionLog:
                 setattr(self, name, grow_columns(getattr(self, name), self._used, self._sessions.capacity))
         used, self._used = self._used, self._sessions.rows
         self.heard_s[used : self._used] = np.nan
+        self.startup_ms[used : self._used] = ABSENT_INT

@@ -8,8 +8,8 @@ other. So each run is rated as a session of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import repeat
-from typing import Any
+from itertools import compress, repeat
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,10 @@ class SessionTable:
 
     def __contains__(self, key: Key) -> bool:
         return key in self._row_of
+
+    def find(self, key: Key) -> int:
+        """The row of the run with this key; -1 if there is none."""
+        return self._row_of.get(key, -1)
 
     @property
     def rows(self) -> int:
@@ -161,40 +165,41 @@ class SessionTable:
     def dump(self) -> dict[str, NDArray[Any]]:
         """The runs in the order of their rows, as arrays by name."""
         occupied = self.occupied
-        keys = [self._keys[row] for row in occupied.tolist()]
-        ids = [(key if isinstance(key, str) else key[0]).encode() for key in keys]
-        runs = [b"" if isinstance(key, str) else key[1].encode() for key in keys]
-        found = [self._row_of.get(key) == row for key, row in zip(keys, occupied.tolist(), strict=True)]
-        newest = [not isinstance(key, str) and self._newest_run.get(key[0]) == key for key in keys]
+        keys = list(map(self._keys.__getitem__, occupied.tolist()))
+        found = np.fromiter(map(self._row_of.get, keys, repeat(-1)), np.int64, len(keys)) == occupied
+        ids, with_run = cast(list[str], keys), np.zeros(0, np.int64)
+        if not {*map(type, keys)} <= {str}:  # rarely: most clients report no run
+            ids = [key if isinstance(key, str) else key[0] for key in keys]
+            with_run = np.flatnonzero([not isinstance(key, str) for key in keys])
+        newest, run_length = np.zeros(len(keys), np.bool_), np.full(len(keys), -1)
+        newest[with_run] = [self._newest_run.get(ids[at]) == keys[at] for at in with_run.tolist()]
+        id_text, id_length = _joined(ids)
+        run_text, run_length[with_run] = _joined([keys[at][1] for at in with_run.tolist()])
         return {
             "row": occupied,
-            "id": np.frombuffer(b"".join(ids), np.uint8),
-            "id_length": np.array([len(text) for text in ids], np.int64),
-            "run": np.frombuffer(b"".join(runs), np.uint8),
-            "run_length": np.array(
-                [-1 if isinstance(key, str) else len(text) for key, text in zip(keys, runs, strict=True)], np.int64
-            ),
-            "found": np.array(found, np.bool_),
-            "newest": np.array(newest, np.bool_),
+            "id": id_text,
+            "id_length": id_length,
+            "run": run_text,
+            "run_length": run_length,
+            "found": found,
+            "newest": newest,
             **{name: getattr(self, name)[occupied] for name in _COLUMNS},
         }
 
     def load(self, state: dict[str, NDArray[Any]]) -> Ints:
         """Restore a dump(), into an empty table; returns the new rows, in the order of the dump."""
         size = len(state["id_length"])
-        ids = _texts(state["id"], state["id_length"])
+        keys: list[Key] = [*_texts(state["id"], state["id_length"])]
         # States of version 2 and before have no runs.
         lengths = state.get("run_length", np.full(size, -1))
-        runs = _texts(state.get("run", np.zeros(0, np.uint8)), np.maximum(lengths, 0))
+        with_run = np.flatnonzero(lengths >= 0)
+        runs = _texts(state.get("run", np.zeros(0, np.uint8)), lengths[with_run])
+        for row, run in zip(with_run.tolist(), runs, strict=True):
+            keys[row] = (str(keys[row]), run)
         found = state.get("found", np.ones(size, np.bool_)).tolist()
-        newest = state.get("newest", np.zeros(size, np.bool_)).tolist()
-        for row, (text, run, length) in enumerate(zip(ids, runs, lengths.tolist(), strict=True)):
-            key = text if length < 0 else (text, run)
-            self._keys.append(key)
-            if found[row]:
-                self._row_of[key] = row
-            if newest[row]:
-                self._newest_run[text] = key
+        self._keys, self._row_of = keys, dict(compress(zip(keys, range(size), strict=True), found))
+        for row in np.flatnonzero(state.get("newest", np.zeros(size, np.bool_))).tolist():
+            self._newest_run[keys[row][0]] = keys[row]
         self._grow(0)
         rows = np.arange(size)
         for name in _COLUMNS:
@@ -228,8 +233,20 @@ class SessionTable:
         self._clear(slice(used, self.rows))
 
 
+def _joined(texts: Sequence[str]) -> tuple[NDArray[np.uint8], Ints]:
+    """The joined texts, and their lengths in bytes."""
+    joined = "".join(texts).encode()
+    if not joined.isascii():
+        return np.frombuffer(joined, np.uint8), np.array([len(text.encode()) for text in texts], np.int64)
+    return np.frombuffer(joined, np.uint8), np.fromiter(map(len, texts), np.int64, len(texts))
+
+
 def _texts(text: NDArray[np.uint8], lengths: Ints) -> list[str]:
     """The texts that are joined in `text`, by their lengths in bytes."""
-    ends = np.cumsum(lengths).tolist()
+    ends = np.cumsum(lengths)
+    spans = zip((ends - lengths).tolist(), ends.tolist(), strict=True)
     joined = text.tobytes()
-    return [joined[end - length : end].decode() for end, length in zip(ends, lengths.tolist(), strict=True)]
+    if not joined.isascii():
+        return [joined[begin:end].decode() for begin, end in spans]
+    decoded = joined.decode()
+    return [decoded[begin:end] for begin, end in spans]

@@ -30,12 +30,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.arrays import Counts, Flags, Floats, Ints, SmallInts, grow_columns
+from qoemon.core.arrays import Flags, Floats, Ints, SmallInts, grow_columns
 from qoemon.core.counting.conditions import NONE_KEPT, BaseWindow, Kept
 from qoemon.core.counting.late import NONE_LATE, LateConditions, LatePart
 from qoemon.core.counting.runs import Reports
 from qoemon.core.counting.session_table import NO_GROUP, SessionTable
-from qoemon.core.counting.window import count
+from qoemon.core.counting.tally import Tally
 from qoemon.core.plan.plan import Service, Timing
 from qoemon.core.qoe.bins import STALL_BINS, mos_level, stall_bin
 from qoemon.core.qoe.mapping import ENDLESS, MEDIA_S
@@ -194,8 +194,9 @@ class StallConditions:
     def base_window(self, at_s: float, groups: int) -> BaseWindow:
         """The conditions of runs that were active in the rating interval that ends at at_s."""
         self._grow()
-        levels = np.zeros((groups, len(self._service.rated_at)), np.int64)
-        qos = np.zeros((groups, STALL_BINS.size), np.int64)
+        levels = Tally(groups, len(self._service.rated_at), self._sessions.rows)
+        qos = Tally(groups, STALL_BINS.size, self._sessions.rows)
+        without = np.zeros(groups, np.int64)
         rows_of_parts, groups_of_parts = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
         kept = []
         for part in self._sessions.parts:
@@ -204,7 +205,10 @@ class StallConditions:
             rated = stall_ms + play_ms >= self._min_active_ms
             group = self._sessions.group[part]
             stalled = np.flatnonzero(rated & ((stalls | stall_ms) != 0))
-            self._count(levels, qos, group[stalled], [column[stalled] for column in sums])
+            level, shown = self._bins(*(column[stalled] for column in sums))
+            levels.add(group[stalled], level)
+            qos.add(group[stalled], shown)
+            without -= np.bincount(group[stalled], minlength=groups)
             rows = np.flatnonzero(rated)
             rows_of_parts.append((part.start + rows).astype(np.int32))  # there may be a million
             groups_of_parts.append(group[rows])
@@ -212,9 +216,12 @@ class StallConditions:
                 kept.append(self._kept_rows(part, ~rated, at_s))
         group_of_row = np.concatenate(groups_of_parts)
         users = np.bincount(group_of_row, minlength=groups)
-        self._count_without_stalls(levels, qos, users - levels.sum(axis=1))
+        without += users
+        self._count_without_stalls(levels, qos, without)
         silent = NONE_KEPT if not kept else self._kept(np.concatenate(kept), at_s)
-        return BaseWindow(levels, qos, users, np.concatenate(rows_of_parts), group_of_row, silent)
+        return BaseWindow(
+            levels.histogram(), qos.histogram(), users, np.concatenate(rows_of_parts), group_of_row, silent
+        )
 
     def close(self, end_s: int, rows: SmallInts) -> None:
         """Record that these rows are rated in the interval that ends at end_s."""
@@ -291,16 +298,11 @@ class StallConditions:
         shown = stall_bin(stall_rate(stalls, stall_ms, play_ms, PARTS), t)
         return mos_level(self._service.mapping(n, t), self._service.scale), shown
 
-    def _count(self, levels: Counts, qos: Counts, group: SmallInts, sums: Sequence[Ints]) -> None:
-        level, shown = self._bins(*sums)
-        count(levels, group, level)
-        count(qos, group, shown)
-
-    def _count_without_stalls(self, levels: Counts, qos: Counts, number: Ints) -> None:
+    def _count_without_stalls(self, levels: Tally, qos: Tally, number: Ints) -> None:
         """Count (G,) runs that did not stall: these are many, and all have the same condition."""
         none = np.zeros(1)
-        levels[:, mos_level(self._service.mapping(none, none), self._service.scale)] += number[:, None]
-        qos[:, stall_bin(none, none)] += number[:, None]
+        levels.add_to_all(int(mos_level(self._service.mapping(none, none), self._service.scale)[0]), number)
+        qos.add_to_all(int(stall_bin(none, none)[0]), number)
 
     def _place(self, row: Ints, span: _Span) -> None:
         """Add what happened in a span of time to the slices of its ticks, as far as there are slices for them."""

@@ -105,8 +105,9 @@ class UniqueSessions:
         """The whole state, with the sessions in the order of SessionTable.dump()."""
         self._grow()
         occupied = self._sessions.occupied
-        index = {row: number for number, row in enumerate(occupied.tolist())}
-        elsewhere = [(index[row], *pair) for row, pairs in self._elsewhere.items() for pair in pairs.items()]
+        index = np.searchsorted(occupied, list(self._elsewhere)).tolist()
+        found = zip(index, self._elsewhere.values(), strict=True)
+        elsewhere = [(at, *pair) for at, pairs in found for pair in pairs.items()]
         return {
             "closed": np.array(self._closed),
             "judged_in": self._counted_in[occupied].astype(np.int64),

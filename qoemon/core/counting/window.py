@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qoemon.core.arrays import Arrays, Counts, Histogram, Ints, SmallInts, Sparse, grow_rows, to_sparse
+from qoemon.core.arrays import Arrays, Counts, Histogram, Ints, SmallInts, Sparse, grow_rows, sparse_sum, to_sparse
 
 
 def histogram(group: Ints, bins: Ints, groups: int, size: int) -> Counts:
@@ -165,7 +165,6 @@ def _with(counts: Counts, levels: Sparse) -> Counts:
 
 def _added(one: Sparse, other: Sparse) -> Sparse:
     """The sum of two sparse histograms."""
-    cells, index = np.unique(np.concatenate([one.cells, other.cells]), return_inverse=True)
-    counts = np.zeros(len(cells), np.int64)
-    np.add.at(counts, index, np.concatenate([one.counts, other.counts]))
-    return Sparse((max(one.shape[0], other.shape[0]), one.shape[1]), cells, counts)
+    shape = max(one.shape[0], other.shape[0]), one.shape[1]
+    cells = np.concatenate([one.cells, other.cells], dtype=np.int64)
+    return sparse_sum(shape, cells, np.concatenate([one.counts, other.counts], dtype=np.int64))

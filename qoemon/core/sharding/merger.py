@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -14,22 +14,21 @@ from qoemon.core.arrays import (
     Counts,
     Flags,
     Floats,
-    Histogram,
     Ints,
-    Sparse,
     grow_rows,
     named,
     part,
-    to_dense,
     to_sparse,
 )
 from qoemon.core.counting.closed_ratings import AddedRatings, ClosedRatings
-from qoemon.core.counting.counts import BaseCounts, IntervalCounts, ServiceCounts
+from qoemon.core.counting.counts import DOUBTS, BaseCounts, IntervalCounts, ServiceCounts
 from qoemon.core.counting.groups import Groups, Labels
 from qoemon.core.counting.starts import no_starts
 from qoemon.core.counting.window import Windows
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.qoe.distribution import RatingKernel
+from qoemon.core.sharding.numbering import Numbering
+from qoemon.core.sharding.sums import Sums, add_cells
 
 N = TypeVar("N", bound=np.generic)
 
@@ -51,9 +50,7 @@ class Merger:
         self._interval_s = plan.timing.interval_s
         longer_s = [length for length in plan.timing.windows_s if length != plan.timing.interval_s]
         self._windows = Windows(longer_s, len(service.rated_at))
-        self.groups = Groups(len(plan.labels), plan.limits.groups)
-        self._pooled: set[Labels] = set()
-        """Groups of shards that are pooled, until no shard has them: their users cannot move to another number."""
+        self._numbering = Numbering(len(plan.labels), plan.limits.groups)
         self._group_idle_s = plan.limits.group_idle_s
         self._longest_s = max(plan.timing.windows_s)
         self._active_s: Floats = np.zeros(0)
@@ -64,16 +61,20 @@ class Merger:
         self._since_s: Floats = np.zeros(0)
         """(G,) for new groups, the first tick with them, inf before it and for free numbers; -inf for others."""
 
+    @property
+    def groups(self) -> Groups:
+        """The groups of all shards."""
+        return self._numbering.groups
+
     def remove_idle(self, shards: Sequence[BaseCounts], time_s: int) -> Ints:
         """Remove the groups that no shard has any more and that were silent for long; returns their numbers.
 
         A shard that has lost its state has no groups: its groups stay until they are silent for long, too.
         """
         idle = np.flatnonzero(time_s - self._active_s > self._group_idle_s)
-        listed = {labels for counts in shards for labels in counts.groups} if len(idle) else set()
-        if not listed.isdisjoint(self._pooled):
-            listed.add(self.groups.other)
-        numbers = np.array([number for number in idle.tolist() if self.groups.all[number] not in listed], np.int64)
+        if not len(idle):
+            return idle
+        numbers = idle[~self._numbering.held(shards)[idle]]
         if len(numbers):
             self.groups.remove(numbers)
             # New arrays: snapshots still refer to the former ones.
@@ -84,18 +85,7 @@ class Merger:
 
     def number_groups(self, shards: Sequence[BaseCounts]) -> list[Ints]:
         """For each shard, the numbers (G,) of its groups; new groups are numbered."""
-        if self._pooled:
-            self._pooled.intersection_update([labels for counts in shards for labels in counts.groups])
-        if len(shards) > 1:
-            new = [
-                (since_s, labels)
-                for counts in shards
-                for since_s, labels in zip(counts.since_s.tolist(), counts.groups, strict=True)
-                if labels not in self.groups and not self.groups.is_free(labels)
-            ]
-            for _, labels in sorted(new):
-                self._number(labels)
-        return [self._numbers(counts.groups) for counts in shards]
+        return self._numbering.number(shards)
 
     def close(self, end_s: int, parts: Sequence[tuple[Ints, IntervalCounts]]) -> ClosedRatings:
         """Add a closed rating interval, the newest so far; returns what it adds.
@@ -122,12 +112,12 @@ class Merger:
         closed_s = time_s // self._interval_s * self._interval_s
         self._grow(size)
         new = self._observe_new(size, time_s)
-        total = _Sum(numbers, size)
+        total = Sums(numbers, size)
 
         def whole(of: Callable[[BaseCounts], Ints]) -> Ints:
-            return total.of([of(counts) for counts in shards])
+            return total.column([of(counts) for counts in shards])
 
-        base = total([counts.levels for counts in shards])
+        base = total.histogram([counts.levels for counts in shards])
         users = {
             self._interval_s: whole(lambda counts: counts.users),
             **self._with_silent(shards, numbers, closed_s),
@@ -139,12 +129,12 @@ class Merger:
             groups=self.groups.all,
             windows={self._interval_s: base, **self._with_provisional(shards, numbers, closed_s)},
             users=users,
-            qos=total([counts.qos for counts in shards]),
+            qos=total.histogram([counts.qos for counts in shards]),
             active_sessions=active,
             open_stalls=whole(lambda counts: counts.open_stalls),
             oldest_stall_s=total.greatest([counts.oldest_stall_s for counts in shards]),
             heard=heard,
-            doubtful=total([counts.doubtful for counts in shards]),
+            doubtful=total.few([counts.doubtful for counts in shards], len(DOUBTS)),
             expected_ratings=self._expected,
             marginals=self._marginals,
             starts=self._starts,
@@ -162,12 +152,11 @@ class Merger:
         totals["starts"] = self._starts
         windows = named("windows/", self._windows.dump())
         state = {"new_since_s": self._since_s, "active_s": self._active_s}
-        pooled = np.frombuffer(json.dumps(sorted(self._pooled)).encode(), np.uint8)
-        return windows | named("totals/", totals) | state | {"pooled": pooled}
+        return windows | named("totals/", totals) | state | {"pooled": self._numbering.dump()}
 
     def load(self, state: Arrays, groups: tuple[Labels, ...]) -> None:
         """Restore a dump(), into a new Merger."""
-        self.groups.load(groups)
+        self._numbering.load(groups, state.get("pooled"))
         self._windows.load(part("windows/", state), len(groups))
         totals = part("totals/", state)
         self._expected = totals["expected"]
@@ -176,8 +165,6 @@ class Merger:
         # Earlier versions have exported all their groups.
         self._since_s = state.get("new_since_s", np.full(len(groups), -np.inf))
         self._active_s = state.get("active_s", np.zeros(0))
-        if "pooled" in state:
-            self._pooled = {tuple(labels) for labels in json.loads(state["pooled"].tobytes())}
 
     def shift(self, by_s: int) -> None:
         """Move all times by whole rating intervals, in seconds, after a step of the clock."""
@@ -188,28 +175,29 @@ class Merger:
         self, shards: Sequence[BaseCounts], numbers: Sequence[Ints], closed_s: int
     ) -> Mapping[int, Ints]:
         """The users of the longer windows, with those who have only provisional conditions there."""
-        users = dict(self._windows.users)
+        silent: defaultdict[tuple[int, int], list[tuple[Ints, Ints]]] = defaultdict(list)
         for rows, shard in zip(numbers, shards, strict=True):
-            for (end_s, age), sessions in shard.provisional_users.items():
-                for length, known in users.items():
-                    if end_s > closed_s - length and age >= length // self._interval_s:
-                        users[length] = known.copy()
-                        np.add.at(users[length], rows, sessions)
+            for end_and_age, sessions in shard.provisional_users.items():
+                silent[end_and_age].append((rows, sessions))
+        users = dict(self._windows.users)
+        for (end_s, age), parts in silent.items():
+            of_rows, sessions = (np.concatenate(column) for column in zip(*parts, strict=True))
+            for length, known in users.items():
+                if end_s > closed_s - length and age >= length // self._interval_s:
+                    users[length] = known.copy()
+                    np.add.at(users[length], of_rows, sessions)
         return users
 
     def _add(self, end_s: int, parts: Sequence[tuple[Ints, IntervalCounts]], *, late: bool) -> AddedRatings:
         """Add the counts of an interval: the one that closes, or late ones of an earlier one."""
         numbers = [rows for rows, _ in parts]
-        size = max((int(rows.max()) + 1 for rows in numbers if len(rows)), default=0)
-        whole = _Sum(numbers, size)
-        levels = whole([counts.levels for _, counts in parts])
-        qos = whole([counts.qos for _, counts in parts])
-        users = whole.of([counts.users for _, counts in parts])
+        size = int(np.concatenate(numbers).max(initial=-1)) + 1
+        whole = Sums(numbers, size)
+        levels = whole.histogram([counts.levels for _, counts in parts])
+        qos = whole.histogram([counts.qos for _, counts in parts])
+        users = whole.column([counts.users for _, counts in parts])
         earlier_s = {earlier for _, counts in parts for earlier in counts.recounted}
-        recounted = {
-            earlier: whole.of([counts.recounted.get(earlier, np.zeros_like(counts.users)) for _, counts in parts])
-            for earlier in sorted(earlier_s)
-        }
+        recounted = {earlier: _recounted(parts, earlier, size) for earlier in sorted(earlier_s)}
         if late:
             self._windows.add_late(end_s, to_sparse(levels), users, recounted)
         else:
@@ -223,9 +211,8 @@ class Merger:
         self._marginals = tuple(
             old + grow_rows(new, len(old)) for old, new in zip(self._marginals, fresh, strict=True)
         )
-        self._starts = self._starts.copy()
-        for rows, counts in parts:
-            np.add.at(self._starts, rows[: len(counts.starts)], counts.starts)
+        starts = whole.few([counts.starts for _, counts in parts], self._starts.shape[1])
+        self._starts = self._starts + grow_rows(starts, len(self._starts))
         return AddedRatings(end_s, sums, levels.sum(axis=1), users, recounted)
 
     def _observe_new(self, size: int, time_s: int) -> Flags:
@@ -242,22 +229,6 @@ class Merger:
         active_s = np.where(active | np.isnan(active_s), time_s, active_s)
         self._active_s = np.where(self.groups.free, np.nan, active_s)
 
-    def _numbers(self, groups: Sequence[Labels]) -> Ints:
-        return np.array([self._number(labels, at) for at, labels in enumerate(groups)], np.int64)
-
-    def _number(self, labels: Labels, free: int = 0) -> int:
-        """The number of a group of a shard; free: which one to take for a free number, if there is such a one."""
-        if labels not in self.groups and self.groups.is_free(labels):
-            # Its counts are zero: any number does. In a single shard the same numbers are free.
-            self.groups.extend(1)
-            return min(free, len(self.groups) - 1)
-        if labels in self._pooled:
-            return self.groups.pool()
-        number, pooled = self.groups.number(labels)
-        if pooled:
-            self._pooled.add(labels)
-        return number
-
     def _with_provisional(
         self, shards: Sequence[BaseCounts], numbers: Sequence[Ints], closed_s: int
     ) -> Mapping[int, Counts]:
@@ -265,12 +236,16 @@ class Merger:
         if not any(counts.provisional for counts in shards):
             return self._windows.counts
         windows = {length: counts.copy() for length, counts in self._windows.counts.items()}
-        for rows, shard in zip(numbers, shards, strict=True):
-            for end_s, histogram in shard.provisional.items():
-                group, level = np.divmod(histogram.cells.astype(np.int64), histogram.shape[1])
-                for length, counts in windows.items():
-                    if end_s > closed_s - length:
-                        np.add.at(counts, (rows[group], level), histogram.counts)
+        for length, total in windows.items():
+            add_cells(
+                total,
+                (
+                    (rows, histogram)
+                    for rows, shard in zip(numbers, shards, strict=True)
+                    for end_s, histogram in shard.provisional.items()
+                    if end_s > closed_s - length
+                ),
+            )
         return windows
 
     def _grow(self, groups: int) -> None:
@@ -287,48 +262,8 @@ def _without(totals: NDArray[N], groups: Ints) -> NDArray[N]:
     return without
 
 
-class _Sum:
-    """Adds up arrays by group.
-
-    numbers  (G,) for each shard, the numbers of its groups in the sum
-    size     number of groups in the sum
-    """
-
-    def __init__(self, numbers: Sequence[Ints], size: int) -> None:
-        self._numbers, self._size = numbers, size
-        self._single = len(numbers) == 1 and np.array_equal(numbers[0], np.arange(size))
-        # Pooled groups share a number: addition by index would count only one of them.
-        self._distinct = [len(np.unique(rows)) == len(rows) for rows in numbers]
-
-    def __call__(self, histograms: Sequence[Histogram]) -> Counts:
-        """(size, B) sum of histograms; the array itself if there is a single shard with the same groups."""
-        if self._single:
-            return to_dense(histograms[0])
-        out = np.zeros((self._size, histograms[0].shape[1]), np.int64)
-        for rows, distinct, histogram in zip(self._numbers, self._distinct, histograms, strict=True):
-            if isinstance(histogram, Sparse):
-                group, bins = np.divmod(histogram.cells.astype(np.int64), histogram.shape[1])
-                np.add.at(out.reshape(-1), rows[group] * out.shape[1] + bins, histogram.counts)
-            elif distinct:
-                out[rows] += histogram
-            else:
-                np.add.at(out, rows, histogram)
-        return out
-
-    def of(self, columns: Sequence[Ints]) -> Ints:
-        """(size,) sum of columns."""
-        if self._single:
-            return columns[0]
-        out = np.zeros(self._size, np.int64)
-        for rows, column in zip(self._numbers, columns, strict=True):
-            np.add.at(out, rows, column)
-        return out
-
-    def greatest(self, columns: Sequence[Floats]) -> Floats:
-        """(size,) maximum of columns and 0."""
-        if self._single:
-            return columns[0]
-        out = np.zeros(self._size)
-        for rows, column in zip(self._numbers, columns, strict=True):
-            np.maximum.at(out, rows, column)
-        return out
+def _recounted(parts: Sequence[tuple[Ints, IntervalCounts]], earlier_s: int, size: int) -> Ints:
+    """(size,) sessions that an earlier interval counted so far, over the shards that have any."""
+    some = [(rows, counts.recounted[earlier_s]) for rows, counts in parts if earlier_s in counts.recounted]
+    numbers, columns = zip(*some, strict=True)
+    return Sums(numbers, size).column(columns)

@@ -39,16 +39,24 @@ class ShardPipeline:
     retain  whether closed intervals are held, and returned at each tick, until forget_closed(): for an evaluation
             in another process, which may end before it has stored them. If not, each is returned once.
     on_session  called with what each run of a session was counted with, once it is over; see hand_on_sessions()
+    codec   of the same plan, which pipelines of one thread may share: it remembers topics; None for one of its own
     """
 
-    def __init__(self, plan: Plan, *, retain: bool = False, on_session: OnSession | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        retain: bool = False,
+        on_session: OnSession | None = None,
+        codec: Codec | None = None,
+    ) -> None:
         timing = plan.timing
         self._plan, self._retain = plan, retain
         self._services = plan.services
         self._tick_s = timing.tick_s
         self._memory = int(timing.session_timeout_s + max(timing.windows_s)) // timing.tick_s + 2
         """Number of ticks after which a report has no influence any more."""
-        self._codec, self._monitor = Codec(plan), Monitor(plan, on_session)
+        self._codec, self._monitor = codec or Codec(plan), Monitor(plan, on_session)
         self._rejected: Counter[Reject] = Counter()
         self._closed: list[ClosedInterval] = []
 

@@ -25,6 +25,8 @@ class Encoding:
     module: Any
     array_bytes: bytes
     """The possible first bytes of an array."""
+    object_bytes: bytes
+    """The possible first bytes of an object."""
 
     def decoder(self, of: Any) -> Any:
         """A decoder of one type."""
@@ -36,15 +38,18 @@ class Encoding:
         return encoded
 
 
-JSON = Encoding(msgspec.json, b"[")
-MSGPACK = Encoding(msgspec.msgpack, bytes([*range(0x90, 0xA0), 0xDC, 0xDD]))
+JSON = Encoding(msgspec.json, b"[", b"{")
+MSGPACK = Encoding(
+    msgspec.msgpack, bytes([*range(0x90, 0xA0), 0xDC, 0xDD]), bytes([*range(0x80, 0x90), 0xDE, 0xDF])
+)
 
 _BOM = b"\xef\xbb\xbf"
 MSGPACK_BYTES = frozenset([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
 """The first bytes of a MessagePack map or array. Only these are MessagePack: JSON in another encoding is not."""
 _ITEMS = {each: each.decoder(list[msgspec.Raw]) for each in (JSON, MSGPACK)}
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{},]', re.DOTALL)
-_SPACE = b" \t\r\n"
+SPACE = b" \t\r\n"
+"""What may surround a value of JSON."""
 _SESSION_KEYS = (b'"session"', b"\xa7session")
 
 
@@ -57,7 +62,7 @@ def unmarked(payload: bytes) -> tuple[bytes, Encoding]:
 
 def items_of(payload: bytes, encoding: Encoding) -> list[bytes]:
     """The undecoded reports of a payload: the items of an array, of a damaged one too, or the payload itself."""
-    if payload.lstrip(_SPACE if encoding is JSON else b"")[:1] not in {bytes([b]) for b in encoding.array_bytes}:
+    if payload.lstrip(SPACE if encoding is JSON else b"")[:1] not in {bytes([b]) for b in encoding.array_bytes}:
         return [payload]
     try:
         return [bytes(item) for item in _ITEMS[encoding].decode(payload)]
@@ -76,7 +81,7 @@ def _json_items(payload: bytes) -> list[bytes]:
     depth, begin = 0, payload.index(b"[") + 1
     for token in _TOKEN.finditer(payload, begin):
         mark = token.group()
-        if mark == b"[" and depth < 0 and not payload[begin : token.start()].strip(_SPACE):
+        if mark == b"[" and depth < 0 and not payload[begin : token.start()].strip(SPACE):
             depth, begin = 0, token.end()
         elif mark in {b"[", b"{"}:
             depth += 1
@@ -90,7 +95,7 @@ def _json_items(payload: bytes) -> list[bytes]:
 
 
 def _without_blanks(items: list[bytes]) -> list[bytes]:
-    return [item for item in items if item.strip(_SPACE)]
+    return [item for item in items if item.strip(SPACE)]
 
 
 def _msgpack_items(payload: bytes) -> list[bytes]:

@@ -83,7 +83,8 @@ class WorkerHandle:
         """Uncommitted batches, to be sent again to the next process if this one ends."""
         self._deferred: list[object] = []
         """Messages to send after its recovery."""
-        self._frozen: Mapping[str, tuple[Labels, ...]] = {}
+        self._frozen: Mapping[str, tuple[Labels, ...]] | None = None
+        """As the worker was last told; None if it was not told yet, when those of its stored state hold."""
         self._answer: asyncio.Future[ShardCounts | None] | None = None
         self._tick_s = 0
         """The requested tick, seconds since the epoch."""
@@ -135,7 +136,7 @@ class WorkerHandle:
     def reload(self, config: Config) -> None:
         """Have the worker continue with this configuration; frozen groups must be sent again."""
         self.send(Reload(config))
-        self._frozen = {}
+        self._frozen = None
 
     def freeze_groups(self, groups: Mapping[str, tuple[Labels, ...]]) -> None:
         """Have the worker, and its later processes, pool all groups of these services but these."""
@@ -202,7 +203,8 @@ class WorkerHandle:
     def _begin(self) -> None:
         self._up = True
         LOG.info("worker %d accepts reports, process %d", self._number, self._process.pid)
-        for message in [*self._deferred, *([FreezeGroups(self._frozen)] if self._frozen else [])]:
+        # Also if there are none: its stored state may have those of before.
+        for message in [*self._deferred, *([] if self._frozen is None else [FreezeGroups(self._frozen)])]:
             self.send(message)
         self._deferred = []
         for _, batch in self._uncommitted:

@@ -23,13 +23,14 @@ from qoemon.common.metrics import Families
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.arrays import Arrays
-from qoemon.core.evaluation import Evaluation, Tick
-from qoemon.core.plan.fingerprint import IncompatibleStateError
+from qoemon.core.evaluation import Tick
 from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.wire.partition import Partitioner
 from qoemon.engine.engine import ExtraState, OnTick
+from qoemon.engine.evaluations import restored, successor
 from qoemon.engine.inputs import sources
 from qoemon.engine.metrics import engine_metrics
+from qoemon.engine.router import Router
 from qoemon.engine.shard import nothing
 from qoemon.engine.stats import NOTHING_YET, EngineStats
 from qoemon.engine.storage import (
@@ -39,11 +40,12 @@ from qoemon.engine.storage import (
     open_worker_store,
     state_directory,
 )
+from qoemon.engine.workers.channel import packed
 from qoemon.engine.workers.handle import WorkerHandle
-from qoemon.engine.workers.messages import ClockStep, Start, TickRequest
-from qoemon.engine.workers.router import Router
+from qoemon.engine.workers.messages import ClockStep, IngestBatch, Start, TickRequest
 from qoemon.inputs.inbox import Inbox, Message
 from qoemon.state.directory import locked
+from qoemon.state.frames import StoredMessage, encode
 from qoemon.state.layout import SHARDS, enter_layout
 from qoemon.state.store import CorruptError, Store
 from qoemon.state.upgrade import evaluation_state
@@ -64,6 +66,8 @@ class WorkerPool:
     raises       StateError if the directory cannot be used
     """
 
+    own_clock = False
+
     def __init__(
         self, config: Config, extra_state: ExtraState = nothing, clock: Callable[[], float] = time.time
     ) -> None:
@@ -81,7 +85,8 @@ class WorkerPool:
         """Workers whose session at the broker is outdated: another layout has accepted its messages."""
         forget = before is not None and before.endswith(SHARDS)
         self._sources = sources(config, self._inbox, directory, forget=forget)
-        self._router = Router(Partitioner(config.workers, core_plan(config)), self._acknowledge)
+        self._partitioner = Partitioner(config.workers, core_plan(config))
+        self._router = Router(self._divide, self._acknowledge)
         self._workers = [WorkerHandle(number, self) for number in range(config.workers)]
         self._emptied: set[int] = set()
         """Workers that have lost their state since the last tick."""
@@ -129,15 +134,15 @@ class WorkerPool:
             return {}
         state = await self._in_thread(self._stored)
         if state:
-            self._evaluation = await self._in_thread(_restored, self._config, state)
+            self._evaluation = await self._in_thread(restored, self._config, state)
             await self._in_thread(self._evaluation.begin_exports)
         return state
 
     async def change(self, config: Config) -> None:
         """As Engine.change: the parent and all workers at once, between two ticks."""
-        evaluation = await self._in_thread(_successor, config, self._evaluation)
+        evaluation = await self._in_thread(successor, config, self._evaluation)
         self._config, self._evaluation = config, evaluation
-        self._router.partitioner = Partitioner(config.workers, core_plan(config))
+        self._partitioner = Partitioner(config.workers, core_plan(config))
         for worker in self._workers:
             worker.reload(config)
 
@@ -167,6 +172,10 @@ class WorkerPool:
         await self._checkpoint()
         return tick
 
+    async def next_tick(self) -> Tick | None:
+        """None: see own_clock."""
+        return None
+
     async def shift(self, by_s: int, now_s: float) -> None:
         """As Engine.shift."""
         self._inbox.restamp(now_s)
@@ -190,8 +199,9 @@ class WorkerPool:
             worker.stop()
         for worker in self._workers:
             await worker.process.ended.wait()
-        await self._checkpoint()
         if self._writer is not None:
+            await self._writer.flush()  # While a checkpoint is being written, no other is made.
+            await self._checkpoint()
             await self._writer.flush()
 
     def close(self) -> None:
@@ -234,6 +244,15 @@ class WorkerPool:
     def _acknowledge(self, messages: Sequence[Message]) -> None:
         self._inbox.release(messages)
         self._sources.ack(messages)
+
+    def _divide(self, number: int, messages: Sequence[Message]) -> dict[int, bytes]:
+        """By worker, its packed IngestBatch of this number. Runs in the thread."""
+        parts: dict[int, list[StoredMessage]] = {}
+        for message in messages:
+            for worker, payload in self._partitioner.split(message.topic, message.payload, message.kind):
+                part = StoredMessage(message.topic, payload, message.arrival_s, message.kind)
+                parts.setdefault(worker, []).append(part)
+        return {worker: packed(IngestBatch(number, encode(some))) for worker, some in parts.items()}
 
     async def _distribute(self, messages: Sequence[Message]) -> None:
         if messages:
@@ -282,26 +301,3 @@ class WorkerPool:
 
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
-
-
-def _restored(config: Config, state: Arrays) -> Evaluation:
-    """An evaluation with the stored state, as far as it is compatible. Runs in the thread."""
-    evaluation = new_evaluation(config)
-    try:
-        reset = evaluation.load(state)
-    except (IncompatibleStateError, KeyError, ValueError, msgspec.MsgspecError) as error:
-        LOG.warning("windows, counters, alerts and regimes are reset: %s", error)
-        return new_evaluation(config)
-    if reset:
-        LOG.warning("rated differently than before, so windows, alerts and regimes are reset: %s", ", ".join(reset))
-    return evaluation
-
-
-def _successor(config: Config, before: Evaluation) -> Evaluation:
-    """A new evaluation with the state of the former one. Runs in the thread.
-
-    raises  IncompatibleStateError if no service can keep its state
-    """
-    evaluation = new_evaluation(config)
-    evaluation.load(before.dump())
-    return evaluation

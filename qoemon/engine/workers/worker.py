@@ -154,8 +154,7 @@ class Worker:
         self._shard.stop_receiving()
         async with self._lock:
             await self._shard.process_pending()
-            await self._shard.checkpoint()
-            await self._shard.flush()
+            await self._shard.finish()
         await self._channel.drain()
 
     async def _poll(self) -> NoReturn:
@@ -184,5 +183,5 @@ def _packed(counts: ShardCounts) -> bytes:
 
 
 def _new(config: Config) -> New:
-    plan = shard_plan(config)
+    plan = shard_plan(config, config.workers)
     return lambda: ShardPipeline(plan, retain=True)

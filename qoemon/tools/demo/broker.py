@@ -7,13 +7,15 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+
+from qoemon.tools import child
+from qoemon.tools.ports import unused_port
 
 START_S = 15.0
 STOP_S = 5.0
@@ -28,19 +30,15 @@ async def broker() -> AsyncIterator[int]:
     """Context with a running MQTT 3.1.1 broker; yields its port on 127.0.0.1, removes its files at the end."""
     program = _program()
     with tempfile.TemporaryDirectory(prefix="qoemon-broker-") as folder:
-        port = _unused_port()
+        port = unused_port()
         settings = _write_settings(Path(folder), port)
         log = Path(folder) / "log"
-        with log.open("wb") as out:
-            # Its own session, so that Ctrl-C in the terminal does not reach it; it is terminated by its pid.
-            process = subprocess.Popen(
-                [program, "-c", str(settings)], stdout=out, stderr=out, start_new_session=True
-            )
+        process = child.start([program, "-c", str(settings)], log)
         try:
             await _wait_until_listening(process, port, log)
             yield port
         finally:
-            _stop(process)
+            child.stop([process], STOP_S)
 
 
 def _program() -> str:
@@ -58,7 +56,7 @@ def _write_settings(folder: Path, port: int) -> Path:
     settings = {
         "server_name": "qoemon-demo",
         "host": "127.0.0.1",
-        "port": _unused_port(),
+        "port": unused_port(),
         "jetstream": {"store_dir": str(folder / "jetstream")},
         # The default of NATS is 100 unacknowledged messages.
         "mqtt": {"host": "127.0.0.1", "port": port, "max_ack_pending": 65535},
@@ -79,19 +77,3 @@ async def _wait_until_listening(process: subprocess.Popen[bytes], port: int, log
             text = log.read_text(errors="replace")[-2000:]
             raise BrokerError(f"nats-server did not answer on port {port} within {START_S:g} s; its log:\n{text}")
         await asyncio.sleep(0.02)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

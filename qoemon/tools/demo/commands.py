@@ -25,11 +25,12 @@ def demo(
     from qoemon.common.logs import log_to_stderr
     from qoemon.daemon.daemon import ListenError
     from qoemon.state.directory import StateError
+    from qoemon.tools.cache import MissingError
     from qoemon.tools.demo.broker import BrokerError
     from qoemon.tools.demo.demo import demo as run_demo
     from qoemon.tools.simulate.load import LoadError
 
     log_to_stderr("WARNING")
-    with exit_on_errors(failed=(BrokerError, ListenError, LoadError, StateError)):
+    with exit_on_errors(failed=(BrokerError, ListenError, LoadError, MissingError, StateError)):
         console = Console(highlight=False)
         asyncio.run(run_demo(console, for_s=for_s, sessions=sessions, seed=seed, http_port=port))

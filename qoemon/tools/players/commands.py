@@ -27,7 +27,7 @@ def demo_players(
     from qoemon.common.logs import log_to_stderr
     from qoemon.daemon.daemon import ListenError
     from qoemon.state.directory import StateError
-    from qoemon.tools.players.cache import MissingError
+    from qoemon.tools.cache import MissingError
     from qoemon.tools.players.demo import demo_players as run_demo
 
     log_to_stderr("WARNING")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from qoemon.outputs.snapshot_json import snapshot_document
 from qoemon.tools.players.origin import STATIC, Origin
 from qoemon.tools.players.packages import PLAYERS, script
 from qoemon.tools.players.stream import stream
+from qoemon.tools.ports import unused_port
 
 SHOWN = ("hls.js", "dash.js")
 """Of PLAYERS, those on the page."""
@@ -59,7 +59,7 @@ async def demo_players(console: Console, *, for_s: float | None, page_port: int)
             "Preparing the players (npm registry) and the test stream (ffmpeg); quick after the first time"
         )
         folder, scripts = await asyncio.to_thread(_prepared)
-        async with running(settings := config(_unused_port())) as daemon:
+        async with running(settings := config(unused_port())) as daemon:
             origin = Origin(folder, FILES | scripts, partial(_settings, daemon, settings), page_port)
             async with _served(origin, page_port) as page:
                 console.print(_opening(page, daemon, settings), soft_wrap=True)
@@ -145,10 +145,3 @@ def _opening(page: str, daemon: Daemon, config: Config) -> Group:
         Text("Hold segments back on the page of the players, and see PoW rise on both pages."),
         Text("Press Ctrl-C to stop.\n"),
     )
-
-
-def _unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -17,7 +17,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from qoemon.tools.players.cache import MissingError, kept
+from qoemon.tools.cache import MissingError, kept
 
 REGISTRY = "https://registry.npmjs.org"
 """npm's own default."""

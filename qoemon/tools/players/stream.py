@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from qoemon.tools.players.cache import MissingError, kept
+from qoemon.tools.cache import MissingError, kept
 
 SEGMENT_S = 2
 LENGTH_S = 240

@@ -90,7 +90,7 @@ class SessionsCsv:
                 record.stall_ms / 1000,
                 record.play_ms / 1000,
                 record.measurements,
-                "",  # startup_s: no field of a report carries it yet
+                "" if record.startup_ms is None else record.startup_ms / 1000,
                 "true" if record.ended else "false",
                 record.duplicates,
                 record.implausible_ms / 1000,

@@ -125,6 +125,11 @@ def table(quality: FeedQuality, timing: Timing) -> Table:
 def _service_findings(feed: Feed, quality: FeedQuality, timing: Timing) -> Iterator[Finding]:
     """Of reports, of records of players, or of both, as they are there."""
     players = quality.players[feed.service]
+    heard = feed.reports or feed.repeated or feed.refused or players.records
+    if not heard and quality.only_players:
+        about = "the recording has records of players only, and none of them belongs to this service"
+        yield Finding(feed.service, "sessions, reports", "none", False, about, "-")
+        return
     if feed.reports or feed.repeated or feed.refused or not players.records:
         yield from _feed_findings(feed, timing)
     if not players.records:

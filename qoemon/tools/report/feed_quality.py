@@ -127,6 +127,12 @@ class FeedQuality:
         """Feed quality so far, one Feed per service."""
         return tuple(service.feed() for service in self._services.values())
 
+    @property
+    def only_players(self) -> bool:
+        """Whether there are records of players, and no other reports."""
+        others = any(feed.reports or feed.repeated or feed.refused for feed in self.feeds())
+        return not others and any(feed.records for feed in self.players.values())
+
     def _observe_players(self, batch: PlayerBatch) -> None:
         services = np.array([route.service for route in batch.routes])
         for name in np.unique(services).tolist():

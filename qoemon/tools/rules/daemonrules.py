@@ -13,33 +13,39 @@ from qoemon.tools.rules.rulefile import INSTANCE, JOB, Case, Recording, RuleGrou
 GROUPS = "job_instance_service:qoemon_groups:count"
 """Number of groups of each service of a daemon: limits.groups is per service, qoemon_groups is the total."""
 
+SERVED_S = 10
+"""How long after it was due a tick of a cluster is served at the latest, beside a tick."""
+
 NEAR = 0.9
 """Share of a limit from which on a value is near it."""
 
 
-def rules(plan: Plan, job: str) -> Iterator[DaemonRule]:
-    """All rules on the daemon."""
+def rules(plan: Plan, job: str, *, clustered: bool = False) -> Iterator[DaemonRule]:
+    """All rules on the daemon; clustered: on the driver of a cluster and its bridges, all in the same job."""
     yield from _reached(job)
     if plan.topics:  # Without a broker there are no metrics of it.
         yield from _connected(plan)
     if plan.paths:
         yield from _collecting(plan)
+    if clustered:
+        yield from _clustered(plan)
+        yield from _bridged()
     yield from _on_time(plan)
     yield from _complete(plan)
-    yield from _stored(plan)
+    yield from _stored(plan, clustered=clustered)
     yield from _limits(plan)
 
 
-def group(plan: Plan, job: str) -> RuleGroup:
+def group(plan: Plan, job: str, *, clustered: bool = False) -> RuleGroup:
     """The rules as a group of the file."""
     counted = "count by (job, instance, service) (count without (rating) (qoemon_expected_ratings_total))"
-    alerts = [rule.alerting() for rule in rules(plan, job)]
+    alerts = [rule.alerting() for rule in rules(plan, job, clustered=clustered)]
     return RuleGroup("qoemon-daemon", 30, [Recording(GROUPS, counted, {}), *alerts])
 
 
-def cases(plan: Plan, job: str) -> Iterator[Case]:
+def cases(plan: Plan, job: str, *, clustered: bool = False) -> Iterator[Case]:
     """The tests of these rules."""
-    for rule in rules(plan, job):
+    for rule in rules(plan, job, clustered=clustered):
         yield from rule.cases(job)
     ratings = {
         f'qoemon_expected_ratings_total{{service="{service}",{label}rating="{rating}"}}': (0.0, 1.0)
@@ -142,6 +148,53 @@ def _collecting(plan: Plan) -> Iterator[DaemonRule]:
     )
 
 
+def _clustered(plan: Plan) -> Iterator[DaemonRule]:
+    late_s = 2 * plan.timing.tick_s + SERVED_S
+    yield DaemonRule(
+        alert="QoemonClusterLag",
+        severity="warning",
+        for_s=60,
+        expr=f"qoemon_cluster_lag_seconds > {late_s}",
+        summary="the newest tick from the cluster of qoemon at {{ $labels.instance }} is "
+        "{{ $value | humanizeDuration }} old",
+        description="/readyz says what is missing. If qoemon_cluster_batch_seconds is longer than sessions.tick, "
+        "add cores; if qoemon_cluster_executors has fallen, see the cluster. Reports wait in Kafka.",
+        failing={"qoemon_cluster_lag_seconds": (late_s + 1, 0)},
+        healthy={"qoemon_cluster_lag_seconds": (late_s, 0)},
+        shown=_humanized(late_s + 1),
+    )
+    yield counter_rule(
+        "QoemonClusterQueryRestarted",
+        "qoemon_cluster_query_restarts_total",
+        "has started its query on the cluster again, since it failed",
+        "Nothing is lost. The log says why it failed, such as executors that ended or Kafka that did not answer.",
+    )
+
+
+def _bridged() -> Iterator[DaemonRule]:
+    connected, stored = "qoemon_bridge_kafka_connected", "qoemon_bridge_records_total"
+    undelivered = "qoemon_bridge_undelivered_records"
+    yield gauge_rule(
+        "QoemonBridgeNotConnected",
+        connected,
+        "the bridge at {{ $labels.instance }} does not reach Kafka",
+        "Its reports are missing from all estimates until it does. The log and /readyz of the bridge say why.",
+    )
+    yield DaemonRule(
+        alert="QoemonBridgeUndelivered",
+        severity="critical",
+        for_s=60,
+        expr=f"{undelivered} > 0 and rate({stored}[2m]) == 0",
+        summary="Kafka has stored no record of the bridge at {{ $labels.instance }} for two minutes, and "
+        "{{ $value }} wait",
+        description="Are enough replicas of the topic in sync (min.insync.replicas)? Messages wait at the broker, "
+        "and requests are answered with 429.",
+        failing={undelivered: (7, 0), stored: (9, 0)},
+        healthy={undelivered: (7, 0), stored: (9, 1)},
+        shown="7",
+    )
+
+
 def _on_time(plan: Plan) -> Iterator[DaemonRule]:
     tick_s = plan.timing.tick_s
     ticks = {"qoemon_tick_seconds_count": (0, 1)}
@@ -237,15 +290,16 @@ def _by_input(plan: Plan, of_broker: str, of_collector: str, between: str = " ")
     return between.join([*([of_broker] if plan.topics else []), *([of_collector] if plan.paths else [])])
 
 
-def _stored(plan: Plan) -> Iterator[DaemonRule]:
+def _stored(plan: Plan, *, clustered: bool) -> Iterator[DaemonRule]:
     kept = _by_input(
         plan, "The broker keeps messages of QoS 1, but its queue may overflow.", "Requests are not answered."
     )
     yield gauge_rule(
         "QoemonStateNotWritable",
         "qoemon_state_writable",
-        "qoemon at {{ $labels.instance }} cannot write its state, so it acknowledges no messages",
-        f"The log and /readyz say why: free space in state.dir. {kept}",
+        "qoemon at {{ $labels.instance }} cannot write its state, so it "
+        + ("ends no batch" if clustered else "acknowledges no messages"),
+        f"The log and /readyz say why: free space in state.dir. {'Reports wait in Kafka.' if clustered else kept}",
     )
     yield counter_rule(
         "QoemonClockSet",

@@ -35,6 +35,7 @@ class PromFiles:
     options     of the command that wrote the files, for their heads
     access      TLS and authentication settings of the scrape configuration
     delivery    who sends the alerts of the configuration; if it is qoemon, there are no rules for them
+    clustered   whether a cluster counts the reports, so that there are rules on it and on the bridges
 
     All methods raise AnnotationError or ObjectiveError if a rule cannot be expressed or an objective is impossible.
     """
@@ -46,6 +47,7 @@ class PromFiles:
     options: Sequence[str] = ()
     access: Mapping[str, object] = field(default_factory=dict)
     delivery: Delivery = field(default_factory=Delivery)
+    clustered: bool = False
 
     def rules(self) -> str:
         """The rules, for Prometheus's rule_files."""
@@ -82,14 +84,14 @@ class PromFiles:
         if self._users:
             alerts = [rule.alerting() for rule in self._users]
             yield RuleGroup("qoemon-users", self.plan.timing.tick_s, alerts)
-        yield daemonrules.group(self.plan, self.job)
+        yield daemonrules.group(self.plan, self.job, clustered=self.clustered)
         yield self._slo.group()
 
     def _cases(self) -> Iterator[Case]:
         scales = {service.name: service.scale for service in self.plan.services}
         for rule in self._users:
             yield alertcase.case(rule, scales[rule.rule.service])
-        yield from daemonrules.cases(self.plan, self.job)
+        yield from daemonrules.cases(self.plan, self.job, clustered=self.clustered)
         yield from slocase.cases(self._slo)
 
     @cached_property

@@ -30,6 +30,7 @@ def prometheus_files(config: Config, source: str | None = None, sender: Sender |
         options=(*(["-c", source] if source else ()), *(["--alerting", sender] if sender else ())),
         access=_access(config.http),
         delivery=_delivery(config.notify, sender),
+        clustered=config.clustered,
     )
 
 

@@ -67,8 +67,11 @@ def test_counting_every_r_would_be_wrong_for_dash_and_shaka_and_after_every_seek
 
 @pytest.mark.parametrize("found", TRUTHFUL, ids=ids)
 def test_the_startup_time_is_counted_once_a_run(found):
-    _, intervals = played_out(found.posted, of_player())
+    records: list[SessionRecord] = []
+    _, intervals = played_out(found.posted, of_player(), records)
     starts = sum(each.services[0].starts.sum(axis=0) for each in intervals)
+    told = [each.startup_ms for each in records if each.startup_ms is not None]
+    assert (len(told), sum(told)) == (starts[:STARTUP_MS].sum(), starts[STARTUP_MS])
     expected = STARTS.get(found.scenario, 1) - (found.name in FAST)
     assert starts[:STARTUP_MS].sum() == expected
     # The page measures from its own start, which includes loading the player's code.

@@ -6,8 +6,11 @@ import numpy as np
 
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.groups import OTHER, Groups
-from tests.support.core import T0, VIDEO, OneShard, batch, plan
+from qoemon.core.counting.monitor import Monitor
+from tests.support.core import T0, VIDEO, WEB, OneShard, batch, plan, responses
 from tests.support.oracle import Said
+
+PLAN = plan(VIDEO, WEB)
 
 
 def test_beyond_the_limit_new_label_sets_share_other() -> None:
@@ -83,6 +86,25 @@ def test_other_groups_are_accepted_again_after_a_freeze() -> None:
     assert groups.number(("b",)) == (0, True)
     groups.freeze(None)
     assert groups.number(("b",)) == (1, False)
+
+
+def test_a_frozen_service_is_frozen_after_a_restart_and_others_are_not() -> None:
+    monitor, again = Monitor(PLAN), Monitor(PLAN)
+    monitor.freeze_groups({"video": [("eu",)]})
+    again.load(monitor.dump())
+    for number, group in enumerate(("us", "eu", "asia")):
+        again.apply(batch([Said("s", (number + 1) * 1000 + T0 * 1000, (group,), seq=number)]), T0)
+        again.apply(responses(T0, [1.0], group=group, session=group), T0)
+    assert again.events[Event.POOLED] == 2
+    assert [counts.groups for counts in again.counts(T0 + 10)] == [
+        (("other",), ("eu",)),
+        (("us",), ("eu",), ("asia",)),
+    ]
+    again.freeze_groups({})
+    thawed = Monitor(PLAN)
+    thawed.load(again.dump())
+    thawed.apply(batch([Said("t", T0 * 1000, ("us",), seq=0)]), T0 + 20)
+    assert thawed.events[Event.POOLED] == 2
 
 
 def test_the_only_group_of_a_service_without_labels_is_not_taken_for_a_free_number() -> None:

@@ -115,7 +115,7 @@ def test_late_conditions_continue_from_their_dump(before: list[Condition], after
     """The rows after loading are others."""
     kept, loaded = Kept(), Kept()
     kept.add(before)
-    loaded.late.load(kept.late.dump(), {row: ROWS - 1 - row for row in range(ROWS)})
+    loaded.late.load(kept.late.dump(), np.arange(ROWS), np.arange(ROWS)[::-1])
     kept.add(after)
     loaded.add([(ago, ROWS - 1 - row, *rest) for ago, row, *rest in after])
     for one, other in zip(sorted(kept.drain().items()), sorted(loaded.drain().items()), strict=True):

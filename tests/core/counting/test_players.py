@@ -334,6 +334,18 @@ def test_startup_times_and_failures_are_responses_of_the_service_that_rates_them
     assert sorted(web) == [("b", "1", 1, 0), ("s", "1", 1, 0)]
 
 
+def test_the_record_of_a_run_has_its_startup_time_if_there_is_one():
+    feed = heard(
+        *numbered(Word(0, "s"), Word(2500, "p"), Word(5000, "e"), Word(6000, "s"), Word(6100, "p")),
+        *numbered(Word(10_000, "s", session="b"), Word(11_000, "f", session="b")),
+    )
+    assert sorted((each.session, each.run, each.startup_ms) for each in feed.records) == [
+        ("b", "1", None),
+        ("s", "1", 2500),
+        ("s", "2", 100),
+    ]
+
+
 # Who is hidden, who says nothing, who says too much.
 
 

@@ -182,6 +182,14 @@ def test_a_wrong_clock_changes_no_count(wrong_s: float) -> None:
     assert right.rated(240, 300)[EU, level_of(1, 2_000, 8_000)] == 4
 
 
+def test_a_clock_that_jumps_as_far_as_the_wire_allows_overflows_nothing() -> None:
+    """A warning of numpy is an error here; in the daemon it would be a line on standard error."""
+    feed = Feed()
+    for number, ts in enumerate((1.0, 1e308, 2.0)):
+        feed.say(5 * number + 1, ts=ts, seq=number, play_s=4.0 * number)
+    assert feed.monitor.events[Event.REPORT] == 3
+
+
 @pytest.mark.parametrize("restart", [False, True])
 def test_pages_that_the_broker_kept_count_in_the_windows_of_then(*, restart: bool) -> None:
     """Case 7: the daemon was down; 180 pages of 30 s of four minutes ago come now, then good ones."""

@@ -157,3 +157,28 @@ def test_whoever_listens_is_told_of_every_report_and_reject():
     list(pipeline.run(messages, heard.append))
     assert sum(len(decoded.batch) for decoded in heard) == len(messages) - 2
     assert sum(decoded.rejected.total() for decoded in heard) == 2 == sum(pipeline.rejected.values())
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_state_can_be_loaded_at_the_tick_at_which_a_session_ends(others: int) -> None:
+    """Its last condition is still shown then; the other sessions have nothing to do with it."""
+    told = plan(VIDEO, timing={"session_timeout_s": 120})
+    whole, restarted = ShardPipeline(told), ShardPipeline(told)
+    for tick_s in range(T0 + 10, T0 + 600, 10):
+        at_s = tick_s - 5.0
+        names = ["seldom"] * (tick_s in {T0 + 10, T0 + 120}) + [f"often-{number}" for number in range(others)]
+        report = '{"session":"%s","play_s":%d,"stall_s":%d,"stall_count":%d}'
+        played_s = tick_s - T0
+        payloads = [(report % (name, played_s, played_s // 9, played_s // 9)).encode() for name in names]
+        messages = [Message("qoe/v1/video/eu", payload, at_s) for payload in payloads]
+        state = restarted.dump()
+        restarted = ShardPipeline(told)
+        restarted.load(state)
+        for pipeline in (whole, restarted):
+            pipeline.apply(messages)
+        [one], [other] = whole.tick(tick_s).services, restarted.tick(tick_s).services
+        assert one.users.tolist() == other.users.tolist()
+        assert one.provisional.keys() == other.provisional.keys()
+        assert {key: users.tolist() for key, users in one.provisional_users.items()} == {
+            key: users.tolist() for key, users in other.provisional_users.items()
+        }

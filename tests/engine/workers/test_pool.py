@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -340,3 +341,23 @@ async def test_beyond_the_limit_of_groups_all_workers_pool_the_same_also_after_a
         assert sorted(told.values()) == [0, 0, 0, 16, 20] or sorted(told.values()) == [0, 0, 0, 10, 16]
         assert other + sum(told.values()) == 16 + 60
         assert bench.metric("qoemon_reports_pooled_total") >= 20
+
+
+async def test_a_stop_stores_the_newest_figures_also_while_those_before_them_are_being_written(
+    tmp_path: Path,
+) -> None:
+    async with running(Bench(tmp_path)) as bench:
+        (database,) = tmp_path.glob("*/parent/qoemon.db")
+        other = sqlite3.connect(database, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")  # Until it is closed, nothing else is committed.
+        bench.watch(*SESSIONS)
+        await bench.tick(T0 + 10.1)
+        bench.watch("later")
+        await bench.tick(T0 + 20.1)
+        writing = asyncio.create_task(until(lambda: not bench.workers()))
+        writing.add_done_callback(lambda _: other.close())
+    assert writing.done()
+    with contextlib.closing(Bench(tmp_path).pool) as pool:
+        state = await pool.recover(lambda _: None)
+    totals = json.loads(state["evaluation/shards"].tobytes())
+    assert sum(shard["events"]["reports"] for shard in totals.values()) == 21

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from qoemon import cli
 from qoemon.config.plan import core_plan
-from qoemon.tools.demo.demo import ENDLESS, config
+from qoemon.tools.demo.demo import config_of
+from qoemon.tools.demo.story import ENDLESS
 from tests.support.parts import ROOT, program
 from tests.support.patience import WAIT_S, until
 
@@ -45,10 +46,10 @@ def children(pid: int) -> list[int]:
 
 
 def broker_of(process: subprocess.Popen[str]) -> int:
-    """The nats-server's pid, once it runs: between fork and exec a child still looks like its parent."""
+    """The nats-server's pid, once it runs: before, a child looks like its parent, or like setpriv."""
 
     def brokers() -> list[int]:
-        return [pid for pid in children(process.pid) if "nats-server" in command_line(pid)]
+        return [pid for pid in children(process.pid) if command_line(pid).split("\0")[0].endswith("nats-server")]
 
     until(brokers, lambda: "the demo has no nats-server")
     return brokers()[0]
@@ -64,7 +65,7 @@ def command_line(pid: int) -> str:
 def test_the_first_calm_lasts_until_every_group_has_a_regime() -> None:
     """The first interval that closes may be incomplete."""
     calm, length_s = ENDLESS.phases[0], sum(phase.share for phase in ENDLESS.phases)
-    demonstrated = config(1883, 9877)
+    demonstrated = config_of(1883, 9877)
     intervals = calm.share / length_s * ENDLESS.length_s / core_plan(demonstrated).timing.interval_s
     assert calm.name == "calm"
     assert intervals >= demonstrated.regimes.core.unknown + 1

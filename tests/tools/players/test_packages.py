@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qoemon.tools.players.cache import MissingError
+from qoemon.tools.cache import MissingError
 from qoemon.tools.players.packages import Package, registry, script
 
 if TYPE_CHECKING:

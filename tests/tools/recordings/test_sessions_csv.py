@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from qoemon.core.wire.message import Kind
 from qoemon.tools.recordings.recording import Header, Recorded, Writer
 from tests.support.feeds import T0, Message, viewer
 from tests.support.parts import ROOT
@@ -88,6 +89,20 @@ def test_each_viewer_has_a_row_with_what_was_counted(tmp_path):
     }
     assert (ben["session"], ben["ended"], ben["play_s"]) == ("ben", "false", "10.25")
     assert (float(ben["first_heard"]), float(ben["last_heard"])) == (T0 + 5.25, T0 + 15.5)
+
+
+def test_the_startup_time_is_that_of_the_player(tmp_path):
+    path, out = tmp_path / "r.gz", tmp_path / "out.csv"
+    with Writer(path, Header(started_s=float(T0))) as writer:
+        for number, state, at_s in ((0, "s", 0.0), (1, "p", 1.25), (2, "e", 20.0)):
+            record = f'e=ps,sid="anna",sn={number},sta={state},ts={round((T0 + at_s) * 1000)},v=2'.encode()
+            writer.write([Recorded("/cmcd/v1/video/eu/a", record, T0 + at_s, Kind.CMCD)])
+    config = tmp_path / "my.yaml"
+    config.write_text("mqtt: null\ncollector: {}\n")
+    done = process("replay", str(path), "--sessions", str(out), "-c", str(config))
+    assert done.returncode == 0, done.stderr
+    (row,) = csv.DictReader(out.read_text().splitlines())
+    assert (row["session"], row["startup_s"], row["play_s"]) == ("anna", "1.25", "18.75")
 
 
 def test_a_reload_is_a_second_run_with_counters_of_its_own(tmp_path):

@@ -204,5 +204,21 @@ def test_records_of_players_are_counted_by_service_with_what_they_lack():
     assert found["all", "unknown seconds"] == ("5 s", True)
 
 
+def test_a_service_without_reports_is_a_problem_unless_the_recording_has_records_of_players_only():
+    tested = of_player(VIDEO, WEB)
+    quality, codec = FeedQuality(tested), Codec(tested)
+
+    def problems() -> set[str]:
+        return {one.service for one in findings(quality, tested.timing) if one.problem}
+
+    assert problems() == {"video", "web"}
+    record = b'e=ps,sid="a",sn=0,sta=p,ts=1000'
+    quality.observe(codec.decode([Message("/cmcd/v1/video/eu", record, T0, Kind.CMCD)]))
+    assert problems() == set()
+    report = b'{"session": "b", "seq": 1, "ts": 1, "play_s": 1}'
+    quality.observe(codec.decode([Message("/cmcd/v1/video/eu", report, T0, Kind.HTTP)]))
+    assert "web" in problems()
+
+
 def test_every_reason_of_a_rejection_has_advice():
     assert REJECTS.keys() == set(Reject)

@@ -19,7 +19,9 @@ from qoemon.core.alerting.detector import Detector
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.daemon.metrics import initial_metrics
+from qoemon.net.kafka.producer import ProducerStats
 from qoemon.outputs.metrics.exporter import Exporter
+from qoemon.tools.bridge.metrics import kafka_metrics
 from qoemon.tools.rules import alertcase
 from qoemon.tools.rules.alertcase import Phase
 from qoemon.tools.rules.alertrule import AnnotationError, PromRule
@@ -139,6 +141,57 @@ def test_rules_of_a_collector_hold(tmp_path, inputs):
     files = prometheus_files(Config.model_validate(inputs))
     tested = _tested(tmp_path, files.rules(), files.tests())
     assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+OF_BRIDGE = tuple(kafka_metrics(ProducerStats(), 0))
+CLUSTER = {
+    "mqtt": {},
+    "engine": {"kind": "spark", "checkpoint": "/checkpoint"},
+    "kafka": {"brokers": ["kafka1:9092"]},
+    "state": {"dir": "/state"},
+}
+
+
+@pytest.mark.prometheus
+def test_rules_of_a_cluster_hold(tmp_path):
+    files = prometheus_files(Config.model_validate(CLUSTER))
+    tested = _tested(tmp_path, files.rules(), files.tests())
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    checked = _promtool(tmp_path, "check", "rules", RULES_FILE)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_only_a_cluster_has_rules_on_one():
+    about = re.compile("qoemon_cluster|qoemon_bridge")
+    assert {"QoemonClusterLag", "QoemonBridgeUndelivered"} <= _alerts(
+        prometheus_files(Config.model_validate(CLUSTER))
+    )
+    assert not about.search(_sample().rules())
+
+
+def _alerts(files: PromFiles) -> set[str]:
+    groups = yaml.safe_load(files.rules())["groups"]
+    return {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize(
+    ("alert", "right", "wrong"),
+    [
+        ("QoemonClusterLag", "> 30", "> 40"),
+        ("QoemonBridgeUndelivered", " and rate(qoemon_bridge_records_total[2m]) == 0", ""),
+        ("QoemonBridgeNotConnected", "== 0", "< 0"),
+    ],
+)
+def test_a_rule_on_a_cluster_that_is_wrong_fails_its_test(tmp_path, alert, right, wrong):
+    files = prometheus_files(Config.model_validate(CLUSTER))
+    rules, tests = _only(files.rules(), groups="qoemon-daemon"), _only(files.tests(), tests=alert)
+    (rule,) = [each for each in rules["groups"][0]["rules"] if each.get("alert") == alert]
+    assert right in rule["expr"]
+    rule["expr"] = rule["expr"].replace(right, wrong)
+    tested = _tested(tmp_path, write(rules, ""), write(tests, ""))
+    assert tested.returncode == 1
+    assert f"alertname: {alert}," in tested.stdout + tested.stderr
 
 
 def test_without_a_broker_no_rule_is_about_one():
@@ -317,8 +370,9 @@ def test_rules_use_only_metrics_that_the_daemon_exports():
     exported = Exporter().render(snapshot, watched, initial_metrics()).metrics.whole.decode()
     known = set(re.findall(r"^# TYPE (\S+)", exported, re.MULTILINE))
     known |= {f"{name}_{part}" for name in known for part in ("sum", "count")}
+    known |= {f"{each.name}_total" if each.type == "counter" else each.name for each in OF_BRIDGE}
     both = core_plan(Config.model_validate({"collector": {}}))
-    files = PromFiles(both, EVERY)
+    files = PromFiles(both, EVERY, clustered=True)
     rules = [rule for group in yaml.safe_load(files.rules())["groups"] for rule in group["rules"]]
     recorded = {rule["record"] for rule in rules if "record" in rule}
     for text in (files.rules(), files.tests()):

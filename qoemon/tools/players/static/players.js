@@ -17,6 +17,7 @@ const start = {
       fragLoadPolicy: { default: { maxTimeToFirstByteMs: 600_000, maxLoadTimeMs: 600_000, timeoutRetry: null, errorRetry: null } },
       cmcd: {
         sessionId: session, contentId: "test", version: 2,
+        includeKeys: [], // no CMCD in the URLs of segments
         eventTargets: [{ url: collector, events: EVENTS, interval }],
       },
     });
@@ -33,6 +34,7 @@ const start = {
       fragmentRequestTimeout: 600_000,
       cmcd: {
         enabled: true, version: 2, sid: session, cid: "test",
+        enabledKeys: [], // no CMCD in the URLs of segments
         eventTargets: [{
           enabled: true, url: collector, events: EVENTS, interval,
           // Without this list dash.js reports neither session nor state.
@@ -50,6 +52,7 @@ const start = {
       streaming: { bufferingGoal: ahead, rebufferingGoal: 2, retryParameters: { timeout: 0, stallTimeout: 0, connectionTimeout: 0 } },
       cmcd: {
         enabled: Boolean(collector), version: 2, sessionId: session, contentId: "test",
+        includeKeys: ["rc"], // a key that requests do not have: no CMCD in the URLs of segments
         eventTargets: collector ? [{ enabled: true, url: collector, events: EVENTS, interval }] : [],
       },
     });

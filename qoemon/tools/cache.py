@@ -1,4 +1,4 @@
-"""The folder that keeps what was made or fetched once: web players and the test stream."""
+"""The folder that keeps what was made or fetched once: web players, the test stream, Kafka."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class MissingError(Exception):
-    """A player or the test stream is not there and cannot be had; the message says why and what to do."""
+    """Something is not there and cannot be had; the message says what, why, and what to do."""
 
 
 def kept(name: str, make: Callable[[Path], None]) -> Path:

@@ -1,0 +1,1 @@
+"""Divides the sessions of a cluster among another number of shards."""
