@@ -181,7 +181,10 @@ class Driver:
 
     def _seen(self, delay_s: float) -> Seen:
         metrics = self._get("/metrics")
-        used = sum(map(seconds, tree(self._process.pid)))
+        used = 0.0
+        for pid in tree(self._process.pid):
+            with contextlib.suppress(FileNotFoundError):  # It has ended meanwhile: its parent has its time.
+                used += seconds(pid)
         return Seen(
             _value(metrics, "qoemon_reports_total"),
             used,
