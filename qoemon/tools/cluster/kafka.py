@@ -13,6 +13,7 @@ from typing import Self
 from qoemon.common.java import require_java
 from qoemon.net.kafka.admin import broker_ids, create_topic
 from qoemon.net.kafka.client import client_options
+from qoemon.net.kafka.reader import AnswerError, Reader
 from qoemon.tools import child
 from qoemon.tools.cluster.jars import jars
 from qoemon.tools.ports import unused_port
@@ -108,8 +109,14 @@ class Kafka:
         self._processes.clear()
 
     def create_topic(self, name: str, partitions: int, replication: int = 1) -> None:
-        """Create a topic; AdminError if that fails."""
-        create_topic(client_options(self.brokers, {}), name, partitions, replication)
+        """Create a topic, and wait until all its partitions have leaders; AdminError if that fails."""
+        options = client_options(self.brokers, {})
+        create_topic(options, name, partitions, replication)
+        reader = Reader(options, name)
+        try:
+            _wait_for_leaders(reader, partitions)
+        finally:
+            reader.close()
 
     def log(self, node: int) -> Path:
         """The file with what a node writes."""
@@ -150,3 +157,16 @@ class Kafka:
             # When all end at once, nobody is left to take over.
             "controlled.shutdown.enable": "false",
         }
+
+
+def _wait_for_leaders(reader: Reader, partitions: int) -> None:
+    deadline_s = time.monotonic() + START_S
+    while True:
+        try:
+            reader.offsets_at(0, partitions)
+        except AnswerError:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.1)
+        else:
+            return
