@@ -110,9 +110,10 @@ class Codec:
         try:
             report: Report = _ONE[encoding].decode(item)
         except msgspec.ValidationError as error:
+            found = _ANY[encoding].decode(item)
             if _reason(error) is Reject.OUT_OF_RANGE:
                 raise
-            return lenient_report(_ANY[encoding].decode(item), self._plan.labels)
+            return lenient_report(found, self._plan.labels)
         return report
 
     def _check_number(self, reports: int) -> None:

@@ -8,7 +8,7 @@ it goes to one of the shards, whose codec rejects and counts it. The same holds 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -55,6 +55,7 @@ class _ReportSession(msgspec.Struct, gc=False):
 _WHOLE = {each: each.decoder(_ReportSession | list[msgspec.Raw]) for each in (JSON, MSGPACK)}
 _EACH = {each: each.decoder(list[_ReportSession]) for each in (JSON, MSGPACK)}
 _ONE = {each: each.decoder(_ReportSession) for each in (JSON, MSGPACK)}
+_ANY = {each: each.decoder(Any) for each in (JSON, MSGPACK)}
 
 _NOT_JSON = b"\x00"
 """Before a damaged report that travels by itself, so that it is not taken for an array."""
@@ -132,12 +133,19 @@ def _one_by_one(reports: Sequence[bytes | msgspec.Raw], encoding: Encoding) -> D
     sessions, good, damaged = [], [], []
     for report in reports:
         try:
-            session = _ONE[encoding].decode(report).session
-        except msgspec.ValidationError:
-            session = bytes(report).decode("latin-1")  # None that is valid: the codec rejects the report.
+            sessions.append(_session(report, encoding))
         except MALFORMED:
             damaged.append(_NOT_JSON + bytes(report))
-            continue
-        sessions.append(session)
-        good.append(report)
+        else:
+            good.append(report)
     return Divided(sessions, good, damaged, encoding)
+
+
+def _session(report: bytes | msgspec.Raw, encoding: Encoding) -> str:
+    """The session of a report; of one without a valid session, some text that only depends on its bytes."""
+    try:
+        return _ONE[encoding].decode(report).session
+    except msgspec.ValidationError:
+        # The first invalid value ends the decoding: what follows may be cut off, and would take others along.
+        _ANY[encoding].decode(report)
+        return bytes(report).decode("latin-1")

@@ -204,3 +204,15 @@ def test_a_very_large_payload_is_cut_and_still_rejected() -> None:
 def test_each_session_has_the_shard_that_a_split_gives_it() -> None:
     for shard, parts in Joiner(SHARDS, PLAN).join([message(*(of(f"s{number}") for number in range(50)))]).items():
         assert {shard_of(each["session"], SHARDS) for part in parts for each in json.loads(part.payload)} == {shard}
+
+
+@pytest.mark.parametrize("cut", [b"[[", b'[{"session": "x"},[1,', b"\x91\x93", b"\x92\x81\xa7session\xa1x\x95\x01"])
+def test_what_is_cut_off_takes_no_report_of_another_message_along(cut: bytes) -> None:
+    """Also where its first value is none of a report: an item that is no object shows nothing of its end."""
+    encode = ENCODERS["json" if cut[:1] == b"[" else "msgpack"]
+    stream = [StoredMessage(TOPICS[0], cut, T0 + 1.0), message(of("a"), of("b"), encode=encode)]
+    joined = Joiner(1, PLAN).join(stream)[0]
+    found, rejected = rows(PLAN, list(joined))
+    assert {"a", "b"} <= found.keys()
+    assert rejected == {Reject.UNPARSEABLE: 1}
+    assert (found, rejected) == rows(PLAN, stream)
