@@ -115,13 +115,14 @@ def replayed(folder: Path) -> Mapping[str, Counted]:
 @pytest.mark.parametrize("name", [name for name in VIEWERS if not name.endswith("closed")])
 def test_a_viewing_is_counted_as_it_was(sessions: Mapping[str, Session], name: str) -> None:
     truth, counted = sessions[name]
-    # A machine with much else to do may add a short one of its own; those of less than players.shortest_stall do not
-    # count, and their time does.
+    # A machine with much else to do may add a short one of its own, maybe too short to be counted.
     assert sum(stall_s > LONG_S for stall_s in truth.stalls) == name.endswith("stall"), truth
     certain = sum(stall_s > SHORTEST_S + SLACK_S for stall_s in truth.stalls)
     possible = sum(stall_s > SHORTEST_S - SLACK_S for stall_s in truth.stalls)
     assert certain <= counted.stall_count <= possible, truth
-    assert counted.stall_s == pytest.approx(sum(truth.stalls), abs=SLACK_S + SHORTEST_S * (len(truth.stalls) - certain))
+    assert counted.stall_s == pytest.approx(
+        sum(truth.stalls), abs=SLACK_S + SHORTEST_S * (len(truth.stalls) - certain)
+    )
     # The page ends without a word: what was played since the last heartbeat is not known.
     assert truth.play_s - 0.6 - HEARTBEAT_S <= counted.play_s <= truth.play_s + 0.6 + HEARTBEAT_S
 

@@ -27,11 +27,12 @@ from qoemon.common.csvfile import (
     rows_of,
 )
 from qoemon.config.studies.conditions import ConditionFormat, condition_format
+from qoemon.config.studies.ratings import Ratings
 from qoemon.core.qoe.mapping import Qos
 from qoemon.core.qoe.scale import ACR5
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from qoemon.core.arrays import Counts, Floats
     from qoemon.core.qoe.mapping import QosMapping
@@ -44,19 +45,6 @@ MAX_WEIGHT = 1e9
 
 class StudyError(ContentError):
     """The study cannot be used for this purpose; the text has what is missing."""
-
-
-@dataclass(frozen=True)
-class Ratings:
-    """Ratings by condition, in the order of the file.
-
-    low, high   ends of the scale, scale points
-    conditions  by name: (n,) its ratings, n >= 1
-    """
-
-    low: float
-    high: float
-    conditions: Mapping[str, Floats]
 
 
 @dataclass(frozen=True)
@@ -97,7 +85,7 @@ def read_ratings(file: TextIO, low: float = ACR5.low, high: float = ACR5.high) -
             row_format
         ):
             conditions.setdefault(cells[0], []).append(rating)
-    return Ratings(low, high, {name: np.array(ratings) for name, ratings in conditions.items()})
+    return Ratings.of(low, high, {name: np.array(ratings) for name, ratings in conditions.items()})
 
 
 def read_study(file: TextIO, mapping: QosMapping, inputs: Sequence[str] = ()) -> Study:
@@ -206,7 +194,7 @@ class _StudyFormat:
 
     def _ratings(self, names: Sequence[str], place: Counts, answers: Floats) -> Ratings:
         scale = self.mapping.scale
-        return Ratings(scale.low, scale.high, {name: answers[place == at] for at, name in enumerate(names)})
+        return Ratings(scale.low, scale.high, tuple(names), place, answers)
 
 
 def _study_format(source: _StudyFile, mapping: QosMapping, inputs: tuple[str, ...]) -> _StudyFormat:

@@ -144,8 +144,9 @@ def _one_by_one(reports: Sequence[bytes | msgspec.Raw], encoding: Encoding) -> D
 def _session(report: bytes | msgspec.Raw, encoding: Encoding) -> str:
     """The session of a report; of one without a valid session, some text that only depends on its bytes."""
     try:
-        return _ONE[encoding].decode(report).session
+        session: str = _ONE[encoding].decode(report).session
     except msgspec.ValidationError:
         # The first invalid value ends the decoding: what follows may be cut off, and would take others along.
         _ANY[encoding].decode(report)
         return bytes(report).decode("latin-1")
+    return session

@@ -27,7 +27,7 @@ from qoemon.config.studies.study import StudyError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from qoemon.config.studies.study import Ratings
+    from qoemon.config.studies.ratings import Ratings
     from qoemon.core.arrays import Floats
 
 RESAMPLES = 2000

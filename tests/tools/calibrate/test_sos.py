@@ -15,7 +15,8 @@ from rich.console import Console
 
 from benchmarks.theta_coverage import LOW, study
 from qoemon.config import config
-from qoemon.config.studies.study import Ratings, StudyError
+from qoemon.config.studies.ratings import Ratings
+from qoemon.config.studies.study import StudyError
 from qoemon.tools.calibrate import plot
 from qoemon.tools.calibrate.sos import (
     Moments,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def rated(*conditions: Sequence[float], low: float = 1, high: float = 5) -> Ratings:
-    return Ratings(low, high, {f"c{at}": np.array(each, np.float64) for at, each in enumerate(conditions)})
+    return Ratings.of(low, high, {f"c{at}": np.array(each, np.float64) for at, each in enumerate(conditions)})
 
 
 def crowd(theta: float, low: float, high: float, conditions: int = 9, raters: int = 40) -> list[Floats]:
