@@ -42,8 +42,8 @@ PARTS = (
     "authors",
 )
 """Modules of this package, each with --json FILE."""
-PARTS_OF_CLUSTER = ("shards", "merge", "cluster")
-"""The same, of a cluster; the last needs Java, Kafka's jars, and the extra spark."""
+PARTS_OF_CLUSTER = ("shards", "merge", "bridging", "cluster")
+"""The same, of a cluster; the last two need Java and Kafka's jars, the last one the extra spark as well."""
 
 
 def main() -> int:

@@ -28,7 +28,7 @@ from confluent_kafka import Producer
 
 from benchmarks.bench import run
 from benchmarks.row import Row
-from benchmarks.wire.cpu import seconds, tree
+from benchmarks.wire.cpu import resident_bytes, seconds, tree
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
@@ -47,23 +47,30 @@ ARRAY = 100
 
 
 class Load(NamedTuple):
-    """Reports a second, the sessions that send them, and how often the CPU of the local engine they may take."""
+    """Reports a second, the sessions that send them, and how often the CPU of the local engine they may take.
+
+    warm_ticks  that are not measured: the JVM takes two minutes to compile what it runs
+    """
 
     rate: int
     sessions: int
     at_most: float
+    warm_ticks: int
 
 
-LOADS = (Load(15_000, 100_000, 12.0), Load(60_000, 400_000, 6.0))
-WARM_TICKS, TICKS = (2, 2) if os.environ.get("QUICK") else (5, 6)
+QUICK = bool(os.environ.get("QUICK"))
+LOADS = (Load(15_000, 100_000, 12.0, 2 if QUICK else 15), Load(60_000, 1_000_000, 6.0, 3 if QUICK else 6))
+TICKS = 2 if QUICK else 6
 
 
 class Seen(NamedTuple):
-    """What a driver has come to at a tick: reports counted, CPU seconds, size of the stored sessions in bytes."""
+    """What a driver has come to at a tick: reports counted, CPU seconds, sizes in bytes of the stored sessions, and
+    resident of the driver itself, of its JVM and of all Python workers."""
 
     reports: float
     cpu_s: float
     state_bytes: float
+    resident: tuple[float, float, float]
     delay_s: float
     wall_s: float
 
@@ -154,6 +161,8 @@ class Driver:
             "engine": {"kind": "spark", "shards": SHARDS, "checkpoint": str(directory / "checkpoint")},
             "kafka": {"brokers": brokers, "topic": TOPIC, "partitions": PARTITIONS},
             "sessions": {"tick": f"{TICK_S}s"},
+            # A shard has its part of the limit, and some have more sessions than others.
+            "limits": {"sessions": 2 * max(load.sessions for load in LOADS)},
             "state": {"dir": str(directory / "state")},
             "http": {"port": port},
         }
@@ -181,14 +190,18 @@ class Driver:
 
     def _seen(self, delay_s: float) -> Seen:
         metrics = self._get("/metrics")
-        used = 0.0
+        used, resident = 0.0, dict.fromkeys(("driver", "java", "worker"), 0.0)
         for pid in tree(self._process.pid):
             with contextlib.suppress(FileNotFoundError):  # It has ended meanwhile: its parent has its time.
                 used += seconds(pid)
+                java = Path(f"/proc/{pid}/comm").read_text("ascii") == "java\n"
+                part = "driver" if pid == self._process.pid else "java" if java else "worker"
+                resident[part] += resident_bytes(pid)
         return Seen(
             _value(metrics, "qoemon_reports_total"),
             used,
             _value(metrics, "qoemon_cluster_state_bytes"),
+            (resident["driver"], resident["java"], resident["worker"]),
             delay_s,
             time.monotonic(),
         )
@@ -205,14 +218,14 @@ class Driver:
         return text
 
 
-def of_load(driver: Driver, brokers: list[str], data: Path, load: Load) -> Iterator[Row]:
+def of_load(running: Driver, brokers: list[str], data: Path, load: Load) -> Iterator[Row]:
     """The rows of one load; data is the folder of Kafka."""
     told = ",".join(brokers), load
     producer = multiprocessing.get_context("spawn").Process(target=produce, args=told, daemon=True)
     producer.start()
     try:
-        ticks = driver.ticks(START_S)
-        for _ in range(WARM_TICKS):
+        ticks = running.ticks(START_S)
+        for _ in range(load.warm_ticks):
             next(ticks)
         first, before = next(ticks), _size(data)
         seen = [first, *(next(ticks) for _ in range(TICKS))]
@@ -232,7 +245,14 @@ def of_load(driver: Driver, brokers: list[str], data: Path, load: Load) -> Itera
     yield Row.of(f"{name}: a tick is served after", "s", [each.delay_s for each in seen], at_most=TICK_S + LATE_S)
     reports = seen[-1].reports - seen[0].reports
     yield Row.of(f"{name}: bytes in Kafka", "bytes/report", [written / reports])
-    yield Row.of(f"{name}: state of a session", "bytes", [each.state_bytes / load.sessions for each in seen])
+    stored = [each.state_bytes / load.sessions for each in seen]
+    yield Row.of(f"{name}: state of a session", "bytes", stored, at_most=20)
+    driver, java, workers = (
+        [size / 1e6 for size in part] for part in zip(*(each.resident for each in seen), strict=True)
+    )
+    yield Row.of(f"{name}: memory of the driver", "MB", driver, at_most=400)
+    yield Row.of(f"{name}: memory of its JVM", "MB", java)
+    yield Row.of(f"{name}: memory of Python workers", "MB", workers)
 
 
 def rows() -> list[Row]:

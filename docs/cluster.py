@@ -87,6 +87,9 @@ _DECODING, _TICK, _ENDING_DECODING, _ENDING, _ENCODED, _MEMORY = (
 _WHOLE, _RECORD, _SERVED = (
     f"60,000 reports/s: {what}" for what in ("cluster", "bytes in Kafka", "a tick is served after")
 )
+_RESIDENT = tuple(
+    f"60,000 reports/s: memory of {part}" for part in ("the driver", "its JVM", "Python workers")
+)
 _BRIDGE = "60,000 reports/s: bridge"
 _START = "start, until the first tick"
 
@@ -164,6 +167,16 @@ LINES = (
             f"{figure(rows[_STATE] * SESSIONS / 1e6)} MB, {figure(rows[_STATE] * SESSIONS / TICK_S / 1e6)} MB/s"
         ),
         "the storage of the checkpoint: a longer sessions.tick",
+    ),
+    Line(
+        "memory of all of it on one machine, a million sessions",
+        _RESIDENT,
+        lambda rows: (
+            f"{figure(rows[_RESIDENT[0]])} MB the driver, {figure(rows[_RESIDENT[1]])} its JVM, "
+            f"{figure(rows[_RESIDENT[2]])} the Python workers"
+        ),
+        lambda rows: f"{figure(rows[_RESIDENT[2]] / 1e6 * SESSIONS / 1e3)} GB of Python workers, on all executors",
+        "memory of the executors beside their JVM; the driver's is in the last line",
     ),
     Line(
         "driver: counts that arrive at each tick",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -80,12 +81,9 @@ class Kafka:
 
     def wait(self) -> None:
         """Wait until each node that runs answers."""
-        deadline_s = time.monotonic() + START_S
-        while not self.answers():
-            if time.monotonic() > deadline_s:
-                node = next(iter(self._processes))
-                raise KafkaError(self._log_text(node, f"did not answer within {START_S:g} s"))
-            time.sleep(0.1)
+        if not _comes(self.answers):
+            node = next(iter(self._processes))
+            raise KafkaError(self._log_text(node, f"did not answer within {START_S:g} s"))
 
     def answers(self) -> bool:
         """Whether each node that runs is a broker of the cluster now; KafkaError if one has ended."""
@@ -109,12 +107,13 @@ class Kafka:
         self._processes.clear()
 
     def create_topic(self, name: str, partitions: int, replication: int = 1) -> None:
-        """Create a topic, and wait until all its partitions have leaders; AdminError if that fails."""
+        """Create a topic, and wait for leaders of all its partitions; AdminError or KafkaError if that fails."""
         options = client_options(self.brokers, {})
         create_topic(options, name, partitions, replication)
         reader = Reader(options, name)
         try:
-            _wait_for_leaders(reader, partitions)
+            if not _comes(lambda: _has_leaders(reader, partitions)):
+                raise KafkaError(f"the topic {name} of Kafka has no leaders after {START_S:g} s")
         finally:
             reader.close()
 
@@ -159,14 +158,19 @@ class Kafka:
         }
 
 
-def _wait_for_leaders(reader: Reader, partitions: int) -> None:
+def _comes(condition: Callable[[], bool]) -> bool:
+    """Whether a condition becomes true within START_S."""
     deadline_s = time.monotonic() + START_S
-    while True:
-        try:
-            reader.offsets_at(0, partitions)
-        except AnswerError:
-            if time.monotonic() > deadline_s:
-                raise
-            time.sleep(0.1)
-        else:
-            return
+    while not condition():
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _has_leaders(reader: Reader, partitions: int) -> bool:
+    try:
+        reader.offsets_at(0, partitions)
+    except AnswerError:
+        return False
+    return True
