@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-players demo-cluster test check audit format docs pictures dashboards bench bench-cluster start feeds coverage regimes calibration binning fuzz chaos chaos-cluster soak attack clean
+.PHONY: help demo demo-players demo-cluster test explore check audit format docs pictures dashboards bench bench-cluster start feeds coverage regimes calibration binning fuzz chaos chaos-cluster soak attack clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,9 @@ demo-cluster: $(VENV)/demo,spark  ## see it on a cluster: Kafka, bridge, Spark, 
 
 test: $(VENV)/dev  ## all tests (QOEMON_PATIENCE=3: each wait may take three times as long)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+explore: $(VENV)/dev  ## the tests of properties with a thousand new random examples each (30 minutes)
+	$(BIN)/python -m pytest --hypothesis-profile=explore --numprocesses auto -m hypothesis
 
 check: $(VENV)/dev  ## lint, types, who may import whom, the sample configuration, the audit
 	$(BIN)/ruff check .

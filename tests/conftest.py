@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from qoemon.tools.cluster.kafka import Kafka
 
-settings.register_profile("qoemon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same examples in each run, so that a change is judged by what it changes; `make explore` looks for new ones.
+settings.register_profile("qoemon", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.register_profile("explore", settings.get_profile("qoemon"), derandomize=False, max_examples=1000)
 settings.load_profile("qoemon")
 
 # In debug mode the event loop logs each callback that takes 100 ms: a finding about the machine, not the code.
