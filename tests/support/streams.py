@@ -14,7 +14,7 @@ from tests.support.oracle import Said
 Step = tuple[int, list[Said]]
 """When a batch is applied, ms since the epoch, and what is in it; empty where time just passes."""
 
-FEW = settings(max_examples=40, deadline=None, derandomize=True)
+FEW = settings(max_examples=40)
 FEWER = settings(FEW, max_examples=15)
 """Where an example takes several Monitors."""
 GROUPS = (("eu",), ("us",), ("asia",))

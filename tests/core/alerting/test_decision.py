@@ -25,7 +25,7 @@ RULE = Rule(
     all_thetas=True,
 )
 SLOW = replace(RULE, for_s=30)
-MANY = settings(max_examples=300, deadline=None, derandomize=True)
+MANY = settings(max_examples=300)
 
 CALM = Decision(AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD, 10.0)
 WAITING = Decision(AlertState.PENDING, Reason.NOT_LONG_ENOUGH, 70.0, 70.0)

@@ -250,7 +250,7 @@ def columns(interval: Interval, pick: slice) -> Interval:
     return Interval(interval.pow[pick], interval.square[pick], interval.users[pick], interval.end_s)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 59))
 def test_restarts_forget_nothing_and_announce_nothing_again(seed, at):
     intervals = noisy(seed, 4, 60)
@@ -267,7 +267,7 @@ def test_restarts_forget_nothing_and_announce_nothing_again(seed, at):
         assert_same(lasting.close(interval), restarted.close(interval))
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32 - 1))
 def test_groups_do_not_depend_on_one_another(seed):
     intervals = noisy(seed, 5, 60)

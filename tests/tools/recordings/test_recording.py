@@ -46,7 +46,7 @@ def lines(path: Path, *texts: bytes) -> Path:
     return path
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(MESSAGES)
 def test_what_is_read_is_what_was_written(tmp_path_factory, messages):
     path = recorded(tmp_path_factory.mktemp("recording") / "r.gz", messages)
