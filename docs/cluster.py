@@ -87,9 +87,7 @@ _DECODING, _TICK, _ENDING_DECODING, _ENDING, _ENCODED, _MEMORY = (
 _WHOLE, _RECORD, _SERVED = (
     f"60,000 reports/s: {what}" for what in ("cluster", "bytes in Kafka", "a tick is served after")
 )
-_RESIDENT = tuple(
-    f"60,000 reports/s: memory of {part}" for part in ("the driver", "its JVM", "Python workers")
-)
+_RESIDENT = tuple(f"60,000 reports/s: memory of {part}" for part in ("the driver", "its JVM", "Python workers"))
 _BRIDGE = "60,000 reports/s: bridge"
 _START = "start, until the first tick"
 

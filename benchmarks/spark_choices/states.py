@@ -90,7 +90,7 @@ def rows() -> Iterator[Row]:
             yield Row(case.name, "s/batch", problem=Verdict.NOT_MEASURABLE, reason=missing)
             continue
         query = Query(
-            {"spark.sql.shuffle.partitions": str(case.tasks), **_OPTIONS[case.store]}, _Made(case), _state_bytes
+            {"spark.sql.shuffle.partitions": str(case.tasks), **_OPTIONS[case.store]}, Made(case), state_bytes
         )
         with fresh_processes(1) as pool:
             taken[case] = started(pool, query, WARM, RUNS).result()
@@ -115,13 +115,13 @@ def _found(module: str) -> bool:
         return False
 
 
-def _state_bytes(rows: DataFrame) -> float:
+def state_bytes(rows: DataFrame) -> float:
     table = rows.toArrow()
     return float(np.mean(table.column("state_bytes").to_numpy())) if table.num_rows else 0.0
 
 
 @dataclass(frozen=True)
-class _Made:
+class Made:
     """Makes the query of a case."""
 
     case: Case
