@@ -63,8 +63,9 @@ start: $(VENV)/dev  ## measure what the start of the commands costs beside `impo
 feeds: $(VENV)/dev  ## replay feeds as the field has them, and compare every figure with the truth (2 minutes)
 	$(BIN)/python -m tests.support.feeds
 
-coverage: $(VENV)/dev  ## measure how often the confidence intervals contain the truth (3 minutes)
+coverage: $(VENV)/dev  ## measure how often the confidence intervals contain the truth (6 minutes)
 	$(BIN)/python -m benchmarks.coverage
+	$(BIN)/python -m benchmarks.session_coverage
 
 regimes: $(VENV)/dev  ## measure false alarms and delays: changes, rules over many groups, missing sessions (13 minutes)
 	$(BIN)/python -m benchmarks.regimes
