@@ -253,6 +253,37 @@ CASES: list[tuple[str, int, str, str]] = [
     ("mqtt: {password: x}", 1, "mqtt.username", "found nothing, expected the user name"),
     ("mqtt: {tls: {ca_file: nowhere.pem}}", 1, "mqtt.tls.ca_file", "can be read; no such file"),
     # services
+    (
+        "services:\n  v:\n    mapping: media-stall\n    theta: 0.3",
+        3,
+        "services.v.quality",
+        "found nothing, expected a mapping of measures with the mapping media-stall",
+    ),
+    (
+        "services: {v: {mapping: media-stall, quality: logistik, inputs: [vmaf], theta: 0.3}}",
+        1,
+        "services.v.quality",
+        'expected voice-g107 or .* did you mean "logistic"',
+    ),
+    (
+        "services: {v: {mapping: media-stall, quality: logistic, theta: 0.3}}",
+        1,
+        "services.v.mapping",
+        "logistic takes one input, got 0",
+    ),
+    (
+        "services: {v: {mapping: media-stall, quality: iqx, inputs: [response_s], theta: 0.3}}",
+        1,
+        "services.v.mapping",
+        "media-stall takes a mapping of measures as that of quality, iqx has response_s",
+    ),
+    (
+        "services:\n  v: {mapping: media-stall, quality: iqx, inputs: [q], theta: 0.3, parameters: {quality_betta: 1}}",
+        2,
+        "services.v.parameters.quality_betta",
+        "expected one of time, count, floor, quality_scale, quality_beta, quality_floor.* did you mean",
+    ),
+    (SERVICE + "quality: logistic}}", 1, "services.v.quality", "media-stall, and with no other"),
     ("services: {}", 1, "services", "found an empty mapping, expected a mapping of at least one"),
     (
         "services:\n  Live TV: {mapping: web-iqx, theta: 0.25}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from qoemon.core.wire.codec import Codec
 from qoemon.core.wire.report import Reject, Report
 from qoemon.inputs.inbox import Message
 from qoemon.tools.paper import curves
+from tests.core.qoe.test_mapping import MUSIC_VIDEOS
 from tests.support.core import OneShard
 
 ROOT = Path(__file__).parents[2]
@@ -267,3 +269,54 @@ def test_every_reason_of_an_alert_is_documented(reason):
 @pytest.mark.parametrize("mapping", MAPPINGS)
 def test_every_mapping_is_documented(mapping):
     assert f"| `{mapping}` |" in (ROOT / "docs/mappings.md").read_text()
+
+
+PROFILES = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/mappings.md").read_text(), re.DOTALL)
+
+
+def profile(service: str, tmp_path: Path) -> Service:
+    """A service of docs/mappings.md, as a user gets it who pastes its configuration."""
+    for text in PROFILES:
+        file = tmp_path / "profile.yaml"
+        file.write_text(text)
+        services = load(file, {}).services
+        if service in services:
+            return services[service].core_service(service)
+    raise LookupError(service)
+
+
+def test_every_configuration_of_the_mappings_page_is_one(tmp_path):
+    assert len(PROFILES) >= 5
+    for text in PROFILES:
+        assert set(yaml.safe_load(text)) == {"services"}
+        for name in yaml.safe_load(text)["services"]:
+            assert profile(name, tmp_path).mapping.measures
+
+
+@pytest.mark.parametrize(
+    ("service", "condition", "mos"),
+    [
+        ("gpcc-d1", (60,), 1.589),
+        ("gpcc-d1", (65,), 2.925),
+        ("gpcc-d1", (70,), 4.391),
+        ("gpcc-d1", (75,), 4.896),
+        ("gpcc-d2", (70,), 1.155 + 3.682 / (1 + math.exp(-0.3909 * (70 - 69.773)))),
+        ("vpcc-d1", (68.614,), 2.803 + 1.664 / 2),
+        ("vpcc-d2", (70,), 3.302),
+        ("headset", (40, 2), -2.475 + 0.1353 * 40 + 0.1967 * 2),
+        ("volumetric", (0, 0, 70), 4.391),
+        ("volumetric", (1, 5, 70), 1.5 + (4.391 - 1.5) * math.exp(-(4.5 * 5 + 5.7) / 60)),
+        ("lecture", (4, 3), 3.82430943),
+        ("film", (0, 0, 4, 3), 3.82430943),
+        ("music-video", (4, 2), 2.6526),
+    ],
+)
+def test_profiles_of_the_mappings_page_give_their_figures(service, condition, mos, tmp_path):
+    mapping = profile(service, tmp_path).mapping
+    assert mapping(*(np.array([float(each)]) for each in condition))[0] == pytest.approx(mos, abs=6e-4)
+
+
+def test_constants_of_music_videos_are_in_the_page():
+    page = (ROOT / "docs/mappings.md").read_text()
+    for scale, (intercept, audio, video, _) in MUSIC_VIDEOS.items():
+        assert f"| {scale} | {intercept:.4f} | {audio:.4f} | {video:.4f} |" in page

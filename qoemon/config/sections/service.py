@@ -16,7 +16,7 @@ from qoemon.core.plan.plan import Counters
 from qoemon.core.plan.plan import Service as CoreService
 from qoemon.core.qoe.distribution import binomial_theta
 from qoemon.core.qoe.empirical import EmpiricalRatings
-from qoemon.core.qoe.mapping import MAPPINGS, QosMapping, RatingModel
+from qoemon.core.qoe.mapping import MAPPINGS, MEDIA_STALL, MediaStall, Qos, QosMapping, RatingModel
 from qoemon.core.qoe.scale import Scale
 
 ScalePoint = Annotated[int, Strict(), Field(ge=0, le=100), BeforeValidator(number)]
@@ -49,6 +49,20 @@ def _mapping(name: str) -> str:
 
 def _name_the_mappings(schema: dict[str, Any]) -> None:
     schema["enum"] = list(plugins.names())
+
+
+def _quality(name: str) -> str:
+    if name not in _QUALITIES:
+        raise expecting(" or ".join(_QUALITIES), did_you_mean(name, _QUALITIES))
+    return name
+
+
+def _name_the_qualities(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(_QUALITIES)
+
+
+_QUALITIES = tuple(name for name, mapping in MAPPINGS.items() if mapping.qos is Qos.MEASURES)
+"""Mappings that can tell the quality of what is shown: those of measures."""
 
 
 def _ascending(band: tuple[float, float]) -> tuple[float, float]:
@@ -110,6 +124,9 @@ class Service(Section):
     )
     parameters: Mapping[str, Real] = key("Constants of the mapping that replace its own, by name.", {})
     points: tuple[tuple[Real, Real], ...] = key("Points of the mapping table: pairs of input and MOS.", [])
+    quality: Annotated[str, AfterValidator(_quality), Field(json_schema_extra=_name_the_qualities)] | None = key(
+        "For media-stall: mapping from the measures of what is shown to its MOS without stalls.", None
+    )
 
     slo: Share | None = key("Objective: share of good ratings, for the burn-rate rules of `qoemon rules`.", None)
 
@@ -122,9 +139,14 @@ class Service(Section):
     def shaped_mapping(self) -> QosMapping:
         """The mapping with its inputs and points, but with its own constants; ValueError if they do not fit it."""
         mapping = plugins.find(self.mapping)
+        if isinstance(mapping, MediaStall):
+            return mapping.with_quality(self._shaped(MAPPINGS[self.quality])) if self.quality else mapping
+        return self._shaped(mapping)
+
+    def _shaped(self, mapping: QosMapping) -> QosMapping:
         if self.inputs or not mapping.inputs:
             mapping = mapping.with_inputs(self.inputs)
-        return mapping.with_points(self.points) if self.points or self.mapping == "table" else mapping
+        return mapping.with_points(self.points) if self.points or mapping.name == "table" else mapping
 
     def core_service(self, name: str) -> CoreService:
         """The service as the core takes it."""
@@ -158,7 +180,14 @@ class Service(Section):
             yield Violation(("study",), "a study with ratings: empirical, and with nothing else", (("ratings",),))
 
     def _mapping_rules(self) -> Iterator[Violation]:
-        known = list(plugins.find(self.mapping).parameters) + list(self.inputs)
+        if (self.mapping == MEDIA_STALL.name) != (self.quality is not None):
+            expected = f"a mapping of measures with the mapping {MEDIA_STALL.name}, and with no other"
+            yield Violation(("quality",), expected, (("mapping",),))
+            return
+        try:
+            known = list(self.shaped_mapping.parameters)
+        except ValueError:
+            known = list(plugins.find(self.mapping).parameters) + list(self.inputs)
         unknown = [name for name in self.parameters if name not in known]
         for name in unknown:
             expected = f"one of {', '.join(known) or 'none'}, the constants of {self.mapping}"
@@ -166,7 +195,7 @@ class Service(Section):
         try:
             _ = self.shaped_mapping if unknown else self.configured_mapping
         except ValueError as error:
-            depends_on = (("inputs",), ("points",))
+            depends_on = (("inputs",), ("points",), ("quality",))
             yield Violation(("mapping",), "inputs and points that fit the mapping", depends_on, str(error))
 
 

@@ -1,14 +1,14 @@
 """Reads CSV files of conditions: a row is the QoS of one experience, in the columns of a service's mapping.
 
 Stalls have the columns stall_count, stall_s and play_s, web pages response_s, and mappings on measures one column
-for each input. Other columns are ignored. `qoemon analyze` reads such files; studies (study.py) have the same
-columns, and the ratings beside them.
+for each input; a mapping of stalls and measures has both. Other columns are ignored. `qoemon analyze` reads such
+files; studies (study.py) have the same columns, and the ratings beside them.
 """
 
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
@@ -57,7 +57,11 @@ class ConditionFormat(RowFormat):
 
 def condition_format(mapping: QosMapping) -> ConditionFormat:
     """The format in which the conditions of a mapping are read."""
-    return _FORMATS.get(mapping.qos) or ConditionFormat(tuple(_measure(name) for name in mapping.inputs))
+    measures = tuple(_measure(name) for name in mapping.measures)
+    of_kind = _FORMATS.get(mapping.qos)
+    if of_kind is None:
+        return ConditionFormat(measures)
+    return replace(of_kind, columns=(*of_kind.columns, *measures)) if measures else of_kind
 
 
 def read_conditions(file: TextIO, service: Service) -> Conditions:
@@ -86,7 +90,7 @@ def _measure(name: str) -> Column:
     return Column(name, -MAX_MEASURE, MAX_MEASURE, f"a number from -{MAX_MEASURE:,.0f} to {MAX_MEASURE:,.0f}")
 
 
-def _stall_fault(stalls: float, stall_s: float, play_s: float) -> str:
+def _stall_fault(stalls: float, stall_s: float, play_s: float, *_: float) -> str:
     if stalls > 0 and stall_s == 0:
         return f"stall_s: found 0 with stall_count {stalls:.0f}, expected the time that the stalls took"
     if stall_s + play_s < INSTANT_S:
@@ -94,10 +98,10 @@ def _stall_fault(stalls: float, stall_s: float, play_s: float) -> str:
     return ""
 
 
-def _stall_axes(stalls: Floats, stall_s: Floats, play_s: Floats) -> tuple[Floats, Floats]:
+def _stall_axes(stalls: Floats, stall_s: Floats, play_s: Floats, *measures: Floats) -> tuple[Floats, ...]:
     integers = (stalls, stall_s * 1000, play_s * 1000)
     counts, stall_ms, play_ms = (np.rint(column).astype(np.int64) for column in integers)
-    return stall_condition(counts, stall_ms, play_ms)
+    return *stall_condition(counts, stall_ms, play_ms), *measures
 
 
 _SECONDS = f"seconds from 0 to {MAX_SECONDS:,.0f}, such as 2.5"

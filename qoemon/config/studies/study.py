@@ -164,7 +164,7 @@ class _StudyFormat:
     def fault(self, *values: float) -> str:
         """What is wrong between the values of a row; "" if nothing is."""
         qos = values[: len(self.conditions.columns)]
-        if self.mapping.qos is Qos.STALLS and qos[-1] == 0:
+        if self.mapping.qos is Qos.STALLS and qos[2] == 0:
             return "play_s: found nothing played, expected some: all mappings put this at their lowest MOS"
         return self.conditions.fault(*qos)
 

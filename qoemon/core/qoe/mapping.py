@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property, partial
 from types import MappingProxyType
 
 import numpy as np
@@ -78,6 +79,11 @@ class QosMapping:
         return np.where(np.isnan(mos), self.scale.low, mos)
 
     @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of the measures that a report needs all of, to be rated by them."""
+        return self.inputs if self.qos is Qos.MEASURES else ()
+
+    @property
     def reach(self) -> Floats:
         """(2,) lowest and highest MOS of any condition, scale points."""
         if self.extremes is None:
@@ -136,6 +142,95 @@ VIDEO_STALL = QosMapping(
     source="Hossfeld et al. 2020, arXiv:2003.12742, (22)",
     fitted_on="clips of 30 s with up to 6 stalls of 1 to 6 s each, rated by a crowd (Hossfeld et al. 2011)",
     extremes=(EXTREMES, EXTREMES),
+)
+
+
+QUALITY = "quality_"
+"""Constants of `media-stall` that begin with it are those of its mapping of quality."""
+
+
+@dataclass(frozen=True)
+class MediaStall(QosMapping):
+    """A mapping of what is shown and of stalls: the MOS of what is shown, Q, decays with stalls.
+
+    formula   takes n, t and one array per measure
+    inner     the mapping from measures to Q, with its own constants; None before with_quality()
+    """
+
+    inner: QosMapping | None = None
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of the measures that Q is a function of."""
+        return self.inner.measures if self.inner else ()
+
+    @cached_property
+    def quality(self) -> QosMapping:
+        """The mapping from measures to Q, with the constants of this mapping; ValueError before with_quality()."""
+        if self.inner is None:
+            raise ValueError(f"{self.name} takes a mapping of quality, from measures to the MOS without stalls")
+        return self.inner.with_parameters(_split(self.parameters)[1])
+
+    def after_stalls(self, quality: Floats, n: Floats, t: Floats) -> Floats:
+        """(B,) MOS of a quality that is known, (B,) scale points, and of stalls."""
+        mos = _decayed(quality, n, t, **_split(self.parameters)[0])
+        return np.clip(mos, self.scale.low, self.scale.high)
+
+    def with_quality(self, inner: QosMapping) -> MediaStall:
+        """The same formula on the quality that `inner` gives; ValueError if that is no mapping of measures."""
+        if not inner.measures or inner.scale != self.scale:
+            takes = f"{self.name} takes a mapping of measures as that of quality"
+            raise ValueError(f"{takes}, {inner.name} has {', '.join(inner.inputs) or 'no inputs'}")
+        own = {f"{QUALITY}{name}": value for name, value in inner.parameters.items()}
+        return replace(
+            self,
+            inner=inner,
+            inputs=("n", "t", *inner.inputs),
+            formula=partial(_media_stall, inner),
+            parameters=_constants(**_split(self.parameters)[0], **own),
+            extremes=_with_stalls(inner.extremes),
+        )
+
+    def with_inputs(self, names: Sequence[str]) -> QosMapping:
+        """ValueError: its inputs are stalls, and those of its mapping of quality."""
+        _ = self.quality
+        return super().with_inputs(names)
+
+
+def _with_stalls(extremes: tuple[tuple[float, ...], ...] | None) -> tuple[tuple[float, ...], ...] | None:
+    """The extremes of a quality, each without and with endless stalls."""
+    if extremes is None:
+        return None
+    size = len(extremes[0])
+    stalls = (0.0,) * size + (ENDLESS,) * size
+    return stalls, stalls, *(values + values for values in extremes)
+
+
+def _split(parameters: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """The constants of stalls, and those of quality by the names that they have in its mapping."""
+    of_quality = {name: value for name, value in parameters.items() if name.startswith(QUALITY)}
+    of_stalls = {name: value for name, value in parameters.items() if name not in of_quality}
+    return of_stalls, {name.removeprefix(QUALITY): value for name, value in of_quality.items()}
+
+
+def _decayed(quality: Floats, n: Floats, t: Floats, *, time: float, count: float, floor: float) -> Floats:
+    return (quality - floor) * np.exp(-time * t / MEDIA_S - count * n / MEDIA_S) + floor
+
+
+def _media_stall(inner: QosMapping, n: Floats, t: Floats, *measures: Floats, **parameters: float) -> Floats:
+    of_stalls, of_quality = _split(parameters)
+    return _decayed(inner.with_parameters(of_quality)(*measures), n, t, **of_stalls)
+
+
+MEDIA_STALL = MediaStall(
+    name="media-stall",
+    qos=Qos.STALLS,
+    inputs=(),
+    formula=_media_stall,  # replaced by with_quality()
+    parameters=_constants(time=4.5, count=5.7, floor=1.5),
+    source="video-stall (Hossfeld et al. 2020, (22)), with the MOS of what is shown in place of 5",
+    fitted_on="stalls as video-stall; quality: your own study, or that of its mapping",
+    extremes=None,
 )
 
 
@@ -281,6 +376,22 @@ LINEAR = QosMapping(
 )
 
 
+def _audiovisual(a: Floats, v: Floats, *, intercept: float, audio: float, video: float, product: float) -> Floats:
+    return intercept + audio * a + video * v + product * a * v
+
+
+AUDIOVISUAL = QosMapping(
+    name="audiovisual",
+    qos=Qos.MEASURES,
+    inputs=("audio", "video"),
+    formula=_audiovisual,
+    parameters=_constants(intercept=-0.00069084, audio=0.15374283, video=0.97153861, product=0.02461776),
+    source="ITU-T P.1203.3, the integration of audio and video",
+    fitted_on="scores of 1 to 5 for audio and video, such as those of ITU-T P.1203.2 and P.1203.1",
+    extremes=None,
+)
+
+
 def _linear_of(names: Sequence[str]) -> QosMapping:
     if not names or len(set(names)) < len(names) or "intercept" in names:
         raise ValueError(f"linear takes one or more inputs of different names, got {', '.join(names) or 'none'}")
@@ -302,6 +413,18 @@ TABLE = QosMapping(
 MAPPINGS: Mapping[str, QosMapping] = MappingProxyType(
     {
         mapping.name: mapping
-        for mapping in (VIDEO_STALL, WEB_IQX, WEB_G1030, VOICE_G107, IQX, LOGISTIC, POWER, LINEAR, TABLE)
+        for mapping in (
+            VIDEO_STALL,
+            MEDIA_STALL,
+            WEB_IQX,
+            WEB_G1030,
+            VOICE_G107,
+            AUDIOVISUAL,
+            IQX,
+            LOGISTIC,
+            POWER,
+            LINEAR,
+            TABLE,
+        )
     }
 )

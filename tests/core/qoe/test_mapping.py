@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoemon.core.qoe.mapping import (
+    AUDIOVISUAL,
     IQX,
     LINEAR,
     LOGISTIC,
     MAPPINGS,
+    MEDIA_STALL,
     POWER,
     TABLE,
     VIDEO_STALL,
@@ -228,7 +230,10 @@ def test_inputs_that_a_mapping_cannot_have_are_refused(mapping: QosMapping, name
 
 @pytest.mark.parametrize("name", sorted(MAPPINGS))
 def test_no_condition_comes_to_a_mos_beyond_the_reach(name: str) -> None:
-    mapping = MAPPINGS[name] if MAPPINGS[name].inputs else MAPPINGS[name].with_inputs(["x"])
+    if name == MEDIA_STALL.name:
+        mapping: QosMapping = MEDIA_STALL.with_quality(IQX.with_inputs(["x"]).with_parameters({"scale": 2}))
+    else:
+        mapping = MAPPINGS[name] if MAPPINGS[name].inputs else MAPPINGS[name].with_inputs(["x"])
     if name == TABLE.name:
         mapping = mapping.with_points([(0, 4.5), (2, 3.0), (7, 1.5)])
     axes = np.random.default_rng(1).lognormal(0, 3, (len(mapping.inputs), 5_000))
@@ -243,3 +248,105 @@ def test_a_table_with_a_peak_reaches_it() -> None:
 
 def test_where_a_formula_has_no_mos_it_is_the_lowest() -> None:
     assert mos_at(IQX.with_inputs(["x"]), math.nan) == 1
+
+
+QUALITY_5 = TABLE.with_inputs(["x"]).with_points([(0, 1), (1, 5)])
+"""A mapping of quality that gives 5 for x from 1 up."""
+
+
+def test_media_stall_of_the_best_quality_is_video_stall_bit_for_bit() -> None:
+    rng = np.random.default_rng(5)
+    n, t = rng.exponential(5, 10_000), rng.exponential(20, 10_000)
+    n[:3], t[:3] = (0, 1e9, 0), (0, 1e9, 1e-3)
+    media = MEDIA_STALL.with_quality(QUALITY_5)
+    assert np.array_equal(media(n, t, np.full(10_000, 1.0)), VIDEO_STALL(n, t))
+    assert np.array_equal(media.after_stalls(np.full(10_000, 5.0), n, t), VIDEO_STALL(n, t))
+
+
+@pytest.mark.parametrize("quality", [1.0, 1.5, 2.2, 3.7, 5.0])
+def test_media_stall_lowers_a_quality_by_its_stalls(quality: float) -> None:
+    media = MEDIA_STALL.with_quality(LINEAR.with_inputs(["q"])).with_parameters({"time": 3, "floor": 1.2})
+    by_hand = 1.2 + (quality - 1.2) * math.exp(-3 * 10 / 60 - 5.7 * 2 / 60)
+    assert mos_at(media, 2, 10, quality) == pytest.approx(max(by_hand, 1), abs=1e-12)
+    assert mos_at(media, 0, 0, quality) == pytest.approx(quality)
+    assert float(media.after_stalls(np.array([quality]), np.array([2]), np.array([10]))[0]) == mos_at(
+        media, 2, 10, quality
+    )
+
+
+def test_constants_of_media_stall_have_names_of_their_own() -> None:
+    """One set of constants, so that all can be fitted together; an inner floor is not the floor of stalls."""
+    media = MEDIA_STALL.with_quality(LOGISTIC.with_inputs(["psnr"]))
+    assert dict(media.parameters) == {
+        "time": 4.5,
+        "count": 5.7,
+        "floor": 1.5,
+        "quality_scale": 4.0,
+        "quality_slope": 1.4945,
+        "quality_middle": 3.118568,
+        "quality_floor": 0.999,
+    }
+    changed = media.with_parameters({"quality_middle": 30, "quality_slope": 0.2, "floor": 1})
+    assert changed.quality.parameters["middle"] == 30
+    assert mos_at(changed, 1, 5, 30) == pytest.approx(1 + (2.999 - 1) * math.exp(-(4.5 * 5 + 5.7) / 60))
+    assert (changed.inputs, changed.measures) == (("n", "t", "psnr"), ("psnr",))
+    with pytest.raises(ValueError, match="media-stall has no constant scale"):
+        media.with_parameters({"scale": 4})
+
+
+def test_media_stall_reaches_from_endless_stalls_to_the_best_quality() -> None:
+    media = MEDIA_STALL.with_quality(QUALITY_5.with_points([(0, 2.5), (10, 4.5)]))
+    assert media.reach.tolist() == [1.5, 4.5]
+    assert MEDIA_STALL.with_quality(LINEAR.with_inputs(["q"])).reach.tolist() == [1, 5]
+
+
+@pytest.mark.parametrize("inner", [VIDEO_STALL, WEB_IQX, IQX, LOGISTIC.with_inputs(["response_s"])])
+def test_media_stall_takes_measures_only(inner: QosMapping) -> None:
+    with pytest.raises(ValueError, match="media-stall takes a mapping of measures as that of quality"):
+        MEDIA_STALL.with_quality(inner)
+
+
+def test_media_stall_without_quality_says_what_it_takes() -> None:
+    with pytest.raises(ValueError, match="media-stall takes a mapping of quality"):
+        MEDIA_STALL.with_inputs(["x"])
+
+
+@pytest.mark.parametrize(("audio", "video", "mos"), [(4, 3, 3.82430943), (1, 1, 1.14920836), (5, 5, 5)])
+def test_audiovisual_has_the_constants_of_p12033(audio: float, video: float, mos: float) -> None:
+    assert mos_at(AUDIOVISUAL, audio, video) == pytest.approx(mos, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("clip_s", "stall_s", "mos"),
+    [(30, 8, 2.37), (60, 8, 3.25), (30, 0, 4.39), (60, 0, 4.68)],
+)
+def test_constants_of_video_stall_come_from_clips_of_30_s(clip_s: float, stall_s: float, mos: float) -> None:
+    """On clips of 30 s the exponent was .15 t + .19 n; the paper scales it to the length of the clip."""
+    one_stall = 3.5 * math.exp(-(0.15 * stall_s + 0.19) * 30 / clip_s) + 1.5
+    assert mos_at(VIDEO_STALL, 60 / clip_s, 60 / clip_s * stall_s) == pytest.approx(one_stall, abs=1e-12)
+    assert one_stall == pytest.approx(mos, abs=0.005)
+
+
+MUSIC_VIDEOS = {
+    "C1": (0.2570, 0.5760, 0.0458, 2.6526),
+    "C2": (0.3529, 0.5118, 0.2425, 2.8851),
+    "C3": (-0.2513, 0.5114, 0.1603, 2.1149),
+    "C4": (0.4904, 0.7353, 0.0990, 3.6296),
+    "C5": (-0.4628, 0.3334, 0.2711, 1.4130),
+    "C6": (0.0813, 0.3765, 0.4255, 2.4383),
+    "valence": (0.2284, 0.1382, -0.0741, 0.6330),
+    "arousal": (0.3508, -0.0831, -0.0981, -0.1778),
+}
+"""Of each scale: intercept, weights of audio and video, and its value at (4, 2), all as multiplied by hand."""
+
+
+@pytest.mark.parametrize("scale", MUSIC_VIDEOS)
+def test_linear_integrates_impressions_of_music_videos(scale: str) -> None:
+    """The formula itself: valence and arousal are no MOS."""
+    intercept, audio, video, expected = MUSIC_VIDEOS[scale]
+    constants = {"intercept": intercept, "video": video, "audio": audio}
+    linear = LINEAR.with_inputs(["audio", "video"]).with_parameters(constants)
+    both = linear.formula(np.array([4.0]), np.array([2.0]), **linear.parameters)
+    assert both[0] == pytest.approx(expected, abs=1e-12)
+    if expected >= 1:
+        assert mos_at(linear, 4, 2) == pytest.approx(expected, abs=1e-12)
