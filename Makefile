@@ -72,8 +72,8 @@ regimes: $(VENV)/dev  ## measure false alarms and delays: changes, rules over ma
 	$(BIN)/python -m benchmarks.many_groups
 	$(BIN)/python -m benchmarks.absence
 
-calibration: $(VENV)/dev  ## measure how often the interval of theta contains the truth (2 minutes)
-	$(BIN)/python -m benchmarks.theta_coverage
+calibration: $(VENV)/dev  ## measure what `qoemon theta`, `fit` and `validate` claim: coverage, bias, errors (4 minutes)
+	$(BIN)/python -m benchmarks.calibration
 
 binning: $(VENV)/dev  ## measure what judging by coarser bins would cost
 	$(BIN)/python -m benchmarks.binning

@@ -44,3 +44,22 @@ class Ratings:
         ends = np.cumsum(np.bincount(self.condition, minlength=len(self.names)))
         parts = np.split(self.rating[order], ends)[:-1]
         return dict(zip(self.names, parts, strict=True))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What a study without single ratings says of its C conditions.
+
+    low, high  ends of the scale, scale points
+    names      (C,) of the conditions
+    mos        (C,) mean of the ratings, scale points
+    variance   (C,) of the ratings (ddof 1), scale points squared
+    size       (C,) number of ratings
+    """
+
+    low: float
+    high: float
+    names: tuple[str, ...]
+    mos: Floats
+    variance: Floats
+    size: Ints

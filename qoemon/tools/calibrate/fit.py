@@ -21,6 +21,7 @@ from scipy.optimize import least_squares
 from qoemon.config.sections.names import label_fault
 from qoemon.config.studies.study import StudyError
 from qoemon.tools.calibrate import sos
+from qoemon.tools.calibrate.fragment import fragment, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -89,6 +90,11 @@ class Fit:
         """SOS parameter of the ratings; the mapping's default if the study does not determine it."""
         return self.mapping.theta if self.spread is None else self.spread.theta
 
+    @property
+    def theta_of_opinions(self) -> float:
+        """SOS parameter for the configuration, which rounds opinions to ratings."""
+        return self.mapping.theta if self.spread is None else self.spread.of_opinions.value
+
     def as_dict(self) -> dict[str, Any]:
         """The fit as plain types, for JSON."""
         rows = zip(self.study.names, self.study.weights, self.study.mos, self.fitted, strict=True)
@@ -106,6 +112,9 @@ class Fit:
             else {"folds": self.folds, "rmse": self.cross_validated.rmse, "within_half": self.cross_validated.near},
             "theta": self.theta,
             "theta_interval": None if self.spread is None else list(self.spread.interval),
+            "theta_of_opinions": self.theta_of_opinions,
+            "theta_of_opinions_interval": None if self.spread is None else list(self.spread.of_opinions.interval),
+            "theta_interval_by": None if self.spread is None else str(self.spread.basis),
             "conditions": [
                 {"condition": name, "weight": float(weight), "mos": float(mos), "fitted": float(fitted)}
                 for name, weight, mos, fitted in rows
@@ -166,14 +175,15 @@ def table(fit: Fit) -> Group:
 
 def yaml_fragment(fit: Fit, service: str) -> str:
     """The service's part of the configuration, with as many digits as the standard errors justify."""
-    spread = {} if fit.spread is None else sos.settings_of(fit.spread.theta, fit.spread.interval)
+    opinions = None if fit.spread is None else fit.spread.of_opinions
+    spread = {} if opinions is None else settings_of(opinions.value, opinions.interval)
     settings = {
         "mapping": fit.mapping.name,
         **({"inputs": list(fit.study.inputs)} if fit.study.inputs else {}),
         **(spread or {"theta": fit.mapping.theta}),
         "parameters": {each.name: _rounded(each.value, each.error) for each in fit.constants},
     }
-    return sos.fragment(service, settings)
+    return fragment(service, settings)
 
 
 @dataclass(frozen=True)
@@ -400,7 +410,7 @@ def _spread(study: Study) -> sos.Sos | None:
         spread = sos.estimate(study.ratings)
     except StudyError:
         return None
-    return spread if sos.settings_of(spread.theta, spread.interval) else None
+    return spread if settings_of(spread.of_opinions.value, spread.of_opinions.interval) else None
 
 
 def _warnings(
@@ -447,8 +457,7 @@ def _constants_table(fit: Fit) -> Table:
 def _theta_text(fit: Fit) -> str:
     if fit.spread is None:
         return f"theta {fit.theta:g}, the default of the mapping."
-    lower, upper = fit.spread.interval
-    return f"theta {fit.theta:.3f} ({lower:.3f} to {upper:.3f}), from the same ratings."
+    return sos.summary(fit.spread)
 
 
 def _conditions_table(fit: Fit) -> Table:

@@ -61,7 +61,8 @@ def _label_axes(axes: Axes, sos: Sos, *, highest: float) -> None:
     margin = 0.03 * (sos.high - sos.low)
     axes.set_xlim(sos.low - margin, sos.high + margin)
     axes.set_ylim(0, 1.3 * highest or 1)  # room for the legend above the parabola
-    axes.set_title(f"How far users differ: SOS parameter θ = {sos.theta:.3f}")
+    opinions = f" of ratings, {sos.of_opinions.value:.3f} of opinions" if sos.rounded else ""
+    axes.set_title(f"How far users differ: SOS parameter θ = {sos.theta:.3f}{opinions}")
     axes.set_xlabel(f"MOS of the condition (scale points, {sos.low:g} to {sos.high:g})")
     axes.set_ylabel("variance of its ratings (scale points²)")
     axes.grid(alpha=0.3)

@@ -1,37 +1,52 @@
-"""Estimates the SOS parameter of a study: how far its ratings spread around their mean.
-
-The hypothesis is one parabola for all conditions of a service, s² = θ (H - m)(m - L), where m is the mean of the
-ratings of a condition and s² their variance, on a scale from L to H. θ is its least-squares slope.
-
-Its confidence interval is a bootstrap within conditions: the conditions were chosen, the raters are a sample.
-Percentiles of θ alone cover too little, since resampling shrinks s² by (n - 1) / n and θ spreads more where it is
-larger; so the deviation in standard errors is resampled (bootstrap-t). benchmarks/theta_coverage.py measures its
-coverage and that of the rejected alternatives.
-"""
+"""Estimates the SOS parameter of a study: how far its ratings spread around their mean."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
+from scipy.special import ndtri
 
+from qoemon.config.studies.ratings import Moments, Ratings
 from qoemon.config.studies.study import StudyError
+from qoemon.tools.calibrate.fragment import fragment, settings_of, unusable
+from qoemon.tools.calibrate.opinions import is_rounded, scale_of, theta_of_opinions
+from qoemon.tools.calibrate.parabola import CentralMoments, beta_moments, moments, slope, standard_error
+from qoemon.tools.calibrate.resampling import clipped, interval_of_ratings, interval_of_users
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from qoemon.config.studies.ratings import Ratings
-    from qoemon.core.arrays import Floats
+    from qoemon.core.arrays import Floats, Ints
 
 RESAMPLES = 2000
 """With this many, another seed moves the ends of the interval by some 2 % of its width."""
+
+FEW_RATINGS, FEW_USERS = 6, 10
+"""Below these, theta and its interval are too uncertain to be used without a warning."""
+
+
+class Basis(StrEnum):
+    """What was resampled for the interval, or was not."""
+
+    USERS = "users"
+    RATINGS = "ratings"
+    MOMENTS = "moments"
+
+    @property
+    def text(self) -> str:
+        """How the interval was made, as words after it."""
+        return {
+            Basis.USERS: "users resampled",
+            Basis.RATINGS: "as if each rating came from another user",
+            Basis.MOMENTS: "from means and variances, as if each rating came from another user",
+        }[self]
 
 
 @dataclass(frozen=True)
@@ -50,24 +65,48 @@ class RatedCondition:
 
 
 @dataclass(frozen=True)
+class Theta:
+    """An SOS parameter, dimensionless, and the lower and upper end of its confidence interval, between 0 and 1."""
+
+    value: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Sos:
     """The SOS parameter with its confidence interval.
 
-    theta       dimensionless
-    interval    lower and upper end, between 0 and 1
-    confidence  level of the interval
-    rmse        of the variances around the parabola, scale points squared
-    low, high   ends of the scale
+    of_ratings   theta of the ratings of the study
+    of_opinions  theta of the opinions behind them, for the configuration; the same if they were not rounded
+    rounded      whether the ratings are opinions that were rounded
+    confidence   level of the intervals
+    basis        what they stand on
+    users        number of users; None if the study does not say who gave which rating
+    rmse         of the variances around the parabola, scale points squared
+    low, high    ends of the scale
     """
 
-    theta: float
-    interval: tuple[float, float]
+    of_ratings: Theta
+    of_opinions: Theta
+    rounded: bool
     confidence: float
+    basis: Basis
+    users: int | None
     rmse: float
     low: float
     high: float
     conditions: tuple[RatedCondition, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def theta(self) -> float:
+        """Theta of the ratings, dimensionless."""
+        return self.of_ratings.value
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end of its confidence interval."""
+        return self.of_ratings.interval
 
     @property
     def used(self) -> tuple[RatedCondition, ...]:
@@ -80,6 +119,11 @@ class Sos:
             "theta": self.theta,
             "interval": list(self.interval),
             "confidence": self.confidence,
+            "interval_by": str(self.basis),
+            "users": self.users,
+            "rounded": self.rounded,
+            "theta_of_opinions": self.of_opinions.value,
+            "interval_of_opinions": list(self.of_opinions.interval),
             "rmse": self.rmse,
             "scale": {"low": self.low, "high": self.high},
             "ratings": sum(condition.ratings for condition in self.conditions),
@@ -97,22 +141,9 @@ class Sos:
         }
 
 
-class Moments(NamedTuple):
-    """Moments of C conditions, from which theta and its standard error follow; (..., C) each.
-
-    size    ratings
-    mean    scale points
-    second, third, fourth  central moments (ddof 0), scale points to that power
-    """
-
-    size: Floats
-    mean: Floats
-    second: Floats
-    third: Floats
-    fourth: Floats
-
-
-def estimate(ratings: Ratings, confidence: float = 0.95, *, seed: int = 1, resamples: int = RESAMPLES) -> Sos:
+def estimate(
+    study: Ratings | Moments, confidence: float = 0.95, *, seed: int = 1, resamples: int = RESAMPLES
+) -> Sos:
     """The SOS parameter of a study.
 
     confidence  in (0, 1)
@@ -121,101 +152,140 @@ def estimate(ratings: Ratings, confidence: float = 0.95, *, seed: int = 1, resam
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}, expected 0 < confidence < 1")
-    spread = [opinions for opinions in ratings.conditions.values() if len(opinions) > 1]
-    if not spread:
+    size = sizes(study)
+    if not np.any(size > 1):
         raise StudyError("no condition has two ratings: a single rating has no variance")
-    ends = ratings.low, ratings.high
-    observed = moments(spread)
-    theta = float(slope(observed, *ends))
+    of = moments(list(study.conditions.values())) if isinstance(study, Ratings) else beta_moments(study)
+    theta = float(slope(of, study.low, study.high))
     if np.isnan(theta):
-        raise StudyError(f"all users agree on {ratings.low:g} or {ratings.high:g}, where theta has no effect")
-    conditions = tuple(_rated_condition(name, each, theta, *ends) for name, each in ratings.conditions.items())
-    interval = bootstrap_t(spread, *ends, confidence, np.random.default_rng(seed), resamples)
+        raise StudyError(f"all users agree on {study.low:g} or {study.high:g}, where theta has no effect")
+    basis = _basis(study)
+    interval = _interval(study, of, theta, basis, confidence, np.random.default_rng(seed), resamples)
+    of_ratings = Theta(theta, interval)
+    conditions = _rated_conditions(study.names, of, theta, study.low, study.high)
+    of_opinions = _of_opinions(study, of_ratings, of.mean[size > 1])
+    users = _users(study) if basis is Basis.USERS else None
     return Sos(
-        theta=theta,
-        interval=interval,
+        of_ratings=of_ratings,
+        of_opinions=of_opinions,
+        rounded=is_rounded(study),
         confidence=confidence,
+        basis=basis,
+        users=users,
         rmse=float(np.sqrt(np.nanmean([(each.variance - each.on_curve) ** 2 for each in conditions]))),
-        low=ratings.low,
-        high=ratings.high,
+        low=study.low,
+        high=study.high,
         conditions=conditions,
-        warnings=tuple(_warnings(theta, interval, conditions)),
+        warnings=tuple(_warnings(of_ratings, of_opinions, basis, users, conditions)),
     )
 
 
-def moments(ratings: Sequence[Floats]) -> Moments:
-    """The moments of each condition, (C,), from its ratings, (n,)."""
-    resampled = [_moments(np.ones((1, len(each))), each) for each in ratings]
-    return Moments(*np.concatenate(resampled, axis=2)[:, 0])
+def sizes(study: Ratings | Moments) -> Ints:
+    """(C,) number of ratings of each condition."""
+    if isinstance(study, Moments):
+        return study.size
+    return np.bincount(study.condition, minlength=len(study.names))
 
 
-def slope(of: Moments, low: float, high: float, ddof: int = 1) -> Floats:
-    """Least-squares SOS parameter of studies, (...); NaN where all users agree on an end of the scale."""
-    parabola = (high - of.mean) * (of.mean - low)
-    variance = of.second * of.size / (of.size - ddof)
-    with np.errstate(invalid="ignore"):
-        return np.asarray((parabola * variance).sum(axis=-1) / (parabola**2).sum(axis=-1))
+def _basis(study: Ratings | Moments) -> Basis:
+    if isinstance(study, Moments):
+        return Basis.MOMENTS
+    return Basis.USERS if _users(study) > 1 else Basis.RATINGS
 
 
-def standard_error(of: Moments, theta: Floats, low: float, high: float) -> Floats:
-    """Standard error of the SOS parameter of studies, (...), by the delta method.
-
-    A rating moves theta by its squared deviation, through s², and by its deviation, through the parabola at m.
-    """
-    parabola = (high - of.mean) * (of.mean - low)
-    by_square = parabola
-    by_deviation = (of.second - 2 * theta[..., None] * parabola) * (high + low - 2 * of.mean)
-    influence = (
-        by_square**2 * (of.fourth - of.second**2)
-        + 2 * by_square * by_deviation * of.third
-        + by_deviation**2 * of.second
-    )
-    with np.errstate(invalid="ignore"):
-        # Rounding may leave an influence of -1e-16 where all users agree.
-        total = (np.maximum(influence, 0) / (of.size - 1)).sum(axis=-1)
-        return np.asarray(np.sqrt(total) / (parabola**2).sum(axis=-1))
+def _users(study: Ratings | Moments) -> int:
+    """Number of users who are known to differ; 0 if the study does not say who gave which rating."""
+    return 0 if isinstance(study, Moments) or study.user is None else len(np.unique(study.user))
 
 
-def bootstrap_t(
-    ratings: Sequence[Floats], low: float, high: float, confidence: float, rng: np.random.Generator, resamples: int
+def _interval(
+    study: Ratings | Moments,
+    of: CentralMoments,
+    theta: float,
+    basis: Basis,
+    confidence: float,
+    rng: np.random.Generator,
+    resamples: int,
 ) -> tuple[float, float]:
-    """Lower and upper end of the confidence interval of theta, clipped to [0, 1].
+    if isinstance(study, Moments):
+        # There is nothing to resample: the delta method, with the kurtosis of a Beta.
+        reach = float(ndtri((1 + confidence) / 2) * standard_error(of, np.array(theta), study.low, study.high))
+        return (clipped(theta - reach, 0.0), clipped(theta + reach, 1.0)) if reach > 0 else (0.0, 1.0)
+    if basis is Basis.USERS:
+        return interval_of_users(study, confidence, rng, resamples)
+    spread = [opinions for opinions in study.conditions.values() if len(opinions) > 1]
+    return interval_of_ratings(spread, study.low, study.high, confidence, rng, resamples)
 
-    ratings  (n,) for each condition, n at least 2
-    source   Efron, Tibshirani 1993, An Introduction to the Bootstrap, 12.5
-    """
-    observed = moments(ratings)
-    theta = slope(observed, low, high)
-    samples = Moments(*np.concatenate([resampled(each, rng, resamples) for each in ratings], axis=2))
-    thetas = slope(samples, low, high)
-    # The resampled population is the ratings themselves: its theta has the variance with ddof 0.
-    deviation = thetas - slope(observed, low, high, ddof=0)
+
+def _of_opinions(study: Ratings | Moments, of_ratings: Theta, mos: Floats) -> Theta:
+    scale = scale_of(study.low, study.high)
+    if scale is None or not is_rounded(study):
+        return of_ratings
+    lower, upper = of_ratings.interval
+    # An end that is unknown stays unknown. Rounding adds to theta at every theta, so ends stay in order.
+    return Theta(
+        theta_of_opinions(of_ratings.value, mos, scale),
+        (
+            0.0 if lower == 0 else theta_of_opinions(lower, mos, scale),
+            1.0 if upper == 1 else theta_of_opinions(upper, mos, scale),
+        ),
+    )
+
+
+def _rated_conditions(
+    names: Sequence[str], of: CentralMoments, theta: float, low: float, high: float
+) -> tuple[RatedCondition, ...]:
     with np.errstate(divide="ignore", invalid="ignore"):
-        deviation /= standard_error(samples, thetas, low, high)
-    # A sample in which all users agree has no standard error: its deviation counts as infinite.
-    deviation[np.isnan(deviation)] = inf
-    tail = (1 - confidence) / 2
-    least, most = np.quantile(deviation, [tail, 1 - tail], method="closest_observation")
-    error = standard_error(observed, theta, low, high)
-    with np.errstate(invalid="ignore"):
-        return _clip(theta - most * error, 0.0), _clip(theta - least * error, 1.0)
+        variance = np.where(of.size > 1, of.second * of.size / (of.size - 1), np.nan)
+    on_curve = theta * (high - of.mean) * (of.mean - low)
+    columns = zip(names, of.size, of.mean, variance, on_curve, strict=True)
+    return tuple(RatedCondition(name, int(n), *map(float, figures)) for name, n, *figures in columns)
 
 
-def resampled(ratings: Floats, rng: np.random.Generator, resamples: int) -> Floats:
-    """Moments of B resamples of the ratings (n,), each with n ratings; (5, B, 1)."""
-    # Ratings have few distinct values, so it is cheaper to draw how often each value occurs.
-    values, counts = np.unique(ratings, return_counts=True)
-    return _moments(rng.multinomial(len(ratings), counts / len(ratings), size=resamples).astype(np.float64), values)
+def _warnings(
+    of_ratings: Theta, of_opinions: Theta, basis: Basis, users: int | None, conditions: Sequence[RatedCondition]
+) -> Iterator[str]:
+    single = [each.name for each in conditions if each.ratings == 1]
+    several = [each.ratings for each in conditions if each.ratings > 1]
+    if single:
+        yield f"left out, since a single rating has no variance: {cut(single)}"
+    if len(several) == 1:
+        yield "a single condition has a variance: whether the others lie on the parabola is unknown"
+    if np.median(several) < FEW_RATINGS:
+        yield (
+            f"half of the conditions have fewer than {FEW_RATINGS} ratings: theta is corrected for that, but "
+            "may still be off by a hundredth; have each condition rated by 15 users or more"
+        )
+    if users is not None and users < FEW_USERS:
+        yield f"there are {users} users only: the interval is that of so few people, and may be too narrow"
+    if basis is Basis.RATINGS:
+        yield (
+            "the interval is valid only if each rating came from another user; if the same people rated several "
+            "conditions, it is 2 to 4 times too narrow: add a column with the user of each rating"
+        )
+    if of_ratings.interval == (0, 1):
+        yield "the ratings are too few, or too alike, for an interval"
+    if not settings_of(of_opinions.value, of_opinions.interval):
+        yield unusable(of_opinions.value)
+
+
+MOST_NAMES = 10
+"""Names that a warning lists; of more, it has the number."""
+
+
+def cut(names: Sequence[str]) -> str:
+    """The names as text, the first MOST_NAMES of them."""
+    rest = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def table(sos: Sos) -> Group:
     """The parameter as text and its conditions as a table, for rich."""
-    lower, upper = sos.interval
-    summary = f"theta {sos.theta:.3f} ({100 * sos.confidence:g} % interval {lower:.3f} to {upper:.3f})"
     used = sum(condition.ratings for condition in sos.used)
+    users = "" if sos.users is None else f" by {sos.users:,} users"
     basis = (
-        f"From {used:,} ratings of {len(sos.used):,} condition{'s' * (len(sos.used) != 1)}, on a scale from "
-        f"{sos.low:g} to {sos.high:g}. RMSE of the variances around the parabola: {sos.rmse:.2f}."
+        f"From {used:,} ratings{users} of {len(sos.used):,} condition{'s' * (len(sos.used) != 1)}, on a scale "
+        f"from {sos.low:g} to {sos.high:g}. RMSE of the variances around the parabola: {sos.rmse:.2f}."
     )
     out = Table("Condition", box=box.SIMPLE_HEAD)
     for heading in ("Ratings", "MOS", "SOS", "Variance", "On the parabola"):
@@ -223,76 +293,26 @@ def table(sos: Sos) -> Group:
     for each in sos.conditions:
         spread = (f"{each.variance**0.5:.2f}", f"{each.variance:.2f}") if each.ratings > 1 else ("-", "-")
         out.add_row(Text(each.name), f"{each.ratings:,}", f"{each.mos:.2f}", *spread, f"{each.on_curve:.2f}")
-    return Group(Text(summary), Text(basis), out, *(Text(f"Warning: {each}") for each in sos.warnings))
+    return Group(Text(summary(sos)), Text(basis), out, *(Text(f"Warning: {each}") for each in sos.warnings))
+
+
+def summary(sos: Sos) -> str:
+    """Theta of ratings and of opinions with their intervals, as a line for each."""
+    level = f"{100 * sos.confidence:g} % interval"
+    of_ratings = f"theta of ratings  {_text(sos.of_ratings, level)}, {sos.basis.text}"
+    if not sos.rounded:
+        return f"{of_ratings}\ntheta of opinions: the same, as the ratings are not whole numbers on few steps"
+    return f"{of_ratings}\ntheta of opinions {_text(sos.of_opinions, level)}: for the configuration"
+
+
+def _text(theta: Theta, level: str) -> str:
+    lower, upper = theta.interval
+    return f"{theta.value:.3f} ({level} {lower:.3f} to {upper:.3f})"
 
 
 def yaml_fragment(sos: Sos, service: str, mapping: str) -> str:
     """The service's part of the configuration; a comment with the reason if this theta is not allowed there."""
-    settings = settings_of(sos.theta, sos.interval)
+    settings = settings_of(sos.of_opinions.value, sos.of_opinions.interval)
     if not settings:
-        return f"# {_unusable(sos.theta)}\n"
+        return f"# {unusable(sos.of_opinions.value)}\n"
     return fragment(service, {"mapping": mapping, **settings})
-
-
-def fragment(service: str, settings: Mapping[str, Any]) -> str:
-    """A service of the configuration as YAML, one line for each key as in the sample."""
-    lines = [f"    {name}: {_flow(value)}\n" for name, value in settings.items()]
-    return "".join(["services:\n", f"  {_flow(service)}:\n", *lines])
-
-
-def settings_of(theta: float, interval: tuple[float, float]) -> Mapping[str, Any]:
-    """The keys of a service that hold its theta; empty if the configuration does not allow this theta."""
-    rounded, lower, upper = (round(value, 3) for value in (theta, *interval))
-    if not 0 < rounded < 1:
-        return {}
-    band = {"theta_band": [lower, upper]} if 0 < lower <= rounded <= upper < 1 and lower < upper else {}
-    return {"theta": rounded, **band}
-
-
-def _flow(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=inf)
-    return text.removesuffix("\n").removesuffix("\n...")
-
-
-def _moments(times: Floats, values: Floats) -> Floats:
-    """Moments of B samples of a condition, (5, B, 1).
-
-    times   (B, n) how often each value is in the sample
-    values  (n,)
-    """
-    # Relative to the first value, so that equal values have a variance of exactly 0.
-    count, shifted = times.sum(axis=1), values - values[0]
-    mean, square, cube, fourth = (times @ shifted**power / count for power in (1, 2, 3, 4))
-    second = np.maximum(square - mean**2, 0)
-    third = cube - 3 * mean * square + 2 * mean**3
-    fourth = fourth - 4 * mean * cube + 6 * mean**2 * square - 3 * mean**4
-    return np.array([count, mean + values[0], second, third, fourth])[:, :, None]
-
-
-def _clip(end: Floats, unknown: float) -> float:
-    """End of an interval, clipped to [0, 1], the range of theta; `unknown` if it is NaN."""
-    return unknown if np.isnan(end) else float(np.clip(end, 0, 1))
-
-
-def _rated_condition(name: str, ratings: Floats, theta: float, low: float, high: float) -> RatedCondition:
-    mos = float(ratings.mean())
-    variance = float(ratings.var(ddof=1)) if len(ratings) > 1 else np.nan
-    return RatedCondition(name, len(ratings), mos, variance, theta * (high - mos) * (mos - low))
-
-
-def _warnings(theta: float, interval: tuple[float, float], conditions: Sequence[RatedCondition]) -> list[str]:
-    single = [each.name for each in conditions if each.ratings == 1]
-    out = [f"left out, since a single rating has no variance: {', '.join(single)}"] if single else []
-    if len(conditions) - len(single) == 1:
-        out.append("a single condition has a variance: whether the others lie on the parabola is unknown")
-    if interval == (0, 1):
-        out.append("the ratings are too few, or too alike, for an interval")
-    if not settings_of(theta, interval):
-        out.append(_unusable(theta))
-    return out
-
-
-def _unusable(theta: float) -> str:
-    if theta < 1:
-        return f"theta is {theta:.3f}: all users agree, but the configuration requires a theta above 0"
-    return f"theta is {theta:.3f}, which many users cannot reach: have each condition rated by more users"

@@ -188,7 +188,8 @@ def test_theta_comes_from_the_same_ratings() -> None:
     found = fit(study)
     assert found.spread is not None
     assert found.theta == pytest.approx(0.25, abs=0.05), "binomial ratings have theta .25"
-    assert not found.warnings
+    assert len(found.warnings) == 1
+    assert "add a column with the user of each rating" in found.warnings[0]
     rated = fit(means(WEB_IQX, WAITS_S))
     assert rated.theta == WEB_IQX.theta
     assert rated.warnings == ("the study does not determine theta: 0.25 is the default of web-iqx",)
@@ -273,7 +274,7 @@ def test_the_fragment_is_a_configuration_with_the_mos_of_the_fit(mapping: QosMap
     found = fit(study)
     path.write_text(yaml_fragment(found, "mine"))
     service = config.load(path).services["mine"]
-    assert (service.mapping, service.theta) == (mapping.name, pytest.approx(found.theta, abs=0.0005))
+    assert (service.mapping, service.theta) == (mapping.name, pytest.approx(found.theta_of_opinions, abs=0.0005))
     estimated: Floats = mapping.with_parameters(service.parameters)(*study.axes)
     assert estimated == pytest.approx(found.fitted, abs=0.03), "rounding is small against the standard errors"
 
@@ -321,7 +322,16 @@ def test_json_keeps_its_keys() -> None:
     """A contract: scripts read these."""
     plain = json.loads(json.dumps(fit(crowd(WEB_IQX, WAITS_S, 24, 1)).as_dict(), allow_nan=False))
     assert list(plain)[:5] == ["mapping", "inputs", "parameters", "rmse", "within_half"]
-    assert list(plain)[5:] == ["cross_validated", "theta", "theta_interval", "conditions", "warnings"]
+    assert list(plain)[5:] == [
+        "cross_validated",
+        "theta",
+        "theta_interval",
+        "theta_of_opinions",
+        "theta_of_opinions_interval",
+        "theta_interval_by",
+        "conditions",
+        "warnings",
+    ]
     assert list(plain["parameters"]["beta"]) == ["value", "standard_error", "before"]
     assert list(plain["cross_validated"]) == ["folds", "rmse", "within_half"]
     assert list(plain["conditions"][0]) == ["condition", "weight", "mos", "fitted"]
@@ -334,5 +344,5 @@ def test_the_table_fits_80_columns() -> None:
     words = " ".join(out.getvalue().split())
     assert f"fitted to 9 conditions: RMSE {found.accuracy.rmse:.3f}, 100 % within 0.5 of the" in words
     assert "On conditions left out of the fit (5 folds): RMSE" in words
-    assert f"theta {found.theta:.3f} (" in words
+    assert f"theta of ratings {found.theta:.3f} (" in words
     assert "stall_count 4, stall_s 12, play_s 30" in words

@@ -1,0 +1,1 @@
+"""What the study tools claim, measured: `python -m benchmarks.calibration`."""
