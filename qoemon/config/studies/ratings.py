@@ -20,6 +20,7 @@ class Ratings:
     condition  (N,) index of the condition of each rating; each condition has at least one
     rating     (N,) scale points
     user       (N,) number of the user who gave it, from 0; None if the study does not say who gave which
+    notes      what was left out of the file, or is unlikely, in words
     """
 
     low: float
@@ -28,6 +29,7 @@ class Ratings:
     condition: Ints
     rating: Floats
     user: Ints | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, low: float, high: float, conditions: Mapping[str, Floats]) -> Ratings:
@@ -44,3 +46,24 @@ class Ratings:
         ends = np.cumsum(np.bincount(self.condition, minlength=len(self.names)))
         parts = np.split(self.rating[order], ends)[:-1]
         return dict(zip(self.names, parts, strict=True))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What a study without single ratings says of its C conditions.
+
+    low, high  ends of the scale, scale points
+    names      (C,) of the conditions
+    mos        (C,) mean of the ratings, scale points
+    variance   (C,) of the ratings (ddof 1), scale points squared; NaN of a single rating
+    size       (C,) number of ratings
+    notes      what was left out of the file, or is unlikely, in words
+    """
+
+    low: float
+    high: float
+    names: tuple[str, ...]
+    mos: Floats
+    variance: Floats
+    size: Ints
+    notes: tuple[str, ...] = ()
