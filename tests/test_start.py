@@ -51,6 +51,7 @@ OF_THE_COMMAND_LINE = {
     "qoemon.tools.demo",
     "qoemon.tools.demo.commands",
     "qoemon.tools.options",
+    "qoemon.tools.study_options",
     "qoemon.tools.paper",
     "qoemon.tools.paper.commands",
     "qoemon.tools.players",

@@ -1,35 +1,43 @@
-"""Reads a CSV file whole or not at all: every row that cannot be used is reported with its line.
+"""Reads the rows of a CSV file as it was saved: separator, byte order mark, gzip and comments are found by itself.
 
-A share that silently leaves out unreadable rows is a wrong number that looks right.
+The separator is the one by which the first rows have as many cells as the header. csvcolumns.py reads numbers and
+names from the rows. docs/decisions/0030-study-files.md
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
+import shlex
 import sys
+import zlib
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO, cast
 
 from qoemon.common.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any, BinaryIO
 
 STDIN = "-"
-
-MAX_ROWS_REPORTED = 20
-"""Rows whose fault is reported; further ones are only counted."""
 
 CELL_LENGTH = 40
 """Length at which a cell is cut in messages."""
 
+SAMPLE = 200
+"""Lines from which the separator and the kind of the file are found."""
+
 NOT_UTF8 = "surrogateescape"
 """Accepts bytes that are not UTF-8: harmless in a column that is ignored, and no number in any other."""
+
+SEPARATORS = ",;\t|"
+
+_GZIP, _ZIP, _UTF16 = b"\x1f\x8b", b"PK\x03\x04", (b"\xff\xfe", b"\xfe\xff")
 
 
 class UnreadableError(Exception):
@@ -37,38 +45,55 @@ class UnreadableError(Exception):
 
 
 class ContentError(Exception):
-    """The content of the file cannot be used; the text has file, line, what was found and what was expected."""
+    """The content of the file cannot be used; the text has file, line, what was found and what was expected.
+
+    fault    the text without the options
+    options  with which the file can probably be read, values by name
+    """
+
+    def __init__(self, fault: str, options: Mapping[str, str] | None = None) -> None:
+        self.fault, self.options = fault, dict(options or {})
+        written = " ".join(f"--{name} {shlex.quote(value)}" for name, value in self.options.items())
+        between = "\n  " if "\n" in fault else "; "
+        super().__init__(f"{fault}{between}try {written}" if written else fault)
 
 
-class UnnamedContentError(Exception):
+class UnnamedContentError(ContentError):
     """A ContentError whose text lacks the file; `file_in_errors` adds it."""
 
 
 @contextmanager
 def opened(path: str) -> Iterator[TextIO]:
-    """The file, or standard input for "-", as `rows_of` needs it; UnreadableError if it cannot be opened."""
-    if path != STDIN:
-        with _open(path) as file:
-            yield file
-        return
-    stdin = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors=NOT_UTF8, newline="")
+    """The text of the file, or of standard input for "-", decompressed; UnreadableError if it cannot be opened."""
+    standard = path == STDIN
+    binary: io.BufferedReader[Any]
+    binary = io.BufferedReader(cast("Any", sys.stdin.buffer)) if standard else _open(path)
     try:
-        yield stdin
+        text = _text(binary, path)
+        try:
+            yield text
+        finally:
+            text.detach()
     finally:
-        stdin.detach()  # Otherwise standard input would be closed with the wrapper.
+        if standard:
+            binary.detach()  # Otherwise standard input would be closed with the wrapper.
+        else:
+            binary.close()
 
 
 @contextmanager
 def file_in_errors(file: TextIO) -> Iterator[None]:
     """Turn an UnnamedContentError of the block into a ContentError with the file's name, "input" without one."""
+    name = getattr(file, "name", "input")
     try:
         yield
     except UnnamedContentError as error:
-        raise ContentError(f"{getattr(file, 'name', 'input')}: {error}") from None
+        raise ContentError(f"{name}: {error.fault}", error.options) from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ContentError(f"{name}: is not a whole gzip file: {error}") from None
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A row of the file.
 
     line          its first line, from 1
@@ -80,175 +105,171 @@ class Row:
     syntax_error: str = ""
 
 
-def rows_of(file: TextIO) -> Iterator[Row]:
-    """The rows that are not blank, the header first.
+class Sheet:
+    """A header, and the rows below it.
 
-    file  from `opened`, or opened with newline=""
-    """
-    # A spreadsheet's byte order mark would hide the quotes of the first cell.
-    lines = chain([file.readline().removeprefix("\ufeff")], file)
-    # Without strict, a quote that is never closed would silently swallow the rest of the file.
-    reader = csv.reader(lines, strict=True)
-    line = 1
-    try:
-        for cells in reader:
-            # In a file of one column a quoted empty cell means "missing": that row is not blank.
-            if cells and not (len(cells) == 1 and cells[0].isspace()):
-                yield Row(line, cells)
-            line = reader.line_num + 1
-    except csv.Error as error:
-        yield Row(line, (), f"is not CSV ({error}): is a quote not closed, or not doubled within a cell?")
-
-
-@dataclass(frozen=True)
-class Column:
-    """A required column of numbers.
-
-    least, most  range of the values, both included
-    expected     the range in words
-    whole        whether only whole numbers are valid
+    header     names of the columns, without the spaces around them
+    line       of the header; 0 if the file has none
+    first      the first rows below the header
+    separator  of cells
     """
 
-    name: str
-    least: float
-    most: float
-    expected: str
-    whole: bool = False
+    def __init__(self, rows: Iterable[Row], header: Sequence[str], line: int, separator: str = ",") -> None:
+        rest = iter(rows)
+        self.header, self.line, self.separator = [cell.strip() for cell in header], line, separator
+        self.first = list(islice(rest, SAMPLE))
+        self._rest = rest
 
-    def fault(self, cells: Sequence[str], place: int, value: float) -> str:
-        """What is wrong with the cell at this place of a row, whose number is value; "" if it is valid."""
-        if self.least <= value <= self.most and (not self.whole or value.is_integer()):  # False for NaN.
-            return ""
-        cell = cells[place] if place < len(cells) else ""
-        found = _quoted(cell) if cell.strip() else "nothing"
-        return f"{self.name}: found {found}, expected {self.expected}"
+    def rows(self) -> Iterator[Row]:
+        """All rows below the header, once."""
+        return chain(self.first, self._rest)
 
+    def find(self, name: str) -> list[int]:
+        """The columns of this name: as it is written, or otherwise in upper or lower case."""
+        exact = [place for place, cell in enumerate(self.header) if cell == name]
+        return exact or [place for place, cell in enumerate(self.header) if plain(cell) == plain(name)]
 
-def no_fault(*_: float) -> str:
-    """The fault of rows that have no rule between their cells: none."""
-    return ""
-
-
-@dataclass(frozen=True)
-class RowFormat:
-    """The format of a row.
-
-    columns  the required columns
-    fault    what is wrong between the values of the columns, each valid by itself; "" if nothing is
-    """
-
-    columns: tuple[Column, ...]
-    fault: Callable[..., str] = no_fault
-
-    @property
-    def names(self) -> str:
-        """The names of the columns, for a message."""
-        return ", ".join(column.name for column in self.columns)
+    def cells(self, place: int) -> list[str]:
+        """The cells of a column in the first rows."""
+        return [row.cells[place].strip() if place < len(row.cells) else "" for row in self.first]
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The places of the required columns in a file, and its number of columns."""
+def read_sheet(file: TextIO, needs: str, names: Sequence[str] = ()) -> Sheet:
+    """The sheet in a file; UnnamedContentError if it has no header.
 
-    row_format: RowFormat
-    places: tuple[int, ...]
-    width: int
-
-    def valid_rows(self, rows: Iterable[Row]) -> Iterator[tuple[Row, list[float]]]:
-        """The valid rows with their required numbers; after the last row UnnamedContentError if any was invalid."""
-        count, faults = 0, _Faults()
-        for row in rows:
-            count += 1
-            values = [number(row.cells, place) for place in self.places]
-            if fault := self._fault(row, values):
-                faults.add(row, fault)
-            else:
-                yield row, values
-        if faults.count:
-            raise UnnamedContentError(faults.summary(count))
-
-    def _fault(self, row: Row, values: Sequence[float]) -> str:
-        """Everything that is wrong with a row; "" if nothing is."""
-        if row.syntax_error:
-            return row.syntax_error
-        if any(row.cells[self.width :]):
-            # A decimal comma moves every later cell into the next column, where it may look valid.
-            return f"found {len(row.cells)} cells, expected {self.width} as in the header (decimals have a point)"
-        faults = [
-            fault
-            for column, place, value in zip(self.row_format.columns, self.places, values, strict=True)
-            if (fault := column.fault(row.cells, place, value))
-        ]
-        return "; ".join(faults) or self.row_format.fault(*values)
-
-
-def layout(header: Row, row_format: RowFormat, needs: str) -> Layout:
-    """The places of the columns after the header; UnnamedContentError if one is missing or there twice.
-
+    file   from `opened`, or opened with newline=""
     needs  which header is needed for what, a clause
+    names  header of a file that has none
     """
-    if header.syntax_error:
-        raise UnnamedContentError(f"line {header.line}: {header.syntax_error}")
-    found = [cell.strip() for cell in header.cells]
-    for column in row_format.columns:
-        if (times := found.count(column.name)) > 1:
-            raise UnnamedContentError(
-                f"line {header.line}: found the column {column.name} {times} times, expected it once"
-            )
-    if missing := [column.name for column in row_format.columns if column.name not in found]:
-        there = ", ".join(map(_quoted, found))
-        raise UnnamedContentError(
-            f"line {header.line}: there is no column {', '.join(missing)}; {needs}, found {there}{_hint(found)}"
-        )
-    return Layout(row_format, tuple(found.index(column.name) for column in row_format.columns), len(found))
+    lines = list(islice(file, SAMPLE))
+    if lines:
+        lines[0] = lines[0].removeprefix("\ufeff")  # It would hide the quotes of the first cell.
+    top = next((at for at, line in enumerate(lines) if not _is_above(line)), len(lines))
+    separator = _named_separator(lines[:top]) or _separator(lines[top:])
+    if not names and (commented := _commented_header(lines[:top], lines[top:], separator)):
+        top -= 1
+        lines[top] = commented
+    rows = _rows(chain(lines[top:], file), separator, top + 1)
+    first = next(rows, None)
+    if first is None:
+        raise UnnamedContentError(f"there is nothing in it; {needs}")
+    if first.syntax_error:
+        raise UnnamedContentError(f"line {first.line}: {first.syntax_error}")
+    if any("\0" in cell for cell in first.cells):
+        raise UnnamedContentError("the file looks like UTF-16: save it as UTF-8")
+    if names:
+        return Sheet(chain([first], rows), names, 0, separator)
+    return Sheet(rows, first.cells, first.line, separator)
 
 
-def number(cells: Sequence[str], place: int) -> float:
-    """The number in a cell; NaN, which no column accepts, if it has none."""
+def plain(name: str) -> str:
+    """A name of a column by which spellings of it are compared: "Stall Count" is stall_count."""
+    return "_".join(name.casefold().replace("-", " ").replace("_", " ").split())
+
+
+def number(cell: str) -> float:
+    """The number in a cell; NaN if it has none."""
     try:
-        cell = cells[place]
         return nan if "_" in cell else float(cell)  # Only Python reads 1_000 as a number.
-    except (IndexError, ValueError):
+    except ValueError:
         return nan
 
 
-class _Faults:
-    """The invalid rows: the first MAX_ROWS_REPORTED in words, the others counted."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._reported: list[str] = []
-
-    def add(self, row: Row, fault: str) -> None:
-        self.count += 1
-        if self.count <= MAX_ROWS_REPORTED:
-            self._reported.append(f"  line {row.line}: {fault}")
-
-    def summary(self, rows: int) -> str:
-        lines, more = list(self._reported), self.count - MAX_ROWS_REPORTED
-        if more > 0:
-            lines.append(f"  and {more:,} more")
-        head = f"{self.count:,} of {rows:,} rows cannot be used, so nothing was computed:"
-        return "\n".join([head, *lines])
+def quoted(cell: str) -> str:
+    """A cell in a message."""
+    return f"'{printable(cell, CELL_LENGTH)}'"
 
 
-def _open(path: str) -> TextIO:
+def names_in(text: str) -> tuple[str, ...]:
+    """The names in a list such as a,b,"c,d"."""
+    cells = next(csv.reader([text], skipinitialspace=True), [])
+    return tuple(name for cell in cells if (name := cell.strip()))
+
+
+def list_of(names: Iterable[str]) -> str:
+    """The list from which `names_in` reads these names."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="").writerow(list(names))
+    return out.getvalue()
+
+
+def _open(path: str) -> io.BufferedReader[Any]:
     try:
-        return Path(path).open(encoding="utf-8", errors=NOT_UTF8, newline="")
+        return Path(path).open("rb")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UnreadableError(f"{path}: cannot be read: {reason}") from error
 
 
-def _quoted(cell: str) -> str:
-    return f"'{printable(cell, CELL_LENGTH)}'"
+def _text(binary: io.BufferedReader[Any], path: str) -> io.TextIOWrapper:
+    try:
+        magic = binary.peek(4)[:4]
+    except OSError as error:
+        raise UnreadableError(f"{path}: cannot be read: {error.strerror}") from error
+    if magic == _ZIP:
+        raise UnreadableError(f"{path}: cannot be read: it is a spreadsheet or an archive, save the table as CSV")
+    if magic.startswith(_UTF16):
+        return io.TextIOWrapper(binary, encoding="utf-16", errors="replace", newline="")
+    plain_bytes = gzip.GzipFile(fileobj=binary) if magic.startswith(_GZIP) else binary
+    return io.TextIOWrapper(cast("BinaryIO", plain_bytes), encoding="utf-8", errors=NOT_UTF8, newline="")
 
 
-def _hint(header: Sequence[str]) -> str:
-    """The probable reason why columns are missing from a header."""
-    if any("\0" in cell for cell in header):
-        return "; the file looks like UTF-16: save it as UTF-8"
-    for character, name in {";": "semicolons", "\t": "tabs"}.items():
-        if len(header) == 1 and character in header[0]:
-            return f"; its cells look separated by {name}: separate them by commas"
-    return ""
+def _rows(lines: Iterable[str], separator: str, line: int) -> Iterator[Row]:
+    """The rows that are not blank."""
+    if separator == " ":
+        lines = (each.strip() + "\n" for each in lines)
+    # Without strict, a quote that is never closed would silently swallow the rest of the file.
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=separator == " ", strict=True)
+    above = line
+    try:
+        for cells in reader:
+            # In a file of one column a quoted empty cell means "missing": that row is not blank.
+            if cells and not (len(cells) == 1 and cells[0].isspace()):
+                yield Row(line, cells)
+            line = reader.line_num + above
+    except csv.Error as error:
+        yield Row(line, (), f"is not CSV ({error}): is a quote not closed, or not doubled within a cell?")
+
+
+def _is_above(line: str) -> bool:
+    """Whether a line stands above the table: it is blank, a comment, or what Excel writes there."""
+    return not line.strip() or line.startswith("#") or line[:4].casefold() == "sep="
+
+
+def _named_separator(above: Sequence[str]) -> str:
+    named = [line[4:5] for line in above if line[:4].casefold() == "sep="]
+    return named[0] if named and named[0] in f"{SEPARATORS} " else ""
+
+
+def _separator(lines: Sequence[str]) -> str:
+    """The separator by which most lines have as many cells as the first, and more than one; a comma without any."""
+    found = {each: _fit(lines, each) for each in SEPARATORS}
+    best = max(found, key=lambda each: found[each])
+    if found[best][1] > 1:
+        return best
+    share, width = _fit([line.strip() for line in lines], " ")
+    return " " if width > 1 and share == 1 else ","
+
+
+def _fit(lines: Sequence[str], separator: str) -> tuple[float, int]:
+    """The share of rows that have as many cells as the first, and that number; (0, 0) if it is 1."""
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=separator == " ")
+    try:
+        widths = [len(cells) for cells in reader if cells]
+    except csv.Error:
+        return 0, 0
+    if not widths or widths[0] < 2:
+        return 0, 0
+    below = widths[1:-1] if len(lines) == SAMPLE else widths[1:]  # The last one may be cut within a cell.
+    return (below.count(widths[0]) / len(below) if below else 1), widths[0]
+
+
+def _commented_header(above: Sequence[str], below: Sequence[str], separator: str) -> str:
+    """The last comment if it is the header, as NumPy writes it, or as a first column named "#" looks."""
+    if not above or not above[-1].startswith("#") or not below:
+        return ""
+    line = above[-1]
+    bare = line[1:].lstrip()
+    text = line if bare.startswith(separator) else bare
+    names, cells = (next(_rows([each], separator, 1), Row(1, ())).cells for each in (text, below[0]))
+    return text if len(names) == len(cells) > 1 and any(number(cell) == number(cell) for cell in cells) else ""

@@ -278,7 +278,10 @@ CASES: list[tuple[str, int, str, str]] = [
         "media-stall takes a mapping of measures as that of quality, iqx has response_s",
     ),
     (
-        "services:\n  v: {mapping: media-stall, quality: iqx, inputs: [q], theta: 0.3, parameters: {quality_betta: 1}}",
+        (
+            "services:\n  v: {mapping: media-stall, quality: iqx, inputs: [q], theta: 0.3, "
+            "parameters: {quality_betta: 1}}"
+        ),
         2,
         "services.v.parameters.quality_betta",
         "expected one of time, count, floor, quality_scale, quality_beta, quality_floor.* did you mean",

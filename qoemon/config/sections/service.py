@@ -81,7 +81,7 @@ def _readable_study(path: Path) -> Path:
 
     try:
         with opened(str(path)) as file:
-            study.read_ratings(file)
+            study.empirical(study.read_ratings(file))
     except (ContentError, UnreadableError) as error:
         raise expecting("a study with the columns condition and rating", str(error)) from None
     return path
@@ -95,7 +95,7 @@ def _frequencies(path: Path, scale: Scale) -> EmpiricalRatings:
     from qoemon.config.studies import study  # noqa: PLC0415 - see above
 
     with opened(str(path)) as file:
-        ratings = study.read_ratings(file, scale.low, scale.high)
+        ratings = study.empirical(study.read_ratings(file, scale.low, scale.high))
     size = len(scale.ratings)
     given = [np.rint(each).astype(int) - scale.low for each in ratings.conditions.values()]
     return EmpiricalRatings.of(np.array([np.bincount(each, minlength=size) for each in given]), scale)

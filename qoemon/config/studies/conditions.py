@@ -1,44 +1,78 @@
 """Reads CSV files of conditions: a row is the QoS of one experience, in the columns of a service's mapping.
 
 Stalls have the columns stall_count, stall_s and play_s, web pages response_s, and mappings on measures one column
-for each input; a mapping of stalls and measures has both. Other columns are ignored. `qoemon analyze` reads such
-files; studies (study.py) have the same columns, and the ratings beside them.
+for each input; a mapping of stalls and measures has both. `qoemon analyze` reads such files; studies (study.py)
+have the same columns, and the ratings beside them. Reading (reading.py) has the names of columns that are called
+otherwise.
 """
 
 from __future__ import annotations
 
-from array import array
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from qoemon.common.csvfile import Column, RowFormat, UnnamedContentError, file_in_errors, layout, rows_of
+from qoemon.common.csvcolumns import Column, Labels, RowFormat, Source, no_fault, read_columns
+from qoemon.common.csvfile import Sheet, UnnamedContentError, file_in_errors, read_sheet
+from qoemon.config.studies import proposal
+from qoemon.config.studies.reading import (
+    AS_IT_IS,
+    COUNT,
+    FAILED,
+    GROUP,
+    WEIGHT,
+    Reading,
+    found,
+    names_of,
+    source_of,
+)
 from qoemon.core.counting.stalls import stall_condition
 from qoemon.core.qoe.mapping import RESPONSE, Qos, QosMapping
 from qoemon.core.wire.batch import MAX_COUNT, MAX_MEASURE, MAX_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from qoemon.core.arrays import Floats
     from qoemon.core.plan.plan import Service
 
 INSTANT_S = 0.001
 """The shortest time that counts, as for sessions: bins have whole milliseconds."""
 
+RATIO = "rebuffering_ratio"
+"""Share of the session's time that it stalled, stall_s / (stall_s + play_s): may stand for stall_s."""
+
+MAX_WEIGHT = 1e9
+
 
 @dataclass(frozen=True)
 class Conditions:
     """The conditions of N experiences.
 
-    columns  (N,) each: the required columns of the file by name, in their units
+    columns  (N,) each: the required columns of the file by name, in their units; NaN where the request failed
+    failed   (N,) whether the request failed; None if the file does not say so
+    count    (N,) how many users each row is; None if each is one
+    weight   (N,) weight of each row; None if all weigh the same
+    group    the group of each row; None if the file has none
+    notes    what was left out or assumed, in words
     """
 
     columns: Mapping[str, Floats]
+    failed: np.ndarray[tuple[int], np.dtype[np.bool_]] | None = None
+    count: Floats | None = None
+    weight: Floats | None = None
+    group: Labels | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
+
+    @cached_property
+    def weights(self) -> Floats:
+        """(N,) what each row counts."""
+        given = self.count if self.count is not None else self.weight
+        return np.ones(len(self)) if given is None else given
 
 
 def _unchanged(*columns: Floats) -> tuple[Floats, ...]:
@@ -46,13 +80,38 @@ def _unchanged(*columns: Floats) -> tuple[Floats, ...]:
 
 
 @dataclass(frozen=True)
-class ConditionFormat(RowFormat):
+class ConditionFormat:
     """The format of a row for the conditions of one mapping.
 
-    axes  the columns, (N,) each -> the arguments of the mapping, (N,) each
+    columns  the required columns
+    fault    what is wrong between the values of the columns, each valid by itself; "" if nothing is
+    axes     the columns, (N,) each -> the arguments of the mapping, (N,) each
     """
 
+    columns: tuple[Column, ...]
+    fault: Callable[..., str] = no_fault
     axes: Callable[..., tuple[Floats, ...]] = _unchanged
+
+    @property
+    def names(self) -> str:
+        """The names of the columns, for a message."""
+        return ", ".join(column.name for column in self.columns)
+
+
+@dataclass(frozen=True)
+class QosColumns:
+    """The columns of a file from which those of a ConditionFormat follow.
+
+    columns  with their places in the file
+    fault    what is wrong between their values; "" if nothing is
+    derived  these columns, (N,) each -> those of the format, (N,) each
+    notes    what is assumed, in words
+    """
+
+    columns: tuple[tuple[Column, Source], ...]
+    fault: Callable[..., str]
+    derived: Callable[..., tuple[Floats, ...]] = _unchanged
+    notes: tuple[str, ...] = ()
 
 
 def condition_format(mapping: QosMapping) -> ConditionFormat:
@@ -64,26 +123,88 @@ def condition_format(mapping: QosMapping) -> ConditionFormat:
     return replace(of_kind, columns=(*of_kind.columns, *measures)) if measures else of_kind
 
 
-def read_conditions(file: TextIO, service: Service) -> Conditions:
+def qos_columns(sheet: Sheet, reading: Reading, row_format: ConditionFormat, needs: str) -> QosColumns:
+    """The columns of the format in a file; UnnamedContentError with the options to try if some are missing.
+
+    needs  which columns are needed for what, a clause
+    """
+    there = {column: source for column in row_format.columns if (source := source_of(sheet, reading, column.name))}
+    missing = [column.name for column in row_format.columns if column not in there]
+    if missing == [_STALL_S.name] and (ratio := source_of(sheet, reading, RATIO)):
+        sources = {**there, _STALL_S: ratio}
+        columns = tuple((_RATIO if c is _STALL_S else c, sources[c]) for c in row_format.columns)
+        return QosColumns(columns, _ratio_fault, _from_ratio)
+    if missing == [_STALL_S.name] and reading.stall_s:
+        length_s = reading.stall_s
+
+        def with_length(stalls: Floats, *others: Floats) -> tuple[Floats, ...]:
+            return stalls, stalls * length_s, *others
+
+        note = f"the file has no seconds of stalls: each is taken to be {length_s:g} s long"
+        return QosColumns(tuple(there.items()), _length_fault(row_format.fault, length_s), with_length, (note,))
+    if missing:
+        asked = proposal.for_columns(sheet, missing, stalls=_STALL_S in row_format.columns)
+        words = f"; {asked.words}" if asked.words else ""
+        raise UnnamedContentError(
+            f"line {sheet.line}: there is no column {', '.join(missing)}; {needs}, found {found(sheet)}{words}",
+            asked.options,
+        )
+    return QosColumns(tuple(there.items()), row_format.fault)
+
+
+def read_conditions(file: TextIO, service: Service, reading: Reading = AS_IT_IS) -> Conditions:
     """The conditions in a CSV file, one for each row.
 
-    file    from `csvfile.opened`, or opened with newline=""
-    raises  ContentError with everything that is wrong in the file
+    file     from `csvfile.opened`, or opened with newline=""
+    reading  names of the columns in the file
+    raises   ContentError with everything that is wrong in the file
     """
     row_format = condition_format(service.mapping)
     needs = f"service {service.name} needs a header with {row_format.names}"
-    columns = [array("d") for _ in row_format.columns]  # 8 bytes a value: files may have millions of rows.
     with file_in_errors(file):
-        rows = rows_of(file)
-        header = next(rows, None)
-        if header is None:
-            raise UnnamedContentError(f"there is nothing in it; {needs}, and a row per rated experience below it")
-        for _, values in layout(header, row_format, needs).valid_rows(rows):
-            for column, value in zip(columns, values, strict=True):
-                column.append(value)
-        if not columns[0]:
-            raise UnnamedContentError("there is a header but no row; expected a row per rated experience below it")
-    return Conditions({c.name: np.array(values) for c, values in zip(row_format.columns, columns, strict=True)})
+        sheet = read_sheet(file, f"{needs}, and a row per rated experience below it", reading.header)
+        qos = qos_columns(sheet, reading, row_format, needs)
+        inputs = [column.name for column in row_format.columns]
+        others = [
+            (column, source)
+            for column in _OTHERS
+            if column.name not in inputs and (source := source_of(sheet, reading, column.name))
+        ]
+        names = [column.name for column, _ in others]
+        if COUNT in names and WEIGHT in names:
+            raise UnnamedContentError(f"found the columns {COUNT} and {WEIGHT}, expected one of them")
+        group = None
+        if GROUP not in inputs:
+            group = names_of(sheet, GROUP, reading.group, "a name of the group")
+        width = len(qos.columns)
+        values = read_columns(
+            sheet,
+            RowFormat(
+                (*qos.columns, *others),
+                (group,) if group else (),
+                lambda *numbers: qos.fault(*numbers[:width]),
+                exempt=FAILED if FAILED in names else "",
+                missing=reading.missing,
+            ),
+        )
+    read = [values.numbers[column.name] for column, _ in qos.columns]
+    return Conditions(
+        columns=dict(zip(inputs, qos.derived(*read), strict=True)),
+        failed=values.numbers[FAILED] == 1 if FAILED in names else None,
+        count=values.numbers.get(COUNT) if COUNT in names else None,
+        weight=values.numbers.get(WEIGHT) if WEIGHT in names else None,
+        group=values.labels.get(GROUP),
+        notes=(*values.notes("experiences"), *qos.notes, *unlikely(values.numbers)),
+    )
+
+
+def unlikely(numbers: Mapping[str, Floats]) -> tuple[str, ...]:
+    """What is probably in another unit, with the option that converts it."""
+    return tuple(
+        f"most of {name} exceed {longest:,} s: if they are milliseconds, --columns {name}=COLUMN/1000"
+        for name, longest in proposal.LONGEST_S.items()
+        if name in numbers and len(numbers[name]) and np.mean(numbers[name] > longest) > 0.5
+    )
 
 
 def _measure(name: str) -> Column:
@@ -98,6 +219,25 @@ def _stall_fault(stalls: float, stall_s: float, play_s: float, *_: float) -> str
     return ""
 
 
+def _ratio_fault(stalls: float, ratio: float, play_s: float, *_: float) -> str:
+    if stalls > 0 and ratio == 0:
+        return f"{RATIO}: found 0 with stall_count {stalls:.0f}, expected the share of the time that stalled"
+    if play_s < INSTANT_S:
+        return "play_s: found nothing played, expected at least a millisecond: a ratio says nothing without it"
+    return ""
+
+
+def _from_ratio(stalls: Floats, ratio: Floats, play_s: Floats, *others: Floats) -> tuple[Floats, ...]:
+    return stalls, ratio / (1 - ratio) * play_s, play_s, *others
+
+
+def _length_fault(fault: Callable[..., str], length_s: float) -> Callable[..., str]:
+    def with_length(stalls: float, *others: float) -> str:
+        return fault(stalls, stalls * length_s, *others)
+
+    return with_length
+
+
 def _stall_axes(stalls: Floats, stall_s: Floats, play_s: Floats, *measures: Floats) -> tuple[Floats, ...]:
     integers = (stalls, stall_s * 1000, play_s * 1000)
     counts, stall_ms, play_ms = (np.rint(column).astype(np.int64) for column in integers)
@@ -105,12 +245,16 @@ def _stall_axes(stalls: Floats, stall_s: Floats, play_s: Floats, *measures: Floa
 
 
 _SECONDS = f"seconds from 0 to {MAX_SECONDS:,.0f}, such as 2.5"
+_STALL_S = Column("stall_s", 0, MAX_SECONDS, _SECONDS)
+_RATIO = Column(
+    RATIO, 0, 0.999999, "a share of the time from 0 to 1 (of percent: --columns rebuffering_ratio=COLUMN/100)"
+)
 
 _FORMATS: Mapping[Qos, ConditionFormat] = {
     Qos.STALLS: ConditionFormat(
         columns=(
             Column("stall_count", 0, MAX_COUNT, f"a whole number from 0 to {MAX_COUNT:,}", whole=True),
-            Column("stall_s", 0, MAX_SECONDS, _SECONDS),
+            _STALL_S,
             Column("play_s", 0, MAX_SECONDS, _SECONDS),
         ),
         fault=_stall_fault,
@@ -119,3 +263,10 @@ _FORMATS: Mapping[Qos, ConditionFormat] = {
     Qos.RESPONSES: ConditionFormat((Column(RESPONSE, 0, MAX_SECONDS, _SECONDS),)),
 }
 """Formats by kind of QoS; measures have none, since each mapping names its own columns."""
+
+_OTHERS: Sequence[Column] = (
+    Column(FAILED, 0, 1, "1 or 0, true or false, yes or no", whole=True, yes_or_no=True),
+    Column(COUNT, 0, MAX_COUNT, f"a whole number from 0 to {MAX_COUNT:,}", whole=True),
+    Column(WEIGHT, 0, MAX_WEIGHT, f"a number from 0 to {MAX_WEIGHT:,.0f}"),
+)
+"""Columns that any file of conditions may have."""

@@ -1,46 +1,77 @@
-"""Reads the CSV file of a subjective study: conditions, and the ratings that people gave under them.
+"""Reads the file of a subjective study: conditions, and the ratings that people gave under them.
 
-It is read whole or not at all, and every row that cannot be used is reported with its line. A study is read for
-one of two purposes: how far ratings spread around their mean (`Ratings`, for `qoemon sos` and empirical ratings),
-and how their mean depends on the quality of service (`Study`, for `qoemon fit`).
+It is read whole or not at all, and every row that cannot be used is reported with its line; only rows without a
+value are left out, and counted. A study is read for one of two purposes: how far ratings spread around their mean
+(`Ratings` or `Moments`, for `qoemon theta` and empirical ratings), and how their mean depends on the quality of
+service (`Study`, for `qoemon fit`). How the file names its columns is in reading.py; matrix.py makes rows of single
+ratings from matrices and counts.
 """
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from itertools import chain
-from math import inf, isfinite, nan
+from math import isfinite, nan, sqrt
 from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
+from qoemon.common.csvcolumns import Column, Names, RowFormat, RowsError, Source, Values, read_columns
 from qoemon.common.csvfile import (
-    Column,
     ContentError,
-    Row,
-    RowFormat,
+    Sheet,
     UnnamedContentError,
     file_in_errors,
-    layout,
     number,
-    rows_of,
+    plain,
+    read_sheet,
 )
-from qoemon.config.studies.conditions import ConditionFormat, condition_format
-from qoemon.config.studies.ratings import Ratings
+from qoemon.config.studies import proposal
+from qoemon.config.studies.conditions import (
+    MAX_WEIGHT,
+    ConditionFormat,
+    QosColumns,
+    condition_format,
+    qos_columns,
+    unlikely,
+)
+from qoemon.config.studies.matrix import rows_of_counts, rows_of_matrix
+from qoemon.config.studies.ratings import Moments, Ratings
+from qoemon.config.studies.reading import (
+    AS_IT_IS,
+    CONDITION,
+    COUNT,
+    MOS,
+    RATING,
+    SD,
+    USER,
+    WEIGHT,
+    Reading,
+    found,
+    names_of,
+    place_of,
+    source_of,
+)
 from qoemon.core.qoe.mapping import Qos
 from qoemon.core.qoe.scale import ACR5
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from qoemon.core.arrays import Counts, Floats
+    from qoemon.core.arrays import Floats, Ints
     from qoemon.core.qoe.mapping import QosMapping
 
-CONDITION, RATING, MOS, COUNT, WEIGHT = "condition", "rating", "mos", "n", "weight"
-"""Names of the columns of a study; any other column may be an input of a mapping."""
+MAX_RATINGS = 10_000_000
+"""Ratings of a study: more are a mistake in a column of counts."""
 
-MAX_WEIGHT = 1e9
+NOT_RATED = ("-1", "-99", "-999", "99", "999", "-1.0")
+"""Marks of missing ratings that are numbers, so that an option must name them."""
+
+FEW = 10
+"""With fewer ratings nothing is said of the part of the scale that they use."""
+
+RESERVED = frozenset((CONDITION, RATING, MOS, SD, COUNT, WEIGHT, USER))
+"""Columns that are no inputs of a mapping unless they are named."""
 
 
 class StudyError(ContentError):
@@ -58,6 +89,7 @@ class Study:
     mos       (C,) scale points
     weights   (C,) weight of each MOS: its number of ratings, or as in the file
     ratings   the ratings of the same conditions; None if the file has only their means
+    notes     what was left out or assumed, in words
     """
 
     mapping: QosMapping
@@ -67,28 +99,53 @@ class Study:
     mos: Floats
     weights: Floats
     ratings: Ratings | None
+    notes: tuple[str, ...] = ()
 
 
-def read_ratings(file: TextIO, low: float = ACR5.low, high: float = ACR5.high) -> Ratings:
-    """The ratings in a file with the columns condition and rating.
+def read_ratings(
+    file: TextIO, low: float = ACR5.low, high: float = ACR5.high, reading: Reading = AS_IT_IS
+) -> Ratings | Moments:
+    """The ratings in a file with the columns condition and rating, or what it says of them: mos, sd and n.
 
     file       from `csvfile.opened`, or opened with newline=""
     low, high  ends of the scale; ratings need not be whole numbers
+    reading    names of the columns in the file, and its form
     raises     ContentError with everything that is wrong in the file; StudyError if low and high are no scale
     """
     if not (isfinite(low) and isfinite(high) and low < high):
         raise StudyError(f"found a scale from {low:g} to {high:g}, expected two numbers, the lower first")
-    row_format = RowFormat((_Name(CONDITION, -inf, inf, "a name of what was rated"), _answer(RATING, low, high)))
-    conditions: dict[str, list[float]] = {}
     with file_in_errors(file):
-        for cells, (_, rating) in _study_file(file, f"ratings need a header with {row_format.names}").read(
-            row_format
-        ):
-            conditions.setdefault(cells[0], []).append(rating)
-    return Ratings.of(low, high, {name: np.array(ratings) for name, ratings in conditions.items()})
+        needs = "ratings need a header with condition and rating"
+        source = _rated_sheet(file, needs, reading, (low, high))
+        if rating := source_of(source.sheet, source.reading, RATING):
+            return _ratings(source, rating, low, high)
+        mean, sd, size = (source_of(source.sheet, source.reading, name) for name in (MOS, SD, COUNT))
+        if mean and sd and size:
+            return _moments(source, (mean, sd, size), low, high)
+        asked = proposal.for_moments(source.sheet) if mean else proposal.for_ratings(source.sheet, low, high)
+        absent = ", ".join(name for name, there in ((SD, sd), (COUNT, size)) if not there) if mean else RATING
+        words = f"; {asked.words}" if asked.words else ""
+        needs = "means need their standard deviation sd and number n, or a row for each rating" if mean else needs
+        raise UnnamedContentError(
+            f"line {source.sheet.line}: there is no column {absent}; {needs}, found {found(source.sheet)}{words}",
+            asked.options,
+        )
 
 
-def read_study(file: TextIO, mapping: QosMapping, inputs: Sequence[str] = ()) -> Study:
+def empirical(ratings: Ratings | Moments) -> Ratings:
+    """The ratings themselves; StudyError if only their means are known."""
+    if isinstance(ratings, Moments):
+        raise StudyError("found the means of ratings, expected a row for each rating")
+    return ratings
+
+
+def read_study(
+    file: TextIO,
+    mapping: QosMapping,
+    inputs: Sequence[str] = (),
+    reading: Reading = AS_IT_IS,
+    scale: tuple[float, float] | None = None,
+) -> Study:
     """The conditions in a file to which the mapping can be fitted.
 
     The file has a column rating, with a row for each rating; or a column mos, with a row for each condition, and
@@ -98,52 +155,164 @@ def read_study(file: TextIO, mapping: QosMapping, inputs: Sequence[str] = ()) ->
     file     from `csvfile.opened`, or opened with newline=""
     mapping  a mapping without inputs gets those columns as inputs that are named, or all that hold numbers
     inputs   names of columns
+    reading  names of the columns in the file, and its form
+    scale    ends of the scale of the ratings; that of the mapping if None
     raises   ContentError with everything that is wrong in the file; StudyError if the mapping rejects the inputs
     """
+    ends = scale or (mapping.scale.low, mapping.scale.high)
     with file_in_errors(file):
-        source = _study_file(file, "a study needs a header with rating or mos, and with what was rated")
-        study_format = _study_format(source, mapping, tuple(inputs))
-        return study_format.pooled(source.read(RowFormat(study_format.columns, study_format.fault)))
-
-
-_Numbers = tuple[float, ...]
-_Cells = tuple[tuple[str, ...], _Numbers]
-"""The required cells of a row, as texts and as numbers."""
+        needs = "a study needs a header with rating or mos, and with what was rated"
+        known = [*inputs, *(column.name for column in condition_format(mapping).columns)]
+        source = _rated_sheet(file, needs, reading, ends, known)
+        return _study(source, mapping, tuple(inputs), ends)
 
 
 @dataclass(frozen=True)
-class _StudyFile:
-    """A file whose header and first row have been read."""
+class _Source:
+    """A sheet with a row for each rating or mean, and how it is read.
 
-    header: Row
-    first: Row
-    rest: Iterator[Row]
-    needs: str
+    notes    what was left out, in words
+    counted  whether each row is a rating with the number of times that it was given
+    """
 
-    @property
-    def names(self) -> list[str]:
-        """The names of the columns in the header."""
-        return [cell.strip() for cell in self.header.cells]
-
-    def read(self, row_format: RowFormat) -> list[_Cells]:
-        """The required cells of all rows; UnnamedContentError if any row is invalid."""
-        there = layout(self.header, row_format, self.needs)
-        return [
-            (tuple(row.cells[place].strip() for place in there.places), tuple(values))
-            for row, values in there.valid_rows(chain([self.first], self.rest))
-        ]
+    sheet: Sheet
+    reading: Reading
+    notes: tuple[str, ...] = ()
+    counted: bool = False
 
 
-def _study_file(file: TextIO, needs: str) -> _StudyFile:
-    rows = rows_of(file)
-    header, first = next(rows, None), next(rows, None)
-    if header is None:
-        raise UnnamedContentError(f"there is nothing in it; {needs}")
-    if header.syntax_error:
-        raise UnnamedContentError(f"line {header.line}: {header.syntax_error}")
-    if first is None:
-        raise UnnamedContentError(f"there is a header but no row below it; {needs}")
-    return _StudyFile(header, first, rows, needs)
+def _rated_sheet(
+    file: TextIO, needs: str, reading: Reading, scale: tuple[float, float], known: Sequence[str] = ()
+) -> _Source:
+    sheet = read_sheet(file, needs, reading.header)
+    if reading.wide:
+        return _Source(*rows_of_matrix(sheet, reading, reading.wide, scale, known))
+    single = source_of(sheet, reading, RATING) or source_of(sheet, reading, MOS)
+    counts = reading.counts or (() if single else _plain_counts(sheet, scale))
+    if counts:
+        return _Source(*rows_of_counts(sheet, reading, counts, scale), counted=True)
+    return _Source(sheet, reading)
+
+
+def _plain_counts(sheet: Sheet, scale: tuple[float, float]) -> Sequence[str]:
+    """The columns 1, 2, 3, 4, 5 of a scale from 1 to 5, if they have counts."""
+    counts = proposal.counted(sheet, *scale)
+    return counts if counts and all(each.isdecimal() for each in counts) and len(sheet.header) > len(counts) else ()
+
+
+def _read(source: _Source, row_format: RowFormat, answer: str) -> Values:
+    """The columns; if most of the answers are off the scale, the error proposes another."""
+    try:
+        return read_columns(source.sheet, row_format)
+    except RowsError as error:
+        raise UnnamedContentError(error.fault, _other_options(error, answer)) from None
+
+
+def _other_options(error: RowsError, answer: str) -> proposal.Options | None:
+    """The mark of missing ratings, or the scale on which the ratings are, if that is all that is wrong."""
+    if list(error.invalid) != [answer]:
+        return None
+    if len(error.invalid[answer]) == 1 and error.invalid[answer][0] in NOT_RATED:
+        return {"missing": error.invalid[answer][0]}
+    return proposal.scale_of(*error.ends[answer])
+
+
+def _ratings(source: _Source, rating: Source, low: float, high: float) -> Ratings:
+    sheet, reading = source.sheet, source.reading
+    condition = names_of(sheet, CONDITION, reading.condition, "a name of what was rated")
+    if condition is None:
+        asked = proposal.for_condition(sheet)
+        raise UnnamedContentError(
+            f"line {sheet.line}: there is no column {CONDITION}; ratings need a header with condition and rating, "
+            f"found {found(sheet)}",
+            asked.options,
+        )
+    user = names_of(sheet, USER, reading.user, "who rated", required=False)
+    times = _times(source)
+    columns = [(_answer(RATING, low, high), rating), *times]
+    names = [condition, *([user] if user else [])]
+    values = _read(source, RowFormat(columns, names, missing=reading.missing), RATING)
+    notes = (*source.notes, *values.notes("ratings"), *_narrow(values.numbers[RATING], low, high))
+    label = values.labels[CONDITION]
+    code, given = label.code, values.numbers[RATING]
+    users = values.labels[USER].code if user else None
+    if not times:
+        return Ratings(low, high, label.names, code, given, users, notes)
+    repeats = _repeats(values.numbers[COUNT])
+    code, given = np.repeat(code, repeats), np.repeat(given, repeats)
+    rated, code = np.unique(code, return_inverse=True)
+    names_rated = tuple(label.names[each] for each in rated.tolist())
+    return Ratings(low, high, names_rated, code, given, None if users is None else np.repeat(users, repeats), notes)
+
+
+def _times(source: _Source) -> list[tuple[Column, Source]]:
+    """The column with the number of times that a rating was given, of a file of counts."""
+    if not source.counted:
+        return []
+    there = source_of(source.sheet, source.reading, COUNT)
+    return [(_times_given(), there)] if there else []
+
+
+def _repeats(times: Floats) -> Ints:
+    repeats = times.astype(np.int64)
+    if not 0 < repeats.sum() <= MAX_RATINGS:
+        raise UnnamedContentError(
+            f"its columns count {repeats.sum():,} ratings, expected from 1 to {MAX_RATINGS:,}: are they counts?"
+        )
+    return repeats
+
+
+def _moments(source: _Source, places: tuple[Source, Source, Source], low: float, high: float) -> Moments:
+    sheet, reading = source.sheet, source.reading
+    name = names_of(sheet, CONDITION, reading.condition, "a name of what was rated")
+    columns = (
+        _answer(MOS, low, high),
+        Column(SD, 0, high - low, f"a standard deviation from 0 to {high - low:g}"),
+        Column(COUNT, 1, MAX_RATINGS, f"a whole number from 1 to {MAX_RATINGS:,}", whole=True),
+    )
+
+    def fault(mos: float, sd: float, n: float) -> str:
+        # Published figures are rounded, to one digit at worst.
+        most = sqrt(max((high - mos) * (mos - low), 0) * n / max(n - 1, 1)) + 0.03 * (high - low)
+        if sd <= most:
+            return ""
+        return f"sd: found {sd:g}, but ratings with the mean {mos:g} have at most {most:.2g}: is it the variance?"
+
+    row_format = RowFormat(
+        tuple(zip(columns, places, strict=True)), (name,) if name else (), fault, missing=reading.missing
+    )
+    values = _read(source, row_format, MOS)
+    mos, sd, size = (values.numbers[each.name] for each in columns)
+    notes = (*source.notes, *values.notes("conditions"), *_narrow(mos, low, high))
+    names = _once(values, name is not None)
+    return Moments(low, high, names, mos, np.where(size > 1, sd**2, nan), size.astype(np.int64), notes)
+
+
+def _once(values: Values, named: bool) -> tuple[str, ...]:
+    """The names of the conditions, their lines if they have none; UnnamedContentError if one is there twice."""
+    if not named:
+        return tuple(f"line {line}" for line in values.lines.tolist())
+    label = values.labels[CONDITION]
+    times = np.bincount(label.code)
+    if times.max() > 1:
+        twice = int(times.argmax())
+        first, second = values.lines[label.code == twice][:2].tolist()
+        raise UnnamedContentError(
+            f"the condition {label.names[twice]} has a mean in line {first} and another in line {second}: "
+            "name more columns with --condition, or the column rating if these are single ratings"
+        )
+    return tuple(label.names[each] for each in label.code.tolist())
+
+
+def _narrow(answers: Floats, low: float, high: float) -> tuple[str, ...]:
+    """What is said of answers that use so little of the scale that it is probably another one."""
+    least, most = float(answers.min()), float(answers.max())
+    other = proposal.scale_of(least, most)
+    if other is None or len(answers) < FEW or float(other["high"]) - float(other["low"]) > (high - low) / 4:
+        return ()
+    options = " ".join(f"--{name} {value}" for name, value in other.items())
+    used = f"all ratings are from {least:g} to {most:g} on a scale from {low:g} to {high:g}"
+    return (f"{used}: if that is another scale, {options}",)
 
 
 @dataclass(frozen=True)
@@ -153,31 +322,50 @@ class _StudyFormat:
     mapping: QosMapping
     inputs: tuple[str, ...]
     conditions: ConditionFormat
-    answer: Column
-    weight: tuple[Column, ...]
+    qos: QosColumns
+    answer: tuple[Column, Source]
+    weight: tuple[tuple[Column, Source], ...]
+    user: Names | None
 
     @property
-    def columns(self) -> tuple[Column, ...]:
+    def columns(self) -> tuple[tuple[Column, Source], ...]:
         """All columns that are read."""
-        return (*self.conditions.columns, self.answer, *self.weight)
+        return (*self.qos.columns, self.answer, *self.weight)
 
     def fault(self, *values: float) -> str:
         """What is wrong between the values of a row; "" if nothing is."""
-        qos = values[: len(self.conditions.columns)]
-        if self.mapping.qos is Qos.STALLS and qos[2] == 0:
+        qos = values[: len(self.qos.columns)]
+        if self.mapping.qos is Qos.STALLS and qos[self._play] == 0:
             return "play_s: found nothing played, expected some: all mappings put this at their lowest MOS"
-        return self.conditions.fault(*qos)
+        return self.qos.fault(*qos)
 
-    def pooled(self, rows: Sequence[_Cells]) -> Study:
+    def pooled(self, values: Values, scale: tuple[float, float], notes: Sequence[str]) -> Study:
         """The study, with rows pooled that are the same condition to the mapping."""
-        width = len(self.conditions.columns)
-        values = np.array([numbers for _, numbers in rows]).T
-        axes = self.conditions.axes(*values[:width])
-        answers, weights = values[width], values[width + 1] if self.weight else np.ones(len(rows))
+        read = [values.numbers[column.name] for column, _ in self.qos.columns]
+        qos = self.qos.derived(*read)
+        axes = self.conditions.axes(*qos)
+        answer, weight = self.answer[0].name, self.weight[0][0].name if self.weight else ""
+        answers = values.numbers[answer]
+        weights = values.numbers[weight] if weight else np.ones(len(answers))
+        users = values.labels[USER].code if self.user else None
+        counted = answer == RATING and bool(weight)
+        if counted:
+            repeats = _repeats(weights)
+            qos, axes = (tuple(np.repeat(each, repeats) for each in every) for every in (qos, axes))
+            answers, weights = np.repeat(answers, repeats), np.ones(int(repeats.sum()))
+            users = None if users is None else np.repeat(users, repeats)
         place = _places(axes)
         first = np.unique(place, return_index=True)[1]
         total = np.bincount(place, weights).astype(np.float64)
-        names = tuple(map(self._name, values[:width, first].T.tolist()))
+        names = tuple(map(self._name, zip(*(each[first].tolist() for each in qos), strict=True)))
+        notes = (
+            *notes,
+            *values.notes("rows"),
+            *self.qos.notes,
+            *unlikely(values.numbers),
+            *_narrow(answers, *scale),
+        )
+        ratings = Ratings(*scale, names, place, answers, users, notes) if answer == RATING else None
         return Study(
             mapping=self.mapping,
             inputs=self.inputs,
@@ -185,72 +373,104 @@ class _StudyFormat:
             axes=tuple(axis[first] for axis in axes),
             mos=np.bincount(place, weights * answers) / total,
             weights=total,
-            ratings=self._ratings(names, place, answers) if self.answer.name == RATING else None,
+            ratings=ratings,
+            notes=notes,
         )
+
+    @property
+    def _play(self) -> int:
+        return [column.name for column, _ in self.qos.columns].index("play_s")
 
     def _name(self, values: Sequence[float]) -> str:
         columns = zip(self.conditions.columns, values, strict=True)
         return ", ".join(f"{column.name} {repr(value).removesuffix('.0')}" for column, value in columns)
 
-    def _ratings(self, names: Sequence[str], place: Counts, answers: Floats) -> Ratings:
-        scale = self.mapping.scale
-        return Ratings(scale.low, scale.high, tuple(names), place, answers)
 
-
-def _study_format(source: _StudyFile, mapping: QosMapping, inputs: tuple[str, ...]) -> _StudyFormat:
+def _study(source: _Source, mapping: QosMapping, inputs: tuple[str, ...], scale: tuple[float, float]) -> Study:
+    sheet, reading = source.sheet, source.reading
     if mapping.inputs and inputs:
         raise StudyError(f"{mapping.name} has inputs of its own, {', '.join(mapping.inputs)}: name no others")
     named = mapping if mapping.inputs else _with_inputs(source, mapping, inputs)
     answer = _only(
-        (RATING, MOS), source.names, "either rating, with a row a rating, or mos, with a row a condition"
-    )
-    weights = [name for name in (COUNT, WEIGHT) if answer == MOS and name in source.names and name not in inputs]
-    return _StudyFormat(
+        source, (RATING, MOS), "either rating, with a row a rating, or mos, with a row a condition", required=True
+    )[0]
+    weight: list[tuple[Column, Source]] = []
+    if answer[0] == MOS:
+        free = [name for name in (COUNT, WEIGHT) if name not in inputs]
+        weight = [(_weight(name), place) for name, place in _only(source, free, "one of them")]
+    elif source.counted:
+        weight = _times(source)
+    conditions = _conditions(named)
+    needs = f"{named.name} needs a header with {conditions.names}"
+    study_format = _StudyFormat(
         named,
         () if mapping.inputs else named.inputs,
-        _conditions(named),
-        _answer(answer, mapping.scale.low, mapping.scale.high),
-        (_weight(_only(weights, source.names, "one of them")),) if weights else (),
+        conditions,
+        qos_columns(sheet, reading, conditions, needs),
+        (_answer(answer[0], *scale), answer[1]),
+        tuple(weight),
+        None if USER in named.inputs else names_of(sheet, USER, reading.user, "who rated", required=False),
     )
+    names = [study_format.user] if study_format.user else []
+    row_format = RowFormat(study_format.columns, names, study_format.fault, missing=reading.missing)
+    return study_format.pooled(_read(source, row_format, answer[0]), scale, source.notes)
 
 
-def _only(choices: Sequence[str], names: Sequence[str], expected: str) -> str:
-    there = [name for name in choices if name in names]
-    if len(there) != 1:
-        found = f"the columns {' and '.join(there)}" if there else f"no column {' or '.join(choices)}"
-        raise UnnamedContentError(f"found {found}, expected {expected}")
-    return there[0]
+def _only(
+    source: _Source, choices: Sequence[str], expected: str, *, required: bool = False
+) -> list[tuple[str, Source]]:
+    """The one of these columns that the file has; UnnamedContentError if it has several, or none and needs one."""
+    places = ((name, source_of(source.sheet, source.reading, name)) for name in choices)
+    there = [(name, place) for name, place in places if place]
+    by_option = [name for name, _ in there if name in source.reading.columns]
+    if len(by_option) == 1:
+        there = [(name, place) for name, place in there if name in by_option]
+    if len(there) > 1:
+        raise UnnamedContentError(
+            f"found the columns {' and '.join(name for name, _ in there)}, expected {expected}"
+        )
+    if required and not there:
+        asked = proposal.for_answer(source.sheet)
+        raise UnnamedContentError(
+            f"found no column {' or '.join(choices)}, expected {expected}; found {found(source.sheet)}",
+            asked.options,
+        )
+    return there
 
 
-def _with_inputs(source: _StudyFile, mapping: QosMapping, inputs: tuple[str, ...]) -> QosMapping:
+def _with_inputs(rated: _Source, mapping: QosMapping, inputs: tuple[str, ...]) -> QosMapping:
     """The mapping with the named inputs, or else with every column that has a number in the first row."""
-    reserved = (CONDITION, RATING, MOS, COUNT, WEIGHT, "")
-    numeric = (name for place, name in enumerate(source.names) if isfinite(number(source.first.cells, place)))
+    sheet, reading = rated.sheet, rated.reading
+    taken = {place for each in (*reading.condition, *reading.user) if (place := place_of(sheet, each)) is not None}
+    taken |= {source.place for name in (RATING, MOS, COUNT) if (source := source_of(sheet, reading, name))}
+    own = [name for name in reading.columns if name not in RESERVED]
+    first = sheet.first[0].cells if sheet.first else ()
+    numeric = (
+        name
+        for at, name in enumerate(sheet.header)
+        if at not in taken and at < len(first) and isfinite(number(first[at].strip().replace(",", ".")))
+    )
+    free = [name for name in numeric if name and plain(name) not in RESERVED | proposal.TABLE_FIGURES]
     try:
-        return mapping.with_inputs(inputs or [name for name in numeric if name not in reserved])
+        return mapping.with_inputs(inputs or own or free)
     except ValueError as error:
         raise StudyError(f"{error}; name the columns that are its inputs") from None
 
 
-def _places(axes: Sequence[Floats]) -> Counts:
+def _places(axes: Sequence[Floats]) -> Ints:
     """(N,) the number of each row's distinct condition, counted in order of appearance."""
-    known: dict[_Numbers, int] = {}
-    return np.array(
-        [known.setdefault(at, len(known)) for at in zip(*(axis.tolist() for axis in axes), strict=True)]
-    )
-
-
-@dataclass(frozen=True)
-class _Name(Column):
-    """A column of text: any cell that is not blank is valid."""
-
-    def fault(self, cells: Sequence[str], place: int, value: float) -> str:
-        named = place < len(cells) and cells[place].strip()
-        return "" if named else super().fault(cells, place, nan)
+    _, first, place = np.unique(np.column_stack(axes), axis=0, return_index=True, return_inverse=True)
+    order = np.empty(len(first), np.int64)
+    order[np.argsort(first)] = np.arange(len(first))
+    return np.asarray(order[place.reshape(-1)])
 
 
 def _answer(name: str, low: float, high: float) -> Column:
     return Column(name, low, high, f"a number from {low:g} to {high:g}")
+
+
+def _times_given() -> Column:
+    return Column(COUNT, 0, MAX_RATINGS, f"a number of ratings from 0 to {MAX_RATINGS:,}", whole=True)
 
 
 def _weight(name: str) -> Column:

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from qoemon.tools import study_options
 from qoemon.tools.command import exit_on_errors
 from qoemon.tools.options import AsJson
+from qoemon.tools.study_options import Columns, Condition, Counts, Header, Missing, Rating, User, WideForm
 
 ServiceName = Annotated[
     str | None,
@@ -37,23 +39,47 @@ def theta(
     ] = None,
     service: ServiceName = None,
     mapping: Annotated[str, typer.Option(help="Mapping of the service in the YAML fragment.")] = "video-stall",
+    condition: Condition = "",
+    rating: Rating = "",
+    user: User = "",
+    columns: Columns = "",
+    header: Header = "",
+    wide: WideForm = None,
+    counts: Counts = "",
+    missing: Missing = "",
     as_json: AsJson = False,
 ) -> None:
     """Estimate the SOS parameter of a study.
 
-    The CSV file has the columns condition and rating.
+    The CSV file has the columns condition and rating, and user if it is known; or mos, sd and n of each condition.
+    Options name other columns and other forms of the file.
     """
     from qoemon.common.csvfile import ContentError, UnreadableError, opened
     from qoemon.config.config import usual_service
     from qoemon.config.studies import study
+    from qoemon.config.studies.ratings import Moments
     from qoemon.tools.calibrate import plot, sos
     from qoemon.tools.plotting import PlotError, require_plot
 
+    how = study_options.reading(
+        condition=condition,
+        rating=rating,
+        user=user,
+        columns=columns,
+        header=header,
+        wide=wide,
+        counts=counts,
+        missing=missing,
+    )
     with exit_on_errors(usage=(UnreadableError, PlotError), failed=(ContentError,)):
         if picture is not None:
             require_plot(picture)
         with opened(file) as rows:
-            found = sos.estimate(study.read_ratings(rows, low, high))
+            ratings = study.read_ratings(rows, low, high, how)
+        if isinstance(ratings, Moments):
+            raise study.StudyError("theta is estimated from single ratings, and the file has their means")
+        study_options.report(ratings.notes)
+        found = sos.estimate(ratings)
         if picture is not None:
             plot.draw(found, picture)
     name = service or usual_service(mapping)
@@ -71,11 +97,20 @@ def fit(
     ] = "",
     only: Annotated[str, typer.Option(help="Constants to fit, a,b,c.", show_default="all")] = "",
     service: ServiceName = None,
+    condition: Condition = "",
+    rating: Rating = "",
+    user: User = "",
+    columns: Columns = "",
+    header: Header = "",
+    wide: WideForm = None,
+    counts: Counts = "",
+    missing: Missing = "",
     as_json: AsJson = False,
 ) -> None:
     """Fit the constants of a mapping to a study.
 
-    The CSV file has a column rating or mos, and the QoS of each condition.
+    The CSV file has a column rating or mos, and the QoS of each condition. Options name other columns and other
+    forms of the file.
     """
     from qoemon.common.csvfile import ContentError, UnreadableError, opened
     from qoemon.common.text import did_you_mean
@@ -87,9 +122,20 @@ def fit(
     if mapping not in plugins.names():
         hint = did_you_mean(mapping, plugins.names())
         raise typer.BadParameter(f"{mapping!r}, expected one of {', '.join(plugins.names())}; {hint}")
+    how = study_options.reading(
+        condition=condition,
+        rating=rating,
+        user=user,
+        columns=columns,
+        header=header,
+        wide=wide,
+        counts=counts,
+        missing=missing,
+    )
     with exit_on_errors(usage=(UnreadableError,), failed=(ContentError,)):
         with opened(file) as rows:
-            conditions = study.read_study(rows, plugins.find(mapping), _names(inputs))
+            conditions = study.read_study(rows, plugins.find(mapping), _names(inputs), how)
+        study_options.report(conditions.notes)
         found = fitting.fit(conditions, _names(only))
     name = service or usual_service(mapping)
     _print(found.as_dict(), fitting.table(found), name, fitting.yaml_fragment(found, name), as_json=as_json)

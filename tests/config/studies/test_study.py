@@ -60,8 +60,8 @@ def test_a_scale_needs_a_low_end_below_its_high_end(ends: tuple[float, float]) -
         ("a,6", "rating: found '6', expected a number from 1 to 5"),
         ("a,0.99", "rating: found '0.99'"),
         ("a,good", "rating: found 'good'"),
-        ("a,", "rating: found nothing"),
-        ("a,nan", "rating: found 'nan'"),
+        ("a", "rating: found nothing"),
+        ("a,inf", "rating: found 'inf'"),
         (",3", "condition: found nothing, expected a name of what was rated"),
         ("  ,3", "condition: found nothing"),
         ("a,3,5", "found 3 cells, expected 2 as in the header (decimals have a point)"),
@@ -78,13 +78,12 @@ def test_a_bad_rating_is_reported_with_its_line(row: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "there is nothing in it; ratings need a header with condition, rating"),
+        ("", "there is nothing in it; ratings need a header with condition and rating"),
         ("condition,rating\n", "there is a header but no row below it"),
         (
             "condition,score\na,1\n",
             "line 1: there is no column rating; ratings need a header with",
         ),
-        ("condition;rating\na;1\n", "its cells look separated by semicolons"),
         ('condition,"rating\na,1\n', "line 1: is not CSV"),
         ('condition,rating\na,1\n"a,1\n', "line 3: is not CSV"),
         ("condition,rating,rating\na,1,1\n", "found the column rating 2 times"),

@@ -1,0 +1,141 @@
+"""Turns matrices of ratings into a row for each rating: a column for each user, each condition, or each rating.
+
+The rows keep the line that they come from, so what is wrong with a cell is reported where it is in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
+
+from qoemon.common.csvcolumns import MISSING
+from qoemon.common.csvfile import Row, Sheet, UnnamedContentError, number, plain
+from qoemon.config.studies import proposal
+from qoemon.config.studies.reading import CONDITION, COUNT, RATING, USER, Reading, Wide, place_of
+
+OF_COLUMN = "name of the column"
+"""Header of the names that a matrix has in its first line; no file has such a column."""
+
+RATING_OF, COUNT_OF = "rating of the column", "number in the column"
+
+
+def rows_of_matrix(
+    sheet: Sheet, reading: Reading, wide: Wide, scale: tuple[float, float], known: Sequence[str]
+) -> tuple[Sheet, Reading, tuple[str, ...]]:
+    """The ratings of a matrix one by one, how to read them, and what was left out in words.
+
+    wide   what a row is
+    scale  ends of the scale
+    known  names of columns that are no ratings, if they are there
+    """
+    headed = reading.header or not _is_data(sheet, scale)
+    if not headed:
+        sheet = Sheet(
+            chain([Row(sheet.line, sheet.header)], sheet.rows()),
+            [str(at) for at in range(1, len(sheet.header) + 1)],
+            0,
+            sheet.separator,
+        )
+    labels = _labels(sheet, reading, scale, known)
+    aside = [place for place in range(len(sheet.header)) if place not in labels and _is_figure(sheet, place)]
+    ratings = [place for place in range(len(sheet.header)) if place not in labels and place not in aside]
+    if not ratings:
+        raise UnnamedContentError("found no column of ratings beside the names of the rows")
+    own = reading.condition if wide == "conditions" else reading.user
+    named = [sheet.header[place] for place in labels if sheet.header[place]]
+    header = [*(sheet.header[place] for place in labels), row_number := "number of the row", OF_COLUMN, RATING_OF]
+    row_names = own or named[:1] or (row_number,)
+    by_rows = wide == "conditions"
+    read = replace(
+        reading,
+        condition=row_names if by_rows else (OF_COLUMN,),
+        user=(OF_COLUMN,) if by_rows else row_names,
+        columns={**reading.columns, RATING: RATING_OF},
+    )
+    notes = (
+        [f"the columns {', '.join(sheet.header[place] for place in aside)} are no ratings: left out"]
+        if aside
+        else []
+    )
+
+    def long(rows: Iterator[Row]) -> Iterator[Row]:
+        for at, each in enumerate(rows, start=1):
+            if each.syntax_error or any(each.cells[len(sheet.header) :]):
+                yield each if each.syntax_error else _too_long(each, len(sheet.header))
+                continue
+            ids = [each.cells[place] if place < len(each.cells) else "" for place in labels]
+            for place in ratings:
+                cell = each.cells[place] if place < len(each.cells) else ""
+                yield Row(each.line, [*ids, str(at), sheet.header[place], cell])
+
+    return Sheet(long(sheet.rows()), header, sheet.line, sheet.separator), read, tuple(notes)
+
+
+def rows_of_counts(
+    sheet: Sheet, reading: Reading, columns: Sequence[str], scale: tuple[float, float]
+) -> tuple[Sheet, Reading]:
+    """The ratings of a file with a column for each, from the lowest to the highest, and how to read them."""
+    places = [place_of(sheet, each) for each in columns]
+    if len(places) < 2:
+        raise UnnamedContentError(f"found {', '.join(columns)}, expected a column for each rating of the scale")
+    low, high = scale
+    step = (high - low) / (len(places) - 1)
+    points = [f"{low + at * step:.12g}" for at in range(len(places))]
+
+    def long(rows: Iterator[Row]) -> Iterator[Row]:
+        for each in rows:
+            if each.syntax_error or any(each.cells[len(sheet.header) :]):
+                yield each if each.syntax_error else _too_long(each, len(sheet.header))
+                continue
+            own = [*each.cells[: len(sheet.header)], *[""] * (len(sheet.header) - len(each.cells))]
+            for point, place in zip(points, places, strict=True):
+                yield Row(each.line, [*own, point, own[place]])
+
+    read = replace(reading, columns={**reading.columns, RATING: RATING_OF, COUNT: COUNT_OF})
+    return Sheet(long(sheet.rows()), [*sheet.header, RATING_OF, COUNT_OF], sheet.line, sheet.separator), read
+
+
+def _too_long(row: Row, width: int) -> Row:
+    return Row(row.line, (), f"found {len(row.cells)} cells, expected {width} as in the header")
+
+
+def _is_data(sheet: Sheet, scale: tuple[float, float]) -> bool:
+    """Whether the first line is a row of ratings, instead of names or of numbers that count the columns."""
+    low, high = scale
+    if not all(proposal.is_number_or_missing(cell) for cell in sheet.header[1:]):
+        return False
+    values = [value for cell in sheet.header[1:] if (value := number(cell.replace(",", "."))) == value]
+    if len(values) > 3 and values == [values[0] + at for at in range(len(values))]:
+        return False
+    return bool(values) and all(low <= value <= high for value in values)
+
+
+def _labels(sheet: Sheet, reading: Reading, scale: tuple[float, float], known: Sequence[str]) -> list[int]:
+    """Places of the columns that name the row: those that are named, or else the first ones without ratings."""
+    named = [place_of(sheet, each) for each in (*reading.condition, *reading.user)]
+    for name in known:
+        named += sheet.find(reading.columns.get(name, name))
+    if named:
+        return list(dict.fromkeys(named))
+    low, high = scale
+    labels = []
+    for place in range(len(sheet.header) - 1):
+        cells = [cell for cell in sheet.cells(place) if cell.casefold() not in MISSING]
+        values = [number(cell.replace(",", ".")) for cell in cells]
+        on_scale = sum(low <= value <= high for value in values)
+        counting = len(values) > 3 and values == [values[0] + at for at in range(len(values))]
+        if plain(sheet.header[place]) in {CONDITION, USER} or counting or 2 * on_scale < len(values):
+            labels.append(place)
+        else:
+            break
+    return labels
+
+
+def _is_figure(sheet: Sheet, place: int) -> bool:
+    """Whether a column has a figure of the row, or no number at all in the first rows."""
+    if plain(sheet.header[place]) in proposal.TABLE_FIGURES:
+        return True
+    return all(
+        number(cell.replace(",", ".")) != number(cell.replace(",", ".")) for cell in sheet.cells(place)
+    ) and any(cell.casefold() not in MISSING for cell in sheet.cells(place))

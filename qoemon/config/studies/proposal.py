@@ -1,0 +1,500 @@
+"""Proposes the options with which a file can be read, from the names of its columns and its first rows.
+
+A proposal is a guess that a person reads before using it, so nothing here changes how a file is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qoemon.common.csvcolumns import MISSING
+from qoemon.common.csvfile import Sheet, list_of, number, plain
+from qoemon.config.studies.reading import CONDITION, COUNT, FAILED, GROUP, MOS, RATING, SD, USER, WEIGHT
+
+Options = Mapping[str, str]
+"""Values by name of the option."""
+
+WORDS: Mapping[str, Sequence[str]] = {
+    CONDITION: (
+        "condition",
+        "pvs",
+        "stimulus",
+        "stimuli",
+        "stim",
+        "video",
+        "vid",
+        "clip",
+        "sequence",
+        "seq",
+        "image",
+        "img",
+        "file",
+        "filename",
+        "sample",
+        "item",
+        "scene",
+        "playback",
+        "trace",
+        "playlist",
+        "url",
+        "flickr",
+        "name",
+        "content",
+        "src",
+        "hrc",
+        "test",
+        "page",
+        "id",
+        "key",
+    ),
+    USER: (
+        "user",
+        "subject",
+        "observer",
+        "rater",
+        "participant",
+        "worker",
+        "viewer",
+        "listener",
+        "tester",
+        "assessor",
+        "annotator",
+        "evaluator",
+        "respondent",
+        "person",
+        "subj",
+        "obs",
+        "uid",
+        "pid",
+        "who",
+    ),
+    RATING: (
+        "rating",
+        "score",
+        "opinion",
+        "vote",
+        "acr",
+        "grade",
+        "quality",
+        "qoe",
+        "answer",
+        "response",
+        "stars",
+        "value",
+        "overall",
+        "ovrl",
+        "mos",
+    ),
+    MOS: ("mos", "mean", "average", "avg", "dmos", "score", "rating", "quality"),
+    SD: ("sd", "std", "stdev", "stddev", "sos", "sigma", "deviation", "dev"),
+    COUNT: (
+        "n",
+        "votes",
+        "count",
+        "ratings",
+        "raters",
+        "observers",
+        "subjects",
+        "users",
+        "number",
+        "num",
+        "total",
+        "size",
+        "nb",
+    ),
+    WEIGHT: ("weight",),
+    FAILED: ("failed", "failure", "error", "abandoned"),
+    GROUP: ("group", "region", "country", "cdn", "client", "isp"),
+    "response_s": (
+        "response",
+        "plt",
+        "load",
+        "onload",
+        "speedindex",
+        "lcp",
+        "elapsed",
+        "latency",
+        "duration",
+        "delay",
+        "time",
+        "wait",
+        "ttfb",
+        "rtt",
+        "median",
+        "p50",
+    ),
+    "stall_count": (
+        "stalls",
+        "stall",
+        "stalling",
+        "rebuffer",
+        "rebuffers",
+        "rebuffering",
+        "rebufferings",
+        "buffering",
+        "interruptions",
+        "interruption",
+        "freezes",
+        "freeze",
+    ),
+    "stall_s": ("stall", "stalls", "stalling", "rebuffer", "rebuffering", "buffering", "interruption", "freeze"),
+    "play_s": (
+        "play",
+        "played",
+        "playtime",
+        "watched",
+        "watch",
+        "vid",
+        "video",
+        "media",
+        "duration",
+        "length",
+        "run",
+        "session",
+    ),
+}
+"""Words in the names of columns that published studies have, the likeliest first."""
+
+LENGTH_WORDS = frozenset(("s", "sec", "secs", "seconds", "ms", "time", "duration", "length", "len", "dur", "total"))
+
+TABLE_FIGURES = frozenset(
+    (
+        "mos",
+        "dmos",
+        "mean",
+        "average",
+        "avg",
+        "sd",
+        "std",
+        "stdev",
+        "stddev",
+        "sos",
+        "var",
+        "variance",
+        "ci",
+        "ci95",
+        "se",
+        "sem",
+        "median",
+        "n",
+        "votes",
+    )
+)
+"""Names of columns with a figure of all ratings of a row, beside ratings of the row."""
+
+SCALES = ((1, 5), (0, 5), (1, 7), (1, 9), (0, 10), (1, 10), (0, 100))
+"""Usual scales, the shortest first."""
+
+ACR_WORDS = ("bad", "poor", "fair", "good", "excellent")
+
+MANY = 8
+"""Columns of ratings that make a matrix likelier than a column of ratings among other numbers."""
+
+LONGEST_S = {"response_s": 300, "stall_s": 7200, "play_s": 86_400}
+"""Times beyond which most values are probably milliseconds."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a file looks like, and the options for it.
+
+    words  a clause; "" if there is nothing to say
+    """
+
+    words: str = ""
+    options: Options | None = None
+
+
+def for_ratings(sheet: Sheet, low: float, high: float) -> Proposal:
+    """The options for a file without a column of ratings."""
+    if bare := _without_header(sheet, low, high):
+        return bare
+    if counts := counted(sheet, low, high):
+        words = "each of its rows has the number of times that each rating was given"
+        return Proposal(words, {"counts": list_of(counts), **_names(sheet, CONDITION, exclude=counts)})
+    columns = _columns(sheet)
+    user, sd, answer = _named(columns, USER), _named(columns, SD, (_numeric,)), _answer(columns)
+    mean = _named(columns, MOS, (_numeric,)) if sd else None
+    wide = _wide(columns, low, high)
+    if sd and mean:
+        return Proposal("", _of_moments(columns, mean, sd))
+    if answer and not (wide and len(_scale_columns(columns, low, high)) >= MANY):
+        return Proposal("", _long(columns, answer, user))
+    return wide or Proposal()
+
+
+def for_answer(sheet: Sheet) -> Proposal:
+    """The options for a study without a column rating or mos."""
+    answer = _answer(_columns(sheet))
+    return Proposal("", {"rating": answer.name} if answer else None)
+
+
+def for_condition(sheet: Sheet) -> Proposal:
+    """The options for a file with ratings that lacks the column of conditions."""
+    columns = _columns(sheet)
+    used = [each for each in columns if plain(each.name) in {RATING, USER}]
+    rest = [each for each in columns if each not in used]
+    name = _named(rest, CONDITION) or next(iter(rest), None)
+    return Proposal("", {"condition": list_of([name.name])} if name else None)
+
+
+def for_moments(sheet: Sheet) -> Proposal:
+    """The options for a file with a mean, but without a standard deviation or a number of ratings."""
+    columns = _columns(sheet)
+    mean, sd = _named(columns, MOS, (_numeric,)), _named(columns, SD, (_numeric,))
+    if mean and sd:
+        return Proposal("", _of_moments(columns, mean, sd))
+    answer = _answer(columns)
+    if answer and (_named(columns, USER) or _repeats(_named(columns, CONDITION))):
+        return Proposal("", _long(columns, answer, _named(columns, USER)))
+    return Proposal("theta needs how far ratings differ: their sd and their number n beside mos, or each rating")
+
+
+def for_columns(sheet: Sheet, missing: Sequence[str], *, stalls: bool = False) -> Proposal:
+    """The options for a file without these columns of QoS."""
+    columns = _columns(sheet)
+    if not any(each.name and np.isnan(number(each.name)) for each in columns):
+        return Proposal("its first line is no header", {"header": list_of(_header(columns, missing))})
+    taken: dict[str, str] = {}
+    for name in missing:
+        tests = (_numeric, _whole) if name == "stall_count" else (_numeric,)
+        left = [each for each in columns if each.name not in taken.values()]
+        if name == "stall_s":
+            left = [each for each in left if LENGTH_WORDS & set(each.words)]
+        elif name == "stall_count":
+            left = [each for each in left if not LENGTH_WORDS & set(each.words)]
+        if column := _named(left, name, tests):
+            taken[name] = column.name
+    options = {}
+    if pairs := [f"{name}={_in_seconds(name, columns, column)}" for name, column in taken.items()]:
+        options["columns"] = list_of(pairs)
+    if stalls and "stall_s" in missing and "stall_s" not in taken and set(missing) - {"stall_s"} <= taken.keys():
+        options["stall-length"] = "4s"
+        return Proposal("it counts stalls without their seconds: state their mean length, such as 4s", options)
+    return Proposal("", options or None)
+
+
+def scale_of(least: float, most: float) -> Options | None:
+    """The usual scale on which these values are; None if there is none."""
+    if least < 0 and most <= -2 * least:
+        end = max(-least, most)
+        return {"low": f"{-end:g}", "high": f"{end:g}"} if end <= 10 else None
+    ends = next(((low, high) for low, high in SCALES if low <= least and most <= high), None)
+    return {"low": str(ends[0]), "high": str(ends[1])} if ends else None
+
+
+def counted(sheet: Sheet, low: float, high: float) -> Sequence[str]:
+    """The columns that look like the number of times that each rating was given, lowest first; () without any."""
+    if not (float(low).is_integer() and float(high).is_integer() and high - low < 20):
+        return ()
+    points = range(int(low), int(high) + 1)
+    names = [each.strip() for each in sheet.header]
+    lower = {plain(each): each for each in names}
+    if len(points) == len(ACR_WORDS) and all(word in lower for word in ACR_WORDS):
+        return [lower[word] for word in ACR_WORDS]
+    stems = dict.fromkeys(match[1] for each in names if (match := re.fullmatch(r"(.*?)\d+", each)))
+    for stem in stems:
+        wanted = [f"{stem}{point}" for point in points]
+        same = [each for each in names if re.fullmatch(re.escape(stem) + r"\d+", each)]
+        if same == wanted and _are_counts(sheet, [names.index(each) for each in wanted], high):
+            return wanted
+    return ()
+
+
+def is_number_or_missing(cell: str) -> bool:
+    """Whether a cell has a number, or says that it has none."""
+    return cell.casefold() in MISSING or not np.isnan(number(cell.replace(",", ".")))
+
+
+@dataclass(frozen=True)
+class _ColumnOfSample:
+    """A column of the first rows.
+
+    values  (n,) its cells as numbers, NaN for those that have none
+    """
+
+    name: str
+    cells: Sequence[str]
+    values: np.ndarray[tuple[int], np.dtype[np.float64]]
+
+    @property
+    def words(self) -> Sequence[str]:
+        """The words in its name, in lower case."""
+        apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", self.name)
+        return [each for each in re.split(r"[^0-9a-zA-Z]+", apart.casefold()) if each]
+
+
+Test = Callable[[_ColumnOfSample], bool]
+
+
+def _columns(sheet: Sheet) -> list[_ColumnOfSample]:
+    cells = [sheet.cells(place) for place in range(len(sheet.header))]
+    return [
+        _ColumnOfSample(name, each, np.array([number(cell.replace(",", ".")) for cell in each], np.float64))
+        for name, each in zip(sheet.header, cells, strict=True)
+    ]
+
+
+def _numeric(column: _ColumnOfSample) -> bool:
+    there = [cell for cell in column.cells if cell.casefold() not in MISSING]
+    return bool(there) and int(np.isfinite(column.values).sum()) >= 0.9 * len(there)
+
+
+def _whole(column: _ColumnOfSample) -> bool:
+    values = column.values[np.isfinite(column.values)]
+    return bool(len(values)) and bool((np.rint(values) == values).all())
+
+
+def _repeats(column: _ColumnOfSample | None) -> bool:
+    return column is not None and len(set(column.cells)) < len(column.cells)
+
+
+def _named(columns: Sequence[_ColumnOfSample], name: str, tests: Sequence[Test] = ()) -> _ColumnOfSample | None:
+    """The column that is likeliest by its name; None if none is."""
+    return next(iter(_ranked(columns, name, tests)), None)
+
+
+def _ranked(columns: Sequence[_ColumnOfSample], name: str, tests: Sequence[Test] = ()) -> list[_ColumnOfSample]:
+    """The columns by how likely their name is: as a whole, by a word in it and with an id first, or by a part."""
+    fitting = [each for each in columns if each.name and all(test(each) for test in tests)]
+    words = WORDS.get(name) or tuple(part for part in plain(name).split("_") if len(part) > 2)
+    ranked = [
+        (kind, place, 0 if {"id", "name", "s"} & set(each.words) else 1, at)
+        for at, each in enumerate(fitting)
+        for place, word in enumerate((name, *words))
+        if (kind := _likeness(each, word)) is not None
+    ]
+    return [fitting[at] for at in dict.fromkeys(at for *_, at in sorted(ranked))]
+
+
+def _condition(columns: Sequence[_ColumnOfSample], user: _ColumnOfSample | None) -> _ColumnOfSample | None:
+    """The column that names conditions: several rate each, and each user once."""
+    likely = _ranked(columns, CONDITION)
+
+    def fits(each: _ColumnOfSample) -> bool:
+        pairs = list(zip(each.cells, user.cells, strict=True)) if user else []
+        return _repeats(each) and len(set(pairs)) == len(pairs)
+
+    return next((each for each in likely if fits(each)), None) or next(iter(likely), None)
+
+
+def _likeness(column: _ColumnOfSample, word: str) -> int | None:
+    if plain(column.name) == word:
+        return 0
+    singular = [each.removesuffix("s") for each in column.words]
+    if word in column.words or word in singular:
+        return 1
+    return 2 if len(word) >= 4 and word in column.name.casefold() else None
+
+
+def _answer(columns: Sequence[_ColumnOfSample]) -> _ColumnOfSample | None:
+    return _named(columns, RATING, (_numeric,))
+
+
+def _long(columns: Sequence[_ColumnOfSample], answer: _ColumnOfSample, user: _ColumnOfSample | None) -> Options:
+    rest = [each for each in columns if each not in (answer, user)]
+    condition = _condition(rest, user) or next((each for each in rest if each.name), None)
+    options = {}
+    if condition and plain(condition.name) != CONDITION:
+        options["condition"] = list_of([condition.name])
+    if user and plain(user.name) != USER:
+        options["user"] = list_of([user.name])
+    if plain(answer.name) != RATING:
+        options["rating"] = answer.name
+    return options
+
+
+def _of_moments(columns: Sequence[_ColumnOfSample], mean: _ColumnOfSample, sd: _ColumnOfSample) -> Options:
+    rest = [each for each in columns if each not in (mean, sd)]
+    size = _named(rest, COUNT, (_numeric, _whole))
+    pairs = [
+        f"{name}={each.name}"
+        for name, each in ((MOS, mean), (SD, sd), (COUNT, size))
+        if each and plain(each.name) != name
+    ]
+    if size is None:
+        pairs.append(f"{COUNT}=24")
+    condition = _named([each for each in rest if each is not size], CONDITION)
+    named = (
+        {} if condition is None or plain(condition.name) == CONDITION else {"condition": list_of([condition.name])}
+    )
+    return {**named, "columns": list_of(pairs)}
+
+
+def _names(sheet: Sheet, name: str, exclude: Sequence[str]) -> Options:
+    column = _named([each for each in _columns(sheet) if each.name not in exclude], name)
+    return {} if column is None or plain(column.name) == name else {name: list_of([column.name])}
+
+
+def _scale_columns(columns: Sequence[_ColumnOfSample], low: float, high: float) -> list[_ColumnOfSample]:
+    """The columns of numbers of which most are on the scale, without figures of a row."""
+
+    def on_scale(each: _ColumnOfSample) -> bool:
+        values = each.values[np.isfinite(each.values)]
+        return bool(len(values)) and float(np.mean((low <= values) & (values <= high))) >= 0.9
+
+    return [each for each in columns if _numeric(each) and on_scale(each) and plain(each.name) not in TABLE_FIGURES]
+
+
+def _wide(columns: Sequence[_ColumnOfSample], low: float, high: float) -> Proposal | None:
+    scored = _scale_columns(columns, low, high)
+    if len(scored) < 4 or 2 * len(scored) < len(columns):
+        return None
+    if columns[0] not in scored and _named(columns[:1], USER):
+        return Proposal("its rows look like users, with a column for each condition", {"wide": "users"})
+    return Proposal(
+        "its rows look like conditions, with a column for each user (or else --wide users)", {"wide": "conditions"}
+    )
+
+
+def _without_header(sheet: Sheet, low: float, high: float) -> Proposal | None:
+    """The proposal for a file whose first line has numbers where names should be."""
+    if sheet.line == 0:
+        return None
+    numbers = [not np.isnan(number(cell.replace(",", "."))) for cell in sheet.header]
+    if counted(sheet, low, high) or sum(numbers) < max(1, len(numbers) / 2):
+        return None
+    columns = _columns(sheet)
+    if len(columns) >= 4 and len(_scale_columns(columns, low, high)) >= 0.8 * len(columns):
+        words = (
+            "it looks like a matrix without a header: a row a condition and a column a user (or else --wide users)"
+        )
+        return Proposal(words, {"wide": "conditions"})
+    return Proposal("its first line is no header", {"header": list_of(_guessed_header(columns, low, high))})
+
+
+def _guessed_header(columns: Sequence[_ColumnOfSample], low: float, high: float) -> list[str]:
+    """condition, rating, and names for what is left; rating is the last column on the scale that has two values."""
+    scored = _scale_columns(columns, low, high)
+    rating = scored[-1] if scored else columns[-1]
+    rest = [each for each in columns if each is not rating]
+    condition = next((each for each in rest if not _numeric(each)), rest[0] if rest else None)
+    return [
+        RATING if each is rating else CONDITION if each is condition else f"column{at}"
+        for at, each in enumerate(columns, start=1)
+    ]
+
+
+def _header(columns: Sequence[_ColumnOfSample], wanted: Sequence[str]) -> list[str]:
+    return [*wanted[: len(columns)], *(f"column{at}" for at in range(len(wanted) + 1, len(columns) + 1))]
+
+
+def _are_counts(sheet: Sheet, places: Sequence[int], high: float) -> bool:
+    """Whether these columns have whole numbers, and sums that say that they are no ratings themselves."""
+    values = np.array([[number(cell) for cell in sheet.cells(place)] for place in places])
+    if values.size == 0 or not np.array_equal(values, np.rint(values)) or (values < 0).any():
+        return False
+    return bool((values == 0).any() or (values > high).any())
+
+
+def _in_seconds(name: str, columns: Sequence[_ColumnOfSample], column: str) -> str:
+    """The column as an expression, divided by 1000 if it looks like milliseconds."""
+    found = next(each for each in columns if each.name == column)
+    values = found.values[np.isfinite(found.values)]
+    long = name in LONGEST_S and len(values) > 0 and float(np.median(values)) > LONGEST_S[name]
+    thousandths = name.endswith("_s") and (long or "ms" in found.words)
+    return f"{column}/1000" if thousandths else column
