@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchmarks.row import Row
 from benchmarks.wire.cpu import seconds, tree
 from qoemon.config.sections.engine import Engine, EngineKind
+from qoemon.engine.spark.jvm_output import JvmOutput
 from qoemon.engine.spark.session import start_session
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def rows_of(name: str, taken: list[Taken]) -> Iterator[Row]:
 
 def _measured(query: Query, warm: int, runs: int) -> list[Taken]:
     options = {"spark.sql.shuffle.partitions": "16", **query.options}
-    spark = start_session(Engine(kind=EngineKind.SPARK, master=MASTER, shards=SHARDS, options=options))
+    engine = Engine(kind=EngineKind.SPARK, master=MASTER, shards=SHARDS, options=options)
+    spark = start_session(engine, JvmOutput())
     jvm = spark.sparkContext._gateway.proc.pid  # Spark tells it nowhere else.
     seen: list[tuple[Cpu, float]] = []
     enough = threading.Event()

@@ -28,10 +28,11 @@ from qoemon.engine.evaluations import restored, successor
 from qoemon.engine.metrics import engine_metrics
 from qoemon.engine.shard import nothing
 from qoemon.engine.spark.calls import at_most, in_own_thread
+from qoemon.engine.spark.jvm_output import JvmOutput
 from qoemon.engine.spark.metrics import ClusterStats, cluster_metrics
 from qoemon.engine.spark.offsets import write_full
 from qoemon.engine.spark.position import Position
-from qoemon.engine.spark.session import MasterError, require_master, require_package, start_session
+from qoemon.engine.spark.session import MasterError, fall_silent, require_master, require_package, start_session
 from qoemon.engine.spark.source import Feed
 from qoemon.engine.spark.stream import Batch, Stream, StreamError
 from qoemon.engine.stats import EngineStats
@@ -210,6 +211,8 @@ class SparkEngine:
     def stop_receiving(self) -> None:
         """As Engine.stop_receiving: the query reads until finish(), but is not started again."""
         self._ending = True
+        if self._spark is not None:
+            fall_silent(self._spark, self._jvm_output)
 
     async def finish(self) -> None:
         """As Engine.finish."""
@@ -262,7 +265,8 @@ class SparkEngine:
         self._doing = f"starting Spark ({master})"
         LOG.info("starting Spark (%s)", master)
         began_s = time.monotonic()
-        self._spark = await in_own_thread(start_session, self._config.engine)
+        self._jvm_output = JvmOutput()
+        self._spark = await in_own_thread(start_session, self._config.engine, self._jvm_output)
         self._doing = f"waiting for executors ({master})"
         await in_own_thread(require_package, self._spark)
         self._started_s, self._doing = time.time(), None

@@ -1,4 +1,4 @@
-"""What the JVM of the driver writes to standard error: the reason, if it does not start; afterwards, passed on."""
+"""What the JVM of the driver writes to standard error: the reason if it does not start, and what it says later."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class JvmOutput:
     def __init__(self) -> None:
         reading, self.file = os.pipe()
         self._held: deque[str] | None = deque(maxlen=KEPT_LINES)
+        self._silent = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._read, args=(reading,), daemon=True, name="spark.stderr")
         self._thread.start()
@@ -37,6 +38,11 @@ class JvmOutput:
             held, self._held = self._held, None
             for line in held or ():
                 sys.stderr.write(line)
+
+    def fall_silent(self) -> None:
+        """Drop what it writes from now on: a JVM that systemd ends tells each thread's last exception."""
+        with self._lock:
+            self._silent = True
 
     def reason(self) -> str:
         """Why the JVM does not start, in one line; empty if that is not known."""
@@ -55,7 +61,7 @@ class JvmOutput:
                 if line.startswith(_EMPTY):
                     continue
                 with self._lock:
-                    if self._held is None:
-                        sys.stderr.write(line)
-                    else:
+                    if self._held is not None:
                         self._held.append(line)
+                    elif not self._silent:
+                        sys.stderr.write(line)

@@ -56,9 +56,10 @@ def require_master(master: str) -> None:
     )
 
 
-def start_session(engine: Engine) -> SparkSession:
+def start_session(engine: Engine, output: JvmOutput) -> SparkSession:
     """Start Spark, or connect to its cluster; blocks until its driver runs.
 
+    output  a new one, of the driver's JVM
     raises  SetupError if an option or the master cannot be used
     """
     from py4j.protocol import Py4JError  # noqa: PLC0415 - an extra
@@ -76,7 +77,6 @@ def start_session(engine: Engine) -> SparkSession:
     conf = SparkConf().setAppName("qoemon").setMaster(engine.master)
     for name, value in {**_options(engine, local=local), **engine.options}.items():
         conf.set(name, value)
-    output = JvmOutput()
     try:
         gateway = launch_gateway(conf, {"stderr": output.file})  # type: ignore[no-untyped-call]
         output.begun()
@@ -89,6 +89,13 @@ def start_session(engine: Engine) -> SparkSession:
         # One for each core: each task has a cost of its own, whatever it holds.
         session.conf.set(TASKS, min(engine.shards, max(session.sparkContext.defaultParallelism, 2)))
     return session
+
+
+def fall_silent(spark: SparkSession, output: JvmOutput) -> None:
+    """Say nothing of the JVM from now on: it ends, maybe before this process, and takes connections along."""
+    output.fall_silent()
+    server = spark.sparkContext._accumulatorServer
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
 
 
 def require_package(spark: SparkSession) -> None:
