@@ -268,6 +268,7 @@ def _summary(config: Config) -> list[str]:
         *([f"rolls up by {'; '.join(RollUpKey(by).name for by in plan.roll_ups)}"] if plan.roll_ups else []),
         f"evaluates every {plan.timing.tick_s} s, windows {windows}",
         *(_range(service, plan) for service in plan.services),
+        *_off(config, plan),
         *([_replaced(missing)] if (missing := missing_defaults(config.services)) else []),
     ]
 
@@ -303,6 +304,20 @@ def _ignored(topics: Iterable[Topic]) -> Iterator[str]:
         if levels:
             plural = "s" * (len(levels) > 1)
             yield f"ignores the value of level{plural} {' and '.join(levels)} of {topic.template}"
+
+
+def _off(config: Config, plan: Plan) -> Iterator[str]:
+    """The default alerts and regimes that do not apply to a service, as it cannot reach them."""
+    for (alert, service), reason in config.alerts_off.items():
+        yield f"default alert {alert} is off for {service}: {reason}; write your own alerts"
+    for rated in plan.services:
+        for violation in config.regimes.reach_rules(rated):
+            level = str(violation.path[0])
+            threshold = getattr(config.regimes, level).threshold
+            yield (
+                f"default regime {level} never begins for {rated.name}: its threshold is {threshold:g}, and "
+                f"would have to be {violation.expected}; write your own regimes"
+            )
 
 
 def _workers(config: Config) -> str:

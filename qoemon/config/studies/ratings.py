@@ -20,6 +20,7 @@ class Ratings:
     condition  (N,) index of the condition of each rating; each condition has at least one
     rating     (N,) scale points
     user       (N,) number of the user who gave it, from 0; None if the study does not say who gave which
+    notes      what was left out of the file, or is unlikely, in words
     """
 
     low: float
@@ -28,6 +29,7 @@ class Ratings:
     condition: Ints
     rating: Floats
     user: Ints | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, low: float, high: float, conditions: Mapping[str, Floats]) -> Ratings:
@@ -53,8 +55,9 @@ class Moments:
     low, high  ends of the scale, scale points
     names      (C,) of the conditions
     mos        (C,) mean of the ratings, scale points
-    variance   (C,) of the ratings (ddof 1), scale points squared
+    variance   (C,) of the ratings (ddof 1), scale points squared; NaN of a single rating
     size       (C,) number of ratings
+    notes      what was left out of the file, or is unlikely, in words
     """
 
     low: float
@@ -63,3 +66,4 @@ class Moments:
     mos: Floats
     variance: Floats
     size: Ints
+    notes: tuple[str, ...] = ()
