@@ -21,7 +21,7 @@ from qoemon.engine.interpreter import GARBAGE
 from qoemon.tools.accesslogs.commands import import_cmcd
 from qoemon.tools.analyze.commands import analyze
 from qoemon.tools.bridge.commands import bridge
-from qoemon.tools.calibrate.commands import fit, theta
+from qoemon.tools.calibrate.commands import fit, theta, validate
 from qoemon.tools.cluster.commands import demo_cluster
 from qoemon.tools.command import FAILED, USAGE, ending, exit_on_errors, fail, load
 from qoemon.tools.demo.commands import demo
@@ -173,6 +173,15 @@ for _command, _examples, _done, _failed in (
     ),
     (theta, ("qoemon theta ratings.csv --plot sos.png",), "done", _FILE),
     (fit, ("qoemon fit study.csv --mapping web-iqx",), "done", _FILE),
+    (
+        validate,
+        (
+            "qoemon validate study.csv -c qoemon.yaml --service web",
+            "qoemon validate study.csv -c qoemon.yaml --service web --fail-if 'gob > .1'",
+        ),
+        "done",
+        _UNUSABLE,
+    ),
     (
         record,
         (
