@@ -1,6 +1,7 @@
 """Section `services`: QoS, mapping, theta and scale of each service."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -122,6 +123,8 @@ class Service(Section):
     def shaped_mapping(self) -> QosMapping:
         """The mapping with its inputs and points, but with its own constants; ValueError if they do not fit it."""
         mapping = plugins.find(self.mapping)
+        if not mapping.inputs:  # a form without units of its own takes any scale
+            mapping = replace(mapping, scale=Scale(**self.scale.model_dump()))
         if self.inputs or not mapping.inputs:
             mapping = mapping.with_inputs(self.inputs)
         return mapping.with_points(self.points) if self.points or self.mapping == "table" else mapping
@@ -149,7 +152,7 @@ class Service(Section):
             yield Violation(("ratings",), expected, (("mapping",),))
         elif self.ratings is RatingModel.BINOMIAL and self.theta != (fixed := binomial_theta(mapping.scale)):
             yield Violation(("theta",), f"{fixed:g}, the theta of binomial ratings", (("ratings",),))
-        ends = {"low": mapping.scale.low, "high": mapping.scale.high}
+        ends = {"low": mapping.scale.low, "high": mapping.scale.high} if mapping.inputs else {}
         for name in (name for name, end in ends.items() if getattr(self.scale, name) != end):
             yield Violation(("scale", name), f"{ends[name]}, as in the scale of {self.mapping}", (("mapping",),))
         if self.theta_band and not self.theta_band[0] <= self.theta <= self.theta_band[1]:

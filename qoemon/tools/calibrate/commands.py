@@ -70,6 +70,8 @@ def fit(
         ),
     ] = "",
     only: Annotated[str, typer.Option(help="Constants to fit, a,b,c.", show_default="all")] = "",
+    low: Annotated[float, typer.Option(help="Lowest rating of the scale, scale points.")] = 1.0,
+    high: Annotated[float, typer.Option(help="Highest rating of the scale, scale points.")] = 5.0,
     service: ServiceName = None,
     as_json: AsJson = False,
 ) -> None:
@@ -89,7 +91,7 @@ def fit(
         raise typer.BadParameter(f"{mapping!r}, expected one of {', '.join(plugins.names())}; {hint}")
     with exit_on_errors(usage=(UnreadableError,), failed=(ContentError,)):
         with opened(file) as rows:
-            conditions = study.read_study(rows, plugins.find(mapping), _names(inputs))
+            conditions = study.read_study(rows, fitting.on_scale(plugins.find(mapping), low, high), _names(inputs))
         found = fitting.fit(conditions, _names(only))
     name = service or usual_service(mapping)
     _print(found.as_dict(), fitting.table(found), name, fitting.yaml_fragment(found, name), as_json=as_json)

@@ -68,7 +68,7 @@ class Goodness:
     def text(self) -> str:
         """The errors as a sentence."""
         return (
-            f"GoB and PoW by this theta are off by {self.gob.mean:.3f} and {self.pow.mean:.3f} on average (bias "
+            f"GoB and PoW are off by {self.gob.mean:.3f} and {self.pow.mean:.3f} on average (bias "
             f"{self.gob.bias:+.3f} and {self.pow.bias:+.3f}); a perfect model would be off by {self.gob.floor:.3f} "
             f"and {self.pow.floor:.3f} with so few ratings."
         )

@@ -143,7 +143,7 @@ def validate(study: Study, service: Service) -> Validation:
         predicted_mos=mos,
         predicted=Shares(good(shares, scale), poor(shares, scale)),
         observed=None if observed is None else Shares(good(observed, scale), poor(observed, scale)),
-        mos_error=_mos_error(study, mos, shares, scale.ratings),
+        mos_error=_mos_error(study, mos, shares, scale.ratings.astype(np.float64)),
         goodness=None if counts is None else goodness(counts, shares, scale),
         spread=_spread(study),
     )
