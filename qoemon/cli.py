@@ -21,7 +21,7 @@ from qoemon.engine.interpreter import GARBAGE
 from qoemon.tools.accesslogs.commands import import_cmcd
 from qoemon.tools.analyze.commands import analyze
 from qoemon.tools.bridge.commands import bridge
-from qoemon.tools.calibrate.commands import fit, theta
+from qoemon.tools.calibrate.commands import fit, theta, validate
 from qoemon.tools.cluster.commands import demo_cluster
 from qoemon.tools.command import FAILED, USAGE, ending, exit_on_errors, fail, load
 from qoemon.tools.demo.commands import demo
@@ -174,6 +174,15 @@ for _command, _examples, _done, _failed in (
     (theta, ("qoemon theta ratings.csv --plot sos.png",), "done", _FILE),
     (fit, ("qoemon fit study.csv --mapping web-iqx",), "done", _FILE),
     (
+        validate,
+        (
+            "qoemon validate study.csv -c qoemon.yaml --service web",
+            "qoemon validate study.csv -c qoemon.yaml --service web --fail-if 'gob > .1'",
+        ),
+        "done",
+        _UNUSABLE,
+    ),
+    (
         record,
         (
             "qoemon record monday.jsonl.gz -c qoemon.yaml --for 1h",
@@ -268,6 +277,7 @@ def _summary(config: Config) -> list[str]:
         *([f"rolls up by {'; '.join(RollUpKey(by).name for by in plan.roll_ups)}"] if plan.roll_ups else []),
         f"evaluates every {plan.timing.tick_s} s, windows {windows}",
         *(_range(service, plan) for service in plan.services),
+        *_off(config, plan),
         *([_replaced(missing)] if (missing := missing_defaults(config.services)) else []),
     ]
 
@@ -303,6 +313,20 @@ def _ignored(topics: Iterable[Topic]) -> Iterator[str]:
         if levels:
             plural = "s" * (len(levels) > 1)
             yield f"ignores the value of level{plural} {' and '.join(levels)} of {topic.template}"
+
+
+def _off(config: Config, plan: Plan) -> Iterator[str]:
+    """The default alerts and regimes that do not apply to a service, as it cannot reach them."""
+    for (alert, service), reason in config.alerts_off.items():
+        yield f"default alert {alert} is off for {service}: {reason}; write your own alerts"
+    for rated in plan.services:
+        for violation in config.regimes.reach_rules(rated):
+            level = str(violation.path[0])
+            threshold = getattr(config.regimes, level).threshold
+            yield (
+                f"default regime {level} never begins for {rated.name}: its threshold is {threshold:g}, and "
+                f"would have to be {violation.expected}; write your own regimes"
+            )
 
 
 def _workers(config: Config) -> str:

@@ -6,6 +6,7 @@ here, in seconds and bytes; the name of the field ends in the unit.
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -191,7 +192,11 @@ class Config(Section):
         "summed over all others; [] is the whole service. null: each single label, and [].",
         None,
     )
-    alerts: tuple[Alert, ...] = key("Alert rules; if given, they replace the defaults.", _ALERTS)
+    alerts: tuple[Alert, ...] = key(
+        "Alert rules; if given, they replace the defaults. A default rule is off for a service that cannot reach "
+        "its threshold or its recovery.",
+        _ALERTS,
+    )
     regimes: Regimes = key("Regimes of the groups: good, degraded or bad.", {})
     notify: Notify = key("Receivers of alerts.", {})
     state: State = key("State that survives a restart or a crash.", {})
@@ -295,11 +300,33 @@ class Config(Section):
         for index, alert in enumerate(self.alerts):
             path = ("alerts", index)
             yield from self._reference_rules(alert, path)
+        for index, service, violation in self._unreachable():
+            if self._wrote_alerts:
+                depends_on = (*(("alerts", index, *key) for key in violation.depends_on), ("services", service))
+                yield Violation(("alerts", index, *violation.path), violation.expected, depends_on)
+
+    @property
+    def _wrote_alerts(self) -> bool:
+        """Whether the rules are those of the file: of the default ones, nobody has to know."""
+        return "alerts" in self.model_fields_set
+
+    def _unreachable(self) -> Iterator[tuple[int, str, Violation]]:
+        """The place of each alert and the name of each service that cannot reach its thresholds, and why."""
+        for index, alert in enumerate(self.alerts):
             for service in self.core_services():
                 if alert.service in (None, service.name):
                     for violation in alert.reach_rules(service):
-                        depends_on = (*((*path, *key) for key in violation.depends_on), ("services", service.name))
-                        yield Violation((*path, *violation.path), violation.expected, depends_on)
+                        yield index, service.name, violation
+
+    @cached_property
+    def alerts_off(self) -> Mapping[tuple[str, str], str]:
+        """By names of a default alert and of a service for which it is off: why, in words."""
+        off: dict[tuple[str, str], str] = {}
+        for at, service, violation in self._unreachable():
+            alert, name = self.alerts[at], str(violation.path[0])
+            reason = f"its {name} is {getattr(alert, name):g}, and would have to be {violation.expected}"
+            off.setdefault((alert.name, service), reason)
+        return off
 
     def _reference_rules(self, alert: Alert, path: KeyPath) -> Iterator[Violation]:
         """The service, labels, window and quantile that the alert at this path names exist."""
@@ -371,9 +398,11 @@ class Config(Section):
             yield Violation(("engine", "checkpoint"), expected, (("engine", "kind"),))
 
     def _regime_rules(self) -> Iterator[Violation]:
-        """The thresholds of the regimes can be reached by every service."""
+        """The thresholds of the regimes that the file has can be reached by every service."""
         for service in self.core_services():
             for violation in self.regimes.reach_rules(service):
+                if violation.path[0] not in self.regimes.model_fields_set:
+                    continue  # A default level that a service cannot reach never begins.
                 yield Violation(("regimes", *violation.path), violation.expected, (("services", service.name),))
 
     def _window_rules(self) -> Iterator[Violation]:

@@ -60,12 +60,12 @@ def _players(collector: Collector | None) -> Players:
 
 
 def alert_rules(config: Config) -> tuple[Rule, ...]:
-    """The alert rules, one for each alert and service that it applies to."""
+    """The alert rules, one for each alert and service that it applies to; not for default alerts that are off."""
     return tuple(
         alert.rule(service, config.sessions.rating_interval_s, config.group_labels)
         for alert in config.alerts
         for service in config.services
-        if alert.service in (None, service)
+        if alert.service in (None, service) and (alert.name, service) not in config.alerts_off
     )
 
 

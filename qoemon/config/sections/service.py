@@ -1,6 +1,7 @@
 """Section `services`: QoS, mapping, theta and scale of each service."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -141,6 +142,8 @@ class Service(Section):
         mapping = plugins.find(self.mapping)
         if isinstance(mapping, MediaStall):
             return mapping.with_quality(self._shaped(MAPPINGS[self.quality])) if self.quality else mapping
+        if not mapping.inputs:  # a form without units of its own takes any scale
+            mapping = replace(mapping, scale=Scale(**self.scale.model_dump()))
         return self._shaped(mapping)
 
     def _shaped(self, mapping: QosMapping) -> QosMapping:
@@ -171,7 +174,7 @@ class Service(Section):
             yield Violation(("ratings",), expected, (("mapping",),))
         elif self.ratings is RatingModel.BINOMIAL and self.theta != (fixed := binomial_theta(mapping.scale)):
             yield Violation(("theta",), f"{fixed:g}, the theta of binomial ratings", (("ratings",),))
-        ends = {"low": mapping.scale.low, "high": mapping.scale.high}
+        ends = {"low": mapping.scale.low, "high": mapping.scale.high} if mapping.inputs else {}
         for name in (name for name, end in ends.items() if getattr(self.scale, name) != end):
             yield Violation(("scale", name), f"{ends[name]}, as in the scale of {self.mapping}", (("mapping",),))
         if self.theta_band and not self.theta_band[0] <= self.theta <= self.theta_band[1]:

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from qoemon.tools import study_options
-from qoemon.tools.command import exit_on_errors
-from qoemon.tools.options import AsJson
+from qoemon.tools.command import FAILED, USAGE, exit_on_errors, fail, load
+from qoemon.tools.options import AsJson, ConfigFile
 from qoemon.tools.study_options import Columns, Condition, Counts, Header, Missing, Rating, User, WideForm
 
 ServiceName = Annotated[
@@ -96,6 +96,8 @@ def fit(
         ),
     ] = "",
     only: Annotated[str, typer.Option(help="Constants to fit, a,b,c.", show_default="all")] = "",
+    low: Annotated[float, typer.Option(help="Lowest rating of the scale, scale points.")] = 1.0,
+    high: Annotated[float, typer.Option(help="Highest rating of the scale, scale points.")] = 5.0,
     service: ServiceName = None,
     condition: Condition = "",
     rating: Rating = "",
@@ -134,11 +136,75 @@ def fit(
     )
     with exit_on_errors(usage=(UnreadableError,), failed=(ContentError,)):
         with opened(file) as rows:
-            conditions = study.read_study(rows, plugins.find(mapping), _names(inputs), how)
+            scaled = fitting.on_scale(plugins.find(mapping), low, high)
+            conditions = study.read_study(rows, scaled, _names(inputs), how)
         study_options.report(conditions.notes)
         found = fitting.fit(conditions, _names(only))
     name = service or usual_service(mapping)
     _print(found.as_dict(), fitting.table(found), name, fitting.yaml_fragment(found, name), as_json=as_json)
+
+
+def validate(
+    file: Csv,
+    service: Annotated[str, typer.Option(help="Service of the configuration that the study is about.")],
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE.png|.html",
+            help="Plot predicted against observed MOS, GoB and PoW; needs the extra plot. Also .svg and .pdf.",
+            show_default="no plot",
+        ),
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-if",
+            metavar="CONDITION",
+            help="Exit with 1 if this holds of a mean absolute error, such as 'gob > .1': mos (scale points), gob "
+            "or pow (shares, 0 to 1), one of < <= > >=, a number; repeatable, one that holds is enough.",
+            show_default="none",
+        ),
+    ] = None,
+) -> None:
+    """Compare a configuration with the ratings of a study.
+
+    The CSV file has a column rating or mos, and the QoS of each condition, as for fit.
+    """
+    import json
+
+    from rich.console import Console
+
+    from qoemon.common.csvfile import ContentError, UnreadableError, opened
+    from qoemon.config.plan import core_plan
+    from qoemon.config.studies import study
+    from qoemon.tools.calibrate import validate as validation
+    from qoemon.tools.calibrate import validate_plot
+    from qoemon.tools.fail_if import FailIfError, conditions, failures
+    from qoemon.tools.plotting import PlotError, require_plot
+
+    with exit_on_errors(usage=(UnreadableError, PlotError, FailIfError), failed=(ContentError,)):
+        wanted = conditions(fail_if or ())
+        if picture is not None:
+            require_plot(picture)
+        services = {each.name: each for each in core_plan(load(config)).services}
+        if service not in services:
+            fail(USAGE, f"no service {service!r} in the configuration; it has {', '.join(services)}")
+        with opened(file) as rows:
+            conditions_rated = study.read_study(rows, services[service].mapping)
+        found = validation.validate(conditions_rated, services[service])
+        if unknown := [each.metric for each in wanted if each.metric not in found.errors]:
+            raise FailIfError(f"--fail-if: found {unknown[0]}, expected mos: the study has means, and no ratings")
+        if picture is not None:
+            validate_plot.draw(found, picture)
+    if as_json:
+        sys.stdout.write(json.dumps(found.as_dict(), indent=2) + "\n")
+    else:
+        Console(highlight=False).print(validation.table(found))
+    if failed := list(failures(wanted, f"mean error of {service}", found.errors)):
+        fail(FAILED, *failed)
 
 
 def _print(figures: dict[str, Any], table: Any, service: str, fragment: str, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ constants (scale, floor, weights), which follow from the others by linear least 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import floor, isfinite, log10, nan
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,12 @@ from scipy.optimize import least_squares
 
 from qoemon.config.sections.names import label_fault
 from qoemon.config.studies.study import StudyError
+from qoemon.core.qoe.mapping import VIDEO_STALL, Qos
+from qoemon.core.qoe.scale import ACR5
 from qoemon.tools.calibrate import sos
 from qoemon.tools.calibrate.fragment import fragment, settings_of
+from qoemon.tools.calibrate.goodness import Goodness, goodness, rating_counts
+from qoemon.tools.calibrate.opinions import is_rounded, rating_shares, scale_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,12 +33,16 @@ if TYPE_CHECKING:
     from qoemon.config.studies.study import Study
     from qoemon.core.arrays import Counts, Floats
     from qoemon.core.qoe.mapping import QosMapping
+    from qoemon.core.qoe.scale import Scale
 
-NEAR = 0.5
-"""A fitted MOS is near the observed one within this many scale points."""
+NEAR = 0.125
+"""A fitted MOS is near the observed one within this share of the scale: .5 of 1 to 5."""
 
 STARTS, DECADES, DESCENTS = 300, 4.0, 4
 """Random starts, the powers of ten around the mapping's constants that they span, and descents from the best."""
+
+MOST_RATING = 100
+"""The highest rating that the configuration allows."""
 
 RANK = 1e-6
 """A direction of constants is unidentified if its effect on the MOS is at most this share of the largest effect."""
@@ -42,12 +50,17 @@ RANK = 1e-6
 
 @dataclass(frozen=True)
 class Constant:
-    """A constant of the mapping. Its standard error is NaN if the study does not determine it."""
+    """A constant of the mapping.
+
+    error  standard error; NaN if the study does not determine the constant
+    told   whether the value is that of the study; else it is what it was before
+    """
 
     name: str
     value: float
     error: float
     before: float
+    told: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,7 @@ class Accuracy:
     """Error of the mapping's MOS against the observed MOS, each condition counted once.
 
     rmse  scale points
-    near  share of conditions within NEAR
+    near  share of conditions within NEAR of the scale
     """
 
     rmse: float
@@ -73,6 +86,7 @@ class Fit:
     cross_validated  on conditions left out of the fit, fold by fold; None if there are too few conditions
     folds      of the cross-validation
     spread     SOS parameter of the study's ratings; None if the study does not determine it
+    goodness   errors of GoB and PoW by the fitted MOS; None if the study has means only
     """
 
     mapping: QosMapping
@@ -83,6 +97,7 @@ class Fit:
     cross_validated: Accuracy | None
     folds: int
     spread: sos.Sos | None
+    goodness: Goodness | None
     warnings: tuple[str, ...]
 
     @property
@@ -102,7 +117,12 @@ class Fit:
             "mapping": self.mapping.name,
             "inputs": list(self.mapping.inputs),
             "parameters": {
-                each.name: {"value": each.value, "standard_error": _or_none(each.error), "before": each.before}
+                each.name: {
+                    "value": each.value,
+                    "standard_error": _or_none(each.error),
+                    "before": each.before,
+                    "determined": each.told,
+                }
                 for each in self.constants
             },
             "rmse": self.accuracy.rmse,
@@ -115,6 +135,10 @@ class Fit:
             "theta_of_opinions": self.theta_of_opinions,
             "theta_of_opinions_interval": None if self.spread is None else list(self.spread.of_opinions.interval),
             "theta_interval_by": None if self.spread is None else str(self.spread.basis),
+            "goodness": None if self.goodness is None else self.goodness.as_dict(),
+            "rating_model": None
+            if self.spread is None or self.spread.choice is None
+            else self.spread.choice.as_dict(),
             "conditions": [
                 {"condition": name, "weight": float(weight), "mos": float(mos), "fitted": float(fitted)}
                 for name, weight, mos, fitted in rows
@@ -133,27 +157,27 @@ def fit(study: Study, only: Sequence[str] = (), *, folds: int = 5, seed: int = 1
     folds   of the cross-validation, by conditions; with fewer conditions each is a fold
     raises  StudyError if the mapping has no such constants, or they cannot be fitted
     """
-    problem = _problem(study, only)
+    wanted = _problem(study, only)
     rng = np.random.default_rng(seed)
-    solution = _solve(problem, rng)
+    problem, solution, kept = _determined(wanted, rng)
     mapping = problem.mapping.with_parameters(dict(zip(problem.free, solution.values.tolist(), strict=True)))
     fitted = mapping(*study.axes)
     cross_validated, used_folds = _cross_validate(problem, folds, rng)
     spread = _spread(study)
-    errors = _errors(solution)
     return Fit(
         mapping=mapping,
         study=study,
-        constants=tuple(
-            Constant(name, float(value), float(error), study.mapping.parameters[name])
-            for name, value, error in zip(problem.free, solution.values, errors, strict=True)
-        ),
+        constants=_constants(wanted, problem, solution),
         fitted=fitted,
-        accuracy=_accuracy(fitted, study.mos),
+        accuracy=_accuracy(fitted, study.mos, mapping.scale),
         cross_validated=cross_validated,
         folds=used_folds,
         spread=spread,
-        warnings=(*_warnings(problem, solution, cross_validated, spread), *_unnameable(study.inputs)),
+        goodness=_goodness(study, mapping, fitted, spread),
+        warnings=(
+            *_warnings(wanted, solution, kept, problem, cross_validated, spread),
+            *_unnameable(study.inputs),
+        ),
     )
 
 
@@ -162,15 +186,36 @@ def table(fit: Fit) -> Group:
     conditions = len(fit.study.mos)
     summary = (
         f"{fit.mapping.name} fitted to {conditions:,} condition{'s' * (conditions != 1)}: RMSE "
-        f"{fit.accuracy.rmse:.3f}, {100 * fit.accuracy.near:.0f} % within {NEAR:g} of the observed MOS."
+        f"{fit.accuracy.rmse:.3f}, {100 * fit.accuracy.near:.0f} % within {_near(fit.mapping.scale):g} of the "
+        "observed MOS."
     )
     if fit.cross_validated is not None:
         summary += (
             f" On conditions left out of the fit ({fit.folds} folds): RMSE {fit.cross_validated.rmse:.3f}, "
-            f"{100 * fit.cross_validated.near:.0f} % within {NEAR:g}."
+            f"{100 * fit.cross_validated.near:.0f} % within {_near(fit.mapping.scale):g}."
         )
     warnings = (Text(f"Warning: {each}") for each in fit.warnings)
-    return Group(Text(summary), _constants_table(fit), Text(_theta_text(fit)), _conditions_table(fit), *warnings)
+    return Group(
+        Text(summary),
+        _constants_table(fit),
+        Text(_theta_text(fit)),
+        *_about(fit),
+        _conditions_table(fit),
+        *warnings,
+    )
+
+
+def _about(fit: Fit) -> Iterator[Text]:
+    """What the fit says of GoB and PoW, and of the scale."""
+    if fit.goodness is not None:
+        yield Text(fit.goodness.text)
+    if fit.spread is not None and fit.spread.choice is not None:
+        yield Text(fit.spread.choice.text)
+    if (scale := fit.mapping.scale) != ACR5:
+        yield Text(
+            f"On the scale from {scale.low} to {scale.high}, {scale.good} and above is good, {scale.poor} and "
+            "below poor: the same shares of the scale as on 1 to 5. Change them if yours are others."
+        )
 
 
 def yaml_fragment(fit: Fit, service: str) -> str:
@@ -181,8 +226,11 @@ def yaml_fragment(fit: Fit, service: str) -> str:
         "mapping": fit.mapping.name,
         **({"inputs": list(fit.study.inputs)} if fit.study.inputs else {}),
         **(spread or {"theta": fit.mapping.theta}),
-        "parameters": {each.name: _rounded(each.value, each.error) for each in fit.constants},
+        **({} if fit.mapping.scale == ACR5 else {"scale": asdict(fit.mapping.scale)}),
+        "parameters": {each.name: _rounded(each.value, each.error) for each in fit.constants if each.told},
     }
+    if not settings["parameters"]:
+        del settings["parameters"]
     return fragment(service, settings)
 
 
@@ -217,6 +265,12 @@ class _Problem:
         """Weighted residuals (C,) that least squares minimises."""
         return np.sqrt(self.weights) * (self.predicted(values) - self.mos)
 
+    def without(self, at: int) -> _Problem:
+        """The problem with one constant held at its value."""
+        left = [each for each in range(len(self.free)) if each != at]
+        linear = tuple(place for place, each in enumerate(left) if each in self.linear)
+        return replace(self, free=tuple(self.free[each] for each in left), lower=self.lower[left], linear=linear)
+
     def of(self, rows: Counts) -> _Problem:
         """The problem for some of the conditions."""
         axes = tuple(axis[rows] for axis in self.axes)
@@ -248,11 +302,56 @@ def _problem(study: Study, only: Sequence[str]) -> _Problem:
         raise StudyError(f"{mapping.name} has no constant {', '.join(unknown)}; it has {known}")
     free = tuple(name for name in mapping.parameters if not only or name in only)
     # The constants of published formulas keep their sign; those of generic forms take the sign that fits.
-    positive = [not study.inputs and mapping.parameters[name] >= 0 for name in free]
+    positive = [mapping.parameters[name] >= 0 and _keeps_sign(study, name) for name in free]
     lower = np.where(positive, 0, -np.inf)
     problem = _Problem(mapping, free, study.axes, study.mos, study.weights, lower)
     with np.errstate(all="ignore"):
         return replace(problem, linear=_linear(problem, _random_starts(problem, np.random.default_rng(0), 30)))
+
+
+def _keeps_sign(study: Study, name: str) -> bool:
+    """Whether the constant cannot change its sign: stalls never raise the MOS, whatever else the mapping has."""
+    return not study.inputs or (study.mapping.qos is Qos.STALLS and name in VIDEO_STALL.parameters)
+
+
+def _determined(problem: _Problem, rng: np.random.Generator) -> tuple[_Problem, _Solution, tuple[str, ...]]:
+    """The problem without the constants that the study does not determine, its solution, and what was left out.
+
+    Of constants that can be exchanged for each other, the last is held at its value of before, and so on. With no
+    more conditions than constants nothing is held: any curve goes through so few points.
+    """
+    kept: list[str] = []
+    while True:
+        solution = _solve(problem, rng)
+        unidentified = _unidentified(solution)
+        if not unidentified or len(problem.free) == 1 or len(problem.mos) <= len(problem.free):
+            return problem, solution, tuple(kept)
+        kept.append(problem.free[unidentified[-1]])
+        problem = problem.without(unidentified[-1])
+
+
+def _constants(wanted: _Problem, problem: _Problem, solution: _Solution) -> tuple[Constant, ...]:
+    """The wanted constants, with what the solution says of those that were fitted."""
+    errors = _errors(solution)
+    before = wanted.mapping.parameters
+    found = {
+        name: Constant(name, float(value), float(error), before[name], bool(at_bound or isfinite(error)))
+        for name, value, error, at_bound in zip(
+            problem.free, solution.values, errors, solution.at_bound, strict=True
+        )
+    }
+    return tuple(
+        found.get(name) or Constant(name, before[name], nan, before[name], told=False) for name in wanted.free
+    )
+
+
+def _goodness(study: Study, mapping: QosMapping, fitted: Floats, spread: sos.Sos | None) -> Goodness | None:
+    if study.ratings is None or not is_rounded(study.ratings):
+        return None
+    theta = mapping.theta if spread is None else spread.of_opinions.value
+    return goodness(
+        rating_counts(study.ratings, mapping.scale), rating_shares(fitted, theta, mapping.scale), mapping.scale
+    )
 
 
 def _solve(problem: _Problem, rng: np.random.Generator) -> _Solution:
@@ -394,13 +493,18 @@ def _cross_validate(problem: _Problem, folds: int, rng: np.random.Generator) -> 
         fitted[out] = np.clip(
             problem.of(out).predicted(values), problem.mapping.scale.low, problem.mapping.scale.high
         )
-    return _accuracy(fitted, problem.mos), folds
+    return _accuracy(fitted, problem.mos, problem.mapping.scale), folds
 
 
-def _accuracy(fitted: Floats, mos: Floats) -> Accuracy:
+def _accuracy(fitted: Floats, mos: Floats, scale: Scale) -> Accuracy:
     error = np.abs(fitted - mos)
     # Means such as 3.1 and 3.6 differ by .5 only up to rounding.
-    return Accuracy(float(np.sqrt(np.mean(error**2))), float(np.mean(error <= NEAR + 1e-9)))
+    return Accuracy(float(np.sqrt(np.mean(error**2))), float(np.mean(error <= _near(scale) + 1e-9)))
+
+
+def _near(scale: Scale) -> float:
+    """NEAR in scale points."""
+    return NEAR * (scale.high - scale.low)
 
 
 def _spread(study: Study) -> sos.Sos | None:
@@ -414,18 +518,24 @@ def _spread(study: Study) -> sos.Sos | None:
 
 
 def _warnings(
-    problem: _Problem, solution: _Solution, cross_validated: Accuracy | None, spread: sos.Sos | None
+    wanted: _Problem,
+    solution: _Solution,
+    kept: Sequence[str],
+    problem: _Problem,
+    cross_validated: Accuracy | None,
+    spread: sos.Sos | None,
 ) -> Iterator[str]:
     conditions, constants = len(problem.mos), len(problem.free)
+    if kept:
+        values = ", ".join(f"{name} {wanted.mapping.parameters[name]:g}" for name in kept)
+        yield (
+            f"this study does not determine all constants: others fit as well with {values}, as before; "
+            "vary the inputs that they act on, or fit fewer constants"
+        )
     if conditions <= constants:
         yield (
             f"{constants} constants cannot be determined from {conditions} condition{'s' * (conditions != 1)}: "
-            "measure more conditions, or fit fewer constants"
-        )
-    elif unidentified := [problem.free[at] for at in _unidentified(solution)]:
-        yield (
-            f"this study does not determine {', '.join(unidentified)}: other values fit as well; "
-            "vary the inputs that they act on, or fit fewer constants"
+            "measure more conditions, or fit fewer constants; none is in the fragment"
         )
     if at_bound := [name for name, at in zip(problem.free, solution.at_bound, strict=True) if at]:
         yield f"at the lower bound 0: {', '.join(at_bound)}; the study may contradict the formula there"
@@ -450,8 +560,28 @@ def _constants_table(fit: Fit) -> Table:
         out.add_column(heading, justify="right")
     for each in fit.constants:
         error = f"{each.error:.2g}" if isfinite(each.error) else "-"
-        out.add_row(Text(each.name), f"{_rounded(each.value, each.error):g}", error, f"{each.before:g}")
+        value = f"{_rounded(each.value, each.error):g}" if each.told or each.value != each.before else "as before"
+        out.add_row(Text(each.name), value, error, f"{each.before:g}")
     return out
+
+
+def on_scale(mapping: QosMapping, low: float, high: float) -> QosMapping:
+    """The mapping for ratings from low to high; StudyError if it, or the daemon, is for another scale."""
+    if (low, high) == (mapping.scale.low, mapping.scale.high):
+        return mapping
+    if mapping.inputs:
+        own = f"{mapping.scale.low} to {mapping.scale.high}"
+        form = "iqx --inputs response_s" if mapping.qos is Qos.RESPONSES else "linear, logistic, iqx or power"
+        raise StudyError(
+            f"{mapping.name} is for ratings from {own}; for others, fit a form that has no scale: {form}"
+        )
+    scale = scale_of(low, high) if low < high else None
+    if scale is None or not 0 <= scale.low < scale.high <= MOST_RATING:
+        raise StudyError(
+            f"found a scale from {low:g} to {high:g}, expected two whole numbers from 0 to {MOST_RATING}, "
+            "the lower first"
+        )
+    return replace(mapping, scale=scale)
 
 
 def _theta_text(fit: Fit) -> str:

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from qoemon.config.config import Config
+from qoemon.config.yaml.document import Document
+from qoemon.config.yaml.errors import ConfigError
+from qoemon.config.yaml.validation import validated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 def fragment(service: str, settings: Mapping[str, Any]) -> str:
-    """A service of the configuration as YAML, one line for each key as in the sample."""
+    """A service of the configuration as YAML, one line for each key as in the sample.
+
+    It is read as the daemon would read it: if the daemon refuses it, it is a comment, with the reason.
+    """
     lines = [f"    {name}: {_flow(value)}\n" for name, value in settings.items()]
-    return "".join(["services:\n", f"  {_flow(service)}:\n", *lines])
+    text = "".join(["services:\n", f"  {_flow(service)}:\n", *lines])
+    try:
+        validated(Document("this fragment", yaml.safe_load(text)), Config)
+    except ConfigError as error:
+        reasons = [f"# {replace(problem, line=None)}\n" for problem in error.problems]
+        return "".join(
+            ["# The daemon refuses this as it is:\n", *reasons, *(f"# {line}\n" for line in text.splitlines())]
+        )
+    return text
 
 
 def settings_of(theta: float, interval: tuple[float, float]) -> Mapping[str, Any]:

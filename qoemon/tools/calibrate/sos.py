@@ -16,6 +16,7 @@ from scipy.special import ndtri
 from qoemon.config.studies.ratings import Moments, Ratings
 from qoemon.config.studies.study import StudyError
 from qoemon.tools.calibrate.fragment import fragment, settings_of, unusable
+from qoemon.tools.calibrate.goodness import Choice, Goodness, choose, goodness_of_theta
 from qoemon.tools.calibrate.opinions import is_rounded, scale_of, theta_of_opinions
 from qoemon.tools.calibrate.parabola import CentralMoments, beta_moments, moments, slope, standard_error
 from qoemon.tools.calibrate.resampling import clipped, interval_of_ratings, interval_of_users
@@ -84,6 +85,8 @@ class Sos:
     users        number of users; None if the study does not say who gave which rating
     rmse         of the variances around the parabola, scale points squared
     low, high    ends of the scale
+    goodness     errors of GoB and PoW with the theta of opinions; None if the ratings are not whole
+    choice       of the rating model; None if the ratings are not whole, or of too few conditions
     """
 
     of_ratings: Theta
@@ -96,6 +99,8 @@ class Sos:
     low: float
     high: float
     conditions: tuple[RatedCondition, ...]
+    goodness: Goodness | None
+    choice: Choice | None
     warnings: tuple[str, ...]
 
     @property
@@ -125,6 +130,8 @@ class Sos:
             "theta_of_opinions": self.of_opinions.value,
             "interval_of_opinions": list(self.of_opinions.interval),
             "rmse": self.rmse,
+            "goodness": None if self.goodness is None else self.goodness.as_dict(),
+            "rating_model": None if self.choice is None else self.choice.as_dict(),
             "scale": {"low": self.low, "high": self.high},
             "ratings": sum(condition.ratings for condition in self.conditions),
             "conditions": [
@@ -176,6 +183,8 @@ def estimate(
         low=study.low,
         high=study.high,
         conditions=conditions,
+        goodness=goodness_of_theta(study, of_opinions.value) if isinstance(study, Ratings) else None,
+        choice=choose(study) if isinstance(study, Ratings) else None,
         warnings=tuple(_warnings(of_ratings, of_opinions, basis, users, conditions)),
     )
 
@@ -293,7 +302,8 @@ def table(sos: Sos) -> Group:
     for each in sos.conditions:
         spread = (f"{each.variance**0.5:.2f}", f"{each.variance:.2f}") if each.ratings > 1 else ("-", "-")
         out.add_row(Text(each.name), f"{each.ratings:,}", f"{each.mos:.2f}", *spread, f"{each.on_curve:.2f}")
-    return Group(Text(summary(sos)), Text(basis), out, *(Text(f"Warning: {each}") for each in sos.warnings))
+    about = [Text(each.text) for each in (sos.goodness, sos.choice) if each is not None]
+    return Group(Text(summary(sos)), Text(basis), *about, out, *(Text(f"Warning: {each}") for each in sos.warnings))
 
 
 def summary(sos: Sos) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import yaml
 from rich.console import Console
 
 from qoemon.config import config
@@ -25,9 +26,10 @@ from qoemon.core.qoe.mapping import (
     VOICE_G107,
     WEB_G1030,
     WEB_IQX,
+    Qos,
     QosMapping,
 )
-from qoemon.tools.calibrate.fit import Fit, fit, table, yaml_fragment
+from qoemon.tools.calibrate.fit import Fit, fit, on_scale, table, yaml_fragment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -200,9 +202,23 @@ def test_constants_that_the_study_does_not_determine_are_named() -> None:
     rows = [(n, 2 * n, 30) for n in range(7)]
     found = fit(means(VIDEO_STALL, rows))
     assert found.accuracy.rmse == pytest.approx(0, abs=1e-6)
-    assert found.warnings[0].startswith("this study does not determine time, count: other values fit as well")
+    assert found.warnings[0].startswith(
+        "this study does not determine all constants: others fit as well with count 5.7, as before"
+    )
     rated = {each.name: np.isfinite(each.error) for each in found.constants}
-    assert rated == {"scale": True, "time": False, "count": False, "floor": True}
+    assert rated == {"scale": True, "time": True, "count": False, "floor": True}
+    fragment = yaml.safe_load(yaml_fragment(found, "video"))["services"]["video"]
+    assert set(fragment["parameters"]) == {"scale", "time", "floor"}, "the daemon keeps its own count"
+    assert found.mapping.parameters["count"] == VIDEO_STALL.parameters["count"]
+    out = io.StringIO()
+    Console(file=out, width=80).print(table(found))
+    assert re.search(r"count +as before +- +5.7", out.getvalue())
+
+
+def test_constants_of_a_study_of_too_few_conditions_are_not_in_the_fragment() -> None:
+    found = fit(means(WEB_IQX, WAITS_S[:2]))
+    assert "parameters" not in yaml_fragment(found, "web")
+    assert "none is in the fragment" in found.warnings[0]
 
 
 def test_some_constants_can_be_held() -> None:
@@ -329,10 +345,12 @@ def test_json_keeps_its_keys() -> None:
         "theta_of_opinions",
         "theta_of_opinions_interval",
         "theta_interval_by",
+        "goodness",
+        "rating_model",
         "conditions",
         "warnings",
     ]
-    assert list(plain["parameters"]["beta"]) == ["value", "standard_error", "before"]
+    assert list(plain["parameters"]["beta"]) == ["value", "standard_error", "before", "determined"]
     assert list(plain["cross_validated"]) == ["folds", "rmse", "within_half"]
     assert list(plain["conditions"][0]) == ["condition", "weight", "mos", "fitted"]
 
@@ -346,3 +364,115 @@ def test_the_table_fits_80_columns() -> None:
     assert "On conditions left out of the fit (5 folds): RMSE" in words
     assert f"theta of ratings {found.theta:.3f} (" in words
     assert "stall_count 4, stall_s 12, play_s 30" in words
+
+
+MEDIA = QosMapping(
+    name="media",
+    qos=Qos.STALLS,
+    inputs=("n", "t", "vmaf"),
+    formula=lambda n, t, vmaf, *, floor, time, count, scale, slope, middle: (
+        floor + scale / (1 + np.exp(-slope * (vmaf - middle))) * np.exp(-time * t / 60 - count * n / 60)
+    ),
+    parameters={"floor": 1.5, "time": 4.5, "count": 5.7, "scale": 3.4, "slope": 0.08, "middle": 55.0},
+    source="stalls around a logistic quality",
+    fitted_on="this test",
+)
+"""Stalls and a measure at once: outer constants of the stalls, inner ones of the measure."""
+
+
+def media_study(mapping: QosMapping) -> Study:
+    n, t, vmaf = (
+        each.ravel() for each in np.meshgrid([0.0, 2, 6], [0.0, 4, 12], [20.0, 40, 60, 75, 90], indexing="ij")
+    )
+    mos = mapping.formula(n, t, vmaf, **mapping.parameters)
+    names = tuple(map(str, range(len(n))))
+    return Study(MEDIA, ("vmaf",), names, (n, t, vmaf), mos, np.full(len(n), 24.0), None)
+
+
+def test_outer_and_inner_constants_are_fitted_together() -> None:
+    """A mapping needs no more than one flat set of constants, and its conditions as arguments."""
+    truth = MEDIA.with_parameters(
+        {"floor": 1.2, "time": 3.0, "count": 8.0, "scale": 3.6, "slope": 0.05, "middle": 48}
+    )
+    found = fit(media_study(truth))
+    assert values(found) == pytest.approx(dict(truth.parameters), rel=1e-5)
+
+
+def test_stalls_never_raise_the_mos_of_a_mapping_with_measures() -> None:
+    truth = MEDIA.with_parameters({"count": -3.0})
+    found = fit(media_study(truth))
+    assert values(found)["count"] == 0
+    assert any(each.startswith("at the lower bound 0: ") and "count" in each for each in found.warnings)
+
+
+def sliders(raters: int = 30) -> str:
+    """Ratings from 0 to 100 around a logistic curve of a measure."""
+    rng = np.random.default_rng(2)
+    rows = []
+    for vmaf in range(10, 100, 10):
+        mean = 0.95 / (1 + np.exp(-0.08 * (vmaf - 50)))
+        rows += [f"{vmaf},{100 * each:.1f}" for each in rng.beta(5 * mean, 5 * (1 - mean), raters)]
+    return "\n".join(["vmaf,rating", *rows, ""])
+
+
+def test_ratings_from_0_to_100_give_a_service_with_that_scale(tmp_path: Path) -> None:
+    found = fit(read_study(io.StringIO(sliders(), newline=""), on_scale(LOGISTIC, 0, 100)))
+    path = tmp_path / "qoemon.yaml"
+    path.write_text(yaml_fragment(found, "tv"))
+    (live,) = core_plan(config.load(path)).services
+    assert (live.scale.low, live.scale.high, live.scale.good, live.scale.poor) == (0, 100, 63, 37)
+    assert live.mapping(*found.study.axes) == pytest.approx(found.fitted, abs=1)
+    assert found.accuracy.rmse < 5
+    assert found.spread is not None
+    assert found.spread.of_opinions == found.spread.of_ratings, "sliders are not rounded"
+    out = io.StringIO()
+    Console(file=out, width=80).print(table(found))
+    assert "63 and above is good, 37 and below poor" in " ".join(out.getvalue().split())
+    counts = live.kernel().distribution(np.eye(len(live.rated_at), dtype=np.int64)[[0, -1]])
+    assert counts.gob.tolist() == pytest.approx([0, 1], abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "ends", "error"),
+    [
+        (
+            WEB_IQX,
+            (0, 100),
+            "web-iqx is for ratings from 1 to 5; for others, fit a form .* iqx --inputs response_s",
+        ),
+        (VIDEO_STALL, (0, 100), "fit a form that has no scale: linear, logistic"),
+        (LINEAR, (0.5, 5), "expected two whole numbers from 0 to 100"),
+        (LINEAR, (5, 1), "the lower first"),
+        (LINEAR, (0, 1000), "from 0 to 100"),
+    ],
+)
+def test_a_scale_that_the_daemon_cannot_have_is_refused(
+    mapping: QosMapping, ends: tuple[float, float], error: str
+) -> None:
+    with pytest.raises(StudyError, match=error):
+        on_scale(mapping, *ends)
+
+
+def test_a_fragment_that_the_daemon_refuses_is_a_comment_with_the_reason() -> None:
+    rows = [(x, x) for x in (1, 2, 3, 4, 5)]
+    text = yaml_fragment(fit(read_study(csv("audio MOS,mos", rows), LINEAR)), "call")
+    assert text.startswith("# The daemon refuses this as it is:\n# this fragment: services.call.inputs")
+    assert all(line.startswith("#") for line in text.splitlines())
+
+
+def test_a_fit_says_how_well_it_predicts_gob_and_pow() -> None:
+    found = fit(crowd(WEB_IQX, WAITS_S, 60, 3))
+    assert found.goodness is not None
+    assert found.goodness.gob.mean < 2 * found.goodness.gob.floor
+    assert found.as_dict()["goodness"]["gob"]["mean_absolute_error"] == found.goodness.gob.mean
+    assert fit(means(WEB_IQX, WAITS_S)).goodness is None
+
+
+def test_constants_that_leave_no_poor_ratings_give_a_valid_configuration(tmp_path: Path) -> None:
+    """The default alert begins at 25 % poor ratings, and nobody wrote it."""
+    rows = [(x, float(4.1 + 0.7 * np.exp(-x))) for (x,) in WAITS_S]
+    found = fit(read_study(csv("response_s,mos", rows), WEB_IQX))
+    path = tmp_path / "qoemon.yaml"
+    path.write_text(yaml_fragment(found, "web"))
+    assert not path.read_text().startswith("#")
+    assert ("ManyPoorRatings", "web") in config.load(path).alerts_off

@@ -335,6 +335,8 @@ def test_json_keeps_its_keys() -> None:
         "theta_of_opinions",
         "interval_of_opinions",
         "rmse",
+        "goodness",
+        "rating_model",
         "scale",
         "ratings",
         "conditions",
