@@ -297,6 +297,7 @@ class _NumberReader:
         self.name, self.ends, self.different = column.name, (inf, -inf), dict[str, None]()
         self.numbers, self.missing, self.invalid = np.zeros(0), np.zeros(0, bool), np.zeros(0, bool)
         self._column, self._source, self._marks, self._commas = column, source, marks, commas
+        self._more_marks = len(marks) > len(MISSING)
         self._texts: Sequence[str | None] = []
         self._line_of: dict[str, int] = {}
         self._kept: list[Floats] = []
@@ -317,8 +318,9 @@ class _NumberReader:
             numbers = np.fromiter(map(float, texts), np.float64, len(block))
         except (IndexError, ValueError):
             numbers = self._read_each(block)
-        if np.isnan(numbers).any():
+        if self._more_marks or np.isnan(numbers).any():
             self.missing = np.fromiter(map(self._is_missing, self._texts), np.bool_, len(block))
+            numbers[self.missing] = nan
         self.numbers = numbers if self._source.factor == 1 else numbers * self._source.factor
         self._note(block)
         self.invalid = ~self.missing & ~self._column.valid(self.numbers)

@@ -45,7 +45,7 @@ class Curves:
     pow: Floats
 
 
-def curves(counts: Counts, service: Service) -> Curves:
+def curves(counts: Counts | Floats, service: Service) -> Curves:
     """The curves of a system with these conditions, (B,) counts in the bins of the service."""
     scale, used = service.scale, counts > 0
     mos, weights = service.rated_at[used], counts[used] / counts.sum()

@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415 - numpy is not for --help
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -41,11 +42,11 @@ Group = Annotated[
     ),
 ]
 Columns = Annotated[
-    str,
+    list[str] | None,
     typer.Option(
         metavar="NAME=COLUMN,...",
         help="Other columns by qoemon's names: NAME=COLUMN, NAME=COLUMN/NUMBER, NAME=COLUMN*NUMBER, or NAME=NUMBER "
-        "for all rows, such as response_s=elapsed/1000,n=24.",
+        "for all rows, such as response_s=elapsed/1000,n=24; repeatable.",
         show_default="the same names",
     ),
 ]
@@ -99,7 +100,7 @@ def reading(
     rating: str = "",
     user: str = "",
     group: str = "",
-    columns: str = "",
+    columns: Sequence[str] | None = None,
     header: str = "",
     wide: Wide | None = None,
     counts: str = "",
@@ -111,7 +112,7 @@ def reading(
     from qoemon.config.studies.reading import RATING, Reading
 
     expressions = {RATING: rating} if rating else {}
-    for each in names_in(columns):
+    for each in chain.from_iterable(map(names_in, columns or ())):
         name, sign, expression = (part.strip() for part in each.partition("="))
         if not (name and sign and expression):
             raise typer.BadParameter(f"{each!r}, expected NAME=COLUMN", param_hint="--columns")

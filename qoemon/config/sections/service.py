@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
@@ -12,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict
 from qoemon.common.text import did_you_mean
 from qoemon.config import plugins
 from qoemon.config.sections.types import File, Label, Real, ServiceName, Share, number
+from qoemon.config.studies.ratings import Ratings
 from qoemon.config.yaml.section import Section, Violation, expecting, key
 from qoemon.core.plan.plan import Counters
 from qoemon.core.plan.plan import Service as CoreService
@@ -75,29 +75,62 @@ def _ascending(band: tuple[float, float]) -> tuple[float, float]:
 Band = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
 
 
-def _readable_study(path: Path) -> Path:
-    """Read the study with the configuration, so that an error in it prevents the start."""
-    from qoemon.common.csvfile import ContentError, UnreadableError, opened  # noqa: PLC0415 - studies are rare
-    from qoemon.config.studies import study  # noqa: PLC0415 - and import the counting of stalls
+class StudyFile(Section):
+    """The file of a study, with the options of `qoemon theta`; a path alone is the file."""
+
+    file: File = key("CSV file, such as one with the columns condition and rating.")
+    condition: str = key("Columns that name what was rated, a,b; empty: condition.", "")
+    rating: str = key("Column with the ratings; empty: rating.", "")
+    header: str = key("Names of the columns of a file without a header, a,b; empty: its first row.", "")
+    wide: Literal["conditions", "users"] | None = key(
+        "What a row is, of a matrix of ratings with a column for each user, or each condition.", None
+    )
+    counts: str = key("Columns with the number of times that each rating was given, a,b, the lowest first.", "")
+    missing: str = key(
+        "Cells that say that there is no value, a,b, beside NA, NaN, null, none, - and empty ones.", ""
+    )
+
+    def ratings(self, low: float, high: float) -> Ratings:
+        """The ratings on a scale with these ends; ContentError or UnreadableError with the reason."""
+        from qoemon.common.csvfile import names_in, opened  # noqa: PLC0415 - studies are rare
+        from qoemon.config.studies import reading, study  # noqa: PLC0415 - and import the counting of stalls
+
+        how = reading.Reading(
+            condition=names_in(self.condition),
+            columns={reading.RATING: self.rating} if self.rating else {},
+            header=names_in(self.header),
+            wide=self.wide,
+            counts=names_in(self.counts),
+            missing=names_in(self.missing),
+        )
+        with opened(str(self.file)) as file:
+            return study.empirical(study.read_ratings(file, low, high, how))
+
+
+def _file_of_study(value: Any) -> Any:
+    return value if isinstance(value, dict | StudyFile) else {"file": value}
+
+
+RatingStudy = Annotated[StudyFile, BeforeValidator(_file_of_study)]
+
+
+def _unreadable(study: StudyFile, scale: RatingScale) -> Iterator[Violation]:
+    """Why the study cannot be read: read with the configuration, so that an error in it prevents the start."""
+    from qoemon.common.csvfile import ContentError, UnreadableError  # noqa: PLC0415 - see above
 
     try:
-        with opened(str(path)) as file:
-            study.empirical(study.read_ratings(file))
-    except (ContentError, UnreadableError) as error:
-        raise expecting("a study with the columns condition and rating", str(error)) from None
-    return path
+        study.ratings(scale.low, scale.high)
+    except ContentError as error:
+        keys = ", ".join(f'{name}: "{value}"' for name, value in error.options.items())
+        advice = f"; try study: {{file: {study.file}, {keys}}}" if keys else ""
+        yield Violation(("study",), "a study with ratings", (("scale",),), f"{error.fault}{advice}")
+    except UnreadableError as error:
+        yield Violation(("study",), "a study with ratings", (), str(error))
 
 
-RatingStudy = Annotated[File, AfterValidator(_readable_study)]
-
-
-def _frequencies(path: Path, scale: Scale) -> EmpiricalRatings:
-    from qoemon.common.csvfile import opened  # noqa: PLC0415 - see above
-    from qoemon.config.studies import study  # noqa: PLC0415 - see above
-
-    with opened(str(path)) as file:
-        ratings = study.empirical(study.read_ratings(file, scale.low, scale.high))
+def _frequencies(study: StudyFile, scale: Scale) -> EmpiricalRatings:
     size = len(scale.ratings)
+    ratings = study.ratings(scale.low, scale.high)
     given = [np.rint(each).astype(int) - scale.low for each in ratings.conditions.values()]
     return EmpiricalRatings.of(np.array([np.bincount(each, minlength=size) for each in given]), scale)
 
@@ -114,7 +147,11 @@ class Service(Section):
         "Distribution of ratings around the MOS: beta, binomial if the mapping has it, empirical with a study.",
         "beta",
     )
-    study: RatingStudy | None = key("CSV file with the columns condition and rating, for ratings: empirical.", None)
+    study: RatingStudy | None = key(
+        "Study for ratings: empirical: a CSV file with the columns condition and rating, or a mapping with file, "
+        "and with condition, rating, header, wide, counts and missing, as in `qoemon theta`.",
+        None,
+    )
     counters: Counters = key(
         "Counters in reports: totals since the start of the session (cumulative), or differences (delta).",
         "cumulative",
@@ -181,6 +218,8 @@ class Service(Section):
             yield Violation(("theta_band",), "a band around theta", (("theta",),))
         if (self.ratings is RatingModel.EMPIRICAL) != (self.study is not None):
             yield Violation(("study",), "a study with ratings: empirical, and with nothing else", (("ratings",),))
+        if self.study:
+            yield from _unreadable(self.study, self.scale)
 
     def _mapping_rules(self) -> Iterator[Violation]:
         if (self.mapping == MEDIA_STALL.name) != (self.quality is not None):

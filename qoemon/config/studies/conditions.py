@@ -8,15 +8,15 @@ otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from qoemon.common.csvcolumns import Column, Labels, RowFormat, Source, no_fault, read_columns
-from qoemon.common.csvfile import Sheet, UnnamedContentError, file_in_errors, read_sheet
+from qoemon.common.csvcolumns import Column, Labels, RowFormat, RowsError, Source, no_fault, read_columns
+from qoemon.common.csvfile import Sheet, UnnamedContentError, file_in_errors, list_of, read_sheet
 from qoemon.config.studies import proposal
 from qoemon.config.studies.reading import (
     AS_IT_IS,
@@ -34,7 +34,7 @@ from qoemon.core.qoe.mapping import RESPONSE, Qos, QosMapping
 from qoemon.core.wire.batch import MAX_COUNT, MAX_MEASURE, MAX_SECONDS
 
 if TYPE_CHECKING:
-    from qoemon.core.arrays import Floats
+    from qoemon.core.arrays import Floats, Ints
     from qoemon.core.plan.plan import Service
 
 INSTANT_S = 0.001
@@ -73,6 +73,48 @@ class Conditions:
         """(N,) what each row counts."""
         given = self.count if self.count is not None else self.weight
         return np.ones(len(self)) if given is None else given
+
+    @property
+    def users(self) -> float:
+        """Number of users with as much information: with weights, Kish's effective number (sum w)^2 / sum w^2."""
+        total = float(self.weights.sum())
+        return total if self.weight is None else total**2 / float((self.weights**2).sum())
+
+    @property
+    def failures(self) -> int:
+        """Number of experiences that failed."""
+        if self.failed is None:
+            return 0
+        return round(self.weights[self.failed].sum()) if self.weight is None else int(self.failed.sum())
+
+    @cached_property
+    def worked(self) -> Conditions:
+        """Those that did not fail."""
+        return self if self.failed is None else self.at(np.flatnonzero(~self.failed))
+
+    def by_group(self) -> Iterator[tuple[str, Conditions]]:
+        """The conditions of each group that has any, in the order of the file."""
+        if self.group is None:
+            return
+        order = np.argsort(self.group.code, kind="stable")
+        ends = np.cumsum(np.bincount(self.group.code, minlength=len(self.group.names)))
+        for name, rows in zip(self.group.names, np.split(order, ends[:-1]), strict=True):
+            group = self.at(rows)
+            if group.weights.sum() > 0:
+                yield name, group
+
+    def at(self, rows: Ints) -> Conditions:
+        """These rows, by their index, without groups and notes."""
+
+        def some(column: Floats | None) -> Floats | None:
+            return None if column is None else column[rows]
+
+        return Conditions(
+            {name: column[rows] for name, column in self.columns.items()},
+            None if self.failed is None else self.failed[rows],
+            some(self.count),
+            some(self.weight),
+        )
 
 
 def _unchanged(*columns: Floats) -> tuple[Floats, ...]:
@@ -143,7 +185,12 @@ def qos_columns(sheet: Sheet, reading: Reading, row_format: ConditionFormat, nee
         note = f"the file has no seconds of stalls: each is taken to be {length_s:g} s long"
         return QosColumns(tuple(there.items()), _length_fault(row_format.fault, length_s), with_length, (note,))
     if missing:
-        asked = proposal.for_columns(sheet, missing, stalls=_STALL_S in row_format.columns)
+        by_ratio = _STALL_S in row_format.columns and source_of(sheet, reading, RATIO)
+        asked = proposal.for_columns(
+            sheet,
+            [name for name in missing if not (by_ratio and name == _STALL_S.name)],
+            stalls=_STALL_S in row_format.columns,
+        )
         words = f"; {asked.words}" if asked.words else ""
         raise UnnamedContentError(
             f"line {sheet.line}: there is no column {', '.join(missing)}; {needs}, found {found(sheet)}{words}",
@@ -177,16 +224,20 @@ def read_conditions(file: TextIO, service: Service, reading: Reading = AS_IT_IS)
         if GROUP not in inputs:
             group = names_of(sheet, GROUP, reading.group, "a name of the group")
         width = len(qos.columns)
-        values = read_columns(
-            sheet,
-            RowFormat(
-                (*qos.columns, *others),
-                (group,) if group else (),
-                lambda *numbers: qos.fault(*numbers[:width]),
-                exempt=FAILED if FAILED in names else "",
-                missing=reading.missing,
-            ),
+        whole = RowFormat(
+            (*qos.columns, *others),
+            (group,) if group else (),
+            qos.fault if qos.fault is no_fault else lambda *numbers: qos.fault(*numbers[:width]),
+            exempt=FAILED if FAILED in names else "",
+            missing=reading.missing,
         )
+        try:
+            values = read_columns(sheet, whole)
+        except RowsError as error:
+            raise UnnamedContentError(error.fault, _of_percent(error)) from None
+        for name in (COUNT, WEIGHT):
+            if name in names and not values.numbers[name].any():
+                raise UnnamedContentError(f"{name}: found 0 in all rows, expected more in one of them")
     read = [values.numbers[column.name] for column, _ in qos.columns]
     return Conditions(
         columns=dict(zip(inputs, qos.derived(*read), strict=True)),
@@ -196,6 +247,13 @@ def read_conditions(file: TextIO, service: Service, reading: Reading = AS_IT_IS)
         group=values.labels.get(GROUP),
         notes=(*values.notes("experiences"), *qos.notes, *unlikely(values.numbers)),
     )
+
+
+def _of_percent(error: RowsError) -> proposal.Options | None:
+    """The option that makes shares of percentages, if these are all that is wrong."""
+    if not error.invalid or not all(cell.endswith("%") for cells in error.invalid.values() for cell in cells):
+        return None
+    return {"columns": list_of(f"{name}={name}/100" for name in error.invalid)}
 
 
 def unlikely(numbers: Mapping[str, Floats]) -> tuple[str, ...]:

@@ -12,12 +12,19 @@ from itertools import chain
 from qoemon.common.csvcolumns import MISSING
 from qoemon.common.csvfile import Row, Sheet, UnnamedContentError, number, plain
 from qoemon.config.studies import proposal
-from qoemon.config.studies.reading import CONDITION, COUNT, RATING, USER, Reading, Wide, place_of
-
-OF_COLUMN = "name of the column"
-"""Header of the names that a matrix has in its first line; no file has such a column."""
-
-RATING_OF, COUNT_OF = "rating of the column", "number in the column"
+from qoemon.config.studies.reading import (
+    CONDITION,
+    COUNT,
+    COUNT_OF,
+    OF_COLUMN,
+    OF_ROW,
+    RATING,
+    RATING_OF,
+    USER,
+    Reading,
+    Wide,
+    place_of,
+)
 
 
 def rows_of_matrix(
@@ -44,8 +51,8 @@ def rows_of_matrix(
         raise UnnamedContentError("found no column of ratings beside the names of the rows")
     own = reading.condition if wide == "conditions" else reading.user
     named = [sheet.header[place] for place in labels if sheet.header[place]]
-    header = [*(sheet.header[place] for place in labels), row_number := "number of the row", OF_COLUMN, RATING_OF]
-    row_names = own or named[:1] or (row_number,)
+    header = [*(sheet.header[place] for place in labels), OF_ROW, OF_COLUMN, RATING_OF]
+    row_names = own or named[:1] or (OF_ROW,)
     by_rows = wide == "conditions"
     read = replace(
         reading,
@@ -125,7 +132,7 @@ def _labels(sheet: Sheet, reading: Reading, scale: tuple[float, float], known: S
         values = [number(cell.replace(",", ".")) for cell in cells]
         on_scale = sum(low <= value <= high for value in values)
         counting = len(values) > 3 and values == [values[0] + at for at in range(len(values))]
-        if plain(sheet.header[place]) in {CONDITION, USER} or counting or 2 * on_scale < len(values):
+        if plain(sheet.header[place]) in {"", CONDITION, USER} or counting or 2 * on_scale < len(values):
             labels.append(place)
         else:
             break

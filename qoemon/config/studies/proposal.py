@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
 from qoemon.common.csvcolumns import MISSING
 from qoemon.common.csvfile import Sheet, list_of, number, plain
-from qoemon.config.studies.reading import CONDITION, COUNT, FAILED, GROUP, MOS, RATING, SD, USER, WEIGHT
+from qoemon.config.studies.reading import CONDITION, COUNT, FAILED, GROUP, MADE, MOS, RATING, SD, USER, WEIGHT
 
 Options = Mapping[str, str]
 """Values by name of the option."""
@@ -86,6 +87,7 @@ WORDS: Mapping[str, Sequence[str]] = {
         "stars",
         "value",
         "overall",
+        "os",
         "ovrl",
         "mos",
     ),
@@ -194,6 +196,9 @@ ACR_WORDS = ("bad", "poor", "fair", "good", "excellent")
 MANY = 8
 """Columns of ratings that make a matrix likelier than a column of ratings among other numbers."""
 
+NOT_RATED = ("-1", "-1.0", "-99", "-999", "99", "999")
+"""Marks of missing ratings that are numbers, so that an option must name them."""
+
 LONGEST_S = {"response_s": 300, "stall_s": 7200, "play_s": 86_400}
 """Times beyond which most values are probably milliseconds."""
 
@@ -214,14 +219,13 @@ def for_ratings(sheet: Sheet, low: float, high: float) -> Proposal:
     if bare := _without_header(sheet, low, high):
         return bare
     if counts := counted(sheet, low, high):
-        words = "each of its rows has the number of times that each rating was given"
-        return Proposal(words, {"counts": list_of(counts), **_names(sheet, CONDITION, exclude=counts)})
+        return _of_counts(sheet, counts)
     columns = _columns(sheet)
     user, sd, answer = _named(columns, USER), _named(columns, SD, (_numeric,)), _answer(columns)
     mean = _named(columns, MOS, (_numeric,)) if sd else None
     wide = _wide(columns, low, high)
     if sd and mean:
-        return Proposal("", _of_moments(columns, mean, sd))
+        return _of_moments(columns, mean, sd)
     if answer and not (wide and len(_scale_columns(columns, low, high)) >= MANY):
         return Proposal("", _long(columns, answer, user))
     return wide or Proposal()
@@ -233,24 +237,25 @@ def for_answer(sheet: Sheet) -> Proposal:
     return Proposal("", {"rating": answer.name} if answer else None)
 
 
-def for_condition(sheet: Sheet) -> Proposal:
-    """The options for a file with ratings that lacks the column of conditions."""
-    columns = _columns(sheet)
-    used = [each for each in columns if plain(each.name) in {RATING, USER}]
-    rest = [each for each in columns if each not in used]
-    name = _named(rest, CONDITION) or next(iter(rest), None)
-    return Proposal("", {"condition": list_of([name.name])} if name else None)
+def for_condition(sheet: Sheet, rating: str) -> Proposal:
+    """The options for a file that lacks the column of conditions, but has this one of ratings."""
+    columns = [each for each in _columns(sheet) if each.name != rating]
+    return Proposal("", {**_labels(columns, _named(columns, USER))})
 
 
-def for_moments(sheet: Sheet) -> Proposal:
+def for_moments(sheet: Sheet, low: float, high: float) -> Proposal:
     """The options for a file with a mean, but without a standard deviation or a number of ratings."""
+    if counts := counted(sheet, low, high):
+        return _of_counts(sheet, counts)
     columns = _columns(sheet)
     mean, sd = _named(columns, MOS, (_numeric,)), _named(columns, SD, (_numeric,))
     if mean and sd:
-        return Proposal("", _of_moments(columns, mean, sd))
-    answer = _answer(columns)
-    if answer and (_named(columns, USER) or _repeats(_named(columns, CONDITION))):
-        return Proposal("", _long(columns, answer, _named(columns, USER)))
+        return _of_moments(columns, mean, sd)
+    if wide := _wide(columns, low, high):
+        return wide
+    answer, user = _answer(columns), _named(columns, USER)
+    if answer and (user or _repeats(_named(columns, CONDITION))):
+        return Proposal("", _long(columns, answer, user))
     return Proposal("theta needs how far ratings differ: their sd and their number n beside mos, or each rating")
 
 
@@ -334,9 +339,15 @@ Test = Callable[[_ColumnOfSample], bool]
 def _columns(sheet: Sheet) -> list[_ColumnOfSample]:
     cells = [sheet.cells(place) for place in range(len(sheet.header))]
     return [
-        _ColumnOfSample(name, each, np.array([number(cell.replace(",", ".")) for cell in each], np.float64))
+        _ColumnOfSample(name, each, np.array([_number(cell) for cell in each], np.float64))
         for name, each in zip(sheet.header, cells, strict=True)
+        if name not in MADE
     ]
+
+
+def _number(cell: str) -> float:
+    """The number in a cell, with a decimal comma or a percent sign too."""
+    return number(cell.replace(",", ".").removesuffix("%"))
 
 
 def _numeric(column: _ColumnOfSample) -> bool:
@@ -371,15 +382,18 @@ def _ranked(columns: Sequence[_ColumnOfSample], name: str, tests: Sequence[Test]
     return [fitting[at] for at in dict.fromkeys(at for *_, at in sorted(ranked))]
 
 
-def _condition(columns: Sequence[_ColumnOfSample], user: _ColumnOfSample | None) -> _ColumnOfSample | None:
-    """The column that names conditions: several rate each, and each user once."""
+def _condition(columns: Sequence[_ColumnOfSample], user: _ColumnOfSample | None) -> Sequence[str]:
+    """The columns that name conditions: several users rate each, and each user once. One column, or else two."""
     likely = _ranked(columns, CONDITION)
 
-    def fits(each: _ColumnOfSample) -> bool:
-        pairs = list(zip(each.cells, user.cells, strict=True)) if user else []
-        return _repeats(each) and len(set(pairs)) == len(pairs)
+    def fits(*names: _ColumnOfSample) -> bool:
+        keys = list(zip(*(each.cells for each in names), strict=True))
+        pairs = list(zip(keys, user.cells, strict=True)) if user else []
+        return len(set(keys)) < len(keys) and len(set(pairs)) == len(pairs)
 
-    return next((each for each in likely if fits(each)), None) or next(iter(likely), None)
+    choices = [*((each,) for each in likely), *combinations(likely, 2)]
+    chosen = next((names for names in choices if fits(*names)), tuple(likely[:1] or columns[:1]))
+    return [each.name for each in sorted(chosen, key=columns.index)]
 
 
 def _likeness(column: _ColumnOfSample, word: str) -> int | None:
@@ -396,33 +410,39 @@ def _answer(columns: Sequence[_ColumnOfSample]) -> _ColumnOfSample | None:
 
 
 def _long(columns: Sequence[_ColumnOfSample], answer: _ColumnOfSample, user: _ColumnOfSample | None) -> Options:
-    rest = [each for each in columns if each not in (answer, user)]
-    condition = _condition(rest, user) or next((each for each in rest if each.name), None)
+    options = _labels([each for each in columns if each is not answer], user)
+    return options if plain(answer.name) == RATING else {**options, "rating": answer.name}
+
+
+def _labels(columns: Sequence[_ColumnOfSample], user: _ColumnOfSample | None) -> Options:
+    """The columns that name what was rated, and who rated it, if their names are not qoemon's."""
     options = {}
-    if condition and plain(condition.name) != CONDITION:
-        options["condition"] = list_of([condition.name])
+    condition = _condition([each for each in columns if each.name and each is not user], user)
+    if condition and [plain(each) for each in condition] != [CONDITION]:
+        options["condition"] = list_of(condition)
     if user and plain(user.name) != USER:
         options["user"] = list_of([user.name])
-    if plain(answer.name) != RATING:
-        options["rating"] = answer.name
     return options
 
 
-def _of_moments(columns: Sequence[_ColumnOfSample], mean: _ColumnOfSample, sd: _ColumnOfSample) -> Options:
+def _of_moments(columns: Sequence[_ColumnOfSample], mean: _ColumnOfSample, sd: _ColumnOfSample) -> Proposal:
     rest = [each for each in columns if each not in (mean, sd)]
     size = _named(rest, COUNT, (_numeric, _whole))
-    pairs = [
-        f"{name}={each.name}"
-        for name, each in ((MOS, mean), (SD, sd), (COUNT, size))
-        if each and plain(each.name) != name
-    ]
-    if size is None:
-        pairs.append(f"{COUNT}=24")
+    named = ((MOS, mean), (SD, sd), (COUNT, size))
+    pairs = [f"{name}={each.name}" for name, each in named if each and plain(each.name) != name]
     condition = _named([each for each in rest if each is not size], CONDITION)
-    named = (
-        {} if condition is None or plain(condition.name) == CONDITION else {"condition": list_of([condition.name])}
-    )
-    return {**named, "columns": list_of(pairs)}
+    options = {}
+    if condition and plain(condition.name) != CONDITION:
+        options["condition"] = list_of([condition.name])
+    if size:
+        return Proposal("", {**options, "columns": list_of(pairs)})
+    words = "state how many ratings each mean has, such as 24"
+    return Proposal(words, {**options, "columns": list_of([*pairs, f"{COUNT}=24"])})
+
+
+def _of_counts(sheet: Sheet, counts: Sequence[str]) -> Proposal:
+    words = "each of its rows has the number of times that each rating was given"
+    return Proposal(words, {"counts": list_of(counts), **_names(sheet, CONDITION, exclude=counts)})
 
 
 def _names(sheet: Sheet, name: str, exclude: Sequence[str]) -> Options:
@@ -435,7 +455,8 @@ def _scale_columns(columns: Sequence[_ColumnOfSample], low: float, high: float) 
 
     def on_scale(each: _ColumnOfSample) -> bool:
         values = each.values[np.isfinite(each.values)]
-        return bool(len(values)) and float(np.mean((low <= values) & (values <= high))) >= 0.9
+        given = values[~np.isin(values, [float(mark) for mark in NOT_RATED])]
+        return bool(len(given)) and float(np.mean((low <= given) & (given <= high))) >= 0.9
 
     return [each for each in columns if _numeric(each) and on_scale(each) and plain(each.name) not in TABLE_FIGURES]
 
@@ -464,7 +485,14 @@ def _without_header(sheet: Sheet, low: float, high: float) -> Proposal | None:
             "it looks like a matrix without a header: a row a condition and a column a user (or else --wide users)"
         )
         return Proposal(words, {"wide": "conditions"})
-    return Proposal("its first line is no header", {"header": list_of(_guessed_header(columns, low, high))})
+    header = _guessed_header(columns, low, high)
+    words = "its first line is no header"
+    if header == [MOS, SD]:
+        words += (
+            "; if its columns are mean and standard deviation, state how many ratings each mean has, such as 24"
+        )
+        return Proposal(words, {"header": list_of(header), "columns": f"{COUNT}=24"})
+    return Proposal(words, {"header": list_of(header)})
 
 
 def _guessed_header(columns: Sequence[_ColumnOfSample], low: float, high: float) -> list[str]:
@@ -473,6 +501,8 @@ def _guessed_header(columns: Sequence[_ColumnOfSample], low: float, high: float)
     rating = scored[-1] if scored else columns[-1]
     rest = [each for each in columns if each is not rating]
     condition = next((each for each in rest if not _numeric(each)), rest[0] if rest else None)
+    if len(columns) == 2 and condition and _numeric(condition) and not _repeats(condition):
+        return [MOS, SD]
     return [
         RATING if each is rating else CONDITION if each is condition else f"column{at}"
         for at, each in enumerate(columns, start=1)

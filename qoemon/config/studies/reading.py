@@ -25,6 +25,13 @@ CONDITION, USER, GROUP, RATING, MOS, SD, COUNT, WEIGHT, FAILED = (
 )
 """Names of the columns that are not QoS; any other column may be an input of a mapping."""
 
+OF_COLUMN, OF_ROW, RATING_OF, COUNT_OF = MADE = (
+    "name of the column",
+    "number of the row",
+    "rating in the column",
+    "number in the column",
+)
+"""Columns that matrix.py makes; no file has such columns."""
 
 Wide = Literal["conditions", "users"]
 """What a row of a matrix of ratings is; its columns are the other."""
@@ -93,9 +100,9 @@ def names_of(
 
 def found(sheet: Sheet) -> str:
     """The columns of the file, in words."""
-    most = 30
-    names = [quoted(each) for each in sheet.header[:most]]
-    more = len(sheet.header) - most
+    most = 20
+    names = [quoted(each) for each in sheet.header if each not in MADE]
+    names, more = names[:most], len(names) - most
     return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
 

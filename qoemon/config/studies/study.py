@@ -64,9 +64,6 @@ if TYPE_CHECKING:
 MAX_RATINGS = 10_000_000
 """Ratings of a study: more are a mistake in a column of counts."""
 
-NOT_RATED = ("-1", "-99", "-999", "99", "999", "-1.0")
-"""Marks of missing ratings that are numbers, so that an option must name them."""
-
 FEW = 10
 """With fewer ratings nothing is said of the part of the scale that they use."""
 
@@ -122,7 +119,7 @@ def read_ratings(
         mean, sd, size = (source_of(source.sheet, source.reading, name) for name in (MOS, SD, COUNT))
         if mean and sd and size:
             return _moments(source, (mean, sd, size), low, high)
-        asked = proposal.for_moments(source.sheet) if mean else proposal.for_ratings(source.sheet, low, high)
+        asked = (proposal.for_moments if mean else proposal.for_ratings)(source.sheet, low, high)
         absent = ", ".join(name for name, there in ((SD, sd), (COUNT, size)) if not there) if mean else RATING
         words = f"; {asked.words}" if asked.words else ""
         needs = "means need their standard deviation sd and number n, or a row for each rating" if mean else needs
@@ -212,8 +209,11 @@ def _other_options(error: RowsError, answer: str) -> proposal.Options | None:
     """The mark of missing ratings, or the scale on which the ratings are, if that is all that is wrong."""
     if list(error.invalid) != [answer]:
         return None
-    if len(error.invalid[answer]) == 1 and error.invalid[answer][0] in NOT_RATED:
-        return {"missing": error.invalid[answer][0]}
+    cells = error.invalid[answer]
+    if len(cells) == 1 and cells[0] in proposal.NOT_RATED:
+        return {"missing": cells[0]}
+    if all(cell.endswith("%") for cell in cells):
+        return {"columns": f"{answer}={answer}"}
     return proposal.scale_of(*error.ends[answer])
 
 
@@ -221,7 +221,7 @@ def _ratings(source: _Source, rating: Source, low: float, high: float) -> Rating
     sheet, reading = source.sheet, source.reading
     condition = names_of(sheet, CONDITION, reading.condition, "a name of what was rated")
     if condition is None:
-        asked = proposal.for_condition(sheet)
+        asked = proposal.for_condition(sheet, sheet.header[rating.place])
         raise UnnamedContentError(
             f"line {sheet.line}: there is no column {CONDITION}; ratings need a header with condition and rating, "
             f"found {found(sheet)}",

@@ -85,7 +85,7 @@ class Distribution:
     band_gob, band_pow  (G, T) the same shares for each theta of the band
     """
 
-    observations: Counts
+    observations: Counts | Floats
     mos: Floats
     sos: Floats
     gob: Floats
@@ -160,7 +160,7 @@ class RatingKernel:
         """
         return np.hstack([counts @ self._columns.ratings, counts @ self._moments])
 
-    def distribution(self, counts: Counts, users: Counts | None = None) -> Distribution:
+    def distribution(self, counts: Counts | Floats, users: Counts | Floats | None = None) -> Distribution:
         """Predicted ratings, given the histogram of conditions.
 
         counts  (G, B) conditions in each bin
@@ -170,11 +170,11 @@ class RatingKernel:
         observations = counts.sum(axis=1)
         return self.distribution_of(self.total(counts), observations, observations if users is None else users)
 
-    def total(self, counts: Counts) -> Floats:
+    def total(self, counts: Counts | Floats) -> Floats:
         """The linear part of distribution(), (G, C): totals of the same kernel options add up."""
         return np.asarray(counts @ self._matrix)
 
-    def distribution_of(self, total: Floats, observations: Counts, users: Counts) -> Distribution:
+    def distribution_of(self, total: Floats, observations: Counts | Floats, users: Counts | Floats) -> Distribution:
         """The rest of distribution(), given a total (G, C), its observations and its users, (G,) each."""
         with np.errstate(invalid="ignore"):
             mean = self._split(total / observations[:, None])

@@ -48,7 +48,7 @@ class WhereFirst:
 
 
 def where_first(
-    names: Sequence[str], groups: Sequence[Labels], excess: Floats, ratings: Ints, users: Ints
+    names: Sequence[str], groups: Sequence[Labels], excess: Floats, ratings: Ints | Floats, users: Ints
 ) -> WhereFirst | None:
     """The labels that best explain the excess poor ratings; None if there are hardly any.
 

@@ -1,12 +1,12 @@
 """Estimates the ratings of the experiences in a CSV file, with the core that serves live sessions.
 
-A row is the QoS of one experience, not a rating. The confidence intervals count each row as a user: the file does
-not identify users.
+A row is the QoS of one experience, not a rating. The confidence intervals count each row as a user, or as n users:
+the file does not identify users. Weights count as Kish's effective number of users.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from qoemon.common.text import SHORT, printable
 from qoemon.config.studies.conditions import Conditions, condition_format
-from qoemon.core.counting.window import histogram
 from qoemon.core.qoe.bins import mos_level, response_bin
 from qoemon.core.qoe.distribution import rating_cdf
 from qoemon.core.qoe.mapping import Qos, RatingModel
@@ -58,7 +58,9 @@ class Analysis:
     """Estimated ratings of all experiences of a file.
 
     service       with the mapping, rating model and theta of the estimate
-    observations  rows of the file
+    observations  experiences: rows of the file, or the sum of their n
+    failed        those that failed, and count as the worst rating
+    users         behind the confidence intervals; less than the observations if these have weights
     mos, sos      scale points: mean and standard deviation over all users and their ratings
     gob, pow      share of ratings good or better, poor or worse
     ratings       share of each rating
@@ -66,10 +68,14 @@ class Analysis:
     confidence    level of the confidence intervals
     mos_bounds, gob_bounds, pow_bounds  lower and upper end of the confidence interval of each
     theta_band    the shares by each theta of the service's band; empty without a band
+    groups        the analysis of each group by its name; empty without groups
+    notes         what was left out or assumed, in words
     """
 
     service: Service
     observations: int
+    failed: int
+    users: float
     mos: float
     sos: float
     gob: float
@@ -81,11 +87,20 @@ class Analysis:
     gob_bounds: Bounds
     pow_bounds: Bounds
     theta_band: Mapping[float, Shares]
+    groups: Mapping[str, Analysis]
+    notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """The analysis as plain types, for JSON."""
         return {
             "service": self.service.name,
+            **self._figures(),
+            "groups": {name: group._figures() for name, group in self.groups.items()},
+            "notes": list(self.notes),
+        }
+
+    def _figures(self) -> dict[str, Any]:
+        return {
             "observations": self.observations,
             "mos": self.mos,
             "sos": self.sos,
@@ -101,6 +116,8 @@ class Analysis:
             "mos_bounds": list(self.mos_bounds),
             "gob_bounds": list(self.gob_bounds),
             "pow_bounds": list(self.pow_bounds),
+            "failed": self.failed,
+            "users": self.users,
         }
 
 
@@ -120,21 +137,23 @@ def analyze(
     confidence  level of the confidence intervals, in (0, 1)
     """
     check_theta(service)
-    if exact:
-        condition = condition_format(service.mapping).axes(*conditions.columns.values())
-        distribution = _row_by_row(service.mapping(*condition), service, quantiles, confidence)
-    else:
-        counts = binned(conditions, service)[None]
-        distribution = service.kernel(tuple(quantiles), confidence=confidence).distribution(counts)
-    return _analysis(distribution, service, quantiles, confidence)
+    rater = _Rater(service, tuple(quantiles), confidence, exact=exact)
+    return replace(
+        rater.analysis(conditions),
+        groups={name: rater.analysis(group) for name, group in conditions.by_group()},
+        notes=conditions.notes,
+    )
 
 
-def binned(conditions: Conditions, service: Service) -> Counts:
-    """(B,) number of conditions in each bin in which the daemon would count them."""
-    condition = condition_format(service.mapping).axes(*conditions.columns.values())
-    one_group = np.zeros(len(conditions), np.int64)
-    counts: Counts = histogram(one_group, _bins(service, condition), 1, len(service.rated_at))[0]
-    return counts
+def binned(conditions: Conditions, service: Service) -> Counts | Floats:
+    """(B,) number of conditions in each bin in which the daemon would count them, without those that failed."""
+    worked = conditions.worked
+    condition = condition_format(service.mapping).axes(*worked.columns.values())
+    bins, size = _bins(service, condition), len(service.rated_at)
+    if worked.weight is None:
+        counts: Counts = np.bincount(bins, worked.weights, size).astype(np.int64)
+        return counts
+    return np.bincount(bins, worked.weights, size)
 
 
 def check_theta(service: Service) -> None:
@@ -156,8 +175,13 @@ def table(analysis: Analysis) -> Group:
         f"Of {experiences} of {service.name}, {_percent(analysis.gob)} of users would rate good or better, "
         f"{_percent(analysis.pow)} poor or worse."
     )
+    if analysis.failed:
+        summary += f" {analysis.failed:,} failed, and count as {service.scale.low}."
+    if analysis.users < count:
+        summary += f" By their weights they are worth {analysis.users:,.0f} users."
     model = f"Mapping {service.mapping.name}, {service.model} ratings, theta {service.theta:g}."
-    return Group(Text(summary), _ratings_table(analysis), _figures_table(analysis), Text(model))
+    groups = [_groups_table(analysis)] if analysis.groups else []
+    return Group(Text(summary), _ratings_table(analysis), _figures_table(analysis), *groups, Text(model))
 
 
 def _bins(service: Service, condition: tuple[Floats, ...]) -> Ints:
@@ -167,41 +191,64 @@ def _bins(service: Service, condition: tuple[Floats, ...]) -> Ints:
     return mos_level(service.mapping(*condition), service.scale)
 
 
-def _row_by_row(mos: Floats, service: Service, quantiles: Sequence[float], confidence: float) -> Distribution:
-    """Rating distribution over all rows, given the MOS of each, (N,).
+class _Rater:
+    """Rates conditions of a service, row by row or by the bins of live sessions."""
 
-    Computed in chunks to bound the memory. Equal MOS, such as of all rows without a stall, are computed once.
-    """
-    distinct, rows = np.unique(mos, return_counts=True)
-    total = np.zeros(1)
-    for start in range(0, len(distinct), CHUNK):
-        chunk = slice(start, start + CHUNK)
-        kernel = service.kernel(tuple(quantiles), distinct[chunk], confidence)
-        total = total + kernel.total(rows[None, chunk])
-    number = np.array([len(mos)])
-    return kernel.distribution_of(total, number, number)
+    def __init__(self, service: Service, quantiles: tuple[float, ...], confidence: float, *, exact: bool) -> None:
+        self._service, self._quantiles, self._confidence, self._exact = service, quantiles, confidence, exact
+        self._kernel = service.kernel(quantiles, confidence=confidence)
+        self._worst = service.kernel(quantiles, np.array([float(service.scale.low)]), confidence)
 
+    def analysis(self, conditions: Conditions) -> Analysis:
+        """The analysis of these conditions, of which at least one has a weight."""
+        total = self._total(conditions.worked)
+        weights = conditions.weights
+        failed = weights.sum() - conditions.worked.weights.sum()
+        if failed:
+            total = total + self._worst.total(np.array([[failed]]))
+        users = conditions.users
+        distribution = self._kernel.distribution_of(total, np.array([weights.sum()]), np.array([users]))
+        observations = len(conditions) if conditions.weight is not None else round(weights.sum())
+        return self._of(distribution, observations, conditions.failures, users)
 
-def _analysis(
-    distribution: Distribution, service: Service, quantiles: Sequence[float], confidence: float
-) -> Analysis:
-    """The Analysis of a distribution with one group."""
-    shares = zip(distribution.band_gob[0].tolist(), distribution.band_pow[0].tolist(), strict=True)
-    return Analysis(
-        service=service,
-        observations=int(distribution.observations[0]),
-        mos=float(distribution.mos[0]),
-        sos=float(distribution.sos[0]),
-        gob=float(distribution.gob[0]),
-        pow=float(distribution.pow[0]),
-        ratings=dict(zip(service.scale.ratings.tolist(), distribution.ratings[0].tolist(), strict=True)),
-        quantiles=dict(zip(quantiles, distribution.quantiles[0].tolist(), strict=True)),
-        confidence=confidence,
-        mos_bounds=_pair(distribution.mos_bounds),
-        gob_bounds=_pair(distribution.gob_bounds),
-        pow_bounds=_pair(distribution.pow_bounds),
-        theta_band={theta: Shares(*pair) for theta, pair in zip(service.theta_band, shares, strict=True)},
-    )
+    def _total(self, conditions: Conditions) -> Floats:
+        service = self._service
+        if not self._exact:
+            return self._kernel.total(binned(conditions, service)[None])
+        mos = service.mapping(*condition_format(service.mapping).axes(*conditions.columns.values()))
+        # Equal MOS, such as of all rows without a stall, are computed once.
+        distinct, place = np.unique(mos, return_inverse=True)
+        rows = np.bincount(place, conditions.weights, len(distinct))
+        total = np.zeros(1)
+        for start in range(0, len(distinct), CHUNK):  # Chunks bound the memory.
+            chunk = slice(start, start + CHUNK)
+            kernel = service.kernel(self._quantiles, distinct[chunk], self._confidence)
+            total = total + kernel.total(rows[None, chunk])
+        return total
+
+    def _of(self, distribution: Distribution, observations: int, failed: int, users: float) -> Analysis:
+        """The Analysis of a distribution with one group."""
+        shares = zip(distribution.band_gob[0].tolist(), distribution.band_pow[0].tolist(), strict=True)
+        service = self._service
+        return Analysis(
+            service=service,
+            observations=observations,
+            failed=failed,
+            users=users,
+            mos=float(distribution.mos[0]),
+            sos=float(distribution.sos[0]),
+            gob=float(distribution.gob[0]),
+            pow=float(distribution.pow[0]),
+            ratings=dict(zip(service.scale.ratings.tolist(), distribution.ratings[0].tolist(), strict=True)),
+            quantiles=dict(zip(self._quantiles, distribution.quantiles[0].tolist(), strict=True)),
+            confidence=self._confidence,
+            mos_bounds=_pair(distribution.mos_bounds),
+            gob_bounds=_pair(distribution.gob_bounds),
+            pow_bounds=_pair(distribution.pow_bounds),
+            theta_band={theta: Shares(*pair) for theta, pair in zip(service.theta_band, shares, strict=True)},
+            groups={},
+            notes=(),
+        )
 
 
 def _pair(bounds: Floats) -> Bounds:
@@ -240,6 +287,22 @@ def _figures_table(analysis: Analysis) -> Table:
             differ = f"if users differ {'less' if theta < analysis.service.theta else 'more'}: theta {theta:g}"
             out.add_row("GoB", _percent(shares.gob), differ)
             out.add_row("PoW", _percent(shares.pow), differ)
+    return out
+
+
+def _groups_table(analysis: Analysis) -> Table:
+    out = Table("Group", box=box.SIMPLE_HEAD)
+    for name in ("Experiences", "MOS", "GoB", "PoW", f"{100 * analysis.confidence:g} % confidence"):
+        out.add_column(name, justify="right")
+    for name, group in analysis.groups.items():
+        out.add_row(
+            printable(name, SHORT),
+            f"{group.observations:,}",
+            f"{group.mos:.2f}",
+            _percent(group.gob),
+            _percent(group.pow),
+            _percent_range(group.pow_bounds),
+        )
     return out
 
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qoemon.tools import study_options
 from qoemon.tools.command import FAILED, USAGE, exit_on_errors, fail, load
 from qoemon.tools.options import AsJson, ConfigFile, FailIf
+from qoemon.tools.study_options import Columns, Group, Header, Missing, StallLength
 
 if TYPE_CHECKING:
     from qoemon.core.plan.plan import Plan, Service
@@ -36,8 +38,17 @@ def analyze(
         ),
     ] = None,
     fail_if: FailIf = None,
+    columns: Columns = None,
+    group: Group = "",
+    header: Header = "",
+    missing: Missing = "",
+    stall_length: StallLength = None,
 ) -> None:
-    """Estimate ratings from recorded QoS in a CSV file."""
+    """Estimate ratings from recorded QoS in a CSV file.
+
+    Beside the QoS, the file may have the columns group; n, the number of users of a row, or its weight; and failed,
+    for what counts as the worst rating.
+    """
     import json
     from dataclasses import replace
 
@@ -59,8 +70,12 @@ def analyze(
         if theta is not None:
             rated = replace(rated, theta=theta)
         csv.check_theta(rated)
+        how = study_options.reading(
+            columns=columns, group=group, header=header, missing=missing, stall_length=stall_length
+        )
         with opened(file) as rows:
-            experiences = read_conditions(rows, rated)
+            experiences = read_conditions(rows, rated, how)
+        study_options.report(experiences.notes)
         analysis = csv.analyze(experiences, rated, plan.quantiles, exact=exact, confidence=plan.confidence)
         if plot is not None:
             from qoemon.tools.analyze.plot import draw

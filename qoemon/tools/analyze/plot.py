@@ -10,11 +10,11 @@ from qoemon.tools.plotting import draw_cdfs, draw_shares, require_plot, save
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qoemon.core.arrays import Counts
+    from qoemon.core.arrays import Counts, Floats
     from qoemon.core.plan.plan import Service
 
 
-def draw(counts: Counts, service: Service, path: Path) -> None:
+def draw(counts: Counts | Floats, service: Service, path: Path) -> None:
     """Write the plot of these conditions, (B,) counts in the bins of the service, in the format of the suffix.
 
     The shares over theta are those of Beta ratings, whatever the ratings of the service: theta shapes only these.
@@ -28,7 +28,7 @@ def draw(counts: Counts, service: Service, path: Path) -> None:
     figure = Figure(figsize=(9, 3.8), dpi=150, layout="constrained")
     distributions, shares = figure.subplots(1, 2)
     found = curves(counts, service)
-    title = f"{service.name}: {counts.sum():,} rated experiences, {service.mapping.name}"
+    title = f"{service.name}: {counts.sum():,.0f} rated experiences, {service.mapping.name}"
     draw_cdfs(distributions, found)
     draw_shares(shares, found, service.theta, service.theta_band)
     distributions.set_title(f"MOS, opinions and ratings ({service.model}, θ {service.theta:g})", fontsize="medium")

@@ -42,7 +42,7 @@ def theta(
     condition: Condition = "",
     rating: Rating = "",
     user: User = "",
-    columns: Columns = "",
+    columns: Columns = None,
     header: Header = "",
     wide: WideForm = None,
     counts: Counts = "",
@@ -57,7 +57,6 @@ def theta(
     from qoemon.common.csvfile import ContentError, UnreadableError, opened
     from qoemon.config.config import usual_service
     from qoemon.config.studies import study
-    from qoemon.config.studies.ratings import Moments
     from qoemon.tools.calibrate import plot, sos
     from qoemon.tools.plotting import PlotError, require_plot
 
@@ -76,8 +75,6 @@ def theta(
             require_plot(picture)
         with opened(file) as rows:
             ratings = study.read_ratings(rows, low, high, how)
-        if isinstance(ratings, Moments):
-            raise study.StudyError("theta is estimated from single ratings, and the file has their means")
         study_options.report(ratings.notes)
         found = sos.estimate(ratings)
         if picture is not None:
@@ -102,7 +99,7 @@ def fit(
     condition: Condition = "",
     rating: Rating = "",
     user: User = "",
-    columns: Columns = "",
+    columns: Columns = None,
     header: Header = "",
     wide: WideForm = None,
     counts: Counts = "",
@@ -148,6 +145,14 @@ def validate(
     file: Csv,
     service: Annotated[str, typer.Option(help="Service of the configuration that the study is about.")],
     config: ConfigFile = None,
+    condition: Condition = "",
+    rating: Rating = "",
+    user: User = "",
+    columns: Columns = None,
+    header: Header = "",
+    wide: WideForm = None,
+    counts: Counts = "",
+    missing: Missing = "",
     as_json: AsJson = False,
     picture: Annotated[
         Path | None,
@@ -185,6 +190,16 @@ def validate(
     from qoemon.tools.fail_if import FailIfError, conditions, failures
     from qoemon.tools.plotting import PlotError, require_plot
 
+    how = study_options.reading(
+        condition=condition,
+        rating=rating,
+        user=user,
+        columns=columns,
+        header=header,
+        wide=wide,
+        counts=counts,
+        missing=missing,
+    )
     with exit_on_errors(usage=(UnreadableError, PlotError, FailIfError), failed=(ContentError,)):
         wanted = conditions(fail_if or ())
         if picture is not None:
@@ -193,7 +208,8 @@ def validate(
         if service not in services:
             fail(USAGE, f"no service {service!r} in the configuration; it has {', '.join(services)}")
         with opened(file) as rows:
-            conditions_rated = study.read_study(rows, services[service].mapping)
+            conditions_rated = study.read_study(rows, services[service].mapping, (), how)
+        study_options.report(conditions_rated.notes)
         found = validation.validate(conditions_rated, services[service])
         if unknown := [each.metric for each in wanted if each.metric not in found.errors]:
             raise FailIfError(f"--fail-if: found {unknown[0]}, expected mos: the study has means, and no ratings")

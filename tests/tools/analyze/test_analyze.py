@@ -507,7 +507,8 @@ def test_json_keeps_its_keys() -> None:
         "ratings",
         "opinion_quantiles",
     ]
-    assert list(analysis)[8:] == ["theta", "theta_band", "confidence", "mos_bounds", "gob_bounds", "pow_bounds"]
+    assert list(analysis)[8:14] == ["theta", "theta_band", "confidence", "mos_bounds", "gob_bounds", "pow_bounds"]
+    assert list(analysis)[14:] == ["failed", "users", "groups", "notes"]
     assert list(analysis["ratings"]) == ["1", "2", "3", "4", "5"]
     assert list(analysis["opinion_quantiles"]) == ["0.05", "0.1", "0.5", "0.9"]
     assert analysis["theta_band"].keys() == {"0.1", "0.3"}
