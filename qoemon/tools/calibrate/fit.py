@@ -44,6 +44,9 @@ STARTS, DECADES, DESCENTS = 300, 4.0, 4
 MOST_RATING = 100
 """The highest rating that the configuration allows."""
 
+HUGE = 1e100
+"""A constant with so large an effect on the MOS is not solved for: squares of it would overflow."""
+
 RANK = 1e-6
 """A direction of constants is unidentified if its effect on the MOS is at most this share of the largest effect."""
 
@@ -435,7 +438,7 @@ def _with_linear_solved(problem: _Problem, start: Floats) -> Floats:
     without[linear] = 0
     fixed = problem.predicted(without)
     columns = np.array([problem.predicted(without + step) - fixed for step in np.eye(len(start))[linear]]).T
-    if not np.all(np.isfinite(columns)):
+    if not np.all(np.abs(columns) < HUGE):  # False for NaN
         return start
     root = np.sqrt(problem.weights)
     without[linear] = np.linalg.lstsq(root[:, None] * columns, root * (problem.mos - fixed), rcond=None)[0]

@@ -476,3 +476,11 @@ def test_constants_that_leave_no_poor_ratings_give_a_valid_configuration(tmp_pat
     path.write_text(yaml_fragment(found, "web"))
     assert not path.read_text().startswith("#")
     assert ("ManyPoorRatings", "web") in config.load(path).alerts_off
+
+
+def test_starts_that_overflow_say_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """LAPACK writes to standard output by itself where a number is infinite."""
+    study = "height,mos\n288,1.4\n384,2.1\n480,2.6\n720,3.6\n1080,4.4\n"
+    found = fit(read_study(io.StringIO(study, newline=""), POWER, ("height",)))
+    assert found.accuracy.rmse < 0.1
+    assert capfd.readouterr() == ("", "")
