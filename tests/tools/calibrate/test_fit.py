@@ -482,9 +482,9 @@ def test_constants_that_leave_no_poor_ratings_give_a_valid_configuration(tmp_pat
 
 def test_starts_that_overflow_say_nothing(tmp_path: Path) -> None:
     """LAPACK writes to standard output by itself where a number is infinite, and not before the process ends."""
-    heights = {288: 1.4577, 384: 2.399, 480: 3.0275, 720: 3.951, 1080: 4.3533}
+    rows = ("288,1.4577,260", "384,2.399,208", "480,3.0275,364", "720,3.951,286", "1080,4.3533,702")
     study = tmp_path / "study.csv"
-    study.write_text("\n".join(["height,mos", *(f"{height},{mos}" for height, mos in heights.items())]))
+    study.write_text("\n".join(["height,mos,n", *rows]))
     command = [sys.executable, "-m", "qoemon", "fit", str(study), "--mapping", "power", "--inputs", "height"]
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["rmse"] < 0.1
