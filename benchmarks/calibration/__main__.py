@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks.calibration import bias, coverage
+from benchmarks.calibration import bias, choice, coverage, published
 
-PARTS = (coverage, bias)
+PARTS = (coverage, bias, published, choice)
 
 
 def main() -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -27,6 +28,7 @@ BAR = (92.0, 98.0)
 TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 
 Interval = tuple[float, float]
+D = TypeVar("D", Simulated, Panel)
 
 
 def of_ratings(drawn: Simulated, rng: np.random.Generator) -> Iterator[tuple[str, Interval]]:
@@ -77,7 +79,13 @@ def rows(studies: int = STUDIES) -> Iterator[Row]:
     yield from _table("users who rate everything", DEPENDENT, studies, panel, of_users)
 
 
-def _table(title, grid, studies, draw, intervals) -> Iterator[Row]:  # type: ignore[no-untyped-def]
+def _table(
+    title: str,
+    grid: Sequence[tuple[float, int, int]],
+    studies: int,
+    draw: Callable[[float, int, int, np.random.Generator], D],
+    intervals: Callable[[D, np.random.Generator], Iterator[tuple[str, Interval]]],
+) -> Iterator[Row]:
     header = ""
     for seed, (theta, conditions, raters) in enumerate(grid):
         rng = np.random.default_rng(seed)

@@ -117,6 +117,7 @@ def fit(
     from qoemon.config.config import usual_service
     from qoemon.config.studies import study
     from qoemon.tools.calibrate import fit as fitting
+    from qoemon.tools.calibrate import fit_text
 
     if mapping not in plugins.names():
         hint = did_you_mean(mapping, plugins.names())
@@ -138,7 +139,7 @@ def fit(
         study_options.report(conditions.notes)
         found = fitting.fit(conditions, _names(only))
     name = service or usual_service(mapping)
-    _print(found.as_dict(), fitting.table(found), name, fitting.yaml_fragment(found, name), as_json=as_json)
+    _print(found.as_dict(), fit_text.table(found), name, fit_text.yaml_fragment(found, name), as_json=as_json)
 
 
 def validate(

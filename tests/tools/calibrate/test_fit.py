@@ -31,7 +31,8 @@ from qoemon.core.qoe.mapping import (
     Qos,
     QosMapping,
 )
-from qoemon.tools.calibrate.fit import Fit, fit, on_scale, table, yaml_fragment
+from qoemon.tools.calibrate.fit import Fit, fit, on_scale
+from qoemon.tools.calibrate.fit_text import table, yaml_fragment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
