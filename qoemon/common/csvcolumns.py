@@ -85,12 +85,14 @@ class Names:
     """A column of names, which may be joined from several.
 
     required  whether a row without it is invalid, instead of left out
+    instead   the name of rows without one; "" if they have none
     """
 
     name: str
     places: tuple[int, ...]
     expected: str
     required: bool = True
+    instead: str = ""
 
 
 @dataclass(frozen=True)
@@ -392,8 +394,9 @@ class _NameReader:
 
     def read(self, block: Sequence[Row]) -> None:
         """Read the names of these rows."""
-        known = self._known
-        codes = (known.setdefault(name, len(known)) if name else -1 for name in self._texts(block))
+        known, instead = self._known, self._format.instead
+        names = ((name or instead) for name in self._texts(block))
+        codes = (known.setdefault(name, len(known)) if name else -1 for name in names)
         self._codes = np.fromiter(codes, np.int64, len(block))
         absent, none = self._codes < 0, np.zeros(len(block), bool)
         self.invalid, self.missing = (absent, none) if self._format.required else (none, absent)

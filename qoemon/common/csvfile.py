@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import shlex
 import sys
 import zlib
@@ -38,6 +39,9 @@ NOT_UTF8 = "surrogateescape"
 SEPARATORS = ",;\t|"
 
 _GZIP, _ZIP, _UTF16 = b"\x1f\x8b", b"PK\x03\x04", (b"\xff\xfe", b"\xfe\xff")
+
+
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 
 
 class UnreadableError(Exception):
@@ -248,7 +252,11 @@ def _separator(lines: Sequence[str]) -> str:
     if found[best][1] > 1:
         return best
     share, width = _fit([line.strip() for line in lines], " ")
-    return " " if width > 1 and share == 1 else ","
+    if width > 1 and share == 1:
+        return " "
+    # A single column of decimal commas has no separator: not the comma, at any rate.
+    numbers = [line for line in lines[1:] if line.strip()]
+    return ";" if numbers and all(map(_DECIMAL_COMMA.fullmatch, numbers)) else ","
 
 
 def _fit(lines: Sequence[str], separator: str) -> tuple[float, int]:

@@ -812,3 +812,30 @@ def test_templates_overlap_when_some_topic_fits_both(one: list[str], other: list
 
     both = any(fits(topic, one) and fits(topic, other) for topic in topics)
     assert naming.overlap("/".join(one), "/".join(other)) == both
+
+
+EMPIRICAL = "services: {v: {mapping: web-iqx, theta: 0.2, ratings: empirical, study: %s}}"
+
+
+def test_a_study_is_a_path_or_a_mapping_with_the_names_of_its_columns(file: Path, tmp_path: Path) -> None:
+    plain, named = tmp_path / "plain.csv", tmp_path / "named.csv"
+    plain.write_text("condition,rating\na b,4\na b,5\nc d,1\n")
+    named.write_text("src;hrc;Score\na;b;4\na;b;5\nc;d;1\nc;d;NA\n")
+    by_path = loaded(file, EMPIRICAL % plain).services["v"].core_service("v").study
+    by_names = loaded(file, EMPIRICAL % f"{{file: {named}, condition: 'src,hrc', rating: score}}")
+    study = by_names.services["v"].core_service("v").study
+    assert by_path is not None
+    assert study is not None
+    assert study.mos.tolist() == by_path.mos.tolist() == [1, 4.5, 5]
+
+
+def test_a_study_that_cannot_be_read_is_refused_with_the_keys_to_try(file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "study.csv"
+    path.write_text("the video,subject,score\na,1,4\na,2,5\nb,1,1\n")
+    (problem,) = problems(file, EMPIRICAL % path)
+    assert problem.key == "services.v.study"
+    proposed = re.search("try study: ({.*})", str(problem))
+    assert proposed
+    study = loaded(file, EMPIRICAL % proposed[1]).services["v"].study
+    assert study
+    assert (study.condition, study.rating) == ("the video", "score")

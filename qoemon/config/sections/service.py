@@ -1,5 +1,6 @@
 """Section `services`: QoS, mapping, theta and scale of each service."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -121,8 +122,11 @@ def _unreadable(study: StudyFile, scale: RatingScale) -> Iterator[Violation]:
     try:
         study.ratings(scale.low, scale.high)
     except ContentError as error:
-        keys = ", ".join(f'{name}: "{value}"' for name, value in error.options.items())
-        advice = f"; try study: {{file: {study.file}, {keys}}}" if keys else ""
+        keys = {name: value for name, value in error.options.items() if name in StudyFile.model_fields}
+        written = ", ".join(
+            f"{name}: {json.dumps(value)}" for name, value in {"file": str(study.file), **keys}.items()
+        )
+        advice = f"; try study: {{{written}}}" if keys else ""
         yield Violation(("study",), "a study with ratings", (("scale",),), f"{error.fault}{advice}")
     except UnreadableError as error:
         yield Violation(("study",), "a study with ratings", (), str(error))

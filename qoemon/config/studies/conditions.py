@@ -222,7 +222,7 @@ def read_conditions(file: TextIO, service: Service, reading: Reading = AS_IT_IS)
             raise UnnamedContentError(f"found the columns {COUNT} and {WEIGHT}, expected one of them")
         group = None
         if GROUP not in inputs:
-            group = names_of(sheet, GROUP, reading.group, "a name of the group")
+            group = names_of(sheet, GROUP, reading.group, "a name of the group", instead="(none)")
         width = len(qos.columns)
         whole = RowFormat(
             (*qos.columns, *others),

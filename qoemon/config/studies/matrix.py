@@ -16,6 +16,7 @@ from qoemon.config.studies.reading import (
     CONDITION,
     COUNT,
     COUNT_OF,
+    NAME_OF_ROW,
     OF_COLUMN,
     OF_ROW,
     RATING,
@@ -50,8 +51,8 @@ def rows_of_matrix(
     if not ratings:
         raise UnnamedContentError("found no column of ratings beside the names of the rows")
     own = reading.condition if wide == "conditions" else reading.user
-    named = [sheet.header[place] for place in labels if sheet.header[place]]
-    header = [*(sheet.header[place] for place in labels), OF_ROW, OF_COLUMN, RATING_OF]
+    named = [sheet.header[place] or NAME_OF_ROW for place in labels]
+    header = [*named, OF_ROW, OF_COLUMN, RATING_OF]
     row_names = own or named[:1] or (OF_ROW,)
     by_rows = wide == "conditions"
     read = replace(

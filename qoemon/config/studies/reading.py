@@ -25,9 +25,10 @@ CONDITION, USER, GROUP, RATING, MOS, SD, COUNT, WEIGHT, FAILED = (
 )
 """Names of the columns that are not QoS; any other column may be an input of a mapping."""
 
-OF_COLUMN, OF_ROW, RATING_OF, COUNT_OF = MADE = (
+OF_COLUMN, OF_ROW, NAME_OF_ROW, RATING_OF, COUNT_OF = MADE = (
     "name of the column",
     "number of the row",
+    "name of the row",
     "rating in the column",
     "number in the column",
 )
@@ -89,13 +90,13 @@ def source_of(sheet: Sheet, reading: Reading, name: str) -> Source | None:
 
 
 def names_of(
-    sheet: Sheet, name: str, columns: Sequence[str], expected: str, *, required: bool = True
+    sheet: Sheet, name: str, columns: Sequence[str], expected: str, *, required: bool = True, instead: str = ""
 ) -> Names | None:
     """The columns that together are the names, or the column of that name; None if the file has none."""
     if columns:
-        return Names(name, tuple(place_of(sheet, each) for each in columns), expected, required)
+        return Names(name, tuple(place_of(sheet, each) for each in columns), expected, required, instead)
     place = _place(sheet, name)
-    return None if place is None else Names(name, (place,), expected, required)
+    return None if place is None else Names(name, (place,), expected, required, instead)
 
 
 def found(sheet: Sheet) -> str:

@@ -232,7 +232,12 @@ def _ratings(source: _Source, rating: Source, low: float, high: float) -> Rating
     columns = [(_answer(RATING, low, high), rating), *times]
     names = [condition, *([user] if user else [])]
     values = _read(source, RowFormat(columns, names, missing=reading.missing), RATING)
-    notes = (*source.notes, *values.notes("ratings"), *_narrow(values.numbers[RATING], low, high))
+    notes = (
+        *source.notes,
+        *values.notes("ratings"),
+        *_narrow(values.numbers[RATING], low, high),
+        *(() if times else _unused(source)),
+    )
     label = values.labels[CONDITION]
     code, given = label.code, values.numbers[RATING]
     users = values.labels[USER].code if user else None
@@ -246,11 +251,17 @@ def _ratings(source: _Source, rating: Source, low: float, high: float) -> Rating
 
 
 def _times(source: _Source) -> list[tuple[Column, Source]]:
-    """The column with the number of times that a rating was given, of a file of counts."""
-    if not source.counted:
+    """The column with the number of times that a rating was given, of a file of counts or by an option."""
+    if not source.counted and COUNT not in source.reading.columns:
         return []
     there = source_of(source.sheet, source.reading, COUNT)
     return [(_times_given(), there)] if there else []
+
+
+def _unused(source: _Source) -> tuple[str, ...]:
+    if source_of(source.sheet, source.reading, COUNT) is None:
+        return ()
+    return (f"{COUNT} is not used: if each rating was given that many times, --columns {COUNT}={COUNT}",)
 
 
 def _repeats(times: Floats) -> Ints:
@@ -398,7 +409,7 @@ def _study(source: _Source, mapping: QosMapping, inputs: tuple[str, ...], scale:
     if answer[0] == MOS:
         free = [name for name in (COUNT, WEIGHT) if name not in inputs]
         weight = [(_weight(name), place) for name, place in _only(source, free, "one of them")]
-    elif source.counted:
+    else:
         weight = _times(source)
     conditions = _conditions(named)
     needs = f"{named.name} needs a header with {conditions.names}"
@@ -441,7 +452,7 @@ def _only(
 def _with_inputs(rated: _Source, mapping: QosMapping, inputs: tuple[str, ...]) -> QosMapping:
     """The mapping with the named inputs, or else with every column that has a number in the first row."""
     sheet, reading = rated.sheet, rated.reading
-    taken = {place for each in (*reading.condition, *reading.user) if (place := place_of(sheet, each)) is not None}
+    taken = {place_of(sheet, each) for each in (*reading.condition, *reading.user)}
     taken |= {source.place for name in (RATING, MOS, COUNT) if (source := source_of(sheet, reading, name))}
     own = [name for name in reading.columns if name not in RESERVED]
     first = sheet.first[0].cells if sheet.first else ()

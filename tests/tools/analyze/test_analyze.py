@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,7 +16,8 @@ from scipy.optimize import brentq
 from scipy.stats import beta, binom
 
 from qoemon.common.csvfile import ContentError, UnreadableError, opened
-from qoemon.config.studies.conditions import Conditions, read_conditions
+from qoemon.config.studies.conditions import Conditions, condition_format, read_conditions
+from qoemon.config.studies.reading import Reading
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.qoe.confidence import interval
@@ -559,3 +560,117 @@ def test_one_experience_is_singular() -> None:
     assert printed(analyze(responses(np.ones(1)), WEB, (), exact=False), "utf-8").startswith(
         "Of 1 rated experience of web, "
     )
+
+
+def read_as(text: str, service: Service = VIDEO, **reading: Any) -> Conditions:
+    return read_conditions(io.StringIO(text, newline=""), service, Reading(**reading))
+
+
+def figures(analysis: Analysis) -> list[float]:
+    return [analysis.mos, analysis.sos, analysis.gob, analysis.pow, *analysis.ratings.values()]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_counts_are_as_many_rows(exact: bool) -> None:
+    counted = analyze(read_as("response_s,n\n1,3\n4,0\n9,2\n", WEB), WEB, QUANTILES, exact=exact)
+    single = analyze(read_as("response_s\n1\n1\n1\n9\n9\n", WEB), WEB, QUANTILES, exact=exact)
+    assert counted.observations == single.observations == 5
+    assert figures(counted) == pytest.approx(figures(single), abs=1e-12)
+    assert counted.pow_bounds == pytest.approx(single.pow_bounds, abs=1e-12)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_weights_move_the_figures_and_count_as_fewer_users(exact: bool) -> None:
+    """Kish: (1 + 1 + 4)^2 / (1 + 1 + 16) = 2 users, whatever the unit of the weights."""
+    weighted = analyze(read_as("response_s,weight\n1,.1\n2,.1\n9,.4\n", WEB), WEB, QUANTILES, exact=exact)
+    rows_of_6 = analyze(read_as("response_s\n1\n2\n9\n9\n9\n9\n", WEB), WEB, QUANTILES, exact=exact)
+    assert figures(weighted) == pytest.approx(figures(rows_of_6), abs=1e-12)
+    assert (weighted.observations, weighted.users) == (3, pytest.approx(2))
+    lower, upper = weighted.pow_bounds
+    assert lower < rows_of_6.pow_bounds[0] < rows_of_6.pow_bounds[1] < upper
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("service", [VIDEO, WEB, SCORED], ids=lambda service: service.name)
+def test_what_failed_counts_as_the_worst_rating_whatever_its_qos(service: Service, exact: bool) -> None:
+    names = ",".join(column.name for column in condition_format(service.mapping).columns)
+    blank = "," * names.count(",")
+    good = {"video": "0,0,60", "web": "0.5", "scored": "4,4"}[service.name]
+    text = f"failed,{names}\nno,{good}\nno,{good}\nno,{good}\nyes,{blank}\n"
+    analysis = analyze(read_as(text, service), service, QUANTILES, exact=exact)
+    worked = analyze(read_as(f"{names}\n{good}\n{good}\n{good}\n", service), service, QUANTILES, exact=exact)
+    assert (analysis.observations, analysis.failed) == (4, 1)
+    assert analysis.pow == pytest.approx(0.75 * worked.pow + 0.25, abs=1e-9)
+    assert analysis.gob == pytest.approx(0.75 * worked.gob, abs=1e-9)
+    assert analysis.mos == pytest.approx(0.75 * worked.mos + 0.25, abs=1e-9)
+    assert analysis.ratings[1] == pytest.approx(0.75 * worked.ratings[1] + 0.25, abs=1e-9)
+
+
+def test_all_that_failed_is_all_bad() -> None:
+    analysis = analyze(read_as("response_s,failed\n,1\n,1\n", WEB), WEB, QUANTILES, exact=True)
+    assert (analysis.mos, analysis.pow, analysis.gob) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_each_group_has_the_figures_of_its_rows(exact: bool) -> None:
+    text = "Region,response_s,failed\neu,1,0\nus,3,0\neu,2,0\n,9,0\nus,,1\n"
+    analysis = analyze(read_as(text, WEB, group=("region",)), WEB, QUANTILES, exact=exact)
+    assert list(analysis.groups) == ["eu", "us", "(none)"]
+    alone = analyze(read_as("response_s,failed\n3,0\n,1\n", WEB), WEB, QUANTILES, exact=exact)
+    assert figures(analysis.groups["us"]) == pytest.approx(figures(alone), abs=1e-12)
+    assert analysis.groups["us"].pow_bounds == pytest.approx(alone.pow_bounds, abs=1e-12)
+    sizes = [group.observations for group in analysis.groups.values()]
+    assert sizes == [2, 2, 1]
+    mean = sum(n * group.mos for n, group in zip(sizes, analysis.groups.values(), strict=True)) / 5
+    assert analysis.mos == pytest.approx(mean, abs=1e-12)
+    plain = analysis.as_dict()["groups"]["us"]
+    assert plain["failed"] == 1
+    assert "us" in printed(analysis, "utf-8")
+
+
+def test_a_ratio_of_stalling_is_the_seconds_of_it() -> None:
+    """30 s of stalls beside 60 s of play are a third of the time."""
+    text = "stall_count,rebuffering_ratio,play_s\n3,.25,60\n0,0,60\n"
+    read = read_as(text)
+    assert rows(read) == [(3, 20, 60), (0, 0, 60)]
+    assert rows(read_as(text.replace(".25", "25"), columns={"rebuffering_ratio": "rebuffering_ratio/100"})) == rows(
+        read
+    )
+    with pytest.raises(ContentError, match="rebuffering_ratio: found 0 with stall_count 3"):
+        read_as("stall_count,rebuffering_ratio,play_s\n3,0,60\n")
+
+
+def test_stalls_without_seconds_take_the_mean_length_that_an_option_states() -> None:
+    read = read_as("stalls,play_s\n3,60\n0,60\n", columns={"stall_count": "stalls"}, stall_s=2.5)
+    assert rows(read) == [(3, 7.5, 60), (0, 0, 60)]
+    assert read.notes == ("the file has no seconds of stalls: each is taken to be 2.5 s long",)
+    with pytest.raises(ContentError, match=r"no column stall_s.*--stall-length 4s"):
+        read_as("stalls,play_s\n3,60\n", columns={"stall_count": "stalls"})
+
+
+def test_missing_qos_is_left_out_and_said() -> None:
+    read = read_as("stall_count,stall_s,play_s\n1,2.5,60\n1,,60\nNA,2,nan\n")
+    assert rows(read) == [(1, 2.5, 60)]
+    said = ["1 of 3 experiences are left out: stall_count is missing"]
+    said.append("1 of 3 experiences are left out: stall_s is missing")
+    assert sorted(read.notes) == said
+    assert analyze(read, VIDEO, QUANTILES, exact=True).as_dict()["notes"] == list(read.notes)
+
+
+def test_an_input_named_like_a_weight_is_an_input() -> None:
+    service = Service("scored", LINEAR.with_inputs(("n", "group")), theta=0.25)
+    read = read_as("n,group\n2,3\n", service)
+    assert (rows(read), read.count, read.group) == ([(2, 3)], None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("response_s,n,weight\n1,1,1\n", "found the columns n and weight, expected one of them"),
+        ("response_s,n\n1,0\n", "n: found 0 in all rows"),
+        ("response_s,n\n1,1.5\n", "n: found '1.5', expected a whole number"),
+        ("response_s,failed\n1,perhaps\n", "failed: found 'perhaps', expected 1 or 0, true or false"),
+    ],
+)
+def test_bad_counts_and_failures_are_told(text: str, words: str) -> None:
+    assert words in refusal(text, WEB)
