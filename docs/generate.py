@@ -1,7 +1,7 @@
 """Write the generated pages and draw the figures: `make docs`. Tests check that both are up to date.
 
-metrics.md is made from what the daemon exports, configuration.md from the schema, figures/*.svg from the core; in
-cluster.md the table of sizes is made from measured figures.
+metrics.md is made from what the daemon exports, configuration.md from the schema, figures from the core and from a
+study; in cluster.md the table of sizes is made from measured figures.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prometheus_client.core import Metric
 
+from docs import example
 from docs.cluster import cluster_page
 from docs.configuration import configuration_page
 from qoemon.config.config import Config
@@ -124,6 +125,7 @@ def main() -> None:
     for name, text in pages().items():
         (DOCS / name).write_text(text)
     figures.draw(DOCS / "figures")
+    example.draw(DOCS / "figures")
 
 
 if __name__ == "__main__":

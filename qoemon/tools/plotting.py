@@ -54,7 +54,9 @@ def save(figure: Figure, path: Path, title: str) -> None:
         if path.suffix.lower() == ".html":
             path.write_text(_page(figure, title), encoding="utf-8")
         else:
-            figure.savefig(path)
+            # Without its date, the same plot is the same file.
+            metadata = {"Date": None, "Creator": None} if path.suffix.lower() == ".svg" else {}
+            figure.savefig(path, metadata=metadata)
     except OSError as error:
         raise PlotError(f"{path}: cannot be written: {error.strerror or error}") from error
 

@@ -15,6 +15,7 @@ import pytest
 import typer.main
 import yaml
 from pydantic import BaseModel
+from typer.testing import CliRunner
 
 from benchmarks.row import Part, Row
 from docs import cluster, generate, pictures
@@ -224,6 +225,32 @@ def test_readme_yaml_and_links_are_whole():
             continue
         for target in re.findall(r"\]\(((?!http)[^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+CALIBRATION = (ROOT / "docs/calibration.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def fragment(tmp_path_factory):
+    """A folder with the configuration of the worked example as my.yaml."""
+    folder = tmp_path_factory.mktemp("example")
+    yaml_lines = re.search(r"^services:\n  video:\n    mapping: logistic\n(?:    .*\n)*", CALIBRATION, re.MULTILINE)
+    (folder / "my.yaml").write_text(yaml_lines[0])
+    return folder
+
+
+@pytest.mark.parametrize("block", re.findall(r"```console\n\$ (.*?)```", CALIBRATION, re.DOTALL))
+def test_the_worked_example_prints_what_the_page_says(block, fragment, monkeypatch):
+    """The lines of the page are some of those of the command; lines may be wrapped otherwise."""
+    command, *lines = block.strip().splitlines()
+    words = command.replace("docs/examples", str(ROOT / "docs/examples")).split()
+    monkeypatch.chdir(fragment)
+    told = " ".join(CliRunner().invoke(cli.app, words[1:], env={"COLUMNS": "80"}).output.split())
+    for line in lines:
+        assert " ".join(line.split()) in told
+    for name in words:
+        if name.endswith(".png"):
+            assert (fragment / name).stat().st_size > 10_000
 
 
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()

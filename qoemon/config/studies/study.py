@@ -52,7 +52,7 @@ from qoemon.config.studies.reading import (
     place_of,
     source_of,
 )
-from qoemon.core.qoe.mapping import Qos
+from qoemon.core.qoe.mapping import MAPPINGS, MediaStall, Qos
 from qoemon.core.qoe.scale import ACR5
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Study:
     """C distinct conditions and the mean rating of each.
 
     mapping   the mapping that the conditions are for, with its inputs named
-    inputs    the names of its inputs if they are columns of the file; () for a mapping with inputs of its own
+    inputs    the names of its inputs that are columns of the file by choice; () for a mapping with its own
     names     (C,) each condition as text: its columns and their values
     axes      (C,) each: the arguments of the mapping
     mos       (C,) scale points
@@ -415,7 +415,7 @@ def _study(source: _Source, mapping: QosMapping, inputs: tuple[str, ...], scale:
     needs = f"{named.name} needs a header with {conditions.names}"
     study_format = _StudyFormat(
         named,
-        () if mapping.inputs else named.inputs,
+        _given_names(mapping, named),
         conditions,
         qos_columns(sheet, reading, conditions, needs),
         (_answer(answer[0], *scale), answer[1]),
@@ -447,6 +447,13 @@ def _only(
             asked.options,
         )
     return there
+
+
+def _given_names(mapping: QosMapping, named: QosMapping) -> tuple[str, ...]:
+    """The inputs of the named mapping whose names the configuration gives, instead of the mapping itself."""
+    if isinstance(mapping, MediaStall):
+        return () if MAPPINGS[mapping.quality.name].inputs else mapping.measures
+    return () if mapping.inputs else named.inputs
 
 
 def _with_inputs(rated: _Source, mapping: QosMapping, inputs: tuple[str, ...]) -> QosMapping:

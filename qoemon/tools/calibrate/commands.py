@@ -92,6 +92,14 @@ def fit(
             help="Columns to use as inputs of a mapping without its own, a,b,c.", show_default="all with numbers"
         ),
     ] = "",
+    quality: Annotated[
+        str,
+        typer.Option(
+            metavar="MAPPING",
+            help="Mapping of what was shown, for media-stall; --inputs names its columns.",
+            show_default="none",
+        ),
+    ] = "",
     only: Annotated[str, typer.Option(help="Constants to fit, a,b,c.", show_default="all")] = "",
     low: Annotated[float, typer.Option(help="Lowest rating of the scale, scale points.")] = 1.0,
     high: Annotated[float, typer.Option(help="Highest rating of the scale, scale points.")] = 5.0,
@@ -116,6 +124,7 @@ def fit(
     from qoemon.config import plugins
     from qoemon.config.config import usual_service
     from qoemon.config.studies import study
+    from qoemon.core.qoe.mapping import MEDIA_STALL
     from qoemon.tools.calibrate import fit as fitting
     from qoemon.tools.calibrate import fit_text
 
@@ -132,10 +141,16 @@ def fit(
         counts=counts,
         missing=missing,
     )
+    shape, named = plugins.find(mapping), _names(inputs)
     with exit_on_errors(usage=(UnreadableError,), failed=(ContentError,)):
+        if mapping == MEDIA_STALL.name:
+            shape, named = fitting.media_stall(quality, named), ()
+        elif quality:
+            raise typer.BadParameter(
+                f"{mapping} has no mapping of quality; media-stall has", param_hint="--quality"
+            )
         with opened(file) as rows:
-            scaled = fitting.on_scale(plugins.find(mapping), low, high)
-            conditions = study.read_study(rows, scaled, _names(inputs), how)
+            conditions = study.read_study(rows, fitting.on_scale(shape, low, high), named, how)
         study_options.report(conditions.notes)
         found = fitting.fit(conditions, _names(only))
     name = service or usual_service(mapping)
@@ -236,8 +251,10 @@ def _print(figures: dict[str, Any], table: Any, service: str, fragment: str, *, 
         sys.stdout.write(json.dumps(figures, indent=2) + "\n")
         return
     Console(highlight=False).print(table)
-    others = " and ".join(missing_defaults([service]))
-    keep = f" (services replaces the defaults: add {others} if it is to be rated as well)" if others else ""
+    others = missing_defaults([service])
+    rated = "it is" if len(others) == 1 else "they are"
+    keep = f" (services replaces the defaults: add {' and '.join(others)} if {rated} to be rated as well)"
+    keep = keep if others else ""
     sys.stdout.write(f"\nFor the configuration{keep}:\n\n{fragment}")
 
 

@@ -16,7 +16,7 @@ from scipy.optimize import least_squares
 
 from qoemon.config.sections.names import label_fault
 from qoemon.config.studies.study import StudyError
-from qoemon.core.qoe.mapping import VIDEO_STALL, Qos
+from qoemon.core.qoe.mapping import MAPPINGS, MEDIA_STALL, QUALITY, VIDEO_STALL, MediaStall, Qos
 from qoemon.tools.calibrate import sos
 from qoemon.tools.calibrate.fragment import settings_of
 from qoemon.tools.calibrate.goodness import Goodness, goodness, rating_counts
@@ -250,8 +250,7 @@ def _problem(study: Study, only: Sequence[str]) -> _Problem:
     positive = [mapping.parameters[name] >= 0 and _keeps_sign(study, name) for name in free]
     lower = np.where(positive, 0, -np.inf)
     problem = _Problem(mapping, free, study.axes, study.mos, study.weights, lower)
-    with np.errstate(all="ignore"):
-        return replace(problem, linear=_linear(problem, _random_starts(problem, np.random.default_rng(0), 30)))
+    return replace(problem, linear=_linear_of(problem))
 
 
 def _keeps_sign(study: Study, name: str) -> bool:
@@ -339,9 +338,32 @@ def _starts(problem: _Problem, rng: np.random.Generator) -> list[Floats]:
     """The best of many starts, (P,) each; the current constants come first among equals."""
     count = STARTS if len(problem.linear) < len(problem.free) else 1  # the first is the best already
     starts = [problem.start, *(_with_linear_solved(problem, each) for each in _random_starts(problem, rng, count))]
+    starts += _starts_of_quality(problem, rng)
     squares = [np.sum(problem.residuals(each) ** 2) for each in starts]
     best = np.argsort(np.nan_to_num(squares, nan=np.inf), kind="stable")[:DESCENTS]
     return [starts[at] for at in best if np.isfinite(squares[at])]
+
+
+def _starts_of_quality(problem: _Problem, rng: np.random.Generator) -> list[Floats]:
+    """Of a mapping of quality and stalls: the constants of quality that fit best without stalls.
+
+    As quality is limited to the scale, the MOS is linear in none of them, and random starts would not find them.
+    """
+    mapping = problem.mapping
+    places = [at for at, name in enumerate(problem.free) if name.startswith(QUALITY)]
+    if not isinstance(mapping, MediaStall) or not places:
+        return []
+    undisturbed = np.flatnonzero((problem.axes[0] == 0) & (problem.axes[1] == 0))
+    if len(undisturbed) <= len(places):
+        undisturbed = np.arange(len(problem.mos))
+    names = tuple(problem.free[at].removeprefix(QUALITY) for at in places)
+    of_quality = replace(
+        problem, mapping=mapping.quality, free=names, axes=problem.axes[2:], lower=problem.lower[places]
+    )
+    solved = _solve(replace(of_quality, linear=_linear_of(of_quality)).of(undisturbed), rng)
+    start = problem.start
+    start[places] = solved.values
+    return [start]
 
 
 def _random_starts(problem: _Problem, rng: np.random.Generator, count: int) -> Floats:
@@ -351,12 +373,14 @@ def _random_starts(problem: _Problem, rng: np.random.Generator, count: int) -> F
     return np.vstack([problem.start, factors * signs * np.where(problem.start == 0, 1, problem.start)])
 
 
-def _linear(problem: _Problem, samples: Floats) -> tuple[int, ...]:
-    """Indexes of the constants in which the formula is jointly linear, checked at every sample."""
+def _linear_of(problem: _Problem) -> tuple[int, ...]:
+    """Indexes of the constants in which the formula is jointly linear, checked at random values."""
     linear: list[int] = []
-    for each in range(len(problem.free)):
-        if all(_additive(problem, at, each, other) for at in samples for other in (each, *linear)):
-            linear.append(each)
+    with np.errstate(all="ignore"):
+        samples = _random_starts(problem, np.random.default_rng(0), 30)
+        for each in range(len(problem.free)):
+            if all(_additive(problem, at, each, other) for at in samples for other in (each, *linear)):
+                linear.append(each)
     return tuple(linear)
 
 
@@ -497,6 +521,19 @@ def _unnameable(inputs: Sequence[str]) -> Iterator[str]:
     for name in inputs:
         if fault := label_fault(name):
             yield f"the configuration does not accept the input {name!r}: rename the column, expected {fault}"
+
+
+def media_stall(quality: str, inputs: Sequence[str]) -> QosMapping:
+    """media-stall on a mapping of what is shown, with the names of its inputs; StudyError if that is none."""
+    forms = {name: each for name, each in MAPPINGS.items() if each.parameters and each.qos is Qos.MEASURES}
+    if quality not in forms:
+        found = f"found {quality}" if quality else "found no --quality"
+        raise StudyError(f"{MEDIA_STALL.name}: {found}, expected a mapping of what is shown, {', '.join(forms)}")
+    form = forms[quality]
+    try:
+        return MEDIA_STALL.with_quality(form.with_inputs(inputs) if inputs or not form.inputs else form)
+    except ValueError as error:
+        raise StudyError(f"{error}; name the columns of what was shown: --inputs NAME") from None
 
 
 def on_scale(mapping: QosMapping, low: float, high: float) -> QosMapping:

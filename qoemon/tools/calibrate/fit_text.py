@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from qoemon.core.qoe.mapping import MediaStall
 from qoemon.core.qoe.scale import ACR5
 from qoemon.tools.calibrate import sos
 from qoemon.tools.calibrate.fit import near
@@ -65,6 +66,7 @@ def yaml_fragment(fit: Fit, service: str) -> str:
     spread = {} if opinions is None else settings_of(opinions.value, opinions.interval)
     settings = {
         "mapping": fit.mapping.name,
+        **({"quality": fit.mapping.quality.name} if isinstance(fit.mapping, MediaStall) else {}),
         **({"inputs": list(fit.study.inputs)} if fit.study.inputs else {}),
         **(spread or {"theta": fit.mapping.theta}),
         **({} if fit.mapping.scale == ACR5 else {"scale": asdict(fit.mapping.scale)}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qoemon.core.qoe.confidence import interval
 from qoemon.tools.plotting import BLUE, GREY, ORANGE, require_plot, save
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def draw(validation: Validation, path: Path) -> None:
-    """Write the plot in the format of the file's suffix; PlotError if matplotlib is missing or the file fails."""
+    """Write the plot in the format of the file's suffix; PlotError if matplotlib is missing or the file fails.
+
+    The bars of observed shares are their 95 % intervals, as if each rating came from another user.
+    """
     require_plot(path)
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -29,7 +33,10 @@ def draw(validation: Validation, path: Path) -> None:
         ]
     figure = Figure(figsize=(3.9 * len(panels), 4.2), dpi=150, layout="constrained")
     for at, (title, people, model, ends, colour) in enumerate(panels):
-        _scatter(figure.add_subplot(1, len(panels), at + 1), title, people, model, ends, colour)
+        axes = figure.add_subplot(1, len(panels), at + 1)
+        _scatter(axes, title, people, model, ends, colour)
+        if at:
+            _bars(axes, people, model, validation.study.weights)
     service = validation.service
     title = f"{service.name}: {service.mapping.name} beside {len(validation.study.names):,} rated conditions"
     figure.suptitle(title, fontsize="large", parse_math=False)
@@ -44,3 +51,9 @@ def _scatter(axes: Axes, title: str, people: Floats, model: Floats, ends: tuple[
     axes.set(xlim=limits, ylim=limits, xlabel="what people said", ylabel="predicted", aspect="equal")
     axes.set_title(title, fontsize="medium")
     axes.grid(alpha=0.3)
+
+
+def _bars(axes: Axes, people: Floats, model: Floats, ratings: Floats) -> None:
+    """The interval of each observed share, of so many ratings."""
+    lower, upper = interval(people, people, ratings).T
+    axes.errorbar(people, model, xerr=[people - lower, upper - people], fmt="none", ecolor=GREY, elinewidth=1)

@@ -31,7 +31,7 @@ from qoemon.core.qoe.mapping import (
     Qos,
     QosMapping,
 )
-from qoemon.tools.calibrate.fit import Fit, fit, on_scale
+from qoemon.tools.calibrate.fit import Fit, fit, media_stall, on_scale
 from qoemon.tools.calibrate.fit_text import table, yaml_fragment
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 STALLS = tuple((n, n * each_s, 30) for n in range(5) for each_s in (1, 3) if n or each_s == 1)
 WAITS_S = tuple((x,) for x in (0.2, 0.5, 1, 2, 4, 8, 16))
+LENGTHS = ((0, 0.0), (1, 2.0), (1, 6.0), (2, 3.0), (4, 2.0))
+"""Stalls, and seconds of each."""
 SCORES = tuple((audio, video) for audio in range(1, 6) for video in range(1, 6))
 
 
@@ -461,6 +463,40 @@ def test_a_fragment_that_the_daemon_refuses_is_a_comment_with_the_reason() -> No
     text = yaml_fragment(fit(read_study(csv("audio MOS,mos", rows), LINEAR)), "call")
     assert text.startswith("# The daemon refuses this as it is:\n# this fragment: services.call.inputs")
     assert all(line.startswith("#") for line in text.splitlines())
+
+
+def test_quality_and_stalls_are_fitted_at_once_and_run_live(tmp_path: Path) -> None:
+    true = media_stall("logistic", ("vmaf",)).with_parameters(
+        {"time": 5, "count": 6, "floor": 1.4, "quality_slope": 0.07, "quality_middle": 50}
+    )
+    rows = [(n, n * each_s, 30.0, vmaf) for vmaf in (20.0, 40.0, 60.0, 80.0, 95.0) for n, each_s in LENGTHS]
+    condition = [np.array([row[at] for row in rows]) for at in range(4)]
+    mos = true(condition[0] * 2, condition[1] * 2, condition[3])
+    study = csv(
+        "stall_count,stall_s,play_s,vmaf,mos",
+        [(int(n), *rest, float(mean)) for (n, *rest), mean in zip(rows, mos, strict=True)],
+    )
+    found = fit(read_study(study, media_stall("logistic", ("vmaf",))))
+    assert found.accuracy.rmse < 0.02
+    assert values(found)["time"] == pytest.approx(5, rel=0.05)
+    (path := tmp_path / "qoemon.yaml").write_text(yaml_fragment(found, "video"))
+    service = core_plan(config.load(path)).services[0]
+    assert service.mapping(*found.study.axes) == pytest.approx(found.fitted, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("quality", "inputs", "fault"),
+    [
+        ("", ("vmaf",), "found no --quality, expected a mapping of what is shown"),
+        ("video-stall", (), "found video-stall, expected a mapping of what is shown"),
+        ("logistic", (), "logistic takes one input, got 0: none; name the columns of what was shown"),
+    ],
+)
+def test_a_mapping_of_quality_that_cannot_be_used_is_named(
+    quality: str, inputs: tuple[str, ...], fault: str
+) -> None:
+    with pytest.raises(StudyError, match=re.escape(fault)):
+        media_stall(quality, inputs)
 
 
 def test_a_fit_says_how_well_it_predicts_gob_and_pow() -> None:
