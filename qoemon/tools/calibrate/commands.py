@@ -54,6 +54,9 @@ def theta(
     The CSV file has the columns condition and rating, and user if it is known; or mos, sd and n of each condition.
     Options name other columns and other forms of the file.
     """
+    from dataclasses import replace
+
+    from qoemon.common.csvcolumns import cut
     from qoemon.common.csvfile import ContentError, UnreadableError, opened
     from qoemon.config.config import usual_service
     from qoemon.config.studies import study
@@ -80,6 +83,7 @@ def theta(
             raise study.StudyError("theta is estimated from single ratings, and the file has their means")
         study_options.report(ratings.notes)
         found = sos.estimate(ratings)
+        found = replace(found, warnings=tuple(cut(found.warnings)))
         if picture is not None:
             plot.draw(found, picture)
     name = service or usual_service(mapping)
@@ -112,6 +116,9 @@ def fit(
     The CSV file has a column rating or mos, and the QoS of each condition. Options name other columns and other
     forms of the file.
     """
+    from dataclasses import replace
+
+    from qoemon.common.csvcolumns import cut
     from qoemon.common.csvfile import ContentError, UnreadableError, opened
     from qoemon.common.text import did_you_mean
     from qoemon.config import plugins
@@ -137,6 +144,7 @@ def fit(
             conditions = study.read_study(rows, plugins.find(mapping), _names(inputs), how)
         study_options.report(conditions.notes)
         found = fitting.fit(conditions, _names(only))
+        found = replace(found, warnings=tuple(cut(found.warnings)))
     name = service or usual_service(mapping)
     _print(found.as_dict(), fitting.table(found), name, fitting.yaml_fragment(found, name), as_json=as_json)
 
