@@ -196,6 +196,9 @@ ACR_WORDS = ("bad", "poor", "fair", "good", "excellent")
 MANY = 8
 """Columns of ratings that make a matrix likelier than a column of ratings among other numbers."""
 
+ONCE = 0.8
+"""Share of the ratings that are the only one of their user for a condition: some studies repeat a few."""
+
 NOT_RATED = ("-1", "-1.0", "-99", "-999", "99", "999")
 """Marks of missing ratings that are numbers, so that an option must name them."""
 
@@ -383,16 +386,21 @@ def _ranked(columns: Sequence[_ColumnOfSample], name: str, tests: Sequence[Test]
 
 
 def _condition(columns: Sequence[_ColumnOfSample], user: _ColumnOfSample | None) -> Sequence[str]:
-    """The columns that name conditions: several users rate each, and each user once. One column, or else two."""
+    """The columns that name conditions, one or else two: several users rate each, and each user mostly once."""
     likely = _ranked(columns, CONDITION)
 
-    def fits(*names: _ColumnOfSample) -> bool:
+    def once(*names: _ColumnOfSample) -> float:
+        """Share of ratings that are a user's only one for a condition; 0 if most conditions have one rating."""
         keys = list(zip(*(each.cells for each in names), strict=True))
-        pairs = list(zip(keys, user.cells, strict=True)) if user else []
-        return len(set(keys)) < len(keys) and len(set(pairs)) == len(pairs)
+        if len(set(keys)) > len(keys) / 2:
+            return 0.0
+        return len(set(zip(keys, user.cells, strict=True))) / len(keys) if user else 1.0
 
     choices = [*((each,) for each in likely), *combinations(likely, 2)]
-    chosen = next((names for names in choices if fits(*names)), tuple(likely[:1] or columns[:1]))
+    chosen = next((names for names in choices if once(*names) >= ONCE), None)
+    if chosen is None:
+        by_id = (each for each in likely if "id" in each.words and once(each))
+        chosen = tuple(each for each in (next(by_id, None), *likely[:1], *columns[:1]) if each)[:1]
     return [each.name for each in sorted(chosen, key=columns.index)]
 
 

@@ -54,6 +54,9 @@ def theta(
     The CSV file has the columns condition and rating, and user if it is known; or mos, sd and n of each condition.
     Options name other columns and other forms of the file.
     """
+    from dataclasses import replace
+
+    from qoemon.common.csvcolumns import cut
     from qoemon.common.csvfile import ContentError, UnreadableError, opened
     from qoemon.config.config import usual_service
     from qoemon.config.studies import study
@@ -77,6 +80,7 @@ def theta(
             ratings = study.read_ratings(rows, low, high, how)
         study_options.report(ratings.notes)
         found = sos.estimate(ratings)
+        found = replace(found, warnings=tuple(cut(found.warnings)))
         if picture is not None:
             plot.draw(found, picture)
     name = service or usual_service(mapping)
@@ -119,6 +123,9 @@ def fit(
     The CSV file has a column rating or mos, and the QoS of each condition. Options name other columns and other
     forms of the file.
     """
+    from dataclasses import replace
+
+    from qoemon.common.csvcolumns import cut
     from qoemon.common.csvfile import ContentError, UnreadableError, opened
     from qoemon.common.text import did_you_mean
     from qoemon.config import plugins
@@ -153,6 +160,7 @@ def fit(
             conditions = study.read_study(rows, fitting.on_scale(shape, low, high), named, how)
         study_options.report(conditions.notes)
         found = fitting.fit(conditions, _names(only))
+        found = replace(found, warnings=tuple(cut(found.warnings)))
     name = service or usual_service(mapping)
     _print(found.as_dict(), fit_text.table(found), name, fit_text.yaml_fragment(found, name), as_json=as_json)
 
