@@ -278,9 +278,9 @@ CASES: list[tuple[str, int, str, str]] = [
         "media-stall takes a mapping of measures as that of quality, iqx has response_s",
     ),
     (
-        "services:\n  v: {mapping: media-stall, quality: iqx, inputs: [q], theta: 0.3, parameters: {quality_betta: 1}}",
+        "services:\n  v: {mapping: media-stall, quality: iqx, inputs: [q], theta: 0.3, parameters: {qualit_beta: 1}}",  # noqa: E501
         2,
-        "services.v.parameters.quality_betta",
+        "services.v.parameters.qualit_beta",
         "expected one of time, count, floor, quality_scale, quality_beta, quality_floor.* did you mean",
     ),
     (SERVICE + "quality: logistic}}", 1, "services.v.quality", "media-stall, and with no other"),
