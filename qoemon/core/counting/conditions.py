@@ -77,6 +77,9 @@ class Conditions(Protocol):
     def measured(self, reports: Reports, batch: Batch) -> tuple[Ints, Ints]:
         """(R,) measurements that apply() counts, and (R,) milliseconds in those that are impossible."""
 
+    def told_quality(self, reports: Reports, batch: Batch) -> Ints | None:
+        """(R,) quality that these reports tell, as in quality.py; None if the service rates none."""
+
     def base_window(self, at_s: float, groups: int) -> BaseWindow:
         """The conditions of the rating interval that ends at at_s, seconds since the epoch."""
 

@@ -67,9 +67,7 @@ class ServiceMonitor:
         self.groups = Groups(len(plan.labels), plan.limits.groups)
         self.sessions = SessionTable(plan.limits.sessions)
         self._log = (
-            None
-            if on_session is None
-            else SessionLog(service.name, self.sessions, plan.limits.sessions, on_session)
+            None if on_session is None else SessionLog(service, self.sessions, plan.limits.sessions, on_session)
         )
         self.findings = Findings(service.name)
         self._times = ReportTimes(self.sessions, plan.timing)
@@ -341,6 +339,8 @@ class ServiceMonitor:
         log.hear(reports.row, reports.at_s, batch.end[reports.position])
         if self._stalls:
             log.add_stalls(reports.row, reported, counted)
+            if (quality := self._conditions.told_quality(reports, batch)) is not None:
+                log.add_quality(reports.row, counted[2], quality)
         else:
             log.add_measurements(reports.row, *self._conditions.measured(reports, batch))
 

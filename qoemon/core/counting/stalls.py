@@ -203,6 +203,10 @@ class StallConditions:
         none: Ints = np.zeros(len(reports.row), np.int64)
         return none, none
 
+    def told_quality(self, reports: Reports, batch: Batch) -> Ints | None:
+        """(R,) quality that these reports tell, as in quality.py; None if the service rates none."""
+        return None if self._quality is None else self._quality.of_reports(batch, reports.position)
+
     def base_window(self, at_s: float, groups: int) -> BaseWindow:
         """The conditions of runs that were active in the rating interval that ends at at_s."""
         self._grow()
