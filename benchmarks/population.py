@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from qoemon.core.arrays import Ints
 from qoemon.core.plan.plan import Limits, Plan, Service, Timing
 from qoemon.core.plan.topic import TopicTemplate
-from qoemon.core.qoe.mapping import VIDEO_STALL
+from qoemon.core.qoe.mapping import VIDEO_STALL, QosMapping
 from qoemon.core.wire.batch import Batch
 from qoemon.core.wire.report import ABSENT_FLOAT, Route
 
@@ -19,10 +19,10 @@ TICK_S = 10
 AT_ONCE = 10_000
 
 
-def plan(sessions: int, groups: int) -> Plan:
+def plan(sessions: int, groups: int, mapping: QosMapping = VIDEO_STALL) -> Plan:
     """One video service, windows of 1 and 5 minutes, a theta band of two."""
     return Plan(
-        services=(Service("video", VIDEO_STALL, 0.3, theta_band=(0.1, 0.3)),),
+        services=(Service("video", mapping, 0.3, theta_band=(0.1, 0.3)),),
         topics=(TopicTemplate("qoe/v1/{service}/{region}/{cdn}"),),
         labels=("region", "cdn"),
         timing=Timing(tick_s=TICK_S, windows_s=(60, 300)),
@@ -34,13 +34,15 @@ def plan(sessions: int, groups: int) -> Plan:
 class Population:
     """Viewers who report once a tick. In a tick each has .1 stalls on average; 1 % are stalled when they report.
 
-    seed  of what they experience, and the group of the first of them
+    seed      of what they experience, and the group of the first of them
+    measures  names of the measures that each report has
     """
 
     sessions: int
     groups: int
     ticks: int = 0
     seed: int = 1
+    measures: Sequence[str] = ()
     stalls: Ints = field(init=False)
     stall_ms: Ints = field(init=False)
 
@@ -80,5 +82,5 @@ class Population:
             end=np.zeros(size, np.bool_),
             response_s=np.zeros(0),
             response_of=np.zeros(0, np.int64),
-            measures={},
+            measures={name: self._rng.uniform(1, 5, size) for name in self.measures},
         )

@@ -17,6 +17,7 @@ from qoemon.core.alerting.regime import Regime, Regimes
 from qoemon.core.alerting.state import ServiceStates, sum_states
 from qoemon.core.arrays import Floats, Ints
 from qoemon.core.counting.counts import DOUBTS, Event
+from qoemon.core.counting.quality import UNMEASURED, rates_quality
 from qoemon.core.plan.roll_up import RollUpKey
 from qoemon.core.snapshot.roll_up import roll_up
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
@@ -201,9 +202,10 @@ def group_documents(
         zip(*windows.values(), strict=True),
         tally.exported_ratings[rows].tolist(),
         _null(service.contributions[rows]),
+        _quality_documents(service, rows),
         strict=True,
     )
-    for group, active, stalls, oldest_s, heard, doubtful, by_window, expected, contributions in columns:
+    for group, active, stalls, oldest_s, heard, doubtful, by_window, expected, contributions, quality in columns:
         yield {
             "labels": dict(zip(snapshot.labels, tally.groups[group], strict=True)),
             "state": state_document(None if states is None else states.groups[group], snapshot.time_s),
@@ -215,7 +217,19 @@ def group_documents(
             "expected_ratings": dict(zip(ratings, expected, strict=True)),
             "regime": regime_document(regimes, group),
             "pow_contribution": dict(zip(service.factors, contributions, strict=True)),
+            **quality,
         }
+
+
+def _quality_documents(service: ServiceSnapshot, rows: Ints) -> list[dict[str, Any]]:
+    """The fields of each of these groups about what was shown; none if the service rates no quality."""
+    if not rates_quality(service.service):
+        return [{} for _ in rows]
+    unmeasured = service.counts.quality[rows, UNMEASURED].tolist()
+    return [
+        {"media_quality_mos": mos, "sessions_without_measures": sessions}
+        for (mos,), sessions in zip(_null(service.quality_mos[rows, None]), unmeasured, strict=True)
+    ]
 
 
 def feed_document(heard: int, doubtful: Sequence[int]) -> dict[str, Any]:

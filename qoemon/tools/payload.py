@@ -14,7 +14,7 @@ from qoemon.core.wire.message import Kind
 from qoemon.core.wire.payload import MALFORMED, MSGPACK_BYTES, items_of, unmarked
 from qoemon.core.wire.player import PlayerState
 from qoemon.core.wire.report import ABSENT_INT, Route
-from qoemon.core.wire.unused import KNOWN, RATED, is_empty, unknown_fields
+from qoemon.core.wire.unused import KNOWN, is_empty, rated_fields, unknown_fields
 
 _NEEDED = {
     "sn": "the number of the record",
@@ -122,4 +122,4 @@ def _doubts(item: bytes, decoded: Decoded, plan: Plan) -> Iterator[str]:
     route = decoded.batch.routes[decoded.batch.route[0]]
     service = next(service for service in plan.services if service.name == route.service)
     if is_empty(document, service):
-        yield f"it has nothing that the service {service.name} rates: {', '.join(RATED[service.mapping.qos])}"
+        yield f"it has nothing that the service {service.name} rates: {', '.join(rated_fields(service))}"

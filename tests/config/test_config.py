@@ -280,10 +280,10 @@ CASES: list[tuple[str, int, str, str]] = [
     (
         (
             "services:\n  v: {mapping: media-stall, quality: iqx, inputs: [q], theta: 0.3, "
-            "parameters: {quality_betta: 1}}"
+            "parameters: {qualit_beta: 1}}"
         ),
         2,
-        "services.v.parameters.quality_betta",
+        "services.v.parameters.qualit_beta",
         "expected one of time, count, floor, quality_scale, quality_beta, quality_floor.* did you mean",
     ),
     (SERVICE + "quality: logistic}}", 1, "services.v.quality", "media-stall, and with no other"),

@@ -17,18 +17,20 @@ from qoemon.core.counting.monitor import Monitor
 from qoemon.core.evaluation import Evaluation, Tick
 from qoemon.core.plan.plan import Counters, Limits, Plan, Service, Timing
 from qoemon.core.plan.topic import TopicTemplate
-from qoemon.core.qoe.mapping import VIDEO_STALL, WEB_IQX
+from qoemon.core.qoe.mapping import LINEAR, MEDIA_STALL, VIDEO_STALL, WEB_IQX
 from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.core.wire.batch import Batch, batch_of
 from qoemon.core.wire.report import Report, Route
-from tests.support.oracle import Cell, Level, Said
+from tests.support.oracle import QUALITY_PARTS, Cell, Level, Said
 
 T0 = 1_700_000_040
 """Seconds since the epoch, where a rating interval begins."""
 WINDOWS_S = (60, 300, 600)
 VIDEO = Service("video", VIDEO_STALL, 0.3, theta_band=(0.1,))
 WEB = Service("web", WEB_IQX, 0.25)
+MEDIA = Service("video", MEDIA_STALL.with_quality(LINEAR.with_inputs(["q"])), 0.3)
+"""Its quality is the measure q itself."""
 DELTAS = replace(VIDEO, counters=Counters.DELTA)
 
 
@@ -48,6 +50,8 @@ def report(said: Said) -> Report:
     told = {"seq": said.seq, "stall_count": said.stalls}
     told |= {"stall_s": _seconds(said.stall_ms), "play_s": _seconds(said.play_ms)}
     given = {name: value for name, value in told.items() if value is not None}
+    if said.quality is not None:
+        given["measures"] = {"q": 1 + 4 * said.quality / QUALITY_PARTS}
     return Report(session=said.session, stalled=said.stalled, end=said.end, **given)
 
 
@@ -57,7 +61,7 @@ def batch(said: Sequence[Said], service: str = "video") -> Batch:
     distinct = list(dict.fromkeys(routes))
     numbers = [distinct.index(route) for route in routes]
     columns, bad = batch_of(
-        [report(each) for each in said], numbers, [each.at_ms / 1000 for each in said], distinct
+        [report(each) for each in said], numbers, [each.at_ms / 1000 for each in said], distinct, ["q"]
     )
     assert not len(bad), said[bad[0]]
     return columns
@@ -166,6 +170,7 @@ def _arrays(tally: ServiceCounts) -> list[np.ndarray]:
         tally.active_sessions,
         tally.open_stalls,
         tally.oldest_stall_s,
+        tally.quality,
         tally.expected_ratings,
         *tally.marginals,
     ]

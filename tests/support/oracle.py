@@ -32,6 +32,8 @@ MOS_STEP = 0.005
 MEDIA_MS = 60_000
 PARTS = 1000
 """Stalls are divided into thousandths when they are spread over time."""
+QUALITY_PARTS = 10_000
+"""Quality is counted in this many parts of the scale."""
 
 # How far time is trusted; the values are the design's.
 SLACK_MS = 4_000
@@ -63,6 +65,8 @@ class Said:
     play_ms: int | None = None
     stalled: bool = False
     end: bool = False
+    quality: int | None = None
+    """Of what was shown, in QUALITY_PARTS of the scale; None if the report has no measures."""
 
     @property
     def in_stall(self) -> bool:
@@ -75,7 +79,7 @@ class Said:
     @property
     def content(self) -> tuple[object, ...]:
         """What a report that is sent again has in common with the first."""
-        return self.seq, *self.told, self.stalled, self.end
+        return self.seq, *self.told, self.stalled, self.end, self.quality
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Span:
     start_ms: int
     end_ms: int
     amounts: Amounts
+    quality: int | None = None
 
     def before(self, time_ms: int) -> Amounts:
         length = self.end_ms - self.start_ms
@@ -97,7 +102,20 @@ class Span:
     def since(self, time_ms: int) -> Span:
         """The part from a time on: nothing counts for longer than a session may be silent."""
         rest = minus(self.amounts, self.before(time_ms))
-        return Span(max(self.start_ms, time_ms), max(self.end_ms, time_ms), rest)
+        return Span(max(self.start_ms, time_ms), max(self.end_ms, time_ms), rest, self.quality)
+
+
+def quality_within(spans: Iterable[Span], begin_ms: int, end_ms: int, last: int | None) -> int | None:
+    """The mean quality over the media time of [begin_ms, end_ms) of which it is known, else the last one.
+
+    It is rounded to whole QUALITY_PARTS, half up.
+    """
+    known_ms = total = 0
+    for span in spans:
+        if span.quality is not None:
+            played_ms = span.before(end_ms)[2] - span.before(begin_ms)[2]
+            known_ms, total = known_ms + played_ms, total + played_ms * span.quality
+    return last if not known_ms else math.floor(Fraction(total, known_ms) + Fraction(1, 2))
 
 
 def within(spans: Iterable[Span], begin_ms: int, end_ms: int) -> Amounts:
@@ -129,10 +147,11 @@ def bin_of(n: Fraction | int, t_ms: int, p_ms: int) -> tuple[int, int]:
     return min(round(Fraction(n * MEDIA_MS, p_ms + t_ms)), 20), min(math.ceil(condition[1]), 61)
 
 
-def level_of(n: Fraction | int, t_ms: int, p_ms: int) -> int:
+def level_of(n: Fraction | int, t_ms: int, p_ms: int, quality: int = QUALITY_PARTS) -> int:
     """The level nearest to the condition's MOS; nothing played is as bad as it gets."""
     condition = exact_condition(n, t_ms, p_ms)
-    mos = 1.5 if condition is None else video_mos(*map(float, condition))
+    best = float(1 + Fraction(4 * quality, QUALITY_PARTS))
+    mos = 1.5 if condition is None else media_mos(best, *map(float, condition))
     return round((mos - 1) / MOS_STEP)
 
 
@@ -142,10 +161,11 @@ class Rating:
 
     group: Group
     amounts: Amounts
+    quality: int = QUALITY_PARTS
 
     @property
     def level(self) -> Level:
-        return self.group, level_of(Fraction(self.amounts[0], PARTS), *self.amounts[1:])
+        return self.group, level_of(Fraction(self.amounts[0], PARTS), *self.amounts[1:], self.quality)
 
     @property
     def cell(self) -> Cell:
@@ -207,6 +227,10 @@ class Run:
     """Those of them that reach into closed intervals, until these are rated."""
     last_condition: Amounts | None = None
     """Of runs that report seldom."""
+    last_quality: int | None = None
+    """That of the newest report with one."""
+    kept_quality: int | None = None
+    """That of the last condition."""
     other: Other | None = None
 
     def gap_ms(self, at_ms: int) -> int | None:
@@ -362,7 +386,7 @@ class Run:
         start_ms = at_ms - (min(stall_ms + play_ms, since_ms) if begins else since_ms)
         ran_ms = min(stall_ms, since_ms) if self.stalling_since_ms is not None else 0
         stall = Span(start_ms, start_ms + ran_ms, (0, ran_ms, 0))
-        rest = Span(start_ms + ran_ms, at_ms, (n * PARTS, stall_ms - ran_ms, play_ms))
+        rest = Span(start_ms + ran_ms, at_ms, (n * PARTS, stall_ms - ran_ms, play_ms), said.quality)
         return [stall, rest]
 
     def hear(self, said: Said) -> None:
@@ -383,12 +407,17 @@ class Oracle:
     timeout_ms: int = 300_000
     min_active_ms: int = 5_000
     cumulative: bool = True
+    rates_quality: bool = False
     present: dict[str, Run] = field(default_factory=dict)
     """The run of each session that is under way."""
     runs: list[Run] = field(default_factory=list)
     """These, and former ones that are still rated."""
     base: Counter[Level] = field(default_factory=Counter)
     qos: Counter[Cell] = field(default_factory=Counter)
+    shown: list[Rating] = field(default_factory=list)
+    """The conditions of the base window."""
+    unmeasured: Counter[Group] = field(default_factory=Counter)
+    """Runs that are active, and not rated as they never told a quality."""
     owed: list[tuple[Level, int]] = field(default_factory=list)
     """Levels that stand for the newest closed intervals until their runs report again, and for how many."""
     closed: dict[int, list[Rating]] = field(default_factory=dict)
@@ -483,7 +512,10 @@ class Oracle:
         run.spans += spans
         if spans[0].start_ms < closed_ms and run.rated_ms < closed_ms:
             run.late += [span for span in spans if any(span.before(closed_ms))]
+        if said.quality is not None and said.at_ms >= (run.last_ms or 0):
+            run.last_quality = said.quality
         if max(gap_ms, run.pause_s * 1000) > self._seldom_ms:
+            run.kept_quality = run.last_quality
             enough = added[1] + added[2] >= self.min_active_ms
             run.last_condition = (added[0] * PARTS, added[1], added[2]) if enough else None
         if not said.in_stall or in_vain:
@@ -499,7 +531,7 @@ class Oracle:
     def _count_report(self, said: Said) -> None:
         self.events["reports"] += 1
         self.events["reports_undated"] += 1
-        if not said.end and not said.stalled and said.told == (None, None, None):
+        if not said.end and not said.stalled and said.told == (None, None, None) and said.quality is None:
             self.events["reports_empty"] += 1
 
     def _run_of(self, session: str) -> Run:
@@ -531,17 +563,29 @@ class Oracle:
             first_ms = min(span.start_ms for span in run.late) // self.interval_ms * self.interval_ms
             for end_ms in range(first_ms + self.interval_ms, now_ms + 1, self.interval_ms):
                 amounts = within(run.late, end_ms - self.interval_ms, end_ms)
-                if end_ms > run.rated_ms and amounts[1] + amounts[2] >= self.min_active_ms:
-                    found.append((end_ms, Rating(run.group, amounts)))
+                quality = self._quality(run, run.late, end_ms)
+                if end_ms > run.rated_ms and amounts[1] + amounts[2] >= self.min_active_ms and quality is not None:
+                    found.append((end_ms, Rating(run.group, amounts, quality)))
         return found
 
     def _pass(self, at_ms: int) -> None:
         there = [(run, run.condition(at_ms, self.interval_ms)) for run in self.runs]
-        rated = [(run, Rating(run.group, each)) for run, each in there if each[1] + each[2] >= self.min_active_ms]
-        silent = [run for run, each in there if each[1] + each[2] < self.min_active_ms]
+        active = [(run, each) for run, each in there if each[1] + each[2] >= self.min_active_ms]
+        qualities = [self._quality(run, run.spans, at_ms) for run, _ in active]
+        rated = [
+            (run, Rating(run.group, each, quality))
+            for (run, each), quality in zip(active, qualities, strict=True)
+            if quality is not None
+        ]
+        self.unmeasured = Counter(
+            run.group for (run, _), quality in zip(active, qualities, strict=True) if quality is None
+        )
+        found = [run for run, _ in rated]
+        silent = [run for run in self.runs if not any(run is each for each in found)]
         kept = [run for run in silent if self._keeps(run, at_ms)]
-        last = [Rating(run.group, run.last_condition or NOTHING) for run in kept]
+        last = [Rating(run.group, run.last_condition or NOTHING, self._kept_quality(run)) for run in kept]
         shown = [*(rating for _, rating in rated), *last]
+        self.shown = shown
         self.base = Counter(rating.level for rating in shown)
         self.qos = Counter(rating.cell for rating in shown)
         self.owed = [(rating.level, self._owed(run, at_ms)) for run, rating in zip(kept, last, strict=True)]
@@ -561,7 +605,19 @@ class Oracle:
         waited_ms = at_ms - (run.last_ms or 0)
         pause_ms = run.pause_s * 1000
         seldom = pause_ms > self._seldom_ms and run.last_condition is not None
+        seldom = seldom and not (self.rates_quality and run.kept_quality is None)
         return seldom and waited_ms < 2 * pause_ms and not run.ended
+
+    def _quality(self, run: Run, spans: Iterable[Span], end_ms: int) -> int | None:
+        """The quality of a run in the interval that ends then; None if it never told any."""
+        if not self.rates_quality:
+            return QUALITY_PARTS
+        return quality_within(spans, end_ms - self.interval_ms, end_ms, run.last_quality)
+
+    def _kept_quality(self, run: Run) -> int:
+        known = run.kept_quality if self.rates_quality else QUALITY_PARTS
+        assert known is not None
+        return known
 
     def _owed(self, run: Run, at_ms: int) -> int:
         """The closed intervals since a run was last heard or rated."""
@@ -582,6 +638,11 @@ class Oracle:
 def video_mos(stalls: float, stall_s: float) -> float:
     """Equation (22), both per 60 s of media."""
     return 3.5 * math.exp(-4.5 * stall_s / 60 - 5.7 * stalls / 60) + 1.5
+
+
+def media_mos(quality: float, stalls: float, stall_s: float) -> float:
+    """Equation (22) with the MOS of what is shown in place of 5."""
+    return 1.5 + (quality - 1.5) * math.exp(-4.5 * stall_s / 60 - 5.7 * stalls / 60)
 
 
 def web_mos(x_s: float) -> float:

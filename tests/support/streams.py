@@ -32,6 +32,8 @@ class Client:
     name: str
     numbered: bool
     cumulative: bool
+    measured: bool = False
+    """Whether some of its reports tell a quality."""
     seq: int = 0
     counted: list[int] = field(default_factory=lambda: [0, 0, 0])
     counted_at_ms: int | None = None
@@ -71,7 +73,9 @@ class Client:
         if stalls and not stall_ms:
             stalls = 0  # a stall takes time
         kept = draw(st.sampled_from(_LEFT_OUT[surprise == "omission"]))
+        quality = draw(st.sampled_from(_QUALITIES)) if self.measured else None
         return Said(
+            quality=quality,
             session=self.name,
             at_ms=at_ms,
             group=self.group,
@@ -114,6 +118,7 @@ _SURPRISES = (
     *["omission"] * 2,
     *["old", "recount", "renumber", "group", "end", "end", "stuck"],
 )
+_QUALITIES = (None, None, 0, 3_333, 7_500, 9_999, 10_000)
 _LEFT_OUT = {False: ("all",), True: ("play", "stall", "none")}
 _TIMES_MS = st.one_of(st.integers(0, 12_000), st.integers(0, 12).map(lambda s: s * 1000), st.integers(0, 90_000))
 _PAUSES_MS = st.one_of(
@@ -131,11 +136,14 @@ _LAGS_MS = st.one_of(st.just(0), st.integers(0, 49_000))
 
 
 @st.composite
-def streams(draw: Draw, *, cumulative: bool = True, clients: int = 4, longest: int = 14) -> list[Step]:
+def streams(
+    draw: Draw, *, cumulative: bool = True, measured: bool = False, clients: int = 4, longest: int = 14
+) -> list[Step]:
     """Batches in the order of their time; one client sends no seq, and the last two share a session."""
-    there = [Client(f"s{i}", i != clients - 2, cumulative) for i in range(clients)]
+    there = [Client(f"s{i}", i != clients - 2, cumulative, measured) for i in range(clients)]
     if draw(st.booleans()):
-        there.append(Client(there[-1].name, numbered=draw(st.booleans()), cumulative=cumulative))
+        numbered = draw(st.booleans())
+        there.append(Client(there[-1].name, numbered=numbered, cumulative=cumulative, measured=measured))
     now_ms, heard_ms, steps = T0 * 1000 + draw(st.integers(0, 70_000)), 0, []
     for _ in range(draw(st.integers(1, longest))):
         now_ms += draw(_PAUSES_MS)

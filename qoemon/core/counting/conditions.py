@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from qoemon.core.arrays import Arrays, Flags, Floats, Histogram, Ints, SmallInts
+from qoemon.core.arrays import Arrays, Counts, Flags, Floats, Histogram, Ints, SmallInts
 from qoemon.core.counting.late import LatePart
 from qoemon.core.counting.runs import Reports
 from qoemon.core.counting.tally import added
@@ -36,7 +36,8 @@ class BaseWindow(NamedTuple):
     qos     (G, B) the same conditions in the service's bins
     users   (G,) number of distinct sessions behind them
     rows, groups  rows of these sessions, ascending, and the group of each; every pair is unique
-    kept    further conditions, of sessions that were not heard in the interval; not in the other fields
+    kept    further conditions, of sessions that were not heard in the interval; not in the fields above
+    quality  (G, COLUMNS) as in quality.py, with the conditions that are kept; without columns if it is not rated
     """
 
     levels: Histogram
@@ -45,6 +46,7 @@ class BaseWindow(NamedTuple):
     rows: SmallInts
     groups: SmallInts
     kept: Kept = NONE_KEPT
+    quality: Counts = np.zeros((0, 0), np.int64)
 
     def shown(self) -> BaseWindow:
         """With the conditions that are kept."""
@@ -74,6 +76,9 @@ class Conditions(Protocol):
 
     def measured(self, reports: Reports, batch: Batch) -> tuple[Ints, Ints]:
         """(R,) measurements that apply() counts, and (R,) milliseconds in those that are impossible."""
+
+    def told_quality(self, reports: Reports, batch: Batch) -> Ints | None:
+        """(R,) quality that these reports tell, as in quality.py; None if the service rates none."""
 
     def base_window(self, at_s: float, groups: int) -> BaseWindow:
         """The conditions of the rating interval that ends at at_s, seconds since the epoch."""

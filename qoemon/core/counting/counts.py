@@ -86,6 +86,7 @@ class BaseCounts:
     oldest_stall_s   (G,) age of the oldest open stall, seconds; 0 without one
     heard            (G,) reports in the last rating interval
     doubtful         (G, D) those of them that conflict or are impossible, by DOUBTS
+    quality          (G, COLUMNS) as in quality.py, base window; without columns if the service rates no quality
     provisional      (G, M) conditions in closed intervals that are not counted there yet, by the interval's end,
                      seconds since the epoch: what came late, and the last ones of sessions that report seldom
     provisional_users  (G,) sessions behind them, by the end of their newest such interval, and by the number of
@@ -103,6 +104,7 @@ class BaseCounts:
     oldest_stall_s: Floats
     heard: Ints
     doubtful: Counts
+    quality: Counts = field(default_factory=lambda: np.zeros((0, 0), np.int64))
     provisional: Mapping[int, Sparse] = field(default_factory=dict)
     provisional_users: Mapping[tuple[int, int], Ints] = field(default_factory=dict)
 
@@ -160,6 +162,7 @@ class ServiceCounts:
     oldest_stall_s   (G,) age of the oldest open stall, seconds; 0 without one
     heard            (G,) reports in the last rating interval
     doubtful         (G, D) those of them that conflict or are impossible, by DOUBTS
+    quality          (G, COLUMNS) as in quality.py, base window; without columns if the service rates no quality
     expected_ratings (G, K) expected number of users who give each rating, over all closed rating intervals
     marginals        (G, A) per axis: conditions in its bins, over all closed rating intervals
     starts           (G, COLUMNS) startup times and failed starts, likewise, by the columns of starts.py
@@ -177,6 +180,7 @@ class ServiceCounts:
     oldest_stall_s: Floats
     heard: Ints
     doubtful: Counts
+    quality: Counts
     expected_ratings: Floats
     marginals: tuple[Counts, ...]
     starts: Counts

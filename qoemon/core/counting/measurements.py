@@ -67,6 +67,9 @@ class MeasurementSlices:
         np.add.at(impossible_ms, mine[impossible], np.rint(batch.response_s[impossible] * 1000).astype(np.int64))
         return np.bincount(mine[(mine >= 0) & possible], minlength=size), impossible_ms
 
+    def told_quality(self, reports: Reports, batch: Batch) -> None:
+        """None: measures are conditions by themselves."""
+
     def base_window(self, at_s: float, groups: int) -> BaseWindow:
         """The measurements of the rating interval that ends with this tick."""
         counts = self._counted(groups)

@@ -24,7 +24,6 @@ from qoemon.core.counting.player_order import PlayerOrder, Words
 from qoemon.core.counting.player_states import PlayerStates, Start, Told
 from qoemon.core.counting.session_table import Key
 from qoemon.core.plan.plan import Counters, Plan
-from qoemon.core.qoe.mapping import Qos
 from qoemon.core.wire.batch import Batch, joined
 from qoemon.core.wire.player import PlayerBatch
 from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Route
@@ -65,8 +64,7 @@ class PlayerSessions:
         self._plan, self._players, self._knows = plan, plan.players, knows
         self._number = {service.name: number for number, service in enumerate(plan.services)}
         self._deltas = np.array([service.counters is Counters.DELTA for service in plan.services], np.bool_)
-        inputs = (service.mapping.inputs for service in plan.services if service.mapping.qos is Qos.MEASURES)
-        self._measures = sorted({name for names in inputs for name in names})
+        self._measures = sorted({name for service in plan.services for name in service.mapping.measures})
         self._limit = plan.limits.sessions
         self._row_of: list[dict[str, int]] = [{} for _ in plan.services]
         self._sessions: list[str] = []

@@ -33,6 +33,7 @@ from qoemon.core.counting.groups import Groups, Labels
 from qoemon.core.counting.late import PAIR_BASE, LateConditions, sparse_counts
 from qoemon.core.counting.measurements import MeasurementSlices
 from qoemon.core.counting.plausibility import CODE, REASONS, Implausible, TimeCredit
+from qoemon.core.counting.quality import no_quality, rates_quality
 from qoemon.core.counting.report_times import ReportTimes
 from qoemon.core.counting.rounds import rounds
 from qoemon.core.counting.runs import Judged, Kind, Reports, Runs, digests
@@ -66,9 +67,7 @@ class ServiceMonitor:
         self.groups = Groups(len(plan.labels), plan.limits.groups)
         self.sessions = SessionTable(plan.limits.sessions)
         self._log = (
-            None
-            if on_session is None
-            else SessionLog(service.name, self.sessions, plan.limits.sessions, on_session)
+            None if on_session is None else SessionLog(service, self.sessions, plan.limits.sessions, on_session)
         )
         self.findings = Findings(service.name)
         self._times = ReportTimes(self.sessions, plan.timing)
@@ -82,7 +81,7 @@ class ServiceMonitor:
         self._longest_s = longest_s
         self._unique = UniqueSessions(self.sessions, longest_s // plan.timing.interval_s)
         none = np.zeros((0, len(service.rated_at)), np.int64), np.zeros((0, service.bins.size), np.int64)
-        self._base = BaseWindow(*none, NO_ROWS, NO_ROWS, NO_ROWS)
+        self._base = BaseWindow(*none, NO_ROWS, NO_ROWS, NO_ROWS, quality=no_quality(service, 0))
         self._late_shown: tuple[tuple[int, ...], Provisional] = (), {}
         """The newest provisional counts of late conditions, and what they depend on."""
         self._heard = np.zeros((1 + len(DOUBTS), plan.timing.slices, 0), np.int64)
@@ -168,6 +167,7 @@ class ServiceMonitor:
             levels=grow_histogram(self._base.levels, size),
             qos=grow_histogram(self._base.qos, size),
             users=grow_rows(self._base.users, size),
+            quality=grow_rows(self._base.quality, size),
         )
         base = self._base.shown()
         stalling, since_s = self._conditions.open_stalls()
@@ -185,6 +185,7 @@ class ServiceMonitor:
             oldest_stall_s=oldest_s,
             heard=heard,
             doubtful=np.transpose(doubtful),
+            quality=base.quality,
             **self._provisional(at_s, size),
         )
 
@@ -202,6 +203,7 @@ class ServiceMonitor:
             **dump_histogram("base/levels", base.levels),
             **dump_histogram("base/qos", base.qos),
             **named("base/", {"users": base.users, **kept}),
+            **({"base/quality": base.quality} if rates_quality(self.service) else {}),
             **named("users/", self._unique.dump()),
             "heard": self._heard.copy(),
             "heard_before": self._heard_before,
@@ -228,7 +230,8 @@ class ServiceMonitor:
         kept_row = _restored_rows(base.get("kept_row", NO_ROWS), rows)
         kept = Kept(kept_row, *(base.get(name, NO_ROWS) for name in _KEPT))
         levels, qos = (load_histogram(name, base) for name in ("levels", "qos"))
-        self._base = BaseWindow(levels, qos, base["users"], NO_ROWS, NO_ROWS, kept)
+        quality = base.get("quality", no_quality(self.service, 0))
+        self._base = BaseWindow(levels, qos, base["users"], NO_ROWS, NO_ROWS, kept, quality)
         if "heard" in state:
             self._heard, self._heard_before = state["heard"].copy(), state["heard_before"]
         self._starts.counts = state.get("starts", no_starts(0)).copy()
@@ -336,6 +339,8 @@ class ServiceMonitor:
         log.hear(reports.row, reports.at_s, batch.end[reports.position])
         if self._stalls:
             log.add_stalls(reports.row, reported, counted)
+            if (quality := self._conditions.told_quality(reports, batch)) is not None:
+                log.add_quality(reports.row, counted[2], quality)
         else:
             log.add_measurements(reports.row, *self._conditions.measured(reports, batch))
 

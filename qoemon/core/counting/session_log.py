@@ -13,7 +13,9 @@ import numpy as np
 
 from qoemon.core.arrays import Flags, Floats, Ints, grow_columns
 from qoemon.core.counting.groups import Labels
+from qoemon.core.counting.quality import UNKNOWN, mos_of
 from qoemon.core.counting.session_table import Key, SessionTable
+from qoemon.core.plan.plan import Service
 from qoemon.core.wire.report import ABSENT_INT
 
 
@@ -28,6 +30,7 @@ class SessionRecord(NamedTuple):
     ended         whether its client reported the end, and nothing after it
     duplicates    reports that were repeated or older, and added nothing
     implausible_ms  what was reported beyond what is possible, and not counted
+    quality_mos   mean MOS of what was shown, by media time; None if its service rates no quality, or it told none
     """
 
     service: str
@@ -44,13 +47,14 @@ class SessionRecord(NamedTuple):
     ended: bool
     duplicates: int
     implausible_ms: int
+    quality_mos: float | None = None
 
 
 OnSession = Callable[[SessionRecord], object]
 """Called with the record of each run that is over."""
 
 _COLUMNS = ("number", "heard_s", "sums", "startup_ms", "ended")
-_STALLS, _STALL_MS, _PLAY_MS, _MEASUREMENTS, _DUPLICATES, _IMPLAUSIBLE_MS = range(6)
+_STALLS, _STALL_MS, _PLAY_MS, _MEASUREMENTS, _DUPLICATES, _IMPLAUSIBLE_MS, _KNOWN_MS, _QUALITY = range(8)
 
 
 class SessionLog:
@@ -58,20 +62,21 @@ class SessionLog:
 
     number      (rows,) int32, which run of its session this is, from 1; 0 if that is not known yet
     heard_s     (rows,) seconds from the first report to the last one; NaN before the first
-    sums        (6, rows) what was counted, as in SessionRecord
+    sums        (8, rows) what was counted, as in SessionRecord; media time of known quality, and that times quality
     startup_ms  (rows,) startup time; ABSENT_INT if it is not known
     ended       (rows,) whether the last report was marked as the end
     """
 
-    def __init__(self, service: str, sessions: SessionTable, limit: int, on_session: OnSession) -> None:
-        self._service, self._sessions, self._on_session = service, sessions, on_session
+    def __init__(self, service: Service, sessions: SessionTable, limit: int, on_session: OnSession) -> None:
+        self._service, self._sessions, self._on_session = service.name, sessions, on_session
+        self._scale = service.scale
         self._limit = limit
         self._numbers: dict[str, int] = {}
         """Of sessions that have left the table, at most `limit`, the number of their last run."""
         self._used = 0
         self.number = np.zeros(0, np.int32)
         self.heard_s = np.zeros(0)
-        self.sums = np.zeros((6, 0), np.int64)
+        self.sums = np.zeros((8, 0), np.int64)
         self.startup_ms = np.zeros(0, np.int64)
         self.ended = np.zeros(0, np.bool_)
 
@@ -99,6 +104,13 @@ class SessionLog:
         self._grow()
         self.sums[_MEASUREMENTS, row] += counted
         self.sums[_IMPLAUSIBLE_MS, row] += implausible_ms
+
+    def add_quality(self, row: Ints, play_ms: Ints, quality: Ints) -> None:
+        """Add (R,) media time and its quality, as in quality.py, of these distinct rows."""
+        self._grow()
+        known_ms = np.where(quality == UNKNOWN, 0, play_ms)
+        self.sums[_KNOWN_MS, row] += known_ms
+        self.sums[_QUALITY, row] += known_ms * quality
 
     def start(self, key: Key, startup_ms: int) -> None:
         """Record the startup time of a run."""
@@ -159,7 +171,13 @@ class SessionLog:
             ended=bool(self.ended[row]),
             duplicates=sums[_DUPLICATES],
             implausible_ms=sums[_IMPLAUSIBLE_MS],
+            quality_mos=self._quality_mos(row),
         )
+
+    def _quality_mos(self, row: int) -> float | None:
+        known_ms = int(self.sums[_KNOWN_MS, row])
+        mean = self.sums[_QUALITY, row : row + 1] / max(known_ms, 1)
+        return float(mos_of(mean, self._scale.low, self._scale.high)[0]) if known_ms else None
 
     def _remember(self, row: int) -> None:
         """Remember the number of a run: if its session is heard again later, the next number follows."""

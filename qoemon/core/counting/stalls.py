@@ -30,14 +30,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.arrays import Flags, Floats, Ints, SmallInts, grow_columns
+from qoemon.core.arrays import Flags, Floats, Ints, SmallInts, grow_columns, named
+from qoemon.core.arrays import part as part_of
 from qoemon.core.counting.conditions import NONE_KEPT, BaseWindow, Kept
 from qoemon.core.counting.late import NONE_LATE, LateConditions, LatePart
+from qoemon.core.counting.quality import UNKNOWN, UNMEASURED, Quality, no_quality, rates_quality
 from qoemon.core.counting.runs import Reports
 from qoemon.core.counting.session_table import NO_GROUP, SessionTable
 from qoemon.core.counting.tally import Tally
 from qoemon.core.plan.plan import Service, Timing
-from qoemon.core.qoe.bins import STALL_BINS, mos_level, stall_bin
+from qoemon.core.qoe.bins import STALL_BINS, mapped_stalls, mos_level, stall_bin
 from qoemon.core.qoe.mapping import ENDLESS, MEDIA_S
 from qoemon.core.wire.batch import Batch
 
@@ -83,14 +85,19 @@ def stall_rate(stalls: Ints, stall_ms: Ints, play_ms: Ints, parts: int = 1) -> F
 
 
 class _Span(NamedTuple):
-    """What happened to R runs in a time each, evenly spread over it: (R,) times in ms, and (3, R) amounts."""
+    """What happened to R runs in a time each, evenly spread over it: (R,) times in ms, and (3, R) amounts.
+
+    quality  (R,) of what was played, as in quality.py; None if it is not rated
+    """
 
     start_ms: Ints
     end_ms: Ints
     amounts: Ints
+    quality: Ints | None = None
 
     def take(self, kept: Ints) -> _Span:
-        return _Span(self.start_ms[kept], self.end_ms[kept], self.amounts[:, kept])
+        quality = None if self.quality is None else self.quality[kept]
+        return _Span(self.start_ms[kept], self.end_ms[kept], self.amounts[:, kept], quality)
 
     def before(self, time_ms: Ints | int) -> Ints:
         """(3, R) the part before a time; in integers, so that the parts add up to the whole."""
@@ -103,7 +110,7 @@ class _Span(NamedTuple):
     def since(self, time_ms: Ints) -> _Span:
         """The part since a time."""
         start_ms, end_ms = np.maximum(self.start_ms, time_ms), np.maximum(self.end_ms, time_ms)
-        return _Span(start_ms, end_ms, self.amounts - self.before(time_ms))
+        return _Span(start_ms, end_ms, self.amounts - self.before(time_ms), self.quality)
 
 
 class StallConditions:
@@ -129,8 +136,10 @@ class StallConditions:
         self.kept = np.zeros((2, 0), np.int16)
         # A run that is silent for longer has expired.
         self._longest_ms = int(timing.session_timeout_s + timing.interval_s) * 1000
+        self._quality = Quality(sessions, service, timing.slices) if rates_quality(service) else None
         self._owed: list[tuple[Ints, SmallInts, SmallInts]] = []
-        """What came late: (N,) ends of intervals, seconds since the epoch, (N,) rows, and (3, N) amounts."""
+        """What came late: (N,) ends of intervals, seconds since the epoch, (N,) rows, and amounts: (3, N), or
+        (5, N) with the play time of known quality, and that times the quality."""
         self.late_revision = 0
 
     @property
@@ -165,7 +174,8 @@ class StallConditions:
             none = np.zeros_like(ran_ms)
             spans.append(_Span(start_ms, start_ms + ran_ms, np.array([none, ran_ms, none])))
             start_ms, stall_ms = start_ms + ran_ms, stall_ms - ran_ms
-        spans.append(_Span(start_ms, at_ms, np.array([stalls, stall_ms, play_ms])))
+        quality = None if self._quality is None else self._quality.of_reports(batch, reports.position)
+        spans.append(_Span(start_ms, at_ms, np.array([stalls, stall_ms, play_ms]), quality))
         if (gap_ms > self._longest_ms).any():
             # In a backlog, or if a clock jumps, reports may be years apart.
             spans = [span.since(at_ms - self._longest_ms) for span in spans]
@@ -182,6 +192,8 @@ class StallConditions:
             self._place(row, span)
         if len(late):
             self._collect_late(row[late], [span.take(late) for span in spans], closed_ms)
+        if self._quality is not None and quality is not None:
+            self._quality.hear(row, quality, reports.at_s)
         self._keep(row, gap_ms, added)
         self._update_open_stalls(row, claims_open & ~impossible, reports.at_s)
         return impossible
@@ -191,6 +203,10 @@ class StallConditions:
         none: Ints = np.zeros(len(reports.row), np.int64)
         return none, none
 
+    def told_quality(self, reports: Reports, batch: Batch) -> Ints | None:
+        """(R,) quality that these reports tell, as in quality.py; None if the service rates none."""
+        return None if self._quality is None else self._quality.of_reports(batch, reports.position)
+
     def base_window(self, at_s: float, groups: int) -> BaseWindow:
         """The conditions of runs that were active in the rating interval that ends at at_s."""
         self._grow()
@@ -199,15 +215,25 @@ class StallConditions:
         without = np.zeros(groups, np.int64)
         rows_of_parts, groups_of_parts = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
         kept = []
+        quality, of_part = no_quality(self._service, groups), None
         for part in self._sessions.parts:
             sums = self._sums(part, at_s)
             stalls, stall_ms, play_ms = sums
             rated = stall_ms + play_ms >= self._min_active_ms
             group = self._sessions.group[part]
-            stalled = np.flatnonzero(rated & ((stalls | stall_ms) != 0))
-            level, shown = self._bins(*(column[stalled] for column in sums))
+            if self._quality is not None:
+                of_part = self._quality.of_rows(part)
+                quality[:, UNMEASURED] += _counted(group[rated & (of_part == UNKNOWN)], groups)
+                rated &= of_part != UNKNOWN
+                stalled = np.flatnonzero(rated)  # each has a quality of its own, stalled or not
+            else:
+                stalled = np.flatnonzero(rated & ((stalls | stall_ms) != 0))
+            of_stalled = None if of_part is None else of_part[stalled]
+            n, t, level, shown = self._rated(stalls[stalled], stall_ms[stalled], play_ms[stalled], of_stalled)
             levels.add(group[stalled], level)
             qos.add(group[stalled], shown)
+            if self._quality is not None and of_stalled is not None:
+                self._quality.count(quality, group[stalled], of_stalled, n, t)
             without -= np.bincount(group[stalled], minlength=groups)
             rows = np.flatnonzero(rated)
             rows_of_parts.append((part.start + rows).astype(np.int32))  # there may be a million
@@ -217,10 +243,20 @@ class StallConditions:
         group_of_row = np.concatenate(groups_of_parts)
         users = np.bincount(group_of_row, minlength=groups)
         without += users
-        self._count_without_stalls(levels, qos, without)
+        if self._quality is None:
+            self._count_without_stalls(levels, qos, without)
         silent = NONE_KEPT if not kept else self._kept(np.concatenate(kept), at_s)
+        if self._quality is not None and len(silent.row):
+            n, t = mapped_stalls(*(axis[silent.shown] for axis in STALL_BINS.conditions))
+            self._quality.count(quality, silent.group, self._quality.last[silent.row].astype(np.int64), n, t)
         return BaseWindow(
-            levels.histogram(), qos.histogram(), users, np.concatenate(rows_of_parts), group_of_row, silent
+            levels=levels.histogram(),
+            qos=qos.histogram(),
+            users=users,
+            rows=np.concatenate(rows_of_parts),
+            groups=group_of_row,
+            kept=silent,
+            quality=quality,
         )
 
     def close(self, end_s: int, rows: SmallInts) -> None:
@@ -242,6 +278,8 @@ class StallConditions:
         """Begin a tick: clear its slice, which holds the counts of a rating interval ago."""
         self._tick = tick
         self.slices[:, tick % self._timing.slices, : self._used] = 0
+        if self._quality is not None:
+            self._quality.enter(tick % self._timing.slices, self._used)
 
     def shift(self, by_s: int, tick: int) -> None:
         """Move all times by whole rating intervals, in seconds, which does not move any slice."""
@@ -256,6 +294,8 @@ class StallConditions:
         self.slices[:, :, rows] = 0
         self.since_s[rows] = np.nan
         self.rated[rows], self.kept[:, rows] = 0, NOT_KEPT
+        if self._quality is not None:
+            self._quality.remove(rows)
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """The columns of all runs, in the order of SessionTable.occupied."""
@@ -269,6 +309,7 @@ class StallConditions:
             "owed_end_s": end_s,
             "owed_row": index[owed_row],
             "owed": amounts,
+            **({} if self._quality is None else named("quality/", self._quality.dump(rows))),
         }
 
     def load(self, state: dict[str, NDArray[Any]], rows: Ints) -> None:
@@ -277,6 +318,8 @@ class StallConditions:
         for name, column in self._columns.items():
             if name in state:
                 column[..., rows] = state[name]
+        if self._quality is not None:
+            self._quality.load(part_of("quality/", state), rows)
         if "owed" in state:
             self._owed = [(state["owed_end_s"], rows[state["owed_row"]], state["owed"])]
         if "rated" not in state:
@@ -292,11 +335,18 @@ class StallConditions:
         stall_ms[running] += np.rint(ran_s * 1000).astype(np.int64)
         return stalls, stall_ms, play_ms
 
-    def _bins(self, stalls: Ints, stall_ms: Ints, play_ms: Ints) -> tuple[Ints, Ints]:
-        """(N,) levels and (N,) shown bins of conditions; stalls in thousandths."""
+    def _rated(
+        self, stalls: Ints, stall_ms: Ints, play_ms: Ints, quality: Ints | None = None
+    ) -> tuple[Floats, Floats, Ints, Ints]:
+        """(N,) stalls and stall seconds per MEDIA_S, levels, and shown bins of conditions; stalls in thousandths.
+
+        quality  (N,) in parts of the scale, known; None if it is not rated
+        """
         n, t = stall_condition(stalls, stall_ms, play_ms, PARTS)
         shown = stall_bin(stall_rate(stalls, stall_ms, play_ms, PARTS), t)
-        return mos_level(self._service.mapping(n, t), self._service.scale), shown
+        if self._quality is not None and quality is not None:
+            return n, t, self._quality.rated(quality, n, t), shown
+        return n, t, mos_level(self._service.mapping(n, t), self._service.scale), shown
 
     def _count_without_stalls(self, levels: Tally, qos: Tally, number: Ints) -> None:
         """Count (G,) runs that did not stall: these are many, and all have the same condition."""
@@ -310,7 +360,7 @@ class StallConditions:
         remaining = span.amounts
         for _ in range(self._timing.slices):
             earlier = span.before(tick * self._tick_ms)
-            self._add(row, tick, remaining - earlier)
+            self._add(row, tick, remaining - earlier, span.quality)
             left = np.flatnonzero(earlier.any(axis=0))
             if not len(left):
                 return
@@ -318,7 +368,7 @@ class StallConditions:
                 row, tick, span, earlier = row[left], tick[left], span.take(left), earlier[:, left]
             tick, remaining = tick - 1, earlier
 
-    def _add(self, row: Ints, tick: Ints, amounts: Ints) -> None:
+    def _add(self, row: Ints, tick: Ints, amounts: Ints, quality: Ints | None) -> None:
         """Add (3, R) amounts to the slices of their ticks, except those too old for any; the rows are distinct.
 
         A slice is limited to MAX_SLICE.
@@ -326,6 +376,9 @@ class StallConditions:
         recent = tick > self._tick - self._timing.slices
         if not recent.all():
             row, tick, amounts = row[recent], tick[recent], amounts[:, recent]
+            quality = None if quality is None else quality[recent]
+        if self._quality is not None and quality is not None:
+            self._quality.add(tick % self._timing.slices, row, amounts[2], quality)
         cell = tick % self._timing.slices * self.slices.shape[2] + row
         for slices, amount in zip(self.slices, amounts, strict=True):
             flat = slices.reshape(-1)
@@ -344,8 +397,7 @@ class StallConditions:
             amounts = after - before
             some = np.flatnonzero(amounts.any(axis=0))
             # There may be a million; a slice limits an amount to 32 bits.
-            narrow = row[some].astype(np.int32), amounts[:, some].astype(np.int32)
-            self._owed.append((end_ms[some] // 1000, *narrow))
+            self._owed.append((end_ms[some] // 1000, row[some].astype(np.int32), _owed(amounts, spans[-1], some)))
             end_ms, after = end_ms - self._interval_ms, before
 
     def unsettled(self) -> Ints:
@@ -359,11 +411,15 @@ class StallConditions:
         of_end_s, of_row, amounts = self._all_owed()
         keys, index = np.unique(of_end_s // self._timing.interval_s * ROW_BASE + of_row, return_inverse=True)
         number, rows = keys // ROW_BASE, keys % ROW_BASE
-        sums: Ints = np.zeros((3, len(keys)), np.int64)
+        sums: Ints = np.zeros((len(amounts), len(keys)), np.int64)
         for total, amount in zip(sums, amounts, strict=True):
             np.add.at(total, index, amount)
         some = np.flatnonzero((self.rated[rows] < number) & (sums[1] + sums[2] >= self._min_active_ms))
-        level, shown = self._bins(*sums[:, some])
+        quality = None
+        if self._quality is not None:
+            quality = self._quality.mean(sums[3, some], sums[4, some], self._quality.last[rows[some]])
+            some, quality = some[quality != UNKNOWN], quality[quality != UNKNOWN]
+        _, _, level, shown = self._rated(sums[0, some], sums[1, some], sums[2, some], quality)
         group = self._sessions.group[rows[some]].astype(np.int64)
         return LatePart(number[some] * self._timing.interval_s, rows[some], group, level, shown)
 
@@ -375,12 +431,13 @@ class StallConditions:
         self._owed = []
 
     def _all_owed(self) -> tuple[Ints, Ints, Ints]:
-        """(N,) ends, (N,) rows and (3, N) amounts."""
+        """(N,) ends, (N,) rows, and amounts."""
         none: Ints = np.zeros(0, np.int64)
+        no_amounts = np.zeros((3 if self._quality is None else 5, 0), np.int64)
         return (
             np.concatenate([*(end_s for end_s, _, _ in self._owed), none]),
             np.concatenate([*(row for _, row, _ in self._owed), none]),
-            np.concatenate([*(amounts for _, _, amounts in self._owed), np.zeros((3, 0), np.int64)], axis=1),
+            np.concatenate([*(amounts for _, _, amounts in self._owed), no_amounts], axis=1),
         )
 
     def _keep(self, row: Ints, gap_ms: Ints, added: Ints) -> None:
@@ -390,8 +447,14 @@ class StallConditions:
             return
         stalls, stall_ms, play_ms = added[:, seldom]
         rows = row[seldom]
-        self.kept[:, rows] = self._bins(stalls * PARTS, stall_ms, play_ms)
-        self.kept[:, rows[stall_ms + play_ms < self._min_active_ms]] = NOT_KEPT
+        little = stall_ms + play_ms < self._min_active_ms
+        quality = None
+        if self._quality is not None:
+            quality = self._quality.last[rows].astype(np.int64)
+            little |= quality == UNKNOWN
+            quality = np.maximum(quality, 0)
+        self.kept[:, rows] = self._rated(stalls * PARTS, stall_ms, play_ms, quality)[2:]
+        self.kept[:, rows[little]] = NOT_KEPT
 
     def _kept_rows(self, part: slice, silent: Flags, at_s: float) -> Ints:
         """Rows whose usual pause is longer than an interval, and that have not been silent for twice that pause."""
@@ -420,6 +483,8 @@ class StallConditions:
             for name, column in self._columns.items():
                 setattr(self, name, grow_columns(column, used, room))
         self._used = self._sessions.rows
+        if self._quality is not None:
+            self._quality.grow(used, room, self._used)
         self.since_s[used : self._used] = np.nan
         self.kept[:, used : self._used] = NOT_KEPT
 
@@ -428,6 +493,20 @@ def _before(spans: Sequence[_Span], time_ms: Ints | int) -> Ints:
     """(3, R) the parts of spans before a time, summed."""
     total: Ints = np.sum([span.before(time_ms) for span in spans], axis=0)
     return total
+
+
+def _owed(amounts: Ints, span: _Span, some: Ints) -> NDArray[Any]:
+    """The amounts that came late, of these runs, with the play time of known quality, and times quality."""
+    narrow = amounts[:, some].astype(np.int32)
+    if span.quality is None:
+        return narrow
+    quality = span.quality[some]
+    known_ms = np.where(quality == UNKNOWN, 0, amounts[2, some])
+    return np.array([*amounts[:, some], known_ms, known_ms * np.maximum(quality, 0)])
+
+
+def _counted(group: Ints, groups: int) -> Ints:
+    return np.bincount(group, minlength=groups)
 
 
 def _total(slices: NDArray[np.int32]) -> Ints:

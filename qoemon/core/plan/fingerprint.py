@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qoemon.core.plan.plan import Plan, Service
+from qoemon.core.qoe.mapping import MediaStall
 
 STATE_VERSION = 3
 READABLE_VERSIONS = (1, 2, STATE_VERSION)
@@ -53,4 +54,6 @@ def _rating_of(service: Service) -> list[Any]:
     """The parts of a service on which its counts depend."""
     mapping, scale = service.mapping, service.scale
     formula = [mapping.name, list(mapping.inputs), dict(mapping.parameters)]
+    if isinstance(mapping, MediaStall):
+        formula.append(mapping.quality.name)
     return [*formula, service.counters, scale.low, scale.high, len(service.rated_at), service.bins.size]

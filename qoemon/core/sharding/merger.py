@@ -23,6 +23,7 @@ from qoemon.core.arrays import (
 from qoemon.core.counting.closed_ratings import AddedRatings, ClosedRatings
 from qoemon.core.counting.counts import DOUBTS, BaseCounts, IntervalCounts, ServiceCounts
 from qoemon.core.counting.groups import Groups, Labels
+from qoemon.core.counting.quality import no_quality
 from qoemon.core.counting.starts import no_starts
 from qoemon.core.counting.window import Windows
 from qoemon.core.plan.plan import Plan, Service
@@ -135,6 +136,7 @@ class Merger:
             oldest_stall_s=total.greatest([counts.oldest_stall_s for counts in shards]),
             heard=heard,
             doubtful=total.few([counts.doubtful for counts in shards], len(DOUBTS)),
+            quality=total.few([counts.quality for counts in shards], no_quality(self._service, 0).shape[1]),
             expected_ratings=self._expected,
             marginals=self._marginals,
             starts=self._starts,

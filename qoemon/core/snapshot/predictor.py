@@ -51,7 +51,7 @@ class Predictor:
             counts=counts,
             distributions=of_windows,
             factors=self._attribution.factors,
-            contributions=self._attribution.contributions(counts.qos, excess_pow),
+            contributions=self._attribution.contributions(self._attribution.conditions(counts), excess_pow),
             excess_poor=excess_pow * base.observations,
             where_first=whole,
             predictor=self,

@@ -133,6 +133,7 @@ class Sums:
             oldest_stall_s=rows.greatest(counts.oldest_stall_s),
             heard=rows.sum(counts.heard),
             doubtful=rows.sum(counts.doubtful),
+            quality=rows.sum(counts.quality),
             # As exported: the sum over the groups' counters gives the same.
             expected_ratings=rows.sum(counts.exported_ratings),
             marginals=tuple(rows.sum(each) for each in counts.exported_marginals),

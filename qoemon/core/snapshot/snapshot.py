@@ -12,6 +12,7 @@ import numpy as np
 from qoemon.core.arrays import Flags, Floats
 from qoemon.core.counting.closed_ratings import ClosedRatings
 from qoemon.core.counting.counts import Event, ServiceCounts
+from qoemon.core.counting.quality import SUM, mos_of
 from qoemon.core.plan.plan import Service
 from qoemon.core.plan.roll_up import RollUpKey
 from qoemon.core.qoe.distribution import Distribution
@@ -42,6 +43,16 @@ class ServiceSnapshot:
     excess_poor: Floats
     where_first: WhereFirst | None
     predictor: Predictor = field(repr=False)
+
+    @property
+    def quality_mos(self) -> Floats:
+        """(G,) mean MOS of what was shown, without stalls, base window; NaN without conditions.
+
+        Only of a service that rates quality.
+        """
+        scale, conditions = self.service.scale, self.counts.qos.sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            return mos_of(self.counts.quality[:, SUM] / conditions, scale.low, scale.high)
 
     @property
     def doubtful(self) -> Flags:

@@ -14,7 +14,6 @@ import msgspec
 import numpy as np
 
 from qoemon.core.plan.plan import Plan
-from qoemon.core.qoe.mapping import Qos
 from qoemon.core.wire.batch import Batch, batch_of, fault, floats, ints, joined
 from qoemon.core.wire.cmcd import PlayerCodec, lines_of
 from qoemon.core.wire.lenient import lenient_report
@@ -48,7 +47,7 @@ class Codec:
 
     def __init__(self, plan: Plan) -> None:
         self._plan, self._limits = plan, plan.limits
-        self._measures = {s.name: s.mapping.inputs for s in plan.services if s.mapping.qos is Qos.MEASURES}
+        self._measures = {service.name: service.mapping.measures for service in plan.services}
         self._routes = Routes(plan)
         self._players = PlayerCodec(plan, self._routes)
 

@@ -22,12 +22,12 @@ from qoemon.core.wire.routes import Routes
 KNOWN = Report.__struct_fields__
 """Names of the fields of a report."""
 
-RATED = {
-    Qos.STALLS: ("stall_count", "stall_s", "play_s", "stalled", "end"),
-    Qos.RESPONSES: ("response_s", "end"),
-    Qos.MEASURES: ("measures", "end"),
+_RATED = {
+    Qos.STALLS: ("stall_count", "stall_s", "play_s", "stalled"),
+    Qos.RESPONSES: ("response_s",),
+    Qos.MEASURES: (),
 }
-"""The fields of which a service uses something, by what its mapping rates."""
+"""The fields of which a service uses something besides `measures` and `end`, by what its mapping rates."""
 
 
 class Unused(NamedTuple):
@@ -43,6 +43,12 @@ class Unused(NamedTuple):
     rated: tuple[str, ...]
 
 
+def rated_fields(service: Service) -> tuple[str, ...]:
+    """The fields of a report of which the service uses something."""
+    measures = ("measures",) if service.mapping.measures else ()
+    return (*_RATED[service.mapping.qos], *measures, "end")
+
+
 def empty(batch: Batch, service: Service) -> Flags:
     """(R,) whether a report, all of this service, has nothing that the service rates."""
     used = batch.end.copy()
@@ -54,8 +60,9 @@ def empty(batch: Batch, service: Service) -> Flags:
         case Qos.RESPONSES:
             used[batch.response_of] = True
         case Qos.MEASURES:
-            for name in service.mapping.inputs:
-                used |= batch.measures[name] != ABSENT_FLOAT
+            pass
+    for name in service.mapping.measures:
+        used |= batch.measures[name] != ABSENT_FLOAT
     return np.logical_not(used)
 
 
@@ -66,7 +73,7 @@ def unknown_fields(document: Mapping[Any, Any]) -> tuple[str, ...]:
 
 def is_empty(document: Mapping[Any, Any], service: Service) -> bool:
     """Whether a decoded report has no field that the service rates."""
-    return all(document.get(name) is None or document[name] is False for name in RATED[service.mapping.qos])
+    return all(document.get(name) is None or document[name] is False for name in rated_fields(service))
 
 
 def first_empty(messages: Iterable[Arrived], plan: Plan) -> Unused | None:
@@ -88,5 +95,5 @@ def first_empty(messages: Iterable[Arrived], plan: Plan) -> Unused | None:
                 continue
             if isinstance(document, Mapping) and is_empty(document, service):
                 address = f"{message.kind.address} {message.topic!r}"
-                return Unused(address, unknown_fields(document), RATED[service.mapping.qos])
+                return Unused(address, unknown_fields(document), rated_fields(service))
     return None

@@ -93,6 +93,8 @@ class _Base(msgspec.Struct, array_like=True):
     doubtful: _Column
     provisional: dict[int, _Cells]
     provisional_users: list[tuple[int, int, _Column]]
+    quality: _Column | None = None
+    """None of versions before it."""
 
     @classmethod
     def of(cls, base: BaseCounts) -> Self:
@@ -112,6 +114,7 @@ class _Base(msgspec.Struct, array_like=True):
             provisional_users=[
                 (end_s, age, _Column.of(users)) for (end_s, age), users in base.provisional_users.items()
             ],
+            quality=_Column.of(base.quality),
         )
 
     def counts(self) -> BaseCounts:
@@ -129,6 +132,7 @@ class _Base(msgspec.Struct, array_like=True):
             doubtful=self.doubtful.array(),
             provisional={end_s: cells.sparse() for end_s, cells in self.provisional.items()},
             provisional_users={(end_s, age): users.array() for end_s, age, users in self.provisional_users},
+            quality=np.zeros((0, 0), np.int64) if self.quality is None else self.quality.array(),
         )
 
 

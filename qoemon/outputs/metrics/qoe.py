@@ -17,6 +17,7 @@ from qoemon.core.arrays import Counts, Flags
 from qoemon.core.counting.counts import Event
 from qoemon.core.counting.groups import Labels
 from qoemon.core.counting.plausibility import Implausible
+from qoemon.core.counting.quality import UNMEASURED, rates_quality
 from qoemon.core.counting.starts import FAILURES, STARTUP_BINS, STARTUP_BOUNDS_S, STARTUP_MS
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.bins import Axis
@@ -193,6 +194,16 @@ def _presence(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
         "condition.",
         "factor",
     )
+    quality = _gauge(
+        snapshot,
+        "qoemon_media_quality_mos",
+        "Mean MOS of what was shown, without stalls, base window, of services that rate quality and stalls.",
+    )
+    unmeasured = _gauge(
+        snapshot,
+        "qoemon_sessions_without_measures",
+        "Sessions in the base window that are not rated, as they never reported the measures of quality.",
+    )
     for service in snapshot.services:
         tally, all_rows = service.counts, rows[service.service.name]
         visible = np.flatnonzero(service.visible)
@@ -203,7 +214,10 @@ def _presence(snapshot: Snapshot, rows: dict[str, Rows]) -> Iterator[Family]:
         rated = np.flatnonzero(service.visible & tally.qos.any(axis=1))
         factors = by_label("factor", service.factors)
         contribution.add(all_rows.take(rated), service.contributions[rated], factors)
-    yield from (active, stalls, oldest, contribution)
+        if rates_quality(service.service):
+            quality.add(all_rows.take(rated), service.quality_mos[rated])
+            unmeasured.add(visible_rows, tally.quality[visible, UNMEASURED])
+    yield from (active, stalls, oldest, contribution, quality, unmeasured)
 
 
 def _expected(snapshot: Snapshot, rows: dict[str, Rows]) -> Family:

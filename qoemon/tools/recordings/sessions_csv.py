@@ -34,6 +34,7 @@ _AFTER_LABELS = (
     "ended",
     "duplicates",
     "implausible_s",
+    "quality_mos",
 )
 _FORMULA = ("=", "+", "-", "@", "'")
 
@@ -94,6 +95,7 @@ class SessionsCsv:
                 "true" if record.ended else "false",
                 record.duplicates,
                 record.implausible_ms / 1000,
+                "" if record.quality_mos is None else round(record.quality_mos, 4),
             ]
         )
         self.rows += 1

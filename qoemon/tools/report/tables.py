@@ -20,7 +20,12 @@ MOST_ROWS = 200
 ALL = "(all)"
 """In place of the value of a label over which a rule sums."""
 
-FACTORS = {"stall_count": "stall count", "stall_time": "stall duration", "response_time": "response time"}
+FACTORS = {
+    "media_quality": "media quality",
+    "stall_count": "stall count",
+    "stall_time": "stall duration",
+    "response_time": "response time",
+}
 
 
 @dataclass(frozen=True)

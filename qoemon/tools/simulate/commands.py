@@ -143,6 +143,7 @@ def simulate(
             start_s=time.time(),
             report_every_s=every_s,
             services=(scope.viewers, scope.readers),
+            shown=scope.shown,
             at_changes=collector is not None,
         )
         topics = scope.topics if topic is None else dict.fromkeys(scope.topics, topic)

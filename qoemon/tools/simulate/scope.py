@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qoemon.core.plan.plan import Counters, Service
-from qoemon.core.qoe.mapping import RESPONSE, Qos
+from qoemon.core.qoe.mapping import RESPONSE, MediaStall, Qos
+from qoemon.tools.simulate.shown import Measures, ladder
 
 if TYPE_CHECKING:
     from qoemon.config.config import Config
@@ -25,6 +26,7 @@ class Scope:
 
     viewers        services whose users report stalls
     readers        services whose users report response times
+    shown          measures of the viewers of services that rate them, by service, as shown.py has them
     topics         template of the topic by service, or of the path to which it is posted
     report_labels  labels that reports carry
     keys           values of custom CMCD keys that carry a label, by key
@@ -34,6 +36,7 @@ class Scope:
 
     viewers: Sequence[str]
     readers: Sequence[str]
+    shown: Mapping[str, Sequence[Measures]]
     topics: Mapping[str, str]
     report_labels: Sequence[str]
     keys: Mapping[str, str]
@@ -48,7 +51,10 @@ class Scope:
         """
         templates = config.topics if collector is None else [path for path in collector.paths if not path.off]
         source = "mqtt.topics" if collector is None else "collector.paths"
-        faults = {service.name: _fault(service, templates, source) for service in config.core_services()}
+        faults = {
+            service.name: _fault(service, templates, source, players=collector is not None)
+            for service in config.core_services()
+        }
         left_out = [f"{name} is not simulated: {fault}" for name, fault in faults.items() if fault]
         simulated = [service for service in config.core_services() if not faults[service.name]]
         if not simulated:
@@ -59,6 +65,11 @@ class Scope:
         return cls(
             viewers=[service.name for service in simulated if service.mapping.qos is Qos.STALLS],
             readers=[service.name for service in simulated if service.mapping.qos is Qos.RESPONSES],
+            shown={
+                service.name: ladder(service.mapping.quality)
+                for service in simulated
+                if isinstance(service.mapping, MediaStall)
+            },
             topics=topics,
             report_labels=config.labels,
             keys={key: f"{label}-01" for key, label in labels.items() if _CUSTOM in key},
@@ -75,13 +86,15 @@ _CUSTOM = "-"
 Templates = Sequence["Topic"] | Sequence["CollectorPath"]
 
 
-def _fault(service: Service, templates: Templates, source: str) -> str | None:
-    """Why a service is not simulated."""
+def _fault(service: Service, templates: Templates, source: str, *, players: bool) -> str | None:
+    """Why a service is not simulated; players: whether its viewers are players, which report no measures."""
     mapping = service.mapping
     if mapping.qos is Qos.MEASURES or (mapping.qos is Qos.RESPONSES and mapping.inputs != (RESPONSE,)):
         return f"{mapping.name} needs {', '.join(mapping.inputs)}, and only stalls or response times are simulated"
     if service.counters is Counters.DELTA and mapping.qos is Qos.STALLS:
         return "it has counters: delta, and only totals are simulated"
+    if players and isinstance(mapping, MediaStall):
+        return f"{mapping.name} needs {', '.join(mapping.measures)}, which players do not report"
     return None if _topic(service.name, templates) else f"{source} has none for it"
 
 

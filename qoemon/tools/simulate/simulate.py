@@ -15,14 +15,19 @@ from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from qoemon.tools.simulate.shown import step_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from qoemon.tools.simulate.shown import Measures
 
     Floats = NDArray[np.float64]
     Bools = NDArray[np.bool_]
@@ -242,6 +247,7 @@ class Population:
     start_s         time of the start, s since the epoch
     report_every_s  interval between two reports of one session
     services        names of the services of viewers, and of those of readers; sessions spread evenly over them
+    shown           by service, the measures that its viewers report, as ladder() gives them
     at_changes      whether players also report at once when they begin to play, and begin or end to wait
     """
 
@@ -255,6 +261,7 @@ class Population:
         start_s: float,
         report_every_s: float = 5.0,
         services: tuple[Sequence[str], Sequence[str]] = (SERVICES[:1], SERVICES[1:]),
+        shown: Mapping[str, Sequence[Measures]] = MappingProxyType({}),
         at_changes: bool = False,
     ) -> None:
         if not groups or sessions < 1 or report_every_s <= 0 or not any(services):
@@ -263,7 +270,7 @@ class Population:
                 f"services {services}: expected at least one group, one session, one service, and an interval "
                 "above 0 s"
             )
-        self._services = services
+        self._services, self._shown = services, shown
         self._share = np.where([bool(names) for names in services], SESSION_SHARE, 0.0)
         self._share /= self._share.sum()
         self.groups = tuple(groups)
@@ -453,7 +460,10 @@ class Population:
             if ended:
                 report["end"] = True
             names = self._services[service]
-            yield Reported(names[session % len(names)], self.groups[group], report)
+            name = names[session % len(names)]
+            if name in self._shown:
+                report["measures"] = self._shown[name][step_of(session, waits)]
+            yield Reported(name, self.groups[group], report)
 
     def _remove_ended(self) -> None:
         gone = self._table["end_s"] <= self._elapsed_s

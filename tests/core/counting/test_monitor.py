@@ -26,7 +26,20 @@ from qoemon.core.qoe.distribution import Distribution
 from qoemon.core.qoe.mapping import VIDEO_STALL
 from qoemon.core.qoe.scale import Scale
 from qoemon.core.wire.batch import Batch
-from tests.support.core import T0, VIDEO, WEB, WINDOWS_S, OneShard, base, batch, levels, plan, responses, same_tally
+from tests.support.core import (
+    MEDIA,
+    T0,
+    VIDEO,
+    WEB,
+    WINDOWS_S,
+    OneShard,
+    base,
+    batch,
+    levels,
+    plan,
+    responses,
+    same_tally,
+)
 from tests.support.oracle import Said, bin_of, level_of
 from tests.support.streams import FEW, FEWER, Step, streams
 
@@ -345,7 +358,11 @@ def saved(monitor: OneShard) -> dict[str, np.ndarray]:
 
 
 @FEWER
-@given(streams(clients=5), st.integers(0, 14), st.sampled_from([VIDEO, replace(VIDEO, counters=Counters.DELTA)]))
+@given(
+    streams(clients=5, measured=True),
+    st.integers(0, 14),
+    st.sampled_from([VIDEO, replace(VIDEO, counters=Counters.DELTA), MEDIA]),
+)
 def test_a_restart_at_any_moment_changes_no_bit(steps: list[Step], at: int, service: Service) -> None:
     whole = OneShard(plan(service, WEB))
     resumed = OneShard(plan(service, WEB))
@@ -392,6 +409,7 @@ OTHER_SERVICES: dict[str, tuple[tuple[Service, ...], tuple[str, ...]]] = {
     "one is gone": ((VIDEO,), ()),
     "one is new": ((VIDEO, WEB, replace(VIDEO, name="live")), ()),
     "counters": ((replace(VIDEO, counters=Counters.DELTA), WEB), ("video",)),
+    "quality": ((MEDIA, WEB), ("video",)),
     "qos": ((VIDEO, replace(VIDEO, name="web")), ("web",)),
     "ratings": ((VIDEO, replace(WEB, scale=Scale(1, 6, 5, 2))), ("web",)),
 }

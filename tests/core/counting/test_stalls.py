@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
@@ -12,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoemon.core.counting.counts import Event, ServiceCounts
-from tests.support.core import DELTAS, T0, VIDEO, WINDOWS_S, OneShard, base, batch, cells, levels, plan
+from qoemon.core.counting.quality import SUM, UNMEASURED
+from qoemon.core.plan.plan import Counters, Service
+from tests.support.core import DELTAS, MEDIA, T0, VIDEO, WINDOWS_S, OneShard, base, batch, cells, levels, plan
 from tests.support.oracle import MOS_STEP, Mixture, Oracle, Said, bin_of, level_of
 from tests.support.streams import FEW, Step, streams
 
@@ -35,10 +38,11 @@ def stall_slices_s(monitor: OneShard) -> list[float]:
     return (slices[1, :, 0] / 1000).tolist()
 
 
-def agree(steps: list[Step], *, cumulative: bool) -> None:
+def agree(steps: list[Step], service: Service) -> None:
     """Every figure of the two is the same after each batch, and in the minutes after the last one."""
-    monitor = OneShard(plan(VIDEO if cumulative else DELTAS))
-    oracle = Oracle(WINDOWS_S, cumulative=cumulative)
+    monitor = OneShard(plan(service))
+    cumulative, measured = service.counters is Counters.CUMULATIVE, bool(service.mapping.measures)
+    oracle = Oracle(WINDOWS_S, cumulative=cumulative, rates_quality=measured)
     after = [(steps[-1][0] + passed_ms, []) for passed_ms in (30_000, 60_000, 400_000)]
     for now_ms, said in [*steps, *after]:
         oracle.apply(said, now_ms)
@@ -50,6 +54,12 @@ def agree(steps: list[Step], *, cumulative: bool) -> None:
             assert levels(total, length) == oracle.window(length)
         assert by_group(total.groups, total.active_sessions) == oracle.active()
         assert by_group(total.groups, total.open_stalls) == oracle.open_stalls()
+        if measured:
+            qualities = Counter()
+            for rating in oracle.shown:
+                qualities[rating.group] += rating.quality
+            assert by_group(total.groups, total.quality[:, SUM]) == +qualities
+            assert by_group(total.groups, total.quality[:, UNMEASURED]) == oracle.unmeasured
         assert {str(event): number for event, number in monitor.events.items() if number} == +oracle.events
         assert_same_totals(total, oracle)
 
@@ -78,13 +88,25 @@ def by_group(groups: tuple[tuple[str, ...], ...], numbers: np.ndarray) -> Counte
 @FEW
 @given(streams())
 def test_cumulative_counters_give_what_the_oracle_counts(steps: list[Step]) -> None:
-    agree(steps, cumulative=True)
+    agree(steps, VIDEO)
 
 
 @FEW
 @given(streams(cumulative=False))
 def test_delta_counters_give_what_the_oracle_counts(steps: list[Step]) -> None:
-    agree(steps, cumulative=False)
+    agree(steps, DELTAS)
+
+
+@FEW
+@given(streams(measured=True))
+def test_cumulative_counters_with_measures_give_what_the_oracle_counts(steps: list[Step]) -> None:
+    agree(steps, MEDIA)
+
+
+@FEW
+@given(streams(measured=True, cumulative=False))
+def test_delta_counters_with_measures_give_what_the_oracle_counts(steps: list[Step]) -> None:
+    agree(steps, replace(MEDIA, counters=Counters.DELTA))
 
 
 @pytest.fixture

@@ -19,7 +19,18 @@ from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.sharding.sparse import dump_intervals, load_intervals, sparse_counts
 from qoemon.core.wire.batch import Batch, batch_of
 from qoemon.core.wire.report import Report, Route
-from tests.support.core import VIDEO, WEB, WINDOWS_S, OneShard, batch, plan, responses, same_tally, shard_counts
+from tests.support.core import (
+    MEDIA,
+    VIDEO,
+    WEB,
+    WINDOWS_S,
+    OneShard,
+    batch,
+    plan,
+    responses,
+    same_tally,
+    shard_counts,
+)
 from tests.support.streams import FEWER, Step, streams
 
 PLAN = plan(VIDEO, WEB)
@@ -46,10 +57,15 @@ def by_group(total: ServiceCounts, column: np.ndarray) -> dict[tuple[str, ...], 
 
 
 @FEWER
-@given(streams(clients=6), st.lists(st.integers(0, 2), min_size=6, max_size=6), st.booleans())
-def test_shards_merged_equal_the_whole(steps: list[Step], shard_of: list[int], packed: bool) -> None:
+@given(
+    streams(clients=6, measured=True),
+    st.lists(st.integers(0, 2), min_size=6, max_size=6),
+    st.booleans(),
+    st.sampled_from([PLAN, plan(MEDIA, WEB)]),
+)
+def test_shards_merged_equal_the_whole(steps: list[Step], shard_of: list[int], packed: bool, told: Plan) -> None:
     """Integers and expected ratings are equal bit for bit, also for sparse counts."""
-    whole, divided, shards = OneShard(PLAN), OneShard(PLAN), [Monitor(PLAN) for _ in range(3)]
+    whole, divided, shards = OneShard(told), OneShard(told), [Monitor(told) for _ in range(3)]
     end_s = steps[-1][0] / 1000 + 60
     for now_ms, said in steps:
         for shard, monitor in enumerate(shards):
@@ -69,6 +85,7 @@ def test_shards_merged_equal_the_whole(steps: list[Step], shard_of: list[int], p
             (one.active_sessions, other.active_sessions),
             (one.open_stalls, other.open_stalls),
             (one.oldest_stall_s, other.oldest_stall_s),
+            (one.quality, other.quality),
             (one.expected_ratings, other.expected_ratings),
             *((one.users[w], other.users[w]) for w in WINDOWS_S),
             *zip(one.marginals, other.marginals, strict=True),

@@ -413,3 +413,30 @@ def test_silence_of_a_service_is_exported_while_it_is_watched(busy: Line) -> Non
         silence = [each["qoemon_service_silence_seconds", (("service", service),)] for each in samples]
         assert silence == [10 * number for number in range(13)]
     assert not any(name == "qoemon_silence_seconds" for each in samples for name, _ in each)
+
+
+MEDIA = {
+    "film": {"mapping": "media-stall", "quality": "linear", "inputs": ["q"], "theta": 0.2},
+    "video": {"mapping": "video-stall", "theta": 0.3},
+}
+
+
+def test_quality_and_sessions_without_measures_are_exported_of_services_that_rate_quality() -> None:
+    line = Line(services=MEDIA, alerts=[])
+    told = [viewer(f"a{n}", measures={"q": 2 + n}) for n in range(3)]
+    line.say("qoe/v1/film/eu/a", [*told, viewer("b"), viewer("c")], T0 + 5)
+    line.say("qoe/v1/video/eu/a", [viewer("d")], T0 + 5)
+    found = families(line.tick(T0 + 60))
+    (quality,), (without,) = (
+        found[name].samples for name in ("qoemon_media_quality_mos", "qoemon_sessions_without_measures")
+    )
+    assert quality.labels == without.labels == {"service": "film", "region": "eu", "cdn": "a", "isp": "x"}
+    assert (quality.value, without.value) == (3, 2)
+    factors = [sample for sample in found["qoemon_pow_contribution"].samples if sample.labels["service"] == "film"]
+    assert {sample.labels["factor"] for sample in factors} == {"media_quality", "stall_count", "stall_time"}
+
+
+def test_a_report_with_some_of_the_measures_is_rejected() -> None:
+    line = Line(services={"film": MEDIA["film"] | {"inputs": ["audio", "video"]}}, alerts=[])
+    line.say_with_rubbish("qoe/v1/film/eu/a", [viewer("a", measures={"audio": 4})], T0 + 5)
+    line.say("qoe/v1/film/eu/a", [viewer("b", measures={"audio": 4, "video": 3}), viewer("b")], T0 + 6)

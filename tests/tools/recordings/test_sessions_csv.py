@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import math
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +17,14 @@ import pytest
 from qoemon.core.wire.message import Kind
 from qoemon.tools.recordings.recording import Header, Recorded, Writer
 from tests.support.feeds import T0, Message, viewer
+from tests.support.oracle import Mixture, media_mos
 from tests.support.parts import ROOT
 from tests.support.patience import TEST_S
 from tests.test_cli import process
 
 COLUMNS = (
     "service,region,cdn,session,run,first_heard,last_heard,stall_count,stall_s,play_s,responses,startup_s,ended,"
-    "duplicates,implausible_s"
+    "duplicates,implausible_s,quality_mos"
 )
 Rows = list[dict[str, str]]
 
@@ -86,6 +89,7 @@ def test_each_viewer_has_a_row_with_what_was_counted(tmp_path):
         "ended": "true",
         "duplicates": "0",
         "implausible_s": "0.0",
+        "quality_mos": "",
     }
     assert (ben["session"], ben["ended"], ben["play_s"]) == ("ben", "false", "10.25")
     assert (float(ben["first_heard"]), float(ben["last_heard"])) == (T0 + 5.25, T0 + 15.5)
@@ -280,3 +284,78 @@ def test_a_recording_that_cannot_be_read_to_its_end_leaves_no_file(tmp_path):
     assert done.returncode == 1
     assert "nonsense" in done.stderr
     assert not out.exists()
+
+
+MEDIA = """\
+services:
+  video:
+    mapping: media-stall
+    quality: logistic
+    inputs: [vmaf]
+    parameters: {quality_floor: 1, quality_scale: 4, quality_slope: 0.06, quality_middle: 50}
+    theta: 0.2
+alerts: []
+"""
+
+
+def _mos(vmaf: float) -> float:
+    return 1 + 4 / (1 + math.exp(-0.06 * (vmaf - 50)))
+
+
+def test_quality_of_a_viewer_is_the_mean_by_media_time(tmp_path):
+    config = tmp_path / "media.yaml"
+    config.write_text(MEDIA)
+    anna, ben = replayed(
+        tmp_path,
+        [
+            (0, "video", report("anna", 0, 0, 0, 0)),
+            (10, "video", report("anna", 1, 0, 0, 10, measures={"vmaf": 90})),
+            (40, "video", report("anna", 2, 1, 10, 30, measures={"vmaf": 30})),
+            (50, "video", report("anna", 3, 1, 10, 40)),
+            (1, "video", report("ben", 0, 0, 0, 0)),
+            (20, "video", report("ben", 1, 0, 0, 19)),
+        ],
+        "-c",
+        str(config),
+    )
+    assert float(anna["quality_mos"]) == pytest.approx((10 * _mos(90) + 20 * _mos(30)) / 30, abs=5e-4)
+    assert (anna["stall_s"], ben["play_s"], ben["quality_mos"]) == ("10.0", "19.0", "")
+
+
+def test_a_replay_gives_what_a_computation_of_every_viewer_gives(tmp_path):
+    """MOS within .005 and shares within .002, in every window."""
+    config, rng, messages, ratings = tmp_path / "media.yaml", random.Random(5), [], []
+    config.write_text(MEDIA)
+    for viewer_ in range(60):
+        stalls, stall_s, play_s = 0, 0, 0
+        for minute in range(5):
+            weighed = known = 0.0
+            n, t = stalls, stall_s
+            played_s = play_s
+            for step in range(1, 7):
+                stalled_s = rng.choice([0, 0, 0, 1, 3])
+                stalls, stall_s, play_s = stalls + (stalled_s > 0), stall_s + stalled_s, play_s + 10 - stalled_s
+                vmaf = rng.choice([None, 20.0, 45.0, 70.0, 95.0]) if step > 1 else 60.0
+                measures = {} if vmaf is None else {"measures": {"vmaf": vmaf}}
+                at_s = 60 * minute + 10 * step - 0.5
+                messages.append(
+                    (at_s, "video", report(f"v{viewer_}", 6 * minute + step, stalls, stall_s, play_s, **measures))
+                )
+                if vmaf is not None:
+                    weighed, known = weighed + _mos(vmaf) * (10 - stalled_s), known + 10 - stalled_s
+            played_s = play_s - played_s
+            condition = (stalls - n) * 60 / played_s, (stall_s - t) * 60 / played_s
+            ratings.append((minute, media_mos(weighed / known, *condition)))
+    path = recorded(tmp_path / "r.gz", messages, until_s=300)
+    done = process("replay", str(path), "-c", str(config), "--json")
+    assert done.returncode == 0, done.stderr
+    (group,) = json.loads(done.stdout.splitlines()[-1])["services"][0]["groups"]
+    for window, first in (("1m", 4), ("5m", 0)):
+        found = group["windows"][window]
+        people = Mixture([(mos, 1) for minute, mos in ratings if minute >= first], 0.2)
+        assert found["observations"] == 60 * (5 - first)
+        assert found["mos"] == pytest.approx(people.mos, abs=0.005)
+        assert (found["gob"], found["pow"]) == pytest.approx((people.gob, people.pow), abs=0.002)
+    assert list(group["pow_contribution"]) == ["media_quality", "stall_count", "stall_time"]
+    assert 1 < group["media_quality_mos"] < 5
+    assert group["sessions_without_measures"] == 0

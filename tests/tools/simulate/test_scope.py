@@ -8,6 +8,7 @@ import pytest
 
 from qoemon.config.config import Config
 from qoemon.tools.simulate.scope import Scope, ScopeError
+from qoemon.tools.simulate.simulate import SCENARIOS, Population
 
 VIDEO = {"mapping": "video-stall", "theta": 0.3}
 WEB = {"mapping": "web-iqx", "theta": 0.25}
@@ -59,3 +60,33 @@ def test_what_is_posted_goes_to_the_paths_of_the_collector_with_labels_in_keys()
     assert found.topics == {"movies": "/cmcd/{region}/{isp}"}
     assert (found.keys, found.constants) == ({"com.example-device": "device-01"}, {"isp": "isp-01"})
     assert found.left_out == ["shop is not simulated: collector.paths has none for it"]
+
+
+MEDIA = {"mapping": "media-stall", "quality": "linear", "inputs": ["audio", "video"], "theta": 0.2}
+
+
+def test_viewers_report_the_measures_of_their_service_with_plausible_qualities() -> None:
+    found = scope(services={"film": MEDIA, "video": VIDEO}, alerts=[])
+    assert (list(found.viewers), list(found.shown)) == (["film", "video"], ["film"])
+    users = Population(
+        [{"region": "eu", "cdn": "a"}],
+        sessions=200,
+        scenario=SCENARIOS["demo"].lasting(120),
+        seed=1,
+        start_s=0,
+        services=(found.viewers, found.readers),
+        shown=found.shown,
+    )
+    reports = [item for second in range(1, 121) for item in users.step(second)]
+    told = [item.report.get("measures") for item in reports if item.service == "film"]
+    qualities = {(each["audio"] + each["video"]) / 2 for each in told}
+    assert min(qualities) >= 2.4
+    assert max(qualities) <= 4.7
+    assert len(qualities) >= 3
+    assert not any("measures" in item.report for item in reports if item.service == "video")
+
+
+def test_players_report_no_measures_so_that_a_service_that_needs_them_is_left_out() -> None:
+    found = scope(services={"film": MEDIA, "video": VIDEO}, collector={}, alerts=[])
+    assert list(found.viewers) == ["video"]
+    assert found.left_out == ["film is not simulated: media-stall needs audio, video, which players do not report"]

@@ -86,6 +86,7 @@ function values(detail) {
       ]
     : [["PoW, poor or worse", "–", `no data in the last ${window}`]];
   tiles.push(["stalled now", whole(group.open_stalls), longest(group), `of ${whole(group.active_sessions)} active sessions`]);
+  if (group.media_quality_mos != null) tiles.push(["media quality", score(group.media_quality_mos), "MOS without stalls", unmeasured(group)]);
   if (regime?.regime) tiles.push(["regime", regime.regime, joined(sinceText(regime.since_s, detail.time_s), moving(regime))]);
   const contributions = Object.entries(group.pow_contribution);
   return [...tiles, ...contributions.flatMap(([name, share]) => contribution(name, share, windowText(detail.base_window)))];
@@ -93,6 +94,9 @@ function values(detail) {
 
 // Why the regime may change soon: otherwise "good" beside a firing alert looks like a mistake.
 const moving = ({ reason: why }) => (["dwell", "change_pending", "within_hysteresis"].includes(why) ? reason(why) : "");
+
+const unmeasured = ({ sessions_without_measures: sessions }) =>
+  sessions ? `${whole(sessions)} more sessions are not rated: they never reported measures` : null;
 
 const joined = (...texts) => texts.filter(Boolean).join("; ");
 

@@ -29,6 +29,7 @@ const REASONS = {
 };
 
 export const FACTORS = {
+  media_quality: "media quality",
   stall_count: "stall count",
   stall_time: "stall duration",
   response_time: "response time",
