@@ -220,7 +220,13 @@ class StallConditions:
         self._count_without_stalls(levels, qos, without)
         silent = NONE_KEPT if not kept else self._kept(np.concatenate(kept), at_s)
         return BaseWindow(
-            levels.histogram(), qos.histogram(), users, np.concatenate(rows_of_parts), group_of_row, silent
+            levels.histogram(),
+            qos.histogram(),
+            users,
+            users,
+            np.concatenate(rows_of_parts),
+            group_of_row,
+            kept=silent,
         )
 
     def close(self, end_s: int, rows: SmallInts) -> None:

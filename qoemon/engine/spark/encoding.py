@@ -86,6 +86,7 @@ class _Base(msgspec.Struct, array_like=True):
     levels: _Cells
     qos: _Cells
     users: _Column
+    squares: _Column
     active_sessions: _Column
     open_stalls: _Column
     oldest_stall_s: _Column
@@ -93,6 +94,7 @@ class _Base(msgspec.Struct, array_like=True):
     doubtful: _Column
     provisional: dict[int, _Cells]
     provisional_users: list[tuple[int, int, _Column]]
+    provisional_squares: dict[int, _Column]
 
     @classmethod
     def of(cls, base: BaseCounts) -> Self:
@@ -103,6 +105,7 @@ class _Base(msgspec.Struct, array_like=True):
             levels=_Cells.of(base.levels),
             qos=_Cells.of(base.qos),
             users=_Column.of(base.users),
+            squares=_Column.of(base.squares),
             active_sessions=_Column.of(base.active_sessions),
             open_stalls=_Column.of(base.open_stalls),
             oldest_stall_s=_Column.of(base.oldest_stall_s),
@@ -112,6 +115,9 @@ class _Base(msgspec.Struct, array_like=True):
             provisional_users=[
                 (end_s, age, _Column.of(users)) for (end_s, age), users in base.provisional_users.items()
             ],
+            provisional_squares={
+                length: _Column.of(squares) for length, squares in base.provisional_squares.items()
+            },
         )
 
     def counts(self) -> BaseCounts:
@@ -122,6 +128,7 @@ class _Base(msgspec.Struct, array_like=True):
             levels=self.levels.sparse(),
             qos=self.qos.sparse(),
             users=self.users.array(),
+            squares=self.squares.array(),
             active_sessions=self.active_sessions.array(),
             open_stalls=self.open_stalls.array(),
             oldest_stall_s=self.oldest_stall_s.array(),
@@ -129,6 +136,7 @@ class _Base(msgspec.Struct, array_like=True):
             doubtful=self.doubtful.array(),
             provisional={end_s: cells.sparse() for end_s, cells in self.provisional.items()},
             provisional_users={(end_s, age): users.array() for end_s, age, users in self.provisional_users},
+            provisional_squares={length: squares.array() for length, squares in self.provisional_squares.items()},
         )
 
 
@@ -139,6 +147,8 @@ class _Interval(msgspec.Struct, array_like=True):
     qos: _Cells
     users: _Column
     recounted: dict[int, _Column]
+    squares: _Column
+    pairs: _Column
     late: dict[int, _Interval]
     starts: _Column
 
@@ -149,6 +159,8 @@ class _Interval(msgspec.Struct, array_like=True):
             qos=_Cells.of(counts.qos),
             users=_Column.of(counts.users),
             recounted={end_s: _Column.of(users) for end_s, users in counts.recounted.items()},
+            squares=_Column.of(counts.squares),
+            pairs=_Column.of(counts.pairs),
             late={end_s: cls.of(late) for end_s, late in counts.late.items()},
             starts=_Column.of(counts.starts),
         )
@@ -159,6 +171,8 @@ class _Interval(msgspec.Struct, array_like=True):
             qos=self.qos.sparse(),
             users=self.users.array(),
             recounted={end_s: users.array() for end_s, users in self.recounted.items()},
+            squares=self.squares.array(),
+            pairs=self.pairs.array(),
             late={end_s: late.counts() for end_s, late in self.late.items()},
             starts=self.starts.array(),
         )
