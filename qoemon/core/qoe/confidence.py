@@ -53,7 +53,7 @@ def interval(
     return np.column_stack([np.clip(lower, low, mean), np.clip(upper, mean, high)])
 
 
-def effective_users(observations: Counts, users: Counts, squares: Counts | Floats) -> Floats:
+def effective_users(observations: Counts | Floats, users: Counts | Floats, squares: Counts | Floats) -> Floats:
     """(G,) number of users with a single observation each whose mean would be as uncertain as that of these.
 
     It is the number of users if all have the same number of observations. It is exact where the observations of a
