@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.bench import cpu_ms, run
 from benchmarks.row import Row
 from qoemon.core.counting.closed_ratings import AddedRatings, ClosedRatings
+from qoemon.core.counting.distances import UNITS, ranges, widths
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.mapping import VIDEO_STALL
 from qoemon.core.snapshot.past import PastQuery
@@ -24,6 +25,8 @@ from qoemon.state.history_store import BLOCK_S, HistoryStore, Written
 
 GROUPS, USERS, STALLED, STAYING = 1000, 100, 1 / 7, 0.9
 INTERVAL_S, DAY_S, BEGIN_S = 60, 86_400, 1_700_006_400
+WINDOW = 60
+"""Intervals in the longest window."""
 DISTINCT = 30
 """Intervals that are made; a day repeats them."""
 
@@ -46,7 +49,11 @@ def added(mean_users: int) -> list[AddedRatings]:
         before = rng.binomial(users, STAYING)
         pausing = rng.binomial(users - before, 0.1)
         recounted = {-INTERVAL_S: before, -2 * INTERVAL_S: pausing}
-        made.append(AddedRatings(0, kernel.sums(counts), users, users, recounted))
+        # As if sessions stayed for ten intervals on average: of so many pairs at each distance.
+        size = ranges(WINDOW)
+        each = users[:, None] * STAYING ** (np.cumsum(widths(size)) - widths(size) / 2)
+        pairs = np.rint(each * widths(size) * UNITS).astype(np.int64)
+        made.append(AddedRatings(0, kernel.sums(counts), users, users, recounted, users, pairs))
     return made
 
 
@@ -65,7 +72,10 @@ def close(end_s: int, interval: AddedRatings) -> Written:
 def block_bytes(intervals: Sequence[AddedRatings]) -> int:
     """Size of a block."""
     ends_s = range(INTERVAL_S, BLOCK_S + 1, INTERVAL_S)
-    parts = [(end_s, rows_of(at(end_s, each), NUMBERS)) for end_s, each in zip(ends_s, intervals, strict=False)]
+    parts = [
+        (end_s, rows_of(at(end_s, each), NUMBERS, INTERVAL_S))
+        for end_s, each in zip(ends_s, intervals, strict=False)
+    ]
     return len(pack(rolled_up(BLOCK_S, BLOCK_S, parts)))
 
 
@@ -90,7 +100,7 @@ def rows() -> list[Row]:
             ),
         }
         store.close()
-    sizes = {users: len(pack(rows_of(added(users)[0], NUMBERS))) / GROUPS for users in (6, 100, 1000)}
+    sizes = {users: len(pack(rows_of(added(users)[0], NUMBERS, INTERVAL_S))) / GROUPS for users in (6, 100, 1000)}
     blocks = block_bytes(intervals) * DAY_S / BLOCK_S / GROUPS
     return [
         *(

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qoemon.core.arrays import Ints
+from qoemon.core.arrays import Flags, Ints
 from qoemon.core.qoe.rating_sums import width
 from qoemon.core.snapshot.past import Kept, PastQuery, PastRatings, check_step, step_for, steps_of
-from qoemon.state.history_rows import OBSERVATIONS, UNITS, USERS, Rows, unpack
+from qoemon.state.history_rows import OBSERVATIONS, PAIR, UNITS, USERS, Rows, unpack
 from qoemon.state.history_sql import one, scale_text
 
 DEFAULT_S = 3600
@@ -41,6 +41,8 @@ def read(database: sqlite3.Connection, query: PastQuery, kept: Kept) -> PastRati
         observations=values[:, :, OBSERVATIONS],
         users=values[:, :, USERS],
         users_overall=adder.users_overall[order],
+        squares=adder.squares[order] / PAIR,
+        squares_overall=adder.squares_overall[order] / PAIR,
     )
 
 
@@ -54,6 +56,9 @@ class _Adder:
         self._series_of, self._from_s, self._step_s = series_of, from_s, step_s
         self.values = np.zeros((series, (to_s - from_s) // step_s, columns), np.int64)
         self.users_overall = np.zeros(series, np.int64)
+        self.squares = np.zeros(self.values.shape[:2], np.int64)
+        """(series, steps) in units of the rows, as are those of the whole range."""
+        self.squares_overall = np.zeros(series, np.int64)
         self._groups = np.zeros((len(series_of), columns), np.int64)
         """(numbers, columns) sums of the present step."""
         self._overall = np.zeros(len(series_of), np.int64)
@@ -73,6 +78,23 @@ class _Adder:
         np.subtract.at(self._overall, group[in_range], sessions[in_range])
         in_step = earlier_s > self._from_s + step * self._step_s
         np.subtract.at(self._groups[:, USERS], group[in_step], sessions[in_step])
+        self._add_squares(end_s, step, rows)
+
+    def _add_squares(self, end_s: int, step: int, rows: Rows) -> None:
+        of_row, size = self._series_of[rows.group], len(self.squares_overall)
+        of_pair = of_row[rows.pairs[:, 0]]
+
+        def summed(series: Ints, units: Ints, some: Flags) -> Ints:
+            # Floats hold these sums exactly: they stay far below 2**53.
+            total = np.bincount(series[some], weights=units[some], minlength=size)
+            return np.rint(total).astype(np.int64)
+
+        own, earlier_s = summed(of_row, rows.squares, of_row >= 0), end_s - rows.pairs[:, 1]
+        for into, from_s in (
+            (self.squares[:, step], self._from_s + step * self._step_s),
+            (self.squares_overall, self._from_s),
+        ):
+            into[:] += own + 2 * summed(of_pair, rows.pairs[:, 2], (of_pair >= 0) & (earlier_s > from_s))
 
     def finish(self) -> None:
         """Complete the sums, after the last row."""

@@ -166,7 +166,7 @@ class HistoryStore:
         database.execute("DELETE FROM interval WHERE closed_s = ? AND service = ?", (closed.closed_s, service))
         numbers = self._group_numbers(database, labels, closed)
         for added in closed.added:
-            rows = rows_of(added, numbers)
+            rows = rows_of(added, numbers, self._interval_s)
             # What is older than all that is kept by intervals can only be of a close that is replayed.
             if len(rows.group) and added.end_s > rolled_s:
                 database.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -108,11 +109,13 @@ class Twin:
             levels for (end_s, group), levels in self._counts.items() if from_s < end_s <= to_s and selected(group)
         ]
         counts = np.sum([*of, np.zeros(len(WEB.rated_at), np.int64)], axis=0)
-        return self._kernel.distribution(counts[None], np.array([len(self.users(from_s, to_s, selected))]))
+        users = self.users(from_s, to_s, selected)
+        squares = np.array([sum(pages**2 for pages in users.values())])
+        return self._kernel.distribution(counts[None], np.array([len(users)]), squares)
 
-    def users(self, from_s: int, to_s: int, selected: Callable[[Labels], bool]) -> set[str]:
-        """The users who loaded a page in the range; it is an interval's own if its time is before the end of it."""
-        return {page.session for page in self._told if from_s <= page.ts < to_s and selected(page.group)}
+    def users(self, from_s: int, to_s: int, selected: Callable[[Labels], bool]) -> Counter[str]:
+        """Pages in the range by user; a page is an interval's own if its time is before the end of it."""
+        return Counter(page.session for page in self._told if from_s <= page.ts < to_s and selected(page.group))
 
 
 def selects(query: PastQuery, series: Labels) -> Callable[[Labels], bool]:

@@ -73,23 +73,26 @@ def figures(tick: Tick) -> dict[str, Any]:
     return told | {"transitions": {str(key): n for key, n in sorted(tick.detections.transitions.items(), key=str)}}
 
 
-def differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
-    """Where two documents differ: counts and words at all, floats by more than 1e-12."""
+def differences(one: Any, other: Any, path: str = "", of_bounds: float = 1e-12) -> Iterator[str]:
+    """Where two documents differ: counts and words at all, floats by more than 1e-12, bounds by that share."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in one.keys() | other.keys():
-            yield from differences(one.get(key, "nothing"), other.get(key, "nothing"), f"{path}/{key}")
+            yield from differences(one.get(key, "nothing"), other.get(key, "nothing"), f"{path}/{key}", of_bounds)
     elif isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
         for at, (a, b) in enumerate(zip(one, other, strict=True)):
-            yield from differences(a, b, f"{path}/{at}")
+            yield from differences(a, b, f"{path}/{at}", of_bounds)
     elif isinstance(one, float) and isinstance(other, float):
-        if not (math.isclose(one, other, rel_tol=1e-12, abs_tol=1e-12) or (math.isnan(one) and math.isnan(other))):
+        share = of_bounds if "_bounds/" in path or path.endswith("/surest") else 1e-12
+        if not (math.isclose(one, other, rel_tol=share, abs_tol=1e-12) or (math.isnan(one) and math.isnan(other))):
             yield f"{path}: {one!r} and {other!r}"
     elif one != other:
         yield f"{path}: {one!r} and {other!r}"
 
 
-def assert_same(expected: Sequence[dict[str, Any]], found: Sequence[dict[str, Any]]) -> None:
+def assert_same(
+    expected: Sequence[dict[str, Any]], found: Sequence[dict[str, Any]], of_bounds: float = 1e-12
+) -> None:
     assert [each["all"]["time_s"] for each in expected] == [each["all"]["time_s"] for each in found]
     for one, other in zip(expected, found, strict=True):
-        differ = list(differences(one, other))
+        differ = list(differences(one, other, of_bounds=of_bounds))
         assert not differ, f"at {one['all']['time_s']} s: {differ[:8]}"

@@ -26,7 +26,7 @@ from qoemon.core.alerting.figures import figures
 from qoemon.core.alerting.presence import Presence, ServicePresence
 from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.alerting.silence import silent_since, sums_silent_since
-from qoemon.core.arrays import Counts, Flags, Floats
+from qoemon.core.arrays import Flags, Floats
 from qoemon.core.counting.groups import Labels
 from qoemon.core.plan.plan import Timing
 from qoemon.core.plan.roll_up import RollUpKey
@@ -333,7 +333,7 @@ class _Columns:
             return cls(value, value, no_thetas, users, obstacles)
         by_theta = {AlertMetric.GOB: rated.band_gob, AlertMetric.POW: rated.band_pow}.get(rule.metric, no_thetas)
         value = getattr(rated, rule.metric)
-        confident_value = _bound_of_many(rule, rated, users, service.service.scale, error)
+        confident_value = _bound_of_many(rule, rated, service.service.scale, error)
         return cls(value, confident_value, by_theta, users, obstacles)
 
     @classmethod
@@ -355,7 +355,7 @@ class _Columns:
         )
 
 
-def _bound_of_many(rule: Rule, rated: Distribution, users: Counts, scale: Scale, error: float) -> Floats:
+def _bound_of_many(rule: Rule, rated: Distribution, scale: Scale, error: float) -> Floats:
     """(G,) the end nearest to good of the interval for all looks of the rule, no narrower than the exported one."""
     low, span = {
         AlertMetric.POW: (0, 1),
@@ -365,7 +365,7 @@ def _bound_of_many(rule: Rule, rated: Distribution, users: Counts, scale: Scale,
     value, square = getattr(rated, rule.metric), getattr(rated, f"{rule.metric}_square")
     # Of the distance from the best value, as a share of the scale.
     mean, square = (value - low) / span, (square - 2 * low * value + low**2) / span**2
-    bound = low + span * lower_bound_of_many(mean, square, users, error)
+    bound = low + span * lower_bound_of_many(mean, square, rated.effective_users, error)
     ends = getattr(rated, f"{rule.metric}_bounds")
     return np.asarray(np.minimum(bound, ends[:, 0]) if rule.metric.high_is_bad else np.maximum(bound, ends[:, 1]))
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.arrays import Arrays, Floats, Ints, named
+from qoemon.core.arrays import Arrays, Counts, Floats, Ints, named
 from qoemon.core.counting.groups import Labels
 from qoemon.core.qoe.scale import Scale
 
@@ -23,6 +23,7 @@ class AddedRatings:
     observations  (G,) conditions
     users         (G,) distinct sessions that this interval counts
     recounted     (G,) by the end of an earlier interval: those of them that it counted so far
+    squares, pairs  (G,), (G, R) for the weights of sessions, as in IntervalCounts
     """
 
     end_s: int
@@ -30,6 +31,8 @@ class AddedRatings:
     observations: Ints
     users: Ints
     recounted: Mapping[int, Ints]
+    squares: Ints
+    pairs: Counts
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class ClosedRatings:
     added: tuple[AddedRatings, ...]
 
 
+_COLUMNS = ("sums", "observations", "users", "squares", "pairs")
+
+
 def dump_closed(closed: Sequence[ClosedRatings]) -> Arrays:
     """What has closed, as arrays by name."""
     state: Arrays = {}
@@ -63,7 +69,7 @@ def dump_closed(closed: Sequence[ClosedRatings]) -> Arrays:
         state[f"{number}/meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
         for part, added in enumerate(each.added):
             prefix = f"{number}/{part}/"
-            state |= named(prefix, {"sums": added.sums, "observations": added.observations, "users": added.users})
+            state |= named(prefix, {name: getattr(added, name) for name in _COLUMNS})
             state |= named(f"{prefix}recounted/", {str(end_s): users for end_s, users in added.recounted.items()})
     return state
 
@@ -76,9 +82,12 @@ def load_closed(state: Mapping[str, NDArray[Any]]) -> tuple[ClosedRatings, ...]:
         added = []
         for part, (end_s, earlier_s) in enumerate(meta["added"]):
             prefix = f"{len(closed)}/{part}/"
-            sums, observations, users = (state[f"{prefix}{name}"] for name in ("sums", "observations", "users"))
+            sums, observations, users = (state[f"{prefix}{name}"] for name in _COLUMNS[:3])
             recounted = {earlier: state[f"{prefix}recounted/{earlier}"] for earlier in earlier_s}
-            added.append(AddedRatings(end_s, sums, observations, users, recounted))
+            # Earlier versions have not kept the squares: bounds count sessions then.
+            squares = state.get(f"{prefix}squares", np.zeros_like(users))
+            pairs = state.get(f"{prefix}pairs", np.zeros((len(users), 0), np.int64))
+            added.append(AddedRatings(end_s, sums, observations, users, recounted, squares, pairs))
         groups = tuple(tuple(labels) for labels in meta["groups"])
         scale = Scale(*meta["scale"])
         closed.append(ClosedRatings(meta["service"], scale, meta["closed_s"], groups, tuple(added)))

@@ -35,7 +35,9 @@ class BaseWindow(NamedTuple):
     levels  (G, M) number of conditions in each of the service's rated_at bins
     qos     (G, B) the same conditions in the service's bins
     users   (G,) number of distinct sessions behind them
+    squares  (G,) sum over these sessions of the square of their conditions
     rows, groups  rows of these sessions, ascending, and the group of each; every pair is unique
+    numbers  conditions of each; None for one each
     kept    further conditions, of sessions that were not heard in the interval; not in the fields above
     quality  (G, COLUMNS) as in quality.py, with the conditions that are kept; without columns if it is not rated
     """
@@ -43,8 +45,10 @@ class BaseWindow(NamedTuple):
     levels: Histogram
     qos: Histogram
     users: Ints
+    squares: Ints
     rows: SmallInts
     groups: SmallInts
+    numbers: Ints | None = None
     kept: Kept = NONE_KEPT
     quality: Counts = np.zeros((0, 0), np.int64)
 
@@ -52,10 +56,11 @@ class BaseWindow(NamedTuple):
         """With the conditions that are kept."""
         if not len(self.kept.group):
             return self
-        group, users = self.kept.group, self.users.copy()
-        np.add.at(users, group, 1)
+        group = self.kept.group
+        sessions = np.bincount(group, minlength=len(self.users))
         levels, qos = added(self.levels, group, self.kept.level), added(self.qos, group, self.kept.shown)
-        return self._replace(levels=levels, qos=qos, users=users)
+        users, squares = self.users + sessions, self.squares + sessions
+        return self._replace(levels=levels, qos=qos, users=users, squares=squares)
 
 
 class Conditions(Protocol):

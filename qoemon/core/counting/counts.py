@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +81,7 @@ class BaseCounts:
     levels           (G, M) conditions in the service's rated_at bins
     qos              (G, B) the same conditions in the bins that are shown
     users            (G,) distinct sessions behind them
+    squares          (G,) sum over these sessions of the square of their conditions
     active_sessions  (G,) sessions with a report in the base window, or with an open stall
     open_stalls      (G,) sessions with an open stall
     oldest_stall_s   (G,) age of the oldest open stall, seconds; 0 without one
@@ -91,6 +92,7 @@ class BaseCounts:
                      seconds since the epoch: what came late, and the last ones of sessions that report seldom
     provisional_users  (G,) sessions behind them, by the end of their newest such interval, and by the number of
                      intervals since one counted them
+    provisional_squares  (G,) what these conditions add to the squares of a longer window, by its length in seconds
     """
 
     service: str
@@ -99,6 +101,7 @@ class BaseCounts:
     levels: Histogram
     qos: Histogram
     users: Ints
+    squares: Ints
     active_sessions: Ints
     open_stalls: Ints
     oldest_stall_s: Floats
@@ -107,6 +110,23 @@ class BaseCounts:
     quality: Counts = field(default_factory=lambda: np.zeros((0, 0), np.int64))
     provisional: Mapping[int, Sparse] = field(default_factory=dict)
     provisional_users: Mapping[tuple[int, int], Ints] = field(default_factory=dict)
+    provisional_squares: Mapping[int, Ints] = field(default_factory=dict)
+
+
+class Counted(NamedTuple):
+    """The sessions of a rating interval. G groups.
+
+    users      (G,) sessions that it counts now
+    recounted  (G,) those of them that an earlier interval counted so far, by its age in intervals or by its end
+    squares    (G,) sum over its sessions of the square of their observations; if it has closed before, and twice
+               the pairs with observations of the same session in it or in newer intervals
+    pairs      (G, R) units of pairs with observations of the same session in earlier intervals, by distance
+    """
+
+    users: Ints
+    recounted: Mapping[int, Ints]
+    squares: Ints
+    pairs: Counts
 
 
 @dataclass(frozen=True)
@@ -117,6 +137,9 @@ class IntervalCounts:
     users        (G,) distinct sessions, all of which are counted in this interval
     recounted    (G,) by the end of an earlier interval, s since the epoch: sessions that were counted in that one,
                  and are now counted in this one instead
+    squares      (G,) sum over sessions of the square of their conditions; if the interval has closed before, and
+                 twice the pairs with conditions of the same session in it or in newer intervals
+    pairs        (G, R) pairs with conditions of the same session in earlier intervals, as of pairs.py
     late         by the end of an earlier interval: what has been counted in it since it closed
     starts       (G, COLUMNS) startup times and failed starts, by the columns of starts.py
     """
@@ -125,6 +148,8 @@ class IntervalCounts:
     qos: Histogram
     users: Ints
     recounted: Mapping[int, Ints]
+    squares: Ints
+    pairs: Counts
     late: Mapping[int, IntervalCounts] = field(default_factory=dict)
     starts: Counts = field(default_factory=lambda: no_starts(0))
 
@@ -156,6 +181,7 @@ class ServiceCounts:
     groups           label values, one tuple a group
     windows          (G, M) conditions in the service's rated_at bins, by the window's length in seconds
     users            (G,) distinct sessions in each window, by its length in seconds
+    squares          (G,) sum over these sessions of the square of their conditions, likewise
     qos              (G, B) conditions in the bins that are shown, base window only
     active_sessions  (G,) sessions with a report in the base window, or with an open stall
     open_stalls      (G,) sessions with an open stall
@@ -174,6 +200,7 @@ class ServiceCounts:
     groups: tuple[Labels, ...]
     windows: Mapping[int, Counts]
     users: Mapping[int, Ints]
+    squares: Mapping[int, Floats]
     qos: Counts
     active_sessions: Ints
     open_stalls: Ints

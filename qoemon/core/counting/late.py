@@ -85,7 +85,7 @@ class LateConditions:
         drained = {}
         for each_s in np.unique(late_s).tolist():
             some = np.flatnonzero(late_s == each_s)
-            counted = levels[some], bins[some], np.unique(pairs[some])
+            counted = levels[some], bins[some], *np.unique(pairs[some], return_counts=True)
             drained[each_s] = self._counts(each_s, newest_s, *counted, groups, unique)
         return drained
 
@@ -127,16 +127,19 @@ class LateConditions:
         levels: Ints,
         bins: Ints,
         pairs: Ints,
+        numbers: Ints,
         groups: int,
         unique: UniqueSessions,
     ) -> IntervalCounts:
         ago = (newest_s - end_s) // self._interval_s
-        users, recounted = unique.count_late(pairs // PAIR_BASE, pairs % PAIR_BASE, groups, ago)
+        counted = unique.count_late(pairs // PAIR_BASE, pairs % PAIR_BASE, numbers, groups, ago)
         return IntervalCounts(
             levels=sparse_counts(levels, (groups, self._levels)),
             qos=sparse_counts(bins, (groups, self._bins)),
-            users=users,
-            recounted={newest_s - age * self._interval_s: sessions for age, sessions in recounted.items()},
+            users=counted.users,
+            recounted={newest_s - age * self._interval_s: users for age, users in counted.recounted.items()},
+            squares=counted.squares,
+            pairs=counted.pairs,
         )
 
 

@@ -6,7 +6,7 @@ Each is one condition, and counted once in every window that covers it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -19,6 +19,7 @@ from qoemon.core.counting.late import NONE_LATE, PAIR_BASE, LateConditions, Late
 from qoemon.core.counting.runs import Reports
 from qoemon.core.counting.session_table import SessionTable
 from qoemon.core.counting.tally import is_sparse
+from qoemon.core.counting.unique_sessions import squared_sums
 from qoemon.core.plan.plan import Service, Timing
 from qoemon.core.qoe.bins import mos_level, response_bin
 from qoemon.core.qoe.mapping import Qos
@@ -36,8 +37,8 @@ class MeasurementSlices:
         self._cells: deque[list[Ints]] = deque([[] for _ in range(slices)], maxlen=slices)
         self._counts: Counts | None = np.zeros((0, self._size), np.int64)
         """Sum of the slices; None while it would be sparse."""
-        self._pairs: deque[list[Ints]] = deque([[] for _ in range(slices)], maxlen=slices)
-        """Sessions with measurements, and their groups, by slice: row * PAIR_BASE + group."""
+        self._pairs: deque[list[tuple[Ints, Ints]]] = deque([[] for _ in range(slices)], maxlen=slices)
+        """Sessions with measurements, and their groups, by slice: row * PAIR_BASE + group; and their number."""
 
     def apply(self, reports: Reports, batch: Batch, group: Ints, added: Ints, began: Flags) -> Flags:
         """Count the measurements of these reports; returns (R,) whether some are impossible."""
@@ -54,7 +55,7 @@ class MeasurementSlices:
         cell, pair = in_group * self._size + bins, row * PAIR_BASE + in_group
         for age in range(len(self._cells)):
             in_slice = tick == self._tick - age
-            self._add(cell[in_slice], pair[in_slice], age)
+            self._add(cell[in_slice], pair[in_slice], np.ones(np.count_nonzero(in_slice), np.int64), age)
         self._count_late(row, in_group, bins, tick)
         return impossible
 
@@ -74,9 +75,10 @@ class MeasurementSlices:
         """The measurements of the rating interval that ends with this tick."""
         counts = self._counted(groups)
         shown = counts if self._service.mapping.qos is Qos.RESPONSES else np.zeros((groups, 1), np.int64)
-        pairs = np.unique(_joined(chain.from_iterable(self._pairs)))
+        pairs, numbers = _summed(list(chain.from_iterable(self._pairs)))
         rows, found = pairs // PAIR_BASE, pairs % PAIR_BASE
-        return BaseWindow(counts, shown, np.bincount(found, minlength=groups), rows, found)
+        users = np.bincount(found, minlength=groups)
+        return BaseWindow(counts, shown, users, squared_sums(found, groups, numbers), rows, found, numbers)
 
     def unsettled(self) -> Ints:
         """No rows."""
@@ -106,7 +108,7 @@ class MeasurementSlices:
             for cells in self._cells[0]:
                 np.subtract.at(self._counts.reshape(-1), cells, 1)
         self._cells.append([])
-        self._pairs[-1][:] = [np.unique(np.concatenate(self._pairs[-1]))] if self._pairs[-1] else []
+        self._pairs[-1][:] = [_summed(self._pairs[-1])] if self._pairs[-1] else []
         self._pairs.append([])
 
     def shift(self, by_s: int, tick: int) -> None:
@@ -121,13 +123,14 @@ class MeasurementSlices:
         index = np.full(self._sessions.rows, -1)
         index[self._sessions.occupied] = np.arange(len(self._sessions))
         cells = [_joined(each) for each in self._cells]
-        pairs = [_joined(each) for each in self._pairs]
+        pairs = [_joined(pair for pair, _ in each) for each in self._pairs]
         pair = _joined(pairs)
         return {
             "cells": _joined(cells),
             "sizes": np.array([len(each) for each in cells], np.int64),
             "pairs": index[pair // PAIR_BASE] * PAIR_BASE + pair % PAIR_BASE,
             "pair_sizes": np.array([len(each) for each in pairs], np.int64),
+            "pair_numbers": _joined(numbers for each in self._pairs for _, numbers in each),
         }
 
     def load(self, state: dict[str, NDArray[Any]], rows: Ints) -> None:
@@ -135,9 +138,12 @@ class MeasurementSlices:
         self._counts = None  # summed when the base window is due, if it is not sparse then
         pair = rows[state["pairs"] // PAIR_BASE] * PAIR_BASE + state["pairs"] % PAIR_BASE
         cells = np.split(state["cells"], np.cumsum(state["sizes"])[:-1])
-        pairs = np.split(pair, np.cumsum(state["pair_sizes"])[:-1])
-        for age, (cell, one) in enumerate(zip(reversed(cells), reversed(pairs), strict=True)):
-            self._add(cell, one, age)
+        # Earlier versions have not kept how many measurements each session has: one.
+        splits, ones = np.cumsum(state["pair_sizes"])[:-1], np.ones_like(pair)
+        pairs, numbers = np.split(pair, splits), np.split(state.get("pair_numbers", ones), splits)
+        by_slice = zip(reversed(cells), reversed(pairs), reversed(numbers), strict=True)
+        for age, (cell, one, number) in enumerate(by_slice):
+            self._add(cell, one, number, age)
 
     def _counted(self, groups: int) -> Histogram:
         """(groups, size) measurements in all slices."""
@@ -175,14 +181,14 @@ class MeasurementSlices:
         end_s = (tick[late] // slices + 1) * slices * self._timing.tick_s
         self._late.add(LatePart(end_s, row[late], group[late], bins[late], shown[late]))
 
-    def _add(self, cells: Ints, pairs: Ints, age: int) -> None:
+    def _add(self, cells: Ints, pairs: Ints, numbers: Ints, age: int) -> None:
         if not len(cells):
             return
         if self._counts is not None:
             self._counts = grow_rows(self._counts, int(cells.max()) // self._size + 1)
             np.add.at(self._counts.reshape(-1), cells, 1)
         self._cells[-1 - age].append(cells)
-        self._pairs[-1 - age].append(pairs)
+        self._pairs[-1 - age].append((pairs, numbers))
 
 
 def _report_of(of: Ints, reports: Reports, batch: Batch) -> Ints:
@@ -190,6 +196,14 @@ def _report_of(of: Ints, reports: Reports, batch: Batch) -> Ints:
     index = np.full(len(batch), -1)
     index[reports.position] = np.arange(len(reports.row))
     return index[of]
+
+
+def _summed(parts: Sequence[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
+    """The distinct pairs, ascending, and the sums of their numbers."""
+    pairs, index = np.unique(_joined(pairs for pairs, _ in parts), return_inverse=True)
+    numbers: Ints = np.zeros(len(pairs), np.int64)
+    np.add.at(numbers, index, _joined(numbers for _, numbers in parts))
+    return pairs, numbers
 
 
 def _joined(parts: Iterable[Ints]) -> Ints:

@@ -79,9 +79,10 @@ class ServiceMonitor:
         kind = StallConditions if self._stalls else MeasurementSlices
         self._conditions: Conditions = kind(self.sessions, service, plan.timing, self._late)
         self._longest_s = longest_s
+        self._longer_s = [each for each in plan.timing.windows_s if each != plan.timing.interval_s]
         self._unique = UniqueSessions(self.sessions, longest_s // plan.timing.interval_s)
         none = np.zeros((0, len(service.rated_at)), np.int64), np.zeros((0, service.bins.size), np.int64)
-        self._base = BaseWindow(*none, NO_ROWS, NO_ROWS, NO_ROWS, quality=no_quality(service, 0))
+        self._base = BaseWindow(*none, NO_ROWS, NO_ROWS, NO_ROWS, NO_ROWS, quality=no_quality(service, 0))
         self._late_shown: tuple[tuple[int, ...], Provisional] = (), {}
         """The newest provisional counts of late conditions, and what they depend on."""
         self._heard = np.zeros((1 + len(DOUBTS), plan.timing.slices, 0), np.int64)
@@ -144,7 +145,7 @@ class ServiceMonitor:
             self._base = self._conditions.base_window(at_s, len(self.groups))
         closed = self._close(at_s) if closes else None
         # The rows of sessions are needed only when an interval closes.
-        self._base = self._base._replace(rows=NO_ROWS, groups=NO_ROWS)
+        self._base = self._base._replace(rows=NO_ROWS, groups=NO_ROWS, numbers=None)
         expired = self.sessions.expired(at_s, self._timing.session_timeout_s, self._timing.interval_s)
         if len(expired):
             # What came late from a session is counted as one of a user when the interval closes.
@@ -167,6 +168,7 @@ class ServiceMonitor:
             levels=grow_histogram(self._base.levels, size),
             qos=grow_histogram(self._base.qos, size),
             users=grow_rows(self._base.users, size),
+            squares=grow_rows(self._base.squares, size),
             quality=grow_rows(self._base.quality, size),
         )
         base = self._base.shown()
@@ -180,6 +182,7 @@ class ServiceMonitor:
             levels=base.levels,
             qos=base.qos,
             users=base.users,
+            squares=base.squares,
             active_sessions=self._active(at_s, stalling, size),
             open_stalls=open_stalls,
             oldest_stall_s=oldest_s,
@@ -202,7 +205,7 @@ class ServiceMonitor:
             **named("late/", self._late.dump()),
             **dump_histogram("base/levels", base.levels),
             **dump_histogram("base/qos", base.qos),
-            **named("base/", {"users": base.users, **kept}),
+            **named("base/", {"users": base.users, "squares": base.squares, **kept}),
             **({"base/quality": base.quality} if rates_quality(self.service) else {}),
             **named("users/", self._unique.dump()),
             "heard": self._heard.copy(),
@@ -230,8 +233,9 @@ class ServiceMonitor:
         kept_row = _restored_rows(base.get("kept_row", NO_ROWS), rows)
         kept = Kept(kept_row, *(base.get(name, NO_ROWS) for name in _KEPT))
         levels, qos = (load_histogram(name, base) for name in ("levels", "qos"))
-        quality = base.get("quality", no_quality(self.service, 0))
-        self._base = BaseWindow(levels, qos, base["users"], NO_ROWS, NO_ROWS, kept, quality)
+        users, quality = base["users"], base.get("quality", no_quality(self.service, 0))
+        squares = base.get("squares", users)
+        self._base = BaseWindow(levels, qos, users, squares, NO_ROWS, NO_ROWS, kept=kept, quality=quality)
         if "heard" in state:
             self._heard, self._heard_before = state["heard"].copy(), state["heard_before"]
         self._starts.counts = state.get("starts", no_starts(0)).copy()
@@ -454,7 +458,10 @@ class ServiceMonitor:
             # After a start a million sessions are late: they are summed when more is late, not at every tick.
             depends_on = closed_s, groups, self._late.revision, self._conditions.late_revision
             if self._late_shown[0] != depends_on:
-                self._late_shown = depends_on, self._provisional_counts(self._late_parts(closed_s), groups)
+                self._late_shown = (
+                    depends_on,
+                    self._provisional_counts(self._late_parts(closed_s), closed_s, groups),
+                )
             return self._late_shown[1]
         parts = self._late_parts(closed_s)
         # Times that clients report may be years apart: what no window covers is not shown.
@@ -463,7 +470,7 @@ class ServiceMonitor:
             pairs = kept.row[some] * PAIR_BASE + kept.group[some]
             of_end_s = np.full(len(pairs), closed_s - ago * interval_s)
             parts.append((of_end_s, kept.group[some] * levels + kept.level[some], pairs))
-        return self._provisional_counts(parts, groups)
+        return self._provisional_counts(parts, closed_s, groups)
 
     def _late_parts(self, closed_s: int) -> list[tuple[Ints, Ints, Ints]]:
         """What came late: (N,) ends of intervals, (N,) cells of levels, and (N,) pairs of row and group."""
@@ -475,14 +482,18 @@ class ServiceMonitor:
             for (end_s, cells, pairs), some in zip(parts, shown, strict=True)
         ]
 
-    def _provisional_counts(self, parts: Sequence[tuple[Ints, Ints, Ints]], groups: int) -> Provisional:
-        """Counts of cells by interval, and users by the interval that shows them and the age of their own."""
+    def _provisional_counts(
+        self, parts: Sequence[tuple[Ints, Ints, Ints]], closed_s: int, groups: int
+    ) -> Provisional:
+        """Counts of cells by interval, users by the interval that shows them and the age of their own, squares."""
         of_end_s, of_cells, pairs = (np.concatenate(column) for column in zip(*parts, strict=True))
         if not len(pairs):
             return {}
         # Of each session the newest interval: windows that cover any of them cover that one.
         order = np.lexsort((of_end_s, pairs))
-        last = order[np.append(np.diff(pairs[order]) != 0, True)]
+        ends = np.diff(pairs[order]) != 0
+        last, begins = order[np.append(ends, True)], np.flatnonzero(np.append(True, ends))
+        in_order_s = of_end_s[order]
         pairs, newest_s = pairs[last], of_end_s[last]
         group, age = pairs % PAIR_BASE, self._unique.age(pairs // PAIR_BASE, pairs % PAIR_BASE)
         shape = groups, len(self.service.rated_at)
@@ -494,7 +505,21 @@ class ServiceMonitor:
                 (end_s, number): np.bincount(group[(newest_s == end_s) & (age == number)], minlength=groups)
                 for end_s, number in sorted(set(zip(newest_s.tolist(), age.tolist(), strict=True)))
             },
+            "provisional_squares": {
+                length: self._added_squares(
+                    pairs, np.add.reduceat(in_order_s > closed_s - length, begins, dtype=np.int64), length, groups
+                )
+                for length in self._longer_s
+            },
         }
+
+    def _added_squares(self, pairs: Ints, numbers: Ints, length: int, groups: int) -> Ints:
+        """(G,) what further conditions of (N,) sessions and groups add to the squares of a window."""
+        group = pairs % PAIR_BASE
+        known = self._unique.observed(pairs // PAIR_BASE, group, length // self._timing.interval_s)
+        total: Ints = np.zeros(groups, np.int64)
+        np.add.at(total, group, np.rint(numbers * (numbers + 2 * known)).astype(np.int64))
+        return total
 
     def _remove(self, rows: Ints) -> None:
         if self._log is not None:
@@ -544,13 +569,15 @@ class ServiceMonitor:
         base, interval_s = self._base, self._timing.interval_s
         self._conditions.settle()
         late = self._late.drain(end_s, len(base.users), self._unique)
-        recounted = self._unique.close(base.rows, base.groups, len(base.users))
+        counted = self._unique.close(base.rows, base.groups, base.users, base.squares, base.numbers)
         self._conditions.close(end_s, base.rows)
         return IntervalCounts(
             levels=base.levels,
             qos=base.qos,
             users=base.users,
-            recounted={end_s - ago * interval_s: sessions for ago, sessions in recounted.items()},
+            recounted={end_s - ago * interval_s: users for ago, users in counted.recounted.items()},
+            squares=counted.squares,
+            pairs=counted.pairs,
             late=late,
             starts=self._starts.drain(len(base.users)),
         )

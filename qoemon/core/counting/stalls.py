@@ -253,6 +253,7 @@ class StallConditions:
             levels=levels.histogram(),
             qos=qos.histogram(),
             users=users,
+            squares=users,
             rows=np.concatenate(rows_of_parts),
             groups=group_of_row,
             kept=silent,

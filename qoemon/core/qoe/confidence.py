@@ -30,7 +30,7 @@ def interval(
 
     mean        (G,) mean of g over the observations, low to high
     square      (G,) mean of its square
-    users       (G,) distinct sessions behind the observations; a session with several observations is one user
+    users       (G,) effective number of users behind the observations, see effective_users()
     confidence  coverage probability, 0 < confidence < 1
     low, high   range of g: 0 and 1 for a probability, the ends of the scale for a MOS
     returns     (G, 2) lower and upper, low <= lower <= mean <= upper <= high; NaN without users
@@ -53,6 +53,22 @@ def interval(
     return np.column_stack([np.clip(lower, low, mean), np.clip(upper, mean, high)])
 
 
+def effective_users(observations: Counts | Floats, users: Counts | Floats, squares: Counts | Floats) -> Floats:
+    """(G,) number of users with a single observation each whose mean would be as uncertain as that of these.
+
+    It is the number of users if all have the same number of observations. It is exact where the observations of a
+    user are alike; where they differ, they tell more, and the bounds are wider than necessary.
+
+    observations  (G,)
+    users         (G,) distinct sessions behind them, the most that there can be
+    squares       (G,) sum over sessions of the square of their observations; 0 if unknown: then the users count
+    source        Kish 1965, Survey Sampling
+    """
+    known = squares > 0
+    effective = np.divide(observations.astype(np.float64) ** 2, squares, out=users.astype(np.float64), where=known)
+    return np.minimum(np.maximum(effective, np.minimum(users, 1)), users)
+
+
 def lower_bound_of_many(mean: Floats, square: Floats, users: Counts | Floats, error: float) -> Floats:
     """Value that E[g] is at least, wrong with probability `error`, for errors as small as 1e-10.
 
@@ -62,7 +78,7 @@ def lower_bound_of_many(mean: Floats, square: Floats, users: Counts | Floats, er
     the sample, which interval() uses, is too small in those rare samples of which nearly all users are at 1.
 
     mean, square  (G,) mean of g, 0 to 1, over the observations, and of its square
-    users         (G,) distinct sessions behind the observations
+    users         (G,) effective number of users behind the observations
     error         0 < error <= 0.5
     returns       (G,) 0 <= bound <= mean; NaN without users
     raises        ValueError if error is out of range, NaN included

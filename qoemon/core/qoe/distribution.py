@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qoemon.core.arrays import Counts, Floats
-from qoemon.core.qoe.confidence import interval
+from qoemon.core.qoe.confidence import effective_users, interval
 from qoemon.core.qoe.empirical import EmpiricalRatings
 from qoemon.core.qoe.mapping import RatingModel
 from qoemon.core.qoe.scale import Scale
@@ -76,6 +76,7 @@ class Distribution:
     """Predicted ratings of the users of G groups. A group without observations has NaN, which is never exported.
 
     observations  (G,) conditions rated
+    effective_users  (G,) users for the bounds: see confidence.effective_users()
     mos, sos      (G,) scale points: mean and standard deviation over all users and their ratings
     gob, pow      (G,) share of ratings good or better, poor or worse
     ratings       (G, K) share of each rating
@@ -86,6 +87,7 @@ class Distribution:
     """
 
     observations: Counts | Floats
+    effective_users: Counts | Floats
     mos: Floats
     sos: Floats
     gob: Floats
@@ -160,28 +162,35 @@ class RatingKernel:
         """
         return np.hstack([counts @ self._columns.ratings, counts @ self._moments])
 
-    def distribution(self, counts: Counts | Floats, users: Counts | Floats | None = None) -> Distribution:
+    def distribution(
+        self, counts: Counts | Floats, users: Counts | Floats | None = None, squares: Counts | Floats | None = None
+    ) -> Distribution:
         """Predicted ratings, given the histogram of conditions.
 
-        counts  (G, B) conditions in each bin
-        users   (G,) distinct sessions behind the conditions, for the bounds (default: one session per condition)
+        counts   (G, B) conditions in each bin
+        users    (G,) distinct sessions behind the conditions, for the bounds (default: one session per condition)
+        squares  (G,) sum over these sessions of the square of their conditions (default: all sessions have as many)
         source  Hossfeld et al. 2020, arXiv:2003.12742, (3), (5), (14); GoB and PoW by (20), (21)
         """
         observations = counts.sum(axis=1)
-        return self.distribution_of(self.total(counts), observations, observations if users is None else users)
+        effective: Counts | Floats = observations if users is None else users
+        if users is not None and squares is not None:
+            effective = effective_users(observations, users, squares)
+        return self.distribution_of(self.total(counts), observations, effective)
 
     def total(self, counts: Counts | Floats) -> Floats:
         """The linear part of distribution(), (G, C): totals of the same kernel options add up."""
         return np.asarray(counts @ self._matrix)
 
     def distribution_of(self, total: Floats, observations: Counts | Floats, users: Counts | Floats) -> Distribution:
-        """The rest of distribution(), given a total (G, C), its observations and its users, (G,) each."""
+        """The rest of distribution(), given a total (G, C), its observations and effective users, (G,) each."""
         with np.errstate(invalid="ignore"):
             mean = self._split(total / observations[:, None])
         mos, gob, pow_ = mean.mos[:, 0], mean.gob[:, 0], mean.pow[:, 0]
         low, high = self.scale.low, self.scale.high
         return Distribution(
             observations=observations,
+            effective_users=users,
             mos=mos,
             # Rounding may leave a variance of -1e-16 where all agree.
             sos=np.sqrt(np.maximum(mean.opinion_square[:, 0] - mos**2, 0)),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qoemon.core.arrays import Floats, Ints
-from qoemon.core.qoe.confidence import interval
+from qoemon.core.qoe.confidence import effective_users, interval
 from qoemon.core.qoe.scale import Scale
 
 MOMENTS = 5
@@ -46,18 +46,22 @@ class RatedSums:
     pow_bounds: Floats
 
 
-def rated(sums: Floats, observations: Ints, users: Ints, scale: Scale, confidence: float) -> RatedSums:
+def rated(
+    sums: Floats, observations: Ints, users: Ints, squares: Floats, scale: Scale, confidence: float
+) -> RatedSums:
     """The QoE of N sums of RatingKernel.sums().
 
     sums                 (N, C) as of width()
     observations, users  (N,) conditions, and distinct sessions behind them
+    squares              (N,) sum over these sessions of the square of their conditions; 0 if unknown
     source               Hossfeld et al. 2020, arXiv:2003.12742, (3), (5), (14); GoB and PoW by (20), (21)
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = sums / observations[:, None]
-    ratings, (mos, opinion_square, *squares) = mean[:, :-MOMENTS], mean[:, -MOMENTS:].T
+    ratings, (mos, opinion_square, *of_squares) = mean[:, :-MOMENTS], mean[:, -MOMENTS:].T
     gob = ratings[:, scale.ratings >= scale.good].sum(axis=1)
     pow_ = ratings[:, scale.ratings <= scale.poor].sum(axis=1)
+    effective = effective_users(observations, users, squares)
     return RatedSums(
         observations=observations,
         users=users,
@@ -67,7 +71,7 @@ def rated(sums: Floats, observations: Ints, users: Ints, scale: Scale, confidenc
         gob=gob,
         pow=pow_,
         ratings=ratings,
-        mos_bounds=interval(mos, squares[0], users, confidence, scale.low, scale.high),
-        gob_bounds=interval(gob, squares[1], users, confidence),
-        pow_bounds=interval(pow_, squares[2], users, confidence),
+        mos_bounds=interval(mos, of_squares[0], effective, confidence, scale.low, scale.high),
+        gob_bounds=interval(gob, of_squares[1], effective, confidence),
+        pow_bounds=interval(pow_, of_squares[2], effective, confidence),
     )

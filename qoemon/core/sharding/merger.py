@@ -21,7 +21,8 @@ from qoemon.core.arrays import (
     to_sparse,
 )
 from qoemon.core.counting.closed_ratings import AddedRatings, ClosedRatings
-from qoemon.core.counting.counts import DOUBTS, BaseCounts, IntervalCounts, ServiceCounts
+from qoemon.core.counting.counts import DOUBTS, BaseCounts, Counted, IntervalCounts, ServiceCounts
+from qoemon.core.counting.distances import ranges
 from qoemon.core.counting.groups import Groups, Labels
 from qoemon.core.counting.quality import no_quality
 from qoemon.core.counting.starts import no_starts
@@ -49,11 +50,12 @@ class Merger:
     def __init__(self, service: Service, plan: Plan, kernel: RatingKernel) -> None:
         self._service, self._kernel = service, kernel
         self._interval_s = plan.timing.interval_s
+        self._longest_s = max(plan.timing.windows_s)
         longer_s = [length for length in plan.timing.windows_s if length != plan.timing.interval_s]
-        self._windows = Windows(longer_s, len(service.rated_at))
+        self._windows = Windows(longer_s, self._interval_s, len(service.rated_at))
+        self._ranges = ranges(self._longest_s // self._interval_s)
         self._numbering = Numbering(len(plan.labels), plan.limits.groups)
         self._group_idle_s = plan.limits.group_idle_s
-        self._longest_s = max(plan.timing.windows_s)
         self._active_s: Floats = np.zeros(0)
         """(G,) newest tick at which the group was active or in a window; NaN for free numbers and before a tick."""
         self._expected: Floats = np.zeros((0, len(service.scale.ratings)))
@@ -130,6 +132,10 @@ class Merger:
             groups=self.groups.all,
             windows={self._interval_s: base, **self._with_provisional(shards, numbers, closed_s)},
             users=users,
+            squares={
+                self._interval_s: whole(lambda counts: counts.squares).astype(np.float64),
+                **self._with_provisional_squares(shards, numbers),
+            },
             qos=total.histogram([counts.qos for counts in shards]),
             active_sessions=active,
             open_stalls=whole(lambda counts: counts.open_stalls),
@@ -190,6 +196,18 @@ class Merger:
                     np.add.at(users[length], of_rows, sessions)
         return users
 
+    def _with_provisional_squares(
+        self, shards: Sequence[BaseCounts], numbers: Sequence[Ints]
+    ) -> Mapping[int, Floats]:
+        """The squares of the longer windows, with what conditions add that are not counted in them yet."""
+        squares = dict(self._windows.squares)
+        for rows, shard in zip(numbers, shards, strict=True):
+            for length, more in shard.provisional_squares.items():
+                if squares[length] is self._windows.squares[length]:
+                    squares[length] = squares[length].copy()
+                np.add.at(squares[length], rows, more)
+        return squares
+
     def _add(self, end_s: int, parts: Sequence[tuple[Ints, IntervalCounts]], *, late: bool) -> AddedRatings:
         """Add the counts of an interval: the one that closes, or late ones of an earlier one."""
         numbers = [rows for rows, _ in parts]
@@ -200,10 +218,13 @@ class Merger:
         users = whole.column([counts.users for _, counts in parts])
         earlier_s = {earlier for _, counts in parts for earlier in counts.recounted}
         recounted = {earlier: _recounted(parts, earlier, size) for earlier in sorted(earlier_s)}
+        squares = whole.column([counts.squares for _, counts in parts])
+        pairs = whole.few([counts.pairs for _, counts in parts], self._ranges)
+        counted = Counted(users, recounted, squares, pairs)
         if late:
-            self._windows.add_late(end_s, to_sparse(levels), users, recounted)
+            self._windows.add_late(end_s, to_sparse(levels), counted)
         else:
-            self._windows.close(end_s, levels, users, recounted)
+            self._windows.close(end_s, levels, counted)
         self._grow(len(levels))
         # New arrays: snapshots still refer to the former ones.
         sums = self._kernel.sums(levels)
@@ -215,7 +236,7 @@ class Merger:
         )
         starts = whole.few([counts.starts for _, counts in parts], self._starts.shape[1])
         self._starts = self._starts + grow_rows(starts, len(self._starts))
-        return AddedRatings(end_s, sums, levels.sum(axis=1), users, recounted)
+        return AddedRatings(end_s, sums, levels.sum(axis=1), *counted)
 
     def _observe_new(self, size: int, time_s: int) -> Flags:
         """(size,) which groups are new at this tick."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.arrays import Arrays, Histogram, Sparse, named, part, to_sparse
+from qoemon.core.arrays import Arrays, Counts, Histogram, Sparse, named, part, to_sparse
 from qoemon.core.counting.counts import ClosedInterval, IntervalCounts
 from qoemon.core.counting.starts import no_starts
 from qoemon.core.plan.plan import Service
@@ -61,6 +61,8 @@ def _dump(counts: IntervalCounts) -> Arrays:
         **named("levels/", _arrays(counts.levels)),
         **named("qos/", _arrays(counts.qos)),
         "users": counts.users,
+        "squares": counts.squares,
+        "pairs": counts.pairs,
         "starts": counts.starts,
         "earlier_s": np.array(earlier, np.int64),
         "recounted": np.array([counts.recounted[end_s] for end_s in earlier], np.int64).reshape(
@@ -70,14 +72,18 @@ def _dump(counts: IntervalCounts) -> Arrays:
 
 
 def _load(state: Arrays, service: Service) -> IntervalCounts:
+    no_pairs: Counts = np.zeros((0, 0), np.int64)
     if not state:
         levels, qos = (np.zeros((0, bins), np.int64) for bins in (len(service.rated_at), service.bins.size))
-        return IntervalCounts(levels, qos, np.zeros(0, np.int64), {})
+        return IntervalCounts(levels, qos, np.zeros(0, np.int64), {}, np.zeros(0, np.int64), no_pairs)
     return IntervalCounts(
         levels=_histogram(part("levels/", state)),
         qos=_histogram(part("qos/", state)),
         users=state["users"],
         recounted=dict(zip(state["earlier_s"].tolist(), state["recounted"], strict=True)),
+        # Earlier versions have not kept the squares: bounds count sessions then.
+        squares=state.get("squares", np.zeros_like(state["users"])),
+        pairs=state.get("pairs", no_pairs),
         late={
             end_s: _load(part(f"late/{end_s}/", state), service)
             for end_s in state.get("late_s", np.zeros(0, np.int64)).tolist()

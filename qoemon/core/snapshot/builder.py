@@ -109,7 +109,7 @@ class SnapshotBuilder:
         window, users = counts.windows[length], counts.users[length]
         known = self._cache.get((counts.service, length))
         if known is None or known[0] is not window or known[1] is not users:
-            distribution = self._predictors[counts.service].distribution(window, users)
+            distribution = self._predictors[counts.service].distribution(counts, length)
             known = self._cache[counts.service, length] = window, users, distribution
         return known[2]
 

@@ -78,6 +78,7 @@ class PastRatings:
     observations   (N, T) conditions
     users          (N, T) distinct sessions of each step
     users_overall  (N,) distinct sessions of the whole range
+    squares, squares_overall  (N, T), (N,) sum over these sessions of the square of their conditions; 0 if unknown
     """
 
     query: PastQuery
@@ -90,6 +91,8 @@ class PastRatings:
     observations: Ints
     users: Ints
     users_overall: Ints
+    squares: Floats
+    squares_overall: Floats
 
     @property
     def times_s(self) -> list[int]:
@@ -100,12 +103,14 @@ class PastRatings:
         """The QoE of each step, flat: (N * T,)."""
         size = self.observations.size
         sums = self.sums.reshape(size, self.sums.shape[2])
-        return rated(sums, self.observations.ravel(), self.users.ravel(), self.query.scale, confidence)
+        columns = self.observations.ravel(), self.users.ravel(), self.squares.ravel()
+        return rated(sums, *columns, self.query.scale, confidence)
 
     def rated_overall(self, confidence: float) -> RatedSums:
         """The QoE of the whole range, (N,)."""
         observations = self.observations.sum(axis=1)
-        return rated(self.sums.sum(axis=1), observations, self.users_overall, self.query.scale, confidence)
+        columns = observations, self.users_overall, self.squares_overall
+        return rated(self.sums.sum(axis=1), *columns, self.query.scale, confidence)
 
 
 @dataclass(frozen=True)

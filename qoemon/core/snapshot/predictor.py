@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from qoemon.core.arrays import Counts, Ints
 from qoemon.core.counting.counts import ServiceCounts
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.qoe.distribution import Distribution
@@ -24,9 +23,9 @@ class Predictor:
         self._attribution = Attribution(service)
         self._least_pow = _pow_at_best(service)
 
-    def distribution(self, counts: Counts, users: Ints) -> Distribution:
-        """The ratings of a window (G, M) with so many distinct sessions (G,)."""
-        return self.kernel.distribution(counts, users)
+    def distribution(self, counts: ServiceCounts, length: int) -> Distribution:
+        """The ratings of the window of this length, seconds."""
+        return self.kernel.distribution(counts.windows[length], counts.users[length], counts.squares[length])
 
     def snapshot(
         self,
@@ -41,8 +40,8 @@ class Predictor:
         """
         known = distributions or {}
         of_windows = {
-            length: known[length] if length in known else self.distribution(window, counts.users[length])
-            for length, window in counts.windows.items()
+            length: known[length] if length in known else self.distribution(counts, length)
+            for length in counts.windows
         }
         base = of_windows[self._interval_s]
         excess_pow = base.pow - self._least_pow

@@ -127,6 +127,7 @@ class Sums:
                 for length, each in counts.windows.items()
             },
             users={length: rows.sum(users) for length, users in counts.users.items()},
+            squares={length: rows.sum(squares) for length, squares in counts.squares.items()},
             qos=self._histogram(counts.qos, places),
             active_sessions=rows.sum(counts.active_sessions),
             open_stalls=rows.sum(counts.open_stalls),

@@ -86,6 +86,7 @@ class _Base(msgspec.Struct, array_like=True):
     levels: _Cells
     qos: _Cells
     users: _Column
+    squares: _Column
     active_sessions: _Column
     open_stalls: _Column
     oldest_stall_s: _Column
@@ -93,8 +94,8 @@ class _Base(msgspec.Struct, array_like=True):
     doubtful: _Column
     provisional: dict[int, _Cells]
     provisional_users: list[tuple[int, int, _Column]]
-    quality: _Column | None = None
-    """None of versions before it."""
+    provisional_squares: dict[int, _Column]
+    quality: _Column
 
     @classmethod
     def of(cls, base: BaseCounts) -> Self:
@@ -105,6 +106,7 @@ class _Base(msgspec.Struct, array_like=True):
             levels=_Cells.of(base.levels),
             qos=_Cells.of(base.qos),
             users=_Column.of(base.users),
+            squares=_Column.of(base.squares),
             active_sessions=_Column.of(base.active_sessions),
             open_stalls=_Column.of(base.open_stalls),
             oldest_stall_s=_Column.of(base.oldest_stall_s),
@@ -114,6 +116,9 @@ class _Base(msgspec.Struct, array_like=True):
             provisional_users=[
                 (end_s, age, _Column.of(users)) for (end_s, age), users in base.provisional_users.items()
             ],
+            provisional_squares={
+                length: _Column.of(squares) for length, squares in base.provisional_squares.items()
+            },
             quality=_Column.of(base.quality),
         )
 
@@ -125,6 +130,7 @@ class _Base(msgspec.Struct, array_like=True):
             levels=self.levels.sparse(),
             qos=self.qos.sparse(),
             users=self.users.array(),
+            squares=self.squares.array(),
             active_sessions=self.active_sessions.array(),
             open_stalls=self.open_stalls.array(),
             oldest_stall_s=self.oldest_stall_s.array(),
@@ -132,7 +138,8 @@ class _Base(msgspec.Struct, array_like=True):
             doubtful=self.doubtful.array(),
             provisional={end_s: cells.sparse() for end_s, cells in self.provisional.items()},
             provisional_users={(end_s, age): users.array() for end_s, age, users in self.provisional_users},
-            quality=np.zeros((0, 0), np.int64) if self.quality is None else self.quality.array(),
+            provisional_squares={length: squares.array() for length, squares in self.provisional_squares.items()},
+            quality=self.quality.array(),
         )
 
 
@@ -143,6 +150,8 @@ class _Interval(msgspec.Struct, array_like=True):
     qos: _Cells
     users: _Column
     recounted: dict[int, _Column]
+    squares: _Column
+    pairs: _Column
     late: dict[int, _Interval]
     starts: _Column
 
@@ -153,6 +162,8 @@ class _Interval(msgspec.Struct, array_like=True):
             qos=_Cells.of(counts.qos),
             users=_Column.of(counts.users),
             recounted={end_s: _Column.of(users) for end_s, users in counts.recounted.items()},
+            squares=_Column.of(counts.squares),
+            pairs=_Column.of(counts.pairs),
             late={end_s: cls.of(late) for end_s, late in counts.late.items()},
             starts=_Column.of(counts.starts),
         )
@@ -163,6 +174,8 @@ class _Interval(msgspec.Struct, array_like=True):
             qos=self.qos.sparse(),
             users=self.users.array(),
             recounted={end_s: users.array() for end_s, users in self.recounted.items()},
+            squares=self.squares.array(),
+            pairs=self.pairs.array(),
             late={end_s: late.counts() for end_s, late in self.late.items()},
             starts=self.starts.array(),
         )

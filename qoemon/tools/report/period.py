@@ -30,6 +30,7 @@ class Totals:
     poor_by (G, F) poor ratings that each factor accounts for; they add up to excess
     worst   (G,) highest lower bound of PoW of any interval
     worst_pow, worst_at_s, worst_users  (G,) that interval's PoW, end, and users
+    effective_users  (G,) most in any longest window, for the bounds
     most_active, most_stalled  (G,) maximum at any time
     """
 
@@ -42,8 +43,15 @@ class Totals:
     worst_pow: Floats
     worst_at_s: Floats
     worst_users: Ints
+    effective_users: Floats
     most_active: Ints
     most_stalled: Ints
+
+    @property
+    def squares(self) -> Floats:
+        """(G,) sum over the users of the squares of their conditions, as if they weighed as in that window."""
+        square: Floats = self.levels.sum(axis=1).astype(np.float64) ** 2
+        return np.divide(square, self.effective_users, out=np.zeros_like(square), where=self.effective_users > 0)
 
 
 class ServicePeriod:
@@ -75,14 +83,17 @@ class ServicePeriod:
         totals = self._totals
         if totals is None or not totals.levels.any():
             return None
-        return self.kernel.distribution(totals.levels, totals.users)
+        return self.kernel.distribution(totals.levels, totals.users, totals.squares)
 
     def overall_distribution(self) -> Distribution | None:
         """Rating distribution of all groups together; None without data."""
         totals = self._totals
         if totals is None or not totals.levels.any():
             return None
-        return self.kernel.distribution(totals.levels.sum(axis=0, keepdims=True), totals.users.sum(keepdims=True))
+        levels, users, squares = (
+            column.sum(axis=0, keepdims=True) for column in (totals.levels, totals.users, totals.squares)
+        )
+        return self.kernel.distribution(levels, users, squares)
 
     def worst_first(self) -> list[int]:
         """Indexes of the groups with data, those with most excess poor ratings first."""
@@ -111,6 +122,7 @@ class ServicePeriod:
             worst_pow=now.pow,
             worst_at_s=np.full(size, float(end_s)),
             worst_users=counts.users[self._interval_s],
+            effective_users=np.asarray(snapshot.distributions[self._longest_s].effective_users, np.float64),
             most_active=counts.active_sessions,
             most_stalled=counts.open_stalls,
         )
@@ -139,6 +151,7 @@ def _add(before: Totals, interval: Totals, size: int) -> Totals:
         worst_pow=np.where(worse, interval.worst_pow, grow_rows(before.worst_pow, size)),
         worst_at_s=np.where(worse, interval.worst_at_s, grow_rows(before.worst_at_s, size)),
         worst_users=np.where(worse, interval.worst_users, grow_rows(before.worst_users, size)),
+        effective_users=np.maximum(grow_rows(before.effective_users, size), interval.effective_users),
         most_active=np.maximum(grow_rows(before.most_active, size), interval.most_active),
         most_stalled=np.maximum(grow_rows(before.most_stalled, size), interval.most_stalled),
     )

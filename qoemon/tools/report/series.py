@@ -13,7 +13,7 @@ import numpy as np
 
 from qoemon.core.arrays import Counts, Floats, Ints, grow_rows
 from qoemon.core.plan.plan import Service
-from qoemon.core.qoe.confidence import interval
+from qoemon.core.qoe.confidence import effective_users, interval
 from qoemon.core.snapshot.snapshot import ServiceSnapshot
 
 MOST_CELLS = 1_000_000
@@ -30,11 +30,13 @@ class Point:
     sums      (G, C) sums over the conditions
     most      (G, 3) maximum number of users, active sessions and open stalls at any time
     together  (3,) that of all groups together: groups need not reach their maximum at the same time
+    effective (G,) maximum of the effective number of users of each group, for the bounds
     """
 
     sums: Floats
     most: Ints
     together: Ints
+    effective: Floats
 
     def add(self, other: Point) -> None:
         """Add an adjacent point, of as many groups or more."""
@@ -42,6 +44,13 @@ class Point:
         self.sums = grow_rows(self.sums, size) + grow_rows(other.sums, size)
         self.most = np.maximum(grow_rows(self.most, size), grow_rows(other.most, size))
         self.together = np.maximum(self.together, other.together)
+        self.effective = np.maximum(grow_rows(self.effective, size), grow_rows(other.effective, size))
+
+    def squares(self, rows: Ints) -> float:
+        """Sum over the users of these groups of the squares of their conditions, as if they weighed as then."""
+        rows = rows[rows < len(self.sums)]
+        rows = rows[self.effective[rows] > 0]
+        return float((self.sums[rows, 0] ** 2 / self.effective[rows]).sum())
 
 
 @dataclass(frozen=True)
@@ -88,11 +97,12 @@ class Series:
         counts: Counts = tally.windows[self._interval_s]
         users = tally.users[self._interval_s]
         most = np.column_stack([users, tally.active_sessions, tally.open_stalls])
+        effective = np.asarray(snapshot.distributions[self._interval_s].effective_users, np.float64)
         self._groups = max(self._groups, len(counts))
         self._put(
             self._points,
             (end_s - 1) // self.length_s,
-            Point(np.asarray(counts @ self._matrix), most, most.sum(axis=0)),
+            Point(np.asarray(counts @ self._matrix), most, most.sum(axis=0), effective),
         )
         if len(self._points) > max(min(MOST_POINTS, MOST_CELLS // max(self._groups, 1)), FEWEST_POINTS):
             self._points = self._coarser(self._points, 2)
@@ -114,7 +124,8 @@ class Series:
             ]
         )
         columns = self._matrix.shape[1]
-        return self._curve(numbers, length_s, sums.reshape(-1, columns), most.reshape(-1, 3))
+        squares = np.array([point.squares(rows) for point in points.values()])
+        return self._curve(numbers, length_s, sums.reshape(-1, columns), most.reshape(-1, 3), squares)
 
     def _coarser(self, points: dict[int, Point], ratio: int) -> dict[int, Point]:
         out: dict[int, Point] = {}
@@ -128,23 +139,25 @@ class Series:
         else:
             points[number] = point
 
-    def _curve(self, numbers: list[int], length_s: int, sums: Floats, most: Ints) -> Curve:
+    def _curve(self, numbers: list[int], length_s: int, sums: Floats, most: Ints, squares: Floats) -> Curve:
         """The curve, with one empty point for each gap of any length."""
         begins = np.array(numbers, np.float64) * length_s
         after_gap = np.flatnonzero(np.diff(begins) > length_s) + 1
         sums = np.insert(sums, after_gap, 0.0, axis=0)
+        squares = np.insert(squares, after_gap, 0.0)
         maxima = np.insert(most.astype(np.float64), after_gap, 0.0, axis=0)
         edges_s = np.insert(begins, after_gap, begins[after_gap - 1] + length_s)
         edges_s = np.append(edges_s, begins[-1:] + length_s)
         with np.errstate(invalid="ignore"):
             mean = sums / sums[:, :1]
+        effective = effective_users(sums[:, 0], maxima[:, 0], squares)
         low, high = float(self._scale.low), float(self._scale.high)
         ends = {"mos": (low, high), "gob": (0.0, 1.0), "pow": (0.0, 1.0)}
         return Curve(
             edges_s=edges_s,
             figures={name: mean[:, 1 + i] for i, name in enumerate(FIGURES)},
             bounds={
-                name: interval(mean[:, 1 + i], mean[:, 4 + i], maxima[:, 0], self._confidence, *ends[name])
+                name: interval(mean[:, 1 + i], mean[:, 4 + i], effective, self._confidence, *ends[name])
                 for i, name in enumerate(FIGURES)
             },
             ratings=mean[:, 7:],

@@ -44,14 +44,18 @@ class Audience:
         """Close an interval with these rated sessions, by group."""
         rows, groups = self._heard(present)
         order = np.argsort(rows)
-        recounted = self.users.close(rows[order], groups[order], GROUPS)
+        users, recounted, *_ = self.users.close(
+            rows[order], groups[order], *[np.bincount(groups, minlength=GROUPS)] * 2
+        )
         self.closed += 1
-        self._count(present, self.closed, np.bincount(groups, minlength=GROUPS), recounted)
+        self._count(present, self.closed, users, recounted)
 
     def judge_late(self, present: dict[str, int], ago: int) -> None:
         """Rate these sessions, by group, in an interval that has closed; ago 0 is the newest."""
         rows, groups = self._heard(present)
-        users, recounted = self.users.count_late(rows, groups, GROUPS, ago)
+        order = np.argsort(rows)
+        rows, groups = rows[order], groups[order]
+        users, recounted, *_ = self.users.count_late(rows, groups, np.ones_like(rows), GROUPS, ago)
         self._count(present, self.closed - ago, users, recounted)
 
     def _heard(self, present: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -148,7 +152,8 @@ def test_a_session_that_is_rated_late_stays_the_user_of_a_newer_interval() -> No
 def test_what_is_before_all_windows_brings_no_users() -> None:
     audience = Audience()
     audience.close({"a": 0})
-    users, recounted = audience.users.count_late(np.zeros(1, np.int64), np.zeros(1, np.int64), GROUPS, INTERVALS)
+    row = np.zeros(1, np.int64)
+    users, recounted, *_ = audience.users.count_late(row, row, row + 1, GROUPS, INTERVALS)
     assert (users.tolist(), recounted) == ([0, 0, 0, 0], {})
 
 

@@ -10,20 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoemon.core.arrays import Counts, to_dense, to_sparse
+from qoemon.core.counting.counts import Counted
 from qoemon.core.counting.window import Windows
 from tests.support.streams import FEW
 
 D = 60
 LENGTHS_S = (2 * D, 3 * D)
-NO_USERS: Mapping[int, np.ndarray] = {}
 
 
 def windows(bins: int = 10) -> Windows:
-    return Windows(LENGTHS_S, bins)
+    return Windows(LENGTHS_S, D, bins)
+
+
+def counted(users: np.ndarray, recounted: Mapping[int, np.ndarray] | None = None) -> Counted:
+    """Sessions with one condition each in an interval, and no pairs."""
+    return Counted(users, recounted or {}, users, np.zeros((len(users), 2), np.int64))
 
 
 def close(into: Windows, end: int, levels: Counts) -> None:
-    into.close(end * D, levels, levels.sum(axis=1), NO_USERS)
+    into.close(end * D, levels, counted(levels.sum(axis=1)))
 
 
 PARTS = st.lists(
@@ -42,7 +47,7 @@ def test_a_window_equals_a_recount_of_its_span(parts: list[tuple[int, list[int],
         histogram = np.zeros((groups, 10), np.int64)
         for cell in where:
             histogram[cell % groups, cell] += 1
-        rolling.close(end * D, to_sparse(histogram) if sparse else histogram, histogram.sum(axis=1), NO_USERS)
+        rolling.close(end * D, to_sparse(histogram) if sparse else histogram, counted(histogram.sum(axis=1)))
         history[end] = histogram
         for length_s in LENGTHS_S:
             recount = np.zeros((groups, 10), np.int64)
@@ -68,7 +73,7 @@ def test_late_counts_are_in_the_windows_that_cover_their_interval(
         for ago, group, cell in late:
             histogram = np.zeros((group + 1, 10), np.int64)
             histogram[group, cell] = 1
-            rolling.add_late((end - ago) * D, to_sparse(histogram), histogram.sum(axis=1), NO_USERS)
+            rolling.add_late((end - ago) * D, to_sparse(histogram), counted(histogram.sum(axis=1)))
             history.setdefault(end - ago, []).append(histogram)
             assert_recounted(rolling, history, end)
         if number == restart:
@@ -80,7 +85,7 @@ def test_late_counts_are_in_the_windows_that_cover_their_interval(
             histogram = np.zeros((4, 10), np.int64)
             for cell in where:
                 histogram[cell % 4, cell] += 1
-            rolling.close(end * D, to_sparse(histogram), histogram.sum(axis=1), NO_USERS)
+            rolling.close(end * D, to_sparse(histogram), counted(histogram.sum(axis=1)))
             history.setdefault(end, []).append(histogram)
             assert_recounted(rolling, history, end)
 
@@ -101,15 +106,15 @@ def assert_recounted(rolling: Windows, history: Mapping[int, list[Counts]], end:
 def test_what_is_late_changes_neither_a_snapshot_nor_the_counts_that_were_handed_in() -> None:
     rolling = windows(2)
     levels, users = to_sparse(np.array([[1, 2]])), np.array([3])
-    rolling.close(1 * D, levels, users, NO_USERS)
+    rolling.close(1 * D, levels, counted(users))
     held = dict(rolling.counts), dict(rolling.users)
     copies = [{length: array.copy() for length, array in each.items()} for each in held]
-    rolling.add_late(1 * D, levels, users, NO_USERS)
-    rolling.add_late(1 * D, levels, users, NO_USERS)
+    rolling.add_late(1 * D, levels, counted(users))
+    rolling.add_late(1 * D, levels, counted(users))
     assert all(np.array_equal(each[w], copy[w]) for each, copy in zip(held, copies, strict=True) for w in LENGTHS_S)
     assert (users.tolist(), levels.counts.tolist()) == ([3], [1, 2])
     assert [rolling.counts[w].tolist() for w in LENGTHS_S] == [[[3, 6]]] * 2
-    rolling.close(9 * D, np.zeros((1, 2), np.int64), np.zeros(1, np.int64), NO_USERS)
+    rolling.close(9 * D, np.zeros((1, 2), np.int64), counted(np.zeros(1, np.int64)))
     assert [rolling.counts[w].tolist() for w in LENGTHS_S] == [[[0, 0]]] * 2
 
 
@@ -117,11 +122,11 @@ def test_a_late_session_leaves_the_interval_that_counted_it() -> None:
     rolling = windows(2)
     one, users = np.array([[1, 0]]), np.array([1])
     for end in (1, 2):
-        rolling.close(end * D, one, users, NO_USERS)
-    rolling.add_late(2 * D, to_sparse(one), users, {1 * D: users})
+        rolling.close(end * D, one, counted(users))
+    rolling.add_late(2 * D, to_sparse(one), counted(users, {1 * D: users}))
     assert [rolling.users[length_s].tolist() for length_s in LENGTHS_S] == [[2], [2]]
-    rolling.close(3 * D, 0 * one, 0 * users, NO_USERS)
-    rolling.close(4 * D, 0 * one, 0 * users, NO_USERS)
+    rolling.close(3 * D, 0 * one, counted(0 * users))
+    rolling.close(4 * D, 0 * one, counted(0 * users))
     assert [rolling.users[length_s].tolist() for length_s in LENGTHS_S] == [[0], [2]]
 
 
@@ -164,11 +169,11 @@ def test_what_a_snapshot_holds_does_not_change_under_it() -> None:
 def test_a_session_that_is_recounted_is_one_user_of_the_window() -> None:
     rolling = windows(2)
     one = np.array([[1, 0]])
-    rolling.close(1 * D, one, np.array([1]), {})
-    rolling.close(2 * D, one, np.array([1]), {1 * D: np.array([1])})
+    rolling.close(1 * D, one, counted(np.array([1])))
+    rolling.close(2 * D, one, counted(np.array([1]), {1 * D: np.array([1])}))
     assert [rolling.users[length_s].tolist() for length_s in LENGTHS_S] == [[1], [1]]
     # Of an interval that is no longer held, and of groups that it did not have.
-    rolling.close(6 * D, np.array([[1, 0], [1, 0]]), np.array([1, 1]), {2 * D: np.array([1, 0])})
+    rolling.close(6 * D, np.array([[1, 0], [1, 0]]), counted(np.array([1, 1]), {2 * D: np.array([1, 0])}))
     assert [rolling.users[length_s].tolist() for length_s in LENGTHS_S] == [[1, 1], [1, 1]]
 
 

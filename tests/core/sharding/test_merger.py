@@ -155,6 +155,7 @@ def assert_same(one: ServiceCounts, other: ServiceCounts) -> None:
     pairs = [(getattr(one, name), getattr(other, name)) for name in columns]
     pairs += [(one.windows[w], other.windows[w]) for w in WINDOWS_S]
     pairs += [(one.users[w], other.users[w]) for w in WINDOWS_S]
+    pairs += [(one.squares[w], other.squares[w]) for w in WINDOWS_S]
     pairs += list(zip(one.marginals, other.marginals, strict=True))
     for mine, theirs in pairs:
         assert by_group(one, mine) == by_group(other, theirs)

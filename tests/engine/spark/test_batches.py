@@ -177,13 +177,14 @@ def test_other_shards_continue_where_the_former_ones_were(
     """Records that were divided for four shards are divided for seven; users of the longest window go on exactly.
 
     The driver restarts before and while the new shards read what came before. What these cannot know is not here:
-    how far a clock is behind, which is estimated for as long as a session lasts, and reports that come again.
+    how far a clock is behind, which is estimated for as long as a session lasts, and reports that come again. How
+    much a session with pauses weighs depends on all of it, also on what was before the longest window: a little.
     """
     topic = topic_of(seed, 4, players=0, again=False)
     driver = Driver(CLOCK, tmp_path / "full.json")
     found, start_s = rescaled(monkeypatch, driver, topic, after_s)
     assert T0 <= start_s <= T0 + after_s - 60
-    assert_same(truth(topic, CLOCK), found)
+    assert_same(truth(topic, CLOCK), found, of_bounds=0.01)
 
 
 def test_totals_do_not_fall_after_a_rescale_whatever_the_traffic(
