@@ -3,8 +3,10 @@
 # ruff: noqa: PLC0415 - numpy is not for --help
 from __future__ import annotations
 
+import inspect
+from functools import update_wrapper
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,7 +14,7 @@ from qoemon.tools.command import info
 from qoemon.tools.options import seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from qoemon.config.studies.reading import Reading, Wide
 
@@ -128,6 +130,40 @@ def reading(
         missing=names_in(missing),
         stall_s=stall_length or 0.0,
     )
+
+
+_FORM: dict[str, tuple[Any, Any]] = {
+    "condition": (Condition, ""),
+    "rating": (Rating, ""),
+    "user": (User, ""),
+    "columns": (Columns, None),
+    "header": (Header, ""),
+    "wide": (WideForm, None),
+    "counts": (Counts, ""),
+    "missing": (Missing, ""),
+}
+"""The options of a file with ratings, with their defaults."""
+
+
+def reads_study(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of a file with ratings in place of its parameter `how`, the Reading."""
+    signature = inspect.signature(command, eval_str=True)
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
+        for name, (option, default) in _FORM.items()
+    ]
+    own = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in signature.parameters.values()]
+    at = [each.name for each in own].index("how")
+
+    def with_options(**given: Any) -> None:
+        form = {name: given.pop(name) for name in _FORM}
+        command(**given, how=reading(**form))
+
+    update_wrapper(with_options, command)
+    parameters = [*own[:at], *options, *own[at + 1 :]]
+    with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {each.name: each.annotation for each in parameters}
+    return with_options
 
 
 def report(notes: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import typer
 from qoemon.tools import study_options
 from qoemon.tools.command import FAILED, USAGE, exit_on_errors, fail, load
 from qoemon.tools.options import AsJson, ConfigFile
-from qoemon.tools.study_options import Columns, Condition, Counts, Header, Missing, Rating, User, WideForm
+from qoemon.tools.study_options import reads_study
 
 ServiceName = Annotated[
     str | None,
@@ -24,6 +24,7 @@ ServiceName = Annotated[
 Csv = Annotated[str, typer.Argument(help="CSV file; - is standard input.")]
 
 
+@reads_study
 def theta(
     file: Csv,
     low: Annotated[float, typer.Option(help="Lowest rating of the scale, scale points.")] = 1.0,
@@ -39,14 +40,7 @@ def theta(
     ] = None,
     service: ServiceName = None,
     mapping: Annotated[str, typer.Option(help="Mapping of the service in the YAML fragment.")] = "video-stall",
-    condition: Condition = "",
-    rating: Rating = "",
-    user: User = "",
-    columns: Columns = None,
-    header: Header = "",
-    wide: WideForm = None,
-    counts: Counts = "",
-    missing: Missing = "",
+    how: Any = None,
     as_json: AsJson = False,
 ) -> None:
     """Estimate the SOS parameter of a study.
@@ -63,16 +57,6 @@ def theta(
     from qoemon.tools.calibrate import plot, sos
     from qoemon.tools.plotting import PlotError, require_plot
 
-    how = study_options.reading(
-        condition=condition,
-        rating=rating,
-        user=user,
-        columns=columns,
-        header=header,
-        wide=wide,
-        counts=counts,
-        missing=missing,
-    )
     with exit_on_errors(usage=(UnreadableError, PlotError), failed=(ContentError,)):
         if picture is not None:
             require_plot(picture)
@@ -87,6 +71,7 @@ def theta(
     _print(found.as_dict(), sos.table(found), name, sos.yaml_fragment(found, name, mapping), as_json=as_json)
 
 
+@reads_study
 def fit(
     file: Csv,
     mapping: Annotated[str, typer.Option(help="Mapping whose constants to fit.")],
@@ -108,14 +93,7 @@ def fit(
     low: Annotated[float, typer.Option(help="Lowest rating of the scale, scale points.")] = 1.0,
     high: Annotated[float, typer.Option(help="Highest rating of the scale, scale points.")] = 5.0,
     service: ServiceName = None,
-    condition: Condition = "",
-    rating: Rating = "",
-    user: User = "",
-    columns: Columns = None,
-    header: Header = "",
-    wide: WideForm = None,
-    counts: Counts = "",
-    missing: Missing = "",
+    how: Any = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit the constants of a mapping to a study.
@@ -138,16 +116,6 @@ def fit(
     if mapping not in plugins.names():
         hint = did_you_mean(mapping, plugins.names())
         raise typer.BadParameter(f"{mapping!r}, expected one of {', '.join(plugins.names())}; {hint}")
-    how = study_options.reading(
-        condition=condition,
-        rating=rating,
-        user=user,
-        columns=columns,
-        header=header,
-        wide=wide,
-        counts=counts,
-        missing=missing,
-    )
     shape, named = plugins.find(mapping), _names(inputs)
     with exit_on_errors(usage=(UnreadableError,), failed=(ContentError,)):
         if mapping == MEDIA_STALL.name:
@@ -165,18 +133,12 @@ def fit(
     _print(found.as_dict(), fit_text.table(found), name, fit_text.yaml_fragment(found, name), as_json=as_json)
 
 
+@reads_study
 def validate(
     file: Csv,
     service: Annotated[str, typer.Option(help="Service of the configuration that the study is about.")],
     config: ConfigFile = None,
-    condition: Condition = "",
-    rating: Rating = "",
-    user: User = "",
-    columns: Columns = None,
-    header: Header = "",
-    wide: WideForm = None,
-    counts: Counts = "",
-    missing: Missing = "",
+    how: Any = None,
     as_json: AsJson = False,
     picture: Annotated[
         Path | None,
@@ -214,16 +176,6 @@ def validate(
     from qoemon.tools.fail_if import FailIfError, conditions, failures
     from qoemon.tools.plotting import PlotError, require_plot
 
-    how = study_options.reading(
-        condition=condition,
-        rating=rating,
-        user=user,
-        columns=columns,
-        header=header,
-        wide=wide,
-        counts=counts,
-        missing=missing,
-    )
     with exit_on_errors(usage=(UnreadableError, PlotError, FailIfError), failed=(ContentError,)):
         wanted = conditions(fail_if or ())
         if picture is not None:
