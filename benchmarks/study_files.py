@@ -1,4 +1,4 @@
-"""CPU and memory of `theta` and `analyze` for a file of a million rows. `python -m benchmarks.study_files`.
+"""CPU and memory of the commands on studies for a file of a million rows. `python -m benchmarks.study_files`.
 
 The ratings are those of 2,500 users who rated 400 conditions each, the conditions those of a million sessions in 20
 groups. CPU and memory are those of the whole process, with its start and its computation.
@@ -26,8 +26,11 @@ CPU_S, MEMORY_MB = 15, 250
 def rows() -> list[Row]:
     """CPU seconds and memory of each command."""
     names = ["--condition", "video", "--user", "subject", "--rating", "score"]
+    fitted = ["--mapping", "web-iqx", "--user", "subject"]
     return [
         *_measured("theta, a million ratings with users", "theta", _ratings(), *names),
+        *_measured("fit, a million ratings", "fit", _waits(), *fitted),
+        *_measured("validate, a million ratings", "validate", _waits(), "--service", "web"),
         *_measured("analyze, a million sessions in 20 groups", "analyze", _sessions(), "--service", "video"),
     ]
 
@@ -37,6 +40,14 @@ def _ratings() -> Iterator[str]:
     yield "video,subject,score,time\n"
     for at in range(ROWS):
         yield f"v{at % CONDITIONS},s{at // CONDITIONS},{rng.choice('12345')},{at / 4}\n"
+
+
+def _waits() -> Iterator[str]:
+    rng = random.Random(1)
+    yield "response_s,subject,rating\n"
+    for at in range(ROWS):
+        wait_s = 0.05 * (1 + at % CONDITIONS)
+        yield f"{wait_s:.2f},s{at // CONDITIONS},{min(5, max(1, round(5 - wait_s / 4 + rng.gauss(0, 0.8))))}\n"
 
 
 def _sessions() -> Iterator[str]:

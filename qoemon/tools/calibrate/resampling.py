@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from qoemon.config.studies.ratings import Ratings
     from qoemon.core.arrays import Floats
 
-CELLS = 2_000_000
-"""Numbers of an array while users are resampled, 16 MB: resamples are made in parts of that size."""
+CELLS = 400_000
+"""Numbers of an array while users are resampled, 3 MB: resamples are made in parts of that size."""
 
 
 class Estimates(NamedTuple):
@@ -107,7 +107,8 @@ class UserPanel:
         self._origin[ratings.condition] = ratings.rating
         shifted = ratings.rating - self._origin[ratings.condition]
         shape = (self.users, self.conditions)
-        self._power = [csr_array((shifted**power, (user, ratings.condition)), shape) for power in range(4)]
+        place = user.astype(np.int32), ratings.condition.astype(np.int32)
+        self._power = [csr_array((shifted**power, place), shape) for power in range(4)]
 
     def moments(self, times: Floats) -> CentralMoments:
         """Moments (B, C) of samples in which each user is so many times, (B, U); the fourth ones are not known."""
