@@ -162,6 +162,18 @@ def test_a_compressed_study_on_standard_input_is_the_study() -> None:
             id="percent",
         ),
         pytest.param(
+            '"PVS" "Subject" "Score"\n"1" "a" "u1" 4\n"2" "a" "u2" 3\n"3" "b" "u1" 1\n"4" "b" "u2" 2\n',
+            ["theta"],
+            ["--condition", "PVS", "--user", "Subject", "--rating", "Score"],
+            id="write.table of R",
+        ),
+        pytest.param(
+            '"condition", "user", "rating"\n"a", "u1", 4\n"a", "u2", 3\n"b", "u1", 1\n"b", "u2", 2\n',
+            ["theta"],
+            [],
+            id="quotes after spaces",
+        ),
+        pytest.param(
             "Response Time [ms]\n420\n1900\n", ["analyze", "--service", "web"],
             ["--columns", "response_s=Response Time [ms]/1000"], id="milliseconds",
         ),
@@ -180,3 +192,31 @@ def test_forms_of_published_files_load_with_what_is_proposed(
     path.write_text(text)
     _, proposed = loaded(command[0], str(path), *command[1:])
     assert proposed == options
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(b"PAR1\x15\x04\x15\x10", "it is Parquet, save the table as CSV", id="Parquet"),
+        pytest.param(b"MATLAB 5.0 MAT-file, Platform: GLNXA64\0", "it is a file of MATLAB", id="MATLAB"),
+        pytest.param(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0", "it is an old spreadsheet", id="xls"),
+        pytest.param(b"BZh91AY&SY", "it is compressed with bzip2", id="bzip2"),
+        pytest.param(b'{"condition": "a", "rating": 4}\n', "the file is JSON", id="JSON lines"),
+        pytest.param(b'[\n {"condition": "a", "rating": 4}\n]\n', "the file is JSON", id="JSON"),
+        pytest.param(b"<!DOCTYPE html>\n<html></html>\n", "the file is HTML or XML", id="a page of an error"),
+        pytest.param(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "git lfs pull", id="Git LFS"),
+        pytest.param(b"dataset_name = 'NFLX'\ndis_videos = []\n", "the file is a program", id="Python"),
+        pytest.param(b"a\0,\0b\0\n\0", "the file is UTF-16, or no text", id="UTF-16 without a mark"),
+        pytest.param(
+            b"Results, lab A\n2019\n\npvs,subject,score\na,1,4\na,2,3\nb,1,2\nb,2,1\n",
+            "the table seems to begin in line 4: remove the lines above it",
+            id="a title",
+        ),
+    ],
+)
+def test_what_is_no_table_is_named(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "study.csv"
+    path.write_bytes(content)
+    result = CliRunner().invoke(cli.app, ["theta", str(path)])
+    assert result.exit_code in {1, 2}
+    assert expected in result.stderr
