@@ -40,10 +40,14 @@ MOSTLY = 0.9
 NOT_UTF8 = "latin-1 where not utf-8"
 """Reads bytes that are not UTF-8 as Latin-1, in which older spreadsheets save; they are no digits."""
 
-codecs.register_error(
-    NOT_UTF8,
-    lambda error: (cast("UnicodeDecodeError", error).object[error.start : error.end].decode("latin-1"), error.end),
-)
+
+def _as_latin1(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+codecs.register_error(NOT_UTF8, _as_latin1)
 
 SEPARATORS = ",;\t|"
 
@@ -282,7 +286,7 @@ def _rows(lines: Iterable[str], separator: str, line: int) -> Iterator[Row]:
 
 def _other_format(lines: Sequence[str], top: int) -> str:
     """What the text is instead of CSV; "" if nothing says so."""
-    if any("\0" in line for line in lines[: top + 1]):
+    if any("\0" in line for line in lines):
         return "UTF-16, or no text"
     return next((kind for pattern, kind in _TEXT if top < len(lines) and pattern.match(lines[top])), "")
 
