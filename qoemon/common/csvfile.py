@@ -6,6 +6,7 @@ names from the rows. docs/decisions/0030-study-files.md
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -15,7 +16,7 @@ import sys
 import zlib
 from contextlib import contextmanager
 from itertools import chain, islice
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TextIO, cast
 
@@ -33,12 +34,55 @@ CELL_LENGTH = 40
 SAMPLE = 200
 """Lines from which the separator and the kind of the file are found."""
 
-NOT_UTF8 = "surrogateescape"
-"""Accepts bytes that are not UTF-8: harmless in a column that is ignored, and no number in any other."""
+MOSTLY = 0.9
+"""Share of the rows with as many cells as the first that makes it the header."""
+
+NOT_UTF8 = "latin-1 where not utf-8"
+"""Reads bytes that are not UTF-8 as Latin-1, in which older spreadsheets save; they are no digits."""
+
+
+def _as_latin1(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+codecs.register_error(NOT_UTF8, _as_latin1)
 
 SEPARATORS = ",;\t|"
 
-_GZIP, _ZIP, _UTF16 = b"\x1f\x8b", b"PK\x03\x04", (b"\xff\xfe", b"\xfe\xff")
+_GZIP, _UTF16 = b"\x1f\x8b", (b"\xff\xfe", b"\xfe\xff")
+
+_BINARY = {
+    b"PK\x03\x04": "a spreadsheet or an archive",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet",
+    b"PAR1": "Parquet",
+    b"ARROW1": "Arrow",
+    b"MATLAB": "a file of MATLAB",
+    b"\x89HDF": "HDF5",
+    b"$FL2": "a file of SPSS",
+    b"$FL3": "a file of SPSS",
+    b"<stata": "a file of Stata",
+    b"%PDF": "a PDF",
+    b"\x93NUMPY": "an array of NumPy",
+    b"SQLite": "a database of SQLite",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"\x28\xb5\x2f\xfd": "compressed with Zstandard",
+    b"7z\xbc\xaf": "an archive",
+    b"Rar!": "an archive",
+    b"RDX": "a file of R",
+}
+"""Formats by their first bytes."""
+
+_TEXT = (
+    (re.compile(r"\s*(\{|\[\s*($|[{\[]))"), "JSON"),
+    (re.compile(r"\s*<(!doctype|html|\?xml|[a-z]+>)", re.IGNORECASE), "HTML or XML"),
+    (re.compile(r"version https://git-lfs"), "only the pointer of Git LFS (git lfs pull gets the file)"),
+    (re.compile(r"@relation\b", re.IGNORECASE), "ARFF"),
+    (re.compile(r"\w+ = ['\"\[{(]"), "a program"),
+)
+"""Formats by their first line."""
 
 
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
@@ -149,21 +193,26 @@ def read_sheet(file: TextIO, needs: str, names: Sequence[str] = ()) -> Sheet:
     if lines:
         lines[0] = lines[0].removeprefix("\ufeff")  # It would hide the quotes of the first cell.
     top = next((at for at, line in enumerate(lines) if not _is_above(line)), len(lines))
+    if kind := _other_format(lines, top):
+        raise UnnamedContentError(f"the file is {kind}: save the table as CSV in UTF-8")
     separator = _named_separator(lines[:top]) or _separator(lines[top:])
     if not names and (commented := _commented_header(lines[:top], lines[top:], separator)):
         top -= 1
         lines[top] = commented
+    elif not names and (begin := _begin(lines[top:], separator)):
+        raise UnnamedContentError(
+            f"the table seems to begin in line {top + begin}: remove the lines above it, or begin them with #"
+        )
     rows = _rows(chain(lines[top:], file), separator, top + 1)
     first = next(rows, None)
     if first is None:
         raise UnnamedContentError(f"there is nothing in it; {needs}")
     if first.syntax_error:
         raise UnnamedContentError(f"line {first.line}: {first.syntax_error}")
-    if any("\0" in cell for cell in first.cells):
-        raise UnnamedContentError("the file looks like UTF-16: save it as UTF-8")
     if names:
         return Sheet(chain([first], rows), names, 0, separator)
-    return Sheet(rows, first.cells, first.line, separator)
+    header = ["", *first.cells] if _are_rows_of_r(lines[top:], separator) else first.cells
+    return Sheet(rows, header, first.line, separator)
 
 
 def plain(name: str) -> str:
@@ -207,11 +256,11 @@ def _open(path: str) -> io.BufferedReader[Any]:
 
 def _text(binary: io.BufferedReader[Any], path: str) -> io.TextIOWrapper:
     try:
-        magic = binary.peek(4)[:4]
+        magic = binary.peek(8)[:8]
     except OSError as error:
         raise UnreadableError(f"{path}: cannot be read: {error.strerror}") from error
-    if magic == _ZIP:
-        raise UnreadableError(f"{path}: cannot be read: it is a spreadsheet or an archive, save the table as CSV")
+    if kind := next((kind for start, kind in _BINARY.items() if magic.startswith(start)), ""):
+        raise UnreadableError(f"{path}: cannot be read: it is {kind}, save the table as CSV")
     if magic.startswith(_UTF16):
         return io.TextIOWrapper(binary, encoding="utf-16", errors="replace", newline="")
     plain_bytes = gzip.GzipFile(fileobj=binary) if magic.startswith(_GZIP) else binary
@@ -223,7 +272,7 @@ def _rows(lines: Iterable[str], separator: str, line: int) -> Iterator[Row]:
     if separator == " ":
         lines = (each.strip() + "\n" for each in lines)
     # Without strict, a quote that is never closed would silently swallow the rest of the file.
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=separator == " ", strict=True)
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
     above = line
     try:
         for cells in reader:
@@ -233,6 +282,13 @@ def _rows(lines: Iterable[str], separator: str, line: int) -> Iterator[Row]:
             line = reader.line_num + above
     except csv.Error as error:
         yield Row(line, (), f"is not CSV ({error}): is a quote not closed, or not doubled within a cell?")
+
+
+def _other_format(lines: Sequence[str], top: int) -> str:
+    """What the text is instead of CSV; "" if nothing says so."""
+    if any("\0" in line for line in lines):
+        return "UTF-16, or no text"
+    return next((kind for pattern, kind in _TEXT if top < len(lines) and pattern.match(lines[top])), "")
 
 
 def _is_above(line: str) -> bool:
@@ -251,17 +307,60 @@ def _separator(lines: Sequence[str]) -> str:
     best = max(found, key=lambda each: found[each])
     if found[best][1] > 1:
         return best
-    share, width = _fit([line.strip() for line in lines], " ")
+    by_space = [line.strip() for line in lines]
+    share, width = _fit(by_space, " ")
     if width > 1 and share == 1:
         return " "
+    if named := next((each for each in (*SEPARATORS, " ") if _are_rows_of_r(lines, each)), ""):
+        return named
     # A single column of decimal commas has no separator: not the comma, at any rate.
     numbers = [line for line in lines[1:] if line.strip()]
     return ";" if numbers and all(map(_DECIMAL_COMMA.fullmatch, numbers)) else ","
 
 
+def _cells(lines: Sequence[str], separator: str) -> list[tuple[int, list[str]]]:
+    """The cells of each row that is not blank, after its line from 1; [] if the lines are not CSV."""
+    complete = lines[:-1] if len(lines) == SAMPLE else lines  # The last one may be cut within a cell.
+    rows = list(_rows(complete, separator, 1))
+    return [] if rows and rows[-1].syntax_error else [(row.line, [*row.cells]) for row in rows]
+
+
+def _are_rows_of_r(lines: Sequence[str], separator: str) -> bool:
+    """Whether all rows have a name, all different, before the columns of the header: write.table of R."""
+    found = [cells for _, cells in _cells(lines, separator)]
+    if len(found) < 3:
+        return False
+    width, below = len(found[0]), found[1:]
+    names = [cells[0] for cells in below]
+    if {len(cells) for cells in below} != {width + 1} or len(set(names)) < len(names):
+        return False
+    # 1,5 below a single name is a decimal comma.
+    return width > 1 or (separator == " " and names == [str(at) for at in range(1, len(names) + 1)])
+
+
+def _begin(lines: Sequence[str], separator: str) -> int:
+    """Line of a header below a title, from 1; 0 if the header is where it should be."""
+    share, width = _fit(lines, separator)
+    if (width > 1 and share > MOSTLY) or _are_rows_of_r(lines, separator):
+        return 0
+    for each in SEPARATORS:
+        found = _cells(lines, each)
+        widths = [len(cells) for _, cells in found]
+        usual = max(widths, key=widths.count, default=0)
+        above = widths.index(usual) if usual > 1 else 0
+        header = found[above][1] if above else []
+        if above and len(found) > above + 2 and set(widths[above:]) == {usual} and _are_names(header):
+            return found[above][0]
+    return 0
+
+
+def _are_names(cells: Sequence[str]) -> bool:
+    return all(cell.strip() and isnan(number(cell)) for cell in cells)
+
+
 def _fit(lines: Sequence[str], separator: str) -> tuple[float, int]:
     """The share of rows that have as many cells as the first, and that number; (0, 0) if it is 1."""
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=separator == " ")
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     try:
         widths = [len(cells) for cells in reader if cells]
     except csv.Error:
