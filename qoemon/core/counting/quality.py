@@ -74,6 +74,10 @@ class Quality:
             quality[some] = np.rint((mos - self._scale.low) * (PARTS / (self._scale.high - self._scale.low)))
         return quality
 
+    def newest(self, row: Ints, quality: Ints) -> Ints:
+        """(R,) quality that these reports tell, of these rows, or else the last one that is known."""
+        return np.where(quality == UNKNOWN, self.last[row], quality)
+
     def hear(self, row: Ints, quality: Ints, at_s: Floats) -> None:
         """Record the quality of one report of each of these rows, unless a newer one was heard."""
         some = np.flatnonzero((quality != UNKNOWN) & ~(at_s < self._sessions.last_s[row]))
@@ -93,7 +97,7 @@ class Quality:
         known_ms = self.known_ms[:, part].sum(axis=0, dtype=np.int64)
         return self.mean(known_ms, self.sums[:, part].sum(axis=0, dtype=np.int64), self.last[part])
 
-    def mean(self, known_ms: Ints, sums: Ints, last: NDArray[np.int16]) -> Ints:
+    def mean(self, known_ms: Ints, sums: Ints, last: NDArray[Any]) -> Ints:
         """(N,) mean quality over a media time with measures; the last one without."""
         # Half up, in integers.
         found: Ints = np.where(known_ms > 0, (2 * sums + known_ms) // np.maximum(2 * known_ms, 1), last)
