@@ -136,7 +136,7 @@ class StallConditions:
         self.kept = np.zeros((2, 0), np.int16)
         # A run that is silent for longer has expired.
         self._longest_ms = int(timing.session_timeout_s + timing.interval_s) * 1000
-        self._quality = Quality(sessions, service, timing.slices) if rates_quality(service) else None
+        self._quality = Quality(sessions, service, timing) if rates_quality(service) else None
         self._owed: list[tuple[Ints, SmallInts, SmallInts]] = []
         """What came late: (N,) ends of intervals, seconds since the epoch, (N,) rows, and amounts: (3, N), or
         (6, N) with the play time of known quality, that times the quality, and the newest quality at that time."""

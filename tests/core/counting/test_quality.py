@@ -100,6 +100,17 @@ def test_an_older_report_does_not_replace_the_last_quality() -> None:
     assert mos(late, 120) == pytest.approx(2.0, abs=0.003)
 
 
+@pytest.mark.parametrize("tick_s", [60, 300, 600])
+def test_quality_is_that_of_the_whole_interval_in_long_ticks_too(tick_s: int) -> None:
+    timing = {"tick_s": tick_s, "interval_s": 600, "windows_s": (600,), "session_timeout_s": 600}
+    monitor = OneShard(plan(MEDIA, timing=timing))
+    start_s = -T0 % 600  # where an interval begins
+    heard(monitor, start_s, play_ms=0)
+    for at_s, q in ((250, 2.0), (599, 4.0)):
+        heard(monitor, start_s + at_s, q, play_ms=at_s * 1000)
+    assert mos(monitor, start_s + 600, 600) == pytest.approx((250 * 2 + 349 * 4) / 599, abs=0.005)
+
+
 def backlog() -> list[tuple[int, float | None]]:
     """Times and quality of reports: measures in the first and in the last minute only."""
     return [(at_s, {1: 2.0, 10: 2.0, 250: 5.0}.get(at_s)) for at_s in (1, *range(10, 260, 10))]
