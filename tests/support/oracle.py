@@ -515,7 +515,7 @@ class Oracle:
         run.spans += spans
         if spans[0].start_ms < closed_ms and run.rated_ms < closed_ms:
             run.late += [span for span in spans if any(span.before(closed_ms))]
-        if said.quality is not None and said.at_ms >= (run.last_ms or 0):
+        if said.quality is not None and (run.last_quality is None or said.at_ms >= (run.last_ms or 0)):
             run.last_quality = said.quality
         if max(gap_ms, run.pause_s * 1000) > self._seldom_ms:
             run.kept_quality = run.last_quality

@@ -87,8 +87,9 @@ class Quality:
         return np.where(quality == UNKNOWN, self.last[row], quality)
 
     def hear(self, row: Ints, quality: Ints, at_s: Floats) -> None:
-        """Record the quality of one report of each of these rows, unless a newer one was heard."""
-        some = np.flatnonzero((quality != UNKNOWN) & ~(at_s < self._sessions.last_s[row]))
+        """Record the quality of one report of each of these rows, unless a newer one was heard and one is known."""
+        is_newest = ~(at_s < self._sessions.last_s[row]) | (self.last[row] == UNKNOWN)
+        some = np.flatnonzero((quality != UNKNOWN) & is_newest)
         self.last[row[some]] = quality[some]
 
     def add(self, slice_: Ints, row: Ints, play_ms: Ints, quality: Ints) -> None:

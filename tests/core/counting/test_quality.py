@@ -100,6 +100,15 @@ def test_an_older_report_does_not_replace_the_last_quality() -> None:
     assert mos(late, 120) == pytest.approx(2.0, abs=0.003)
 
 
+def test_the_only_quality_holds_also_if_its_report_was_overtaken() -> None:
+    late = OneShard(plan(Service("video", MEDIA.mapping, 0.3, counters=Counters.DELTA)))
+    heard(late, 0, seq=1, play_ms=0)
+    heard(late, 30, seq=3, play_ms=10_000)
+    heard(late, 20, 2.0, seq=2, play_ms=0)
+    heard(late, 100, seq=4, play_ms=50_000)
+    assert mos(late, 120) == pytest.approx(2.0, abs=0.003)
+
+
 @pytest.mark.parametrize("tick_s", [60, 300, 600])
 def test_quality_is_that_of_the_whole_interval_in_long_ticks_too(tick_s: int) -> None:
     timing = {"tick_s": tick_s, "interval_s": 600, "windows_s": (600,), "session_timeout_s": 600}
