@@ -90,6 +90,8 @@ class Span:
     end_ms: int
     amounts: Amounts
     quality: int | None = None
+    held: int | None = None
+    """The newest quality when it was heard."""
 
     def before(self, time_ms: int) -> Amounts:
         length = self.end_ms - self.start_ms
@@ -102,7 +104,7 @@ class Span:
     def since(self, time_ms: int) -> Span:
         """The part from a time on: nothing counts for longer than a session may be silent."""
         rest = minus(self.amounts, self.before(time_ms))
-        return Span(max(self.start_ms, time_ms), max(self.end_ms, time_ms), rest, self.quality)
+        return replace(self, start_ms=max(self.start_ms, time_ms), end_ms=max(self.end_ms, time_ms), amounts=rest)
 
 
 def quality_within(spans: Iterable[Span], begin_ms: int, end_ms: int, last: int | None) -> int | None:
@@ -385,8 +387,9 @@ class Run:
         since_ms = interval_ms if gap_ms is None else gap_ms
         start_ms = at_ms - (min(stall_ms + play_ms, since_ms) if begins else since_ms)
         ran_ms = min(stall_ms, since_ms) if self.stalling_since_ms is not None else 0
-        stall = Span(start_ms, start_ms + ran_ms, (0, ran_ms, 0))
-        rest = Span(start_ms + ran_ms, at_ms, (n * PARTS, stall_ms - ran_ms, play_ms), said.quality)
+        held = self.last_quality if said.quality is None else said.quality
+        stall = Span(start_ms, start_ms + ran_ms, (0, ran_ms, 0), held=held)
+        rest = Span(start_ms + ran_ms, at_ms, (n * PARTS, stall_ms - ran_ms, play_ms), said.quality, held)
         return [stall, rest]
 
     def hear(self, said: Said) -> None:
@@ -512,7 +515,7 @@ class Oracle:
         run.spans += spans
         if spans[0].start_ms < closed_ms and run.rated_ms < closed_ms:
             run.late += [span for span in spans if any(span.before(closed_ms))]
-        if said.quality is not None and said.at_ms >= (run.last_ms or 0):
+        if said.quality is not None and (run.last_quality is None or said.at_ms >= (run.last_ms or 0)):
             run.last_quality = said.quality
         if max(gap_ms, run.pause_s * 1000) > self._seldom_ms:
             run.kept_quality = run.last_quality
@@ -563,7 +566,8 @@ class Oracle:
             first_ms = min(span.start_ms for span in run.late) // self.interval_ms * self.interval_ms
             for end_ms in range(first_ms + self.interval_ms, now_ms + 1, self.interval_ms):
                 amounts = within(run.late, end_ms - self.interval_ms, end_ms)
-                quality = self._quality(run, run.late, end_ms)
+                inside = [span for span in run.late if any(within([span], end_ms - self.interval_ms, end_ms))]
+                quality = self._quality(inside, end_ms, inside[-1].held if inside else None)
                 if end_ms > run.rated_ms and amounts[1] + amounts[2] >= self.min_active_ms and quality is not None:
                     found.append((end_ms, Rating(run.group, amounts, quality)))
         return found
@@ -571,7 +575,7 @@ class Oracle:
     def _pass(self, at_ms: int) -> None:
         there = [(run, run.condition(at_ms, self.interval_ms)) for run in self.runs]
         active = [(run, each) for run, each in there if each[1] + each[2] >= self.min_active_ms]
-        qualities = [self._quality(run, run.spans, at_ms) for run, _ in active]
+        qualities = [self._quality(run.spans, at_ms, run.last_quality) for run, _ in active]
         rated = [
             (run, Rating(run.group, each, quality))
             for (run, each), quality in zip(active, qualities, strict=True)
@@ -608,11 +612,11 @@ class Oracle:
         seldom = seldom and not (self.rates_quality and run.kept_quality is None)
         return seldom and waited_ms < 2 * pause_ms and not run.ended
 
-    def _quality(self, run: Run, spans: Iterable[Span], end_ms: int) -> int | None:
-        """The quality of a run in the interval that ends then; None if it never told any."""
+    def _quality(self, spans: Iterable[Span], end_ms: int, last: int | None) -> int | None:
+        """The quality of a run in the interval that ends then; None if it has not told any."""
         if not self.rates_quality:
             return QUALITY_PARTS
-        return quality_within(spans, end_ms - self.interval_ms, end_ms, run.last_quality)
+        return quality_within(spans, end_ms - self.interval_ms, end_ms, last)
 
     def _kept_quality(self, run: Run) -> int:
         known = run.kept_quality if self.rates_quality else QUALITY_PARTS

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qoemon.core.arrays import Counts, Floats, Ints, SmallInts, grow_columns
 from qoemon.core.counting.session_table import SessionTable
-from qoemon.core.plan.plan import Service
+from qoemon.core.plan.plan import Service, Timing
 from qoemon.core.qoe.bins import mos_level, mos_levels
 from qoemon.core.qoe.distribution import rating_cdf
 from qoemon.core.qoe.mapping import MediaStall
@@ -32,6 +32,12 @@ UNKNOWN = -1
 
 MOST_MS = (2**31 - 1) // PARTS
 """Maximum of a slice (3.5 minutes in ms), so that the time times the quality fits in 32 bits."""
+
+MOST_LONG_MS = 2**30
+"""Maximum of a slice of long ticks, of which there are few: there it fits in 64 bits."""
+
+LONG_TICK_S = 100
+"""Of media that play twice as fast, more may be played in a longer tick than 32 bits hold."""
 
 HARM_PARTS = 1_000_000
 """Probabilities are summed in millionths, so that sums over sessions are exact."""
@@ -50,18 +56,20 @@ class Quality:
     """Columns parallel to a SessionTable.
 
     known_ms  (ticks in a rating interval, rows) int32, media time with measures, by slice
-    sums      the same, times its quality in PARTS
+    sums      the same, times its quality in PARTS; int64 with ticks of more than LONG_TICK_S
     last      (rows,) int16, the newest quality; UNKNOWN before the first
     """
 
-    def __init__(self, sessions: SessionTable, service: Service, slices: int) -> None:
+    def __init__(self, sessions: SessionTable, service: Service, timing: Timing) -> None:
         if not isinstance(service.mapping, MediaStall):
             raise TypeError(f"{service.mapping.name} rates no quality")
         self._mapping, self._scale = service.mapping, service.scale
         self._harm = _Harm(service, service.mapping)
         self._sessions = sessions
-        self.known_ms = np.zeros((slices, 0), np.int32)
-        self.sums = np.zeros((slices, 0), np.int32)
+        is_long = timing.tick_s > LONG_TICK_S
+        self._most_ms = MOST_LONG_MS if is_long else MOST_MS
+        self.known_ms = np.zeros((timing.slices, 0), np.int32)
+        self.sums: NDArray[Any] = np.zeros((timing.slices, 0), np.int64 if is_long else np.int32)
         self.last = np.zeros(0, np.int16)
 
     def of_reports(self, batch: Batch, position: Ints) -> Ints:
@@ -74,9 +82,14 @@ class Quality:
             quality[some] = np.rint((mos - self._scale.low) * (PARTS / (self._scale.high - self._scale.low)))
         return quality
 
+    def newest(self, row: Ints, quality: Ints) -> Ints:
+        """(R,) quality that these reports tell, of these rows, or else the last one that is known."""
+        return np.where(quality == UNKNOWN, self.last[row], quality)
+
     def hear(self, row: Ints, quality: Ints, at_s: Floats) -> None:
-        """Record the quality of one report of each of these rows, unless a newer one was heard."""
-        some = np.flatnonzero((quality != UNKNOWN) & ~(at_s < self._sessions.last_s[row]))
+        """Record the quality of one report of each of these rows, unless a newer one was heard and one is known."""
+        is_newest = ~(at_s < self._sessions.last_s[row]) | (self.last[row] == UNKNOWN)
+        some = np.flatnonzero((quality != UNKNOWN) & is_newest)
         self.last[row[some]] = quality[some]
 
     def add(self, slice_: Ints, row: Ints, play_ms: Ints, quality: Ints) -> None:
@@ -84,16 +97,16 @@ class Quality:
         some = np.flatnonzero((quality != UNKNOWN) & (play_ms > 0))
         cell = slice_[some] * self.known_ms.shape[1] + row[some]
         known_ms, sums = self.known_ms.reshape(-1), self.sums.reshape(-1)
-        added = np.minimum(play_ms[some], MOST_MS - known_ms[cell])
+        added = np.minimum(play_ms[some], self._most_ms - known_ms[cell])
         known_ms[cell] += added.astype(np.int32)
-        sums[cell] += (added * quality[some]).astype(np.int32)
+        sums[cell] += (added * quality[some]).astype(sums.dtype)
 
     def of_rows(self, part: slice) -> Ints:
         """(N,) quality of these runs in the rating interval, in PARTS; UNKNOWN before the first measures."""
         known_ms = self.known_ms[:, part].sum(axis=0, dtype=np.int64)
         return self.mean(known_ms, self.sums[:, part].sum(axis=0, dtype=np.int64), self.last[part])
 
-    def mean(self, known_ms: Ints, sums: Ints, last: NDArray[np.int16]) -> Ints:
+    def mean(self, known_ms: Ints, sums: Ints, last: NDArray[Any]) -> Ints:
         """(N,) mean quality over a media time with measures; the last one without."""
         # Half up, in integers.
         found: Ints = np.where(known_ms > 0, (2 * sums + known_ms) // np.maximum(2 * known_ms, 1), last)

@@ -136,10 +136,10 @@ class StallConditions:
         self.kept = np.zeros((2, 0), np.int16)
         # A run that is silent for longer has expired.
         self._longest_ms = int(timing.session_timeout_s + timing.interval_s) * 1000
-        self._quality = Quality(sessions, service, timing.slices) if rates_quality(service) else None
+        self._quality = Quality(sessions, service, timing) if rates_quality(service) else None
         self._owed: list[tuple[Ints, SmallInts, SmallInts]] = []
         """What came late: (N,) ends of intervals, seconds since the epoch, (N,) rows, and amounts: (3, N), or
-        (5, N) with the play time of known quality, and that times the quality."""
+        (6, N) with the play time of known quality, that times the quality, and the newest quality at that time."""
         self.late_revision = 0
 
     @property
@@ -191,7 +191,8 @@ class StallConditions:
         for span in spans:
             self._place(row, span)
         if len(late):
-            self._collect_late(row[late], [span.take(late) for span in spans], closed_ms)
+            held = None if self._quality is None or quality is None else self._quality.newest(row, quality)[late]
+            self._collect_late(row[late], [span.take(late) for span in spans], closed_ms, held)
         if self._quality is not None and quality is not None:
             self._quality.hear(row, quality, reports.at_s)
         self._keep(row, gap_ms, added)
@@ -385,8 +386,11 @@ class StallConditions:
             flat = slices.reshape(-1)
             flat[cell] = np.minimum(flat[cell] + amount, MAX_SLICE)
 
-    def _collect_late(self, row: Ints, spans: Sequence[_Span], closed_ms: int) -> None:
-        """Keep what belongs to closed intervals until settle()."""
+    def _collect_late(self, row: Ints, spans: Sequence[_Span], closed_ms: int, held: Ints | None = None) -> None:
+        """Keep what belongs to closed intervals until settle().
+
+        held  (R,) quality that holds where none of it is known; None if it is not rated
+        """
         self.late_revision += 1
         # Of each run from its own newest interval back: the times of a batch may be years apart.
         newest_ms = np.max([span.end_ms for span in spans], axis=0) // self._interval_ms + 1
@@ -394,11 +398,13 @@ class StallConditions:
         after = _before(spans, end_ms)
         while len(left := np.flatnonzero(after.any(axis=0))):
             row, end_ms, after, spans = row[left], end_ms[left], after[:, left], [span.take(left) for span in spans]
+            held = None if held is None else held[left]
             before = _before(spans, end_ms - self._interval_ms)
             amounts = after - before
             some = np.flatnonzero(amounts.any(axis=0))
             # There may be a million; a slice limits an amount to 32 bits.
-            self._owed.append((end_ms[some] // 1000, row[some].astype(np.int32), _owed(amounts, spans[-1], some)))
+            owed = _owed(amounts[:, some], spans[-1].quality, held, some)
+            self._owed.append((end_ms[some] // 1000, row[some].astype(np.int32), owed))
             end_ms, after = end_ms - self._interval_ms, before
 
     def unsettled(self) -> Ints:
@@ -412,13 +418,15 @@ class StallConditions:
         of_end_s, of_row, amounts = self._all_owed()
         keys, index = np.unique(of_end_s // self._timing.interval_s * ROW_BASE + of_row, return_inverse=True)
         number, rows = keys // ROW_BASE, keys % ROW_BASE
-        sums: Ints = np.zeros((len(amounts), len(keys)), np.int64)
-        for total, amount in zip(sums, amounts, strict=True):
+        sums: Ints = np.zeros((5, len(keys)), np.int64)
+        for total, amount in zip(sums, amounts, strict=False):
             np.add.at(total, index, amount)
         some = np.flatnonzero((self.rated[rows] < number) & (sums[1] + sums[2] >= self._min_active_ms))
         quality = None
         if self._quality is not None:
-            quality = self._quality.mean(sums[3, some], sums[4, some], self._quality.last[rows[some]])
+            held = np.zeros(len(keys), np.int64)
+            held[index] = amounts[5]  # the last one of each, in the order in which they came
+            quality = self._quality.mean(sums[3, some], sums[4, some], held[some])
             some, quality = some[quality != UNKNOWN], quality[quality != UNKNOWN]
         _, _, level, shown = self._rated(sums[0, some], sums[1, some], sums[2, some], quality)
         group = self._sessions.group[rows[some]].astype(np.int64)
@@ -434,7 +442,7 @@ class StallConditions:
     def _all_owed(self) -> tuple[Ints, Ints, Ints]:
         """(N,) ends, (N,) rows, and amounts."""
         none: Ints = np.zeros(0, np.int64)
-        no_amounts = np.zeros((3 if self._quality is None else 5, 0), np.int64)
+        no_amounts = np.zeros((3 if self._quality is None else 6, 0), np.int64)
         return (
             np.concatenate([*(end_s for end_s, _, _ in self._owed), none]),
             np.concatenate([*(row for _, row, _ in self._owed), none]),
@@ -496,14 +504,12 @@ def _before(spans: Sequence[_Span], time_ms: Ints | int) -> Ints:
     return total
 
 
-def _owed(amounts: Ints, span: _Span, some: Ints) -> NDArray[Any]:
-    """The amounts that came late, of these runs, with the play time of known quality, and times quality."""
-    narrow = amounts[:, some].astype(np.int32)
-    if span.quality is None:
-        return narrow
-    quality = span.quality[some]
-    known_ms = np.where(quality == UNKNOWN, 0, amounts[2, some])
-    return np.array([*amounts[:, some], known_ms, known_ms * np.maximum(quality, 0)])
+def _owed(amounts: Ints, quality: Ints | None, held: Ints | None, some: Ints) -> NDArray[Any]:
+    """The amounts (3, N) that came late from these runs, with what is known of their quality, as kept."""
+    if quality is None or held is None:
+        return amounts.astype(np.int32)
+    known_ms = np.where(quality[some] == UNKNOWN, 0, amounts[2])
+    return np.array([*amounts, known_ms, known_ms * quality[some], held[some]])
 
 
 def _counted(group: Ints, groups: int) -> Ints:

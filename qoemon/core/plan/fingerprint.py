@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from qoemon.core.plan.plan import Plan, Service
-from qoemon.core.qoe.mapping import MediaStall
+from qoemon.core.qoe.mapping import TABLE, MediaStall, QosMapping
 
 STATE_VERSION = 3
 READABLE_VERSIONS = (1, 2, STATE_VERSION)
@@ -24,6 +26,7 @@ def fingerprint(plan: Plan) -> dict[str, Any]:
     timing = plan.timing
     parts = {
         "services": {service.name: _rating_of(service) for service in plan.services},
+        "points": {service.name: points for service in plan.services if (points := _points(service.mapping))},
         "labels": list(plan.labels),
         "timing": [timing.tick_s, timing.interval_s, list(timing.windows_s)],
     }
@@ -47,7 +50,23 @@ def reset_services(meta: Mapping[str, Any], plan: Plan) -> tuple[str, ...]:
         raise IncompatibleStateError(
             f"the state was stored with another configuration: {' and '.join(differ)} differ"
         )
-    return tuple(name for name, rating in now["services"].items() if was["services"].get(name, rating) != rating)
+    # Earlier versions have no points.
+    points = was.get("points", now["points"])
+    return tuple(
+        name
+        for name, rating in now["services"].items()
+        if name in was["services"]
+        and (was["services"][name] != rating or points.get(name) != now["points"].get(name))
+    )
+
+
+def _points(mapping: QosMapping) -> list[tuple[float, float]]:
+    """The points of a table, or of the table that a mapping of quality is; none of other mappings."""
+    table = mapping.quality if isinstance(mapping, MediaStall) else mapping
+    if table.name != TABLE.name or table.extremes is None:
+        return []
+    x = np.array(table.extremes[0])
+    return list(zip(x.tolist(), table(x).tolist(), strict=True))
 
 
 def _rating_of(service: Service) -> list[Any]:

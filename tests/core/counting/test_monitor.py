@@ -23,7 +23,7 @@ from qoemon.core.plan.fingerprint import IncompatibleStateError
 from qoemon.core.plan.plan import Clock, Counters, Plan, Service, Timing
 from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.qoe.distribution import Distribution
-from qoemon.core.qoe.mapping import VIDEO_STALL
+from qoemon.core.qoe.mapping import MEDIA_STALL, TABLE, VIDEO_STALL, QosMapping
 from qoemon.core.qoe.scale import Scale
 from qoemon.core.wire.batch import Batch
 from tests.support.core import (
@@ -440,6 +440,19 @@ def test_services_that_are_judged_otherwise_begin_anew_and_the_others_go_on(what
             assert total.groups == before[total.service].groups
             assert all(np.array_equal(total.windows[w], before[total.service].windows[w]) for w in total.windows)
     audience(other, 5, 200)
+
+
+@pytest.mark.parametrize("of", [lambda table: table, MEDIA_STALL.with_quality], ids=["mapping", "quality"])
+def test_a_table_with_other_points_begins_anew(of: Callable[[QosMapping], QosMapping]) -> None:
+    def through(*points: tuple[float, float]) -> Plan:
+        return plan(Service("video", of(TABLE.with_inputs(["q"]).with_points(points)), 0.3))
+
+    monitor = OneShard(through((1, 1), (5, 5)))
+    audience(monitor, 2, 130)
+    state = saved(monitor)
+    assert OneShard(through((5, 5), (1, 1))).load(state) == ()
+    for other in (((1, 1), (5, 4)), ((1, 1), (6, 5)), ((1, 1), (3, 2), (5, 5))):
+        assert OneShard(through(*other)).load(state) == ("video",)
 
 
 @pytest.mark.parametrize("by_s", [-3600, -60, 60, 86_400])

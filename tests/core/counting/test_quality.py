@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoemon.core.counting.quality import UNMEASURED
-from qoemon.core.plan.plan import Counters, Service
+from qoemon.core.plan.plan import Clock, Counters, Service
 from qoemon.core.qoe.mapping import LOGISTIC, MEDIA_STALL, TABLE
 from tests.support.core import MEDIA, T0, VIDEO, WINDOWS_S, OneShard, batch, levels, plan, same_tally
 from tests.support.oracle import QUALITY_PARTS, Mixture, Said, media_mos
@@ -97,6 +98,48 @@ def test_an_older_report_does_not_replace_the_last_quality() -> None:
     heard(late, 20, 5.0, seq=2, play_ms=0)
     heard(late, 100, seq=4, play_ms=50_000)
     assert mos(late, 120) == pytest.approx(2.0, abs=0.003)
+
+
+def test_the_only_quality_holds_also_if_its_report_was_overtaken() -> None:
+    late = OneShard(plan(Service("video", MEDIA.mapping, 0.3, counters=Counters.DELTA)))
+    heard(late, 0, seq=1, play_ms=0)
+    heard(late, 30, seq=3, play_ms=10_000)
+    heard(late, 20, 2.0, seq=2, play_ms=0)
+    heard(late, 100, seq=4, play_ms=50_000)
+    assert mos(late, 120) == pytest.approx(2.0, abs=0.003)
+
+
+@pytest.mark.parametrize("tick_s", [60, 300, 600])
+def test_quality_is_that_of_the_whole_interval_in_long_ticks_too(tick_s: int) -> None:
+    timing = {"tick_s": tick_s, "interval_s": 600, "windows_s": (600,), "session_timeout_s": 600}
+    monitor = OneShard(plan(MEDIA, timing=timing))
+    start_s = -T0 % 600  # where an interval begins
+    heard(monitor, start_s, play_ms=0)
+    for at_s, q in ((250, 2.0), (599, 4.0)):
+        heard(monitor, start_s + at_s, q, play_ms=at_s * 1000)
+    assert mos(monitor, start_s + 600, 600) == pytest.approx((250 * 2 + 349 * 4) / 599, abs=0.005)
+
+
+def backlog() -> list[tuple[int, float | None]]:
+    """Times and quality of reports: measures in the first and in the last minute only."""
+    return [(at_s, {1: 2.0, 10: 2.0, 250: 5.0}.get(at_s)) for at_s in (1, *range(10, 260, 10))]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_what_comes_late_has_the_quality_of_its_time(*, together: bool) -> None:
+    """Minutes without measures: those that follow are not theirs, whether reports wait for a network or not."""
+    monitor = OneShard(plan(MEDIA, timing={"clock": Clock.REPORT}))
+    for at_s, q in backlog():
+        now_s = T0 + (255 if together else at_s)
+        told = None if q is None else parts(q)
+        said = Said("a", now_s * 1000, seq=at_s, stalls=0, stall_ms=0, play_ms=at_s * 1000, quality=told)
+        monitor.apply(replace(batch([said]), ts_s=np.array([T0 + at_s], np.float64)), now_s)
+        monitor.snapshot(now_s)
+    for at_s in (260, 300):
+        (service,) = monitor.snapshot(T0 + at_s).services
+        rated, last = service.distributions[300], at_s == 300
+        assert rated.observations[0] == 4 + last
+        assert rated.mos[0] == pytest.approx((4 * 2.0 + last * 5.0) / (4 + last), abs=0.005)
 
 
 @FEWER
