@@ -8,9 +8,9 @@ Rows are read in blocks, so that the cost of a cell is that of a call of C.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
-from math import inf, isfinite, isnan, nan
+from math import inf, isfinite, nan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Ints = np.ndarray[Any, np.dtype[np.int64]]
     Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
-MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "--", "?")
+MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "-", "--", "?", ".")
 """Cells that say that there is no value, in any case."""
 
 MAX_ROWS_REPORTED = 20
@@ -49,7 +49,7 @@ class Column:
     least, most  range of the values, both included
     expected     the range in words
     whole        whether only whole numbers are valid
-    yes_or_no    whether FLAGS are numbers too
+    words        words that are numbers, in lower case
     """
 
     name: str
@@ -57,7 +57,7 @@ class Column:
     most: float
     expected: str
     whole: bool = False
-    yes_or_no: bool = False
+    words: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def valid(self, values: Floats) -> Flags:
         """Which values are valid, (N,); False for NaN."""
@@ -374,10 +374,11 @@ class _NumberReader:
             return nan
         if self._source.by_option and text.rstrip().endswith("%"):
             text = text.rstrip()[:-1]
+        if (value := self._column.words.get(text.strip().casefold())) is not None:
+            return value
         if self._commas and text.count(",") == 1 and "." not in text:
             text = text.replace(",", ".")
-        value = number(text)
-        return FLAGS.get(text.strip().casefold(), nan) if isnan(value) and self._column.yes_or_no else value
+        return number(text)
 
     def _is_missing(self, text: str | None) -> bool:
         return text is not None and text.strip().casefold() in self._marks

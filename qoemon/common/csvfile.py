@@ -40,10 +40,14 @@ MOSTLY = 0.9
 NOT_UTF8 = "latin-1 where not utf-8"
 """Reads bytes that are not UTF-8 as Latin-1, in which older spreadsheets save; they are no digits."""
 
-codecs.register_error(
-    NOT_UTF8,
-    lambda error: (cast("UnicodeDecodeError", error).object[error.start : error.end].decode("latin-1"), error.end),
-)
+
+def _as_latin1(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+codecs.register_error(NOT_UTF8, _as_latin1)
 
 SEPARATORS = ",;\t|"
 
@@ -267,22 +271,31 @@ def _rows(lines: Iterable[str], separator: str, line: int) -> Iterator[Row]:
     """The rows that are not blank."""
     if separator == " ":
         lines = (each.strip() + "\n" for each in lines)
+    rest = iter(lines)
+    above = list(islice(rest, 2))
     # Without strict, a quote that is never closed would silently swallow the rest of the file.
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
-    above = line
+    reader = csv.reader(
+        chain(above, rest), delimiter=separator, skipinitialspace=_spaced(above, separator), strict=True
+    )
+    offset = line
     try:
         for cells in reader:
             # In a file of one column a quoted empty cell means "missing": that row is not blank.
             if cells and not (len(cells) == 1 and cells[0].isspace()):
                 yield Row(line, cells)
-            line = reader.line_num + above
+            line = reader.line_num + offset
     except csv.Error as error:
         yield Row(line, (), f"is not CSV ({error}): is a quote not closed, or not doubled within a cell?")
 
 
+def _spaced(lines: Sequence[str], separator: str) -> bool:
+    """Whether spaces stand between a separator and a quote, where they would be a part of the cell."""
+    return separator == " " or any(f'{separator} "' in line for line in lines)
+
+
 def _other_format(lines: Sequence[str], top: int) -> str:
     """What the text is instead of CSV; "" if nothing says so."""
-    if any("\0" in line for line in lines[: top + 1]):
+    if any("\0" in line for line in lines):
         return "UTF-16, or no text"
     return next((kind for pattern, kind in _TEXT if top < len(lines) and pattern.match(lines[top])), "")
 
@@ -356,7 +369,7 @@ def _are_names(cells: Sequence[str]) -> bool:
 
 def _fit(lines: Sequence[str], separator: str) -> tuple[float, int]:
     """The share of rows that have as many cells as the first, and that number; (0, 0) if it is 1."""
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=_spaced(lines[:2], separator))
     try:
         widths = [len(cells) for cells in reader if cells]
     except csv.Error:

@@ -26,7 +26,14 @@ Condition = Annotated[
         show_default="condition",
     ),
 ]
-Rating = Annotated[str, typer.Option(metavar="COLUMN", help="Column with the ratings.", show_default="rating")]
+Rating = Annotated[
+    str,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column with the ratings; with --wide those of a matrix, in which * is any text.",
+        show_default="rating",
+    ),
+]
 User = Annotated[
     str,
     typer.Option(
@@ -77,6 +84,14 @@ Counts = Annotated[
         show_default="a row for each rating",
     ),
 ]
+Words = Annotated[
+    str,
+    typer.Option(
+        metavar="WORD,...",
+        help="The ratings in words, from the lowest to the highest, if the file has words.",
+        show_default="ratings are numbers",
+    ),
+]
 Missing = Annotated[
     str,
     typer.Option(
@@ -106,6 +121,7 @@ def reading(
     header: str = "",
     wide: Wide | None = None,
     counts: str = "",
+    words: str = "",
     missing: str = "",
     stall_length: float | None = None,
 ) -> Reading:
@@ -127,6 +143,7 @@ def reading(
         header=names_in(header),
         wide=wide,
         counts=names_in(counts),
+        words=names_in(words),
         missing=names_in(missing),
         stall_s=stall_length or 0.0,
     )
@@ -140,6 +157,7 @@ _FORM: dict[str, tuple[Any, Any]] = {
     "header": (Header, ""),
     "wide": (WideForm, None),
     "counts": (Counts, ""),
+    "words": (Words, ""),
     "missing": (Missing, ""),
 }
 """The options of a file with ratings, with their defaults."""

@@ -81,12 +81,13 @@ class StudyFile(Section):
 
     file: File = key("CSV file, such as one with the columns condition and rating.")
     condition: str = key("Columns that name what was rated, a,b; empty: condition.", "")
-    rating: str = key("Column with the ratings; empty: rating.", "")
+    rating: str = key("Column with the ratings, or of a matrix those with them, a*; empty: rating.", "")
     header: str = key("Names of the columns of a file without a header, a,b; empty: its first row.", "")
     wide: Literal["conditions", "users"] | None = key(
         "What a row is, of a matrix of ratings with a column for each user, or each condition.", None
     )
     counts: str = key("Columns with the number of times that each rating was given, a,b, the lowest first.", "")
+    words: str = key("The ratings in words, a,b, the lowest first; empty: they are numbers.", "")
     missing: str = key(
         "Cells that say that there is no value, a,b, beside NA, NaN, null, none, - and empty ones.", ""
     )
@@ -102,6 +103,7 @@ class StudyFile(Section):
             header=names_in(self.header),
             wide=self.wide,
             counts=names_in(self.counts),
+            words=names_in(self.words),
             missing=names_in(self.missing),
         )
         with opened(str(self.file)) as file:
@@ -153,7 +155,7 @@ class Service(Section):
     )
     study: RatingStudy | None = key(
         "Study for ratings: empirical: a CSV file with the columns condition and rating, or a mapping with file, "
-        "and with condition, rating, header, wide, counts and missing, as in `qoemon theta`.",
+        "and with condition, rating, header, wide, counts, words and missing, as in `qoemon theta`.",
         None,
     )
     counters: Counters = key(

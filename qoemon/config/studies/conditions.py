@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from qoemon.common.csvcolumns import Column, Labels, RowFormat, RowsError, Source, no_fault, read_columns
+from qoemon.common.csvcolumns import FLAGS, Column, Labels, RowFormat, RowsError, Source, no_fault, read_columns
 from qoemon.common.csvfile import Sheet, UnnamedContentError, file_in_errors, list_of, read_sheet
 from qoemon.config.studies import proposal
 from qoemon.config.studies.reading import (
@@ -323,7 +323,7 @@ _FORMATS: Mapping[Qos, ConditionFormat] = {
 """Formats by kind of QoS; measures have none, since each mapping names its own columns."""
 
 _OTHERS: Sequence[Column] = (
-    Column(FAILED, 0, 1, "1 or 0, true or false, yes or no", whole=True, yes_or_no=True),
+    Column(FAILED, 0, 1, "1 or 0, true or false, yes or no", whole=True, words=FLAGS),
     Column(COUNT, 0, MAX_COUNT, f"a whole number from 0 to {MAX_COUNT:,}", whole=True),
     Column(WEIGHT, 0, MAX_WEIGHT, f"a number from 0 to {MAX_WEIGHT:,.0f}"),
 )

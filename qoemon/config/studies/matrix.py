@@ -5,12 +5,14 @@ The rows keep the line that they come from, so what is wrong with a cell is repo
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
 from qoemon.common.csvcolumns import MISSING
-from qoemon.common.csvfile import Row, Sheet, UnnamedContentError, number, plain
+from qoemon.common.csvfile import Row, Sheet, UnnamedContentError, names_in, number, plain, quoted
 from qoemon.config.studies import proposal
 from qoemon.config.studies.reading import (
     CONDITION,
@@ -46,8 +48,13 @@ def rows_of_matrix(
             sheet.separator,
         )
     labels = _labels(sheet, reading, scale, known)
-    aside = [place for place in range(len(sheet.header)) if place not in labels and _is_figure(sheet, place)]
-    ratings = [place for place in range(len(sheet.header)) if place not in labels and place not in aside]
+    free = [place for place in range(len(sheet.header)) if place not in labels]
+    if RATING in reading.columns:
+        ratings = [place for place in free if place in _matching(sheet, reading.columns[RATING])]
+        aside = []
+    else:
+        aside = [place for place in free if _is_figure(sheet, place, reading.words)]
+        ratings = [place for place in free if place not in aside]
     if not ratings:
         raise UnnamedContentError("found no column of ratings beside the names of the rows")
     own = reading.condition if wide == "conditions" else reading.user
@@ -61,11 +68,10 @@ def rows_of_matrix(
         user=(OF_COLUMN,) if by_rows else row_names,
         columns={**reading.columns, RATING: RATING_OF},
     )
-    notes = (
-        [f"the columns {', '.join(sheet.header[place] for place in aside)} are no ratings: left out"]
-        if aside
-        else []
-    )
+    of = [sheet.header[place] or f"column {place + 1}" for place in range(len(sheet.header))]
+    notes = [f"the columns {', '.join(of[place] for place in aside)} are no ratings: left out"] if aside else []
+    if twice := [name for name, times in Counter(of[place] for place in ratings).items() if times > 1]:
+        notes.append(f"several columns are named {', '.join(twice)}: they are taken as one")
 
     def long(rows: Iterator[Row]) -> Iterator[Row]:
         for at, each in enumerate(rows, start=1):
@@ -73,11 +79,26 @@ def rows_of_matrix(
                 yield each if each.syntax_error else _too_long(each, len(sheet.header))
                 continue
             ids = [each.cells[place] if place < len(each.cells) else "" for place in labels]
+            if figure := next((cell for cell in ids if plain(cell) in proposal.TABLE_FIGURES), ""):
+                yield Row(each.line, (), f"the row {quoted(figure)} has no ratings, but figures of them: remove it")
+                continue
             for place in ratings:
                 cell = each.cells[place] if place < len(each.cells) else ""
-                yield Row(each.line, [*ids, str(at), sheet.header[place], cell])
+                yield Row(each.line, [*ids, str(at), of[place], cell])
 
     return Sheet(long(sheet.rows()), header, sheet.line, sheet.separator), read, tuple(notes)
+
+
+def _matching(sheet: Sheet, patterns: str) -> list[int]:
+    """The places of the columns with these names, in which * is any text."""
+    places = []
+    for name in names_in(patterns):
+        if "*" not in name:
+            places += sheet.find(name) or [place_of(sheet, name)]
+            continue
+        pattern = re.compile(".*".join(map(re.escape, name.split("*"))))
+        places += [place for place, each in enumerate(sheet.header) if pattern.fullmatch(each)]
+    return places
 
 
 def rows_of_counts(
@@ -130,20 +151,24 @@ def _labels(sheet: Sheet, reading: Reading, scale: tuple[float, float], known: S
     labels = []
     for place in range(len(sheet.header) - 1):
         cells = [cell for cell in sheet.cells(place) if cell.casefold() not in MISSING]
-        values = [number(cell.replace(",", ".")) for cell in cells]
+        worded = {each.casefold() for each in reading.words}
+        values = [low if cell.casefold() in worded else number(cell.replace(",", ".")) for cell in cells]
         on_scale = sum(low <= value <= high for value in values)
         counting = len(values) > 3 and values == [values[0] + at for at in range(len(values))]
-        if plain(sheet.header[place]) in {"", CONDITION, USER} or counting or 2 * on_scale < len(values):
+        known_name = plain(sheet.header[place]) in ({CONDITION, USER} if place else {"", CONDITION, USER})
+        if known_name or counting or 2 * on_scale < len(values):
             labels.append(place)
         else:
             break
     return labels
 
 
-def _is_figure(sheet: Sheet, place: int) -> bool:
-    """Whether a column has a figure of the row, or no number at all in the first rows."""
+def _is_figure(sheet: Sheet, place: int, words: Sequence[str]) -> bool:
+    """Whether a column has a figure of the row, or no number or word of the scale at all in the first rows."""
     if plain(sheet.header[place]) in proposal.TABLE_FIGURES:
         return True
-    return all(
-        number(cell.replace(",", ".")) != number(cell.replace(",", ".")) for cell in sheet.cells(place)
-    ) and any(cell.casefold() not in MISSING for cell in sheet.cells(place))
+    worded = {each.casefold() for each in words}
+    given = [cell for cell in sheet.cells(place) if cell.casefold() not in MISSING]
+    return bool(given) and not any(
+        cell.casefold() in worded or proposal.is_number_or_missing(cell) for cell in given
+    )

@@ -14,7 +14,22 @@ import numpy as np
 
 from qoemon.common.csvcolumns import MISSING
 from qoemon.common.csvfile import Sheet, list_of, number, plain
-from qoemon.config.studies.reading import CONDITION, COUNT, FAILED, GROUP, MADE, MOS, RATING, SD, USER, WEIGHT
+from qoemon.config.studies.reading import (
+    CI,
+    CONDITION,
+    COUNT,
+    FAILED,
+    GROUP,
+    MADE,
+    MOS,
+    RATING,
+    SD,
+    SE,
+    SPREADS,
+    USER,
+    VARIANCE,
+    WEIGHT,
+)
 
 Options = Mapping[str, str]
 """Values by name of the option."""
@@ -49,6 +64,11 @@ WORDS: Mapping[str, Sequence[str]] = {
         "hrc",
         "test",
         "page",
+        "utterance",
+        "system",
+        "bedingung",
+        "sequenz",
+        "séquence",
         "id",
         "key",
     ),
@@ -71,6 +91,9 @@ WORDS: Mapping[str, Sequence[str]] = {
         "obs",
         "uid",
         "pid",
+        "proband",
+        "teilnehmer",
+        "versuchsperson",
         "who",
     ),
     RATING: (
@@ -89,9 +112,16 @@ WORDS: Mapping[str, Sequence[str]] = {
         "overall",
         "os",
         "ovrl",
+        "choice",
+        "bewertung",
+        "qualité",
+        "note",
         "mos",
     ),
     MOS: ("mos", "mean", "average", "avg", "dmos", "score", "rating", "quality"),
+    VARIANCE: ("variance", "var"),
+    CI: ("ci", "ci95", "confidence"),
+    SE: ("se", "sem", "stderr", "error", "err"),
     SD: ("sd", "std", "stdev", "stddev", "sos", "sigma", "deviation", "dev"),
     COUNT: (
         "n",
@@ -188,10 +218,42 @@ TABLE_FIGURES = frozenset(
 )
 """Names of columns with a figure of all ratings of a row, beside ratings of the row."""
 
-SCALES = ((1, 5), (0, 5), (1, 7), (1, 9), (0, 10), (1, 10), (0, 100))
+SCALES = ((0, 1), (1, 5), (0, 5), (1, 7), (1, 9), (0, 10), (1, 10), (0, 100))
 """Usual scales, the shortest first."""
 
+PERSONAL = frozenset(
+    (
+        "age",
+        "gender",
+        "sex",
+        "email",
+        "ip",
+        "vision",
+        "submitdate",
+        "startdate",
+        "timestamp",
+        "lastpage",
+        "startlanguage",
+    )
+)
+"""Words in the names of columns that surveys have beside the answers of a person."""
+
+ENDS = frozenset(("low", "lower", "high", "upper", "lb", "ub", "min", "max"))
+"""Words in the names of columns with one end of an interval."""
+
 ACR_WORDS = ("bad", "poor", "fair", "good", "excellent")
+
+FEW_ALIKE = 4
+"""Columns of ratings with names alike that make a matrix likelier than a column of ratings."""
+
+WORDED = (
+    ACR_WORDS,
+    ("very annoying", "annoying", "slightly annoying", "perceptible but not annoying", "imperceptible"),
+    ("much worse", "worse", "slightly worse", "about the same", "slightly better", "better", "much better"),
+    ("schlecht", "dürftig", "ordentlich", "gut", "ausgezeichnet"),
+    ("mauvais", "médiocre", "assez bon", "bon", "excellent"),
+)
+"""The words of usual scales, lowest first: ITU-T P.800 and P.910."""
 
 MANY = 8
 """Columns of ratings that make a matrix likelier than a column of ratings among other numbers."""
@@ -217,6 +279,12 @@ class Proposal:
     options: Options | None = None
 
 
+_NO_SPREAD = Proposal(
+    "theta needs how far ratings differ: their sd and their number n beside mos (or half of the 95 % interval, "
+    "--columns ci=COLUMN,n=24), or each rating"
+)
+
+
 def for_ratings(sheet: Sheet, low: float, high: float) -> Proposal:
     """The options for a file without a column of ratings."""
     if bare := _without_header(sheet, low, high):
@@ -224,19 +292,33 @@ def for_ratings(sheet: Sheet, low: float, high: float) -> Proposal:
     if counts := counted(sheet, low, high):
         return _of_counts(sheet, counts)
     columns = _columns(sheet)
-    user, sd, answer = _named(columns, USER), _named(columns, SD, (_numeric,)), _answer(columns)
-    mean = _named(columns, MOS, (_numeric,)) if sd else None
+    return _pairs(columns) or _of_table(columns, low, high)
+
+
+def _of_table(columns: Sequence[_ColumnOfSample], low: float, high: float) -> Proposal:
+    """The options for a file with a header that names no column of ratings."""
+    user, spread, answer = _named(columns, USER), _spread(columns), _answer(columns)
+    mean = _named([each for each in columns if spread and each is not spread[1]], MOS, (_numeric,))
+    alike = _alike(columns)
     wide = _wide(columns, low, high)
-    if sd and mean:
-        return _of_moments(columns, mean, sd)
-    if answer and not (wide and len(_scale_columns(columns, low, high)) >= MANY):
+    if wide and len(alike) >= MANY:
+        return wide
+    if spread and mean:
+        return _of_moments(columns, mean, *spread)
+    among = len(alike) >= FEW_ALIKE and answer in alike
+    if answer and not (wide and (among or len(_scale_columns(columns, low, high)) >= MANY)):
         return Proposal("", _long(columns, answer, user))
-    return wide or Proposal()
+    return wide or (_NO_SPREAD if _named(columns, MOS, (_numeric,)) else Proposal())
 
 
-def for_answer(sheet: Sheet) -> Proposal:
+def for_answer(sheet: Sheet, low: float, high: float) -> Proposal:
     """The options for a study without a column rating or mos."""
-    answer = _answer(_columns(sheet))
+    columns = _columns(sheet)
+    answer, alike, wide = _answer(columns), _alike(columns), _wide(columns, low, high)
+    if wide and len(alike) >= FEW_ALIKE and (answer is None or answer in alike):
+        return wide
+    if answer is None and (mean := _named(columns, MOS, (_numeric,))):
+        return Proposal("", {"columns": list_of([f"{MOS}={mean.name}"])})
     return Proposal("", {"rating": answer.name} if answer else None)
 
 
@@ -251,15 +333,18 @@ def for_moments(sheet: Sheet, low: float, high: float) -> Proposal:
     if counts := counted(sheet, low, high):
         return _of_counts(sheet, counts)
     columns = _columns(sheet)
-    mean, sd = _named(columns, MOS, (_numeric,)), _named(columns, SD, (_numeric,))
-    if mean and sd:
-        return _of_moments(columns, mean, sd)
-    if wide := _wide(columns, low, high):
+    mean, spread = _named(columns, MOS, (_numeric,)), _spread(columns)
+    wide = _wide(columns, low, high)
+    if wide and len(_alike(columns)) >= MANY:
+        return wide
+    if mean and spread:
+        return _of_moments(columns, mean, *spread)
+    if wide:
         return wide
     answer, user = _answer(columns), _named(columns, USER)
     if answer and (user or _repeats(_named(columns, CONDITION))):
         return Proposal("", _long(columns, answer, user))
-    return Proposal("theta needs how far ratings differ: their sd and their number n beside mos, or each rating")
+    return _NO_SPREAD
 
 
 def for_columns(sheet: Sheet, missing: Sequence[str], *, stalls: bool = False) -> Proposal:
@@ -318,7 +403,7 @@ def is_number_or_missing(cell: str) -> bool:
     return cell.casefold() in MISSING or not np.isnan(number(cell.replace(",", ".")))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _ColumnOfSample:
     """A column of the first rows.
 
@@ -348,9 +433,25 @@ def _columns(sheet: Sheet) -> list[_ColumnOfSample]:
     ]
 
 
+def words_of(cells: Sequence[str]) -> Sequence[str]:
+    """The words of the scale on which these cells are, lowest first; () if there is none."""
+    if not cells or not all(np.isnan(number(cell.replace(",", "."))) for cell in cells):
+        return ()
+    if known := next((words for words in WORDED if {cell.casefold() for cell in cells} <= set(words)), ()):
+        return known
+    numbered = {match[1]: cell for cell in cells if (match := re.match(r"\(?(-?\d+)\b[^\d]*$", cell))}
+    points = sorted(map(int, numbered))
+    if len(numbered) < len(cells) or len(points) < 4 or points != [*range(points[0], points[0] + len(points))]:
+        return ()
+    return [numbered[str(point)] for point in points]
+
+
 def _number(cell: str) -> float:
-    """The number in a cell, with a decimal comma or a percent sign too."""
-    return number(cell.replace(",", ".").removesuffix("%"))
+    """The number in a cell, with a decimal comma or a percent sign too, or that of a word of a scale."""
+    value = number(cell.replace(",", ".").removesuffix("%"))
+    if not np.isnan(value):
+        return value
+    return next((words.index(cell.casefold()) + 1.0 for words in WORDED if cell.casefold() in words), value)
 
 
 def _numeric(column: _ColumnOfSample) -> bool:
@@ -433,19 +534,46 @@ def _labels(columns: Sequence[_ColumnOfSample], user: _ColumnOfSample | None) ->
     return options
 
 
-def _of_moments(columns: Sequence[_ColumnOfSample], mean: _ColumnOfSample, sd: _ColumnOfSample) -> Proposal:
-    rest = [each for each in columns if each not in (mean, sd)]
+def _spread(columns: Sequence[_ColumnOfSample]) -> tuple[str, _ColumnOfSample] | None:
+    """What says how far ratings differ: sd, or what it can be computed from, and the column; None without any."""
+    for name in (SD, VARIANCE, CI, SE):
+        errors = set(WORDS[SE]) if name == SD else ENDS
+        left = [each for each in columns if not errors & set(each.words) and not ENDS & set(each.words)]
+        if column := _named(left, name, (_numeric,)):
+            return name, column
+    return None
+
+
+def _of_moments(
+    columns: Sequence[_ColumnOfSample], mean: _ColumnOfSample, spread: str, deviation: _ColumnOfSample
+) -> Proposal:
+    rest = [each for each in columns if each not in (mean, deviation)]
     size = _named(rest, COUNT, (_numeric, _whole))
-    named = ((MOS, mean), (SD, sd), (COUNT, size))
-    pairs = [f"{name}={each.name}" for name, each in named if each and plain(each.name) != name]
-    condition = _named([each for each in rest if each is not size], CONDITION)
+    named = ((MOS, mean), (spread, deviation), (COUNT, size))
+    pairs = [
+        f"{name}={each.name}" for name, each in named if each and (name in SPREADS or plain(each.name) != name)
+    ]
+    half = "ci is half of the 95 % interval, 1.96 standard errors" if spread == CI else ""
+    condition = _once([each for each in rest if each is not size])
     options = {}
-    if condition and plain(condition.name) != CONDITION:
-        options["condition"] = list_of([condition.name])
+    if condition and [plain(each) for each in condition] != [CONDITION]:
+        options["condition"] = list_of(condition)
     if size:
-        return Proposal("", {**options, "columns": list_of(pairs)})
-    words = "state how many ratings each mean has, such as 24"
+        return Proposal(half, {**options, "columns": list_of(pairs)})
+    words = f"{half}{'; ' * bool(half)}state how many ratings each mean has, such as 24"
     return Proposal(words, {**options, "columns": list_of([*pairs, f"{COUNT}=24"])})
+
+
+def _once(columns: Sequence[_ColumnOfSample]) -> Sequence[str]:
+    """The columns that together name each row differently, as few as possible, the likeliest; () without any."""
+    likely = _ranked(columns, CONDITION)
+    names = [*likely, *(each for each in columns if each.name and each not in likely)][:MANY]
+    for width in (1, 2, 3):
+        for chosen in combinations(names, width):
+            keys = list(zip(*(each.cells for each in chosen), strict=True))
+            if chosen[0] in likely and len(set(keys)) == len(keys):
+                return [each.name for each in sorted(chosen, key=columns.index)]
+    return [each.name for each in likely[:1]]
 
 
 def _of_counts(sheet: Sheet, counts: Sequence[str]) -> Proposal:
@@ -469,25 +597,114 @@ def _scale_columns(columns: Sequence[_ColumnOfSample], low: float, high: float) 
     return [each for each in columns if _numeric(each) and on_scale(each) and plain(each.name) not in TABLE_FIGURES]
 
 
+def _alike(columns: Sequence[_ColumnOfSample]) -> list[_ColumnOfSample]:
+    """The largest set of columns of numbers whose names differ in a number or a letter only, such as clip_1."""
+    stems: dict[str, list[_ColumnOfSample]] = {}
+    for each in columns:
+        if each.name and plain(each.name) not in TABLE_FIGURES and _numeric(each):
+            stems.setdefault(_stem(each.name), []).append(each)
+    return max(stems.values(), key=len, default=[])
+
+
+def _stem(name: str) -> str:
+    counted = re.sub(r"\d+", "#", name)
+    return counted if counted != name else re.sub(r"(?<![^\W_])[^\W\d_](?![^\W_])", "#", name)
+
+
+def _pairs(columns: Sequence[_ColumnOfSample]) -> Proposal | None:
+    """What is said of rows with several ratings, and the names of what was rated in as many other columns."""
+    stems: dict[str, list[_ColumnOfSample]] = {}
+    for each in columns:
+        stems.setdefault(_stem(each.name), []).append(each)
+    several = [each for each in stems.values() if len(each) > 1 and "#" in _stem(each[0].name)]
+    answers = next((each for each in several if all(map(_numeric, each))), [])
+    for names in several:
+        if len(names) == len(answers) and not any(map(_numeric, names)) and all(map(_repeats, names)):
+            words = (
+                f"each row has ratings of what {names[0].name} to {names[-1].name} name: make a row for each rating"
+            )
+            return Proposal(words)
+    return None
+
+
 def _wide(columns: Sequence[_ColumnOfSample], low: float, high: float) -> Proposal | None:
-    scored = _scale_columns(columns, low, high)
-    if len(scored) < 4 or 2 * len(scored) < len(columns):
+    alike = _alike(columns)
+    scored, scale = _scale_columns(columns, low, high), None
+    if len(alike) >= FEW_ALIKE:
+        scored, scale = alike, _scale_among(alike, low, high)
+    elif len(scored) < 4 or 2 * len(scored) < len(columns):
         return None
-    if columns[0] not in scored and _named(columns[:1], USER):
-        return Proposal("its rows look like users, with a column for each condition", {"wide": "users"})
-    return Proposal(
-        "its rows look like conditions, with a column for each user (or else --wide users)", {"wide": "conditions"}
+    options: dict[str, str] = {}
+    others = [each for each in columns if each not in scored]
+    by_users = _rows_are_users(scored, others)
+    if by_users:
+        options["wide"] = "users"
+        ids = [each for each in others if {"id", "uuid"} & set(each.words) and not _repeats(each)]
+        user = _named(others, USER) or next(iter(ids), None)
+        if user and user is not columns[0]:
+            options["user"] = list_of([user.name])
+    else:
+        options["wide"] = "conditions"
+        named = _once(others)
+        if named and others and _repeats(others[0]):
+            options["condition"] = list_of(named)
+    given = list(dict.fromkeys(cell for each in scored for cell in each.cells if cell.casefold() not in MISSING))
+    if words := words_of(given):
+        options["words"] = list_of(words)
+    beside = [each for each in others if _numeric(each) and plain(each.name) not in TABLE_FIGURES]
+    if scored is alike and ({"user", "condition"} & options.keys() or beside) and others != columns[:1]:
+        options["rating"] = _pattern(scored, columns)
+    form = (
+        "its rows look like users, with a column for each condition"
+        if by_users
+        else "its rows look like conditions, with a column for each user (or else --wide users)"
     )
+    return Proposal(form, {**options, **(scale or {})})
+
+
+def _scale_among(columns: Sequence[_ColumnOfSample], low: float, high: float) -> Options | None:
+    """The scale of these ratings; None if it is the given one, or none."""
+    values = np.concatenate([each.values for each in columns])
+    values = values[np.isfinite(values)]
+    given = values[~np.isin(values, [float(mark) for mark in NOT_RATED])]
+    if len(given) == 0 or float(np.mean((low <= given) & (given <= high))) >= 0.9:
+        return None
+    return scale_of(float(values.min()), float(values.max())) or scale_of(float(given.min()), float(given.max()))
+
+
+def _rows_are_users(scored: Sequence[_ColumnOfSample], others: Sequence[_ColumnOfSample]) -> bool:
+    """Whether rows are users by the names of the columns; otherwise they are conditions."""
+    words = {word.rstrip("0123456789") for each in scored for word in each.words}
+    if words & set(WORDS[USER]):
+        return False
+    if others and _named(others[:1], USER):
+        return True
+    return any(PERSONAL & set(each.words) or _named([each], USER) for each in others)
+
+
+def _pattern(chosen: Sequence[_ColumnOfSample], columns: Sequence[_ColumnOfSample]) -> str:
+    """The names of the chosen columns, by their common beginning if no other column has it."""
+    first, last = min(each.name for each in chosen), max(each.name for each in chosen)
+    start = first[: next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)]
+    if start and sum(each.name.startswith(start) for each in columns) == len(chosen):
+        return list_of([f"{start}*"])
+    return list_of([each.name for each in chosen])
 
 
 def _without_header(sheet: Sheet, low: float, high: float) -> Proposal | None:
     """The proposal for a file whose first line has numbers where names should be."""
     if sheet.line == 0:
         return None
-    numbers = [not np.isnan(number(cell.replace(",", "."))) for cell in sheet.header]
-    if counted(sheet, low, high) or sum(numbers) < max(1, len(numbers) / 2):
-        return None
+    numbers = [is_number_or_missing(cell) for cell in sheet.header]
     columns = _columns(sheet)
+    if counted(sheet, low, high) or not any(numbers) or any(map(_is_name, columns)):
+        return None
+    if len(columns) >= 4 and all(map(_numeric, columns)) and sum(numbers) == len(numbers):
+        scale = _scale_among(columns, low, high)
+        words = (
+            "it looks like a matrix without a header: a row a condition and a column a user (or else --wide users)"
+        )
+        return Proposal(words, {"wide": "conditions", **(scale or {})})
     if len(columns) >= 4 and len(_scale_columns(columns, low, high)) >= 0.8 * len(columns):
         words = (
             "it looks like a matrix without a header: a row a condition and a column a user (or else --wide users)"
@@ -501,6 +718,14 @@ def _without_header(sheet: Sheet, low: float, high: float) -> Proposal | None:
         )
         return Proposal(words, {"header": list_of(header), "columns": f"{COUNT}=24"})
     return Proposal(words, {"header": list_of(header)})
+
+
+def _is_name(column: _ColumnOfSample) -> bool:
+    """Whether the name of a column is one that published studies have, or no number while its cells are."""
+    if is_number_or_missing(column.name):
+        return False
+    known = any(_likeness(column, word) in {0, 1} for kind in (CONDITION, USER, RATING) for word in WORDS[kind])
+    return known or _numeric(column)
 
 
 def _guessed_header(columns: Sequence[_ColumnOfSample], low: float, high: float) -> list[str]:

@@ -25,6 +25,9 @@ CONDITION, USER, GROUP, RATING, MOS, SD, COUNT, WEIGHT, FAILED = (
 )
 """Names of the columns that are not QoS; any other column may be an input of a mapping."""
 
+VARIANCE, CI, SE = SPREADS = ("variance", "ci", "se")
+"""Columns from which sd follows, by an option only: the variance, half of the 95 % interval, the standard error."""
+
 OF_COLUMN, OF_ROW, NAME_OF_ROW, RATING_OF, COUNT_OF = MADE = (
     "name of the column",
     "number of the row",
@@ -47,6 +50,7 @@ class Reading:
     header     names of the columns of a file without a header
     wide       what a row is, if the file is a matrix of ratings
     counts     columns with the number of times that each rating was given, from the lowest rating to the highest
+    words      the ratings in words, from the lowest to the highest
     missing    cells that say that there is no value, beside csvcolumns.MISSING
     stall_s    mean length of a stall, of files that count stalls without their seconds; 0 if not given
     """
@@ -58,6 +62,7 @@ class Reading:
     header: Sequence[str] = ()
     wide: Wide | None = None
     counts: Sequence[str] = ()
+    words: Sequence[str] = ()
     missing: Sequence[str] = ()
     stall_s: float = 0.0
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from math import isfinite, nan, sqrt
+from math import isfinite, isnan, nan, sqrt
 from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
@@ -22,6 +22,7 @@ from qoemon.common.csvfile import (
     Sheet,
     UnnamedContentError,
     file_in_errors,
+    list_of,
     number,
     plain,
     read_sheet,
@@ -39,12 +40,16 @@ from qoemon.config.studies.matrix import rows_of_counts, rows_of_matrix
 from qoemon.config.studies.ratings import Moments, Ratings
 from qoemon.config.studies.reading import (
     AS_IT_IS,
+    CI,
     CONDITION,
     COUNT,
     MOS,
     RATING,
     SD,
+    SE,
+    SPREADS,
     USER,
+    VARIANCE,
     WEIGHT,
     Reading,
     found,
@@ -63,6 +68,12 @@ if TYPE_CHECKING:
 
 MAX_RATINGS = 10_000_000
 """Ratings of a study: more are a mistake in a column of counts."""
+
+MOSTLY_MISSING = 0.5
+"""Share of the rows with the same text instead of a rating that makes it more than a mark of missing ones."""
+
+Z95 = 1.96
+"""Standard errors in half of a 95 % interval of a mean, as in ITU-R BT.500."""
 
 FEW = 10
 """With fewer ratings nothing is said of the part of the scale that they use."""
@@ -117,8 +128,10 @@ def read_ratings(
         if rating := source_of(source.sheet, source.reading, RATING):
             return _ratings(source, rating, low, high)
         mean, sd, size = (source_of(source.sheet, source.reading, name) for name in (MOS, SD, COUNT))
-        if mean and sd and size:
-            return _moments(source, (mean, sd, size), low, high)
+        by_option = next((each for each in SPREADS if each in source.reading.columns), "")
+        spread = source_of(source.sheet, source.reading, by_option) if by_option else sd
+        if mean and spread and size:
+            return _moments(source, (mean, spread, size), by_option or SD, low, high)
         asked = (proposal.for_moments if mean else proposal.for_ratings)(source.sheet, low, high)
         absent = ", ".join(name for name, there in ((SD, sd), (COUNT, size)) if not there) if mean else RATING
         words = f"; {asked.words}" if asked.words else ""
@@ -202,19 +215,29 @@ def _read(source: _Source, row_format: RowFormat, answer: str) -> Values:
     try:
         return read_columns(source.sheet, row_format)
     except RowsError as error:
-        raise UnnamedContentError(error.fault, _other_options(error, answer)) from None
+        raise UnnamedContentError(error.fault, _other_options(error, answer, source.sheet, row_format)) from None
 
 
-def _other_options(error: RowsError, answer: str) -> proposal.Options | None:
-    """The mark of missing ratings, or the scale on which the ratings are, if that is all that is wrong."""
+def _other_options(error: RowsError, answer: str, sheet: Sheet, row_format: RowFormat) -> proposal.Options | None:
+    """The mark of missing ratings, their words, or their scale, if that is all that is wrong."""
     if list(error.invalid) != [answer]:
         return None
     cells = error.invalid[answer]
-    if len(cells) == 1 and cells[0] in proposal.NOT_RATED:
-        return {"missing": cells[0]}
+    column, place = next((column, source.place) for column, source in row_format.columns if column.name == answer)
+    if not column.words and (words := proposal.words_of(cells)):
+        return {"words": list_of(words)}
+    wordy = any(isnan(number(cell.replace(",", ".").removesuffix("%"))) for cell in cells)
+    if len(cells) == 1 and (cells[0] in proposal.NOT_RATED or (wordy and error.share < MOSTLY_MISSING)):
+        is_mark = cells[0] and (not wordy or not any(map(str.isdigit, cells[0])))
+        return {"missing": list_of(cells)} if is_mark else None
     if all(cell.endswith("%") for cell in cells):
-        return {"columns": f"{answer}={answer}"}
-    return proposal.scale_of(*error.ends[answer])
+        ends = {} if (column.least, column.most) == (0, 100) else {"low": "0", "high": "100"}
+        return {"columns": list_of([f"{answer}={sheet.header[place]}"]), **ends}
+    if wordy:
+        return None
+    scale = proposal.scale_of(*error.ends[answer])
+    same = scale and (float(scale["low"]), float(scale["high"])) == (column.least, column.most)
+    return None if same else scale
 
 
 def _ratings(source: _Source, rating: Source, low: float, high: float) -> Ratings:
@@ -229,7 +252,7 @@ def _ratings(source: _Source, rating: Source, low: float, high: float) -> Rating
         )
     user = names_of(sheet, USER, reading.user, "who rated", required=False)
     times = _times(source)
-    columns = [(_answer(RATING, low, high), rating), *times]
+    columns = [(_answer(RATING, low, high, reading.words), rating), *times]
     names = [condition, *([user] if user else [])]
     values = _read(source, RowFormat(columns, names, missing=reading.missing), RATING)
     notes = (
@@ -273,30 +296,52 @@ def _repeats(times: Floats) -> Ints:
     return repeats
 
 
-def _moments(source: _Source, places: tuple[Source, Source, Source], low: float, high: float) -> Moments:
+def _moments(
+    source: _Source, places: tuple[Source, Source, Source], spread: str, low: float, high: float
+) -> Moments:
     sheet, reading = source.sheet, source.reading
     name = names_of(sheet, CONDITION, reading.condition, "a name of what was rated")
     columns = (
         _answer(MOS, low, high),
-        Column(SD, 0, high - low, f"a standard deviation from 0 to {high - low:g}"),
+        _spread_column(spread, high - low),
         Column(COUNT, 1, MAX_RATINGS, f"a whole number from 1 to {MAX_RATINGS:,}", whole=True),
     )
 
-    def fault(mos: float, sd: float, n: float) -> str:
+    def fault(mos: float, found: float, n: float) -> str:
+        sd = float(_deviation(spread, np.array(found), np.array(n)))
         # Published figures are rounded, to one digit at worst.
         most = sqrt(max((high - mos) * (mos - low), 0) * n / max(n - 1, 1)) + 0.03 * (high - low)
         if sd <= most:
             return ""
-        return f"sd: found {sd:g}, but ratings with the mean {mos:g} have at most {most:.2g}: is it the variance?"
+        what = "is it the variance?" if spread == SD else f"{spread} {found:g} of {n:g} ratings is not possible"
+        return f"sd: found {sd:.3g}, but ratings with the mean {mos:g} have at most {most:.2g}: {what}"
 
     row_format = RowFormat(
         tuple(zip(columns, places, strict=True)), (name,) if name else (), fault, missing=reading.missing
     )
     values = _read(source, row_format, MOS)
-    mos, sd, size = (values.numbers[each.name] for each in columns)
+    mos, given, size = (values.numbers[each.name] for each in columns)
+    sd = _deviation(spread, given, size)
     notes = (*source.notes, *values.notes("conditions"), *_narrow(mos, low, high))
     names = _once(values, name is not None)
     return Moments(low, high, names, mos, np.where(size > 1, sd**2, nan), size.astype(np.int64), notes)
+
+
+def _spread_column(name: str, width: float) -> Column:
+    """The column that says how far ratings differ, on a scale this wide."""
+    if name == VARIANCE:
+        return Column(name, 0, width**2, f"a variance from 0 to {width**2:g}")
+    what = {SD: "a standard deviation", CI: "half of a 95 % interval", SE: "a standard error"}[name]
+    return Column(name, 0, width, f"{what} from 0 to {width:g}")
+
+
+def _deviation(name: str, given: Floats, size: Floats) -> Floats:
+    """The standard deviation of ratings from this column and the number of ratings."""
+    if name == VARIANCE:
+        return np.sqrt(given)
+    if name in {CI, SE}:
+        return given * np.sqrt(size) / (Z95 if name == CI else 1)
+    return given
 
 
 def _once(values: Values, named: bool) -> tuple[str, ...]:
@@ -403,12 +448,16 @@ def _study(source: _Source, mapping: QosMapping, inputs: tuple[str, ...], scale:
         raise StudyError(f"{mapping.name} has inputs of its own, {', '.join(mapping.inputs)}: name no others")
     named = mapping if mapping.inputs else _with_inputs(source, mapping, inputs)
     answer = _only(
-        source, (RATING, MOS), "either rating, with a row a rating, or mos, with a row a condition", required=True
+        source,
+        (RATING, MOS),
+        "either rating, with a row a rating, or mos, with a row a condition",
+        scale,
+        required=True,
     )[0]
     weight: list[tuple[Column, Source]] = []
     if answer[0] == MOS:
         free = [name for name in (COUNT, WEIGHT) if name not in inputs]
-        weight = [(_weight(name), place) for name, place in _only(source, free, "one of them")]
+        weight = [(_weight(name), place) for name, place in _only(source, free, "one of them", scale)]
     else:
         weight = _times(source)
     conditions = _conditions(named)
@@ -418,7 +467,7 @@ def _study(source: _Source, mapping: QosMapping, inputs: tuple[str, ...], scale:
         _given_names(mapping, named),
         conditions,
         qos_columns(sheet, reading, conditions, needs),
-        (_answer(answer[0], *scale), answer[1]),
+        (_answer(answer[0], *scale, reading.words), answer[1]),
         tuple(weight),
         None if USER in named.inputs else names_of(sheet, USER, reading.user, "who rated", required=False),
     )
@@ -428,7 +477,7 @@ def _study(source: _Source, mapping: QosMapping, inputs: tuple[str, ...], scale:
 
 
 def _only(
-    source: _Source, choices: Sequence[str], expected: str, *, required: bool = False
+    source: _Source, choices: Sequence[str], expected: str, scale: tuple[float, float], *, required: bool = False
 ) -> list[tuple[str, Source]]:
     """The one of these columns that the file has; UnnamedContentError if it has several, or none and needs one."""
     places = ((name, source_of(source.sheet, source.reading, name)) for name in choices)
@@ -441,7 +490,7 @@ def _only(
             f"found the columns {' and '.join(name for name, _ in there)}, expected {expected}"
         )
     if required and not there:
-        asked = proposal.for_answer(source.sheet)
+        asked = proposal.for_answer(source.sheet, *scale)
         raise UnnamedContentError(
             f"found no column {' or '.join(choices)}, expected {expected}; found {found(source.sheet)}",
             asked.options,
@@ -472,7 +521,9 @@ def _with_inputs(rated: _Source, mapping: QosMapping, inputs: tuple[str, ...]) -
     try:
         return mapping.with_inputs(inputs or own or free)
     except ValueError as error:
-        raise StudyError(f"{error}; name the columns that are its inputs") from None
+        raise StudyError(
+            f"{error}; name the columns that are its inputs, such as --inputs {free[0] if free else 'a'}"
+        ) from None
 
 
 def _places(axes: Sequence[Floats]) -> Ints:
@@ -483,8 +534,11 @@ def _places(axes: Sequence[Floats]) -> Ints:
     return np.asarray(order[place.reshape(-1)])
 
 
-def _answer(name: str, low: float, high: float) -> Column:
-    return Column(name, low, high, f"a number from {low:g} to {high:g}")
+def _answer(name: str, low: float, high: float, words: Sequence[str] = ()) -> Column:
+    points = np.linspace(low, high, len(words)).tolist() if len(words) > 1 else ()
+    worded = dict(zip((each.casefold() for each in words), points, strict=False))
+    also = f", or one of {', '.join(words)}" if worded else ""
+    return Column(name, low, high, f"a number from {low:g} to {high:g}{also}", words=worded)
 
 
 def _times_given() -> Column:

@@ -161,7 +161,10 @@ def estimate(
         raise ValueError(f"confidence is {confidence}, expected 0 < confidence < 1")
     size = sizes(study)
     if not np.any(size > 1):
-        raise StudyError("no condition has two ratings: a single rating has no variance")
+        raise StudyError(
+            "no condition has two ratings, and a single rating has no variance: if they are means, theta "
+            "needs their standard deviation and number, sd and n"
+        )
     of = moments(list(study.conditions.values())) if isinstance(study, Ratings) else beta_moments(study)
     theta = float(slope(of, study.low, study.high))
     if np.isnan(theta):
