@@ -271,17 +271,26 @@ def _rows(lines: Iterable[str], separator: str, line: int) -> Iterator[Row]:
     """The rows that are not blank."""
     if separator == " ":
         lines = (each.strip() + "\n" for each in lines)
+    rest = iter(lines)
+    above = list(islice(rest, 2))
     # Without strict, a quote that is never closed would silently swallow the rest of the file.
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
-    above = line
+    reader = csv.reader(
+        chain(above, rest), delimiter=separator, skipinitialspace=_spaced(above, separator), strict=True
+    )
+    offset = line
     try:
         for cells in reader:
             # In a file of one column a quoted empty cell means "missing": that row is not blank.
             if cells and not (len(cells) == 1 and cells[0].isspace()):
                 yield Row(line, cells)
-            line = reader.line_num + above
+            line = reader.line_num + offset
     except csv.Error as error:
         yield Row(line, (), f"is not CSV ({error}): is a quote not closed, or not doubled within a cell?")
+
+
+def _spaced(lines: Sequence[str], separator: str) -> bool:
+    """Whether spaces stand between a separator and a quote, where they would be a part of the cell."""
+    return separator == " " or any(f'{separator} "' in line for line in lines)
 
 
 def _other_format(lines: Sequence[str], top: int) -> str:
@@ -360,7 +369,7 @@ def _are_names(cells: Sequence[str]) -> bool:
 
 def _fit(lines: Sequence[str], separator: str) -> tuple[float, int]:
     """The share of rows that have as many cells as the first, and that number; (0, 0) if it is 1."""
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=_spaced(lines[:2], separator))
     try:
         widths = [len(cells) for cells in reader if cells]
     except csv.Error:

@@ -279,7 +279,7 @@ def test_a_compressed_study_on_standard_input_is_the_study() -> None:
         pytest.param(
             "clip,score\na,62 %\na,55 %\nb,10 %\nb,30 %\n",
             ["theta", "--low", "0", "--high", "100"],
-            ["--condition", "clip", "--rating", "score", "--columns", "rating=score"],
+            ["--condition", "clip", "--rating", "score"],
             id="percent of another name",
         ),
         pytest.param(

@@ -424,7 +424,7 @@ def test_a_quote_that_is_not_closed_is_told_where_it_opens_beside_what_came_befo
             "line 2: there is no column stall_count, play_s; service video needs a header with ",
         ),
         ("\na,stall_s\n1,2\n", " a header with stall_count, stall_s, play_s, found 'a', 'stall_s'"),
-        ("\udcff\udcfes\0t\0a\0l\0l\0", "the file looks like UTF-16: save it as UTF-8"),
+        ("\udcff\udcfes\0t\0a\0l\0l\0", "the file is UTF-16, or no text: save the table as CSV in UTF-8"),
         ("stall_s,stall_count,stall_s,play_s\n", "line 1: found the column stall_s 2 times, expected it once"),
         ('stall_count,"stall_s\n', "line 1: is not CSV"),
         ("1,2,60\n", "there is no column stall_count, stall_s, play_s"),
@@ -443,7 +443,7 @@ def test_a_file_is_named_and_bytes_of_another_encoding_hurt_only_where_they_matt
     with opened(str(path)) as file, pytest.raises(ContentError) as caught:
         read_conditions(file, WEB)
     assert str(caught.value).startswith(f"{path}: 1 of 1 rows")
-    assert "line 2: response_s: found '1\\udca0s'" in str(caught.value)
+    assert "line 2: response_s: found '1\\xa0s'" in str(caught.value)
 
 
 def test_a_dash_is_standard_input_which_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
