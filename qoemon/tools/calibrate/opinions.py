@@ -67,12 +67,14 @@ def theta_of_opinions(theta: float, mos: Floats, scale: Scale) -> float:
 
 
 def rounded_theta(theta: float, mos: Floats, scale: Scale) -> float:
-    """The theta of ratings, rounded from opinions of this theta, in conditions of these MOS, (C,)."""
+    """The theta that a study finds in ratings rounded from opinions of this theta; mos (C,) of the opinions."""
     shares = rating_shares(mos, theta, scale)
     mean = shares @ scale.ratings
     variance = shares @ scale.ratings**2 - mean**2
-    parabola = (scale.high - mos) * (mos - scale.low)
-    return float(parabola @ variance / (parabola @ parabola))
+    parabola = (scale.high - mean) * (mean - scale.low)  # A study knows the mean of ratings only.
+    weight = parabola @ parabola
+    # On two or three steps, opinions that hardly differ may all be rounded to an end of the scale.
+    return float(parabola @ variance / weight) if weight else 0.0
 
 
 def rating_shares(mos: Floats, theta: float, scale: Scale) -> Floats:
