@@ -151,8 +151,9 @@ def test_what_the_recorder_was_too_late_for_is_said(tmp_path: Path) -> None:
         recorder = subprocess.Popen(command_of(daemon, path), cwd=ROOT, stderr=subprocess.PIPE, text=True)
         until(path.exists, lambda: "no file")
         recorder.send_signal(signal.SIGSTOP)
+        before = daemon.value("qoemon_checkpoints_total")
         with Crowd(daemon.collector) as crowd:
-            until(lambda: daemon.value("qoemon_checkpoints_total") > 5, daemon.log.read_text)
+            until(lambda: daemon.value("qoemon_checkpoints_total") > before + 5, daemon.log.read_text)
             seen(crowd, 50)
         recorder.send_signal(signal.SIGCONT)
         recorder.send_signal(signal.SIGINT)

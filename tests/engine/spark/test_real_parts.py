@@ -145,7 +145,7 @@ async def test_executors_come_to_what_one_process_comes_to_also_after_a_reload(
 
 
 async def test_after_a_rescale_another_driver_continues_with_other_shards(kafka: Kafka, tmp_path: Path) -> None:
-    """Tick by tick as if nothing had happened."""
+    """Tick by tick as if nothing had happened; how much a session with pauses weighs in bounds is known nearly."""
     clock = {"sessions": {**SETTINGS["sessions"], "clock": "report"}}
     config = config_of(kafka, tmp_path, "rescaled", **clock)
     rescale_s, end_s = T0 + 2 * BATCH_S, T0 + 3 * BATCH_S
@@ -159,4 +159,4 @@ async def test_after_a_rescale_another_driver_continues_with_other_shards(kafka:
     async with running(other) as engine:
         found += await ticks_of(engine, end_s)
     expected = map(figures, one_process(config, topic.messages(core_plan(config)), T0, end_s))
-    assert_same(list(expected), found)
+    assert_same(list(expected), found, of_bounds=0.01)
