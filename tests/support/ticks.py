@@ -74,7 +74,7 @@ def figures(tick: Tick) -> dict[str, Any]:
 
 
 def differences(one: Any, other: Any, path: str = "", of_bounds: float = 1e-12) -> Iterator[str]:
-    """Where two documents differ: counts and words at all, floats by more than 1e-12, bounds by that share."""
+    """Where two documents differ: counts and words at all, floats by more than 1e-12, bounds by more than that."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in one.keys() | other.keys():
             yield from differences(one.get(key, "nothing"), other.get(key, "nothing"), f"{path}/{key}", of_bounds)
@@ -82,8 +82,8 @@ def differences(one: Any, other: Any, path: str = "", of_bounds: float = 1e-12) 
         for at, (a, b) in enumerate(zip(one, other, strict=True)):
             yield from differences(a, b, f"{path}/{at}", of_bounds)
     elif isinstance(one, float) and isinstance(other, float):
-        share = of_bounds if "_bounds/" in path or path.endswith("/surest") else 1e-12
-        if not (math.isclose(one, other, rel_tol=share, abs_tol=1e-12) or (math.isnan(one) and math.isnan(other))):
+        most = of_bounds if "_bounds/" in path or path.endswith("/surest") else 1e-12
+        if not (math.isclose(one, other, rel_tol=1e-12, abs_tol=most) or (math.isnan(one) and math.isnan(other))):
             yield f"{path}: {one!r} and {other!r}"
     elif one != other:
         yield f"{path}: {one!r} and {other!r}"

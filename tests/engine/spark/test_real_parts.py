@@ -159,4 +159,4 @@ async def test_after_a_rescale_another_driver_continues_with_other_shards(kafka:
     async with running(other) as engine:
         found += await ticks_of(engine, end_s)
     expected = map(figures, one_process(config, topic.messages(core_plan(config)), T0, end_s))
-    assert_same(list(expected), found, of_bounds=0.01)
+    assert_same(list(expected), found, of_bounds=0.02)
