@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from qoemon.tools import study_options
 from qoemon.tools.command import FAILED, USAGE, exit_on_errors, fail, load
 from qoemon.tools.options import AsJson, ConfigFile
 from qoemon.tools.study_options import reads_study
+
+if TYPE_CHECKING:
+    from qoemon.common.csvfile import ContentError
 
 ServiceName = Annotated[
     str | None,
@@ -183,8 +186,11 @@ def validate(
         services = {each.name: each for each in core_plan(load(config)).services}
         if service not in services:
             fail(USAGE, f"no service {service!r} in the configuration; it has {', '.join(services)}")
-        with opened(file) as rows:
-            conditions_rated = study.read_study(rows, services[service].mapping, (), how)
+        try:
+            with opened(file) as rows:
+                conditions_rated = study.read_study(rows, services[service].mapping, (), how)
+        except ContentError as error:
+            raise _for_service(error, service) from None
         study_options.report(conditions_rated.notes)
         found = validation.validate(conditions_rated, services[service])
         if unknown := [each.metric for each in wanted if each.metric not in found.errors]:
@@ -197,6 +203,17 @@ def validate(
         Console(highlight=False).print(validation.table(found))
     if failed := list(failures(wanted, f"mean error of {service}", found.errors)):
         fail(FAILED, *failed)
+
+
+def _for_service(error: ContentError, service: str) -> ContentError:
+    """The error with what it proposes for another scale as keys of the service, which has the scale here."""
+    others = {name: value for name, value in error.options.items() if name not in {"low", "high"}}
+    if others == error.options:
+        return error
+    ends = ", ".join(f"{name}: {error.options[name]}" for name in ("low", "high") if name in error.options)
+    between = "\n  " if "\n" in error.fault else "; "
+    told = f"{error.fault}{between}if the ratings are right, set the scale of service {service}: {{{ends}}}"
+    return type(error)(told, others)
 
 
 def _print(figures: dict[str, Any], table: Any, service: str, fragment: str, *, as_json: bool) -> None:

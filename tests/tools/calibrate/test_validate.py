@@ -110,3 +110,13 @@ def test_the_plot_is_written(tmp_path: Path) -> None:
 def test_a_service_that_is_not_there_is_named(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.app, ["validate", study(tmp_path), "--service", "vidoe"])
     assert (result.exit_code, "it has video, web" in result.output) == (2, True)
+
+
+def test_ratings_beyond_the_scale_name_the_scale_of_the_service() -> None:
+    """The command has no option for it: the service has the scale."""
+    result = CliRunner().invoke(
+        cli.app, ["validate", "-", "--service", "web"], input="response_s,rating\n1,9\n2,3\n"
+    )
+    assert result.exit_code == 1
+    assert "--low" not in result.stderr
+    assert "set the scale of service web: {low: 1, high: 9}" in result.stderr
