@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from qoemon.common.csvcolumns import cut
 from qoemon.common.text import SHORT, printable
 from qoemon.config.studies.conditions import Conditions, condition_format
 from qoemon.core.qoe.bins import mos_level, response_bin
@@ -181,7 +182,8 @@ def table(analysis: Analysis) -> Group:
         summary += f" By their weights they are worth {analysis.users:,.0f} users."
     model = f"Mapping {service.mapping.name}, {service.model} ratings, theta {service.theta:g}."
     groups = [_groups_table(analysis)] if analysis.groups else []
-    return Group(Text(summary), _ratings_table(analysis), _figures_table(analysis), *groups, Text(model))
+    notes = [Text(f"Note: {each}.") for each in cut(analysis.notes)]
+    return Group(Text(summary), _ratings_table(analysis), _figures_table(analysis), *groups, Text(model), *notes)
 
 
 def _bins(service: Service, condition: tuple[Floats, ...]) -> Ints:

@@ -75,7 +75,8 @@ def analyze(
         )
         with opened(file) as rows:
             experiences = read_conditions(rows, rated, how)
-        study_options.report(experiences.notes)
+        if as_json:
+            study_options.report(experiences.notes)
         analysis = csv.analyze(experiences, rated, plan.quantiles, exact=exact, confidence=plan.confidence)
         if plot is not None:
             from qoemon.tools.analyze.plot import draw

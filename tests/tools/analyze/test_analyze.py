@@ -14,7 +14,9 @@ import pytest
 from rich.console import Console
 from scipy.optimize import brentq
 from scipy.stats import beta, binom
+from typer.testing import CliRunner
 
+from qoemon import cli
 from qoemon.common.csvfile import ContentError, UnreadableError, opened
 from qoemon.config.studies.conditions import Conditions, condition_format, read_conditions
 from qoemon.config.studies.reading import Reading
@@ -674,3 +676,10 @@ def test_an_input_named_like_a_weight_is_an_input() -> None:
 )
 def test_bad_counts_and_failures_are_told(text: str, words: str) -> None:
     assert words in refusal(text, WEB)
+
+
+def test_a_length_of_stalls_that_is_assumed_stands_in_the_table() -> None:
+    arguments = ["analyze", "-", "--service", "video", "--stall-length", "4s"]
+    result = CliRunner().invoke(cli.app, arguments, input="stall_count,play_s\n2,60\n", env={"COLUMNS": "80"})
+    assert "each is taken to be 4 s long." in " ".join(result.stdout.split())
+    assert not result.stderr
