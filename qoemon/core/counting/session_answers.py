@@ -29,6 +29,7 @@ from qoemon.core.counting.feedback_counts import (
     SCORES,
     FeedbackCounts,
     Unmatched,
+    no_feedback,
     summed,
 )
 from qoemon.core.counting.past_sessions import PastSessions
@@ -141,7 +142,8 @@ class SessionAnswers:
             self._heard[session] = after
             outside = rating != ABSENT_FLOAT and said.rating == NO_RATING
             outside |= any(score != ABSENT_FLOAT and _score(score) == NO_SCORE for score in scores)
-            self._unmatched[Unmatched.OUT_OF_SCALE] += outside
+            if outside:
+                self._unmatched[Unmatched.OUT_OF_SCALE] += 1
 
     def join(self, at_s: float, levels_of: LevelsOf) -> None:
         """End a tick, before anything is cleared: keep conditions, and count what was said with them."""
@@ -175,6 +177,8 @@ class SessionAnswers:
         """What was counted since the last call, when a rating interval closes."""
         self._past.forget(at_s)
         self._forget_answers()
+        if not self._answers and not self._unmatched:
+            return no_feedback()
         size = SCORES + len(self._feedback.scores)
         answers = np.array(self._answers, np.int64).reshape(len(self._answers), size)
         unmatched = np.array([self._unmatched[reason] for reason in REASONS], np.int64)
