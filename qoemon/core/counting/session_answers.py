@@ -21,7 +21,9 @@ import numpy as np
 
 from qoemon.core.arrays import Arrays, Floats, Ints, grow_columns, named, part
 from qoemon.core.counting.feedback_counts import (
+    DAY,
     DAY_S,
+    LEVEL,
     NO_RATING,
     NO_SCORE,
     REASONS,
@@ -42,6 +44,8 @@ from qoemon.core.wire.opinion import LARGEST_SCORE
 from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT
 
 NO_LEVEL = -1
+LEVELS = 2**15
+"""More than any level: a day and a level are combined in one number, as there may be many of them."""
 _COLUMNS = ("kept_s", "level")
 
 LevelsOf = Callable[[Ints, float], Ints]
@@ -112,6 +116,8 @@ class SessionAnswers:
         self._answers: list[tuple[int, ...]] = []
         self._counts: list[int] = []
         """Answers that are not handed on yet, and the number of each."""
+        self._silent: list[Ints] = []
+        """Likewise, of sessions that are over and whose users have said nothing: day * LEVELS + level."""
         self._unmatched: Counter[Unmatched] = Counter()
 
     def hear(self, batch: Batch, arrival_s: Floats) -> None:
@@ -166,9 +172,8 @@ class SessionAnswers:
         known = rows[(self.kept_s[rows] == self._sessions.last_s[rows]) & (self.level[rows] != NO_LEVEL)]
         names = [self._name(row) for row in known.tolist()]
         last_s, level = self._sessions.last_s[known], self.level[known].astype(np.int64)
-        for name, heard_s, of_level in zip(names, last_s.tolist(), level.tolist(), strict=True):
-            if name not in self._counted:
-                self._add(self._nothing_said(heard_s, of_level), 1)
+        silent = np.array([name not in self._counted for name in names], np.bool_) if self._counted else slice(None)
+        self._silent.append((last_s // DAY_S).astype(np.int64)[silent] * LEVELS + level[silent])
         recent = np.flatnonzero(last_s + self._feedback.within_s > at_s)
         self._past.add([names[at] for at in recent.tolist()], last_s[recent], level[recent])
         self.kept_s[rows], self.level[rows] = np.nan, NO_LEVEL
@@ -177,14 +182,22 @@ class SessionAnswers:
         """What was counted since the last call, when a rating interval closes."""
         self._past.forget(at_s)
         self._forget_answers()
-        if not self._answers and not self._unmatched:
+        cells, numbers = np.unique(self._all_silent(), return_counts=True)
+        if not self._answers and not self._unmatched and not len(cells):
             return no_feedback()
         size = SCORES + len(self._feedback.scores)
+        silent = np.tile(np.array([self._nothing_said(0, 0)], np.int64), (len(cells), 1))
+        silent[:, DAY], silent[:, LEVEL] = np.divmod(cells, LEVELS)
         answers = np.array(self._answers, np.int64).reshape(len(self._answers), size)
         unmatched = np.array([self._unmatched[reason] for reason in REASONS], np.int64)
         counts = np.array(self._counts, np.int64)
-        self._answers, self._counts, self._unmatched = [], [], Counter()
-        return summed(answers, counts, self._feedback.scores, unmatched)
+        self._answers, self._counts, self._silent, self._unmatched = [], [], [], Counter()
+        return summed(
+            np.concatenate([silent, answers]),
+            np.concatenate([numbers, counts]),
+            self._feedback.scores,
+            unmatched,
+        )
 
     def shift(self, by_s: int) -> None:
         """Move all times by so many seconds; answers that have been counted keep their days."""
@@ -206,6 +219,7 @@ class SessionAnswers:
         return {
             **{name: getattr(self, name)[rows] for name in _COLUMNS},
             **named("past/", self._past.dump()),
+            "silent": self._all_silent(),
             "answers": np.frombuffer(msgspec.msgpack.encode(rest), np.uint8),
         }
 
@@ -217,6 +231,7 @@ class SessionAnswers:
         for name in _COLUMNS:
             getattr(self, name)[rows] = state[name]
         self._past.load(part("past/", state))
+        self._silent = [state["silent"]]
         rest = msgspec.msgpack.decode(state["answers"].tobytes(), type=_Rest)
         if rest.scores != self._feedback.scores:
             rest = _with_scores(rest, self._feedback.scores)
@@ -266,6 +281,9 @@ class SessionAnswers:
         answer = (int(said_s // DAY_S), level, int(said.asked), said.rating, said.thumb, *said.scores)
         self._add(answer, 1)
         self._counted[session] = _Counted(said, answer)
+
+    def _all_silent(self) -> Ints:
+        return np.concatenate([*self._silent, np.zeros(0, np.int64)])
 
     def _add(self, answer: tuple[int, ...], number: int) -> None:
         self._answers.append(answer)
