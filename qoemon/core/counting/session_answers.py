@@ -240,14 +240,17 @@ class SessionAnswers:
 
     def _keep(self, at_s: float, levels_of: LevelsOf) -> None:
         """Keep the conditions of runs that have ended, or have been silent for half a rating interval."""
+        parts = []
         for rows in self._sessions.parts:
             last_s = self._sessions.last_s[rows]
             over = self._sessions.ended[rows] | (last_s <= at_s - self._silent_s)
             over &= (self.kept_s[rows] != last_s) & ~np.isnan(last_s)
-            if over.any():
-                some: Ints = rows.start + np.flatnonzero(over)
-                self.level[some] = levels_of(some, at_s)
-                self.kept_s[some] = self._sessions.last_s[some]
+            parts.append(rows.start + np.flatnonzero(over))
+        some: Ints = np.concatenate([*parts, np.zeros(0, np.int64)])
+        # All at once: to find the measurements of one session costs as much as to find those of all.
+        if len(some):
+            self.level[some] = levels_of(some, at_s)
+            self.kept_s[some] = self._sessions.last_s[some]
 
     def _conditions(
         self, sessions: Sequence[str], rows: Ints, at_s: float, levels_of: LevelsOf
