@@ -172,8 +172,11 @@ class SessionAnswers:
         known = rows[(self.kept_s[rows] == self._sessions.last_s[rows]) & (self.level[rows] != NO_LEVEL)]
         names = [self._name(row) for row in known.tolist()]
         last_s, level = self._sessions.last_s[known], self.level[known].astype(np.int64)
-        silent = np.array([name not in self._counted for name in names], np.bool_) if self._counted else slice(None)
-        self._silent.append((last_s // DAY_S).astype(np.int64)[silent] * LEVELS + level[silent])
+        silent = np.ones(len(names), np.bool_)
+        if self._counted:
+            silent = np.array([name not in self._counted for name in names], np.bool_)
+        day = (last_s // DAY_S).astype(np.int64)
+        self._silent.append(day[silent] * LEVELS + level[silent])
         recent = np.flatnonzero(last_s + self._feedback.within_s > at_s)
         self._past.add([names[at] for at in recent.tolist()], last_s[recent], level[recent])
         self.kept_s[rows], self.level[rows] = np.nan, NO_LEVEL
