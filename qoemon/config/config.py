@@ -17,6 +17,7 @@ from qoemon.common.logs import LogFormat
 from qoemon.config.sections.alert import Alert
 from qoemon.config.sections.collector import Collector, CollectorPath
 from qoemon.config.sections.engine import Engine, EngineKind
+from qoemon.config.sections.feedback import Feedback
 from qoemon.config.sections.kafka import Kafka
 from qoemon.config.sections.link import LinkTemplate, link_fault
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES, Mqtt, Topic
@@ -198,6 +199,7 @@ class Config(Section):
         _ALERTS,
     )
     regimes: Regimes = key("Regimes of the groups: good, degraded or bad.", {})
+    feedback: Feedback = key("Ratings of users, which reports may have.", {})
     notify: Notify = key("Receivers of alerts.", {})
     state: State = key("State that survives a restart or a crash.", {})
     shutdown_timeout_s: Seconds = key("Time limit for storing state and sending notifications at a stop.", "10s")

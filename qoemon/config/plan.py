@@ -42,6 +42,7 @@ def core_plan(config: Config) -> Plan:
         roll_ups=config.roll_up_labels,
         paths=() if config.collector is None else tuple(path.parsed for path in config.collector.paths),
         players=_players(config.collector),
+        feedback=config.feedback.core,
     )
 
 

@@ -18,6 +18,18 @@ def seconds(text: str) -> float:
         raise typer.BadParameter(str(error)) from None
 
 
+def share(text: str) -> float:
+    """The share of text such as 5% or 0.05, above 0 and at most 1; BadParameter if it is none."""
+    number, percent = text.removesuffix("%").strip(), text.endswith("%")
+    try:
+        value = float(number) / (100 if percent else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise typer.BadParameter(f"found {text!r}, expected a share such as 5% or 0.05")
+    return value
+
+
 ConfigFile = Annotated[
     Path | None,
     typer.Option(

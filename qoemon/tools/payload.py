@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from qoemon.common.text import SHORT, did_you_mean, printable
-from qoemon.core.plan.plan import Plan
+from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.wire.cmcd import RECORDS, fields_of, lines_of
 from qoemon.core.wire.codec import Codec, Decoded
 from qoemon.core.wire.message import Kind
+from qoemon.core.wire.opinion import LARGEST_SCORE
 from qoemon.core.wire.payload import MALFORMED, MSGPACK_BYTES, items_of, unmarked
 from qoemon.core.wire.player import PlayerState
 from qoemon.core.wire.report import ABSENT_INT, Route
@@ -121,5 +122,20 @@ def _doubts(item: bytes, decoded: Decoded, plan: Plan) -> Iterator[str]:
         yield f"the field '{printable(name, SHORT)}' is unknown and ignored{hint and f': {hint}'}"
     route = decoded.batch.routes[decoded.batch.route[0]]
     service = next(service for service in plan.services if service.name == route.service)
+    yield from _doubts_of_opinion(document, service, plan)
     if is_empty(document, service):
         yield f"it has nothing that the service {service.name} rates: {', '.join(rated_fields(service))}"
+
+
+def _doubts_of_opinion(document: Mapping[Any, Any], service: Service, plan: Plan) -> Iterator[str]:
+    """What of an opinion is not used."""
+    rating, scale, taken = document.get("rating"), service.scale, plan.feedback.scores
+    if rating is not None and not scale.low <= rating <= scale.high:
+        yield f"its rating is {rating:g}, expected {scale.low} to {scale.high}: it is not counted"
+    for name, score in (document.get("scores") or {}).items():
+        shown = printable(str(name), SHORT)
+        if name not in taken:
+            yield f"its score '{shown}' is dropped: feedback.scores of the configuration does not name it"
+        elif score is not None and not abs(score) <= LARGEST_SCORE:
+            most = f"-{LARGEST_SCORE:g} to {LARGEST_SCORE:g}"
+            yield f"its score '{shown}' is {score:g}, expected {most}: it is dropped"

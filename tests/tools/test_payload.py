@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from qoemon import cli
+from qoemon.core.plan.plan import Feedback
 from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.wire.message import Kind
 from qoemon.tools.payload import Explanation, explain
@@ -162,3 +163,16 @@ def test_the_command_names_what_is_missing(tmp_path: Path) -> None:
         result = CliRunner().invoke(cli.app, ["check", *arguments])
         assert result.exit_code == 2
         assert words in result.stderr
+
+
+def test_what_of_an_opinion_is_not_used_is_said() -> None:
+    said = GOOD | {"rating": 6, "scores": {"face": 2, "mood": "sad"}}
+    of = replace(plan(VIDEO, WEB), feedback=Feedback(scores=("face",)))
+    accepted, *doubts = explain(TOPIC, json.dumps(said).encode(), of).lines
+    assert accepted.startswith("report 1: accepted")
+    assert doubts == [
+        "report 1: its rating is 6, expected 1 to 5: it is not counted",
+        "report 1: its score 'face' is 2, expected -1 to 1: it is dropped",
+        "report 1: its score 'mood' is dropped: feedback.scores of the configuration does not name it",
+    ]
+    assert len(lines({"session": "a", "rating": 4, "asked": True})) == 1

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.arrays import Counts, Flags, Floats, Histogram, Ints, Sparse
+from qoemon.core.counting.feedback_counts import FeedbackCounts, FeedbackTotals, no_feedback
 from qoemon.core.counting.groups import Labels
 from qoemon.core.counting.starts import no_starts
 
@@ -142,6 +143,7 @@ class IntervalCounts:
     pairs        (G, R) pairs with conditions of the same session in earlier intervals, as of pairs.py
     late         by the end of an earlier interval: what has been counted in it since it closed
     starts       (G, COLUMNS) startup times and failed starts, by the columns of starts.py
+    feedback     what users said, of all groups together
     """
 
     levels: Histogram
@@ -152,6 +154,7 @@ class IntervalCounts:
     pairs: Counts
     late: Mapping[int, IntervalCounts] = field(default_factory=dict)
     starts: Counts = field(default_factory=lambda: no_starts(0))
+    feedback: FeedbackCounts = field(default_factory=no_feedback)
 
     def shifted(self, by_s: int) -> IntervalCounts:
         """The same counts, with all times moved by so many seconds."""
@@ -159,6 +162,7 @@ class IntervalCounts:
             self,
             recounted={end_s + by_s: users for end_s, users in self.recounted.items()},
             late={end_s + by_s: counts.shifted(by_s) for end_s, counts in self.late.items()},
+            feedback=self.feedback.shifted(by_s),
         )
 
 
@@ -194,6 +198,7 @@ class ServiceCounts:
     starts           (G, COLUMNS) startup times and failed starts, likewise, by the columns of starts.py
     new              (G,) whether the group's counters are still exported as 0
     free             (G,) numbers that no group has; all their counts are 0
+    feedback         what users said, of all groups together, since the beginning
     """
 
     service: str
@@ -213,6 +218,7 @@ class ServiceCounts:
     starts: Counts
     new: Flags
     free: Flags
+    feedback: FeedbackTotals
 
     @cached_property
     def exported_ratings(self) -> Floats:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,16 @@ from qoemon.core.qoe.mapping import Qos
 from qoemon.core.wire.batch import Batch
 from qoemon.core.wire.report import ABSENT_FLOAT
 
+UNKNOWN_LEVELS = -(2**31)
+
+
+class _Pairs(NamedTuple):
+    """Sessions and groups, row * PAIR_BASE + group; number of their measurements, and sum of the MOS levels."""
+
+    pair: Ints
+    number: Ints
+    levels: Ints
+
 
 class MeasurementSlices:
     """The measurements of the last rating interval, in one slice per tick, in the bins that are rated."""
@@ -37,8 +47,9 @@ class MeasurementSlices:
         self._cells: deque[list[Ints]] = deque([[] for _ in range(slices)], maxlen=slices)
         self._counts: Counts | None = np.zeros((0, self._size), np.int64)
         """Sum of the slices; None while it would be sparse."""
-        self._pairs: deque[list[tuple[Ints, Ints]]] = deque([[] for _ in range(slices)], maxlen=slices)
-        """Sessions with measurements, and their groups, by slice: row * PAIR_BASE + group; and their number."""
+        self._pairs: deque[list[_Pairs]] = deque([[] for _ in range(slices)], maxlen=slices)
+        """Sessions with measurements, and their groups, by slice."""
+        self._level = mos_level(service.rated_at, service.scale)
 
     def apply(self, reports: Reports, batch: Batch, group: Ints, added: Ints, began: Flags) -> Flags:
         """Count the measurements of these reports; returns (R,) whether some are impossible."""
@@ -55,7 +66,8 @@ class MeasurementSlices:
         cell, pair = in_group * self._size + bins, row * PAIR_BASE + in_group
         for age in range(len(self._cells)):
             in_slice = tick == self._tick - age
-            self._add(cell[in_slice], pair[in_slice], np.ones(np.count_nonzero(in_slice), np.int64), age)
+            ones = np.ones(np.count_nonzero(in_slice), np.int64)
+            self._add(cell[in_slice], _Pairs(pair[in_slice], ones, self._level[bins[in_slice]]), age)
         self._count_late(row, in_group, bins, tick)
         return impossible
 
@@ -75,10 +87,23 @@ class MeasurementSlices:
         """The measurements of the rating interval that ends with this tick."""
         counts = self._counted(groups)
         shown = counts if self._service.mapping.qos is Qos.RESPONSES else np.zeros((groups, 1), np.int64)
-        pairs, numbers = _summed(list(chain.from_iterable(self._pairs)))
+        pairs, numbers, _ = _summed(list(chain.from_iterable(self._pairs)))
         rows, found = pairs // PAIR_BASE, pairs % PAIR_BASE
         users = np.bincount(found, minlength=groups)
         return BaseWindow(counts, shown, users, squared_sums(found, groups, numbers), rows, found, numbers)
+
+    def levels_of(self, rows: Ints, at_s: float) -> Ints:
+        """(N,) mean MOS level of the measurements of each row in the last rating interval; -1 without any."""
+        place = np.full(self._sessions.rows, -1)
+        place[rows] = np.arange(len(rows))
+        numbers, levels = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+        for pairs in chain.from_iterable(self._pairs):
+            of = place[pairs.pair // PAIR_BASE]
+            some = np.flatnonzero(of >= 0)
+            np.add.at(numbers, of[some], pairs.number[some])
+            np.add.at(levels, of[some], pairs.levels[some])
+        # Half up, in integers.
+        return np.where(numbers > 0, (2 * levels + numbers) // np.maximum(2 * numbers, 1), -1).clip(min=-1)
 
     def unsettled(self) -> Ints:
         """No rows."""
@@ -123,14 +148,15 @@ class MeasurementSlices:
         index = np.full(self._sessions.rows, -1)
         index[self._sessions.occupied] = np.arange(len(self._sessions))
         cells = [_joined(each) for each in self._cells]
-        pairs = [_joined(pair for pair, _ in each) for each in self._pairs]
+        pairs = [_joined(each.pair for each in some) for some in self._pairs]
         pair = _joined(pairs)
         return {
             "cells": _joined(cells),
             "sizes": np.array([len(each) for each in cells], np.int64),
             "pairs": index[pair // PAIR_BASE] * PAIR_BASE + pair % PAIR_BASE,
             "pair_sizes": np.array([len(each) for each in pairs], np.int64),
-            "pair_numbers": _joined(numbers for each in self._pairs for _, numbers in each),
+            "pair_numbers": _joined(each.number for some in self._pairs for each in some),
+            "pair_levels": _joined(each.levels for some in self._pairs for each in some),
         }
 
     def load(self, state: dict[str, NDArray[Any]], rows: Ints) -> None:
@@ -141,9 +167,13 @@ class MeasurementSlices:
         # Earlier versions have not kept how many measurements each session has: one.
         splits, ones = np.cumsum(state["pair_sizes"])[:-1], np.ones_like(pair)
         pairs, numbers = np.split(pair, splits), np.split(state.get("pair_numbers", ones), splits)
-        by_slice = zip(reversed(cells), reversed(pairs), reversed(numbers), strict=True)
-        for age, (cell, one, number) in enumerate(by_slice):
-            self._add(cell, one, number, age)
+        # Nor the levels: their sum is below 0, so there is no condition.
+        levels = np.split(state.get("pair_levels", UNKNOWN_LEVELS * ones), splits)
+        by_slice = zip(
+            reversed(cells), map(_Pairs, reversed(pairs), reversed(numbers), reversed(levels)), strict=True
+        )
+        for age, (cell, some) in enumerate(by_slice):
+            self._add(cell, some, age)
 
     def _counted(self, groups: int) -> Histogram:
         """(groups, size) measurements in all slices."""
@@ -181,14 +211,14 @@ class MeasurementSlices:
         end_s = (tick[late] // slices + 1) * slices * self._timing.tick_s
         self._late.add(LatePart(end_s, row[late], group[late], bins[late], shown[late]))
 
-    def _add(self, cells: Ints, pairs: Ints, numbers: Ints, age: int) -> None:
+    def _add(self, cells: Ints, pairs: _Pairs, age: int) -> None:
         if not len(cells):
             return
         if self._counts is not None:
             self._counts = grow_rows(self._counts, int(cells.max()) // self._size + 1)
             np.add.at(self._counts.reshape(-1), cells, 1)
         self._cells[-1 - age].append(cells)
-        self._pairs[-1 - age].append((pairs, numbers))
+        self._pairs[-1 - age].append(pairs)
 
 
 def _report_of(of: Ints, reports: Reports, batch: Batch) -> Ints:
@@ -198,12 +228,13 @@ def _report_of(of: Ints, reports: Reports, batch: Batch) -> Ints:
     return index[of]
 
 
-def _summed(parts: Sequence[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
-    """The distinct pairs, ascending, and the sums of their numbers."""
-    pairs, index = np.unique(_joined(pairs for pairs, _ in parts), return_inverse=True)
-    numbers: Ints = np.zeros(len(pairs), np.int64)
-    np.add.at(numbers, index, _joined(numbers for _, numbers in parts))
-    return pairs, numbers
+def _summed(parts: Sequence[_Pairs]) -> _Pairs:
+    """The distinct pairs, ascending, and their sums."""
+    pairs, index = np.unique(_joined(each.pair for each in parts), return_inverse=True)
+    numbers, levels = np.zeros(len(pairs), np.int64), np.zeros(len(pairs), np.int64)
+    np.add.at(numbers, index, _joined(each.number for each in parts))
+    np.add.at(levels, index, _joined(each.levels for each in parts))
+    return _Pairs(pairs, numbers, levels)
 
 
 def _joined(parts: Iterable[Ints]) -> Ints:

@@ -101,7 +101,7 @@ class Quality:
         known_ms[cell] += added.astype(np.int32)
         sums[cell] += (added * quality[some]).astype(sums.dtype)
 
-    def of_rows(self, part: slice) -> Ints:
+    def of_rows(self, part: slice | Ints) -> Ints:
         """(N,) quality of these runs in the rating interval, in PARTS; UNKNOWN before the first measures."""
         known_ms = self.known_ms[:, part].sum(axis=0, dtype=np.int64)
         return self.mean(known_ms, self.sums[:, part].sum(axis=0, dtype=np.int64), self.last[part])

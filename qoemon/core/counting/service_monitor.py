@@ -37,6 +37,7 @@ from qoemon.core.counting.quality import no_quality, rates_quality
 from qoemon.core.counting.report_times import ReportTimes
 from qoemon.core.counting.rounds import rounds
 from qoemon.core.counting.runs import Judged, Kind, Reports, Runs, digests
+from qoemon.core.counting.session_answers import SessionAnswers
 from qoemon.core.counting.session_log import OnSession, SessionLog
 from qoemon.core.counting.session_table import NO_GROUP, Key, SessionTable
 from qoemon.core.counting.stalls import StallConditions
@@ -80,6 +81,7 @@ class ServiceMonitor:
         self._conditions: Conditions = kind(self.sessions, service, plan.timing, self._late)
         self._longest_s = longest_s
         self._longer_s = [each for each in plan.timing.windows_s if each != plan.timing.interval_s]
+        self._answers = SessionAnswers(self.sessions, self._times, service.scale, plan.timing, plan.feedback)
         self._unique = UniqueSessions(self.sessions, longest_s // plan.timing.interval_s)
         none = np.zeros((0, len(service.rated_at)), np.int64), np.zeros((0, service.bins.size), np.int64)
         self._base = BaseWindow(*none, NO_ROWS, NO_ROWS, NO_ROWS, NO_ROWS, quality=no_quality(service, 0))
@@ -98,13 +100,13 @@ class ServiceMonitor:
     def apply(self, batch: Batch, tick: int) -> Counter[Event]:
         """Count reports, all of this service, during a tick."""
         events: Counter[Event] = Counter()
+        if batch.opinions is not None:
+            self._answers.hear(batch, self._arrival_s(batch, tick))
+            batch = _without_opinions(batch, self.service)
+            if not len(batch):
+                return events
         prints = digests(batch)
-        # The clock was set back: reports count at their arrival, in the current tick.
-        arrival_s = np.where(
-            batch.arrival_s < (tick - self._timing.slices + 1) * self._timing.tick_s,
-            tick * self._timing.tick_s,
-            batch.arrival_s,
-        )
+        arrival_s = self._arrival_s(batch, tick)
         counted = np.zeros(len(batch), np.bool_)
         if batch.run is None:
             rows = self.sessions.find_or_create(batch.session)
@@ -127,6 +129,14 @@ class ServiceMonitor:
         events[Event.EMPTY] = int(np.count_nonzero(empty(batch, self.service)[counted]))
         return events
 
+    def _arrival_s(self, batch: Batch, tick: int) -> Floats:
+        """(R,) arrival of each report; if the clock was set back, the current tick."""
+        return np.where(
+            batch.arrival_s < (tick - self._timing.slices + 1) * self._timing.tick_s,
+            tick * self._timing.tick_s,
+            batch.arrival_s,
+        )
+
     def count_start(self, labels: Labels, key: Key, startup_ms: int | None) -> None:
         """Count the startup time of a player's run, in milliseconds; None: its start failed."""
         self._starts.add(self.groups.number(labels)[0], startup_ms)
@@ -141,6 +151,7 @@ class ServiceMonitor:
         """
         at_s = tick * self._timing.tick_s
         closes = at_s % self._timing.interval_s == 0
+        self._answers.join(at_s, self._conditions.levels_of)
         if base_wanted or closes:
             self._base = self._conditions.base_window(at_s, len(self.groups))
         closed = self._close(at_s) if closes else None
@@ -153,7 +164,7 @@ class ServiceMonitor:
             expired = expired[~np.isin(expired, needed)]
         timed_out = int(np.count_nonzero(~self.sessions.ended[expired]))
         if len(expired):
-            self._remove(expired)
+            self._remove(expired, at_s)
         self._begin(tick)
         self._heard_before = self._heard.sum(axis=1)
         self._heard[:, tick % self._timing.slices] = 0
@@ -213,6 +224,7 @@ class ServiceMonitor:
             "used_s": self._used_s,
             "group_since_s": self.groups.since_s,
             "starts": self._starts.counts.copy(),
+            **named("answers/", self._answers.dump()),
         }
 
     def load(self, state: Arrays, groups: tuple[Labels, ...], tick: int) -> None:
@@ -239,6 +251,7 @@ class ServiceMonitor:
         if "heard" in state:
             self._heard, self._heard_before = state["heard"].copy(), state["heard_before"]
         self._starts.counts = state.get("starts", no_starts(0)).copy()
+        self._answers.load(part("answers/", state), rows)
         # Of states of earlier versions, groups count as used at the next close.
         self._used_s = state.get("used_s", np.zeros(0))
 
@@ -259,6 +272,7 @@ class ServiceMonitor:
         self._runs.shift(by_s)
         self._late.shift(by_s)
         self._conditions.shift(by_s, tick)
+        self._answers.shift(by_s)
 
     def _find_runs(self, keys: Sequence[Key]) -> Ints:
         """(R,) rows of the runs with these keys; runs that a client reports as new succeed the former ones."""
@@ -521,7 +535,8 @@ class ServiceMonitor:
         np.add.at(total, group, np.rint(numbers * (numbers + 2 * known)).astype(np.int64))
         return total
 
-    def _remove(self, rows: Ints) -> None:
+    def _remove(self, rows: Ints, at_s: float) -> None:
+        self._answers.remove(rows, at_s)
         if self._log is not None:
             self._log.hand_on(rows, self.groups.all)
         self.sessions.remove(rows)
@@ -580,6 +595,7 @@ class ServiceMonitor:
             pairs=counted.pairs,
             late=late,
             starts=self._starts.drain(len(base.users)),
+            feedback=self._answers.drain(end_s),
         )
 
     def _remove_idle_groups(self, at_s: int) -> None:
@@ -628,6 +644,15 @@ EVENT_OF = {
     Implausible.RESPONSE: Event.RESPONSE,
 }
 _KEPT = ("kept_group", "kept_level", "kept_shown", "kept_owed")
+
+
+def _without_opinions(batch: Batch, service: Service) -> Batch:
+    """The reports of a batch that are more than an opinion: what users say changes no session and no counter."""
+    if batch.opinions is None:
+        return batch
+    alone = np.zeros(len(batch), np.bool_)
+    alone[batch.opinions.of] = True
+    return batch.take(np.flatnonzero(~(alone & empty(batch, service))))
 
 
 def _keys(session: Sequence[str], run: Sequence[str | None]) -> list[Key]:

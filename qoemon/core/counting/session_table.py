@@ -61,6 +61,10 @@ class SessionTable:
         """The row of the run with this key; -1 if there is none."""
         return self._row_of.get(key, -1)
 
+    def newest(self, session: str) -> int:
+        """The row of the newest run of a session; -1 if there is none."""
+        return self._row_of.get(self._newest_run.get(session, session), -1)
+
     @property
     def rows(self) -> int:
         """Number of rows that are or were in use; later rows are empty."""

@@ -261,6 +261,19 @@ class StallConditions:
             quality=quality,
         )
 
+    def levels_of(self, rows: Ints, at_s: float) -> Ints:
+        """(N,) MOS level of the condition of each row in the rating interval that ends at at_s; -1 without one."""
+        self._grow()
+        stalls, stall_ms, play_ms = self._sums(rows, at_s)
+        rated = stall_ms + play_ms >= self._min_active_ms
+        quality = None
+        if self._quality is not None:
+            quality = self._quality.of_rows(rows)
+            rated &= quality != UNKNOWN
+            quality = np.maximum(quality, 0)
+        level = self._rated(stalls, stall_ms, play_ms, quality)[2]
+        return np.where(rated, level, -1)
+
     def close(self, end_s: int, rows: SmallInts) -> None:
         """Record that these rows are rated in the interval that ends at end_s."""
         self.rated[rows] = end_s // self._timing.interval_s
@@ -329,8 +342,8 @@ class StallConditions:
             self.slices[0][:, rows] = np.minimum(state["slices"][0].astype(np.int64) * PARTS, MAX_SLICE)
             self.rated[rows] = self._tick * self._timing.tick_s // self._timing.interval_s
 
-    def _sums(self, part: slice, at_s: float) -> tuple[Ints, Ints, Ints]:
-        """Sums of the slices of a part of the rows, over the interval that ends at at_s; stalls in thousandths."""
+    def _sums(self, part: slice | Ints, at_s: float) -> tuple[Ints, Ints, Ints]:
+        """Sums of the slices of some of the rows, over the interval that ends at at_s; stalls in thousandths."""
         stalls, stall_ms, play_ms = (_total(slices[:, part]) for slices in self.slices)
         running = np.flatnonzero(~np.isnan(self.since_s[part]))
         ran_s = np.clip(at_s - self._sessions.last_s[part][running], 0, self._timing.interval_s)

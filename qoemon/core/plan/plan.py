@@ -133,6 +133,18 @@ class Players:
 
 
 @dataclass(frozen=True)
+class Feedback:
+    """How opinions of users are joined with their sessions.
+
+    within_s  time after the end of a session in which its user may rate it, seconds
+    scores    names of the scores that are taken; others are dropped
+    """
+
+    within_s: float = 300
+    scores: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that the core needs to know from the configuration.
 
@@ -152,3 +164,4 @@ class Plan:
     roll_ups: tuple[tuple[str, ...], ...] = ()
     paths: tuple[TopicTemplate, ...] = ()
     players: Players = field(default_factory=Players)
+    feedback: Feedback = field(default_factory=Feedback)

@@ -29,6 +29,7 @@ from qoemon.core.counting.starts import no_starts
 from qoemon.core.counting.window import Windows
 from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.qoe.distribution import RatingKernel
+from qoemon.core.sharding.feedback_days import FeedbackDays
 from qoemon.core.sharding.numbering import Numbering
 from qoemon.core.sharding.sums import Sums, add_cells
 
@@ -61,6 +62,8 @@ class Merger:
         self._expected: Floats = np.zeros((0, len(service.scale.ratings)))
         self._marginals = tuple(np.zeros((0, len(axis.values)), np.int64) for axis in service.bins.axes)
         self._starts = no_starts(0)
+        self.feedback = FeedbackDays(service, plan.feedback.scores)
+        """What users said, of all groups together."""
         self._since_s: Floats = np.zeros(0)
         """(G,) for new groups, the first tick with them, inf before it and for free numbers; -inf for others."""
 
@@ -107,6 +110,7 @@ class Merger:
             added.append(self._add(late, of_late, late=True))
         own = list(zip(numbers, (counts for _, counts in parts), strict=True))
         added.append(self._add(end_s, own, late=False))
+        self.feedback.add([counts.feedback for _, counts in parts])
         return ClosedRatings(self._service.name, self._service.scale, end_s, self.groups.all, tuple(added))
 
     def merge(self, shards: Sequence[BaseCounts], numbers: Sequence[Ints], time_s: int) -> ServiceCounts:
@@ -148,6 +152,7 @@ class Merger:
             starts=self._starts,
             new=new,
             free=self.groups.free,
+            feedback=self.feedback.totals,
         )
 
     def begin_exports(self) -> None:
@@ -160,7 +165,8 @@ class Merger:
         totals["starts"] = self._starts
         windows = named("windows/", self._windows.dump())
         state = {"new_since_s": self._since_s, "active_s": self._active_s}
-        return windows | named("totals/", totals) | state | {"pooled": self._numbering.dump()}
+        feedback = named("feedback/", self.feedback.dump())
+        return windows | named("totals/", totals) | feedback | state | {"pooled": self._numbering.dump()}
 
     def load(self, state: Arrays, groups: tuple[Labels, ...]) -> None:
         """Restore a dump(), into a new Merger."""
@@ -170,6 +176,7 @@ class Merger:
         self._expected = totals["expected"]
         self._marginals = tuple(totals[str(axis)] for axis in range(len(self._marginals)))
         self._starts = totals.get("starts", no_starts(len(groups)))
+        self.feedback.load(part("feedback/", state))
         # Earlier versions have exported all their groups.
         self._since_s = state.get("new_since_s", np.full(len(groups), -np.inf))
         self._active_s = state.get("active_s", np.zeros(0))

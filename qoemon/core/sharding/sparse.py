@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qoemon.core.arrays import Arrays, Counts, Histogram, Sparse, named, part, to_sparse
 from qoemon.core.counting.counts import ClosedInterval, IntervalCounts
+from qoemon.core.counting.feedback_counts import FeedbackCounts
 from qoemon.core.counting.starts import no_starts
 from qoemon.core.plan.plan import Service
 from qoemon.core.sharding.shard_counts import ShardCounts
@@ -64,6 +65,7 @@ def _dump(counts: IntervalCounts) -> Arrays:
         "squares": counts.squares,
         "pairs": counts.pairs,
         "starts": counts.starts,
+        **named("feedback/", counts.feedback.dump() if counts.feedback else {}),
         "earlier_s": np.array(earlier, np.int64),
         "recounted": np.array([counts.recounted[end_s] for end_s in earlier], np.int64).reshape(
             len(earlier), groups
@@ -89,6 +91,7 @@ def _load(state: Arrays, service: Service) -> IntervalCounts:
             for end_s in state.get("late_s", np.zeros(0, np.int64)).tolist()
         },
         starts=state.get("starts", no_starts(0)),
+        feedback=FeedbackCounts.load(part("feedback/", state)),
     )
 
 

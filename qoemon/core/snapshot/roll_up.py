@@ -139,6 +139,7 @@ class Sums:
             expected_ratings=rows.sum(counts.exported_ratings),
             marginals=tuple(rows.sum(each) for each in counts.exported_marginals),
             starts=rows.sum(counts.exported_starts),
+            feedback=counts.feedback,
             new=np.zeros(len(places.groups), np.bool_),
             free=places.free,
         )

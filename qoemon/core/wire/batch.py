@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from qoemon.core.arrays import Flags, Floats, Ints
+from qoemon.core.wire.opinion import Opinion, Opinions, joined_opinions, opinions_of
 from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Report, Route
 
 MAX_COUNT = 10**9
@@ -31,6 +32,7 @@ class Batch:
     stalls, stall_ms, play_ms  (R,) counters; ABSENT_INT if missing
     stalled, end (R,) flags
     run          R runs of the sessions as text, None where the client does not report it; None if none does
+    opinions     what users say about their sessions; None if no report has it
     response_s   (E,) seconds, all response times of the batch
     response_of  (E,) index of the report of each, ascending
     measures     (R,) each: measures by name, ABSENT_FLOAT if missing
@@ -51,6 +53,7 @@ class Batch:
     response_of: Ints
     measures: Mapping[str, Floats]
     run: Sequence[str | None] | None = None
+    opinions: Opinions | None = None
 
     def __len__(self) -> int:
         return len(self.session)
@@ -69,6 +72,7 @@ class Batch:
             response_of=response_of[response_of >= 0],
             measures={name: column[kept] for name, column in self.measures.items()},
             run=None if self.run is None else [self.run[i] for i in kept.tolist()],
+            opinions=None if self.opinions is None else self.opinions.take(renumbered),
             **{name: getattr(self, name)[kept] for name in _BY_REPORT},
         )
 
@@ -82,11 +86,15 @@ def batch_of(
     arrival_s: Sequence[float] | Floats,
     routes: Sequence[Route],
     measures: Sequence[str] = (),
+    opinions: Sequence[tuple[int, Opinion]] = (),
+    scores: Sequence[str] = (),
 ) -> tuple[Batch, Ints]:
     """The columns of all reports whose fields are in range, and the positions of the other reports.
 
     route, arrival_s  for each report, index into routes and seconds since the epoch
     measures          names of the measures that any service uses
+    opinions          those that reports have, each with the position of its report, ascending
+    scores            names of the scores that are taken
     """
     stall_s = floats([r.stall_s for r in reports])
     play_s = floats([r.play_s for r in reports])
@@ -107,6 +115,7 @@ def batch_of(
         response_of=response_of,
         measures={name: _measure(reports, name) for name in measures},
         run=_runs(reports),
+        opinions=opinions_of(opinions, scores),
     )
     good = _in_range(everything, stall_s, play_s)
     return everything.take(np.flatnonzero(good)), np.flatnonzero(~good)
@@ -146,7 +155,7 @@ def joined(parts: Sequence[Batch], routes: Sequence[Route]) -> Batch:
     """The batches concatenated in order; their route numbers are indexes into `routes`."""
     if len(parts) == 1:
         return replace(parts[0], routes=tuple(routes))
-    offsets = accumulate(map(len, parts), initial=0)
+    offsets = [*accumulate(map(len, parts), initial=0)]
     return Batch(
         routes=tuple(routes),
         session=list(chain.from_iterable(part.session for part in parts)),
@@ -156,6 +165,7 @@ def joined(parts: Sequence[Batch], routes: Sequence[Route]) -> Batch:
         ),
         measures={name: np.concatenate([part.measures[name] for part in parts]) for name in parts[0].measures},
         run=_joined_runs(parts),
+        opinions=joined_opinions([*zip(offsets, (part.opinions for part in parts), strict=False)]),
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _BY_REPORT},
     )
 

@@ -18,9 +18,10 @@ from qoemon.core.wire.batch import Batch, batch_of, fault, floats, ints, joined
 from qoemon.core.wire.cmcd import PlayerCodec, lines_of
 from qoemon.core.wire.lenient import lenient_report
 from qoemon.core.wire.message import Arrived, Kind
+from qoemon.core.wire.opinion import Opinion, opinion_of
 from qoemon.core.wire.payload import JSON, MALFORMED, MSGPACK, MSGPACK_BYTES, Encoding, held, items_of, unmarked
 from qoemon.core.wire.player import PlayerBatch, PlayerGather
-from qoemon.core.wire.report import Reject, RejectedError, Report, Route
+from qoemon.core.wire.report import Reject, RejectedError, Report, Route, Said, encodable, said
 from qoemon.core.wire.routes import Routes
 
 AT_ONCE = 4096
@@ -28,8 +29,7 @@ AT_ONCE = 4096
 SHOWN = 100
 """Bytes of a rejected payload that are quoted in its sample."""
 
-_JSON_PAYLOAD, _MSGPACK_PAYLOAD = (each.decoder(Report | list[Report]) for each in (JSON, MSGPACK))
-_ONE = {each: each.decoder(Report) for each in (JSON, MSGPACK)}
+_ONE = {each: each.decoder(Report, said) for each in (JSON, MSGPACK)}
 _ANY = {each: each.decoder(Any) for each in (JSON, MSGPACK)}
 
 
@@ -50,14 +50,18 @@ class Codec:
         self._measures = {service.name: service.mapping.measures for service in plan.services}
         self._routes = Routes(plan)
         self._players = PlayerCodec(plan, self._routes)
+        self._found = _Found()
+        self._json, self._msgpack = (each.decoder(Report | list[Report], self._found) for each in (JSON, MSGPACK))
 
     def decode(self, messages: Iterable[Arrived]) -> Decoded:
         """The reports of the messages, in order, and the number of rejected ones by reason."""
-        gather = _Gather(sorted({name for names in self._measures.values() for name in names}))
+        measures = sorted({name for names in self._measures.values() for name in names})
+        gather = _Gather(measures, self._plan.feedback.scores)
         for message in messages:
             if not message.payload:  # It clears a retained message, and reports nothing.
                 continue
             gather.topic, gather.kind = message.topic, message.kind
+            self._found.any = False
             try:
                 route = self._routes.of(message.topic, message.kind)
                 if message.kind is Kind.CMCD:
@@ -82,7 +86,7 @@ class Codec:
             limit = self._limits.message_bytes
             raise RejectedError(Reject.TOO_LARGE, f"{len(payload)} bytes, at most {limit} are accepted")
         try:
-            found = (_MSGPACK_PAYLOAD if payload[0] in MSGPACK_BYTES else _JSON_PAYLOAD).decode(payload)
+            found = (self._msgpack if payload[0] in MSGPACK_BYTES else self._json).decode(payload)
         except MALFORMED:
             found = self._decode_each(payload, gather)
         reports = found if isinstance(found, list) else [found]
@@ -91,6 +95,7 @@ class Codec:
 
     def _decode_each(self, payload: bytes, gather: _Gather) -> list[Report]:
         """The valid reports of a payload that is not valid as a whole."""
+        self._found.any = True
         payload, encoding = unmarked(payload)
         items = items_of(payload, encoding)
         self._check_number(len(items))
@@ -127,14 +132,21 @@ class Codec:
             if report.labels or report.measures:
                 break
         else:
-            gather.add(reports, index, arrival_s)
-            return
+            if not self._found.any:
+                gather.add(reports, index, arrival_s)
+                return
         needed = self._measures.get(route.service, ())
         for report in reports:
             try:
                 self._check_measures(report, needed)
                 own = gather.route(self._routes.with_labels(route, report.labels)) if report.labels else index
+                if self._found.any and (opinion := opinion_of(report, self._plan.feedback.scores)):
+                    gather.note_opinion(opinion)
                 gather.add([report], own, arrival_s)
+            except msgspec.ValidationError as error:
+                gather.reject(
+                    _reason(error), f"{error}: {msgspec.json.encode(report, enc_hook=encodable)[:SHOWN]!r}"
+                )
             except RejectedError as rejected:
                 gather.reject(rejected.reason, str(rejected))
 
@@ -156,15 +168,28 @@ def _reason(error: Exception) -> Reject:
     return Reject.OUT_OF_RANGE if "out of range" in str(error) else Reject.SCHEMA
 
 
+class _Found:
+    """Remembers whether a payload has opinions, as the dec_hook of its decoder."""
+
+    def __init__(self) -> None:
+        self.any = False
+
+    def __call__(self, of: type[Said], value: Any) -> Said:
+        self.any = True
+        return said(of, value)
+
+
 class _Gather:
     """Collects the decoded reports of a batch with route and arrival, and converts them to columns in chunks."""
 
-    def __init__(self, measures: list[str]) -> None:
-        self._measures = measures
+    def __init__(self, measures: list[str], scores: tuple[str, ...]) -> None:
+        self._measures, self._scores = measures, scores
         self.players = PlayerGather()
         self.topic, self.kind = "", Kind.MQTT
         """Topic or path of the message being decoded, and its kind."""
         self._reports: list[Report] = []
+        self._opinions: list[tuple[int, Opinion]] = []
+        """Opinions among them, each with the position of its report."""
         self._runs: list[int] = []
         """Lengths of runs of reports with the same route and arrival, which are in the next three lists."""
         self._route_of: list[int] = []
@@ -188,6 +213,10 @@ class _Gather:
         if len(self._reports) >= AT_ONCE:
             self._make_columns()
 
+    def note_opinion(self, opinion: Opinion) -> None:
+        """Collect the opinion of the report that is added next."""
+        self._opinions.append((len(self._reports), opinion))
+
     def reject(self, reason: Reject, detail: str, reports: int = 1) -> None:
         self._rejected[reason] += reports
         self._sample.setdefault(reason, f"{self.kind.address} {self.topic!r}: {detail}")
@@ -204,13 +233,16 @@ class _Gather:
         routes = list(self._routes)
         route_of = np.repeat(ints(self._route_of), ints(self._runs))
         arrival_s = np.repeat(floats(self._arrival_s), ints(self._runs))
-        batch, bad = batch_of(self._reports, route_of, arrival_s, routes, self._measures)
+        batch, bad = batch_of(
+            self._reports, route_of, arrival_s, routes, self._measures, self._opinions, self._scores
+        )
         self._parts.append(batch)
         if len(bad):
             self._rejected[Reject.OUT_OF_RANGE] += len(bad)
             if not self._out_of_range:
                 report = self._reports[bad[0]]
                 kind, topic = self._places[np.searchsorted(np.cumsum(self._runs), bad[0], side="right")]
-                text = msgspec.json.encode(report).decode()
+                text = msgspec.json.encode(report, enc_hook=encodable).decode()
                 self._out_of_range = f"{kind.address} {topic!r}: {fault(report)}: {text}"
         self._reports, self._runs, self._route_of, self._arrival_s, self._places = [], [], [], [], []
+        self._opinions = []

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from qoemon.core.wire.report import Report
+from qoemon.core.wire.report import Report, said
 
 _INTEGERS = ("seq", "stall_count", "run")
 
@@ -29,7 +29,7 @@ def lenient_report(document: object, labels: Collection[str]) -> Report:
                 document[name] = int(value)
         if isinstance(document.get("labels"), dict):
             document["labels"] = _texts(document["labels"], labels)
-    return msgspec.convert(document, Report)
+    return msgspec.convert(document, Report, dec_hook=said)
 
 
 def label_text(value: bool | float | str) -> str:

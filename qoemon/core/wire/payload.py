@@ -7,7 +7,7 @@ was cut off must not take the others along: whatever can be told apart is split 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -28,9 +28,9 @@ class Encoding:
     object_bytes: bytes
     """The possible first bytes of an object."""
 
-    def decoder(self, of: Any) -> Any:
-        """A decoder of one type."""
-        return self.module.Decoder(of)
+    def decoder(self, of: Any, dec_hook: Callable[[Any, Any], Any] | None = None) -> Any:
+        """A decoder of one type; dec_hook as of msgspec."""
+        return self.module.Decoder(of, dec_hook=dec_hook)
 
     def encode(self, items: Sequence[bytes | msgspec.Raw]) -> bytes:
         """The array of undecoded items."""

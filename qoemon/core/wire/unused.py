@@ -15,6 +15,7 @@ from qoemon.core.plan.plan import Plan, Service
 from qoemon.core.qoe.mapping import Qos
 from qoemon.core.wire.batch import Batch
 from qoemon.core.wire.message import Arrived, Kind
+from qoemon.core.wire.opinion import OPINION_FIELDS
 from qoemon.core.wire.payload import MALFORMED, items_of, unmarked
 from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, RejectedError, Report
 from qoemon.core.wire.routes import Routes
@@ -72,8 +73,9 @@ def unknown_fields(document: Mapping[Any, Any]) -> tuple[str, ...]:
 
 
 def is_empty(document: Mapping[Any, Any], service: Service) -> bool:
-    """Whether a decoded report has no field that the service rates."""
-    return all(document.get(name) is None or document[name] is False for name in rated_fields(service))
+    """Whether a decoded report has no field that the service rates, and no opinion of its user."""
+    used = (*rated_fields(service), *OPINION_FIELDS)
+    return all(document.get(name) is None or document[name] is False for name in used)
 
 
 def first_empty(messages: Iterable[Arrived], plan: Plan) -> Unused | None:

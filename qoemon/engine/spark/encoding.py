@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from qoemon.core.arrays import Arrays, Histogram, Sparse, to_sparse
 from qoemon.core.counting.counts import BaseCounts, ClosedInterval, Event, IntervalCounts
+from qoemon.core.counting.feedback_counts import FeedbackCounts, no_feedback
 from qoemon.core.counting.groups import Labels
 from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.wire.report import Reject
@@ -143,6 +144,23 @@ class _Base(msgspec.Struct, array_like=True):
         )
 
 
+class _Feedback(msgspec.Struct, array_like=True):
+    """FeedbackCounts of a service."""
+
+    scores: tuple[str, ...]
+    answers: _Column
+    numbers: _Column
+    unmatched: _Column
+
+    @classmethod
+    def of(cls, counts: FeedbackCounts) -> Self:
+        columns = map(_Column.of, (counts.answers, counts.counts, counts.unmatched))
+        return cls(counts.scores, *columns)
+
+    def counts(self) -> FeedbackCounts:
+        return FeedbackCounts(self.scores, self.answers.array(), self.numbers.array(), self.unmatched.array())
+
+
 class _Interval(msgspec.Struct, array_like=True):
     """IntervalCounts of a service."""
 
@@ -154,6 +172,7 @@ class _Interval(msgspec.Struct, array_like=True):
     pairs: _Column
     late: dict[int, _Interval]
     starts: _Column
+    feedback: _Feedback | None = None
 
     @classmethod
     def of(cls, counts: IntervalCounts) -> Self:
@@ -166,6 +185,7 @@ class _Interval(msgspec.Struct, array_like=True):
             pairs=_Column.of(counts.pairs),
             late={end_s: cls.of(late) for end_s, late in counts.late.items()},
             starts=_Column.of(counts.starts),
+            feedback=_Feedback.of(counts.feedback) if counts.feedback else None,
         )
 
     def counts(self) -> IntervalCounts:
@@ -178,6 +198,7 @@ class _Interval(msgspec.Struct, array_like=True):
             pairs=self.pairs.array(),
             late={end_s: late.counts() for end_s, late in self.late.items()},
             starts=self.starts.array(),
+            feedback=no_feedback() if self.feedback is None else self.feedback.counts(),
         )
 
 

@@ -23,6 +23,7 @@ from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.bins import Axis
 from qoemon.core.qoe.mapping import Qos
 from qoemon.core.snapshot.snapshot import Snapshot
+from qoemon.outputs.metrics.feedback import feedback_families
 from qoemon.outputs.metrics.text_format import PLAIN, Column, Family, LabelTexts, Rows, by_label
 
 N = TypeVar("N", bound=np.generic)
@@ -74,6 +75,7 @@ def qoe_families(snapshot: Snapshot, texts: LabelTexts | None = None) -> Iterato
     yield _expected(snapshot, rows)
     yield from _histograms(snapshot, rows)
     yield from _starts(snapshot, rows)
+    yield from feedback_families(snapshot)
     yield CounterMetricFamily(
         "qoemon_cmcd_unknown_seconds",
         "Time in which players (CMCD) may have played, but their records are missing: not counted.",

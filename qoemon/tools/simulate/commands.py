@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from qoemon.tools.command import USAGE, exit_on_errors, fail, info, load
-from qoemon.tools.options import ConfigFile, For, Seed
+from qoemon.tools.options import ConfigFile, For, Seed, share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,6 +102,18 @@ def simulate(
         float | None,
         typer.Option(min=0.001, help="Reports per second in total.", show_default="one per session in 5 s"),
     ] = None,
+    ratings: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            parser=share,
+            help="Share of the sessions whose users rate them at the end, such as 5%.",
+            show_default="none",
+        ),
+    ] = None,
+    off: Annotated[
+        float, typer.Option(help="How much less than the model predicts the MOS of these users is, scale points.")
+    ] = 0.0,
     for_s: For = None,
     seed: Seed = 1,
     qos: Annotated[int, typer.Option(min=0, max=1, help="MQTT QoS level.")] = 1,
@@ -120,9 +132,12 @@ def simulate(
     from qoemon.tools.simulate.cmcd import PlayerMessages
     from qoemon.tools.simulate.load import LoadError, ReportMessages, TopicError, publish
     from qoemon.tools.simulate.post import post, target_of
+    from qoemon.tools.simulate.raters import Raters
     from qoemon.tools.simulate.scope import Scope, ScopeError
     from qoemon.tools.simulate.simulate import SCENARIOS, Population, groups
 
+    if off and ratings is None:
+        fail(USAGE, f"--off {off:g}: nobody rates, expected --ratings SHARE as well")
     crowd, every_s = _crowd(sessions, rate)
     progress = _ProgressLine()
     with exit_on_errors(usage=(TopicError, ScopeError), failed=(LoadError,)):
@@ -131,7 +146,13 @@ def simulate(
             settings.collector,
             settings.mqtt is None,
             transport,
-            {"--websocket-path": websocket_path, "--version": version, "--username": username, "--shards": shards},
+            {
+                "--websocket-path": websocket_path,
+                "--version": version,
+                "--username": username,
+                "--shards": shards,
+                "--ratings": ratings,
+            },
         )
         scope = Scope.of(settings, collector)
         places = [{**scope.constants, **place} for place in groups(regions, cdns)]
@@ -145,6 +166,11 @@ def simulate(
             services=(scope.viewers, scope.readers),
             shown=scope.shown,
             at_changes=collector is not None,
+            raters=None
+            if ratings is None
+            else Raters(
+                settings.core_services(), ratings, off, interval_s=settings.sessions.rating_interval_s, seed=seed
+            ),
         )
         topics = scope.topics if topic is None else dict.fromkeys(scope.topics, topic)
         most = math.inf if rate is None else rate
@@ -189,7 +215,7 @@ def _collector(
 
     section         of the configuration; None: a collector with the defaults
     without_broker  whether the configuration has none
-    of_mqtt         options that only MQTT has, by name; None if not given
+    of_mqtt         options that are not for players, by name; None if not given
     """
     from qoemon.config.sections.collector import Collector
 
@@ -198,7 +224,8 @@ def _collector(
             fail(USAGE, f"--transport {transport}: the configuration has no broker (mqtt: null), expected cmcd")
         return None
     if given := [name for name, value in of_mqtt.items() if value is not None]:
-        fail(USAGE, f"{given[0]}: not with cmcd, it is of MQTT")
+        why = "records of players have no ratings" if given[0] == "--ratings" else "it is of MQTT"
+        fail(USAGE, f"{given[0]}: not with cmcd, {why}")
     return section or Collector.model_validate({})
 
 

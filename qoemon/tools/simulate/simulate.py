@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qoemon.tools.simulate.raters import Raters
     from qoemon.tools.simulate.shown import Measures
 
     Floats = NDArray[np.float64]
@@ -249,6 +250,7 @@ class Population:
     services        names of the services of viewers, and of those of readers; sessions spread evenly over them
     shown           by service, the measures that its viewers report, as ladder() gives them
     at_changes      whether players also report at once when they begin to play, and begin or end to wait
+    raters          adds ratings to the last reports of sessions; None: nobody rates
     """
 
     def __init__(
@@ -263,6 +265,7 @@ class Population:
         services: tuple[Sequence[str], Sequence[str]] = (SERVICES[:1], SERVICES[1:]),
         shown: Mapping[str, Sequence[Measures]] = MappingProxyType({}),
         at_changes: bool = False,
+        raters: Raters | None = None,
     ) -> None:
         if not groups or sessions < 1 or report_every_s <= 0 or not any(services):
             raise ValueError(
@@ -270,7 +273,7 @@ class Population:
                 f"services {services}: expected at least one group, one session, one service, and an interval "
                 "above 0 s"
             )
-        self._services, self._shown = services, shown
+        self._services, self._shown, self._raters = services, shown, raters
         self._share = np.where([bool(names) for names in services], SESSION_SHARE, 0.0)
         self._share /= self._share.sum()
         self.groups = tuple(groups)
@@ -319,6 +322,8 @@ class Population:
         self._apply_outage(before_s)
         self._advance(moment.health)
         reports = list(self._report(self._due(was_in_outage)))
+        if self._raters is not None:
+            self._raters.rate(reports)
         self._remove_ended()
         return reports
 

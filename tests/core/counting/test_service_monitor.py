@@ -176,7 +176,7 @@ def of_version_2(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         name: array
         for name, array in state.items()
         if not name.startswith(
-            ("video/sessions/", "video/conditions/", "video/late/", "video/heard", "video/trouble")
+            ("video/sessions/", "video/conditions/", "video/late/", "video/heard", "video/answers/")
         )
         and "kept" not in name
     }

@@ -83,6 +83,10 @@ BAD_VALUES: dict[str, list[tuple[Reject, Any]]] = {
     "stalled": [(SCHEMA, v) for v in (0, 1, "true", [], {})],
     "end": [(SCHEMA, v) for v in (0, 1, "yes", [], {})],
     "run": [(SCHEMA, v) for v in (1.5, True, [], {}, ["a"])],
+    "rating": [(SCHEMA, v) for v in ("4", True, [], {}, [4])],
+    "thumb": [(SCHEMA, v) for v in (1, True, "Up", "", [], {})],
+    "asked": [(SCHEMA, v) for v in (0, 1, "yes", [], {})],
+    "ratings": [(SCHEMA, v) for v in (4, "4", True, [], {"video": "4"}, {"video": []})],
     "labels": [
         *((SCHEMA, v) for v in (1, "eu", [], ["region"], {"region": {}}, {"region": ["eu"]})),
     ],

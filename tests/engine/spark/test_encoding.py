@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from qoemon.core.arrays import Sparse, to_sparse
-from qoemon.core.plan.plan import Clock
+from qoemon.core.plan.plan import Clock, Feedback
 from qoemon.core.sharding.shard_counts import ShardCounts
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.wire.message import Kind
 from tests.support.core import T0, VIDEO, WEB, plan
+from tests.support.opinions import sent, viewing
 from tests.support.streams import FEW
 
 if os.environ.get("QOEMON_REQUIRE_PARTS") != "1":
@@ -117,6 +118,23 @@ def test_a_shard_continues_from_bytes_of_its_state() -> None:
         assert same(other.dump(), encoding.unpack_state(packed))
         other = ShardPipeline(PLAN)
         other.load(encoding.unpack_state(packed))
+
+
+def test_what_users_say_is_the_same() -> None:
+    """Answers of an interval, and the state with those that a newer one may still replace."""
+    told = dataclasses.replace(PLAN, feedback=Feedback(scores=("face", "voice")))
+    messages = [*viewing(58), sent(59, rating=4, seq=900, scores={"voice": -0.5}), sent(59, "nobody", rating=1)]
+    one, other = ShardPipeline(told), ShardPipeline(told)
+    one.apply(messages)
+    counts = one.tick(T0 + 60)
+    assert counts.closed[0].services[0].feedback
+    assert same(counts, encoding.unpack_counts(encoding.pack_counts(counts)))
+    other.load(encoding.unpack_state(encoding.pack_state(one.dump())))
+    for shard in (one, other):
+        shard.apply([sent(200, rating=2, seq=901)])
+    taken_back, again = (shard.tick(T0 + 240).closed[-1].services[0].feedback for shard in (one, other))
+    assert sorted(taken_back.counts.tolist()) == [-1, 1]
+    assert same(taken_back, again)
 
 
 _DTYPES = st.one_of(

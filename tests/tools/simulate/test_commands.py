@@ -79,6 +79,23 @@ def test_a_place_that_is_not_simulated_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--off", "0.3"], "--off 0.3: nobody rates, expected --ratings SHARE as well"),
+        (["--ratings", "0%"], "found '0%', expected a share such as 5% or 0.05"),
+        (
+            ["--ratings", "5%", "--transport", "cmcd"],
+            "not with cmcd, records of players have no ratings",
+        ),
+    ],
+)
+def test_ratings_that_cannot_be_simulated_are_refused(options: list[str], error: str) -> None:
+    done = CliRunner().invoke(cli.app, ["simulate", *options, "--for", "1s"], env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert error in done.stderr
+
+
+@pytest.mark.parametrize(
     ("option", "address"),
     [
         ((), "broker.invalid:8883/ws"),

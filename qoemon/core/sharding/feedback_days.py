@@ -1,0 +1,145 @@
+"""What the users of one service said, beside what was predicted for their sessions, by UTC day.
+
+Shards count answers; here they become the sums of a day, with the prediction of the service as it is now. A day
+takes a few kB, and the newest DAYS are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from qoemon.core.arrays import Arrays, Counts, Floats, Ints, named, part
+from qoemon.core.counting.feedback_counts import (
+    ASKED,
+    DAY,
+    LEVEL,
+    NO_RATING,
+    NO_SCORE,
+    RATING,
+    REASONS,
+    SCORE_PARTS,
+    SCORES,
+    THUMB,
+    FeedbackCounts,
+    FeedbackTotals,
+    summed,
+)
+from qoemon.core.feedback.answers import Answers, sums_of
+from qoemon.core.feedback.day import DaySums, floating, stacked
+from qoemon.core.feedback.prediction import Predicted, predicted
+from qoemon.core.plan.plan import Service
+from qoemon.core.qoe.bins import mos_levels
+
+DAYS = 400
+
+
+class FeedbackDays:
+    """The days of one service, and its totals."""
+
+    def __init__(self, service: Service, scores: Sequence[str]) -> None:
+        self._service, self._scores = service, tuple(scores)
+        self._ratings = len(service.scale.ratings)
+        self.days: Mapping[int, DaySums] = {}
+        """By UTC day since the epoch, ascending."""
+        self._total = DaySums.nothing(self._ratings, self._scores)
+        """Over all days, also those that are not kept any more."""
+        self._unmatched: Counts = np.zeros(len(REASONS), np.int64)
+        self.totals = FeedbackTotals.nothing(self._ratings)
+
+    def add(self, parts: Sequence[FeedbackCounts]) -> None:
+        """Add what shards have counted in a rating interval."""
+        some = [each for each in parts if each]
+        if not some:
+            return
+        days = dict(self.days)
+        for counts in _joined(some):
+            self._unmatched = self._unmatched + counts.unmatched
+            for day in np.unique(counts.answers[:, DAY]).tolist():
+                mine = counts.answers[:, DAY] == day
+                for sign in (1, -1):
+                    of_sign = np.flatnonzero(mine & (np.sign(counts.counts) == sign))
+                    sums = self._sums(counts, of_sign, sign)
+                    days[day] = days[day] + sums if day in days else sums
+                    self._total = self._total + sums
+        self.days = {day: days[day] for day in sorted(days)[-DAYS:]}
+        self.totals = self._not_below(self.totals)
+
+    def dump(self) -> Arrays:
+        """The whole state, as arrays by name."""
+        days = stacked([self._total, *self.days.values()]).dump()
+        of_day = {"day": np.array([*self.days], np.int64), "unmatched": self._unmatched}
+        totals = {name: np.asarray(value) for name, value in vars(self.totals).items()}
+        return {**named("sums/", days), **of_day, **named("totals/", totals)}
+
+    def load(self, state: Arrays) -> None:
+        """Restore a dump(); earlier versions have none."""
+        if not state:
+            return
+        sums = DaySums.load(part("sums/", state)).with_scores(self._scores)
+        self._total = sums.day(0)
+        self.days = {day: sums.day(at) for at, day in enumerate(state["day"].tolist(), 1)}
+        self._unmatched = state["unmatched"]
+        totals = part("totals/", state)
+        self.totals = FeedbackTotals(
+            ratings=totals["ratings"],
+            expected=totals["expected"],
+            asked=int(totals["asked"]),
+            thumbs=totals["thumbs"],
+            expected_thumbs=totals["expected_thumbs"],
+            unmatched=totals["unmatched"],
+        )
+
+    def _sums(self, counts: FeedbackCounts, some: Ints, sign: int) -> DaySums:
+        """The sums over some of the answers, all with counts of this sign."""
+        answers = np.repeat(counts.answers[some], np.abs(counts.counts[some]), axis=0)
+        ratings, scores = answers[:, RATING], answers[:, SCORES:]
+        given = Answers(
+            asked=answers[:, ASKED] > 0,
+            rating=np.where(ratings == NO_RATING, np.nan, ratings),
+            thumb=answers[:, THUMB],
+            scores=np.where(scores == NO_SCORE, np.nan, scores / SCORE_PARTS),
+        )
+        at = self._predicted.at(answers[:, LEVEL])
+        sums = sums_of(given, at, self._service.scale, counts.scores).with_scores(self._scores)
+        return sums if sign > 0 else _negative(sums)
+
+    @cached_property
+    def _predicted(self) -> Predicted:
+        service = self._service
+        levels = mos_levels(service.scale)
+        return predicted(levels, service.theta, service.scale, service.model, service.study)
+
+    def _not_below(self, before: FeedbackTotals) -> FeedbackTotals:
+        """The totals now; none is less than it was."""
+        total = self._total
+        thumbs = np.array([total.thumbs_up.sum(), total.thumbs_down.sum()])
+        good = float(floating(total.predicted_good).sum())
+        expected_thumbs: Floats = np.array([good, thumbs.sum() - good])
+        return FeedbackTotals(
+            ratings=np.maximum(before.ratings, total.histogram.sum(axis=0)),
+            expected=np.maximum(before.expected, floating(total.shares).sum(axis=0)),
+            asked=max(before.asked, int(total.asked.sum())),
+            thumbs=np.maximum(before.thumbs, thumbs),
+            expected_thumbs=np.maximum(before.expected_thumbs, expected_thumbs),
+            unmatched=self._unmatched,
+        )
+
+
+def _joined(parts: Sequence[FeedbackCounts]) -> Iterator[FeedbackCounts]:
+    """The counts of many shards as one, for each set of scores: after a change there are two for a minute."""
+    for scores in dict.fromkeys(each.scores for each in parts):
+        some = [each for each in parts if each.scores == scores]
+        yield summed(
+            np.concatenate([each.answers for each in some]),
+            np.concatenate([each.counts for each in some]),
+            scores,
+            np.sum([each.unmatched for each in some], axis=0),
+        )
+
+
+def _negative(sums: DaySums) -> DaySums:
+    arrays = {name: value for name, value in vars(sums).items() if name != "scores"}
+    return DaySums(scores=sums.scores, **{name: -array for name, array in arrays.items()})
