@@ -1,0 +1,1 @@
+"""Feedback: ratings of users beside the predictions for the same sessions."""
