@@ -38,7 +38,7 @@ def class_of(mos: Floats, scale: Scale) -> Ints:
 
 def class_ends(scale: Scale) -> Floats:
     """(CLASSES + 1,) the lower end of each class, and the upper end of the last, scale points."""
-    return scale.low + (scale.high - scale.low) * np.array([0, *_CUTS, 1], np.float64)
+    return np.asarray(scale.low + (scale.high - scale.low) * np.array([0, *_CUTS, 1]))
 
 
 def is_middle(mos: Floats, scale: Scale) -> Flags:
@@ -57,7 +57,7 @@ def fixed(numbers: Floats) -> Ints:
 
 def floating(sums: Ints) -> Floats:
     """The inverse of fixed()."""
-    return sums * UNIT
+    return np.asarray(sums * UNIT, np.float64)
 
 
 @dataclass(frozen=True)

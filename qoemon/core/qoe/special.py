@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["bdtr", "betainc", "expit", "ndtri"]
+__all__ = ["bdtr", "betainc", "expit", "ndtri", "stdtrit"]
 
 _PACKAGE = "scipy.special"
 
@@ -37,7 +37,7 @@ def _compiled() -> Any:
 
 
 if TYPE_CHECKING:
-    from scipy.special import bdtr, betainc, expit, ndtri
+    from scipy.special import bdtr, betainc, expit, ndtri, stdtrit
 else:
     _module = _compiled()
-    bdtr, betainc, expit, ndtri = (getattr(_module, name) for name in __all__)
+    bdtr, betainc, expit, ndtri, stdtrit = (getattr(_module, name) for name in __all__)
