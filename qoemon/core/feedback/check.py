@@ -73,7 +73,7 @@ class CheckRules:
 
     least_ratings: int = 20
     tolerance: float = 0.1
-    spread_tolerance: float = 0.15
+    spread_tolerance: float = 0.1
     allowance: float = 0.5
     clip: float = 4.0
     limit: float = 6.0
