@@ -12,7 +12,7 @@ from qoemon.core.feedback.check import CheckRules, follow, of_bias, of_spread
 from qoemon.core.qoe.scale import ACR5
 
 RULES = CheckRules()
-DAYS, RATINGS = 30, 100
+DAYS, RATINGS = 30, 200
 CALM_RUNS, RUNS = 2000, 300
 SETTLED, WATCHED = 15, 40
 SHIFT, OTHER_THETA = -0.3, 0.1
