@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-players demo-cluster test explore check audit format docs pictures dashboards bench bench-cluster start feeds coverage regimes calibration binning fuzz chaos chaos-cluster soak attack clean
+.PHONY: help demo demo-players demo-cluster test explore check audit format docs pictures dashboards bench bench-cluster start feeds coverage regimes calibration feedback binning fuzz chaos chaos-cluster soak attack clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -74,6 +74,9 @@ regimes: $(VENV)/dev  ## measure false alarms and delays: changes, rules over ma
 
 calibration: $(VENV)/dev  ## measure what `qoemon theta`, `fit` and `validate` claim: coverage, bias, errors (4 minutes)
 	$(BIN)/python -m benchmarks.calibration
+
+feedback: $(VENV)/dev  ## measure what the comparison of ratings with predictions claims: alarms, coverage, fit, scores (2 minutes)
+	$(BIN)/python -m benchmarks.feedback
 
 binning: $(VENV)/dev  ## measure what judging by coarser bins would cost
 	$(BIN)/python -m benchmarks.binning

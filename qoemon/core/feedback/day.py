@@ -164,8 +164,8 @@ class DaySums:
             arrays[name] = _moved(arrays[name], to, of, len(scores), axes=2)
         return DaySums(scores=tuple(scores), **arrays)
 
-    def day(self, at: int | slice) -> DaySums:
-        """A day of stacked ones, or a slice of them."""
+    def day(self, at: int | slice | Ints) -> DaySums:
+        """A day of stacked ones, or several of them."""
         return self._made_of({name: array[at] for name, array in self._arrays().items()})
 
     def total(self) -> DaySums:

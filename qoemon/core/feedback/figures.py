@@ -126,17 +126,26 @@ def rank_ratio(sums: DaySums) -> float:
     return float(found / expected) if enough and expected else float("nan")
 
 
-def _over_days(residuals: Counts, counts: Counts, confidence: float) -> Estimate:
-    """Mean of the daily means and its interval, (C,), of sums of residuals (D, C) of so many ratings (D, C)."""
-    used = counts > 0
+def mean_of_days(daily: Floats, used: Flags, enough: Flags, confidence: float) -> Estimate:
+    """Mean over days and its interval, (C,) each; no interval with fewer than two days.
+
+    daily   (D, C) the figure of each day
+    used    (D, C) whether the day has one
+    enough  (C,) whether there are enough ratings to report anything
+    """
     days = used.sum(axis=0)
-    daily = np.divide(floating(residuals), counts, out=np.zeros(counts.shape), where=used)
-    enough = (days > 0) & (counts.sum(axis=0) >= LEAST_RATINGS)
-    mean = _ratio(daily.sum(axis=0), days, enough)
+    mean = _ratio(np.where(used, daily, 0).sum(axis=0), days, enough)
     squares = np.sum(np.where(used, daily - mean, 0) ** 2, axis=0)
     error = np.sqrt(_ratio(squares, days * (days - 1), days > 1))
     half = error * stdtrit(np.maximum(days - 1, 1), (1 + confidence) / 2)
     return Estimate(mean, mean - half, mean + half)
+
+
+def _over_days(residuals: Counts, counts: Counts, confidence: float) -> Estimate:
+    """mean_of_days() of sums of residuals (D, C) of so many ratings (D, C)."""
+    return mean_of_days(
+        _ratio(floating(residuals), counts), counts > 0, counts.sum(axis=0) >= LEAST_RATINGS, confidence
+    )
 
 
 def _ratio(above: Floats | Counts, below: Counts, where: Flags | None = None) -> Floats:

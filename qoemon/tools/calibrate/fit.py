@@ -42,6 +42,9 @@ MOST_RATING = 100
 HUGE = 1e100
 """A constant with so large an effect on the MOS is not solved for: squares of it would overflow."""
 
+PRIOR_SD = 0.3
+"""Standard deviation of the logarithm of a constant around its value of before, where a fit has to stay near it."""
+
 RANK = 1e-6
 """A direction of constants is unidentified if its effect on the MOS is at most this share of the largest effect."""
 
@@ -185,6 +188,8 @@ class _Problem:
 
     lower   (P,) lower bounds of the constants
     linear  indexes of the constants in which the formula is jointly linear
+    noise   standard deviation of a MOS of weight 1, scale points, if the constants have to stay near those of
+            before; otherwise None
     """
 
     mapping: QosMapping
@@ -194,6 +199,7 @@ class _Problem:
     weights: Floats
     lower: Floats
     linear: tuple[int, ...] = ()
+    noise: float | None = None
 
     @property
     def start(self) -> Floats:
@@ -207,8 +213,20 @@ class _Problem:
             return np.asarray(self.mapping.formula(*self.axes, **constants), np.float64)
 
     def residuals(self, values: Floats) -> Floats:
-        """Weighted residuals (C,) that least squares minimises."""
-        return np.sqrt(self.weights) * (self.predicted(values) - self.mos)
+        """Weighted residuals that least squares minimises: (C,), or (C + P,) if constants stay near their own."""
+        of_mos = np.sqrt(self.weights) * (self.predicted(values) - self.mos)
+        return of_mos if self.noise is None else np.concatenate([of_mos / self.noise, self._from_before(values)])
+
+    def _from_before(self, values: Floats) -> Floats:
+        """(P,) distance of the constants from those of before, in PRIOR_SD; 0 for a constant that was 0.
+
+        It is that of the logarithms, or a relative one where a constant may change its sign.
+        """
+        size = np.abs(self.start)
+        change = np.divide(values, self.start, out=np.ones(len(values)), where=size > 0)
+        same_sign = np.isfinite(self.lower)
+        distance = np.where(same_sign, np.log(np.maximum(change, 1e-9)), change - 1)
+        return np.asarray(distance / PRIOR_SD)
 
     def without(self, at: int) -> _Problem:
         """The problem with one constant held at its value."""
@@ -238,8 +256,49 @@ class _Solution:
     at_bound: np.ndarray[Any, np.dtype[np.bool_]]
 
 
+def fit_near(
+    mapping: QosMapping,
+    inputs: Sequence[str],
+    axes: Sequence[Floats],
+    ratings: Floats,
+    counts: Floats,
+    noise: float,
+    only: Sequence[str] = (),
+) -> QosMapping:
+    """The mapping with constants near its own that fit these ratings better: few ratings move them a little.
+
+    The prior of each constant is log-normal around its value, with PRIOR_SD; there is one descent, from that value.
+
+    inputs   as in Study: those that are columns by choice
+    axes     (N,) each: the arguments of the mapping
+    ratings  (N,) scale points
+    counts   (N,) how many users gave this rating
+    noise    standard deviation of a rating, scale points
+    only     the constants to fit, the others keep their values; all if empty
+    raises   StudyError if the mapping has no such constants, or they cannot be fitted
+    """
+    problem = replace(_free(mapping, inputs, axes, ratings, counts, only), noise=noise)
+    with np.errstate(all="ignore"):
+        found = _descend(problem, problem.start)
+    if found is None:
+        raise StudyError(f"{mapping.name} gives no finite MOS for these conditions, whatever its constants")
+    return mapping.with_parameters(dict(zip(problem.free, found.values.tolist(), strict=True)))
+
+
 def _problem(study: Study, only: Sequence[str]) -> _Problem:
-    mapping = study.mapping
+    problem = _free(study.mapping, study.inputs, study.axes, study.mos, study.weights, only)
+    return replace(problem, linear=_linear_of(problem))
+
+
+def _free(
+    mapping: QosMapping,
+    inputs: Sequence[str],
+    axes: Sequence[Floats],
+    mos: Floats,
+    weights: Floats,
+    only: Sequence[str],
+) -> _Problem:
+    """The problem with these constants, all if none is named."""
     if not mapping.parameters:
         raise StudyError(f"{mapping.name} has no constants to fit")
     if unknown := [name for name in only if name not in mapping.parameters]:
@@ -247,15 +306,14 @@ def _problem(study: Study, only: Sequence[str]) -> _Problem:
         raise StudyError(f"{mapping.name} has no constant {', '.join(unknown)}; it has {known}")
     free = tuple(name for name in mapping.parameters if not only or name in only)
     # The constants of published formulas keep their sign; those of generic forms take the sign that fits.
-    positive = [mapping.parameters[name] >= 0 and _keeps_sign(study, name) for name in free]
+    positive = [mapping.parameters[name] >= 0 and _keeps_sign(mapping, inputs, name) for name in free]
     lower = np.where(positive, 0, -np.inf)
-    problem = _Problem(mapping, free, study.axes, study.mos, study.weights, lower)
-    return replace(problem, linear=_linear_of(problem))
+    return _Problem(mapping, free, tuple(axes), mos, weights, lower)
 
 
-def _keeps_sign(study: Study, name: str) -> bool:
+def _keeps_sign(mapping: QosMapping, inputs: Sequence[str], name: str) -> bool:
     """Whether the constant cannot change its sign: stalls never raise the MOS, whatever else the mapping has."""
-    return not study.inputs or (study.mapping.qos is Qos.STALLS and name in VIDEO_STALL.parameters)
+    return not inputs or (mapping.qos is Qos.STALLS and name in VIDEO_STALL.parameters)
 
 
 def _determined(problem: _Problem, rng: np.random.Generator) -> tuple[_Problem, _Solution, tuple[str, ...]]:
