@@ -113,6 +113,7 @@ class Evaluation:
             sessions=sum(counts.sessions for counts in shards),
             catching_up=self._backlog.observe(shards[0].time_s, events),
             closed=closed,
+            feedback=self.feedback,
         )
         return Tick(snapshot, self._detector.observe(snapshot, connected=connected))
 
@@ -186,6 +187,9 @@ class Evaluation:
             if name not in reset and name in meta["groups"]:
                 groups = tuple(tuple(labels) for labels in meta["groups"][name])
                 merger.load(part(f"{name}/", mine), groups)
+            elif name in reset:
+                # What users said is compared with the new constants.
+                merger.feedback.load(part("feedback/", part(f"{name}/", mine)))
         self._builder.load(meta.get("roll_ups", {}), [name for name in self._mergers if name not in reset])
         self._shards = msgspec.json.decode(mine["shards"].tobytes(), type=dict[int, Totals])
         self._lost = msgspec.json.decode(mine["lost"].tobytes(), type=Totals)

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from qoemon.config.sections import names as naming
-from qoemon.config.sections.types import Seconds
+from qoemon.config.sections.types import Seconds, Share
 from qoemon.config.yaml.section import Section, Violation, expecting, key
 from qoemon.core.plan import plan
 
@@ -34,6 +34,12 @@ class Feedback(Section):
         "Names of the scores that are taken from reports; others are dropped.", []
     )
 
+    tolerance: Share = key(
+        "How far mean ratings may be from the prediction before the model is off, on a scale of 1 to 5; on other"
+        " scales it is as large a part of the scale.",
+        0.1,
+    )
+
     def rules(self) -> Iterator[Violation]:
         """`within` is at most 1h; each score is named once."""
         if self.within_s > LONGEST_S:
@@ -45,4 +51,4 @@ class Feedback(Section):
     @property
     def core(self) -> plan.Feedback:
         """The section as the core takes it."""
-        return plan.Feedback(within_s=self.within_s, scores=self.scores)
+        return plan.Feedback(within_s=self.within_s, scores=self.scores, tolerance=self.tolerance)

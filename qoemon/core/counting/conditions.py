@@ -88,8 +88,8 @@ class Conditions(Protocol):
     def base_window(self, at_s: float, groups: int) -> BaseWindow:
         """The conditions of the rating interval that ends at at_s, seconds since the epoch."""
 
-    def levels_of(self, rows: Ints, at_s: float) -> Ints:
-        """(N,) MOS level of the condition of each row in the rating interval that ends at at_s; -1 without one."""
+    def conditions_of(self, rows: Ints, at_s: float) -> Ints:
+        """(N,) condition of each row in the rating interval that ends at at_s, as in FeedbackCounts."""
 
     def unsettled(self) -> Ints:
         """Rows for which settle() has something to do."""

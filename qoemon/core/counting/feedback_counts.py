@@ -15,17 +15,27 @@ from enum import StrEnum
 import numpy as np
 
 from qoemon.core.arrays import Arrays, Counts, Floats, Ints
+from qoemon.core.feedback.conditions import distinct
 
 DAY_S = 86_400
 
-DAY, LEVEL, ASKED, RATING, THUMB, SCORES = range(6)
-"""Columns of an answer: UTC day since the epoch, level of MOS, whether its user was asked, the rating (NO_RATING
+DAY, CONDITION, ASKED, RATING, THUMB, SCORES = range(6)
+"""Columns of an answer: UTC day since the epoch, condition, whether its user was asked, the rating (NO_RATING
 without one), 1 for a thumb up and -1 for one down, and from SCORES on the scores, in SCORE_PARTS (NO_SCORE without
 one)."""
 
-NO_RATING = -(2**31)
+NO_CONDITION = -1
+LEVELS = 2**15
+"""More than any level of MOS: the condition of a session is one number, bin * LEVELS + level. Its level is exact;
+its bin, as stalls are shown, does not depend on the constants of the mapping. Other QoS has the bin 0."""
+
 NO_SCORE = -(2**31)
 SCORE_PARTS = 10_000
+
+
+def condition_number(level: Ints, shown: Ints) -> Ints:
+    """(N,) conditions of these levels and bins."""
+    return shown * LEVELS + level
 
 
 class Unmatched(StrEnum):
@@ -122,8 +132,4 @@ def summed(answers: Ints, counts: Ints, scores: tuple[str, ...], unmatched: Coun
     """The counts of (N, SCORES + S) answers, which may be repeated; those that cancel out are left out."""
     if not len(answers):
         return FeedbackCounts(scores, answers, counts, unmatched)
-    distinct, index = np.unique(answers, axis=0, return_inverse=True)
-    totals: Counts = np.zeros(len(distinct), np.int64)
-    np.add.at(totals, index.reshape(-1), counts)
-    some = np.flatnonzero(totals)
-    return FeedbackCounts(scores, distinct[some], totals[some], unmatched)
+    return FeedbackCounts(scores, *distinct(answers, counts), unmatched)

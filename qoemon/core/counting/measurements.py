@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qoemon.core.arrays import Counts, Flags, Floats, Histogram, Ints, SmallInts, grow_rows, sparse_sum
 from qoemon.core.counting.conditions import BaseWindow
+from qoemon.core.counting.feedback_counts import NO_CONDITION, condition_number
 from qoemon.core.counting.late import NONE_LATE, PAIR_BASE, LateConditions, LatePart
 from qoemon.core.counting.runs import Reports
 from qoemon.core.counting.session_table import SessionTable
@@ -30,11 +31,12 @@ UNKNOWN_LEVELS = -(2**31)
 
 
 class _Pairs(NamedTuple):
-    """Sessions and groups, row * PAIR_BASE + group; number of their measurements, and sum of the MOS levels."""
+    """Sessions and groups, row * PAIR_BASE + group; number of their measurements, sums of levels and of bins."""
 
     pair: Ints
     number: Ints
     levels: Ints
+    bins: Ints
 
 
 class MeasurementSlices:
@@ -67,7 +69,9 @@ class MeasurementSlices:
         for age in range(len(self._cells)):
             in_slice = tick == self._tick - age
             ones = np.ones(np.count_nonzero(in_slice), np.int64)
-            self._add(cell[in_slice], _Pairs(pair[in_slice], ones, self._level[bins[in_slice]]), age)
+            self._add(
+                cell[in_slice], _Pairs(pair[in_slice], ones, self._level[bins[in_slice]], bins[in_slice]), age
+            )
         self._count_late(row, in_group, bins, tick)
         return impossible
 
@@ -87,23 +91,26 @@ class MeasurementSlices:
         """The measurements of the rating interval that ends with this tick."""
         counts = self._counted(groups)
         shown = counts if self._service.mapping.qos is Qos.RESPONSES else np.zeros((groups, 1), np.int64)
-        pairs, numbers, _ = _summed(list(chain.from_iterable(self._pairs)))
+        pairs, numbers, _, _ = _summed(list(chain.from_iterable(self._pairs)))
         rows, found = pairs // PAIR_BASE, pairs % PAIR_BASE
         users = np.bincount(found, minlength=groups)
         return BaseWindow(counts, shown, users, squared_sums(found, groups, numbers), rows, found, numbers)
 
-    def levels_of(self, rows: Ints, at_s: float) -> Ints:
-        """(N,) mean MOS level of the measurements of each row in the last rating interval; -1 without any."""
+    def conditions_of(self, rows: Ints, at_s: float) -> Ints:
+        """As Conditions.conditions_of(): the means of the levels and of the bins of what was measured."""
         place = np.full(self._sessions.rows, -1)
         place[rows] = np.arange(len(rows))
-        numbers, levels = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+        numbers, levels, bins = np.zeros((3, len(rows)), np.int64)
         for pairs in chain.from_iterable(self._pairs):
             of = place[pairs.pair // PAIR_BASE]
             some = np.flatnonzero(of >= 0)
-            np.add.at(numbers, of[some], pairs.number[some])
-            np.add.at(levels, of[some], pairs.levels[some])
+            for total, added in ((numbers, pairs.number), (levels, pairs.levels), (bins, pairs.bins)):
+                np.add.at(total, of[some], added[some])
         # Half up, in integers.
-        return np.where(numbers > 0, (2 * levels + numbers) // np.maximum(2 * numbers, 1), -1).clip(min=-1)
+        level, shown = ((2 * sums + numbers) // np.maximum(2 * numbers, 1) for sums in (levels, bins))
+        if self._service.mapping.qos is Qos.MEASURES:
+            shown = np.zeros_like(shown)
+        return np.where((numbers > 0) & (level >= 0), condition_number(level, shown), NO_CONDITION)
 
     def unsettled(self) -> Ints:
         """No rows."""
@@ -157,6 +164,7 @@ class MeasurementSlices:
             "pair_sizes": np.array([len(each) for each in pairs], np.int64),
             "pair_numbers": _joined(each.number for some in self._pairs for each in some),
             "pair_levels": _joined(each.levels for some in self._pairs for each in some),
+            "pair_bins": _joined(each.bins for some in self._pairs for each in some),
         }
 
     def load(self, state: dict[str, NDArray[Any]], rows: Ints) -> None:
@@ -169,9 +177,9 @@ class MeasurementSlices:
         pairs, numbers = np.split(pair, splits), np.split(state.get("pair_numbers", ones), splits)
         # Nor the levels: their sum is below 0, so there is no condition.
         levels = np.split(state.get("pair_levels", UNKNOWN_LEVELS * ones), splits)
-        by_slice = zip(
-            reversed(cells), map(_Pairs, reversed(pairs), reversed(numbers), reversed(levels)), strict=True
-        )
+        bins = np.split(state.get("pair_bins", 0 * ones), splits)
+        columns = map(reversed, (pairs, numbers, levels, bins))
+        by_slice = zip(reversed(cells), map(_Pairs, *columns), strict=True)
         for age, (cell, some) in enumerate(by_slice):
             self._add(cell, some, age)
 
@@ -231,10 +239,11 @@ def _report_of(of: Ints, reports: Reports, batch: Batch) -> Ints:
 def _summed(parts: Sequence[_Pairs]) -> _Pairs:
     """The distinct pairs, ascending, and their sums."""
     pairs, index = np.unique(_joined(each.pair for each in parts), return_inverse=True)
-    numbers, levels = np.zeros(len(pairs), np.int64), np.zeros(len(pairs), np.int64)
+    numbers, levels, bins = np.zeros((3, len(pairs)), np.int64)
     np.add.at(numbers, index, _joined(each.number for each in parts))
     np.add.at(levels, index, _joined(each.levels for each in parts))
-    return _Pairs(pairs, numbers, levels)
+    np.add.at(bins, index, _joined(each.bins for each in parts))
+    return _Pairs(pairs, numbers, levels, bins)
 
 
 def _joined(parts: Iterable[Ints]) -> Ints:

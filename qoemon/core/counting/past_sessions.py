@@ -1,7 +1,7 @@
 """The last conditions of sessions that are over, for as long as their users may still rate them.
 
-A session is a number of 64 bits made of its id, a time and a level: 20 bytes, where the id alone takes a hundred.
-With a million sessions of eight minutes, and five minutes to rate, that is 12 MB.
+A session is a number of 64 bits made of its id, a time and a condition: 20 bytes, where the id alone takes a
+hundred. With a million sessions of eight minutes, and five minutes to rate, that is 12 MB.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class _Part(NamedTuple):
 
     digest: NDArray[np.uint64]
     last_s: Floats
-    level: NDArray[np.int16]
+    condition: NDArray[np.int32]
 
 
 class PastSessions:
@@ -37,24 +37,24 @@ class PastSessions:
     def __len__(self) -> int:
         return sum(len(part.digest) for part in self._parts)
 
-    def add(self, sessions: Sequence[str], last_s: Floats, level: Ints) -> None:
+    def add(self, sessions: Sequence[str], last_s: Floats, condition: Ints) -> None:
         """Remember the last reports and conditions of these sessions, (N,) each."""
         if not len(sessions):
             return
         digest = digests(sessions)
         order = np.lexsort((last_s, digest))
-        self._parts.append(_Part(digest[order], last_s[order], level[order].astype(np.int16)))
+        self._parts.append(_Part(digest[order], last_s[order], condition[order].astype(np.int32)))
 
     def find(self, sessions: Sequence[str]) -> tuple[Floats, Ints]:
-        """(N,) last report of each session, NaN where none is known, and (N,) the level of its condition."""
+        """(N,) last report of each session, NaN where none is known, and (N,) its condition."""
         wanted = digests(sessions)
-        last_s, level = np.full(len(sessions), np.nan), np.full(len(sessions), -1)
+        last_s, condition = np.full(len(sessions), np.nan), np.full(len(sessions), -1)
         for part in self._parts:
             at = np.searchsorted(part.digest, wanted, side="right") - 1
             found = np.flatnonzero((at >= 0) & (part.digest[np.maximum(at, 0)] == wanted))
             newer = found[~(part.last_s[at[found]] < last_s[found])]
-            last_s[newer], level[newer] = part.last_s[at[newer]], part.level[at[newer]]
-        return last_s, level
+            last_s[newer], condition[newer] = part.last_s[at[newer]], part.condition[at[newer]]
+        return last_s, condition
 
     def forget(self, now_s: float) -> None:
         """Forget the sessions that may no longer be rated."""
@@ -67,7 +67,7 @@ class PastSessions:
     def dump(self) -> Arrays:
         """The whole state, as arrays by name."""
         sizes = np.array([len(part.digest) for part in self._parts], np.int64)
-        kinds = zip(_Part._fields, (np.uint64, np.float64, np.int16), strict=True)
+        kinds = zip(_Part._fields, (np.uint64, np.float64, np.int32), strict=True)
         columns = {
             name: np.concatenate([*(getattr(part, name) for part in self._parts), np.zeros(0, kind)])
             for name, kind in kinds

@@ -151,7 +151,7 @@ class ServiceMonitor:
         """
         at_s = tick * self._timing.tick_s
         closes = at_s % self._timing.interval_s == 0
-        self._answers.join(at_s, self._conditions.levels_of)
+        self._answers.join(at_s, self._conditions.conditions_of)
         if base_wanted or closes:
             self._base = self._conditions.base_window(at_s, len(self.groups))
         closed = self._close(at_s) if closes else None

@@ -21,10 +21,10 @@ import numpy as np
 
 from qoemon.core.arrays import Arrays, Floats, Ints, grow_columns, named, part
 from qoemon.core.counting.feedback_counts import (
+    CONDITION,
     DAY,
     DAY_S,
-    LEVEL,
-    NO_RATING,
+    NO_CONDITION,
     NO_SCORE,
     REASONS,
     SCORE_PARTS,
@@ -37,19 +37,19 @@ from qoemon.core.counting.feedback_counts import (
 from qoemon.core.counting.past_sessions import PastSessions
 from qoemon.core.counting.report_times import ReportTimes
 from qoemon.core.counting.session_table import SessionTable
+from qoemon.core.feedback.conditions import NO_RATING
 from qoemon.core.plan.plan import Feedback, Timing
 from qoemon.core.qoe.scale import Scale
 from qoemon.core.wire.batch import Batch
 from qoemon.core.wire.opinion import LARGEST_SCORE
 from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT
 
-NO_LEVEL = -1
-LEVELS = 2**15
-"""More than any level: a day and a level are combined in one number, as there may be many of them."""
-_COLUMNS = ("kept_s", "level")
+CONDITIONS = 2**31
+"""More than any condition: a day and a condition are combined in one number, as there may be many of them."""
+_COLUMNS = ("kept_s", "condition")
 
-LevelsOf = Callable[[Ints, float], Ints]
-"""(N,) level of the condition of each row in the rating interval that ends at a time; NO_LEVEL without one."""
+ConditionsOf = Callable[[Ints, float], Ints]
+"""(N,) condition of each row in the rating interval that ends at a time; NO_CONDITION without one."""
 
 
 class _Said(NamedTuple):
@@ -96,8 +96,8 @@ class _Counted(NamedTuple):
 class SessionAnswers:
     """Columns parallel to a SessionTable, and the answers of the sessions that have any.
 
-    kept_s  (rows,) time of the last report when the condition was kept; NaN if it was not
-    level   (rows,) int16, the level that was kept; NO_LEVEL if there was no condition
+    kept_s     (rows,) time of the last report when the condition was kept; NaN if it was not
+    condition  (rows,) int32, what was kept, as in FeedbackCounts; NO_CONDITION if there was none
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class SessionAnswers:
         self._horizon_s = max(timing.windows_s)
         self._used = 0
         self.kept_s = np.zeros(0)
-        self.level = np.zeros(0, np.int16)
+        self.condition = np.zeros(0, np.int32)
         self._past = PastSessions(feedback.within_s)
         self._heard: dict[str, _Said] = {}
         """What was said in the current tick, by session."""
@@ -117,7 +117,7 @@ class SessionAnswers:
         self._counts: list[int] = []
         """Answers that are not handed on yet, and the number of each."""
         self._silent: list[Ints] = []
-        """Likewise, of sessions that are over and whose users have said nothing: day * LEVELS + level."""
+        """Likewise, of sessions that are over and whose users have said nothing: day * CONDITIONS + condition."""
         self._unmatched: Counter[Unmatched] = Counter()
 
     def hear(self, batch: Batch, arrival_s: Floats) -> None:
@@ -151,35 +151,35 @@ class SessionAnswers:
             if outside:
                 self._unmatched[Unmatched.OUT_OF_SCALE] += 1
 
-    def join(self, at_s: float, levels_of: LevelsOf) -> None:
+    def join(self, at_s: float, conditions_of: ConditionsOf) -> None:
         """End a tick, before anything is cleared: keep conditions, and count what was said with them."""
         self._grow()
-        self._keep(at_s, levels_of)
+        self._keep(at_s, conditions_of)
         if not self._heard:
             return
         sessions = [session for session, said in self._heard.items() if _says_something(said)]
         rows = np.array([self._row(session, self._heard[session].run) for session in sessions], np.int64)
-        last_s, level = self._conditions(sessions, rows, at_s, levels_of)
-        for session, row, heard_s, of_level in zip(
-            sessions, rows.tolist(), last_s.tolist(), level.tolist(), strict=True
+        last_s, condition = self._conditions(sessions, rows, at_s, conditions_of)
+        for session, row, heard_s, of_session in zip(
+            sessions, rows.tolist(), last_s.tolist(), condition.tolist(), strict=True
         ):
-            self._count(session, self._heard[session], row, heard_s, of_level)
+            self._count(session, self._heard[session], row, heard_s, of_session)
         self._heard = {}
 
     def remove(self, rows: Ints, at_s: float) -> None:
         """Remember the conditions of runs that are over, and count those whose users have said nothing."""
         self._grow()
-        known = rows[(self.kept_s[rows] == self._sessions.last_s[rows]) & (self.level[rows] != NO_LEVEL)]
+        known = rows[(self.kept_s[rows] == self._sessions.last_s[rows]) & (self.condition[rows] != NO_CONDITION)]
         names = [self._name(row) for row in known.tolist()]
-        last_s, level = self._sessions.last_s[known], self.level[known].astype(np.int64)
+        last_s, condition = self._sessions.last_s[known], self.condition[known].astype(np.int64)
         silent = np.ones(len(names), np.bool_)
         if self._counted:
             silent = np.array([name not in self._counted for name in names], np.bool_)
         day = (last_s // DAY_S).astype(np.int64)
-        self._silent.append(day[silent] * LEVELS + level[silent])
+        self._silent.append(day[silent] * CONDITIONS + condition[silent])
         recent = np.flatnonzero(last_s + self._feedback.within_s > at_s)
-        self._past.add([names[at] for at in recent.tolist()], last_s[recent], level[recent])
-        self.kept_s[rows], self.level[rows] = np.nan, NO_LEVEL
+        self._past.add([names[at] for at in recent.tolist()], last_s[recent], condition[recent])
+        self.kept_s[rows], self.condition[rows] = np.nan, NO_CONDITION
 
     def drain(self, at_s: float) -> FeedbackCounts:
         """What was counted since the last call, when a rating interval closes."""
@@ -190,7 +190,7 @@ class SessionAnswers:
             return no_feedback()
         size = SCORES + len(self._feedback.scores)
         silent = np.tile(np.array([self._nothing_said(0, 0)], np.int64), (len(cells), 1))
-        silent[:, DAY], silent[:, LEVEL] = np.divmod(cells, LEVELS)
+        silent[:, DAY], silent[:, CONDITION] = np.divmod(cells, CONDITIONS)
         answers = np.array(self._answers, np.int64).reshape(len(self._answers), size)
         unmatched = np.array([self._unmatched[reason] for reason in REASONS], np.int64)
         counts = np.array(self._counts, np.int64)
@@ -241,7 +241,7 @@ class SessionAnswers:
         self._heard, self._counted = rest.heard, rest.counted
         self._answers, self._counts, self._unmatched = rest.answers, rest.counts, Counter(rest.unmatched)
 
-    def _keep(self, at_s: float, levels_of: LevelsOf) -> None:
+    def _keep(self, at_s: float, conditions_of: ConditionsOf) -> None:
         """Keep the conditions of runs that have ended, or have been silent for half a rating interval."""
         parts = []
         for rows in self._sessions.parts:
@@ -252,30 +252,30 @@ class SessionAnswers:
         some: Ints = np.concatenate([*parts, np.zeros(0, np.int64)])
         # All at once: to find the measurements of one session costs as much as to find those of all.
         if len(some):
-            self.level[some] = levels_of(some, at_s)
+            self.condition[some] = conditions_of(some, at_s)
             self.kept_s[some] = self._sessions.last_s[some]
 
     def _conditions(
-        self, sessions: Sequence[str], rows: Ints, at_s: float, levels_of: LevelsOf
+        self, sessions: Sequence[str], rows: Ints, at_s: float, conditions_of: ConditionsOf
     ) -> tuple[Floats, Ints]:
-        """(N,) when each session was last heard, NaN if it is not known, and (N,) the level of its condition."""
-        last_s, level = self._past.find(sessions)
+        """(N,) when each session was last heard, NaN if it is not known, and (N,) its condition."""
+        last_s, condition = self._past.find(sessions)
         there = np.flatnonzero(rows >= 0)
         mine = rows[there]
         last_s[there] = self._sessions.last_s[mine]
         kept = self.kept_s[mine] == last_s[there]
-        level[there[kept]] = self.level[mine[kept]]
-        level[there[~kept]] = levels_of(mine[~kept], at_s)
-        return last_s, level
+        condition[there[kept]] = self.condition[mine[kept]]
+        condition[there[~kept]] = conditions_of(mine[~kept], at_s)
+        return last_s, condition
 
-    def _count(self, session: str, said: _Said, row: int, heard_s: float, level: int) -> None:
+    def _count(self, session: str, said: _Said, row: int, heard_s: float, condition: int) -> None:
         said_s = self._time_of(said, row)
         reason = None
         if np.isnan(heard_s):
             reason = Unmatched.NO_SESSION
         elif said_s - heard_s > self._feedback.within_s:
             reason = Unmatched.TOO_LATE
-        elif level == NO_LEVEL:
+        elif condition == NO_CONDITION:
             reason = Unmatched.NO_CONDITION
         if reason is not None:
             self._unmatched[reason] += 1
@@ -283,8 +283,8 @@ class SessionAnswers:
         if (before := self._counted.get(session)) is not None:
             self._add(before.answer, -1)
         elif row < 0:  # It was counted as over, and its user had said nothing.
-            self._add(self._nothing_said(heard_s, level), -1)
-        answer = (int(said_s // DAY_S), level, int(said.asked), said.rating, said.thumb, *said.scores)
+            self._add(self._nothing_said(heard_s, condition), -1)
+        answer = (int(said_s // DAY_S), condition, int(said.asked), said.rating, said.thumb, *said.scores)
         self._add(answer, 1)
         self._counted[session] = _Counted(said, answer)
 
@@ -295,8 +295,8 @@ class SessionAnswers:
         self._answers.append(answer)
         self._counts.append(number)
 
-    def _nothing_said(self, heard_s: float, level: int) -> tuple[int, ...]:
-        return (int(heard_s // DAY_S), level, 0, NO_RATING, 0, *[NO_SCORE] * len(self._feedback.scores))
+    def _nothing_said(self, heard_s: float, condition: int) -> tuple[int, ...]:
+        return (int(heard_s // DAY_S), condition, 0, NO_RATING, 0, *[NO_SCORE] * len(self._feedback.scores))
 
     def _time_of(self, said: _Said, row: int) -> float:
         """When it was said, on the daemon's clock; that of its session is not changed."""
@@ -333,7 +333,7 @@ class SessionAnswers:
             for name in _COLUMNS:
                 setattr(self, name, grow_columns(getattr(self, name), used, room))
         self._used = self._sessions.rows
-        self.kept_s[used : self._used], self.level[used : self._used] = np.nan, NO_LEVEL
+        self.kept_s[used : self._used], self.condition[used : self._used] = np.nan, NO_CONDITION
 
 
 class _Rest(msgspec.Struct):

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from qoemon.core.arrays import Flags, Floats, Ints, SmallInts, grow_columns, named
 from qoemon.core.arrays import part as part_of
 from qoemon.core.counting.conditions import NONE_KEPT, BaseWindow, Kept
+from qoemon.core.counting.feedback_counts import NO_CONDITION, condition_number
 from qoemon.core.counting.late import NONE_LATE, LateConditions, LatePart
 from qoemon.core.counting.quality import UNKNOWN, UNMEASURED, Quality, no_quality, rates_quality
 from qoemon.core.counting.runs import Reports
@@ -261,8 +262,8 @@ class StallConditions:
             quality=quality,
         )
 
-    def levels_of(self, rows: Ints, at_s: float) -> Ints:
-        """(N,) MOS level of the condition of each row in the rating interval that ends at at_s; -1 without one."""
+    def conditions_of(self, rows: Ints, at_s: float) -> Ints:
+        """As Conditions.conditions_of()."""
         self._grow()
         stalls, stall_ms, play_ms = self._sums(rows, at_s)
         rated = stall_ms + play_ms >= self._min_active_ms
@@ -271,8 +272,8 @@ class StallConditions:
             quality = self._quality.of_rows(rows)
             rated &= quality != UNKNOWN
             quality = np.maximum(quality, 0)
-        level = self._rated(stalls, stall_ms, play_ms, quality)[2]
-        return np.where(rated, level, -1)
+        _, _, level, shown = self._rated(stalls, stall_ms, play_ms, quality)
+        return np.where(rated, condition_number(level, shown), NO_CONDITION)
 
     def close(self, end_s: int, rows: SmallInts) -> None:
         """Record that these rows are rated in the interval that ends at end_s."""

@@ -25,8 +25,8 @@ def fingerprint(plan: Plan) -> dict[str, Any]:
     """The parts of the plan on which a dumped state depends, as JSON."""
     timing = plan.timing
     parts = {
-        "services": {service.name: _rating_of(service) for service in plan.services},
-        "points": {service.name: points for service in plan.services if (points := _points(service.mapping))},
+        "services": {service.name: rating_of(service) for service in plan.services},
+        "points": {service.name: points for service in plan.services if (points := points_of(service.mapping))},
         "labels": list(plan.labels),
         "timing": [timing.tick_s, timing.interval_s, list(timing.windows_s)],
     }
@@ -60,19 +60,19 @@ def reset_services(meta: Mapping[str, Any], plan: Plan) -> tuple[str, ...]:
     )
 
 
-def _points(mapping: QosMapping) -> list[tuple[float, float]]:
-    """The points of a table, or of the table that a mapping of quality is; none of other mappings."""
-    table = mapping.quality if isinstance(mapping, MediaStall) else mapping
-    if table.name != TABLE.name or table.extremes is None:
-        return []
-    x = np.array(table.extremes[0])
-    return list(zip(x.tolist(), table(x).tolist(), strict=True))
-
-
-def _rating_of(service: Service) -> list[Any]:
+def rating_of(service: Service) -> list[Any]:
     """The parts of a service on which its counts depend."""
     mapping, scale = service.mapping, service.scale
     formula = [mapping.name, list(mapping.inputs), dict(mapping.parameters)]
     if isinstance(mapping, MediaStall):
         formula.append(mapping.quality.name)
     return [*formula, service.counters, scale.low, scale.high, len(service.rated_at), service.bins.size]
+
+
+def points_of(mapping: QosMapping) -> list[tuple[float, float]]:
+    """The points of a table, or of the table that a mapping of quality is; none of other mappings."""
+    table = mapping.quality if isinstance(mapping, MediaStall) else mapping
+    if table.name != TABLE.name or table.extremes is None:
+        return []
+    x = np.array(table.extremes[0])
+    return list(zip(x.tolist(), table(x).tolist(), strict=True))

@@ -138,10 +138,12 @@ class Feedback:
 
     within_s  time after the end of a session in which its user may rate it, seconds
     scores    names of the scores that are taken; others are dropped
+    tolerance how far the mean rating may be from the predicted one before the model is off, on a scale of 1 to 5
     """
 
     within_s: float = 300
     scores: tuple[str, ...] = ()
+    tolerance: float = 0.1
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,24 @@
 """What the users of one service said, beside what was predicted for their sessions, by UTC day.
 
-Shards count answers; here they become the sums of a day, with the prediction of the service as it is now. A day
-takes a few kB, and the newest DAYS are kept.
+Shards count answers; here they become the sums of a day, with the prediction of the service as it is now. The
+answers are kept by condition, too: if the constants or theta change, the sums of all days are made anew from them,
+so that days always tell of the model that is in force. A day takes a few kB, and the newest DAYS are kept.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
 
-from qoemon.core.arrays import Arrays, Counts, Floats, Ints, named, part
+from qoemon.core.arrays import Arrays, Counts, Flags, Floats, Ints, named, part
 from qoemon.core.counting.feedback_counts import (
     ASKED,
+    CONDITION,
     DAY,
-    LEVEL,
-    NO_RATING,
+    LEVELS,
     NO_SCORE,
     RATING,
     REASONS,
@@ -28,10 +30,12 @@ from qoemon.core.counting.feedback_counts import (
     summed,
 )
 from qoemon.core.feedback.answers import Answers, sums_of
+from qoemon.core.feedback.conditions import NO_RATING, AnswersOfDay, dump_answers, load_answers
 from qoemon.core.feedback.day import DaySums, floating, stacked
 from qoemon.core.feedback.prediction import Predicted, predicted
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.bins import mos_levels
+from qoemon.core.sharding.session_conditions import SessionConditions
 
 DAYS = 400
 
@@ -44,6 +48,9 @@ class FeedbackDays:
         self._ratings = len(service.scale.ratings)
         self.days: Mapping[int, DaySums] = {}
         """By UTC day since the epoch, ascending."""
+        self.conditions = SessionConditions(service)
+        self.answers: Mapping[int, AnswersOfDay] = {}
+        """Of the same days, by condition."""
         self._total = DaySums.nothing(self._ratings, self._scores)
         """Over all days, also those that are not kept any more."""
         self._unmatched: Counts = np.zeros(len(REASONS), np.int64)
@@ -54,17 +61,20 @@ class FeedbackDays:
         some = [each for each in parts if each]
         if not some:
             return
-        days = dict(self.days)
+        days, answers = dict(self.days), dict(self.answers)
         for counts in _joined(some):
             self._unmatched = self._unmatched + counts.unmatched
             for day in np.unique(counts.answers[:, DAY]).tolist():
                 mine = counts.answers[:, DAY] == day
+                answers[day] = answers.get(day, AnswersOfDay.nothing()).plus(*self._cells(counts, mine))
                 for sign in (1, -1):
                     of_sign = np.flatnonzero(mine & (np.sign(counts.counts) == sign))
                     sums = self._sums(counts, of_sign, sign)
                     days[day] = days[day] + sums if day in days else sums
                     self._total = self._total + sums
-        self.days = {day: days[day] for day in sorted(days)[-DAYS:]}
+        kept = sorted(days)[-DAYS:]
+        self.days = {day: days[day] for day in kept}
+        self.answers = {day: answers[day] for day in kept}
         self.totals = self._not_below(self.totals)
 
     def dump(self) -> Arrays:
@@ -72,15 +82,31 @@ class FeedbackDays:
         days = stacked([self._total, *self.days.values()]).dump()
         of_day = {"day": np.array([*self.days], np.int64), "unmatched": self._unmatched}
         totals = {name: np.asarray(value) for name, value in vars(self.totals).items()}
-        return {**named("sums/", days), **of_day, **named("totals/", totals)}
+        answers = dump_answers(self.answers)
+        of_model = {"meaning": self.conditions.meaning, "model": self.conditions.model}
+        model = {"of_model": np.frombuffer(json.dumps(of_model).encode(), np.uint8)}
+        return {
+            **named("sums/", days),
+            **of_day,
+            **named("totals/", totals),
+            **named("answers/", answers),
+            **model,
+        }
 
     def load(self, state: Arrays) -> None:
-        """Restore a dump(); earlier versions have none."""
+        """Restore a dump(); earlier versions have none. What was counted in another unit begins anew."""
         if not state:
             return
         sums = DaySums.load(part("sums/", state)).with_scores(self._scores)
+        before = json.loads(state["of_model"].tobytes())
+        if sums.histogram.shape[-1] != self._ratings:
+            return
         self._total = sums.day(0)
-        self.days = {day: sums.day(at) for at, day in enumerate(state["day"].tolist(), 1)}
+        if before["meaning"] == self.conditions.meaning:
+            self.answers = load_answers(part("answers/", state))
+            self.days = {day: sums.day(at) for at, day in enumerate(state["day"].tolist(), 1)}
+            if before["model"] != self.conditions.model:
+                self.days = {day: self._sums_again(of_day) for day, of_day in self.answers.items()}
         self._unmatched = state["unmatched"]
         totals = part("totals/", state)
         self.totals = FeedbackTotals(
@@ -92,6 +118,25 @@ class FeedbackDays:
             unmatched=totals["unmatched"],
         )
 
+    def _cells(self, counts: FeedbackCounts, some: Flags) -> tuple[Ints, Counts]:
+        """The answers of a day, (N, 4) as in AnswersOfDay, and the number of each."""
+        cells = counts.answers[some][:, [CONDITION, ASKED, RATING, THUMB]]
+        cells[:, 0] = self.conditions.numbers(cells[:, 0])
+        return cells, counts.counts[some]
+
+    def _sums_again(self, answers: AnswersOfDay) -> DaySums:
+        """The sums of a day by the constants in force; without scores, which are not kept by condition."""
+        rows = answers.repeated()
+        ratings = rows[:, 2]
+        given = Answers(
+            asked=rows[:, 1] > 0,
+            rating=np.where(ratings == NO_RATING, np.nan, ratings),
+            thumb=rows[:, 3],
+            scores=np.zeros((len(rows), 0)),
+        )
+        at = self.conditions.predicted().at(rows[:, 0])
+        return sums_of(given, at, self._service.scale).with_scores(self._scores)
+
     def _sums(self, counts: FeedbackCounts, some: Ints, sign: int) -> DaySums:
         """The sums over some of the answers, all with counts of this sign."""
         answers = np.repeat(counts.answers[some], np.abs(counts.counts[some]), axis=0)
@@ -102,7 +147,7 @@ class FeedbackDays:
             thumb=answers[:, THUMB],
             scores=np.where(scores == NO_SCORE, np.nan, scores / SCORE_PARTS),
         )
-        at = self._predicted.at(answers[:, LEVEL])
+        at = self._predicted.at(answers[:, CONDITION] % LEVELS)
         sums = sums_of(given, at, self._service.scale, counts.scores).with_scores(self._scores)
         return sums if sign > 0 else _negative(sums)
 

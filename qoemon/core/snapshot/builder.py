@@ -7,10 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from qoemon.core.arrays import Counts, Flags, Ints
 from qoemon.core.counting.closed_ratings import ClosedRatings
 from qoemon.core.counting.counts import Event, ServiceCounts
+from qoemon.core.counting.feedback_counts import DAY_S
 from qoemon.core.counting.groups import Labels
+from qoemon.core.feedback.check import CheckRules
+from qoemon.core.feedback.day import DaySums
 from qoemon.core.plan.plan import Plan
 from qoemon.core.plan.roll_up import RollUpKey
 from qoemon.core.qoe.distribution import Distribution, RatingKernel
+from qoemon.core.snapshot.feedback import FeedbackReader
 from qoemon.core.snapshot.predictor import Predictor
 from qoemon.core.snapshot.roll_up import Places, RollUpGroups, Sums
 from qoemon.core.snapshot.snapshot import RollUp, ServiceSnapshot, Snapshot
@@ -30,6 +34,11 @@ class SnapshotBuilder:
     def __init__(self, plan: Plan, in_rules: Mapping[RollUpKey, frozenset[str]] | None = None) -> None:
         self._plan, self._in_rules = plan, in_rules or {}
         self._predictors = {service.name: Predictor(service, plan) for service in plan.services}
+        checks = CheckRules(tolerance=plan.feedback.tolerance)
+        self._readers = {
+            service.name: FeedbackReader(service, plan.feedback.scores, checks, plan.confidence)
+            for service in plan.services
+        }
         self._cache: dict[tuple[str, int], tuple[Counts, Ints, Distribution]] = {}
         everywhere = dict.fromkeys(map(RollUpKey, plan.roll_ups), frozenset(self._predictors))
         self._roll_ups = {
@@ -55,8 +64,10 @@ class SnapshotBuilder:
         sessions: int,
         catching_up: bool = False,
         closed: Sequence[ClosedRatings] = (),
+        feedback: Mapping[str, Mapping[int, DaySums]] | None = None,
     ) -> Snapshot:
-        """The snapshot of tick time_s; counts in the order of the plan's services."""
+        """The snapshot of tick time_s; counts in the order of the plan's services, feedback by service and day."""
+        said, today = feedback or {}, time_s // DAY_S
         services = {each.service: self._service(each) for each in counts}
         return Snapshot(
             time_s=time_s,
@@ -70,6 +81,7 @@ class SnapshotBuilder:
             confidence=self._plan.confidence,
             closed=tuple(closed),
             players=bool(self._plan.paths),
+            feedback={name: reader.read(said.get(name, {}), today) for name, reader in self._readers.items()},
         )
 
     def remove_groups(

@@ -16,6 +16,7 @@ from qoemon.core.counting.quality import SUM, mos_of
 from qoemon.core.plan.plan import Service
 from qoemon.core.plan.roll_up import RollUpKey
 from qoemon.core.qoe.distribution import Distribution
+from qoemon.core.snapshot.feedback import Feedback
 from qoemon.core.snapshot.where_first import WhereFirst
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Snapshot:
     players      whether players may tell their states: the plan has paths of a collector
     closed       of each service, the rating intervals that have closed since the tick before, oldest first; after a
                  restart, the last ones once more
+    feedback     what the users of each service said, by its name
     """
 
     time_s: int
@@ -104,3 +106,4 @@ class Snapshot:
     confidence: float = 0.95
     closed: tuple[ClosedRatings, ...] = ()
     players: bool = False
+    feedback: Mapping[str, Feedback] = field(default_factory=dict)
