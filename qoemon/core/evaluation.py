@@ -23,6 +23,7 @@ from qoemon.core.counting.backlog import Backlog
 from qoemon.core.counting.closed_ratings import ClosedRatings, dump_closed, load_closed
 from qoemon.core.counting.counts import BaseCounts, Event
 from qoemon.core.counting.groups import Labels
+from qoemon.core.feedback.conditions import AnswersOfDay
 from qoemon.core.feedback.day import DaySums
 from qoemon.core.plan.fingerprint import STATE_VERSION, fingerprint, reset_services
 from qoemon.core.plan.plan import Plan
@@ -83,6 +84,11 @@ class Evaluation:
     def feedback(self) -> Mapping[str, Mapping[int, DaySums]]:
         """What users said, by service and UTC day since the epoch."""
         return {name: merger.feedback.days for name, merger in self._mergers.items()}
+
+    @property
+    def answers(self) -> Mapping[str, Mapping[int, AnswersOfDay]]:
+        """The same answers by condition."""
+        return {name: merger.feedback.answers for name, merger in self._mergers.items()}
 
     @property
     def closed_s(self) -> Mapping[int, int]:

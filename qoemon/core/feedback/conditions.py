@@ -21,8 +21,8 @@ NO_RATING = -(2**31)
 class AnswersOfDay:
     """How many sessions were in this condition and gave this answer; sessions without an answer included.
 
-    cells   (N, 4) distinct: condition, whether the question was shown, rating (NO_RATING without one), and 1 for a
-            thumb up, -1 for one down, 0 without one
+    cells   (N, 4) distinct: condition, 1 if the question was shown or answered, rating (NO_RATING without one), and
+            1 for a thumb up, -1 for one down, 0 without one
     counts  (N,) sessions
     """
 

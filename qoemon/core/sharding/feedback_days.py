@@ -120,8 +120,9 @@ class FeedbackDays:
 
     def _cells(self, counts: FeedbackCounts, some: Flags) -> tuple[Ints, Counts]:
         """The answers of a day, (N, 4) as in AnswersOfDay, and the number of each."""
-        cells = counts.answers[some][:, [CONDITION, ASKED, RATING, THUMB]]
-        cells[:, 0] = self.conditions.numbers(cells[:, 0])
+        condition, asked, rating, thumb = counts.answers[some][:, [CONDITION, ASKED, RATING, THUMB]].T
+        asked = (asked > 0) | (rating != NO_RATING) | (thumb != 0)
+        cells = np.stack([self.conditions.numbers(condition), asked, rating, thumb], axis=1)
         return cells, counts.counts[some]
 
     def _sums_again(self, answers: AnswersOfDay) -> DaySums:
