@@ -1,9 +1,9 @@
 """The daemon under load for a long time, while sessions and groups come and go. `make soak`, `make soak FOR=2h`.
 
-Users report over MQTT, and players post records to the collector. Broker, daemon and the two load generators are
-processes of their own. The daemon has its default configuration and a state
-directory. Its resources are read from /proc, the rest from its own metrics. The exit code is 1 if a figure exceeds
-its limit.
+Users report over MQTT and some rate their sessions, and players post records to the collector. Broker, daemon and
+the two load generators are processes of their own. The daemon has its default configuration and a state
+directory, with its history. Its resources are read from /proc, the rest from its own metrics. The exit code is 1 if
+a figure exceeds its limit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from scipy.stats import theilslopes
 
 from benchmarks.collector import Load, post
 from qoemon.common import duration
+from qoemon.config.config import Config
 from qoemon.tools.simulate.load import Totals, publish
+from qoemon.tools.simulate.raters import Raters
 from qoemon.tools.simulate.simulate import GROUPS, SCENARIOS, Population, Reported
 from tests.support.parts import Daemon, Mosquitto, broker_at, unused_port
 from tests.support.patience import until
@@ -43,8 +45,15 @@ PLAYERS, RECORDS_PER_S, RECORDS_OF_VIEWING = 500, 500.0, 60
 """Connections of players, records that all of them post together, and records of a viewing; then another session
 begins."""
 
-WARM_SHARE, WARM_MOST_S = 1 / 3, 300.0
-"""Left out of the slope: groups are still new, and the first sessions have not timed out."""
+RATE_SHARE, OFF = 0.05, 0.3
+"""Share of the sessions whose users rate, and how much less than predicted, scale points."""
+
+WARM_SHARE, WARM_MOST_S = 2 / 3, 3600.0
+"""Left out of the slope: groups are still new, the first sessions have not timed out, and the windows fill up for
+an hour."""
+LONG_S = 1800.0
+"""After warming up: a slope over that long is within LONG_KB, one over less within SHORT_KB a minute."""
+LONG_KB, SHORT_KB = 1024 / 60, 500
 
 TROUBLE = {
     "ticks missed": "qoemon_tick_skipped_total",
@@ -125,6 +134,8 @@ class Soaked(Daemon):
 
 def load(port: int, for_s: float, reports_per_s: float) -> Totals:
     """Publish the reports of the users; runs in a process of its own."""
+    settings = Config()
+    rating_s = settings.sessions.rating_interval_s
     users = Churning(
         GROUPS,
         sessions=max(round(reports_per_s * SESSIONS_PER_RATE), len(GROUPS)),
@@ -132,6 +143,7 @@ def load(port: int, for_s: float, reports_per_s: float) -> Totals:
         seed=1,
         start_s=time.time(),
         report_every_s=EVERY_S,
+        raters=Raters(settings.core_services(), RATE_SHARE, OFF, interval_s=rating_s, seed=1),
     )
     return asyncio.run(publish(broker_at(port), users, for_s=for_s, qos=1))
 
@@ -200,6 +212,7 @@ def table(
 ) -> list[Line]:
     """Every figure with its limit. records: those that players posted, beside the reports that were sent."""
     kept = warm(samples)
+    most_kb = LONG_KB if kept[-1].at_s - kept[0].at_s >= LONG_S - 2 * SAMPLE_S else SHORT_KB
     scrape_s = np.array([sample.scrape_s for sample in kept])
     tick_s = metrics["qoemon_tick_seconds_sum"] / metrics["qoemon_tick_seconds_count"]
     gaps_s = [later.at_s - earlier.at_s for earlier, later in pairwise(samples)]
@@ -207,9 +220,11 @@ def table(
         Line("s of load", sent.elapsed_s, None),
         Line("reports a second", sent.reports / sent.elapsed_s, None),
         Line("records of players a second", records / sent.elapsed_s, None),
+        Line("ratings of users", metrics["qoemon_feedback_ratings_total"], None),
         Line("label sets seen", metrics["qoemon_groups"], None),
         Line("MB resident at the end", after.rss_kb / 1e3, 400),
-        Line("kB a minute that resident memory grows, after warming up", slope(kept), 500, timed=True),
+        Line("s of that after warming up", kept[-1].at_s - kept[0].at_s, None),
+        Line("kB a minute that resident memory grows, after warming up", slope(kept), most_kb, timed=True),
         Line(
             "descriptors more than before the load, without players' connections, at most",
             _more("descriptors", before, samples) - PLAYERS,

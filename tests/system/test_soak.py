@@ -18,6 +18,7 @@ TOLD = {
     "qoemon_messages_total": 1000.0,
     "qoemon_reports_total": 1500.0,
     "qoemon_reports_rejected_total": 0.0,
+    "qoemon_feedback_ratings_total": 10.0,
     "qoemon_tick_seconds_sum": 0.5,
     "qoemon_tick_seconds_count": 60.0,
     **dict.fromkeys(soak.TROUBLE.values(), 0.0),
