@@ -31,10 +31,9 @@ PERIOD_DAYS = 28
 
 
 @dataclass(frozen=True)
-class Feedback:
-    """What users said in the last PERIOD_DAYS days. Figures are NaN where there are too few ratings.
+class Figures:
+    """What users said on some days. Figures are NaN where there are too few ratings.
 
-    check       whether the model holds, by all days that have closed
     days        number of days with ratings
     total       sums over the days
     bias        how much higher users rate than predicted, scale points, by class too
@@ -42,10 +41,8 @@ class Feedback:
     spread      how far users disagree, relative to the prediction, a ratio of variances
     rank        ranked probability score over its expectation
     response    (CLASSES,) share of those asked who answered
-    scored      the bias with scores, and what they are worth
     """
 
-    check: ModelCheck
     days: int
     total: DaySums
     bias: Estimate
@@ -54,12 +51,25 @@ class Feedback:
     spread: Estimate
     rank: float
     response: Floats
-    scored: ScoredBias
 
     @property
     def ratings(self) -> int:
         """Number of ratings."""
         return int(self.total.histogram.sum())
+
+
+@dataclass(frozen=True)
+class Feedback(Figures):
+    """What users said in the last PERIOD_DAYS days.
+
+    check      whether the model holds, by all days that have closed
+    deviation  what users said since the model has been off, however long that is; None if it is not off
+    scored     the bias with scores, and what they are worth
+    """
+
+    check: ModelCheck
+    deviation: Figures | None
+    scored: ScoredBias
 
 
 class FeedbackReader:
@@ -77,20 +87,29 @@ class FeedbackReader:
         return self._of[2]
 
     def _read(self, days: Mapping[int, DaySums], today: int) -> Feedback:
-        scale = self._service.scale
         closed = [day for day in days if day < today]
         of_closed = stacked([days[day] for day in closed] or [self._nothing])
-        lately = stacked([sums for day, sums in days.items() if day > today - PERIOD_DAYS] or [self._nothing])
-        total = lately.total()
+        found = check(np.array(closed, np.int64), of_closed, today, self._service.scale, self._rules)
+        lately = self._from(days, today - PERIOD_DAYS + 1)
         return Feedback(
-            check=check(np.array(closed, np.int64), of_closed, today, scale, self._rules),
-            days=int(np.count_nonzero(lately.answered.sum(axis=-1))),
+            **vars(self._figures(lately)),
+            check=found,
+            deviation=None if found.since is None else self._figures(self._from(days, found.since)),
+            scored=scored_bias(lately, self._confidence),
+        )
+
+    def _from(self, days: Mapping[int, DaySums], first: int) -> DaySums:
+        return stacked([sums for day, sums in days.items() if day >= first] or [self._nothing])
+
+    def _figures(self, days: DaySums) -> Figures:
+        total = days.total()
+        return Figures(
+            days=int(np.count_nonzero(days.answered.sum(axis=-1))),
             total=total,
-            bias=bias(lately, self._confidence),
-            bias_by_class=bias_by_class(lately, self._confidence),
-            reliability=reliability(total, scale),
-            spread=spread_ratio(lately, self._confidence),
+            bias=bias(days, self._confidence),
+            bias_by_class=bias_by_class(days, self._confidence),
+            reliability=reliability(total, self._service.scale),
+            spread=spread_ratio(days, self._confidence),
             rank=rank_ratio(total),
             response=response_ratio(total),
-            scored=scored_bias(lately, self._confidence),
         )

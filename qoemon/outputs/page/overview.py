@@ -27,6 +27,7 @@ from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
 from qoemon.outputs.doubtful import Doubt, doubt
 from qoemon.outputs.notify.notices import rule_texts
 from qoemon.outputs.page.alerts import alert_row, began_s
+from qoemon.outputs.page.feedback import feedback_cards
 from qoemon.outputs.page.links import NO_LINKS, Links
 from qoemon.outputs.page.query import Query, Sort
 from qoemon.outputs.page.sums import roll_ups
@@ -151,6 +152,7 @@ def overview(
         "summary": _summary(newest, groups, links),
         "feed": _feed(groups),
         "alerts": list(_alerts(newest, links)),
+        "feedback": feedback_cards(snapshot),
     }
 
 

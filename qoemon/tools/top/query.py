@@ -10,6 +10,7 @@ from yarl import URL
 
 from qoemon.common import duration
 from qoemon.common.text import SHORT, printable
+from qoemon.core.feedback.check import ModelState
 from qoemon.tools.top.options import SortBy
 from qoemon.tools.top.snapshot import Alert, Answer, Group, Snapshot, Window, windows_of
 
@@ -84,6 +85,16 @@ class Query:
             service.service: service.where_first.text
             for service in snapshot.services
             if service.where_first and self.service in {None, service.service}
+        }
+
+    def models_off(self, snapshot: Snapshot) -> dict[str, str]:
+        """A sentence about each selected service whose users rate otherwise than its model predicts."""
+        return {
+            service.service: service.feedback.text
+            for service in snapshot.services
+            if service.feedback
+            and service.feedback.model.state == ModelState.OFF
+            and self.service in {None, service.service}
         }
 
     def problems(self, snapshot: Snapshot) -> list[str]:

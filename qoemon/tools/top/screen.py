@@ -110,8 +110,10 @@ class Screen:
             yield _notice(silence)
         if self._doubt:
             yield _notice(self._doubt)
-        for service, text in self._query.where_first(self._answer.snapshot).items():
-            yield Text(printable(f"{service}: {text}"), style="bold")
+        snapshot = self._answer.snapshot
+        for sentences in (self._query.where_first(snapshot), self._query.models_off(snapshot)):
+            for service, text in sentences.items():
+                yield Text(printable(f"{service}: {text}"), style="bold")
 
     def _body(self, answer: Answer, width: int, height: int | None) -> list[Text]:
         rows = self._query.rows(answer)

@@ -59,6 +59,19 @@ class WhereFirst(msgspec.Struct):
     text: str
 
 
+class Model(msgspec.Struct):
+    """Whether the model of a service agrees with the ratings of its users; a name of ModelState."""
+
+    state: str
+
+
+class Feedback(msgspec.Struct):
+    """What the ratings of users say about the model, as a sentence."""
+
+    model: Model
+    text: str
+
+
 class Service(msgspec.Struct):
     """A service and its groups."""
 
@@ -66,6 +79,7 @@ class Service(msgspec.Struct):
     groups: list[Group]
     state: State | None = None
     where_first: WhereFirst | None = None
+    feedback: Feedback | None = None
 
 
 class Alert(msgspec.Struct):

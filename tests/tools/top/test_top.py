@@ -246,6 +246,21 @@ async def test_where_to_look_first_is_said_above_the_table() -> None:
     assert not any("Look first" in line for line in await once(data, Query(service="web"), width=200))
 
 
+def said(state: str, text: str) -> dict[str, Any]:
+    return {"model": {"state": state, "way": "lower"}, "ratings": {"1": 3}, "text": text}
+
+
+async def test_a_model_that_is_off_is_said_above_the_table_and_no_other() -> None:
+    data = snapshot(group(0.1, region="eu"))
+    data["services"][0]["feedback"] = said("off", f"The model is off: users rate 0.31 lower {HOSTILE}.")
+    data["services"].append({"service": "web", "groups": [], "feedback": said("holds", "The model holds.")})
+    data["services"].append({"service": "radio", "groups": [], "feedback": None})
+    lines = await once(data, width=200)
+    assert lines[1].startswith("video: The model is off: users rate 0.31 lower \\x1b[2J")
+    assert not [line for line in lines if "holds" in line or "radio" in line]
+    assert "is off" not in "".join(await once(data, Query(service="web"), width=200))
+
+
 async def test_sums_are_asked_of_the_daemon() -> None:
     async with serving(snapshot(group(0.1, cdn="a"))) as server:
         for by, asked in (((), "by="), (("cdn", "isp"), "by=cdn,isp"), (None, "")):

@@ -6,6 +6,7 @@ import { getJson } from "./api.js";
 import { Detail } from "./detail.js";
 import { byId, el, setText } from "./dom.js";
 import { showFeed } from "./feed.js";
+import { Feedback } from "./feedback.js";
 import { GroupTable, keyOf } from "./grouptable.js";
 import { showNow } from "./now.js";
 import { Pager } from "./pager.js";
@@ -25,6 +26,7 @@ let labels = []; // Names of all labels.
 let defaultGroup = null; // The group or sum that is shown while none is selected,
 let defaultBy = ""; // and the roll-up that it is in.
 const detail = new Detail((from_s, to_s) => chooseRange(chosen(from_s, to_s)));
+const feedback = new Feedback();
 const groups = new GroupTable(select, choose);
 const pager = new Pager((offset) => change({ offset: String(offset) }), (rows) => choose({ rows }));
 
@@ -101,12 +103,13 @@ function show(answer, group, asked) {
   groups.show(answer, group && keyOf(group), asked);
   pager.show(answer);
   showAlerts(answer.alerts, answer.time_s, select);
+  const cards = feedback.show(answer.feedback);
   byId("detail").hidden = group === null;
   pastAlerts.ask(asked, labels, answer.time_s);
-  if (!group) return null;
+  if (!group) return cards;
   const range = rangeOf(asked, answer.time_s);
   picker.show(asked, range, { csv: csvUrl(group, range), kept_s: pastAlerts.kept_s });
-  return detail.show(asked, group, answer.detail, answer.time_s);
+  return Promise.all([cards, detail.show(asked, group, answer.detail, answer.time_s)]);
 }
 
 // While no group is selected: the worst one, which is kept while it is affected. Of sums, the first one.
@@ -119,6 +122,9 @@ function groupToShow(answer) {
   }
   return defaultGroup;
 }
+
+// All charts again, in the colours of the theme.
+const draw = () => Promise.all([detail.draw(), feedback.draw()]);
 
 function showWindows(answer) {
   const menu = byId("window");
@@ -166,9 +172,9 @@ function addListeners() {
 }
 
 addListeners();
-themeButton(byId("theme"), () => detail.draw());
+themeButton(byId("theme"), draw);
 const stream = new Stream(refresh, showAge);
 plot.load().then((loaded) => {
   byId("no-plotly").hidden = loaded;
-  return detail.draw();
+  return draw();
 });

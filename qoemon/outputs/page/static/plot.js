@@ -48,7 +48,7 @@ function probeElement() {
   return probe;
 }
 
-const remPx = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
+export const remPx = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
 
 export function axis(title, more = {}) {
   return {

@@ -8,7 +8,7 @@ const COLOURS = ["rating-1", "rating-2", "rating-3", "rating-4", "rating-5"];
 
 const acr5 = (scale) => scale.low === 1 && scale.high === 5 && scale.poor === 2 && scale.good === 4;
 
-const ratingName = (rating, scale) => (acr5(scale) ? `${rating} ${NAMES[rating - 1]}` : `${rating}`);
+export const ratingName = (rating, scale) => (acr5(scale) ? `${rating} ${NAMES[rating - 1]}` : `${rating}`);
 
 // A colour from the worst to the best, whatever the scale.
 const ratingColour = (index, count) => colour(COLOURS[Math.round((index * (COLOURS.length - 1)) / Math.max(count - 1, 1))]);
