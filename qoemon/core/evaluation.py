@@ -23,6 +23,7 @@ from qoemon.core.counting.backlog import Backlog
 from qoemon.core.counting.closed_ratings import ClosedRatings, dump_closed, load_closed
 from qoemon.core.counting.counts import BaseCounts, Event
 from qoemon.core.counting.groups import Labels
+from qoemon.core.feedback.conditions import GivenAnswers
 from qoemon.core.feedback.day import DaySums
 from qoemon.core.plan.fingerprint import STATE_VERSION, fingerprint, reset_services
 from qoemon.core.plan.plan import Plan
@@ -85,6 +86,11 @@ class Evaluation:
         return {name: merger.feedback.days for name, merger in self._mergers.items()}
 
     @property
+    def answers(self) -> Mapping[str, GivenAnswers]:
+        """The answers of users by condition and day, by service."""
+        return {name: merger.feedback.given for name, merger in self._mergers.items()}
+
+    @property
     def closed_s(self) -> Mapping[int, int]:
         """By shard, the end of its newest interval that has been added, seconds since the epoch."""
         return {shard: totals.closed_s for shard, totals in self._shards.items() if totals.closed_s is not None}
@@ -114,6 +120,7 @@ class Evaluation:
             catching_up=self._backlog.observe(shards[0].time_s, events),
             closed=closed,
             feedback=self.feedback,
+            answers=self.answers,
         )
         return Tick(snapshot, self._detector.observe(snapshot, connected=connected))
 
