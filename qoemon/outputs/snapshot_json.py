@@ -21,6 +21,7 @@ from qoemon.core.counting.quality import UNMEASURED, rates_quality
 from qoemon.core.plan.roll_up import RollUpKey
 from qoemon.core.snapshot.roll_up import roll_up
 from qoemon.core.snapshot.snapshot import ServiceSnapshot, Snapshot
+from qoemon.outputs.feedback_document import feedback_document
 from qoemon.outputs.state_document import state_document
 from qoemon.outputs.where_first import sentence
 
@@ -130,6 +131,7 @@ def _service(service: ServiceSnapshot, snapshot: Snapshot, detections: Detection
         "scale": {"low": scale.low, "high": scale.high, "good": scale.good, "poor": scale.poor},
         "most_excess_poor": _most_excess(service, snapshot),
         "where_first": where_first_document(service),
+        "feedback": feedback_document(snapshot.feedback.get(plan.name), plan, snapshot.confidence),
     }
 
 
