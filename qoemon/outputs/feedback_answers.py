@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, timedelta
+from itertools import repeat
 from typing import Any
 
 import msgspec
+import numpy as np
 
+from qoemon.core.arrays import Counts, Flags
 from qoemon.core.feedback.conditions import NO_RATING, AnswersOfDay, GivenAnswers
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.mapping import RESPONSE, Qos
@@ -20,8 +23,6 @@ STALL_AXES = ("stalls_per_min", "stall_s_per_min")
 """Both per minute of media, as the mapping takes them."""
 
 EPOCH = date(1970, 1, 1)
-
-_THUMBS = {1: "up", -1: "down", 0: None}
 
 _encode = msgspec.json.encode
 
@@ -35,7 +36,7 @@ def answers_json(snapshot: Snapshot, name: str) -> Iterator[bytes]:
     axes = _axes(service, given)
     yield _encode({"time_s": snapshot.time_s} | _model(service) | {"axes": axes})[:-1] + b',"days":['
     for number, (day, answers) in enumerate(given.days.items()):
-        yield b"," * (number > 0) + _encode(_day(day, answers, given, axes))
+        yield b"," * (number > 0) + _encode(_day(day, answers, given, service, axes))
     yield b"]}"
 
 
@@ -61,27 +62,42 @@ def _model(service: Service) -> dict[str, Any]:
     }
 
 
-def _day(day: int, answers: AnswersOfDay, given: GivenAnswers, names: tuple[str, ...]) -> dict[str, Any]:
-    condition = answers.cells[:, 0]
+def _day(
+    day: int, answers: AnswersOfDay, given: GivenAnswers, service: Service, names: tuple[str, ...]
+) -> dict[str, Any]:
+    """The answers of a day by condition; names: of its axes."""
+    # As in AnswersOfDay.repeated(): below 0 is what was taken back from a day that is not kept any more.
+    counted = answers.counts > 0
+    (of, asked, rating, thumb), counts = answers.cells[counted].T, answers.counts[counted]
+    conditions, row = np.unique(of, return_inverse=True)
+
+    def sessions(some: Flags) -> Counts:
+        """(C,) sessions in each condition, of those with such an answer."""
+        return np.bincount(row[some], counts[some], len(conditions)).astype(np.int64)
+
+    rated = rating != NO_RATING
+    every = [sessions(rating == each) for each in service.scale.ratings.tolist()]
     columns = (
-        zip(*(axis[condition].tolist() for axis in given.axes), strict=True) if names else [()] * len(condition),
-        given.mos[condition].tolist(),
-        answers.cells[:, 1:].tolist(),
-        answers.counts.tolist(),
+        zip(*(axis[conditions].tolist() for axis in given.axes), strict=True) if names else repeat(()),
+        given.mos[conditions].tolist(),
+        sessions(np.ones_like(rated)).tolist(),
+        sessions((asked > 0) | rated | (thumb != 0)).tolist(),
+        np.transpose(every).tolist(),
+        sessions(thumb > 0).tolist(),
+        sessions(thumb < 0).tolist(),
     )
+    labels = [str(each) for each in service.scale.ratings.tolist()]
     return {
         "day": (EPOCH + timedelta(days=day)).isoformat(),
         "answers": [
             {
                 "condition": dict(zip(names, values, strict=True)),
                 "mos": mos,
-                "asked": bool(asked),
-                "rating": None if rating == NO_RATING else rating,
-                "thumb": _THUMBS[thumb],
-                "sessions": sessions,
+                "sessions": number,
+                "asked_sessions": of_asked,
+                "ratings": {label: users for label, users in zip(labels, ratings, strict=True) if users},
+                "thumbs": {"up": up, "down": down},
             }
-            for values, mos, (asked, rating, thumb), sessions in zip(*columns, strict=True)
-            # As in AnswersOfDay.repeated(): below 0 is what was taken back from a day that is not kept any more.
-            if sessions > 0
+            for values, mos, number, of_asked, ratings, up, down in zip(*columns, strict=False)
         ],
     }

@@ -28,23 +28,25 @@ def document(messages: Sequence[Sent], service: Service = VIDEO, until_s: int = 
     return json.loads(b"".join(answers_json(ticks[-1].snapshot, service.name)))
 
 
-def test_equal_answers_in_equal_conditions_are_one_row() -> None:
+def test_the_answers_of_sessions_in_one_condition_are_counted_together() -> None:
     messages = [*viewing(58, "a"), sent(65, "a", rating=4), *viewing(58, "b"), sent(66, "b", rating=4, asked=True)]
     messages += [*viewing(58, "c"), sent(66, "c", thumb="up"), *viewing(58, "d"), sent(70, "d", asked=True)]
-    found = document(messages)
-    [day] = found["days"]
-    calm = {"condition": {"stalls_per_min": 0, "stall_s_per_min": 0}, "mos": 5.0}
-    nothing = {"asked": False, "rating": None, "thumb": None}
-    assert day["day"] == DAY
-    assert sorted(day["answers"], key=str) == sorted(
-        [
-            {**calm, **nothing, "rating": 4, "sessions": 1},
-            {**calm, **nothing, "asked": True, "rating": 4, "sessions": 1},
-            {**calm, **nothing, "thumb": "up", "sessions": 1},
-            {**calm, **nothing, "asked": True, "sessions": 1},
+    # A newer rating replaces the former one, also after it was counted.
+    messages += [*viewing(58, "e"), sent(70, "e", rating=1), sent(200, "e", rating=5), *viewing(58, "f")]
+    [day] = document(messages, until_s=700)["days"]
+    assert day == {
+        "day": DAY,
+        "answers": [
+            {
+                "condition": {"stalls_per_min": 0, "stall_s_per_min": 0},
+                "mos": 5.0,
+                "sessions": 6,
+                "asked_sessions": 5,
+                "ratings": {"4": 2, "5": 1},
+                "thumbs": {"up": 1, "down": 0},
+            }
         ],
-        key=str,
-    )
+    }
 
 
 def test_the_model_is_that_of_the_configuration() -> None:
@@ -74,7 +76,7 @@ def test_response_times_are_named_as_in_reports() -> None:
     messages = [sent(at_s, "a", "web", response_s=2.0) for at_s in (5, 10)]
     found = document([*messages, sent(20, "a", "web", rating=3)], WEB)
     assert found["axes"] == ["response_s"]
-    [answer] = [each for each in found["days"][0]["answers"] if each["rating"]]
+    [answer] = [each for each in found["days"][0]["answers"] if each["ratings"]]
     assert answer["condition"]["response_s"] == pytest.approx(2.0, rel=0.02)
 
 
@@ -83,7 +85,7 @@ def test_of_measures_only_the_predicted_mos_is_kept() -> None:
     messages = [sent(5, "a", measures={"vmaf": 3.0}), sent(20, "a", rating=3)]
     found = document(messages, service)
     assert found["axes"] == []
-    [answer] = [each for each in found["days"][0]["answers"] if each["rating"]]
+    [answer] = [each for each in found["days"][0]["answers"] if each["ratings"]]
     assert answer["condition"] == {}
     assert answer["mos"] == pytest.approx(3.0)
 

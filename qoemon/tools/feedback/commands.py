@@ -189,7 +189,7 @@ def _answers(found: Feedback, since: date | None, until: date | None) -> Answers
     """The answers of some days; the command ends if no rating is among them."""
     answers = found.answers()
     some = answers.between(since, until)
-    if not any(each.rating is not None for one in some.days for each in one.answers):
+    if not some.rated:
         first, last = answers.days[0].day, answers.days[-1].day
         fail(USAGE, f"service {found.service} has no ratings on these days; its answers are from {first} to {last}")
     return some

@@ -14,6 +14,9 @@ _Number = Annotated[int, msgspec.Meta(ge=0)]
 _Time = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
 """Seconds since the epoch, within what a calendar can express."""
 
+_Name = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{1,200}\Z")]
+"""A name that a terminal shows and does not obey."""
+
 Bounds = tuple[float | None, float | None]
 
 
@@ -53,7 +56,7 @@ class Score(msgspec.Struct):
 class Scores(msgspec.Struct):
     """The scores by name."""
 
-    by_score: dict[str, Score]
+    by_score: dict[_Name, Score]
 
 
 class Figures(msgspec.Struct):
@@ -62,8 +65,8 @@ class Figures(msgspec.Struct):
     text: str
     days: _Number
     rated_sessions: _Number
-    ratings: dict[str, _Number]
-    expected_ratings: dict[str, float]
+    ratings: dict[_Name, _Number]
+    expected_ratings: dict[_Name, float]
     bias: float | None
     bias_bounds: Bounds
     spread_ratio: float | None
@@ -77,7 +80,7 @@ class Figures(msgspec.Struct):
 class Service(msgspec.Struct):
     """A service of a snapshot."""
 
-    service: str
+    service: _Name
     feedback: Figures | None
 
 
@@ -87,15 +90,25 @@ class Snapshot(msgspec.Struct):
     services: list[Service]
 
 
-class Answer(msgspec.Struct):
-    """An answer that some sessions of a day gave, in one condition: the arguments of the mapping by name."""
+class Thumbs(msgspec.Struct):
+    """Sessions with a thumb."""
 
-    condition: dict[str, float]
+    up: _Number
+    down: _Number
+
+
+class Answer(msgspec.Struct):
+    """What the users of the sessions of a day said that were in one condition: arguments of the mapping by name.
+
+    ratings  sessions by rating, those that were given
+    """
+
+    condition: dict[_Name, float]
     mos: float
-    asked: bool
-    rating: int | None
-    thumb: Literal["up", "down"] | None
-    sessions: Annotated[int, msgspec.Meta(ge=1)]
+    sessions: _Number
+    asked_sessions: _Number
+    ratings: dict[int, _Number]
+    thumbs: Thumbs
 
 
 class Day(msgspec.Struct):
@@ -120,16 +133,21 @@ class Answers(msgspec.Struct):
     axes  names of the arguments of the mapping; none if only the predicted MOS of a session is kept
     """
 
-    service: str
-    mapping: str
-    inputs: list[str]
-    parameters: dict[str, float]
-    ratings: str
+    service: _Name
+    mapping: _Name
+    inputs: list[_Name]
+    parameters: dict[_Name, float]
+    ratings: _Name
     theta: float
     theta_band: list[float]
     scale: Scale
-    axes: list[str]
+    axes: list[_Name]
     days: list[Day]
+
+    @property
+    def rated(self) -> bool:
+        """Whether there is a rating."""
+        return any(each.ratings for day in self.days for each in day.answers)
 
     def between(self, since: date | None, until: date | None) -> Answers:
         """The answers of these days only, both included."""

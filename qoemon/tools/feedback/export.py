@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, TextIO
 
 from qoemon.config import plugins
@@ -14,9 +13,9 @@ from qoemon.core.qoe.mapping import MEDIA_S
 from qoemon.core.qoe.scale import ACR5
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-    from qoemon.tools.feedback.documents import Answer, Answers
+    from qoemon.tools.feedback.documents import Answers
 
 STALLS = ("stall_count", "stall_s", "play_s")
 
@@ -29,22 +28,19 @@ def write(answers: Answers, file: TextIO) -> int:
     rows.writerow(["day", "condition", *_columns(answers), *figures, *ratings])
     written = 0
     for day in answers.days:
-        for (condition, mos), some in _by_condition(day.answers).items():
-            given = Counter[int | None]()
-            for each in some:
-                given[each.rating] += each.sessions
-            values = _values(dict(condition))
+        for each in day.answers:
+            values = _values(each.condition)
             rows.writerow(
                 [
                     day.day,
-                    _named(values, mos),
+                    _named(values, each.mos),
                     *values,
-                    f"{mos:.3f}",
-                    _sessions(some),
-                    _sessions(each for each in some if each.asked or each.rating is not None or each.thumb),
-                    _sessions(each for each in some if each.thumb == "up"),
-                    _sessions(each for each in some if each.thumb == "down"),
-                    *(given[rating] for rating in ratings),
+                    f"{each.mos:.3f}",
+                    each.sessions,
+                    each.asked_sessions,
+                    each.thumbs.up,
+                    each.thumbs.down,
+                    *(each.ratings.get(rating, 0) for rating in ratings),
                 ]
             )
             written += 1
@@ -72,13 +68,6 @@ def _columns(answers: Answers) -> tuple[str, ...]:
     return STALLS if len(answers.axes) == 2 else tuple(answers.axes)
 
 
-def _by_condition(some: Iterable[Answer]) -> Mapping[tuple[tuple[tuple[str, float], ...], float], list[Answer]]:
-    found = defaultdict(list)
-    for each in some:
-        found[tuple(each.condition.items()), each.mos].append(each)
-    return found
-
-
 def _values(condition: Mapping[str, float]) -> list[str]:
     """The cells of a condition."""
     if len(condition) != 2:
@@ -98,7 +87,3 @@ def _named(values: list[str], mos: float) -> str:
         return f"MOS {mos:.2f}"
     stalls, stall_s = (values[0], values[1]) if len(values) == len(STALLS) else ("", values[0])
     return f"{stalls} stalls {stall_s} s a minute" if stalls else f"{stall_s} s"
-
-
-def _sessions(some: Iterable[Answer]) -> int:
-    return sum(each.sessions for each in some)

@@ -116,7 +116,7 @@ def propose(answers: Answers) -> Proposal:
         )
     service, inputs = _service(answers)
     rated = _rated(answers)
-    days = [each.day for each in answers.days if any(given.rating is not None for given in each.answers)]
+    days = [each.day for each in answers.days if any(given.ratings for given in each.answers)]
     found = refit(rated, Model(service.mapping, service.theta), inputs)
     return Proposal(service, inputs, found, (days[0], days[-1]), tuple(answers.theta_band))
 
@@ -186,10 +186,10 @@ def _service(answers: Answers) -> tuple[Service, tuple[str, ...]]:
 
 def _rated(answers: Answers) -> Rated:
     rows = [
-        (*given.condition.values(), given.rating, given.sessions, each.day.toordinal())
+        (*given.condition.values(), rating, users, each.day.toordinal())
         for each in answers.days
         for given in each.answers
-        if given.rating is not None
+        for rating, users in given.ratings.items()
     ]
     *axes, rating, count, day = np.array(rows, np.float64).T
     whole = [np.rint(each).astype(np.int64) for each in (rating, count, day)]

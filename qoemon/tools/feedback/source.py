@@ -127,7 +127,7 @@ class Feedback:
     def answers(self) -> Answers:
         """All answers that are kept; NoRatingsError if there is no rating among them."""
         answers = decoded(self._source.answers(self.service), Answers)
-        if not any(each.rating is not None for day in answers.days for each in day.answers):
+        if not answers.rated:
             raise NoRatingsError(
                 f"service {self.service} has no ratings yet in {self._source.name}: send `rating` in "
                 "reports of its sessions; it is counted within a minute"

@@ -38,7 +38,7 @@ def _ratings(figures: Figures) -> Table:
     out = _table("Rating", "Users", "Predicted")
     for rating, users in figures.ratings.items():
         expected = figures.expected_ratings.get(rating)
-        out.add_row(Text(printable(rating)), f"{users:,}", "-" if expected is None else f"{expected:,.1f}")
+        out.add_row(Text(rating), f"{users:,}", "-" if expected is None else f"{expected:,.1f}")
     return out
 
 
@@ -65,7 +65,7 @@ def _figures(figures: Figures) -> Table:
     out.add_row("Variance over prediction", _estimate(figures.spread_ratio, figures.spread_ratio_bounds, ".2f"))
     out.add_row("Ranked probability score over expectation", _number(figures.rank_ratio, ".2f"))
     for name, score in figures.scores.by_score.items():
-        out.add_row(Text(f"Worth of score {printable(name)}"), _number(score.worth, ".2f"))
+        out.add_row(Text(f"Worth of score {name}"), _number(score.worth, ".2f"))
     return out
 
 
