@@ -25,7 +25,8 @@ from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
-from qoemon.tools.top.fetch import AnswerError, address_of, fetch
+from qoemon.tools.fetch import AnswerError, address_of
+from qoemon.tools.top.fetch import PATH, fetch
 from qoemon.tools.top.query import Query, Row
 from qoemon.tools.top.screen import Screen
 from qoemon.tools.top.snapshot import Alert
@@ -105,7 +106,7 @@ def _take_players(chromium: str) -> None:
 
 async def _watched(url: str) -> Screen:
     """Terminal view at the moment of the pictures, with all earlier ticks; TimeoutError if it never comes."""
-    address = address_of(url)
+    address = address_of(url, PATH)
     screen, query = Screen(address, Query()), Query()
     async with asyncio.timeout(_DEMO_S), aiohttp.ClientSession() as client:
         while True:

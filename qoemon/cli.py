@@ -25,6 +25,7 @@ from qoemon.tools.calibrate.commands import fit, theta, validate
 from qoemon.tools.cluster.commands import demo_cluster
 from qoemon.tools.command import FAILED, USAGE, ending, exit_on_errors, fail, load
 from qoemon.tools.demo.commands import demo
+from qoemon.tools.feedback import commands as feedback
 from qoemon.tools.options import ConfigFile, Overrides
 from qoemon.tools.paper.commands import paper
 from qoemon.tools.players.commands import demo_players
@@ -238,6 +239,48 @@ for _command, _examples, _done, _failed in (
     (paper, ("qoemon paper figures/",), "done", "a file cannot be written"),
 ):
     app.command(epilog=ending(_examples, {0: _done, 1: _failed, 2: _USAGE}))(_command)
+
+_NO_FEEDBACK = "there are no ratings, or the daemon or the file cannot be used"
+_feedback = typer.Typer(
+    help="Compare ratings of users with the predictions.",
+    epilog=ending(("qoemon feedback show", "qoemon feedback fit -h"), {0: "done", 1: _NO_FEEDBACK, 2: _USAGE}),
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+for _name, _command, _examples, _codes in (
+    (
+        "show",
+        feedback.show,
+        ("qoemon feedback show video", "qoemon feedback show --recording week.jsonl.gz -c qoemon.yaml"),
+        {0: "done", 1: _NO_FEEDBACK, 2: _USAGE},
+    ),
+    (
+        "fit",
+        feedback.fit,
+        ("qoemon feedback fit video", "qoemon feedback fit video --since 2026-11-01 --url http://qoemon:9877"),
+        {0: "done", 1: _NO_FEEDBACK, 2: _USAGE},
+    ),
+    (
+        "export",
+        feedback.export,
+        ("qoemon feedback export video > answers.csv",),
+        {0: "done", 1: _NO_FEEDBACK, 2: _USAGE},
+    ),
+    (
+        "test",
+        feedback.verdict,
+        ("qoemon feedback test video",),
+        {
+            0: "the model holds",
+            1: "the model is off",
+            2: "it cannot be told: a wrong command line or configuration, or no answer",
+            3: "there are too few ratings to tell",
+        },
+    ),
+):
+    _feedback.command(_name, epilog=ending(_examples, _codes))(_command)
+app.add_typer(_feedback, name="feedback")
 
 
 def _explain(config: Config, topic: str | None, path: str | None, file: Path) -> int:

@@ -23,7 +23,7 @@ from qoemon.core.counting.backlog import Backlog
 from qoemon.core.counting.closed_ratings import ClosedRatings, dump_closed, load_closed
 from qoemon.core.counting.counts import BaseCounts, Event
 from qoemon.core.counting.groups import Labels
-from qoemon.core.feedback.conditions import AnswersOfDay
+from qoemon.core.feedback.conditions import GivenAnswers
 from qoemon.core.feedback.day import DaySums
 from qoemon.core.plan.fingerprint import STATE_VERSION, fingerprint, reset_services
 from qoemon.core.plan.plan import Plan
@@ -86,9 +86,9 @@ class Evaluation:
         return {name: merger.feedback.days for name, merger in self._mergers.items()}
 
     @property
-    def answers(self) -> Mapping[str, Mapping[int, AnswersOfDay]]:
-        """The same answers by condition."""
-        return {name: merger.feedback.answers for name, merger in self._mergers.items()}
+    def answers(self) -> Mapping[str, GivenAnswers]:
+        """The answers of users by condition and day, by service."""
+        return {name: merger.feedback.given for name, merger in self._mergers.items()}
 
     @property
     def closed_s(self) -> Mapping[int, int]:
@@ -120,6 +120,7 @@ class Evaluation:
             catching_up=self._backlog.observe(shards[0].time_s, events),
             closed=closed,
             feedback=self.feedback,
+            answers=self.answers,
         )
         return Tick(snapshot, self._detector.observe(snapshot, connected=connected))
 

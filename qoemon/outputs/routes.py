@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
-from qoemon.net.http.body import Body
+from qoemon.net.http.body import Body, CompressionDemand
+from qoemon.outputs.feedback_answers import answers_json
 from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.exporter import METRICS_TYPE
 from qoemon.outputs.page.links import NO_LINKS, Links
@@ -52,8 +53,19 @@ def application(
         by = _labels(request.query["by"], newest.snapshot.labels)
         return web.Response(body=await asyncio.to_thread(_rolled_up, newest, by), content_type="application/json")
 
+    async def feedback(request: web.Request) -> web.StreamResponse:
+        newest = _newest(latest)
+        name = _service(request, newest)
+        return await _send(request, await asyncio.to_thread(_answers, newest, name), "application/json")
+
     app = web.Application()
-    app.add_routes([web.get("/metrics", metrics), web.get("/api/v1/snapshot", snapshot)])
+    app.add_routes(
+        [
+            web.get("/metrics", metrics),
+            web.get("/api/v1/snapshot", snapshot),
+            web.get("/api/v1/feedback", feedback),
+        ]
+    )
     add_health(app, alive, ready, remarks)
     Page(latest, ready, links).add_to(app)
     if past is not None:
@@ -87,6 +99,21 @@ def _labels(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
         reason = f"by is {text!r}, expected {expected}, separated by commas, or nothing for sums over all groups"
         raise web.HTTPBadRequest(text=f"unknown label {', '.join(unknown)}: {reason}\n")
     return tuple(name for name in known if name in wanted)
+
+
+def _service(request: web.Request, newest: PublishedTick) -> str:
+    """The name of the requested service; status 400 if there is none."""
+    known = [each.service.name for each in newest.snapshot.services]
+    name = request.query.get("service")
+    if name not in known:
+        found = "service is missing" if name is None else f"there is no service {name!r}"
+        raise web.HTTPBadRequest(text=f"{found}, expected service= one of {', '.join(known)}\n")
+    return name
+
+
+def _answers(newest: PublishedTick, service: str) -> Body:
+    """The answers of the users of this service, as JSON. Runs in a thread."""
+    return Body(answers_json(newest.snapshot, service), CompressionDemand())
 
 
 def _rolled_up(newest: PublishedTick, by: tuple[str, ...]) -> bytes:

@@ -9,6 +9,8 @@ import typer
 
 from qoemon.common import duration
 
+URL_DEFAULT = "http://127.0.0.1:9877"
+
 
 def seconds(text: str) -> float:
     """The seconds of a duration such as 60s; BadParameter if it is none."""

@@ -133,6 +133,21 @@ async def test_each_page_has_its_content_type_and_others_are_not_found(unused_po
         assert (await get(daemon, "/nothing")).status == 404
 
 
+async def test_answers_of_users_are_served_by_service(unused_port: int) -> None:
+    async with running(config_at(unused_port)) as daemon:
+        await until(lambda: daemon.latest.value)
+        answer = await get(daemon, "/api/v1/feedback?service=web")
+        assert answer.content_type.startswith("application/json")
+        found = json.loads(answer.body)
+        assert (found["service"], found["axes"], found["days"]) == ("web", ["response_s"], [])
+        unknown = await get(daemon, "/api/v1/feedback?service=tv")
+        assert unknown.status == 400
+        assert unknown.body == "there is no service 'tv', expected service= one of video, web\n"
+        missing = await get(daemon, "/api/v1/feedback")
+        assert missing.status == 400
+        assert missing.body.startswith("service is missing, expected service= one of ")
+
+
 async def test_sums_are_computed_at_the_request(unused_port: int) -> None:
     async with running(config_at(unused_port)) as daemon:
         await until(lambda: daemon.latest.value)

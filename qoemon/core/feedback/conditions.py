@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from qoemon.core.arrays import Arrays, Counts, Ints
+from qoemon.core.arrays import Arrays, Counts, Floats, Ints
 
 NO_RATING = -(2**31)
 """In the place of a rating: there is none."""
@@ -41,6 +42,19 @@ class AnswersOfDay:
     def repeated(self) -> Ints:
         """(M, 4) one row for each session."""
         return np.repeat(self.cells, np.maximum(self.counts, 0), axis=0)
+
+
+class GivenAnswers(NamedTuple):
+    """The answers of the users of one service.
+
+    days  by UTC day since the epoch, ascending; the same object while nothing changes
+    axes  (C,) each: the arguments of the mapping at each condition; none if only the predicted MOS is kept
+    mos   (C,) MOS by the constants in force, scale points
+    """
+
+    days: Mapping[int, AnswersOfDay]
+    axes: tuple[Floats, ...]
+    mos: Floats
 
 
 def distinct(rows: Ints, counts: Counts) -> tuple[Ints, Counts]:

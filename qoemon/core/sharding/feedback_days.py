@@ -30,7 +30,7 @@ from qoemon.core.counting.feedback_counts import (
     summed,
 )
 from qoemon.core.feedback.answers import Answers, sums_of
-from qoemon.core.feedback.conditions import NO_RATING, AnswersOfDay, dump_answers, load_answers
+from qoemon.core.feedback.conditions import NO_RATING, AnswersOfDay, GivenAnswers, dump_answers, load_answers
 from qoemon.core.feedback.day import DaySums, floating, stacked
 from qoemon.core.feedback.prediction import Predicted, predicted
 from qoemon.core.plan.plan import Service
@@ -55,6 +55,11 @@ class FeedbackDays:
         """Over all days, also those that are not kept any more."""
         self._unmatched: Counts = np.zeros(len(REASONS), np.int64)
         self.totals = FeedbackTotals.nothing(self._ratings)
+
+    @property
+    def given(self) -> GivenAnswers:
+        """The answers, with the conditions that their numbers mean."""
+        return GivenAnswers(self.answers, self.conditions.axes, self.conditions.mos)
 
     def add(self, parts: Sequence[FeedbackCounts]) -> None:
         """Add what shards have counted in a rating interval."""

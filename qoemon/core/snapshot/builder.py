@@ -10,6 +10,7 @@ from qoemon.core.counting.counts import Event, ServiceCounts
 from qoemon.core.counting.feedback_counts import DAY_S
 from qoemon.core.counting.groups import Labels
 from qoemon.core.feedback.check import CheckRules
+from qoemon.core.feedback.conditions import GivenAnswers
 from qoemon.core.feedback.day import DaySums
 from qoemon.core.plan.plan import Plan
 from qoemon.core.plan.roll_up import RollUpKey
@@ -65,8 +66,14 @@ class SnapshotBuilder:
         catching_up: bool = False,
         closed: Sequence[ClosedRatings] = (),
         feedback: Mapping[str, Mapping[int, DaySums]] | None = None,
+        answers: Mapping[str, GivenAnswers] | None = None,
     ) -> Snapshot:
-        """The snapshot of tick time_s; counts in the order of the plan's services, feedback by service and day."""
+        """The snapshot of tick time_s.
+
+        counts    in the order of the plan's services
+        feedback  by service and day
+        answers   by service
+        """
         said, today = feedback or {}, time_s // DAY_S
         services = {each.service: self._service(each) for each in counts}
         return Snapshot(
@@ -82,6 +89,7 @@ class SnapshotBuilder:
             closed=tuple(closed),
             players=bool(self._plan.paths),
             feedback={name: reader.read(said.get(name, {}), today) for name, reader in self._readers.items()},
+            answers=answers or {},
         )
 
     def remove_groups(

@@ -13,6 +13,7 @@ from qoemon.core.arrays import Flags, Floats
 from qoemon.core.counting.closed_ratings import ClosedRatings
 from qoemon.core.counting.counts import Event, ServiceCounts
 from qoemon.core.counting.quality import SUM, mos_of
+from qoemon.core.feedback.conditions import GivenAnswers
 from qoemon.core.plan.plan import Service
 from qoemon.core.plan.roll_up import RollUpKey
 from qoemon.core.qoe.distribution import Distribution
@@ -93,6 +94,7 @@ class Snapshot:
     closed       of each service, the rating intervals that have closed since the tick before, oldest first; after a
                  restart, the last ones once more
     feedback     what the users of each service said, by its name
+    answers      the same by condition and day, all that are kept
     """
 
     time_s: int
@@ -107,3 +109,4 @@ class Snapshot:
     closed: tuple[ClosedRatings, ...] = ()
     players: bool = False
     feedback: Mapping[str, Feedback] = field(default_factory=dict)
+    answers: Mapping[str, GivenAnswers] = field(default_factory=dict, repr=False)

@@ -98,6 +98,7 @@ def replay(
     from qoemon.common.csvfile import UnreadableError
     from qoemon.config.plan import core_plan
     from qoemon.tools.fail_if import FailIfError, conditions
+    from qoemon.tools.recordings.progress import progress_bar, warn_if_cut
     from qoemon.tools.recordings.recording import Recording, RecordingError
     from qoemon.tools.recordings.sessions_csv import UnwritableError
     from qoemon.tools.recordings.whole import Whole
@@ -108,12 +109,12 @@ def replay(
         wanted = conditions(fail_if or ())
         settings, recording = load(config), Recording(file)
         whole = Whole(core_plan(settings))
-        with _sessions_csv(sessions, settings) as on_session, _bar(recording, "replaying") as progress:
+        with _sessions_csv(sessions, settings) as on_session, progress_bar(recording, "replaying") as progress:
             if as_json:
                 _print_json(recording, settings, progress, whole.add, on_session)
             else:
                 replayed = run(recording, settings, progress, whole.add, on_session)
-        _warn_if_cut(recording)
+        warn_if_cut(recording)
         if not as_json:
             print_summary(replayed, recording)
         if wanted and (failed := list(whole.failures(wanted))):
@@ -143,6 +144,7 @@ def report(
 
     from qoemon.common.csvfile import UnreadableError
     from qoemon.tools.plotting import PlotError, require_matplotlib
+    from qoemon.tools.recordings.progress import progress_bar, warn_if_cut
     from qoemon.tools.recordings.recording import Recording, RecordingError
     from qoemon.tools.report.replay import replay as run
     from qoemon.tools.report.write import write
@@ -151,12 +153,12 @@ def report(
         require_matplotlib("a report")
         settings, others = load(config), None if compare is None else load(compare)
         recording, other = Recording(file), None
-        with _bar(recording, "replaying") as progress:
+        with progress_bar(recording, "replaying") as progress:
             replayed = run(recording, settings, progress)
         if others is not None:
-            with _bar(recording, "comparing") as progress:
+            with progress_bar(recording, "comparing") as progress:
                 other = run(recording, others, progress)
-        _warn_if_cut(recording)
+        warn_if_cut(recording)
         names = ("the defaults" if config is None else str(config), str(compare))
         with Console(stderr=True).status("drawing") as status:
             drawing = lambda chart: status.update(escape(f"drawing {chart}"))  # noqa: E731 - one line of two
@@ -229,32 +231,6 @@ def _print_json(
     ):
         if snapshot.time_s % config.sessions.rating_interval_s == 0:
             sys.stdout.write(json.dumps(snapshot_document(snapshot, watched)) + "\n")
-
-
-@contextmanager
-def _bar(recording: Recording, what: str) -> Iterator[Progress]:
-    """A progress bar on a terminal; nothing elsewhere."""
-    from rich import progress as rich
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    columns = (
-        rich.TextColumn("{task.description}"),
-        rich.BarColumn(),
-        rich.TaskProgressColumn(),
-        rich.TimeElapsedColumn(),
-    )
-    with rich.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(what, total=recording.size)
-        yield lambda done_bytes: bar.update(task, completed=done_bytes)
-
-
-def _warn_if_cut(recording: Recording) -> None:
-    if recording.cut is not None:
-        info(
-            f"qoemon: {recording.path}:{recording.cut}: the file is truncated here (was its recorder killed?); "
-            f"the {recording.read:,} messages before are used"
-        )
 
 
 class _ProgressLine:

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from qoemon.tools.command import exit_on_errors
-from qoemon.tools.options import seconds
-from qoemon.tools.top.options import URL_DEFAULT, SortBy
+from qoemon.tools.options import URL_DEFAULT, seconds
+from qoemon.tools.top.options import SortBy
 
 
 def top(
@@ -48,8 +48,8 @@ def top(
 
     from rich.console import Console
 
-    from qoemon.tools.top.fetch import AnswerError
-    from qoemon.tools.top.query import Query, QueryError, labels_of, wanted
+    from qoemon.tools.fetch import AnswerError, QueryError
+    from qoemon.tools.top.query import Query, labels_of, wanted
     from qoemon.tools.top.top import top as run_top
 
     with exit_on_errors(usage=(QueryError,), failed=(AnswerError,)):

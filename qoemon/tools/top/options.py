@@ -3,5 +3,3 @@
 from typing import Literal
 
 SortBy = Literal["pow", "mos", "gob", "sessions", "name"]
-
-URL_DEFAULT = "http://127.0.0.1:9877"

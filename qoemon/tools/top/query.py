@@ -11,12 +11,9 @@ from yarl import URL
 from qoemon.common import duration
 from qoemon.common.text import SHORT, printable
 from qoemon.core.feedback.check import ModelState
+from qoemon.tools.fetch import QueryError
 from qoemon.tools.top.options import SortBy
 from qoemon.tools.top.snapshot import Alert, Answer, Group, Snapshot, Window, windows_of
-
-
-class QueryError(Exception):
-    """The query cannot be answered; the message says what there is."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from rich.live import Live
 from yarl import URL
 
 from qoemon.common.signals import cancelled_by_signals
-from qoemon.tools.top.fetch import ANSWER_S, AnswerError, address_of, fetch
-from qoemon.tools.top.query import Query, QueryError
+from qoemon.tools.fetch import ANSWER_S, AnswerError, QueryError, address_of
+from qoemon.tools.top.fetch import PATH, fetch
+from qoemon.tools.top.query import Query
 from qoemon.tools.top.screen import Screen
 from qoemon.tools.top.snapshot import Answer
 
@@ -34,7 +35,7 @@ async def top(
               as_json if the snapshot lacks what the query selects;
               AnswerError with once or as_json, or if not attended, if there is no snapshot
     """
-    address = query.address(address_of(url))
+    address = query.address(address_of(url, PATH))
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as client:
         if once or as_json:
             try:

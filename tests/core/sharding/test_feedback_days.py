@@ -114,11 +114,11 @@ def test_answers_are_kept_by_condition() -> None:
     core = Core(told(VIDEO, WEB))
     pages = [sent(65 + s, "w", "web", seq=s, response_s=s) for s in (1, 4)]
     core.run([*RATED, *pages, sent(75, "w", "web", rating=4, seq=99)], 600)
-    kept = core.evaluation.answers["video"][DAY]
+    kept = core.evaluation.answers["video"].days[DAY]
     assert sorted(map(tuple, kept.cells[:, 1:].tolist())) == sorted(
         [(0, NO_RATING, 0), (1, NO_RATING, 0), (1, 2, 0), (1, 5, 1)]
     )
     assert kept.counts.tolist() == [1, 1, 1, 1]
-    [[condition, *_]] = core.evaluation.answers["web"][DAY].cells.tolist()
+    [[condition, *_]] = core.evaluation.answers["web"].days[DAY].cells.tolist()
     # Bins of response times are equally wide on a scale of logarithms.
     assert WEB.bins.conditions[0][condition] == pytest.approx(2, rel=0.02)

@@ -21,11 +21,11 @@ from rich.console import Console
 
 from qoemon.config.config import Config
 from qoemon.daemon.daemon import running
+from qoemon.tools.fetch import AnswerError, QueryError
 from qoemon.tools.simulate.load import publish
 from qoemon.tools.simulate.simulate import SCENARIOS, Population
 from qoemon.tools.table import sparkline
-from qoemon.tools.top.fetch import AnswerError
-from qoemon.tools.top.query import Query, QueryError, labels_of, wanted
+from qoemon.tools.top.query import Query, labels_of, wanted
 from qoemon.tools.top.top import top
 from tests.support.http import serve_app
 from tests.support.parts import ROOT, broker_at

@@ -1,0 +1,1 @@
+"""The command `qoemon feedback`: ratings of users beside the predictions for their sessions."""
