@@ -69,6 +69,9 @@ function countsText({ bars, scale }) {
 
 const outlined = (name) => ({ color: colour(name), line: { width: 1.5, color: colour("text") } });
 
+// Without line breaks in a date.
+const period = (card) => card.period.replaceAll("-", "\u2011");
+
 // The predictions are those for the sessions that were rated.
 const source = ({ rated, days }) => `${whole(rated)} ratings on ${days} ${days === 1 ? "day" : "days"} and the predictions for their sessions`;
 
@@ -80,7 +83,7 @@ function observed(card) {
   const x = labels.map((_, i) => i);
   const bar = { type: "bar", hovertemplate: "%{y:.1f} %<extra>%{fullData.name}</extra>" };
   return {
-    title: `Ratings and expected ratings, ${card.period}`,
+    title: `Ratings and expected ratings, ${period(card)}`,
     source: `${source(card)} (qoemon_feedback_ratings_total, qoemon_feedback_expected_ratings_total).`,
     traces: () => [
       { ...bar, name: "users rated", x, y: share(ratings), marker: outlined("mos") },
@@ -108,7 +111,7 @@ function observed(card) {
 function byClass(card) {
   if (card.known !== "compared") return null;
   const { classes, scale } = card;
-  const title = `Mean rating minus predicted mean, ${card.period}`;
+  const title = `Mean rating minus predicted mean, ${period(card)}`;
   if (classes.every(({ bias }) => bias === null)) return { title, problem: "Each class of predictions has too few ratings for a comparison." };
   const x = classes.map((_, i) => i);
   const reach = Math.max((scale.high - scale.low) / 8, ...classes.flatMap(({ bias, lower, upper }) => [bias, lower, upper].map(Math.abs)));
