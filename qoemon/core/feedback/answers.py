@@ -48,6 +48,7 @@ def sums_of(answers: Answers, at: Predicted, scale: Scale, scores: Sequence[str]
         scores=tuple(scores),
         sessions=_count(of),
         asked=_count(of[asked]),
+        responded=_count(of[rated | thumb]),
         expected_of_sessions=_sum(of, at.mean),
         expected_of_asked=_sum(of[asked], at.mean[asked]),
         histogram=np.bincount(of_rated * at.shares.shape[1] + position, minlength=CLASSES * at.shares.shape[1])

@@ -70,8 +70,9 @@ class DaySums:
     scores    names of the scores that the service takes, S of them
 
     Of all sessions, (CLASSES,):
-    sessions  sessions with a prediction
-    asked     of them, those to whom the question was shown
+    sessions   sessions with a prediction
+    asked      of them, those to whom the question was shown
+    responded  of these, those with a rating, a thumb, or both
     expected_of_sessions, expected_of_asked  * sums of the predicted mean rating
 
     Of sessions with a rating, (CLASSES,), and (CLASSES, K) for histogram and shares:
@@ -101,6 +102,7 @@ class DaySums:
     scores: tuple[str, ...]
     sessions: Counts
     asked: Counts
+    responded: Counts
     expected_of_sessions: Ints
     expected_of_asked: Ints
     histogram: Counts

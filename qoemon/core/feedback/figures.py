@@ -52,7 +52,7 @@ class Reliability(NamedTuple):
 
 def response_ratio(sums: DaySums) -> Floats:
     """(CLASSES,) share of those asked who rated or gave a thumb; NaN where nobody was asked."""
-    return _ratio(sums.answered + sums.thumbs_up + sums.thumbs_down, sums.asked)
+    return _ratio(sums.responded, sums.asked)
 
 
 def bias(days: DaySums, confidence: float = 0.95) -> Estimate:

@@ -145,3 +145,10 @@ def test_a_response_ratio_falls_with_those_who_do_not_answer() -> None:
     sums = day_of(np.where(np.arange(40) % 4 == 0, 3.0, np.nan), AT.at(np.full(40, 1)))
     assert response_ratio(sums)[1] == 0.25
     assert np.isnan(response_ratio(replace(sums, asked=np.zeros(4, np.int64)))).all()
+
+
+def test_a_session_with_a_rating_and_a_thumb_has_responded_once() -> None:
+    both = Answers(
+        np.ones(4, np.bool_), np.array([4.0, 4, np.nan, np.nan]), np.array([1, 0, -1, 0]), np.zeros((4, 0))
+    )
+    assert response_ratio(sums_of(both, AT.at(np.full(4, 1)), ACR5))[1] == 0.75
