@@ -23,6 +23,9 @@ MINUTES = "$__rate_interval"
 
 RATINGS = "qoemon_expected_ratings_total"
 
+SAID, EXPECTED = "qoemon_feedback_ratings_total", "qoemon_feedback_expected_ratings_total"
+"""Ratings that users gave, and those expected in the same sessions."""
+
 
 @dataclass(frozen=True)
 class Queries:
@@ -54,6 +57,22 @@ class Queries:
         """A metric of the selected groups; more: further matchers."""
         chosen = [f'{label}=~"${label}"' for label in ("service", *self.plan.labels)]
         return f"{metric}{{{','.join([*chosen, *more])}}}"
+
+    def of_service(self, metric: str, *more: str) -> str:
+        """A metric of whole services, of the selected ones; more: further matchers."""
+        chosen = ",".join(('service=~"$service"', *more))
+        return f"{metric}{{{chosen}}}"
+
+    def rating_shares(self, metric: str, span: str) -> str:
+        """The share of each rating in that time, of SAID or EXPECTED."""
+        of_time = f"increase({self.of_service(metric)}[{span}])"
+        every = f"on (service) group_left () sum by (service) ({of_time})"
+        return f"sum by (service, rating) ({of_time}) / {every}"
+
+    def model_state(self) -> str:
+        """The state of each service's model: 0 too few ratings, 1 it holds, 2 it is off."""
+        holds, off = (self.of_service("qoemon_model_state", f'state="{state}"') for state in ("holds", "off"))
+        return f"sum by (service) ({holds} or 2 * {off})"
 
     def windowed(self, metric: str, *more: str) -> str:
         """A metric of the selected groups in the selected windows."""

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from dashboards.board import filled, frame, with_groups
 from dashboards.overview import ratings
 from dashboards.panels import (
+    BLUE,
     COUNT,
     GOOD_SHARE,
     GREEN,
+    MOS,
     ORANGE,
     RED,
     SHARE,
@@ -20,8 +22,10 @@ from dashboards.panels import (
     bars,
     curves,
     number,
+    states,
 )
-from dashboards.promql import RATINGS
+from dashboards.promql import EXPECTED, RATINGS, SAID
+from qoemon.core.snapshot.feedback import PERIOD_DAYS
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.dashboard import Dashboard
@@ -33,6 +37,11 @@ SPANS = ("1h", "6h", "3d", "30d")
 BUDGET = Steps(RED, ((0, ORANGE), (0.25, YELLOW), (0.5, GREEN)))
 BURN = Steps(GREEN, ((1, YELLOW), (3, ORANGE), (6, RED)))
 
+FEEDBACK_SPAN = f"{PERIOD_DAYS}d"
+"""Time that the daemon's own figures of feedback are of."""
+
+MODEL_STATES = (("too few ratings", BLUE), ("holds", GREEN), ("off", ORANGE))
+
 
 def slo(queries: Queries) -> Dashboard:
     """The board about the objectives; ValueError if there are none."""
@@ -41,7 +50,7 @@ def slo(queries: Queries) -> Dashboard:
     board = with_groups(frame("SLO", "Shares of good ratings against their objectives.", "now-1d"), queries)
     # Queries over a month of counters are expensive: not every 30 s.
     board.refresh("5m")
-    return filled(board, [*_objectives(queries), *_burn_rates(queries), *_groups(queries)])
+    return filled(board, [*_objectives(queries), *_burn_rates(queries), *_groups(queries), *_model(queries)])
 
 
 def _objectives(queries: Queries) -> list[Panel]:
@@ -134,4 +143,58 @@ def _groups(queries: Queries) -> list[Panel]:
             GOOD_SHARE,
         ),
         ratings(queries, 8),
+    ]
+
+
+def _model(queries: Queries) -> list[Panel]:
+    """What users said, beside what was predicted for their sessions. Empty where nobody rates."""
+    bias = "qoemon_feedback_bias"
+    return [
+        bars(
+            About(
+                f"Ratings of users and expected, {FEEDBACK_SPAN}",
+                "Share of each rating among those who answered, and the share that was expected in the same "
+                "sessions. If they differ, the shares of good ratings on this board are off as well.",
+                SHARE,
+                8,
+            ),
+            [
+                Ask(queries.rating_shares(SAID, FEEDBACK_SPAN), "{{service}} {{rating}} users"),
+                Ask(queries.rating_shares(EXPECTED, FEEDBACK_SPAN), "{{service}} {{rating}} expected"),
+            ],
+        ),
+        curves(
+            About(
+                f"Bias, {FEEDBACK_SPAN}",
+                "How much higher users rate than predicted, scale points, with its confidence interval over days. "
+                "Below 0, users are less content than the figures say.",
+                MOS,
+                6,
+            ),
+            [
+                Ask(queries.of_service(bias), "{{service}}"),
+                Ask(queries.of_service(f"{bias}_bound"), "{{service}} {{bound}}"),
+            ],
+        ),
+        states(
+            About(
+                "Model",
+                "Whether users rate as predicted. Off: they have not for days. `qoemon feedback fit SERVICE` "
+                "proposes constants that fit their ratings.",
+                "none",
+                5,
+            ),
+            [Ask(queries.model_state(), "{{service}}")],
+            MODEL_STATES,
+        ),
+        curves(
+            About(
+                f"Answers of those asked, {FEEDBACK_SPAN}",
+                "Share of those asked who rated, by the prediction for their session. If few of those with a low "
+                "prediction answer, little is known about them.",
+                SHARE,
+                5,
+            ),
+            [Ask(queries.of_service("qoemon_feedback_response_ratio"), "{{service}} {{class}}")],
+        ),
     ]

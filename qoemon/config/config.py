@@ -165,6 +165,18 @@ _ALERTS = [
             "summary": "{value:.0%} fewer sessions of {service} than usual, {users} were active before",
         },
     },
+    {
+        "name": "ModelOff",
+        "by": [],
+        "metric": "model",
+        "severity": "info",
+        "annotations": {
+            "summary": "Users of {service} rate {way} than predicted since {since}: by {bias:.2f} points "
+            "({lower:.2f} to {upper:.2f}), spread {spread:.2f} times the predicted, {users} ratings on {days} days",
+            "advice": "The shares of good and poor ratings of {service} are off. Run "
+            "`qoemon feedback fit {service}`: it proposes constants that fit these ratings",
+        },
+    },
 ]
 
 

@@ -87,7 +87,9 @@ def _sum_states(
 ) -> ServiceStates:
     """The states of the sums of a service; that of the whole service stays."""
     name = service.service.name
-    firing = [alert for alert in detections.alerts if alert.firing and alert.rule.service == name]
+    firing = [
+        alert for alert in detections.alerts if alert.firing and alert.of_users and alert.rule.service == name
+    ]
     of_sums = sum_states(
         service, sums, by, snapshot.labels, regimes, detections.presence[name], firing, detections.rules
     )
@@ -260,6 +262,7 @@ def alert_document(alert: Alert) -> dict[str, Any]:
         "alert": alert.rule.name,
         "service": alert.rule.service,
         "severity": alert.rule.severity,
+        "metric": str(alert.rule.metric),
         "labels": dict(alert.labels),
         "state": alert.decision.state.name.lower(),
         "reason": str(alert.decision.reason),

@@ -652,6 +652,33 @@ def test_rules_on_missing_sessions_become_those_of_the_core(file: Path) -> None:
     assert [(rule.service, rule.whole) for rule in rules] == [("video", False), ("web", False)]
 
 
+def test_a_rule_on_the_model_has_no_keys_but_texts(file: Path) -> None:
+    text = "metric: model, annotations: {s: '{way} {since} {bias:.2f} {spread:.1f} {users} {days}'}"
+    video, web = alert_rules(loaded(file, RULE % text))
+    assert (video.service, web.service) == ("video", "web")
+    assert (video.threshold, video.recovery, video.for_s, video.min_sessions) == (1, 1, 0, 0)
+    assert (video.by, video.confident, video.roll_up) == ((), False, None)
+    for name, value in {
+        "threshold": 1,
+        "recovery": 1,
+        "window": "5m",
+        "for": "1m",
+        "groups": "{region: eu}",
+        "by": "[region]",
+        "min_sessions": 10,
+        "confidence": "false",
+        "theta": "all",
+    }.items():
+        found = problems(file, RULE % f"{text}, {name}: {value}")
+        assert [problem.key for problem in found] == [f"alerts.0.{name}"]
+
+
+def test_only_a_rule_on_the_model_names_its_figures(file: Path) -> None:
+    for name in ("way", "since", "bias", "spread", "days"):
+        text = f"metric: pow, threshold: 0.2, recovery: 0.1, annotations: {{s: '{{{name}}}'}}"
+        assert [problem.key for problem in problems(file, RULE % text)] == ["alerts.0.annotations.s"]
+
+
 def password_of(config: Config) -> str | None:
     """What an attempt to connect would use."""
     broker = broker_options(config.mqtt)

@@ -37,6 +37,7 @@ from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.notify.metrics import receiver_metrics
 from qoemon.outputs.notify.receiver_stats import ReceiverStats
 from qoemon.tools.bridge.metrics import delivery_histogram, kafka_metrics
+from qoemon.tools.simulate.raters import Raters
 from qoemon.tools.simulate.simulate import Phase, Population, Scenario
 from tests.support.core import OneShard
 from tests.support.parts import ROOT, Prometheus, get, parsed, program
@@ -50,7 +51,8 @@ GROUPS = [{"region": region, "cdn": cdn} for region in ("eu", "us") for cdn in (
 POPULATED = [*GROUPS, GROUPS[0], GROUPS[0]]
 """One group, which the scenario hits, is three times the others: a plain mean over groups is wrong."""
 
-START_S = 1_700_000_040
+START_S = 1_700_004_240
+"""Before midnight (UTC), as an interval of the bias takes two days."""
 DAY_S = 3600
 """A day, shortened."""
 TICK_S = 20
@@ -129,7 +131,15 @@ def ticks() -> Iterator[tuple[int, str]]:
     plan = replace(plan, timing=replace(plan.timing, tick_s=TICK_S), paths=(TopicTemplate(PATH),))
     codec, monitor, exporter = Codec(plan), OneShard(plan), Exporter()
     watch = Detector(plan, alert_rules(CONFIG), RegimeRules())
-    users = Population(POPULATED, sessions=1000, scenario=SCENARIO, seed=1, start_s=START_S, report_every_s=TICK_S)
+    users = Population(
+        POPULATED,
+        sessions=1000,
+        scenario=SCENARIO,
+        seed=1,
+        start_s=START_S,
+        report_every_s=TICK_S,
+        raters=Raters(plan.services, 0.5, 0.0, interval_s=plan.timing.interval_s, seed=1),
+    )
     delivery = delivery_histogram(CollectorRegistry())
     messages = 0
     for now_s in range(START_S + TICK_S, START_S + DAY_S + 1, TICK_S):

@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 
 from qoemon.core.alerting.detector import Detections
+from qoemon.core.alerting.rule import AlertMetric, Rule
+from qoemon.core.counting.feedback_counts import DAY_S
 from qoemon.core.qoe.scale import ACR5
 from qoemon.core.snapshot.past import PastQuery
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.state.history_store import HistoryStore
 from qoemon.state.kept_history import MOST_WAITING, KeptHistory
+from tests.support import opinions
 from tests.support.core import T0 as SCENE_S
+from tests.support.core import VIDEO, WEB, plan
 from tests.support.history import LABELS, T0, Core, pages
 from tests.support.page import Scene
 from tests.support.patience import async_until as until
@@ -101,4 +105,21 @@ async def test_an_alert_is_kept_with_its_peak_from_firing_to_its_end() -> None:
     assert alert.ended_reason == "recovered"
     assert alert.peak == max(firing)
     assert alert.value == firing[0] < alert.peak
+    history.close()
+
+
+async def test_an_alert_on_the_model_is_kept_as_others_are(tmp_path: Path) -> None:
+    """With its reasons; the days that it follows from are kept in the state, longer than the history."""
+    rule = Rule("ModelOff", "video", AlertMetric.MODEL, 60, 1, 1, {}, confident=False, severity="info", by=())
+    days = [*[opinions.WORST] * 4, *[opinions.USUAL] * 14]
+    core, file = opinions.Core(plan(VIDEO, WEB), rules=(rule,)), tmp_path / "history.sqlite3"
+    history = KeptHistory(HistoryStore(file, 60, 60 * DAY_S))
+    for tick in core.run_at(opinions.rated_days(days), opinions.times_of_days(len(days) + 1)):
+        history.put(tick.snapshot, tick.detections)
+    (alert,) = (await history.alerts(SCENE_S, SCENE_S + len(days) * DAY_S, "video")).alerts
+    assert (alert.metric, alert.labels, alert.severity) == ("model", {}, "info")
+    assert (alert.reason, alert.ended_reason) == ("rated_lower", "as_predicted")
+    assert (alert.value, alert.peak, alert.users) == (1, 1, 40)
+    assert alert.ended_s is not None
+    assert (alert.ended_s - alert.fired_s) % DAY_S == 0
     history.close()

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 from qoemon.common.template import template_fault
 from qoemon.config.sections.types import Count, Label, Pause, Real, ServiceName, Share, WholeSeconds
 from qoemon.config.yaml.section import Section, Violation, key
+from qoemon.core.alerting.figures import OF_MODEL, TEXTS_OF_MODEL
 from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.plan.plan import Service
 from qoemon.core.qoe.distribution import Distribution
@@ -34,23 +35,23 @@ class Alert(Section):
     )
     by: tuple[Label, ...] | None = key(
         "Sum the groups over all labels but these, and evaluate the sums; []: one sum for the whole service; null: "
-        "evaluate each group by itself. With metric: absent or drop, null or [].",
+        "evaluate each group by itself. With metric: absent or drop, null or []; with model, the whole service.",
         None,
     )
     metric: AlertMetric = key(
         "Metric: mos, gob, pow, opinion_quantile, open_stall_share; absent: no reports arrive; drop: share by "
-        "which there are fewer active sessions than usual.",
+        "which there are fewer active sessions than usual; model: ratings of users deviate from the predictions.",
         "pow",
     )
     quantile: Share | None = key("The quantile, if metric is opinion_quantile.", None)
     window_s: WholeSeconds | None = key("Window; null for the base window, rating_interval.", None)
     threshold: Real | None = key(
-        "The alert begins when the value is at this or worse. Required, but with absent there is none.",
+        "The alert begins when the value is at this or worse. Required, but with absent and model there is none.",
         None,
     )
     recovery: Real | None = key(
         "The alert ends when the value is at this or better; not worse than threshold. Required, but with absent "
-        "there is none: the alert ends when reports arrive.",
+        "and model there is none: the alert ends when reports arrive, or when users rate as predicted.",
         None,
     )
     for_s: Pause = key(
@@ -59,7 +60,9 @@ class Alert(Section):
         "0s",
     )
     min_sessions: Count = key(
-        "Minimum number of distinct sessions in the window; with absent and drop, of active sessions before.", 50
+        "Minimum number of distinct sessions in the window; with absent and drop, of active sessions before. Not "
+        "with model.",
+        50,
     )
     confidence: bool = key(
         "Whether a confidence bound must be at threshold or worse as well, so that chance fires the rule at most "
@@ -77,10 +80,13 @@ class Alert(Section):
 
     def rule(self, service: str, base_window_s: int, labels: Sequence[str]) -> Rule:
         """The rule for one service. labels: names of all labels of a group."""
+        of_model = self.metric is AlertMetric.MODEL
         by = None if self.by is None else tuple(label for label in labels if label in self.by)
         threshold, recovery, for_s = self.threshold, self.recovery, self.for_s
         if self.metric is AlertMetric.ABSENT:  # Its value is the time without reports.
             threshold, recovery, for_s = self.for_s, 0.0, 0.0
+        if of_model:  # Its value is 1 while the model is off, else 0.
+            threshold, recovery, by = 1.0, 1.0, ()
         assert threshold is not None and recovery is not None, "rules() has checked it"  # noqa: S101, PT018 - for the type checker
         return Rule(
             name=self.name,
@@ -92,14 +98,14 @@ class Alert(Section):
             groups=self.groups,
             quantile=self.quantile,
             for_s=for_s,
-            min_sessions=self.min_sessions,
-            confident=self.confidence,
+            min_sessions=0 if of_model else self.min_sessions,
+            confident=self.confidence and not of_model,
             all_thetas=self.theta == "all",
             severity=self.severity,
             labels=self.labels,
             annotations=self.annotations,
             # Sums over no label are the groups themselves.
-            by=None if by == tuple(labels) and not self.metric.of_presence else by,
+            by=None if by == tuple(labels) and self.metric.of_conditions else by,
         )
 
     def rules(self) -> Iterator[Violation]:
@@ -109,6 +115,8 @@ class Alert(Section):
             yield Violation(
                 ("quantile",), "a quantile with metric: opinion_quantile, and with nothing else", (("metric",),)
             )
+        if self.metric is AlertMetric.MODEL:
+            yield from self._model_rules()
         if self.metric.of_presence:
             if self.window_s is not None:
                 yield Violation(("window",), f"null, as metric: {self.metric} has no window", (("metric",),))
@@ -116,6 +124,19 @@ class Alert(Section):
                 yield Violation(("by",), f"null or [], as metric is {self.metric}", (("metric",),))
             if self.by is not None and self.groups:
                 yield Violation(("groups",), f"{{}}, as by: [] with {self.metric} is the service", (("by",),))
+
+    def _model_rules(self) -> Iterator[Violation]:
+        """The check of a model has rules of its own, and is of the whole service."""
+        if self.by:
+            yield Violation(("by",), "null or [], as metric: model is about a whole service", (("metric",),))
+        if self.groups:
+            yield Violation(("groups",), "{}, as metric: model is about a whole service", (("metric",),))
+        if self.window_s is not None:
+            yield Violation(("window",), "null, as metric: model has no window", (("metric",),))
+        for name in ("min_sessions", "for", "confidence", "theta"):
+            if name in self.model_fields_set or f"{name}_s" in self.model_fields_set:
+                expected = "no such key with metric: model, which counts days: see feedback.tolerance"
+                yield Violation((name,), expected, (("metric",),))
 
     def _threshold_rules(self) -> Iterator[Violation]:
         if self.metric is AlertMetric.ABSENT:
@@ -125,6 +146,10 @@ class Alert(Section):
                 yield Violation(
                     ("for",), "the time without reports, such as 2m, with metric: absent", (("metric",),)
                 )
+            return
+        if self.metric is AlertMetric.MODEL:
+            for name in (name for name in ("threshold", "recovery") if getattr(self, name) is not None):
+                yield Violation((name,), "null with metric: model: see feedback.tolerance", (("metric",),))
             return
         for name in (name for name in ("threshold", "recovery") if getattr(self, name) is None):
             yield Violation((name,), "a number")
@@ -145,16 +170,19 @@ class Alert(Section):
 
     def text_rules(self, labels: Sequence[str]) -> Iterator[Violation]:
         """Annotations name only values that exist: with `by`, no label that is summed."""
-        known = labels if self.by is None else self.by
+        of_model = self.metric is AlertMetric.MODEL
+        known = labels if self.by is None and not of_model else self.by or ()
         examples: dict[str, object] = {"users": 100, **dict.fromkeys(NUMBERS, 0.5)}
         examples |= dict.fromkeys((*known, "alert", "service", "severity", "window"), "text")
+        if of_model:
+            examples |= {**dict.fromkeys(OF_MODEL, 0.5), "days": 7, **dict.fromkeys(TEXTS_OF_MODEL, "text")}
         for name, text in self.annotations.items():
             if fault := template_fault(text, examples):
                 yield Violation(("annotations", name), fault)
 
     def reach_rules(self, service: Service) -> Iterator[Violation]:
         """The service can reach the thresholds; otherwise the alert would never fire, or never end."""
-        if self.metric.of_presence or self.threshold is None or self.recovery is None:
+        if not self.metric.of_conditions or self.threshold is None or self.recovery is None:
             return
         thetas = (service.theta, *(service.theta_band if self.theta == "all" else ()))
         found: dict[str, str] = {}

@@ -22,7 +22,8 @@ from qoemon.core.alerting.decision import (
     forget,
 )
 from qoemon.core.alerting.false_alarms import bound_error
-from qoemon.core.alerting.figures import figures
+from qoemon.core.alerting.figures import figures, model_figures
+from qoemon.core.alerting.model import model_sample
 from qoemon.core.alerting.presence import Presence, ServicePresence
 from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.alerting.silence import silent_since, sums_silent_since
@@ -77,6 +78,11 @@ class Alert:
         return self.decision.state is AlertState.FIRING
 
     @property
+    def of_users(self) -> bool:
+        """Whether it is about users, and not about the model that predicts what they would say."""
+        return self.rule.metric is not AlertMetric.MODEL
+
+    @property
     def ended(self) -> bool:
         """Whether it fired at the last tick, and does not now."""
         return self.before.state is AlertState.FIRING and not self.firing
@@ -109,7 +115,7 @@ class Alerts:
             evaluated, present = _Evaluated.of(rule, snapshot), (presence or {}).get(rule.service)
             for reading in self._readings(rule, evaluated, present, snapshot):
                 key = (rule.name, rule.service, reading.group)
-                alert = _alert(rule, left.pop(key, QUIET), reading, evaluated, snapshot.time_s)
+                alert = _alert(rule, left.pop(key, QUIET), reading, evaluated, snapshot)
                 self._decided[key] = alert.decision
                 alerts.append(alert)
         return (*alerts, *self._drop(left, snapshot))
@@ -125,8 +131,15 @@ class Alerts:
         self._decided = {key: decision.shifted(by_s) for key, decision in self._decided.items()}
 
     def load(self, state: bytes, reset: Collection[str] = ()) -> None:
-        """Restore what dump() gave, for rules that still have the same `by` and services that are not reset."""
-        rules = {(rule.name, rule.service, rule.by) for rule in self._rules if rule.service not in reset}
+        """Restore what dump() gave, for rules that still have the same `by` and services that are not reset.
+
+        Rules on the model are restored in any case: what users said is compared with the new constants.
+        """
+        rules = {
+            (rule.name, rule.service, rule.by)
+            for rule in self._rules
+            if rule.service not in reset or rule.metric is AlertMetric.MODEL
+        }
         decided = msgspec.json.decode(state, type=list[tuple[AlertKey, _Stored]])
         self._decided = {key: stored.decision() for key, stored in decided if (*key[:2], stored.by) in rules}
 
@@ -136,6 +149,11 @@ class Alerts:
         """The readings of the groups that the rule selects: visible ones, and silent ones on which it fires."""
         if rule.metric.of_presence:
             yield from () if present is None else _presence_readings(rule, evaluated, present)
+            return
+        if rule.metric is AlertMetric.MODEL:
+            if (feedback := snapshot.feedback.get(rule.service)) is not None:
+                before = self._decided.get((rule.name, rule.service, ()), QUIET)
+                yield _Reading((), 0, model_sample(feedback, before, snapshot.time_s))
             return
         service = evaluated.service
         shown = service.visible if service.visible.all() else service.visible | self._firing(rule, service)
@@ -250,13 +268,18 @@ class _Evaluated:
         return sums_silent_since(self.groups, presence, self.service, self.key, self.labels)
 
 
-def _alert(rule: Rule, before: Decision, reading: _Reading, evaluated: _Evaluated, now_s: int) -> Alert:
+def _alert(rule: Rule, before: Decision, reading: _Reading, evaluated: _Evaluated, snapshot: Snapshot) -> Alert:
     """The rule on the group of this reading."""
-    group, sample = reading.group, reading.sample
+    group, sample, now_s = reading.group, reading.sample, snapshot.time_s
     decision = decide(rule, before, sample, now_s, reading.missing)
     if AlertState.FIRING not in {decision.state, before.state}:
         return Alert(rule, group, evaluated.names, decision, before, sample, {}, reading.silent_s)
-    numbers = {} if sample is None else figures(rule, sample, evaluated.service, reading.number)
+    if sample is None:
+        numbers: Figures = {}
+    elif rule.metric is AlertMetric.MODEL:
+        numbers = model_figures(sample, snapshot.feedback[rule.service])
+    else:
+        numbers = figures(rule, sample, evaluated.service, reading.number)
     if decision.state is AlertState.FIRING:
         # The last figures of a group that stops reporting come from very few sessions: do not keep those.
         enough = sample is not None and sample.users >= rule.min_sessions

@@ -50,6 +50,20 @@ class Reason(StrEnum):
     """the group is no longer visible, and the alert did not fire"""
     IDLE = "idle"
     """the alert fired, and its group was removed after limits.group_idle without reports"""
+    RATED_LOWER = "rated_lower"
+    """users rate lower than predicted"""
+    RATED_HIGHER = "rated_higher"
+    """users rate higher than predicted"""
+    RATED_WIDER = "rated_wider"
+    """users disagree more than predicted"""
+    RATED_NARROWER = "rated_narrower"
+    """users disagree less than predicted"""
+    AS_PREDICTED = "as_predicted"
+    """users rate as predicted, within the tolerance"""
+    TOO_FEW_RATINGS = "too_few_ratings"
+    """too few days with enough ratings, or none lately"""
+    ENDED_TODAY = "ended_today"
+    """ratings deviate from the predictions, but the alert ended today: it begins again on another day (UTC)"""
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,7 @@ class Sample:
     users            distinct sessions behind it
     obstacle         why the value cannot be trusted now, whatever it is
     cause            the reason of an alert that fires because of this value, if it is known better
+    why_not          the reason of an alert that does not fire because of this value, if it is known better
     """
 
     value: float
@@ -71,6 +86,7 @@ class Sample:
     users: int
     obstacle: Reason | None = None
     cause: Reason | None = None
+    why_not: Reason | None = None
 
 
 Figures = Mapping[str, int | float]
@@ -164,7 +180,7 @@ def _keep_or_clear(rule: Rule, before: Decision, sample: Sample, now_s: int) -> 
     # A value equal to `recovery` clears, as one equal to `threshold` fires.
     if rule.past(sample.value, rule.recovery) and sample.value != rule.recovery:
         return _next(before, AlertState.FIRING, Reason.NOT_YET_RECOVERED, now_s, before.breach_since_s)
-    return _next(before, AlertState.INACTIVE, Reason.RECOVERED, now_s)
+    return _next(before, AlertState.INACTIVE, sample.why_not or Reason.RECOVERED, now_s)
 
 
 def _obstacle(rule: Rule, sample: Sample) -> Reason | None:
@@ -177,7 +193,7 @@ def _obstacle(rule: Rule, sample: Sample) -> Reason | None:
 def _short_of_threshold(rule: Rule, sample: Sample) -> Reason | None:
     """Why the figures do not fire the alert; None if they do."""
     if not rule.past(sample.value, rule.threshold):
-        return Reason.NOT_PAST_THRESHOLD
+        return sample.why_not or Reason.NOT_PAST_THRESHOLD
     if rule.confident and not rule.past(sample.confident_value, rule.certain_at):
         return Reason.BOUND_NOT_PAST_THRESHOLD
     if rule.all_thetas and not all(rule.past(value, rule.threshold) for value in sample.by_theta):

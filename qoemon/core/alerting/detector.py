@@ -38,7 +38,7 @@ class Detections:
     regimes      by service; without the groups that are newer than the last closed rating interval
     of_roll_ups  the same, by roll-up of the plan
     presence     by service: whether reports arrive, and as many as usual
-    states       by service: the state of each group and of the service
+    states       by service: the state of each group and of the service; alerts on a model are no state
     rules        of regimes
     """
 
@@ -245,7 +245,7 @@ class Detector:
     def _states(
         self, snapshot: Snapshot, presence: Mapping[str, ServicePresence], alerts: Sequence[Alert]
     ) -> Mapping[str, ServiceStates]:
-        firing = [alert for alert in alerts if alert.firing]
+        firing = [alert for alert in alerts if alert.firing and alert.of_users]
         return {
             (name := service.service.name): states(
                 service,

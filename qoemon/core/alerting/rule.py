@@ -21,6 +21,8 @@ class AlertMetric(StrEnum):
     """time without any report, seconds"""
     DROP = "drop"
     """share by which there are fewer active sessions than usual at this time"""
+    MODEL = "model"
+    """whether ratings of users deviate from the predictions of the service: 1 if they do, else 0"""
 
     @property
     def high_is_bad(self) -> bool:
@@ -32,6 +34,11 @@ class AlertMetric(StrEnum):
         """Whether it is about sessions that are missing, and not about ratings: it has no window."""
         return self in {AlertMetric.ABSENT, AlertMetric.DROP}
 
+    @property
+    def of_conditions(self) -> bool:
+        """Whether it is about what users experience now: not about missing sessions, nor about the model."""
+        return not self.of_presence and self is not AlertMetric.MODEL
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -40,9 +47,10 @@ class Rule:
     metric       value to evaluate
     groups       accepted values by label; labels without an entry may have any value
     by           labels of the sums that the rule evaluates, in the order of the plan's labels: `groups` selects the
-                 groups first. (): the whole service. None: every group by itself. Only None and () for of_presence
+                 groups first. (): the whole service. None: every group by itself. Only None and () for of_presence;
+                 () for MODEL
     quantile     which quantile, for AlertMetric.QUANTILE
-    window_s     window in seconds; OPEN_STALLS, ABSENT and DROP have none, they are current values
+    window_s     window in seconds; OPEN_STALLS, ABSENT, DROP and MODEL have none, they are current values
     threshold, recovery thresholds to fire and to clear; recovery is the better of the two
     for_s        how long the value must be past `threshold`, seconds
     confident    fires only if the bound is past `threshold` too
@@ -68,8 +76,8 @@ class Rule:
 
     @property
     def roll_up(self) -> RollUpKey | None:
-        """The roll-up that it evaluates; None if it evaluates every group by itself, or missing sessions."""
-        if self.by is None or self.metric.of_presence:
+        """The roll-up that it evaluates; None if it evaluates single groups, missing sessions or the model."""
+        if self.by is None or not self.metric.of_conditions:
             return None
         summed = ((label, tuple(values)) for label, values in self.groups.items() if label not in self.by)
         return RollUpKey(self.by, tuple(sorted(summed)))

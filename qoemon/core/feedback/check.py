@@ -197,7 +197,8 @@ def follow(witness: Witness, tolerance: float, rules: CheckRules) -> Course:
     course = Course(np.zeros((*shape, 2), np.bool_), np.zeros((*shape, 2), np.int64))
     between = Between(shape[1:], rules)
     for day, (deviation, chance, counts) in enumerate(zip(*witness, strict=True)):
-        error = np.sqrt(chance + between.variance)[..., None]
+        # A day without ratings has no error by chance, and the one between days may be learnt to be 0.
+        error = np.sqrt(np.where(counts, chance + between.variance, 1))[..., None]
         evidence = np.clip((deviation[..., None] * SIDES - tolerance) / error, -rules.clip, rules.clip)
         moved = np.maximum(total + evidence - rules.allowance, 0)
         since = np.where(counts[..., None] & (total == 0) & (moved > 0), day, since)

@@ -40,6 +40,8 @@ class SnapshotBuilder:
             service.name: FeedbackReader(service, plan.feedback.scores, checks, plan.confidence)
             for service in plan.services
         }
+        # Ratings that clients kept are of the time at which they were given, if it is within the longest window.
+        self._late_s = max(plan.timing.windows_s) + plan.timing.interval_s
         self._cache: dict[tuple[str, int], tuple[Counts, Ints, Distribution]] = {}
         everywhere = dict.fromkeys(map(RollUpKey, plan.roll_ups), frozenset(self._predictors))
         self._roll_ups = {
@@ -74,7 +76,7 @@ class SnapshotBuilder:
         feedback  by service and day
         answers   by service
         """
-        said, today = feedback or {}, time_s // DAY_S
+        said, today, open_day = feedback or {}, time_s // DAY_S, (time_s - self._late_s) // DAY_S
         services = {each.service: self._service(each) for each in counts}
         return Snapshot(
             time_s=time_s,
@@ -88,7 +90,9 @@ class SnapshotBuilder:
             confidence=self._plan.confidence,
             closed=tuple(closed),
             players=bool(self._plan.paths),
-            feedback={name: reader.read(said.get(name, {}), today) for name, reader in self._readers.items()},
+            feedback={
+                name: reader.read(said.get(name, {}), today, open_day) for name, reader in self._readers.items()
+            },
             answers=answers or {},
         )
 

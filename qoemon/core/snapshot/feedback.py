@@ -63,7 +63,7 @@ class Feedback(Figures):
     """What users said in the last PERIOD_DAYS days.
 
     check      whether the model holds, by all days that have closed
-    deviation  what users said since the model has been off, however long that is; None if it is not off
+    deviation  what users said on the closed days since the model is off; None if it is not off
     scored     the bias with scores, and what they are worth
     """
 
@@ -78,23 +78,26 @@ class FeedbackReader:
     def __init__(self, service: Service, scores: Sequence[str], rules: CheckRules, confidence: float) -> None:
         self._service, self._rules, self._confidence = service, rules, confidence
         self._nothing = DaySums.nothing(len(service.scale.ratings), scores)
-        self._of: tuple[Mapping[int, DaySums], int, Feedback] | None = None
+        self._of: tuple[Mapping[int, DaySums], tuple[int, int], Feedback] | None = None
 
-    def read(self, days: Mapping[int, DaySums], today: int) -> Feedback:
-        """The feedback of some days, by UTC day since the epoch, ascending; today is one of these numbers."""
-        if self._of is None or self._of[0] is not days or self._of[1] != today:
-            self._of = days, today, self._read(days, today)
+    def read(self, days: Mapping[int, DaySums], today: int, open_day: int) -> Feedback:
+        """The feedback of some days, by UTC day since the epoch, ascending; today is one of these numbers.
+
+        open_day  the first day that answers may still come for; the check is of the days before
+        """
+        if self._of is None or self._of[0] is not days or self._of[1] != (today, open_day):
+            self._of = days, (today, open_day), self._read(days, today, open_day)
         return self._of[2]
 
-    def _read(self, days: Mapping[int, DaySums], today: int) -> Feedback:
-        closed = [day for day in days if day < today]
-        of_closed = stacked([days[day] for day in closed] or [self._nothing])
-        found = check(np.array(closed, np.int64), of_closed, today, self._service.scale, self._rules)
+    def _read(self, days: Mapping[int, DaySums], today: int, open_day: int) -> Feedback:
+        closed = {day: sums for day, sums in days.items() if day < open_day}
+        of_closed = self._from(closed, 0)
+        found = check(np.array([*closed], np.int64), of_closed, open_day, self._service.scale, self._rules)
         lately = self._from(days, today - PERIOD_DAYS + 1)
         return Feedback(
             **vars(self._figures(lately)),
             check=found,
-            deviation=None if found.since is None else self._figures(self._from(days, found.since)),
+            deviation=None if found.since is None else self._figures(self._from(closed, found.since)),
             scored=scored_bias(lately, self._confidence),
         )
 

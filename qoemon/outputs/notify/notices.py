@@ -8,11 +8,27 @@ from datetime import UTC, datetime
 from qoemon.common import duration
 from qoemon.common.template import placeholders, render
 from qoemon.core.alerting.alerts import Alert
+from qoemon.core.alerting.decision import Reason
 from qoemon.core.alerting.detector import Detections
-from qoemon.core.alerting.figures import NAMES
+from qoemon.core.alerting.figures import NAMES, SINCE_S, TEXTS_OF_MODEL
+from qoemon.core.alerting.rule import AlertMetric
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.outputs.notify.notice import Notice
 from qoemon.outputs.where_first import sentence
+
+WAYS = {
+    Reason.RATED_LOWER: "lower",
+    Reason.RATED_HIGHER: "higher",
+    Reason.RATED_WIDER: "wider",
+    Reason.RATED_NARROWER: "narrower",
+}
+"""The text {way} of a rule on the model."""
+
+_ENDS = {
+    Reason.AS_PREDICTED: "users rate as predicted again",
+    Reason.TOO_FEW_RATINGS: "ended: there are too few ratings to go on",
+}
+"""Why an alert on the model has ended, at the end of its texts."""
 
 WHERE_FIRST = "where_first"
 """Name of an annotation that is added to those of the rule, unless the rule has one of this name."""
@@ -63,7 +79,7 @@ def _notice(alert: Alert, snapshot: Snapshot, disconnected_s: int | None) -> Not
 
 def _where_first(alert: Alert, snapshot: Snapshot) -> dict[str, str]:
     """While the alert fires, the labels that best explain the poor ratings of its service."""
-    if alert.rule.metric.of_presence or not alert.firing:
+    if not alert.rule.metric.of_conditions or not alert.firing:
         return {}
     service = next(each for each in snapshot.services if each.service.name == alert.rule.service)
     return {WHERE_FIRST: sentence(service.where_first)} if service.where_first else {}
@@ -89,14 +105,30 @@ def _values(alert: Alert) -> dict[str, object]:
 def _text(template: str, alert: Alert, values: Mapping[str, object], disconnected_s: int | None) -> str:
     """The template filled in; without current data, with the last known values and since when there are none."""
     absent = dict.fromkeys(NAMES)
-    if placeholders(template).isdisjoint(NAMES):
+    if placeholders(template).isdisjoint((*NAMES, *TEXTS_OF_MODEL)):
         return render(template, {**absent, **values})
+    if alert.rule.metric is AlertMetric.MODEL:
+        return _text_of_model(template, alert, {**absent, **values})
     if alert.sample is not None:
         text = render(template, {**absent, **values, **alert.figures})
         return text if disconnected_s is None or not alert.firing else f"{text} ({_not_connected(disconnected_s)})"
     last = alert.before.last_figures
     text = render(template, {**absent, **values, **({} if last is None else last.figures)})
     return f"{text} ({_missing(alert, disconnected_s)})"
+
+
+def _text_of_model(template: str, alert: Alert, values: Mapping[str, object]) -> str:
+    """The template filled in with how far the model is off; once it is not, how far it was last, and why not."""
+    last = alert.before.last_figures
+    if alert.firing:
+        known, reason = alert.figures, alert.decision.reason
+    else:
+        known, reason = ({} if last is None else last.figures), alert.before.reason
+    since_s = known.get(SINCE_S)
+    since = None if since_s is None else f"{datetime.fromtimestamp(since_s, UTC):%Y-%m-%d}"
+    text = render(template, {**values, **known, "way": WAYS.get(reason), "since": since})
+    ending = None if alert.firing else _ENDS.get(alert.decision.reason)
+    return text if ending is None else f"{text} ({ending})"
 
 
 def _missing(alert: Alert, disconnected_s: int | None) -> str:

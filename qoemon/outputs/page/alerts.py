@@ -10,11 +10,10 @@ from qoemon.outputs.snapshot_json import alert_document
 
 
 def alert_row(alert: Alert, links: Links) -> dict[str, Any]:
-    """The state of the alert, its metric, when the breach began and when it fired, and its links."""
+    """The state of the alert, when the breach began and when it fired, and its links."""
     document = alert_document(alert)
     rule = alert.rule
     return document | {
-        "metric": str(rule.metric),
         "began_s": began_s(alert),
         "fired_s": alert.decision.since_s if alert.firing else None,
         "links": links.of_alert(rule.service, document["labels"], rule.name, rule.severity),

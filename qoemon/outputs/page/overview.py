@@ -209,7 +209,7 @@ def _firing(newest: PublishedTick) -> dict[str, dict[Labels, int]]:
     """The number of firing alerts of the groups, or of the sums that the tick has in place of them, by service."""
     out: dict[str, dict[Labels, int]] = {}
     for alert in newest.detections.alerts:
-        if alert.firing and alert.names == newest.snapshot.labels:
+        if alert.firing and alert.of_users and alert.names == newest.snapshot.labels:
             of_service = out.setdefault(alert.rule.service, {})
             of_service[alert.group] = of_service.get(alert.group, 0) + 1
     return out
@@ -386,6 +386,7 @@ def _affected(newest: PublishedTick, columns: _Columns, row: int, links: Links) 
         alert
         for alert in newest.detections.alerts
         if alert.firing
+        and alert.of_users
         and alert.rule.service == name
         and alert.names == newest.snapshot.labels
         and alert.group == group

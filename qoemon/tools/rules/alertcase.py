@@ -13,9 +13,11 @@ from math import ceil
 from qoemon.common import duration
 from qoemon.common.template import render
 from qoemon.core.alerting.decision import QUIET, AlertState, Sample, decide, forget
+from qoemon.core.alerting.figures import TEXTS_OF_MODEL
 from qoemon.core.alerting.rule import AlertMetric
+from qoemon.core.feedback.check import ModelState, Way
 from qoemon.core.qoe.scale import Scale
-from qoemon.tools.rules.alertrule import WARM_S, PromRule, constants
+from qoemon.tools.rules.alertrule import MODEL_STATE, OF_MODEL, OFF_SINCE, WARM_S, PromRule, constants
 from qoemon.tools.rules.rulefile import INSTANCE, JOB, STEP_S, Case, Check, FiringAlert, selector, steps
 
 ADDRESS = "127.0.0.1:9877"
@@ -23,6 +25,10 @@ ADDRESS = "127.0.0.1:9877"
 
 _SESSIONS = 64
 """Number of sessions in a reading, a power of two, so that shares of it are exact."""
+
+_OFF: Mapping[str, int | float] = {"days": 7, "bias": -0.25, "lower": -0.375, "upper": -0.125, "spread": 1.25}
+_OFF_SINCE_S, _OFF_SINCE = 20_000 * 86_400, "2024-10-04"
+"""How far a model is off, and since when."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,9 @@ def _labels(prom: PromRule) -> dict[str, str]:
 
 def _phases(prom: PromRule, scale: Scale) -> Iterator[Phase]:
     """Phases of a group, first without an alert, then with one."""
+    if prom.rule.metric is AlertMetric.MODEL:
+        yield from _model_phases()
+        return
     rule, bad, good = prom.rule, _bad(prom, scale), _good(prom, scale)
     between = confident_sample(prom, _middle(rule.threshold, rule.recovery))
     few = max(rule.min_sessions - 1, 0)
@@ -100,6 +109,19 @@ def _phases(prom: PromRule, scale: Scale) -> Iterator[Phase]:
     yield Phase("at the threshold to clear", 1, confident_sample(prom, rule.recovery))
     yield Phase("past the threshold again", hold, bad)
     yield Phase("the group is no longer known", 2, known=False)
+
+
+def _model_phases() -> Iterator[Phase]:
+    """Phases of the model of a service."""
+    holds, off = (Sample(value, value, (), _SESSIONS) for value in (0.0, 1.0))
+    yield Phase("the model holds", 2, holds)
+    yield Phase("it is off", 2, off)
+    yield Phase("the daemon cannot be scraped", 7, known=False, scraped=False, evaluated=False)
+    yield Phase("the daemon has restarted, nothing is known yet", WARM_S // STEP_S, known=False, evaluated=False)
+    yield Phase("the model is still off", 2, off)
+    yield Phase("it holds again", 2, holds)
+    yield Phase("it is off again", 2, off)
+    yield Phase("the service is no longer known", 2, known=False)
 
 
 def _uncertain_phases(prom: PromRule, bad: Sample, good: Sample, few: int) -> Iterator[tuple[str, Sample]]:
@@ -154,7 +176,7 @@ def _unselected_groups(prom: PromRule, labels: Mapping[str, str]) -> Iterator[di
     yield {**labels, "service": "another", "window": window}
     for name in (name for name in prom.rule.groups if name in prom.names):
         yield {**labels, name: f"another-{name}", "window": window}
-    if prom.rule.metric is not AlertMetric.OPEN_STALLS and not prom.rule.metric.of_presence:
+    if prom.rule.metric is not AlertMetric.OPEN_STALLS and prom.rule.metric.of_conditions:
         yield {**labels, "window": "99d"}
     for name in prom.roll_up_labels:
         yield {**labels, name: "another", "window": window}
@@ -165,7 +187,7 @@ def _series(prom: PromRule, labels: Mapping[str, str], phases: Sequence[Phase]) 
     labels = {**prom.roll_up_labels, **labels}
     of_group = {name: value for name, value in labels.items() if name != "window"}
 
-    def values_of(of: Callable[[Sample], float], without: float | None = None) -> str:
+    def values_of(of: Callable[[Sample], float | None], without: float | None = None) -> str:
         values: list[float | None] = []
         for phase in phases:
             known = phase.known and phase.scraped
@@ -174,6 +196,8 @@ def _series(prom: PromRule, labels: Mapping[str, str], phases: Sequence[Phase]) 
         return steps(values)
 
     rule = prom.rule
+    if rule.metric is AlertMetric.MODEL:
+        return dict(_model_series(of_group, values_of))
     known, further = prom.known
     at_one_rating = dict.fromkeys(further, "1")
     series = {selector(known, {**of_group, **at_one_rating}): values_of(lambda _: 1, 1)} if further else {}
@@ -203,6 +227,29 @@ def _series(prom: PromRule, labels: Mapping[str, str], phases: Sequence[Phase]) 
         at_theta = {**labels, "theta": f"{theta:g}"}
         series[selector(f"{prom.by_theta}", at_theta)] = values_of(lambda reading, at=place: reading.by_theta[at])  # type: ignore[misc]
     return series
+
+
+def _model_series(
+    of_service: Mapping[str, str], values_of: Callable[[Callable[[Sample], float | None]], str]
+) -> Iterator[tuple[str, str]]:
+    """The series of the model of a service; values_of gives the values of all phases."""
+    states = {ModelState.OFF: 1.0, ModelState.HOLDS: 0.0}
+    for state in ModelState:
+        now = states.get(state)
+        yield (
+            selector(MODEL_STATE, {**of_service, "state": str(state)}),
+            values_of(lambda reading, now=now: float(reading.value == now)),  # type: ignore[misc]
+        )
+    while_off = {name: selector(metric, {**of_service, **labels}) for name, (metric, labels) in OF_MODEL.items()}
+    for name, series in while_off.items():
+        yield series, values_of(lambda reading, name=name: _off(reading, name))  # type: ignore[misc]
+    since = selector(OFF_SINCE, {**of_service, "way": str(Way.LOWER)})
+    yield since, values_of(lambda reading: float(_OFF_SINCE_S) if reading.value else None)
+
+
+def _off(reading: Sample, name: str) -> float | None:
+    """A figure of a model; None while it is not off."""
+    return _OFF.get(name, reading.users) if reading.value else None
 
 
 def _starts(phases: Sequence[Phase]) -> list[float | None]:
@@ -236,8 +283,12 @@ def _annotations(prom: PromRule, labels: Mapping[str, str], phase: Phase) -> dic
     return {name: render(text, values) for name, text in (rule.annotations or {}).items()}
 
 
-def _figures(prom: PromRule, phase: Phase) -> dict[str, float | None]:
+def _figures(prom: PromRule, phase: Phase) -> dict[str, object]:
     reading, figures = phase.reading, dict.fromkeys(prom.figures())
+    if prom.rule.metric is AlertMetric.MODEL:
+        texts: dict[str, object] = dict(zip(TEXTS_OF_MODEL, (str(Way.LOWER), _OFF_SINCE), strict=True))
+        known = {**_OFF, **texts, "value": 1, "users": reading.users} if reading else {}
+        return {**figures, **dict.fromkeys(texts), **known}
     if reading is None:
         counted = prom.rule.metric is AlertMetric.OPEN_STALLS or prom.rule.metric.of_presence
         empty = counted and phase.known and phase.scraped

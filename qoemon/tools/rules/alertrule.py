@@ -13,6 +13,9 @@ another begin: so labels that only some metrics have (window, bound, theta, quan
 
 A rule with `by` reads the sums that the daemon exports for it: their bounds do not follow from what single groups
 export.
+
+A rule on the model reads its state: the metric does not tell when an alert may begin again, which is on the day
+after it ended.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ from string import Formatter
 
 from qoemon.common import duration
 from qoemon.common.template import ABSENT
+from qoemon.core.alerting.figures import TEXTS_OF_MODEL
 from qoemon.core.alerting.rule import AlertMetric, Rule
+from qoemon.core.feedback.check import ModelState
 from qoemon.core.plan.plan import Plan
 from qoemon.outputs.metrics.roll_ups import PREFIX
 from qoemon.tools.rules.rulefile import INSTANCE, JOB, Alerting, literal, number, quoted, selector
@@ -44,6 +49,17 @@ _METRICS = {
     AlertMetric.POW: "qoemon_pow_ratio",
     AlertMetric.QUANTILE: "qoemon_opinion_quantile",
 }
+MODEL_STATE = "qoemon_model_state"
+OFF_SINCE = "qoemon_model_off_since_timestamp_seconds"
+OF_MODEL: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "users": ("qoemon_model_off_ratings", {}),
+    "days": ("qoemon_model_off_days", {}),
+    "bias": ("qoemon_model_off_bias", {}),
+    "lower": ("qoemon_model_off_bias_bound", {"bound": "lower"}),
+    "upper": ("qoemon_model_off_bias_bound", {"bound": "upper"}),
+    "spread": ("qoemon_model_off_spread_ratio", {}),
+}
+"""Figures of a rule on the model: metric and labels of each."""
 _OF_PRESENCE = {AlertMetric.ABSENT: "silence_seconds", AlertMetric.DROP: "session_drop_ratio"}
 
 
@@ -87,6 +103,8 @@ class PromRule:
     @property
     def metric(self) -> str:
         """Metric of the rule's value; OPEN_STALLS has none."""
+        if self.rule.metric is AlertMetric.MODEL:
+            return MODEL_STATE
         if self.rule.metric.of_presence:
             return f"{self.prefix}_{_OF_PRESENCE[self.rule.metric]}"
         return self.exported(_METRICS[self.rule.metric])
@@ -101,6 +119,8 @@ class PromRule:
         """Metric that exists as long as the group is known, and its further labels."""
         if self.rule.whole:
             return f"{self.prefix}_usual_sessions", ()
+        if self.rule.metric is AlertMetric.MODEL:
+            return MODEL_STATE, ("state",)
         if self.rule.roll_up is None:
             return EXPECTED, ("rating",)
         return self.exported("qoemon_active_sessions"), ()
@@ -187,6 +207,8 @@ class PromRule:
             return f"{self._sessions('open_stalls')} / ({self._sessions('active_sessions')} > 0)"
         if metric is AlertMetric.QUANTILE:
             return self._per_group(self.metric, quantile=f"{self.rule.quantile:g}")
+        if metric is AlertMetric.MODEL:
+            return self._per_group(self.metric, state=str(ModelState.OFF))
         return self._per_group(self.metric)
 
     @property
@@ -212,7 +234,7 @@ class PromRule:
         return f"max without ({self._without()}) ({series})" if self.roll_up_labels else series
 
     def _selector(self, metric: str, **more: str) -> str:
-        window = {} if self.rule.metric.of_presence else {"window": duration.text(self.rule.window_s)}
+        window = {"window": duration.text(self.rule.window_s)} if self.rule.metric.of_conditions else {}
         return selector(metric, {**self._group, **window, **more})
 
     def _per_group(self, metric: str, **more: str) -> str:
@@ -233,6 +255,8 @@ class PromRule:
         if field in known:
             value = known[field]
             return literal(value if isinstance(value, str) else format(value, spec))
+        if self.rule.metric is AlertMetric.MODEL and field in TEXTS_OF_MODEL:
+            return _query_template(f"{OFF_SINCE}{{%s}}", ("service",), _SHOWN_TEXTS[field])
         figures = self.figures()
         if field not in figures:
             names = ", ".join(("service", *self.names, *known, *figures))
@@ -240,13 +264,18 @@ class PromRule:
                 f"alert {self.rule.name}: annotation {annotation}: found {{{field}}}, expected one of {names}"
             )
         factor, verb = self._format(annotation, field, spec)
-        return _query_template(factor + figures[field], ("service", *self.names), verb)
+        return _query_template(
+            factor + figures[field], ("service", *self.names), f". | first | value | printf {quoted(verb)}"
+        )
 
     def figures(self) -> dict[str, str]:
         """Queries of the values that annotations may name; %s is the place of the group's matchers."""
         metric = self.rule.metric
         if metric.of_presence:
             return {"value": f"{self.metric}{{%s}}", "users": f"{self.prefix}_usual_sessions{{%s}}"}
+        if metric is AlertMetric.MODEL:
+            series = {"value": (self.metric, {"state": str(ModelState.OFF)}), **OF_MODEL}
+            return {name: f"{each}{{{_matchers(labels)}%s}}" for name, (each, labels) in series.items()}
         # In a raw string of Go, as a format of printf: without backquotes and %.
         of_sum = [
             f"{name}={quoted(value)}".replace("`", r"\x60").replace("%", r"\x25")
@@ -287,6 +316,11 @@ class PromRule:
         return "", verbs.get(kind, f"%{digits}{kind}")
 
 
+def _matchers(labels: Mapping[str, str]) -> str:
+    """The matchers of labels, each with a comma after it."""
+    return "".join(f"{name}={quoted(value)}," for name, value in labels.items())
+
+
 def constants(rule: Rule) -> Mapping[str, float | str]:
     """Values that annotations may name and that are the same for all groups."""
     return {
@@ -324,12 +358,18 @@ or
 """
 
 
-def _query_template(query: str, labels: Sequence[str], verb: str) -> str:
-    """A Go template that queries a value for the group of the alert, and prints it."""
+_SHOWN_TEXTS = {
+    "way": '. | first | label "way"',
+    "since": '(. | first | value | toTime).Format "2006-01-02"',
+}
+"""How Go templates print the texts of a rule on the model."""
+
+
+def _query_template(query: str, labels: Sequence[str], shown: str) -> str:
+    """A Go template that queries a value for the group of the alert, and prints it as `shown` says."""
     names = (JOB, INSTANCE, *labels)
     times = query.count("%s")
     matchers = ",".join(f"{name}=%q" for name in names)
     values = " ".join(f"$labels.{name}" for name in names)
     printf = f"printf `{query.replace('%s', matchers)}` {' '.join([values] * times)}"
-    value = f"{{{{ . | first | value | printf {quoted(verb)} }}}}"
-    return f"{{{{ with {printf} | query }}}}{value}{{{{ else }}}}{ABSENT}{{{{ end }}}}"
+    return f"{{{{ with {printf} | query }}}}{{{{ {shown} }}}}{{{{ else }}}}{ABSENT}{{{{ end }}}}"

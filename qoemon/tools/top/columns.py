@@ -94,7 +94,9 @@ def alert_lines(alerts: Sequence[Alert], now_s: float, most: int | None) -> list
 
 def _alert_line(alert: Alert, now_s: float) -> Text:
     where = _name(alert.service, alert.labels)
-    figures = "" if alert.value is None else f", {alert.value:.3g} (fires at {alert.threshold:g})"
+    # The reason of an alert on the model says all that its value does.
+    known = alert.value is not None and alert.metric != "model"
+    figures = f", {alert.value:.3g} (fires at {alert.threshold:g})" if known else ""
     since = duration.text(max(0, round(now_s - alert.since_s)))
     name, reason = printable(alert.alert, SHORT), printable(alert.reason, SHORT).replace("_", " ")
     if alert.reason == "no_data" and alert.silent_since_s is not None:

@@ -94,6 +94,7 @@ class Alert(msgspec.Struct):
     threshold: float
     value: float | None
     silent_since_s: _Time | None = None
+    metric: str = ""
 
 
 class Snapshot(msgspec.Struct):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qoemon.core.alerting.decision import QUIET, AlertState, Decision, Reason, Sample, decide, forget
+from qoemon.core.alerting.model import CAUSES
 from qoemon.core.alerting.rule import AlertMetric, Rule
 
 RULE = Rule(
@@ -25,6 +26,7 @@ RULE = Rule(
     all_thetas=True,
 )
 SLOW = replace(RULE, for_s=30)
+MODEL = Rule("ModelOff", "video", AlertMetric.MODEL, 60, 1, 1, {}, confident=False, by=())
 MANY = settings(max_examples=300)
 
 CALM = Decision(AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD, 10.0)
@@ -46,6 +48,7 @@ BAD, FINE = sampled(0.3), sampled(0.05)
 FEED, CATCHING_UP = (replace(BAD, obstacle=each) for each in (Reason.FEED, Reason.CATCHING_UP))
 """Values that cannot be trusted."""
 CUT_OFF = replace(BAD, cause=Reason.NOT_CONNECTED)
+OFF, NOT_OFF = sampled(1), sampled(0)
 TABLE = [
     # Nothing before: as good as calm.
     (RULE, QUIET, BAD, AlertState.FIRING, Reason.PAST_THRESHOLD),
@@ -95,6 +98,13 @@ TABLE = [
     (RULE, CALM, CUT_OFF, AlertState.FIRING, Reason.NOT_CONNECTED),
     (RULE, ALARMED, CUT_OFF, AlertState.FIRING, Reason.NOT_CONNECTED),
     (RULE, CALM, replace(FINE, cause=Reason.NOT_CONNECTED), AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD),
+    *((MODEL, CALM, replace(OFF, cause=cause), AlertState.FIRING, cause) for cause in CAUSES.values()),
+    (MODEL, ALARMED, replace(OFF, cause=Reason.RATED_WIDER), AlertState.FIRING, Reason.RATED_WIDER),
+    (MODEL, CALM, replace(OFF, obstacle=Reason.ENDED_TODAY), AlertState.INACTIVE, Reason.ENDED_TODAY),
+    # What is known better of a value that fires nothing is the reason while it does not fire, and of the end.
+    (MODEL, CALM, replace(NOT_OFF, why_not=Reason.AS_PREDICTED), AlertState.INACTIVE, Reason.AS_PREDICTED),
+    (MODEL, ALARMED, replace(NOT_OFF, why_not=Reason.AS_PREDICTED), AlertState.INACTIVE, Reason.AS_PREDICTED),
+    (MODEL, ALARMED, replace(NOT_OFF, why_not=Reason.TOO_FEW_RATINGS), AlertState.INACTIVE, Reason.TOO_FEW_RATINGS),
 ]
 
 

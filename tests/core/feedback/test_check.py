@@ -66,6 +66,13 @@ def test_evidence_adds_up_as_in_a_slow_loop() -> None:
             assert found.since[day, service].tolist() == since
 
 
+def test_a_day_without_ratings_changes_nothing_even_if_all_days_before_were_equal() -> None:
+    """Days that do not differ at all have no variance between them."""
+    day = day_of(np.full(20, 1.0), predicted(np.full(20, 3.4), 0.3, ACR5))
+    found = states(stacked([*[day] * 6, *[DaySums.nothing(5, ())] * 3]))
+    assert found[5:] == [(ModelState.OFF, Way.LOWER, FIRST)] * 4
+
+
 @pytest.mark.parametrize(("shift", "way"), [(-0.5, Way.LOWER), (0.5, Way.HIGHER)])
 def test_a_shift_is_found_and_dated_and_ends(shift: float, way: Way) -> None:
     found = states(history([0] * 20 + [shift] * 30 + [0] * 20))

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from qoemon.config.config import Config
+from qoemon.config.plan import alert_rules
 from qoemon.core.alerting.alerts import Alerts
 from qoemon.core.alerting.decision import Reason
 from qoemon.core.alerting.detector import Detections
+from qoemon.core.alerting.rule import AlertMetric
+from qoemon.core.counting.feedback_counts import DAY_S
 from qoemon.core.evaluation import Tick
 from qoemon.core.snapshot.snapshot import Snapshot
 from qoemon.outputs.notify.notice import Notice
 from qoemon.outputs.notify.notices import notices
 from tests.core.alerting.test_alerts import RULE, Scene
 from tests.core.alerting.test_state import ABSENT, DROP, Daemon
+from tests.support.core import T0, VIDEO, WEB, plan
+from tests.support.opinions import USUAL, WORST, Core, rated_days, times_of_days
 
 SUMMARY = Config().alerts[0].annotations["summary"]
 SILENT_TICKS = 35
@@ -139,3 +144,49 @@ def test_text_says_if_there_are_no_reports_because_the_broker_is_away() -> None:
     text = told(away[-1])["Absent"]
     since = clock(away[0].snapshot)
     assert text == f"No reports from video for 200 s (qoemon has not been connected to its broker since {since})"
+
+
+MODEL = next(rule for rule in alert_rules(Config()) if rule.metric is AlertMetric.MODEL and rule.service == "video")
+OFF_DAYS = 6
+
+
+def model_notices(then: Sequence[Sequence[int]]) -> list[Notice]:
+    """The notices of changes of the default rule on the model, which is off for days; then users rate like this."""
+    core, every = Core(plan(VIDEO, WEB), rules=(MODEL,)), [*[WORST] * OFF_DAYS, *then]
+    half = len(times_of_days(OFF_DAYS))
+    times_s, feed = times_of_days(len(every) + 1), rated_days(every)
+    before = core.run_at(feed, times_s[:half])
+    core.restart()
+    # What is not yet counted was received before the restart.
+    after = core.run_at([each for each in feed if each.arrival_s >= T0 + times_s[half - 1]], times_s[half:])
+    return [notice for tick in (*before, *after) for notice in notices(*tick)[1]]
+
+
+@pytest.mark.parametrize(
+    ("then", "reason", "ending"),
+    [
+        ([USUAL] * 14, Reason.AS_PREDICTED, "users rate as predicted again"),
+        ([()] * 40, Reason.TOO_FEW_RATINGS, "ended: there are too few ratings to go on"),
+    ],
+)
+def test_texts_of_the_model_say_how_since_when_and_by_how_much(
+    then: Sequence[Sequence[int]], reason: Reason, ending: str
+) -> None:
+    firing, resolved = model_notices(then)
+    day = f"{datetime.fromtimestamp(T0, UTC):%Y-%m-%d}"
+    text = firing.annotations["summary"]
+    assert text.startswith(
+        f"Users of video rate lower than predicted since {day}: by -2.38 points (-2.38 to -2.38)"
+    )
+    assert text.endswith("40 ratings on 2 days")
+    assert firing.annotations["advice"].endswith(
+        "Run `qoemon feedback fit video`: it proposes constants that fit these ratings"
+    )
+    assert (firing.severity, firing.reason, firing.groups) == ("info", Reason.RATED_LOWER, {})
+    assert firing.figures["off_since_s"] == T0 // DAY_S * DAY_S
+    last = resolved.annotations["summary"]
+    assert last.startswith(f"Users of video rate lower than predicted since {day}: by -")
+    assert last.endswith(f"days ({ending})")
+    assert resolved.annotations["advice"] == firing.annotations["advice"]
+    assert (resolved.reason, resolved.starts_s) == (reason, firing.starts_s)
+    assert resolved.ends_s is not None

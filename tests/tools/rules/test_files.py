@@ -91,6 +91,21 @@ EVERY = (
     ),
     _rule("Fall", AlertMetric.DROP, 0.4, 0.25, by=(), annotations={"s": "{value:.0%} of {users} of {service}"}),
     _rule("FallOfGroup", AlertMetric.DROP, 0.5, 0.25, confident=False, min_sessions=0),
+    # The model of a service.
+    _rule(
+        "Off",
+        AlertMetric.MODEL,
+        1,
+        1,
+        by=(),
+        for_s=0,
+        min_sessions=0,
+        confident=False,
+        annotations={
+            "s": "{service} {way} {since} {bias:.2f} {lower:.2f} {upper:.2f} {spread:.2f} {users} {days} {value}",
+            "fit": "qoemon feedback fit {service}",
+        },
+    ),
     # One name for several services; the second has no band.
     _rule("Twice", for_s=0),
     _rule("Twice", service="web", all_thetas=True, for_s=0),

@@ -17,10 +17,12 @@ function value(alert) {
 
 function usersHint({ metric, users }) {
   if (users === null) return "no data";
+  if (metric === "model") return `${whole(users)} ratings`;
   return ["absent", "drop"].includes(metric) ? `${whole(users)} sessions before` : `of ${whole(users)} users in the window of the rule`;
 }
 
 function thresholds({ metric, threshold, recovery }) {
+  if (metric === "model") return "fires while ratings deviate from the predictions";
   const clears = metric === "absent" ? "when reports arrive" : `at ${metricValue(metric, recovery)}`;
   return `fires at ${metricValue(metric, threshold)}, clears ${clears}`;
 }

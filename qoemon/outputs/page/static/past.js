@@ -57,7 +57,7 @@ export class PastAlerts {
     const names = this._names.filter((name) => name in alert.labels);
     const group = { service, labels: Object.fromEntries(names.map((name) => [name, alert.labels[name]])) };
     const click = () => this._select(group);
-    const size = users === null ? "no data" : `of ${whole(users)} users`;
+    const size = users === null ? "no data" : `of ${whole(users)} ${metric === "model" ? "ratings" : "users"}`;
     return [
       `${alert.alert} (${alert.severity})`,
       el("button", { type: "button", class: "name", click }, groupName(service, group.labels)),

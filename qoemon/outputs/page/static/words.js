@@ -17,6 +17,13 @@ const REASONS = {
   idle: "the group was removed after a long time without reports",
   starting: "just started or connected again: sessions are not complete yet",
   not_connected: "not connected to the broker: no reports can arrive",
+  rated_lower: "users rate lower than predicted",
+  rated_higher: "users rate higher than predicted",
+  rated_wider: "users disagree more than predicted",
+  rated_narrower: "users disagree less than predicted",
+  as_predicted: "users rate as predicted",
+  too_few_ratings: "too few days with enough ratings",
+  ended_today: "ended today: begins again on another day (UTC) at the earliest",
   // of regimes
   already_judged: "this rating interval was already evaluated",
   change_detected: "change detected",
@@ -43,6 +50,7 @@ const METRICS = {
   open_stall_share: "open stalls",
   absent: "no reports for",
   drop: "fewer sessions",
+  model: "model",
 };
 
 export const metricName = (what) => METRICS[what] ?? what;
@@ -70,6 +78,7 @@ export function whole(value) {
 
 export function metricValue(what, value) {
   if (what === "absent") return isNumber(value) ? span(value) : "–";
+  if (what === "model") return isNumber(value) ? ["not off", "off"][value] : "–";
   return what === "mos" || what === "opinion_quantile" ? score(value) : percent(value);
 }
 
