@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -94,3 +95,11 @@ def test_an_unknown_service_has_no_answers() -> None:
     snapshot = Core(plan(VIDEO)).run([], 10)[-1].snapshot
     with pytest.raises(KeyError, match="other"):
         list(answers_json(snapshot, "other"))
+
+
+def test_answers_are_the_same_object_until_an_interval_with_answers_closes() -> None:
+    ticks = Core(plan(VIDEO)).run([*viewing(58, "a"), sent(65, "a", rating=4)], 700)
+    found = [tick.snapshot.answers["video"].days for tick in ticks]
+    changes = [after is not before for before, after in pairwise(found)]
+    assert 1 <= sum(changes) <= 2
+    assert sum(map(len, found)) > 0

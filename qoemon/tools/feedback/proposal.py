@@ -70,14 +70,12 @@ class Proposal:
                 "both on days that were left out of the fit."
             )
         parts = f"on {found.better} of {found.folds} parts of the days, each left out of the fit in turn"
-        gain = f"by {found.gain:.4f} (standard error {found.error:.4f})"
+        way = "lower" if found.gain > 0 else "higher"
+        gain = f"the ranked probability score is {way} by {abs(found.gain):.4f} (standard error {found.error:.4f})"
         if found.proposed:
-            return f"The new constants predict better {parts}: the ranked probability score is lower {gain}."
-        needed = f"{LEAST_BETTER * found.folds:.0f} of {found.folds}, and more than the standard error"
-        return (
-            f"Keep what you have: the new constants predict better only {parts}, and the ranked probability score "
-            f"is lower {gain}; expected {needed}."
-        )
+            return f"The new constants predict better {parts}: {gain}."
+        needed = f"{LEAST_BETTER * found.folds:.0f} of {found.folds}, and lower by more than the standard error"
+        return f"Keep what you have: the new constants predict better only {parts}, and {gain}; expected {needed}."
 
     def as_dict(self) -> dict[str, Any]:
         """The proposal as plain types, for JSON."""
