@@ -75,7 +75,7 @@ regimes: $(VENV)/dev  ## measure false alarms and delays: changes, rules over ma
 calibration: $(VENV)/dev  ## measure what `qoemon theta`, `fit` and `validate` claim: coverage, bias, errors (4 minutes)
 	$(BIN)/python -m benchmarks.calibration
 
-feedback: $(VENV)/dev  ## measure what the comparison of ratings with predictions claims: alarms, coverage, fit, scores (2 minutes)
+feedback: $(VENV)/dev  ## measure what the comparison of ratings with predictions claims: alarms, coverage, fit, scores (5 minutes)
 	$(BIN)/python -m benchmarks.feedback
 
 binning: $(VENV)/dev  ## measure what judging by coarser bins would cost

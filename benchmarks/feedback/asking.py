@@ -31,11 +31,17 @@ def rows() -> Iterator[Row]:
         yield Row(
             f"{service}: the mean rating moves by, asked {OFTEN} times as often where it is bad", raw, most=-0.2
         )
-        yield Row(f"{service}: the bias moves by", _bias(rating, level, asked), -0.02, 0.02)
+        yield Row(
+            f"{service}: the bias moves by, asked {OFTEN} times as often where it is bad",
+            _bias(rating, level, asked),
+            -0.02,
+            0.02,
+        )
         answers = rng.random(len(level)) < np.where(rating <= 2, UNHAPPY, 1) / (4 * UNHAPPY)
         yield Row(
-            f"{service}: the bias moves by, the unhappy answer {UNHAPPY} times as often (no bar)",
+            f"{service}: the bias moves by, the unhappy answer {UNHAPPY} times as often",
             _bias(rating, level, answers),
+            most=-0.1,
         )
 
 

@@ -1,4 +1,4 @@
-"""How often the interval of the bias contains the truth, if days differ."""
+"""How often the interval of the bias contains the truth, if days differ, and how wide it is."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from qoemon.core.feedback.figures import bias
 RUNS, RATINGS = 600, 400
 DAYS = (7, 14, 30)
 BAR = (91.0, 97.0)
+NAIVE = 60.0
+FEW_RUNS = 100
+WIDEST = {(30, 7): 0.3, (30, 30): 0.12, (100, 7): 0.24, (100, 30): 0.1, (200, 7): 0.22, (200, 30): 0.09}
+"""Half of the interval of the bias at most, scale points, by ratings a day and days."""
 
 
 def rows() -> Iterator[Row]:
@@ -39,5 +43,18 @@ def rows() -> Iterator[Row]:
         half = 1.96 * np.sqrt(floating(total.squares).sum(axis=-1) / count / count)
         naive = 100 * float(np.mean(np.abs(value - truth) <= half))
         yield Row(
-            f"{service}: the same, of an interval from the number of ratings, {DAYS[-1]} days", naive, unit=" %"
+            f"{service}: the same, of an interval from the number of ratings, {DAYS[-1]} days",
+            naive,
+            most=NAIVE,
+            unit=" %",
         )
+        sizes = {each: history(service, FEW_RUNS, [0] * DAYS[-1], each, rng) for each, _ in WIDEST}
+        for (ratings, length), widest in WIDEST.items():
+            some = [bias(sizes[ratings].day(np.s_[:length, run])) for run in range(FEW_RUNS)]
+            half = float(np.mean([each.upper - each.lower for each in some])) / 2
+            yield Row(
+                f"{service}, {ratings} ratings a day: the bias is known after {length} days to ±",
+                half,
+                most=widest,
+                unit=" MOS",
+            )

@@ -50,17 +50,23 @@ def history(
     *,
     theta: float = THETA,
     between: float = BETWEEN_DAYS,
+    alike: float = 0.0,
 ) -> DaySums:
     """Days of so many ratings for each shift, (D, runs): opinions of users with this theta, days and shift.
 
     They are compared with what the mapping of the service and THETA predict.
+
+    between  standard deviation of the common shift of all opinions of a day, scale points
+    alike    correlation of the shifts of two successive days
     """
     mapping, draw = SERVICES[service]
     truth = PREDICTED if theta == THETA else predicted(LEVELS, theta)
     days = []
+    of_day = rng.normal(0, between, (runs, 1))
     for shift in shifts:
         mos = mapping(*draw(runs * ratings, rng)).reshape(runs, ratings)
-        true = levels_of(mos + shift + rng.normal(0, between, (runs, 1)))
+        true = levels_of(mos + shift + of_day)
+        of_day = alike * of_day + np.sqrt(1 - alike**2) * rng.normal(0, between, (runs, 1))
         rating = drawn(truth.shares[true.ravel()], rng).reshape(runs, ratings)
         ours = levels_of(mos)
         days.append(stacked([day_of(*each) for each in zip(rating, map(PREDICTED.at, ours), strict=True)]))

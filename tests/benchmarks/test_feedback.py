@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.feedback import asking, detector, fit, scores
 from benchmarks.feedback.simulated import SERVICES, history
 from qoemon.core.feedback.day import floating
 
@@ -26,20 +25,8 @@ def test_a_simulated_service_has_the_shift_and_the_theta_that_it_is_given(servic
     assert spread[1] < 0.5
 
 
-@pytest.mark.parametrize(
-    ("part", "sizes", "rows"),
-    [
-        (detector, {"CALM_RUNS": 2, "RUNS": 3}, 10),
-        (asking, {"SESSIONS": 2000}, 6),
-        (fit, {"RUNS": 2}, 7),
-        (scores, {"RUNS": 2}, 6),
-    ],
-)
-def test_every_part_yields_its_figures(
-    part: object, sizes: dict[str, int], rows: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, size in sizes.items():
-        monkeypatch.setattr(part, name, size)
-    found = list(part.rows())
-    assert len(found) == rows
-    assert all(np.isfinite(row.value) for row in found)
+def test_days_resemble_the_day_before_as_much_as_they_are_said_to() -> None:
+    days = history("web", 60, [0] * 60, 400, np.random.default_rng(1), between=0.3, alike=0.5)
+    daily = floating(days.residuals).sum(axis=-1) / days.answered.sum(axis=-1)
+    assert np.corrcoef(daily[:-1].ravel(), daily[1:].ravel())[0, 1] == pytest.approx(0.5, abs=0.08)
+    assert daily.std() == pytest.approx(0.3, abs=0.05)

@@ -1,12 +1,14 @@
-"""The player of the documentation, run by node with a <video> element that does what it is told."""
+"""The examples of the documentation for pages, run by node: a <video> element does what it is told."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 import subprocess
 import time
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from tests.support.parts import ROOT, Mosquitto, program, unused_port
 from tests.support.patience import TEST_S, WAIT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 PLAYER = ROOT / "docs/examples/player.js"
@@ -56,6 +58,7 @@ for (const act of acts) {
   if (act.fire) video.dispatchEvent(new Event(act.fire));
   if (act.page) page.dispatchEvent(new Event(act.page));
   if (act.hook) stall();
+  if (act.say) stall.say(act.say);
   if (act.shaka !== undefined)
     player.dispatchEvent(Object.assign(new Event("buffering"), { buffering: act.shaka }));
   if (act.timer) every();
@@ -70,14 +73,19 @@ def act(at: float, fire: str | None = None, *, to: float | None = None, **more: 
     return {"at": at, "fire": fire, "video": video, **more}
 
 
+def ran(script: str, *given: Any) -> Any:
+    """What a script prints in node, to which this is given as JSON."""
+    command = [program("node", "Debian package nodejs"), "--input-type=module", "--eval", script]
+    ended = subprocess.run(
+        command, input=json.dumps(given), capture_output=True, text=True, timeout=TEST_S, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
 def played(*acts: dict[str, Any]) -> list[dict[str, Any]]:
     """What the player publishes: topic, payload, and when, ms since the start."""
-    node = program("node", "Debian package nodejs")
-    story = json.dumps([PLAYER.read_text(), TOPIC, acts])
-    command = [node, "--input-type=module", "--eval", STAGE]
-    ran = subprocess.run(command, input=story, capture_output=True, text=True, timeout=TEST_S, check=False)
-    assert ran.returncode == 0, ran.stderr
-    heard: list[dict[str, Any]] = json.loads(ran.stdout)
+    heard: list[dict[str, Any]] = ran(STAGE, PLAYER.read_text(), TOPIC, acts)
     return heard
 
 
@@ -256,6 +264,88 @@ def test_after_shaka_the_element_alone_tells_stalls_again():
         3,
         False,
     )
+
+
+def test_what_the_user_says_is_reported_once_beside_the_counters():
+    said = reports(played(*BEGUN, act(5, say={"asked": True}), act(8, say={"rating": 4}), act(9, timer=True)))
+    assert [(each.get("asked"), each.get("rating"), each["play_s"]) for each in said] == [
+        (True, None, 2),
+        (None, 4, 2),
+        (None, None, 2),
+    ]
+
+
+def test_what_the_user_says_while_the_connection_is_down_is_reported_afterwards():
+    away = (
+        act(4, client={"connected": False}),
+        act(5, say={"asked": True}),
+        act(6, say={"rating": 2}),
+        act(7, say={"rating": 3}),
+    )
+    said = reports(played(*BEGUN, *away, act(20, client={"connected": True}, timer=True), act(30, timer=True)))
+    assert [(each.get("asked"), each.get("rating")) for each in said] == [(True, 3), (None, None)]
+
+
+ASKING = """
+import { readFileSync } from "node:fs";
+const [script, sessions, k] = JSON.parse(readFileSync(0, "utf8"));
+const { isAsked } = await import("data:text/javascript," + encodeURIComponent(script));
+console.log(JSON.stringify(sessions.map((session) => isAsked(session, k))));
+"""
+
+
+@pytest.mark.parametrize("k", [1, 2, 20, 100])
+@pytest.mark.parametrize("name", [str, lambda at: str(uuid.UUID(int=at * 0x9E3779B97F4A7C15)), "séance-{}".format])
+def test_one_in_k_sessions_is_asked_and_always_the_same_ones(name: Callable[[int], str], k: int):
+    sessions = [name(at) for at in range(20_000)]
+    first, second = (ran(ASKING, PLAYER.read_text(), sessions, k) for _ in range(2))
+    assert first == second
+    assert sum(first) == pytest.approx(len(sessions) / k, abs=4 * (len(sessions) / k) ** 0.5)
+    # Neighbours are asked independently.
+    both = sum(one and other for one, other in itertools.pairwise(first))
+    assert both == pytest.approx(len(sessions) / k**2, abs=8 * (len(sessions) / k**2) ** 0.5 + 1)
+
+
+MOODS = """
+import { readFileSync } from "node:fs";
+const [script, ...given] = JSON.parse(readFileSync(0, "utf8"));
+const { mood } = await import("data:text/javascript," + encodeURIComponent(script));
+console.log(JSON.stringify(given.map((each) => mood(...each) ?? null)));
+"""
+CLASSES = ("happy", "sad", "angry", "surprised", "neutral", "fearful", "disgusted")
+
+
+def moods(*given: Sequence[dict[str, float]]) -> list[float | None]:
+    """What mood.js makes of probabilities, and of a table if there is one; None for nothing."""
+    return ran(MOODS, (ROOT / "docs/examples/mood.js").read_text(), *given)
+
+
+def test_probabilities_of_classes_become_one_number():
+    alone = moods(*[[{name: 1}] for name in CLASSES])
+    assert None not in alone
+    assert max(alone) == alone[0] == 1
+    assert min(alone) == alone[CLASSES.index("angry")] == -1
+    assert alone[CLASSES.index("neutral")] == 0
+    shares = {"happy": 0.5, "neutral": 0.25, "angry": 0.25}
+    assert moods([shares], [{name: 4 * share for name, share in shares.items()}]) == [0.25, 0.25]
+    assert moods([{"sad": 1}, {"sad": 0.5}]) == [0.5]
+
+
+def test_classes_that_the_table_does_not_have_are_left_out():
+    assert moods([{"happy": 0.2, "contempt": 0.8, "constructor": 0.9}]) == [1]
+    assert moods([{}], [{"contempt": 1}], [{"happy": 0}], [{"happy": -1}], [{"happy": None}]) == [None] * 5
+
+
+def test_what_is_said_of_moods_and_of_asking_is_counted():
+    """The score and the rating of the examples, through the codec, as the daemon takes them."""
+    score = moods([{"happy": 0.6, "neutral": 0.4}])[0]
+    said = played(*BEGUN, act(5, say={"asked": True, "rating": 4, "scores": {"face": score}}))
+    plan = core_plan(Config.model_validate({"feedback": {"scores": ["face"]}}))
+    decoded = Codec(plan).decode(messages(said))
+    assert not decoded.rejected, decoded.sample
+    opinions = decoded.batch.opinions
+    assert opinions is not None
+    assert (opinions.rating, opinions.asked, opinions.scores["face"]) == ([4], [True], [0.6])
 
 
 def test_what_a_lost_connection_swallowed_is_told_afterwards():

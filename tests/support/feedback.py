@@ -71,4 +71,5 @@ def days_of(
 def feedback_of(ratings: Sequence[int], *, service: Service = VIDEO, **more: Any) -> Feedback:
     """What the snapshot says on the last of the days_of()."""
     days = days_of(ratings, service=service, **more)
-    return FeedbackReader(service, (), CheckRules(), 0.95).read(days, max(days, default=FIRST_DAY))
+    today = max(days, default=FIRST_DAY)
+    return FeedbackReader(service, (), CheckRules(), 0.95).read(days, today, today)

@@ -170,7 +170,8 @@ class SessionAnswers:
         """Remember the conditions of runs that are over, and count those whose users have said nothing."""
         self._grow()
         known = rows[(self.kept_s[rows] == self._sessions.last_s[rows]) & (self.condition[rows] != NO_CONDITION)]
-        names = [self._name(row) for row in known.tolist()]
+        keys = map(self._sessions.key, known.tolist())
+        names = [key if isinstance(key, str) else key[0] for key in keys]
         last_s, condition = self._sessions.last_s[known], self.condition[known].astype(np.int64)
         silent = np.ones(len(names), np.bool_)
         if self._counted:
@@ -243,13 +244,15 @@ class SessionAnswers:
 
     def _keep(self, at_s: float, conditions_of: ConditionsOf) -> None:
         """Keep the conditions of runs that have ended, or have been silent for half a rating interval."""
-        parts = []
-        for rows in self._sessions.parts:
-            last_s = self._sessions.last_s[rows]
-            over = self._sessions.ended[rows] | (last_s <= at_s - self._silent_s)
-            over &= (self.kept_s[rows] != last_s) & ~np.isnan(last_s)
-            parts.append(rows.start + np.flatnonzero(over))
-        some: Ints = np.concatenate([*parts, np.zeros(0, np.int64)])
+        over = [
+            rows.start
+            + np.flatnonzero(self._sessions.ended[rows] | (self._sessions.last_s[rows] <= at_s - self._silent_s))
+            for rows in self._sessions.parts
+        ]
+        some: Ints = np.concatenate([*over, np.zeros(0, np.int64)])
+        # Few rows are left: all others cost no more than what is above.
+        last_s = self._sessions.last_s[some]
+        some = some[(self.kept_s[some] != last_s) & ~np.isnan(last_s)]
         # All at once: to find the measurements of one session costs as much as to find those of all.
         if len(some):
             self.condition[some] = conditions_of(some, at_s)
@@ -314,10 +317,6 @@ class SessionAnswers:
         """The row of a session's run, or of its newest run; -1 if it is not in the table."""
         row = -1 if run is None else self._sessions.find((session, run))
         return self._sessions.newest(session) if row < 0 else row
-
-    def _name(self, row: int) -> str:
-        key = self._sessions.key(row)
-        return key if isinstance(key, str) else key[0]
 
     def _forget_answers(self) -> None:
         """Forget the answers of sessions that may not be rated any more."""

@@ -40,13 +40,13 @@ def states(sums: DaySums, scale: Scale = ACR5) -> list[tuple[ModelState, Way | N
 
 def test_evidence_adds_up_as_in_a_slow_loop() -> None:
     rng = np.random.default_rng(2)
-    deviation, chance = rng.normal(0.15, 0.3, (80, 3)), rng.uniform(0.001, 0.05, (80, 3))
-    counts = rng.random((80, 3)) < 0.8
-    found = follow(Witness(deviation, chance, counts), 0.1, RULES)
+    deviation, chance = rng.normal(0.15, 0.3, (70, 3)), rng.uniform(0.001, 0.05, (70, 3))
+    counts = rng.random((70, 3)) < 0.8
+    found = follow(Witness(deviation, chance, counts, tolerance=0.1, usual=0.2), RULES)
     for service in range(3):
-        tau2, total, off, since, last = 0.1**2, [0.0, 0.0], [False, False], [0, 0], None
-        seen = 0
-        for day in range(80):
+        tau2, total, off, since = 0.2**2, [0.0, 0.0], [False, False], [0, 0]
+        seen: list[tuple[float, float]] = []
+        for day in range(70):
             d, c = deviation[day, service], chance[day, service]
             if counts[day, service]:
                 for side, sign in enumerate((1, -1)):
@@ -56,12 +56,14 @@ def test_evidence_adds_up_as_in_a_slow_loop() -> None:
                         since[side] = day
                     off[side] = (off[side] and moved > 0) or moved > 6
                     total[side] = min(moved, 6) if off[side] else moved
-                if last is not None:
-                    by_chance = (c + last[1]) / 2
+                if seen:
+                    k, (mean, mean_chance) = len(seen), np.mean(seen, axis=0)
+                    # Of a mean of k days before: its distance has the variance of both.
+                    by_chance = (c + mean_chance / k) * k / (k + 1)
                     most = 4 * (tau2 + by_chance)
-                    excess = max(-most, min(most, (d - last[0]) ** 2 / 2 - by_chance))
-                    tau2 = max(0, tau2 + (excess - tau2) / min(seen + 20, 60))
-                last, seen = (d, c), seen + 1
+                    excess = max(-most, min(most, (d - mean) ** 2 * k / (k + 1) - by_chance))
+                    tau2 = max(0, tau2 + (excess - tau2) / min(k + 20, 60))
+                seen.append((d, c))
             assert found.off[day, service].tolist() == off
             assert found.since[day, service].tolist() == since
 

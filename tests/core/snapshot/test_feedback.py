@@ -40,7 +40,7 @@ def test_a_model_that_is_not_off_has_no_deviation() -> None:
 
 def test_nothing_is_computed_again_before_days_or_the_date_change() -> None:
     reader, days = FeedbackReader(VIDEO, (), CheckRules(), 0.95), days_of([40] * 3)
-    first = reader.read(days, FIRST_DAY + 2)
-    assert reader.read(days, FIRST_DAY + 2) is first
-    assert reader.read(days, FIRST_DAY + 3) is not first
-    assert reader.read(dict(days), FIRST_DAY + 3).ratings == first.ratings
+    first = reader.read(days, FIRST_DAY + 2, FIRST_DAY + 2)
+    assert reader.read(days, FIRST_DAY + 2, FIRST_DAY + 2) is first
+    assert reader.read(days, FIRST_DAY + 3, FIRST_DAY + 2) is not first
+    assert reader.read(dict(days), FIRST_DAY + 3, FIRST_DAY + 3).ratings == first.ratings
