@@ -110,7 +110,7 @@ def test_classes_are_told_by_their_ends_and_add_up_to_the_whole() -> None:
 
 def test_a_model_that_is_off_has_its_way_its_begin_and_the_figures_since_then() -> None:
     model = document_of([70] * 28, shift=[0.0] * 14 + [-0.35] * 14)["model"]
-    assert (model["state"], model["way"], model["witness_days"]) == ("off", "lower", 27)
+    assert (model["state"], model["way"], model["witness_days"]) == ("off", "lower", 28)
     assert model["since_s"] == (FIRST_DAY + 14) * 86_400
     assert model["deviation"]["rated_sessions"] == 70 * 14
     assert model["deviation"]["bias_bounds"][1] < -0.2

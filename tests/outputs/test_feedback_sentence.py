@@ -50,7 +50,7 @@ SENTENCES = {
         [60],
         {},
         (
-            "The model is not checked yet: 5 complete days with at least 20 ratings are needed, 0 so far. Users "
+            "The model is not checked yet: 5 complete days with at least 20 ratings are needed, 1 so far. Users "
             f"rate # lower than predicted, by 60 ratings on 1 day, {ANSWERED.format(180)}."
         ),
     ),
@@ -120,7 +120,7 @@ def without_ratings(asked: int, thumbs: int) -> str:
     thumb = (np.arange(asked) < thumbs).astype(np.int64)
     given = Answers(np.ones(asked, np.bool_), np.full(asked, np.nan), thumb, np.zeros((asked, 0)))
     days = {FIRST_DAY: sums_of(given, predicted(np.full(asked, 4.0), 0.3), VIDEO.scale)}
-    return sentence(FeedbackReader(VIDEO, (), CheckRules(), 0.95).read(days, FIRST_DAY), VIDEO, 0.95)
+    return sentence(FeedbackReader(VIDEO, (), CheckRules(), 0.95).read(days, FIRST_DAY, FIRST_DAY), VIDEO, 0.95)
 
 
 def test_without_ratings_it_says_who_was_asked_and_that_thumbs_are_no_ratings() -> None:

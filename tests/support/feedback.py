@@ -69,7 +69,7 @@ def days_of(
 
 
 def feedback_of(ratings: Sequence[int], *, service: Service = VIDEO, **more: Any) -> Feedback:
-    """What the snapshot says on the last of the days_of()."""
+    """What the snapshot says at the end of the last of the days_of(), with all of them checked."""
     days = days_of(ratings, service=service, **more)
     today = max(days, default=FIRST_DAY)
-    return FeedbackReader(service, (), CheckRules(), 0.95).read(days, today, today)
+    return FeedbackReader(service, (), CheckRules(), 0.95).read(days, today, today + 1)
