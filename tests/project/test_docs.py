@@ -182,7 +182,10 @@ def test_a_slow_start_is_rated_as_the_cookbook_says(tmp_path):
 
 def test_readme_names_only_metrics_that_exist():
     known = set(re.findall(r"`(qoemon_\w+)`", (ROOT / "docs/metrics.md").read_text()))
-    for page in (ROOT / "README.md", ROOT / "docs/operations.md"):
+    for page in (
+        ROOT / "README.md",
+        *(ROOT / f"docs/{page}.md" for page in ("brokers", "operations", "running", "troubleshooting")),
+    ):
         named = set(re.findall(r"\bqoemon_\w+", page.read_text()))
         assert named <= known, f"{page.name} names {sorted(named - known)}"
 

@@ -168,6 +168,8 @@ def test_a_checkpoint_of_another_plan_is_refused(tmp_path: Path, reports: Kafka)
     told = settings(tmp_path, reports)
     with Driver(tmp_path, told) as driver:
         driver.ready()
+        # Without a batch there is nothing that another configuration could contradict.
+        until(lambda: "batch 0 is stored" in driver.log.read_text(), driver.log.read_text)
         assert driver.signal(signal.SIGTERM) == 0
     fresh = {"state": {"dir": str(tmp_path / "fresh")}}
     assert "engine.shards is 5" in refused(tmp_path, settings(tmp_path, reports, engine={"shards": 5}))

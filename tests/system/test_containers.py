@@ -132,8 +132,8 @@ def test_who_waits_for_health_waits_for_one_that_tells_it(service: str) -> None:
         assert other in {"qoemon", *(name for name in SERVICES if "test" in SERVICES[name].get("healthcheck", {}))}
 
 
-def test_the_broker_is_set_as_the_page_on_operations_demands() -> None:
-    block = (ROOT / "docs/operations.md").read_text().split("```")[1]
+def test_the_broker_is_set_as_the_page_on_brokers_demands() -> None:
+    block = (ROOT / "docs/brokers.md").read_text().split("```")[1]
     demanded = {line for line in block.splitlines() if line and not line.startswith("#")}
     assert "max_queued_messages 0" in demanded
     assert demanded <= set((CONFIG / "compose/mosquitto.conf").read_text().splitlines())
@@ -193,7 +193,7 @@ def test_the_image_and_the_unit_have_the_charts_of_the_live_page() -> None:
     assert charts == ["ui"]
     (installs,) = [rest for instruction, rest in instructions() if instruction == "RUN" and " install " in rest]
     assert installs.endswith('/bin/python install "$(echo /wheels/qoemon-*.whl)[ui]"')
-    for place in ("config/systemd/qoemon.service", "docs/operations.md"):
+    for place in ("config/systemd/qoemon.service", "docs/running.md"):
         assert "/opt/qoemon/bin/pip install 'qoemon[ui]'" in (ROOT / place).read_text()
 
 

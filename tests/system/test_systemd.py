@@ -130,7 +130,7 @@ def test_the_sandbox_is_as_tight_as_the_docs_say(tmp_path: Path) -> None:
     verdict = analyze(tmp_path, *security)
     assert verdict.returncode == 0, verdict.stdout
     assert analyze(tmp_path, *security, CapabilityBoundingSet="#").returncode != 0
-    assert f"above {EXPOSURE / 10}" in (ROOT / "docs/operations.md").read_text()
+    assert f"above {EXPOSURE / 10}" in (ROOT / "docs/running.md").read_text()
 
 
 def test_all_runs_without_memory_that_is_both_written_and_executed() -> None:
