@@ -4,13 +4,19 @@
 FROM python:3.12-slim-bookworm AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
+COPY .ci ./.ci
+COPY config ./config
+COPY dashboards ./dashboards
+COPY docs ./docs
 COPY qoemon ./qoemon
 # The environment is made where the second stage has it: its commands name their interpreter by path.
-# It gets no pip: nothing is to be installed into an image that runs. The extra ui has the charts of the live page.
+# It gets no pip: nothing is to be installed into an image that runs. `make lock` pins the versions, with those of the
+# extra ui, which has the charts of the live page.
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip wheel --no-deps --wheel-dir /wheels . \
     && python -m venv --without-pip /opt/qoemon \
-    && pip --python /opt/qoemon/bin/python install "$(echo /wheels/qoemon-*.whl)[ui]"
+    && pip --python /opt/qoemon/bin/python install --require-hashes --requirement config/requirements.txt \
+    && pip --python /opt/qoemon/bin/python install --no-deps /wheels/qoemon-*.whl
 # A new named volume takes over owner and mode of the directory that it hides.
 RUN install --directory --owner=65532 --group=65532 --mode=0700 /state
 

@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FOR ?=
+REPOSITORY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-players demo-cluster test explore check audit format docs pictures dashboards bench bench-cluster start feeds coverage regimes calibration feedback binning fuzz chaos chaos-cluster soak attack clean
+.PHONY: help demo demo-players demo-cluster test explore check audit format docs pictures dashboards lock release deb bench bench-cluster start feeds coverage regimes calibration feedback binning fuzz chaos chaos-cluster soak attack clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +57,16 @@ bench-cluster: $(VENV)/dev  ## measure the costs of a cluster; `make docs` then 
 
 dashboards: $(VENV)/dev  ## write the Grafana boards
 	$(BIN)/python -m dashboards.generate
+
+lock: $(VENV)/dev  ## pin the newest versions of all dependencies, with hashes, for image, package and unit
+	$(BIN)/uv pip compile pyproject.toml --extra ui --universal --python-version 3.11 --generate-hashes --upgrade \
+	  --no-annotate --quiet --custom-compile-command "make lock" --output-file config/requirements.txt
+
+release: $(VENV)/dev  ## build wheel, sdist and SBOM, check them, write the notes, into dist/ (REPOSITORY=URL: for a package index)
+	@QOEMON_REPOSITORY=$(REPOSITORY) $(BIN)/python .ci/release.py
+
+deb: $(VENV)/dev  ## build a Debian package for the release of Debian or Ubuntu that this is, into dist/
+	@$(BIN)/python .ci/deb.py
 
 start: $(VENV)/dev  ## measure what the start of the commands costs beside `import numpy` (1 minute)
 	$(BIN)/python -m benchmarks.start

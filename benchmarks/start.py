@@ -29,6 +29,10 @@ COMMANDS = (
     ("qoemon check -c config/qoemon.yaml", ("check", "-c", "config/qoemon.yaml"), 4.0),
 )
 
+COMPLETION = [sys.executable, "-c", "from qoemon.cli import app; app(prog_name='qoemon')"]
+COMPLETED = {"_QOEMON_COMPLETE": "complete_bash", "COMP_WORDS": "qoemon re", "COMP_CWORD": "1"}
+"""What a shell runs and sets for `qoemon re`, then the tabulator key."""
+
 NO_BROKER = "mqtt: {host: 127.0.0.1, port: 1}\nhttp: {host: 127.0.0.1, port: %d}\n"
 
 
@@ -42,12 +46,17 @@ def rows() -> list[Row]:
         works: list[Callable[[], float]] = [
             lambda: _until_its_end([sys.executable, "-c", "import numpy"], env),
             *(lambda to=to: _until_its_end([sys.executable, "-m", "qoemon", *to], env) for _, to, _ in COMMANDS),
+            lambda: _until_its_end(COMPLETION, env | COMPLETED),
             lambda: _until_it_listens([sys.executable, "-m", "qoemon", "run", "-c", str(file)], env, port),
         ]
         for work in works:
             work()  # writes the byte code
         rounds = [[work() for work in works] for _ in range(REPEATS)]
-    bars = [*((name, bar) for name, _, bar in COMMANDS), ("qoemon run, until it listens", 5.0)]
+    bars = [
+        *((name, bar) for name, _, bar in COMMANDS),
+        ("completion of a command", 2.0),
+        ("qoemon run, until it listens", 5.0),
+    ]
     numpy_s, *others = zip(*rounds, strict=True)
     base_s = statistics.median(numpy_s)
     return [

@@ -32,6 +32,7 @@ from qoemon.tools.players.commands import demo_players
 from qoemon.tools.report.commands import record, replay, report
 from qoemon.tools.rescale.commands import rescale
 from qoemon.tools.rules.commands import rules
+from qoemon.tools.shipped.commands import dashboards, player_js, print_config, systemd_unit
 from qoemon.tools.simulate.commands import simulate
 from qoemon.tools.top.commands import top
 
@@ -142,6 +143,10 @@ def check(
 _USAGE = "the command line or the configuration is wrong"
 _UNUSABLE = "the file cannot be used, or --fail-if holds"
 _FILE = "the file cannot be used"
+_INCOMPLETE = "the installation is incomplete"
+
+_NAMES: dict[object, str] = {print_config: "config", player_js: "player.js"}
+"""Of the commands that cannot be named like their functions."""
 
 # Each command with an example or two, and what its exit codes 0 and 1 mean.
 for _command, _examples, _done, _failed in (
@@ -216,6 +221,28 @@ for _command, _examples, _done, _failed in (
         "the state directory cannot be used, or the driver runs",
     ),
     (rules, ("qoemon rules -c qoemon.yaml > qoemon.rules.yml",), "done", ""),
+    (
+        print_config,
+        ("qoemon config > qoemon.yaml", "qoemon config --minimal > qoemon.yaml"),
+        "done",
+        _INCOMPLETE,
+    ),
+    (
+        dashboards,
+        ("qoemon dashboards grafana/", "qoemon dashboards --print overview > overview.json"),
+        "done",
+        f"the folder cannot be written, or {_INCOMPLETE}",
+    ),
+    (
+        systemd_unit,
+        (
+            "qoemon systemd-unit > /etc/systemd/system/qoemon.service",
+            "qoemon systemd-unit --template > /etc/systemd/system/qoemon@.service",
+        ),
+        "done",
+        f"systemd could not start qoemon where it is installed, or {_INCOMPLETE}",
+    ),
+    (player_js, ("qoemon player.js > player.js",), "done", _INCOMPLETE),
     (simulate, ("qoemon simulate --scenario outage --for 10m",), "done", "the broker failed"),
     (
         top,
@@ -238,7 +265,7 @@ for _command, _examples, _done, _failed in (
     ),
     (paper, ("qoemon paper figures/",), "done", "a file cannot be written"),
 ):
-    app.command(epilog=ending(_examples, {0: _done, 1: _failed, 2: _USAGE}))(_command)
+    app.command(_NAMES.get(_command), epilog=ending(_examples, {0: _done, 1: _failed, 2: _USAGE}))(_command)
 
 _NO_FEEDBACK = "there are no ratings, or the daemon or the file cannot be used"
 _feedback = typer.Typer(

@@ -64,6 +64,8 @@ OF_THE_COMMAND_LINE = {
     "qoemon.tools.rescale.commands",
     "qoemon.tools.rules",
     "qoemon.tools.rules.commands",
+    "qoemon.tools.shipped",
+    "qoemon.tools.shipped.commands",
     "qoemon.tools.simulate",
     "qoemon.tools.simulate.commands",
     "qoemon.tools.top",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import runpy
 import tomllib
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,6 +101,32 @@ def test_every_dependency_has_a_lower_and_an_upper_bound(requirement: Requiremen
     operators = {clause.operator for clause in requirement.specifier}
     assert operators & {">=", "==", "~="}, f"{requirement}: from which version on?"
     assert operators & {"<", "<=", "==", "~="}, f"{requirement}: up to which version?"
+
+
+PINNED = re.findall(
+    r"^(\S+==\S+)(?: ; (.+?))?((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$",
+    (ROOT / "config/requirements.txt").read_text(),
+    re.MULTILINE,
+)
+
+
+def test_every_pinned_dependency_has_hashes() -> None:
+    lines = (ROOT / "config/requirements.txt").read_text().splitlines()
+    assert len(PINNED) == sum("==" in line for line in lines) > 30
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+def test_pinned_versions_are_those_that_the_package_wants(python: str) -> None:
+    """`make lock` after a change of dependencies; each is there once for each Python."""
+    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    environment = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux"}
+    pins = [Requirement(f"{pin} ; {marker}" if marker else pin) for pin, marker, _ in PINNED]
+    valid = [pin for pin in pins if pin.marker is None or pin.marker.evaluate(environment)]
+    versions = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in valid}
+    assert len(versions) == len(valid)
+    for line in project["dependencies"] + project["optional-dependencies"]["ui"]:
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(versions[canonicalize_name(wanted.name)]), f"{wanted}: make lock"
 
 
 FOUND = {"id": "X-1", "fix_versions": ["2.0"], "aliases": [], "description": ""}

@@ -12,7 +12,6 @@ import re
 import subprocess
 import sys
 import threading
-import tomllib
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
@@ -187,14 +186,11 @@ def test_both_stages_have_the_same_python_of_a_named_release() -> None:
     assert re.fullmatch(r"python:3\.\d+-slim-\w+", bases.pop())
 
 
-def test_the_image_and_the_unit_have_the_charts_of_the_live_page() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    charts = [name for name, needs in project["optional-dependencies"].items() if "plotly" in str(needs)]
-    assert charts == ["ui"]
+def test_the_image_has_the_pinned_dependencies_and_the_charts_of_the_live_page() -> None:
     (installs,) = [rest for instruction, rest in instructions() if instruction == "RUN" and " install " in rest]
-    assert installs.endswith('/bin/python install "$(echo /wheels/qoemon-*.whl)[ui]"')
-    for place in ("config/systemd/qoemon.service", "docs/running.md"):
-        assert "/opt/qoemon/bin/pip install 'qoemon[ui]'" in (ROOT / place).read_text()
+    assert "/bin/python install --require-hashes --requirement config/requirements.txt " in installs
+    assert installs.endswith("/bin/python install --no-deps /wheels/qoemon-*.whl")
+    assert "\nplotly==" in (CONFIG / "requirements.txt").read_text()
 
 
 def test_what_is_copied_into_the_image_is_there_and_nothing_else_is_sent() -> None:

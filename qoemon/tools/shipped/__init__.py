@@ -1,0 +1,1 @@
+"""Files that come with qoemon: sample configuration, Grafana boards, systemd unit, reporter for browsers."""
