@@ -70,53 +70,66 @@ class Lease:
     def __init__(self, name: str, run: str, length_s: float) -> None:
         self._name, self._run, self.length_s = name, run, length_s
         self._newest: Record | None = None
+        """The newest valid record since we are connected."""
         self._certain = False
-        """Whether the newest record came since we are connected. A retained one may be that of a lost claim."""
-        self._connected_s = self._heard_s = -math.inf
+        """Whether it is: a retained one may be that of a lost claim."""
+        self._last: Record | None = None
+        """The newest valid record, also from before we were connected."""
+        self._term = 0
+        """The highest term so far."""
+        self._connected_s = self._sent_s = self._until_s = -math.inf
+        self._valid_s = self._heard_s = -math.inf
+        """When the newest valid record came, and when any record of another process did."""
         self._number = 0
         self._sent: dict[int, float] = {}
         """When we sent those records that have not come back, by number."""
-        self._sent_s = -math.inf
-        self._until_s = -math.inf
         self._contradict = False
 
     @property
     def holder(self) -> str | None:
         """Name of the daemon that the newest record names; None if it names none, or there is no record."""
-        return None if self._newest is None else self._newest.holder
+        return None if self._last is None else self._last.holder
 
     @property
     def term(self) -> int:
         """Term of the newest record, if it is ours, else 0."""
-        return self._newest.term if self._newest is not None and self._ours else 0
-
-    @property
-    def _ours(self) -> bool:
-        return self._newest is not None and self._newest.run == self._run and self._newest.holder is not None
+        return self._last.term if self._last is not None and self._is_ours(self._last) else 0
 
     def remaining_s(self, now_s: float) -> float:
         """How long this daemon still holds the lease; 0 if it does not."""
-        return max(self._until_s - now_s, 0.0) if self._ours else 0.0
+        return max(self._until_s - now_s, 0.0)
 
     def stalled(self, now_s: float) -> bool:
         """Whether a record has not come back for half a lease: the connection is broken."""
         return any(now_s - sent_s > self.length_s / 2 for sent_s in self._sent.values())
 
     def connected(self, now_s: float) -> None:
-        """A new connection to the broker is subscribed; the retained record comes now, if there is one."""
+        """A new connection to the broker is subscribed; the retained record comes now, if there is one.
+
+        What was known before no longer counts, as records may have been missed, and the broker may have lost the
+        retained one. A lease that is still held stays so until it ends.
+        """
         self._connected_s = self._heard_s = now_s
-        self._certain, self._sent = False, {}
+        self._newest, self._certain, self._contradict, self._sent = None, False, False, {}
 
     def observe(self, record: Record, now_s: float, *, retained: bool = False) -> None:
         """Apply a record from the topic. retained: it was published before we subscribed."""
         sent_s = self._sent.pop(record.number, None) if record.run == self._run else None
-        if not (self._newest is None or (retained and not self._certain) or self._valid(record, self._newest)):
+        self._term = max(self._term, record.term)
+        newest, stale = self._newest, now_s >= self._valid_s + self.length_s
+        if record.run != self._run:
+            self._heard_s = now_s
+        if newest is not None and (retained or not (stale or self._valid(record, newest))):
             # Another daemon may have missed what we know: our next record tells it.
-            self._contradict |= self._ours and record.run != self._run
+            self._contradict |= self._is_ours(newest) and record.run != self._run
             return
-        self._newest, self._heard_s = record, now_s
-        self._certain |= not retained
-        if sent_s is not None:
+        follows = newest is None or record.after in {None, newest.id}
+        self._newest = self._last = record
+        self._valid_s = now_s
+        self._certain = not retained and (self._certain or follows)
+        if not self._is_ours(record):
+            self._until_s = -math.inf
+        elif sent_s is not None:
             self._until_s = sent_s + self.length_s
 
     def due(self, now_s: float, *, willing: bool) -> Record | None:
@@ -124,41 +137,44 @@ class Lease:
         if now_s < self._connected_s + min(SETTLE_S, self.length_s / RENEWALS):
             return None
         newest = self._newest
-        if newest is not None and self._ours:
+        if newest is not None and self._certain and self._is_ours(newest):
             if now_s < self._sent_s + self.length_s / RENEWALS and not self._contradict:
                 return None
             self._contradict = False
             return self._record(self._name, newest.term, None, now_s)
         if self._sent or not willing or not self._free(now_s):
             return None
-        if newest is None:
-            return self._record(self._name, 1, NOTHING, now_s)
-        return self._record(self._name, newest.term + 1, newest.id, now_s)
+        return self._record(self._name, self._term + 1, NOTHING if newest is None else newest.id, now_s)
 
     def release(self, now_s: float) -> Record | None:
         """The record that gives the lease back, to be published; None if it is not ours."""
-        if self._newest is None or not self._ours:
+        if self._newest is None or not self._is_ours(self._newest):
             return None
         self._until_s = -math.inf
         return self._record(None, self._newest.term, None, now_s)
 
+    def _is_ours(self, record: Record) -> bool:
+        return record.run == self._run and record.holder is not None
+
     def _free(self, now_s: float) -> bool:
-        newest = self._newest
-        if newest is not None and newest.holder is None:
+        """Whether we may claim: we held it until the connection ended, nobody holds it, or did for a lease."""
+        if now_s < self._until_s or now_s >= self._heard_s + self.length_s:
             return True
-        ours_before = newest is not None and newest.holder == self._name and not self._certain
-        return ours_before or now_s >= self._heard_s + self.length_s
+        newest = self._newest
+        if newest is None:
+            return False
+        # A retained record with our name is that of an earlier process of this daemon.
+        return newest.holder is None or (newest.holder == self._name and not self._certain)
 
     def _valid(self, record: Record, newest: Record) -> bool:
         """Whether the record is the newest now. The same on each daemon that knows the same newest one."""
-        same_run = record.run == newest.run and record.number > newest.number
-        if record.after is None:  # A renewal: its holder has seen its own claim come first.
-            doubtful = not self._certain and newest.after is not None
-            return record.term > newest.term or (record.term == newest.term and same_run) or doubtful
-        if not self._certain and (newest.after is not None or record.term > newest.term):
+        if not self._certain:
             return True
+        if record.after is None:  # A renewal: its holder has seen its own claim come first.
+            same_run = record.run == newest.run and record.number > newest.number
+            return record.term > newest.term or (record.term == newest.term and same_run)
         # Of a later term: we have missed records.
-        return record.term > newest.term + 1 or (record.term == newest.term + 1 and record.after == newest.id)
+        return record.after == newest.id or (record.term > newest.term + 1 and record.after != NOTHING)
 
     def _record(self, holder: str | None, term: int, after: RecordId | None, now_s: float) -> Record:
         self._number += 1
