@@ -111,7 +111,7 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
         remark = None if pair is None else pair.remark
         health = Health(tick_s, engine, tick_loop, latest, None if broker is None else str(broker), remark)
         links = Links(config.http.links)
-        app = application(latest, health.alive, health.ready, links, history, health.remarks)
+        app = application(latest, health.alive, health.ready, links, history, health.remarks, remark)
         if pair is not None:
             add_pair(app, pair)
         serving = await serve(app, sockets, web, http_stats, config.limits.http_connections)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
+import subprocess
+import sys
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +14,7 @@ import pytest
 
 from tests.support.hook import Hook
 from tests.support.pair import Pair
-from tests.support.parts import Mosquitto
+from tests.support.parts import ROOT, Mosquitto
 from tests.support.patience import until
 from tests.support.viewers import EU, Viewers
 
@@ -103,6 +106,11 @@ def test_spare_continues_where_a_killed_leader_stopped(tmp_path: Path) -> None:
         assert pair.leaders == [pair.other(first)]
         assert f"{first} does not send notifications" in leader.get("/readyz").body
         assert f"{first} stands by" in spare.get("/readyz").body
+        assert f"{first} stands by" in json.loads(spare.get("/api/v1/groups").body)["pair"]
+        top = [sys.executable, "-m", "qoemon", "top", "--once", f"http://127.0.0.1:{spare.port}"]
+        assert (
+            f"{first} stands by" in subprocess.run(top, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        )
         stage.viewers.bad = {EU}
         stage.until_firing(leader)
         stage.until_told("firing", "resolved", "firing")

@@ -12,6 +12,7 @@ from yarl import URL
 
 from qoemon.common import duration
 from qoemon.common.text import SHORT, printable
+from qoemon.outputs.pair.header import PAIR
 from qoemon.tools.top.options import URL_DEFAULT
 from qoemon.tools.top.query import QueryError
 from qoemon.tools.top.snapshot import Answer, Snapshot, windows_of
@@ -50,14 +51,14 @@ async def fetch(client: aiohttp.ClientSession, address: URL) -> Answer:
                 if answer.status == 400:
                     raise QueryError(printable(text, 4 * SHORT))
                 raise AnswerError(f"status {answer.status}, {printable(text, SHORT)}")
-            date = answer.headers.get("Date", "")
+            date, pair = answer.headers.get("Date", ""), answer.headers.get(PAIR, "")
     except aiohttp.ClientConnectorError as error:
         raise AnswerError(_reason(error.os_error)) from None
     except TimeoutError:
         raise AnswerError(f"no answer within {ANSWER_S:g} s") from None
     except (aiohttp.ClientError, OSError) as error:
         raise AnswerError(printable(str(error), SHORT) or type(error).__name__) from None
-    return _decoded(body, date)
+    return _decoded(body, date, pair)
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:
@@ -69,7 +70,7 @@ async def _body(answer: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _decoded(body: bytes, date: str) -> Answer:
+def _decoded(body: bytes, date: str, pair: str) -> Answer:
     try:
         raw = msgspec.json.decode(body)
         snapshot = msgspec.convert(raw, Snapshot)
@@ -77,7 +78,7 @@ def _decoded(body: bytes, date: str) -> Answer:
             duration.seconds(window)
     except (msgspec.DecodeError, ValueError) as error:
         raise AnswerError(f"the answer is no snapshot of qoemon: {printable(str(error), SHORT)}") from None
-    return Answer(snapshot, raw, _daemon_time_s(date))
+    return Answer(snapshot, raw, _daemon_time_s(date), printable(pair, 4 * SHORT))
 
 
 def _daemon_time_s(date: str) -> float:
