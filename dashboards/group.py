@@ -34,9 +34,9 @@ class _Changes(AnnotationQuery):
 
     def __init__(self, queries: Queries) -> None:
         super().__init__()
-        counted = queries.of("qoemon_pow_regime_changes_total")
         self.name("Changes of PoW").datasource(SOURCE).enable(True).icon_color("purple")
-        self.expr(f"sum by ({queries.group}, direction) (increase({counted}[{MINUTES}])) > 0")
+        by = f"{queries.group}, direction"
+        self.expr(f"{queries.increase('qoemon_pow_regime_changes_total', MINUTES, by)} > 0")
         self._text = f"{queries.legend}: {{{{direction}}}}"
 
     def build(self) -> models.AnnotationQuery:
@@ -143,4 +143,4 @@ def _conditions(queries: Queries) -> list[Panel]:
 
 
 def _buckets(queries: Queries, name: str) -> str:
-    return f"sum by (le) (increase({queries.of(f'{name}_bucket')}[{MINUTES}]))"
+    return queries.increase(f"{name}_bucket", MINUTES, "le")

@@ -27,6 +27,7 @@ from dashboards.panels import (
     rows,
     states,
 )
+from dashboards.promql import once
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.dashboard import Dashboard
@@ -47,7 +48,7 @@ def overview(queries: Queries) -> Dashboard:
 
 
 def _now(queries: Queries) -> list[Panel]:
-    firing = f"count({queries.of('qoemon_alert_state')} == 3) or vector(0)"
+    firing = f"count({once(queries.of('qoemon_alert_state'))} == 3) or vector(0)"
     return [
         number(
             About(
@@ -202,5 +203,5 @@ def _worst(queries: Queries) -> list[Panel]:
     )
     return [
         bars(worst, [Ask(f"topk(10, {queries.excess(queries.group)})", queries.legend)]),
-        rows(firing, Ask(f"{queries.of('qoemon_alert_state')} == 3"), ("job", "instance", "Value")),
+        rows(firing, Ask(f"{once(queries.of('qoemon_alert_state'))} == 3"), ("job", "Value")),
     ]

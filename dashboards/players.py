@@ -66,7 +66,9 @@ def _starts(queries: Queries) -> list[Panel]:
             ],
         ),
         curves(failed, [Ask(f"{failures} / ({failures} + {started})", "{{service}}", queries.base)]),
-        density(heat, Ask(f"sum by (le) (increase({bucket}[{MINUTES}]))", "{{le}}", queries.base)),
+        density(
+            heat, Ask(queries.increase("qoemon_startup_seconds_bucket", MINUTES, "le"), "{{le}}", queries.base)
+        ),
     ]
 
 

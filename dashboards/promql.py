@@ -2,6 +2,9 @@
 
 Shares of users are never averaged over groups: they are weighted by observations, or computed from expected
 ratings. Both give the value of one group with all these users.
+
+Two daemons of a pair export the same figures, so numbers are taken once of all instances before they are summed.
+Means weighted by observations need that not: they are those of all instances together.
 """
 
 from __future__ import annotations
@@ -25,6 +28,11 @@ RATINGS = "qoemon_expected_ratings_total"
 
 SAID, EXPECTED = "qoemon_feedback_ratings_total", "qoemon_feedback_expected_ratings_total"
 """Ratings that users gave, and those expected in the same sessions."""
+
+
+def once(series: str) -> str:
+    """The series without the label `instance`: of two daemons of a pair, the one that has seen more."""
+    return f"max without (instance) ({series})"
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,11 @@ class Queries:
 
     def total(self, metric: str, by: str) -> str:
         """The sum of a metric over the selected groups."""
-        return f"sum by ({by}) ({self.of(metric)})"
+        return f"sum by ({by}) ({once(self.of(metric))})"
+
+    def increase(self, metric: str, span: str, by: str, *more: str) -> str:
+        """The increase of a counter in that time, summed over the selected groups; more: further matchers."""
+        return f"sum by ({by}) ({once(f'increase({self.of(metric, *more)}[{span}])')})"
 
     def weighted(self, metric: str, *more: str, split: str = "") -> str:
         """Mean over all observations of the selected groups, by service, window and the label `split`."""
@@ -96,7 +108,7 @@ class Queries:
 
     def excess(self, by: str) -> str:
         """Poor ratings in the last rating interval that good conditions would have avoided: of all factors."""
-        return f"sum by ({by}) ({self._poor_by_factor})"
+        return f"sum by ({by}) ({once(self._poor_by_factor)})"
 
     def attribution(self) -> str:
         """The part of PoW that each factor accounts for, over the selected groups."""
@@ -114,11 +126,11 @@ class Queries:
 
     def ratings(self, by: str) -> str:
         """Ratings per second."""
-        return f"sum by ({by}) (rate({self.of(RATINGS)}[{MINUTES}]))"
+        return f"sum by ({by}) ({once(f'rate({self.of(RATINGS)}[{MINUTES}])')})"
 
     def share(self, span: str, by: str = "service") -> str:
         """The share of good ratings in that time, exact over groups and time."""
-        return f"({self.good(span, by)}) / sum by ({by}) (increase({self.of(RATINGS)}[{span}]))"
+        return f"({self.good(span, by)}) / {self.increase(RATINGS, span, by)}"
 
     def good(self, span: str, by: str) -> str:
         """The good ratings in that time, summed separately for services with different scales."""
@@ -128,8 +140,8 @@ class Queries:
             alike["|".join(good)].append(service.name)
         sums = []
         for ratings, services in alike.items():
-            of_scale = self.of(RATINGS, f'service=~"{"|".join(services)}"', f'rating=~"{ratings}"')
-            sums.append(f"sum by ({by}) (increase({of_scale}[{span}]))")
+            of_scale = f'service=~"{"|".join(services)}"', f'rating=~"{ratings}"'
+            sums.append(self.increase(RATINGS, span, by, *of_scale))
         return " or ".join(sums)
 
     def burn(self, span: str) -> str:

@@ -119,8 +119,7 @@ def _burn_rates(queries: Queries) -> list[Panel]:
 
 def _groups(queries: Queries) -> list[Panel]:
     group = queries.group
-    every = f"sum by ({group}) (increase({queries.of(RATINGS)}[1d]))"
-    spent = f"{every} - ({queries.good('1d', group)})"
+    spent = f"{queries.increase(RATINGS, '1d', group)} - ({queries.good('1d', group)})"
     return [
         bars(
             About(

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from qoemon.config.config import Config
     from qoemon.config.sections.collector import Collector
     from qoemon.config.sections.mqtt import Mqtt, Topic
+    from qoemon.config.sections.notify import Notify
+    from qoemon.config.sections.pair import Pair
     from qoemon.core.plan.plan import Plan, Service
 
 VERSION = f"qoemon {qoemon.__version__}\n"
@@ -342,6 +344,7 @@ def _summary(config: Config) -> list[str]:
         *([] if config.collector is None else [_listens(config.collector)]),
         *([_workers(config)] if config.workers > 1 else []),
         *_cluster(config),
+        *([] if config.pair is None else [_pair(config.pair, config.notify)]),
         *_ignored(config.topics),
         f"groups by {', '.join(('service', *plan.labels))}",
         *([f"rolls up by {'; '.join(RollUpKey(by).name for by in plan.roll_ups)}"] if plan.roll_ups else []),
@@ -366,6 +369,19 @@ def _listens(collector: Collector) -> str:
 
     paths = ", ".join(path.template for path in collector.paths)
     return f"collects {paths} on {address_text(collector.host, collector.port)}"
+
+
+def _pair(pair: Pair, notify: Notify) -> str:
+    from urllib.parse import urlsplit
+
+    peer = urlsplit(pair.peer.url).netloc
+    sends = (
+        "notifications" if notify.alertmanagers or notify.webhooks or notify.mqtt else "nothing, as notify is empty"
+    )
+    return (
+        f"pair: this is {pair.name}, the other daemon is at {peer}; the one with the lease on {pair.topic} sends "
+        f"{sends}, and is replaced {duration.text(pair.lease_s)} after its last sign of life"
+    )
 
 
 def _replaced(missing: Sequence[str]) -> str:

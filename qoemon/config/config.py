@@ -21,7 +21,9 @@ from qoemon.config.sections.feedback import Feedback
 from qoemon.config.sections.kafka import Kafka
 from qoemon.config.sections.link import LinkTemplate, link_fault
 from qoemon.config.sections.mqtt import MAX_PACKET_BYTES, Mqtt, Topic
+from qoemon.config.sections.names import overlap
 from qoemon.config.sections.notify import Notify
+from qoemon.config.sections.pair import Pair
 from qoemon.config.sections.regime import Regimes
 from qoemon.config.sections.service import Services
 from qoemon.config.sections.state import State
@@ -213,6 +215,10 @@ class Config(Section):
     regimes: Regimes = key("Regimes of the groups: good, degraded or bad.", {})
     feedback: Feedback = key("Ratings of users, which reports may have.", {})
     notify: Notify = key("Receivers of alerts.", {})
+    pair: Pair | None = key(
+        "A second daemon with the same reports that stands by: one of the two sends notifications. null: none.",
+        None,
+    )
     state: State = key("State that survives a restart or a crash.", {})
     shutdown_timeout_s: Seconds = key("Time limit for storing state and sending notifications at a stop.", "10s")
     http: Http = key("The HTTP server of metrics, health, JSON and the live page.", {})
@@ -244,6 +250,7 @@ class Config(Section):
             yield Violation(("mqtt",), expected, (("collector",),))
         if self.mqtt is None and self.notify.mqtt is not None:
             yield Violation(("notify", "mqtt"), "null: alerts go to the broker, and mqtt is null", (("mqtt",),))
+        yield from self._pair_rules()
         yield from self._engine_rules()
         yield from self._port_rules()
         yield from self._startup_rules()
@@ -391,6 +398,21 @@ class Config(Section):
         if ours.host == pages.host or {ours.host, pages.host} & {"0.0.0.0", "::"}:  # noqa: S104 - compared only
             expected = f"another port than http.port ({pages.port})"
             yield Violation(("collector", "port"), expected, (("http", "port"), ("http", "host")))
+
+    def _pair_rules(self) -> Iterator[Violation]:
+        """A pair has a broker for its lease, a topic without reports or alerts, and counts on its own machines."""
+        if self.pair is None:
+            return
+        if self.mqtt is None:
+            expected = "null: the lease is at the broker, and mqtt is null"
+            yield Violation(("pair",), expected, (("mqtt",),))
+        if self.clustered:
+            expected = "null: engine.kind is spark, and a checkpoint has one driver; let the cluster restart it"
+            yield Violation(("pair",), expected, (("engine", "kind"),))
+        for place, topic in enumerate(self.topics):
+            if overlap(topic.template, self.pair.topic):
+                expected = f"another topic than those of the reports: mqtt.topics.{place} matches it"
+                yield Violation(("pair", "topic"), expected, (("mqtt", "topics"),))
 
     def _engine_rules(self) -> Iterator[Violation]:
         """The kind of the engine agrees with `workers`; a cluster has Kafka and a checkpoint."""

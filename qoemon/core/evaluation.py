@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from qoemon.core.alerting.alerts import AlertKey
 from qoemon.core.alerting.detector import Detections, Detector
 from qoemon.core.alerting.regime import RegimeRules
 from qoemon.core.alerting.rule import Rule
@@ -153,6 +154,10 @@ class Evaluation:
             shard: Totals(dict(counts.events), dict(counts.rejected), closed_s)
             for shard, counts in enumerate(shards)
         }
+
+    def adopt_alerts(self, firing: Mapping[AlertKey, int]) -> None:
+        """Continue alerts that another daemon found firing; as Alerts.adopt."""
+        self._detector.adopt(firing)
 
     def begin_exports(self) -> None:
         """Let groups that are still new begin again, after a restart: nothing was exported meanwhile."""

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from qoemon.common import systemd
 from qoemon.config.config import Config, Http
 from qoemon.config.plan import core_plan
+from qoemon.core.alerting.alerts import AlertKey
 from qoemon.daemon.health import Health
 from qoemon.daemon.metrics import build_metrics
 from qoemon.daemon.reload import Reloader
@@ -27,10 +29,14 @@ from qoemon.net.http.listener import bound
 from qoemon.net.http.server import serve
 from qoemon.net.http.stats import HttpStats, http_metrics
 from qoemon.net.http.web_config import WebConfig
+from qoemon.net.mqtt.client import Broker
 from qoemon.outputs.latest import Latest
 from qoemon.outputs.notify.notifier import Notifier
 from qoemon.outputs.notify.receivers import receivers
 from qoemon.outputs.page.links import Links
+from qoemon.outputs.pair.options import pair_options
+from qoemon.outputs.pair.pair import Pair
+from qoemon.outputs.pair.routes import add_pair
 from qoemon.outputs.publisher import Publisher
 from qoemon.outputs.routes import application
 from qoemon.state.directory import locked
@@ -61,6 +67,10 @@ class Daemon:
         await self.reloader.reload(path, overrides, self.engine, self.tick_loop)
         systemd.notify(READY=1)
 
+    async def adopt_alerts(self, firing: Mapping[AlertKey, int]) -> None:
+        """As Engine.adopt_alerts, between two ticks."""
+        await self.tick_loop.between_ticks(self.engine.adopt_alerts(firing))
+
 
 @contextlib.asynccontextmanager
 async def running(config: Config) -> AsyncIterator[Daemon]:
@@ -77,7 +87,9 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
         for listening in sockets:
             ends.callback(listening.close)
         port = sockets[0].getsockname()[1]
-        notifier = Notifier(receivers(config.notify, broker, public_url(config.http, web.now().scheme, port)))
+        pair = _pair(config, broker)
+        url = public_url(config.http, web.now().scheme, port)
+        notifier = Notifier(receivers(config.notify, broker, url), pair)
         latest = Latest()
         history = KeptHistory(history_store(config))
         publisher = Publisher(tick_s, latest, notifier, history.put)
@@ -93,17 +105,21 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
             lambda: http_metrics(http_stats),
             lambda: history_metrics(history.stats),
             notifier.metrics,
+            *(() if pair is None else (pair.metrics,)),
         )
         tick_loop = TickLoop(core_plan(config).timing, engine, publisher, collectors)
-        health = Health(tick_s, engine, tick_loop, latest, None if broker is None else str(broker))
+        remark = None if pair is None else pair.remark
+        health = Health(tick_s, engine, tick_loop, latest, None if broker is None else str(broker), remark)
         links = Links(config.http.links)
-        app = application(latest, health.alive, health.ready, links, history, health.remarks)
+        app = application(latest, health.alive, health.ready, links, history, health.remarks, remark)
+        if pair is not None:
+            add_pair(app, pair)
         serving = await serve(app, sockets, web, http_stats, config.limits.http_connections)
         ends.push_async_callback(serving.cleanup)
         daemon = Daemon(url_of(web.now().scheme, config.http.host, port), latest, engine, tick_loop, reloader)
         LOG.info("serving on %s", daemon.url)
         publisher.restore(await engine.recover(publisher.add_past))
-        async with _working(daemon, notifier, health, config.shutdown_timeout_s):
+        async with _working(daemon, notifier, pair, health, config.shutdown_timeout_s):
             yield daemon
 
 
@@ -141,6 +157,12 @@ async def _listening(engine: Engine) -> None:
         raise ListenError(str(error)) from None
 
 
+def _pair(config: Config, broker: Broker | None) -> Pair | None:
+    if config.pair is None or broker is None:
+        return None
+    return Pair(pair_options(config.pair, core_plan(config).timing.tick_s), broker, secrets.token_hex(8))
+
+
 def _engine(config: Config, extra_state: ExtraState) -> Engine:
     if config.clustered:
         return _spark_engine(config, extra_state)
@@ -174,13 +196,17 @@ def _spark_engine(config: Config, extra_state: ExtraState) -> Engine:
 
 
 @contextlib.asynccontextmanager
-async def _working(daemon: Daemon, notifier: Notifier, health: Health, timeout_s: float) -> AsyncIterator[None]:
+async def _working(
+    daemon: Daemon, notifier: Notifier, pair: Pair | None, health: Health, timeout_s: float
+) -> AsyncIterator[None]:
     """Run every part in its own task; when the block ends, drain and cancel them."""
     running_parts = {
         **daemon.engine.parts(),
         "notifier": notifier.run(),
         "watchdog": feed_watchdog(health.alive),
     }
+    if pair is not None:
+        running_parts["pair"] = pair.run(notifier, daemon.adopt_alerts, lambda: not health.ready())
     async with asyncio.TaskGroup() as group:
         parts = [group.create_task(part, name=f"qoemon.{name}") for name, part in running_parts.items()]
         ticking = group.create_task(daemon.tick_loop.run(), name="qoemon.tick_loop")
@@ -189,13 +215,18 @@ async def _working(daemon: Daemon, notifier: Notifier, health: Health, timeout_s
             yield
         finally:
             health.drain()
-            await _drain(daemon, notifier, ticking, timeout_s)
+            await _drain(daemon, notifier, pair, ticking, timeout_s)
             for part in parts:
                 part.cancel()
 
 
-async def _drain(daemon: Daemon, notifier: Notifier, ticking: asyncio.Task[None], timeout_s: float) -> None:
-    """Stop receiving; store and acknowledge all messages that have arrived, deliver waiting notices."""
+async def _drain(
+    daemon: Daemon, notifier: Notifier, pair: Pair | None, ticking: asyncio.Task[None], timeout_s: float
+) -> None:
+    """Stop receiving; store and acknowledge all messages that have arrived, deliver waiting notices.
+
+    After that, the other daemon of the pair sends.
+    """
     systemd.notify(STOPPING=1, STATUS="shutting down")
     daemon.engine.stop_receiving()
     daemon.tick_loop.stop()
@@ -205,6 +236,8 @@ async def _drain(daemon: Daemon, notifier: Notifier, ticking: asyncio.Task[None]
     await asyncio.wait({ticking})
     if not await _done_by(until_s, notifier.flush()):
         LOG.warning("shutting down with %d undelivered notices", len(notifier.undelivered()))
+    if pair is not None:
+        await pair.release()
     if ticking.cancelled() or ticking.exception() is not None:
         return
     if not await _done_by(max(until_s, asyncio.get_running_loop().time() + 1), daemon.engine.finish()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from qoemon.common import duration
@@ -16,12 +17,19 @@ class Health:
     """Problems of the daemon, as text.
 
     broker  its name in these texts; None without one
+    pair    says which daemon of a pair this is; None without another one
     """
 
     def __init__(
-        self, tick_s: int, engine: Engine, tick_loop: TickLoop, latest: Latest, broker: str | None
+        self,
+        tick_s: int,
+        engine: Engine,
+        tick_loop: TickLoop,
+        latest: Latest,
+        broker: str | None,
+        pair: Callable[[], str] | None = None,
     ) -> None:
-        self._tick_s, self._broker = tick_s, broker
+        self._tick_s, self._broker, self._pair = tick_s, broker, pair
         self._engine, self._tick_loop, self._latest = engine, tick_loop, latest
         self._draining = False
 
@@ -52,14 +60,17 @@ class Health:
         return problems
 
     def remarks(self) -> list[str]:
-        """What a reader of the metrics should know, though they are reliable: services that send no reports."""
-        newest = self._latest.value
+        """What a reader of reliable metrics should know: the role in a pair, services that send no reports."""
+        newest, pair = self._latest.value, [] if self._pair is None else [self._pair()]
         if newest is None:
-            return []
+            return pair
         return [
-            _silence(name, found.whole.since_s, newest.snapshot.time_s)
-            for name, found in newest.detections.states.items()
-            if found.whole.state is State.NO_DATA and found.whole.since_s is not None
+            *pair,
+            *(
+                _silence(name, found.whole.since_s, newest.snapshot.time_s)
+                for name, found in newest.detections.states.items()
+                if found.whole.state is State.NO_DATA and found.whole.since_s is not None
+            ),
         ]
 
 

@@ -14,6 +14,7 @@ from qoemon.engine.stats import EngineStats
 from qoemon.inputs.stats import CollectorStats, MqttStats
 from qoemon.net.http.stats import HttpStats, http_metrics
 from qoemon.outputs.notify.metrics import receiver_metrics
+from qoemon.outputs.pair.metrics import PairStats, pair_metrics
 from qoemon.state.kept_history import HistoryStats
 from qoemon.state.metrics import history_metrics
 
@@ -79,6 +80,7 @@ def initial_metrics() -> list[Metric]:
         *history_metrics(HistoryStats()),
         *http_metrics(HttpStats()),
         *receiver_metrics(()),
+        *pair_metrics(PairStats(leading=False, peer_up=False, online=False, takeovers=0)),
     ]
 
 

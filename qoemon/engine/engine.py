@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from qoemon.common.metrics import Families
 from qoemon.config.config import Config
+from qoemon.core.alerting.alerts import AlertKey
 from qoemon.core.arrays import Arrays
 from qoemon.core.evaluation import Tick
 from qoemon.engine.stats import EngineStats
@@ -77,6 +78,9 @@ class Engine(Protocol):
 
     async def shift(self, by_s: int, now_s: float) -> None:
         """Move all times by by_s, whole rating intervals in seconds: the clock was set, and now shows now_s."""
+
+    async def adopt_alerts(self, firing: Mapping[AlertKey, int]) -> None:
+        """Continue alerts that the other daemon of a pair found firing, by since when; as Alerts.adopt."""
 
     async def checkpoint_if_due(self) -> None:
         """Store a checkpoint, if one is due."""

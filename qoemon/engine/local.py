@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from qoemon.common import systemd
 from qoemon.common.metrics import Families
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
+from qoemon.core.alerting.alerts import AlertKey
 from qoemon.core.arrays import Arrays
 from qoemon.core.evaluation import Tick
 from qoemon.core.sharding.shard_counts import ShardCounts
@@ -110,6 +111,10 @@ class LocalEngine:
         """As Engine.shift."""
         await self._shard.shift(by_s, now_s)
         await self._shard.in_thread(self._evaluation.shift, by_s)
+
+    async def adopt_alerts(self, firing: Mapping[AlertKey, int]) -> None:
+        """As Engine.adopt_alerts."""
+        await self._shard.in_thread(self._evaluation.adopt_alerts, firing)
 
     async def checkpoint_if_due(self) -> None:
         """As Engine.checkpoint_if_due."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from aiohttp import web
 
@@ -14,6 +15,7 @@ from qoemon.outputs.latest import Latest
 from qoemon.outputs.metrics.exporter import METRICS_TYPE
 from qoemon.outputs.page.links import NO_LINKS, Links
 from qoemon.outputs.page.routes import Page
+from qoemon.outputs.pair.header import PAIR
 from qoemon.outputs.past.routes import PastRoutes
 from qoemon.outputs.past.source import PastSource
 from qoemon.outputs.published import PublishedTick
@@ -33,6 +35,7 @@ def application(
     links: Links = NO_LINKS,
     past: PastSource | None = None,
     remarks: Problems = list,
+    pair: Callable[[], str] | None = None,
 ) -> web.Application:
     """The web application with all routes, including those of the page.
 
@@ -41,6 +44,7 @@ def application(
     links    of the page to other tools
     past     the history; without one, its routes are missing
     remarks  what a reader of reliable metrics should know, for /readyz
+    pair     which daemon of a pair this is, for the page and `qoemon top`; None without another one
     """
 
     async def metrics(request: web.Request) -> web.StreamResponse:
@@ -49,7 +53,8 @@ def application(
     async def snapshot(request: web.Request) -> web.StreamResponse:
         newest = _newest(latest)
         if "by" not in request.query:
-            return await _send(request, newest.json, "application/json")
+            more = {} if pair is None else {PAIR: pair().encode("ascii", "replace").decode()}
+            return await _send(request, newest.json, "application/json", more)
         by = _labels(request.query["by"], newest.snapshot.labels)
         return web.Response(body=await asyncio.to_thread(_rolled_up, newest, by), content_type="application/json")
 
@@ -67,7 +72,7 @@ def application(
         ]
     )
     add_health(app, alive, ready, remarks)
-    Page(latest, ready, links).add_to(app)
+    Page(latest, ready, links, pair).add_to(app)
     if past is not None:
         PastRoutes(latest, past).add_to(app)
     return app
@@ -121,9 +126,14 @@ def _rolled_up(newest: PublishedTick, by: tuple[str, ...]) -> bytes:
     return b"".join(snapshot_json(*rolled_up(newest.snapshot, newest.detections, by)))
 
 
-async def _send(request: web.Request, body: Body, content_type: str) -> web.StreamResponse:
-    """Send the content, compressed if the request accepts gzip. In pieces: a single one would be copied."""
-    pieces, headers = body.pieces, {"Content-Type": content_type, "Vary": "Accept-Encoding"}
+async def _send(
+    request: web.Request, body: Body, content_type: str, more: Mapping[str, str] = MappingProxyType({})
+) -> web.StreamResponse:
+    """Send the content, compressed if the request accepts gzip. In pieces: a single one would be copied.
+
+    more  further headers
+    """
+    pieces, headers = body.pieces, {"Content-Type": content_type, "Vary": "Accept-Encoding", **more}
     if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
         body.want()
         pieces = await asyncio.to_thread(body.packed) if body.ready is None else body.ready

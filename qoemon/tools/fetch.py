@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import aiohttp
@@ -27,10 +28,10 @@ class QueryError(Exception):
 
 
 class Fetched(NamedTuple):
-    """The content of an answer, and its header Date, "" without one."""
+    """The content of an answer, and its headers."""
 
     body: bytes
-    date: str
+    headers: Mapping[str, str]
 
 
 def address_of(url: str, path: str) -> URL:
@@ -54,7 +55,7 @@ async def get(client: aiohttp.ClientSession, address: URL) -> Fetched:
                 if answer.status == 400:
                     raise QueryError(printable(text, 4 * SHORT))
                 raise AnswerError(f"status {answer.status}, {printable(text, SHORT)}")
-            return Fetched(body, answer.headers.get("Date", ""))
+            return Fetched(body, answer.headers)
     except aiohttp.ClientConnectorError as error:
         raise AnswerError(_reason(error.os_error)) from None
     except TimeoutError:

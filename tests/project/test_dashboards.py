@@ -7,6 +7,7 @@ import re
 import subprocess
 import urllib.parse
 from collections import Counter, defaultdict
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,6 +45,7 @@ from tests.support.parts import ROOT, Prometheus, get, parsed, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 CONFIG = load(generate.SAMPLE)
 GROUPS = [{"region": region, "cdn": cdn} for region in ("eu", "us") for cdn in ("a", "b")]
@@ -65,6 +67,8 @@ PATH = "/cmcd/v1/{service}/{region}/{cdn}"
 
 TARGET = {"job": "qoemon", "instance": "one:9877"}
 """What Prometheus adds to each series."""
+PEER = TARGET | {"instance": "two:9877"}
+"""The same of the other daemon of a pair."""
 
 CHOICES: dict[str, dict[str, str]] = {
     "all": {},
@@ -206,11 +210,24 @@ def day() -> list[tuple[int, str]]:
 @pytest.fixture(scope="module")
 def prometheus(day: list[tuple[int, str]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """One that has scraped the whole day."""
-    directory = tmp_path_factory.mktemp("prometheus")
+    with scraped(day, tmp_path_factory.mktemp("prometheus"), TARGET) as part:
+        yield part
+
+
+@pytest.fixture(scope="module")
+def prometheus_of_two(day: list[tuple[int, str]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """One that has scraped both daemons of a pair the whole day."""
+    with scraped(day, tmp_path_factory.mktemp("prometheus-of-two"), TARGET, PEER) as part:
+        yield part
+
+
+@contextmanager
+def scraped(day: list[tuple[int, str]], directory: Path, *targets: Mapping[str, str]) -> Iterator[Prometheus]:
     history = directory / "day.txt"
     with history.open("w") as file:
         for at_s, exposition in day:
-            file.writelines(stamped(exposition, at_s))
+            for target in targets:
+                file.writelines(stamped(exposition, at_s, target))
         file.write("# EOF\n")
     create = [program("promtool", "Debian package prometheus"), "tsdb", "create-blocks-from", "openmetrics"]
     made = subprocess.run([*create, history, directory / "tsdb"], capture_output=True, text=True, check=False)
@@ -219,9 +236,9 @@ def prometheus(day: list[tuple[int, str]], tmp_path_factory: pytest.TempPathFact
         yield part
 
 
-def stamped(exposition: str, at_s: int) -> Iterator[str]:
-    """Its samples as Prometheus would have stored them."""
-    target = ",".join(f'{name}="{value}"' for name, value in TARGET.items())
+def stamped(exposition: str, at_s: int, of: Mapping[str, str]) -> Iterator[str]:
+    """Its samples as Prometheus would have stored them. of: labels of the target."""
+    target = ",".join(f'{name}="{value}"' for name, value in of.items())
     for line in exposition.splitlines():
         if not line.startswith("#"):
             series, value = line.rsplit(" ", 1)
@@ -272,6 +289,37 @@ def test_every_query_has_an_answer(prometheus: Prometheus, choice: str) -> None:
         if not figures(series) and not excused(query, choice):
             empty.append((query.board, query.title, asked(query, chosen)))
     assert not empty
+
+
+OF_DAEMONS = {"qoemon-daemon.json": 0, "qoemon-players.json": 3}
+"""Boards with figures of daemons, one of each; and how many of their first queries are on users."""
+
+
+@pytest.mark.prometheus
+def test_boards_count_each_user_once_with_two_daemons_of_a_pair(
+    prometheus: Prometheus, prometheus_of_two: Prometheus
+) -> None:
+    every = "sum by (service) (qoemon_active_sessions)"
+    one, two = (by_service(part.query(every, WORST_S)) for part in (prometheus, prometheus_of_two))
+    assert {name: 2 * value for name, value in one.items()} == two
+    differ = []
+    for board in BOARDS:
+        of_board = [query for query in QUERIES if query.board == board]
+        for query in of_board[: OF_DAEMONS.get(board)]:
+            single, pair = (drawn(answer(part, query, {})) for part in (prometheus, prometheus_of_two))
+            if single != pytest.approx(pair):
+                differ.append((board, query.title, query.expr))
+    assert not differ
+
+
+def drawn(series: list[dict[str, Any]]) -> dict[tuple[Any, float], float]:
+    """Each point, by labels and time."""
+    return {
+        (tuple(sorted(one["metric"].items())), at_s): float(value)
+        for one in series
+        for at_s, value in one.get("values", [one.get("value")])
+        if value != "NaN"
+    }
 
 
 @pytest.mark.prometheus

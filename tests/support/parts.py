@@ -468,6 +468,10 @@ class Daemon(Part):
         self._settings = {**settings, "http": {**settings.get("http", {}), "port": self.port}}
         self._configuration = directory / f"{name}.yaml"
 
+    def use_port(self, port: int) -> None:
+        """Listen on this port, which another part has to know."""
+        self.port = self._settings["http"]["port"] = port
+
     def command(self) -> Sequence[str]:
         self._configuration.write_text(json.dumps(self._settings))  # YAML includes JSON.
         return [sys.executable, "-m", "qoemon", self.subcommand, "-c", str(self._configuration)]

@@ -6,38 +6,34 @@ then well again. Eight in the US are badly served all the time, which is too few
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import json
-import random
 import re
 import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import aiomqtt
-import msgspec
 import pytest
 
+from tests.support.hook import Hook
 from tests.support.parts import Alertmanager, Daemon, Mosquitto, Prometheus, get
-from tests.support.patience import WAIT_S, until
+from tests.support.patience import until
+from tests.support.viewers import EU, US, VIEWERS, Viewers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.support.viewers import Group
+
 pytestmark = [pytest.mark.mosquitto, pytest.mark.prometheus, pytest.mark.alertmanager]
 
-EU, US = ("eu", "a"), ("us", "b")
-VIEWERS = {EU: 60, US: 8}
 ALERTS = {EU: "ManyPoorInEurope", US: "ManyPoorInTheUs"}
 THRESHOLD, RECOVERY = 0.3, 0.2
 TICK_S, BASE = 1, "5s"
@@ -46,8 +42,6 @@ URL = "https://qoe.example.org/monitoring"
 
 WORD = "hunter2"
 """Signs what the webhook gets."""
-
-Group = tuple[str, str]
 
 
 def settings(broker: int, alertmanager: int, webhook: str) -> dict[str, Any]:
@@ -67,88 +61,6 @@ def settings(broker: int, alertmanager: int, webhook: str) -> dict[str, Any]:
             "webhooks": [{"url": webhook, "secret": WORD}],
         },
     }
-
-
-class Viewers:
-    """Each tells every half second how it was served since the last time, as long as the context lasts.
-
-    bad  the groups that are badly served now
-    """
-
-    PAUSE_S = 0.5
-
-    def __init__(self, port: int, bad: set[Group]) -> None:
-        self.bad = bad
-        self._port, self._rng = port, random.Random(1)
-        self._sessions: dict[Group, list[dict[str, Any]]] = {
-            group: [
-                {"session": f"{group}-{number}", "seq": 0, "stall_count": 0, "stall_s": 0.0, "play_s": 0.0}
-                for number in range(count)
-            ]
-            for group, count in VIEWERS.items()
-        }
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._report()), name="viewers")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    async def _report(self) -> None:
-        async with aiomqtt.Client("127.0.0.1", self._port, timeout=WAIT_S) as client:
-            while not self._over.is_set():
-                for group, sessions in self._sessions.items():
-                    for session in sessions:
-                        self._go_on(session, 0.8 if group in self.bad else 0.005)
-                    topic = "/".join(("qoe/v1/video", *group))
-                    await client.publish(topic, msgspec.json.encode(sessions), qos=1)
-                await asyncio.sleep(self.PAUSE_S)
-
-    def _go_on(self, session: dict[str, Any], stalling: float) -> None:
-        """What happens to a viewer in the next half second, half of which is stalled if any is."""
-        stalled = self._rng.random() < stalling
-        session["seq"] += 1
-        session["stall_count"] += stalled
-        session["stall_s"] += stalled * self.PAUSE_S / 2
-        session["play_s"] += self.PAUSE_S / 2 if stalled else self.PAUSE_S
-
-
-class Hook:
-    """A web server that accepts whatever is posted to it. posted: headers and body, in order."""
-
-    def __init__(self) -> None:
-        posted = self.posted = list[tuple[Mapping[str, str], bytes]]()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                posted.append((dict(self.headers), body))
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """pytest shows what matters."""
-
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="hook")
-
-    @property
-    def told(self) -> list[dict[str, Any]]:
-        return [json.loads(body) for _, body in self.posted]
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 class Look(NamedTuple):

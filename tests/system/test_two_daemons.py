@@ -1,4 +1,4 @@
-"""Two daemons at one broker, as docs/availability.md describes them."""
+"""Two daemons at one broker, as docs/two-daemons.md describes them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.support.parts import Daemon, Mosquitto
 
-PAGE = (ROOT / "docs/availability.md").read_text()
+PAGE = (ROOT / "docs/two-daemons.md").read_text()
 VIEWERS = {"eu": 3, "us": 2}
 
 

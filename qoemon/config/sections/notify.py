@@ -42,10 +42,9 @@ class Receiver(Section):
             yield Violation(("url",), "an https URL, as there is a ca_file", (("ca_file",),))
 
 
-class Alertmanager(Receiver):
-    """An Alertmanager. Of a cluster, list every member: they agree on the one that notifies."""
+class Account(Receiver):
+    """A server that may require a user name and a password."""
 
-    url: BaseUrl = key("URL of its web interface, with its path prefix if it has one.")
     username: Name | None = key("User name for HTTP basic authentication.", None)
     password: SecretStr | None = key("Password; better ${NAME} than the password itself.", None)
     password_file: SecretPath | None = key(
@@ -60,6 +59,12 @@ class Alertmanager(Receiver):
         if self.username is None and (self.password, self.password_file) != (None, None):
             depends_on = (("password",), ("password_file",))
             yield Violation(("username",), "the user name that the password belongs to", depends_on)
+
+
+class Alertmanager(Account):
+    """An Alertmanager. Of a cluster, list every member: they agree on the one that notifies."""
+
+    url: BaseUrl = key("URL of its web interface, with its path prefix if it has one.")
 
 
 class Webhook(Receiver):

@@ -102,6 +102,17 @@ class Alerts:
     def __init__(self, rules: Sequence[Rule], tick_s: int = Timing.tick_s) -> None:
         self._rules, self._tick_s = tuple(rules), tick_s
         self._decided: dict[AlertKey, Decision] = {}
+        self._adopted: dict[AlertKey, int] = {}
+
+    def adopt(self, firing: Mapping[AlertKey, int]) -> None:
+        """Continue alerts that another daemon found firing, instead of those adopted before.
+
+        From the next tick with a reading of its group on, each is decided as if it had fired here: it ends when its
+        group recovers.
+
+        firing  since when each fires, seconds since the epoch
+        """
+        self._adopted = dict(firing)
 
     def decide(
         self, snapshot: Snapshot, presence: Mapping[str, ServicePresence] | None = None
@@ -115,7 +126,8 @@ class Alerts:
             evaluated, present = _Evaluated.of(rule, snapshot), (presence or {}).get(rule.service)
             for reading in self._readings(rule, evaluated, present, snapshot):
                 key = (rule.name, rule.service, reading.group)
-                alert = _alert(rule, left.pop(key, QUIET), reading, evaluated, snapshot)
+                before = self._before(key, left.pop(key, QUIET))
+                alert = _alert(rule, before, reading, evaluated, snapshot)
                 self._decided[key] = alert.decision
                 alerts.append(alert)
         return (*alerts, *self._drop(left, snapshot))
@@ -129,6 +141,7 @@ class Alerts:
     def shift(self, by_s: int) -> None:
         """Move all times by so many seconds, after a step of the clock."""
         self._decided = {key: decision.shifted(by_s) for key, decision in self._decided.items()}
+        self._adopted = {key: since_s + by_s for key, since_s in self._adopted.items()}
 
     def load(self, state: bytes, reset: Collection[str] = ()) -> None:
         """Restore what dump() gave, for rules that still have the same `by` and services that are not reset.
@@ -142,6 +155,15 @@ class Alerts:
         }
         decided = msgspec.json.decode(state, type=list[tuple[AlertKey, _Stored]])
         self._decided = {key: stored.decision() for key, stored in decided if (*key[:2], stored.by) in rules}
+
+    def _before(self, key: AlertKey, own: Decision) -> Decision:
+        """The last decision on an alert: our own, or of the daemon from which we have adopted it."""
+        since_s = self._adopted.pop(key, None)
+        if since_s is None:
+            return own
+        if own.state is AlertState.FIRING:
+            return replace(own, since_s=since_s)
+        return Decision(AlertState.FIRING, Reason.PAST_THRESHOLD, since_s)
 
     def _readings(
         self, rule: Rule, evaluated: _Evaluated, present: ServicePresence | None, snapshot: Snapshot
@@ -165,12 +187,13 @@ class Alerts:
             yield _Reading(groups[number], number, columns.sample(number), silent_s=silent_s[number])
 
     def _firing(self, rule: Rule, service: ServiceSnapshot) -> Flags:
-        """(G,) on which groups the rule fired at the last tick."""
+        """(G,) on which groups the rule fired at the last tick, or is adopted."""
         firing = {
             key[2]
             for key, decision in self._decided.items()
             if decision.state is AlertState.FIRING and key[:2] == (rule.name, rule.service)
         }
+        firing |= {key[2] for key in self._adopted if key[:2] == (rule.name, rule.service)}
         if not firing:
             return np.zeros(len(service.counts.groups), np.bool_)
         return np.array([group in firing for group in service.counts.groups], np.bool_) & ~service.counts.free

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from qoemon.core.alerting.alerts import Alert, Alerts
+from qoemon.core.alerting.alerts import Alert, AlertKey, Alerts
 from qoemon.core.alerting.change_point import Interval
 from qoemon.core.alerting.decision import AlertState, Reason
 from qoemon.core.alerting.presence import PresenceMonitor, ServicePresence
@@ -227,6 +227,10 @@ class Detector:
                 observed.load(presence)
         if "disconnected" in state:
             self._disconnected_s = int(state["disconnected"]) if state["disconnected"] >= 0 else None
+
+    def adopt(self, firing: Mapping[AlertKey, int]) -> None:
+        """As Alerts.adopt."""
+        self._alerts.adopt(firing)
 
     def shift(self, by_s: int) -> None:
         """Move all times by whole rating intervals, in seconds, after a step of the clock."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +21,7 @@ from qoemon.common.java import JavaError, require_java
 from qoemon.common.metrics import Families
 from qoemon.config.config import Config
 from qoemon.config.plan import new_evaluation, shard_plan
+from qoemon.core.alerting.alerts import AlertKey
 from qoemon.core.arrays import Arrays
 from qoemon.core.evaluation import Tick
 from qoemon.engine.engine import POLL_S, EngineError, ExtraState, OnTick, SetupError
@@ -187,6 +188,10 @@ class SparkEngine:
 
     async def shift(self, by_s: int, now_s: float) -> None:
         """Nothing to do: times are those of Kafka."""
+
+    async def adopt_alerts(self, firing: Mapping[AlertKey, int]) -> None:
+        """As Engine.adopt_alerts."""
+        await self._in_thread(self._evaluation.adopt_alerts, firing)
 
     async def checkpoint_if_due(self) -> None:
         """Store the evaluation once all ticks of the batch are published, and let Spark go on."""

@@ -22,6 +22,7 @@ from qoemon.common.clock import since_boot
 from qoemon.common.metrics import Families
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
+from qoemon.core.alerting.alerts import AlertKey
 from qoemon.core.arrays import Arrays
 from qoemon.core.evaluation import Tick
 from qoemon.core.sharding.shard_counts import ShardCounts
@@ -183,6 +184,10 @@ class WorkerPool:
         self._dumped_s, self._stored_s = {}, {}
         for worker in self._workers:
             worker.send(ClockStep(by_s, self._offset_s))
+
+    async def adopt_alerts(self, firing: Mapping[AlertKey, int]) -> None:
+        """As Engine.adopt_alerts."""
+        await self._in_thread(self._evaluation.adopt_alerts, firing)
 
     async def checkpoint_if_due(self) -> None:
         """Nothing to do: workers store their own checkpoints, and the parent one per tick."""

@@ -7,31 +7,16 @@ that stops for good leaves no alert behind, and one that restarts sooner resolve
 from __future__ import annotations
 
 import time
-from base64 import b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from qoemon.outputs.notify.http_client import Address, JsonClient
+from qoemon.outputs.notify.login import Login
 from qoemon.outputs.notify.notice import Notice, timestamp
-from qoemon.outputs.notify.secret import Secret
 
 PATH = "/api/v2/alerts"
-
-
-@dataclass(frozen=True)
-class Login:
-    """User name and password of HTTP basic authentication."""
-
-    username: str
-    password: Secret
-
-    async def headers(self) -> dict[str, str]:
-        """The header, with the present password; DeliveryError if its file cannot be used."""
-        both = f"{self.username}:{await self.password.read() or ''}"
-        return {"Authorization": f"Basic {b64encode(both.encode()).decode()}"}
 
 
 class Alertmanager:

@@ -1,4 +1,4 @@
-"""Posts JSON to an http or https URL, and describes failures with what to check."""
+"""Sends JSON to an http or https URL and reads it from there, and describes failures with what to check."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -26,7 +27,7 @@ UNAUTHORIZED, FORBIDDEN = 401, 403
 
 @dataclass(frozen=True)
 class Address:
-    """Where to post."""
+    """Where to send it."""
 
     url: str = field(repr=False)
     ca_file: Path | None = None
@@ -34,7 +35,7 @@ class Address:
 
 
 class JsonClient:
-    """Posts to one address; the connection is reused until a request fails.
+    """Sends requests to one address; the connection is reused until a request fails.
 
     rotates  whether the credentials can change: a rejection of them is then worth a retry
     """
@@ -49,11 +50,11 @@ class JsonClient:
 
         raises   DeliveryError; final if the status rules out a retry
         """
-        try:
-            await self._post(body, headers or {})
-        except (aiohttp.ClientError, OSError, UnicodeError) as error:  # UnicodeError: invalid host name.
-            await self.close()  # The next attempt reads the CA file again.
-            raise DeliveryError(describe_error(error)) from error
+        await self._request("POST", {"Content-Type": "application/json", **(headers or {})}, data=body)
+
+    async def get(self, query: Mapping[str, str], headers: Mapping[str, str] | None = None) -> bytes:
+        """The answer to a GET with this query; DeliveryError as for post()."""
+        return await self._request("GET", headers or {}, params=query)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -61,15 +62,21 @@ class JsonClient:
             session, self._session = self._session, None
             await session.close()
 
-    async def _post(self, body: bytes, headers: Mapping[str, str]) -> None:
+    async def _request(self, method: str, headers: Mapping[str, str], **more: Any) -> bytes:
+        try:
+            return await self._answer(method, headers, more)
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:  # UnicodeError: invalid host name.
+            await self.close()  # The next attempt reads the CA file again.
+            raise DeliveryError(describe_error(error)) from error
+
+    async def _answer(self, method: str, headers: Mapping[str, str], more: Mapping[str, Any]) -> bytes:
         if self._session is None:
             self._session = await self._new_session()
-        all_headers = {"Content-Type": "application/json", **headers}
-        # A redirect would take the credentials along, or turn the POST into a GET.
-        posting = self._session.post(self._address.url, data=body, headers=all_headers, allow_redirects=False)
-        async with posting as response:
+        # A redirect would take the credentials along, or turn a POST into a GET.
+        request = self._session.request(method, self._address.url, headers=headers, allow_redirects=False, **more)
+        async with request as response:
             if 200 <= response.status < 300:
-                return
+                return await response.read() if method == "GET" else b""
             text = (await response.content.read(200)).decode(errors="replace")
             final = 400 <= response.status < 500 and response.status not in self._retriable
             raise DeliveryError(describe_status(response.status, response.reason or "", text), final)

@@ -3,19 +3,24 @@
 A tick only fills queues. A failed delivery is retried with growing pauses until it succeeds; a notice is dropped
 only if the receiver rejects it for good. Delivery is at least once (a response can be lost): a repeated notice has
 the same id.
+
+Of two daemons, one sends at a time. The queues of the other are filled as well, and it drops from them what the one
+that sends has delivered: so whichever sends next continues where the other stopped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NoReturn, Protocol
 
 from qoemon.common.backoff import backoff_s
 from qoemon.common.metrics import Families
+from qoemon.outputs.notify.delivered import Delivered
 from qoemon.outputs.notify.metrics import receiver_metrics
-from qoemon.outputs.notify.notice import Notice
+from qoemon.outputs.notify.notice import Key, Notice
 from qoemon.outputs.notify.outbox import Outbox
 from qoemon.outputs.notify.receiver_stats import ReceiverStats
 
@@ -50,11 +55,32 @@ class Sender(Protocol):
         """Close connections."""
 
 
+class Turn(Protocol):
+    """Which of two daemons sends."""
+
+    @property
+    def held(self) -> bool:
+        """Whether this daemon may begin a delivery now."""
+
+    def delivered(self) -> None:
+        """Called when a receiver has been told of a change."""
+
+
+class Alone:
+    """The turn of a daemon without another one."""
+
+    held = True
+
+    def delivered(self) -> None:
+        """Nobody else has to know."""
+
+
 class Receiver:
     """One receiver: its queue, its transport and its statistics."""
 
     def __init__(self, sender: Sender, outbox: Outbox) -> None:
         self._sender, self._outbox = sender, outbox
+        self.delivered = Delivered()
         self._enqueued = asyncio.Event()
         self._in_flight: Sequence[Notice] = ()
         self._sent = self._failed = self._rejected = 0
@@ -63,10 +89,15 @@ class Receiver:
         self._last_error: str | None = None
 
     @property
+    def name(self) -> str:
+        """As Sender.name."""
+        return self._sender.name
+
+    @property
     def state(self) -> ReceiverStats:
         """Current statistics."""
         return ReceiverStats(
-            name=self._sender.name,
+            name=self.name,
             sent=self._sent,
             failed=self._failed,
             dropped=self._rejected + self._outbox.dropped,
@@ -81,22 +112,41 @@ class Receiver:
 
     def enqueue(self, firing: Sequence[Notice], changed: Sequence[Notice], now_s: float) -> None:
         """See Notifier.dispatch."""
+        self.delivered.forget_resolved(now_s)
         self._outbox.enqueue(firing, changed, now_s)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look for notices to deliver."""
         if len(self._outbox):
             self._enqueued.set()
 
-    async def run(self) -> NoReturn:
-        """Deliver until cancelled."""
+    def follow(self, delivered: Iterable[Notice], settled_s: float, slack_s: float) -> None:
+        """See Notifier.follow."""
+        self.delivered.replace(delivered)
+        self._outbox.follow(self.delivered.newest, settled_s, slack_s)
+
+    def take_over(self, firing: Sequence[Notice]) -> None:
+        """See Notifier.take_over."""
+        self._outbox.take_over(self.delivered.newest, firing)
+
+    def resolves(self, key: Key) -> bool:
+        """Whether the end of this alert waits for delivery."""
+        return any(notice.key == key and not notice.firing for notice in self._outbox)
+
+    async def run(self, turn: Turn) -> NoReturn:
+        """Deliver until cancelled, while it is our turn."""
         try:
             while True:
                 await self._enqueued.wait()
                 self._enqueued.clear()
-                while batch := self._outbox.take():
-                    await asyncio.sleep(await self._deliver(batch))
+                # Right before each attempt: a process that was stopped meanwhile may have lost its turn.
+                while turn.held and (batch := self._outbox.take()):
+                    await asyncio.sleep(await self._deliver(batch, turn))
         finally:
             await self._sender.close()
 
-    async def _deliver(self, batch: Sequence[Notice]) -> float:
+    async def _deliver(self, batch: Sequence[Notice], turn: Turn) -> float:
         """Make one attempt; returns the pause after it, in seconds."""
         self._in_flight = batch
         try:
@@ -108,6 +158,8 @@ class Receiver:
         self._sent += len(batch)
         self._failures = 0
         self._log_outcome(None)
+        if self.delivered.add(batch):
+            turn.delivered()
         return 0.0
 
     def _delivery_failed(self, batch: Sequence[Notice], error: DeliveryError) -> float:
@@ -134,15 +186,24 @@ class Receiver:
 
 
 class Notifier:
-    """All receivers. Not thread-safe: call it on the event loop that runs it."""
+    """All receivers. Not thread-safe: call it on the event loop that runs it.
 
-    def __init__(self, receivers: Sequence[Receiver]) -> None:
+    turn  says when to send
+    """
+
+    def __init__(self, receivers: Sequence[Receiver], turn: Turn | None = None) -> None:
         self._receivers = tuple(receivers)
+        self._turn = Alone() if turn is None else turn
+        self._firing: Sequence[Notice] = ()
+        """All alerts that fire, as of the newest tick."""
+        self.time_s = 0.0
+        """Of the newest tick, seconds since the epoch."""
 
     @property
     def states(self) -> tuple[ReceiverStats, ...]:
-        """Current statistics of each receiver."""
-        return tuple(receiver.state for receiver in self._receivers)
+        """Current statistics of each receiver; nothing waits for delivery at a daemon whose turn it is not."""
+        states = (receiver.state for receiver in self._receivers)
+        return tuple(states if self._turn.held else (replace(state, queue=0) for state in states))
 
     def dispatch(self, firing: Sequence[Notice], changed: Sequence[Notice], now_s: float) -> None:
         """Enqueue the notices of a tick for every receiver; does not block.
@@ -150,8 +211,41 @@ class Notifier:
         firing   all alerts that fire now
         changed  those that started firing or resolved since the tick before
         """
+        self._firing, self.time_s = tuple(firing), now_s
         for receiver in self._receivers:
             receiver.enqueue(firing, changed, now_s)
+
+    def delivered(self) -> dict[str, list[Notice]]:
+        """By receiver, the newest notice of each alert that it has accepted; resolved ones only for a while."""
+        return {receiver.name: list(receiver.delivered.newest.values()) for receiver in self._receivers}
+
+    def follow(self, delivered: Mapping[str, Sequence[Notice]], settled_s: float, slack_s: float) -> None:
+        """Drop what the daemon that sends has delivered, as its delivered() says.
+
+        settled_s  it has delivered everything up to this time; seconds since the epoch
+        slack_s    by how much the two daemons may differ in when an alert changed
+        """
+        for receiver in self._receivers:
+            receiver.follow(delivered.get(receiver.name, ()), settled_s, slack_s)
+
+    def take_over(self) -> list[Notice]:
+        """Prepare the queues to continue the deliveries of the other daemon.
+
+        returns  alerts that receivers take for firing, and that have not ended here: to be adopted with their begin
+        """
+        told: dict[Key, Notice] = {}
+        for receiver in self._receivers:
+            for key, notice in receiver.delivered.newest.items():
+                if notice.firing:
+                    told.setdefault(key, notice)
+            receiver.take_over(self._firing)
+        ended = {key for key in told if any(receiver.resolves(key) for receiver in self._receivers)}
+        return [notice for key, notice in told.items() if key not in ended]
+
+    def wake(self) -> None:
+        """Look for notices to deliver, since it is our turn now."""
+        for receiver in self._receivers:
+            receiver.wake()
 
     def metrics(self) -> Families:
         """Metrics of all receivers."""
@@ -167,12 +261,12 @@ class Notifier:
         return tuple(sorted(waiting.values(), key=lambda notice: (notice.at_s, not notice.firing)))
 
     async def flush(self) -> None:
-        """Wait until all notices are delivered."""
-        while self.undelivered():
+        """Wait until all notices are delivered, if it is our turn."""
+        while self._turn.held and self.undelivered():
             await asyncio.sleep(FLUSH_POLL_S)
 
     async def run(self) -> None:
         """Deliver until cancelled; returns at once if there are no receivers."""
         async with asyncio.TaskGroup() as tasks:
             for receiver in self._receivers:
-                tasks.create_task(receiver.run(), name=f"qoemon.outputs.notify.{receiver.state.name}")
+                tasks.create_task(receiver.run(self._turn), name=f"qoemon.outputs.notify.{receiver.name}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Protocol
 
@@ -34,6 +35,12 @@ class Outbox(Protocol):
 
     def put_back(self, notices: Iterable[Notice]) -> None:
         """Return a batch from take() that could not be delivered."""
+
+    def follow(self, delivered: Mapping[Key, Notice], settled_s: float, slack_s: float) -> None:
+        """Drop what another daemon has delivered; see Notifier.follow. delivered: the newest notices, by alert."""
+
+    def take_over(self, delivered: Mapping[Key, Notice], firing: Sequence[Notice]) -> None:
+        """Continue with what the receiver lacks, after `delivered`: from now on take() is called. firing: all."""
 
 
 class TransitionQueue:
@@ -74,6 +81,39 @@ class TransitionQueue:
             self._notices_of(notice.key).appendleft(notice)
             self._waiting.move_to_end(notice.key)
             self._added(notice.key)
+
+    def follow(self, delivered: Mapping[Key, Notice], settled_s: float, slack_s: float) -> None:
+        """Drop, of each alert, what happened up to its newest delivered notice, and what has been settled.
+
+        Settled is what the other daemon must have delivered, or decided otherwise: its alerts may differ from ours
+        if a value is close to its threshold.
+        """
+        for key in list(self._waiting):
+            newest, done = delivered.get(key), 0
+            for place, notice in enumerate(self._waiting[key], start=1):
+                same = newest is not None and newest.firing is notice.firing
+                if notice.at_s < settled_s - slack_s or (
+                    newest is not None and same and notice.at_s <= newest.at_s + slack_s
+                ):
+                    done = place
+            for _ in range(done):
+                self._pop(key)
+
+    def take_over(self, delivered: Mapping[Key, Notice], firing: Sequence[Notice]) -> None:
+        """Drop what the receiver knows: that an alert fires, or does not; add what fires and was never sent."""
+        for key in list(self._waiting):
+            newest = delivered.get(key)
+            known = newest is not None and newest.firing
+            if self._waiting[key][0].firing is known:
+                self._pop(key)
+            if newest is not None and known and key in self._waiting:
+                # It ends under the id of its beginning that the receiver knows.
+                ended = self._waiting[key]
+                ended[0] = replace(ended[0], starts_s=newest.starts_s)
+        for notice in firing:
+            last = self._waiting[notice.key][-1] if notice.key in self._waiting else delivered.get(notice.key)
+            if last is None or not last.firing:
+                self.enqueue((), (notice,), notice.at_s)
 
     def _notices_of(self, key: Key) -> deque[Notice]:
         return self._waiting.setdefault(key, deque())
@@ -139,6 +179,15 @@ class RepeatingQueue:
         for notice in notices:
             if notice.key not in self._due:
                 self._make_due(notice)
+
+    def follow(self, delivered: Mapping[Key, Notice], settled_s: float, slack_s: float) -> None:
+        """Drop all: take_over() sends the newest state of each alert, and a repetition does no harm."""
+        self._due.clear()
+
+    def take_over(self, delivered: Mapping[Key, Notice], firing: Sequence[Notice]) -> None:
+        """Send the newest state of all alerts at the next tick, and what has resolved lately."""
+        self._due.clear()
+        self._resent_s = None
 
     def _resend(self, firing: Sequence[Notice], now_s: float) -> None:
         for notice in firing:

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 from qoemon.config.sections import notify as notifyconfig
 from qoemon.config.sections.types import first_secret
 from qoemon.net.mqtt.client import Broker
-from qoemon.outputs.notify.alertmanager import PATH, Alertmanager, Login
+from qoemon.outputs.notify.alertmanager import PATH, Alertmanager
 from qoemon.outputs.notify.http_client import Address
+from qoemon.outputs.notify.login import login_of
 from qoemon.outputs.notify.mqtt import AlertPublisher
 from qoemon.outputs.notify.notifier import Receiver
 from qoemon.outputs.notify.outbox import RepeatingQueue, TransitionQueue
@@ -32,7 +33,7 @@ def _receivers(section: notifyconfig.Notify, broker: Broker | None, url: str) ->
     for alertmanager in section.alertmanagers:
         name = names.unique("alertmanager", alertmanager.url)
         address = Address(alertmanager.url + PATH, alertmanager.ca_file)
-        sender = Alertmanager(name, address, _login(alertmanager), section.expire_s, url)
+        sender = Alertmanager(name, address, login_of(alertmanager), section.expire_s, url)
         yield Receiver(sender, _repeating_queue(section))
     for webhook in section.webhooks:
         address = Address(webhook.url, webhook.ca_file)
@@ -47,13 +48,6 @@ def _receivers(section: notifyconfig.Notify, broker: Broker | None, url: str) ->
 def _repeating_queue(section: notifyconfig.Notify) -> RepeatingQueue:
     # After `expire` the alert has resolved at the receiver even if all messages were lost.
     return RepeatingQueue(section.resend_s, resolved_s=section.expire_s)
-
-
-def _login(section: notifyconfig.Alertmanager) -> Login | None:
-    if section.username is None:
-        return None
-    password = Secret(text=first_secret(section.password), file=section.password_file, key="password_file")
-    return Login(section.username, password)
 
 
 class _Names:

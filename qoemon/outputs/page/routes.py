@@ -65,10 +65,13 @@ class Page:
     latest  the newest tick
     ready   reasons why the numbers are not reliable
     links   to other tools, on each alert and group
+    pair    which daemon of a pair this is; None without another one
     """
 
-    def __init__(self, latest: Latest, ready: Callable[[], list[str]], links: Links) -> None:
-        self._latest, self._ready, self._links = latest, ready, links
+    def __init__(
+        self, latest: Latest, ready: Callable[[], list[str]], links: Links, pair: Callable[[], str] | None = None
+    ) -> None:
+        self._latest, self._ready, self._links, self._pair = latest, ready, links, pair
         self._streams: set[asyncio.Task[None]] = set()
         self._curves, self._plotly = Curves(), _Plotly()
         self._files = {file.name: file for file in STATIC.iterdir() if file.suffix in _TYPES}
@@ -116,7 +119,7 @@ class Page:
         return answer
 
     async def groups(self, request: web.Request) -> web.Response:
-        """The table's rows and the summary, see overview(); 400 with the reason for an invalid query.
+        """The table's rows and the summary, see overview(), and `pair`; 400 with the reason for an invalid query.
 
         With the group of the query as `detail`, so that all figures of the page are of one tick; null without one,
         or if it is unknown.
@@ -124,8 +127,8 @@ class Page:
         newest = self._newest_or_503()
         with _bad_request():
             query = Query.parse(request.query)
-            problems = self._ready()
-            return await _json(lambda: self._overview(newest, request, query, problems))
+            problems, pair = self._ready(), None if self._pair is None else self._pair()
+            return await _json(lambda: self._overview(newest, request, query, problems) | {"pair": pair})
 
     async def group(self, request: web.Request) -> web.Response:
         """All data of one group, or of one sum of groups, see detail(); 404 if it is unknown."""

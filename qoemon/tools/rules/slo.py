@@ -172,12 +172,17 @@ class SloRules:
         finest, *coarser = self.levels
         counter, by = "qoemon_expected_ratings_total", f"sum by ({', '.join(finest)})"
         per, base = _rate(self.base_s), f"[{duration.text(self.base_s)}]"
-        yield Recording(_name(finest, ALL, per), f"{by} (rate({counter}{base}))", {})
+
+        def rate_of(series: str) -> str:
+            # Two daemons of a pair count the same ratings.
+            return f"{by} (max without (instance) (rate({series}{base})))"
+
+        yield Recording(_name(finest, ALL, per), rate_of(counter), {})
         for service in self.plan.services:
             good = [str(r) for r in service.scale.ratings.tolist() if r >= service.scale.good]
             rated = selector(counter, {"service": service.name, "rating": good})
             # The series have this label anyway; set explicitly, promtool sees that the rules are no duplicates.
-            yield Recording(_name(finest, GOOD, per), f"{by} (rate({rated}{base}))", {"service": service.name})
+            yield Recording(_name(finest, GOOD, per), rate_of(rated), {"service": service.name})
         for level in coarser:
             for metric in (ALL, GOOD):
                 summed = f"sum by ({', '.join(level)}) ({_name(finest, metric, per)})"

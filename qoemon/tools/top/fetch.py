@@ -10,6 +10,7 @@ import msgspec
 
 from qoemon.common import duration
 from qoemon.common.text import SHORT, printable
+from qoemon.outputs.pair.header import PAIR
 from qoemon.tools.fetch import AnswerError, get
 from qoemon.tools.top.snapshot import Answer, Snapshot, windows_of
 
@@ -22,10 +23,11 @@ PATH = "/api/v1/snapshot"
 
 async def fetch(client: aiohttp.ClientSession, address: URL) -> Answer:
     """Fetch the newest snapshot; AnswerError if there is none, QueryError if the daemon rejects the query."""
-    return _decoded(*await get(client, address))
+    body, headers = await get(client, address)
+    return _decoded(body, headers.get("Date", ""), headers.get(PAIR, ""))
 
 
-def _decoded(body: bytes, date: str) -> Answer:
+def _decoded(body: bytes, date: str, pair: str) -> Answer:
     try:
         raw = msgspec.json.decode(body)
         snapshot = msgspec.convert(raw, Snapshot)
@@ -33,7 +35,7 @@ def _decoded(body: bytes, date: str) -> Answer:
             duration.seconds(window)
     except (msgspec.DecodeError, ValueError) as error:
         raise AnswerError(f"the answer is no snapshot of qoemon: {printable(str(error), SHORT)}") from None
-    return Answer(snapshot, raw, _daemon_time_s(date))
+    return Answer(snapshot, raw, _daemon_time_s(date), printable(pair, 4 * SHORT))
 
 
 def _daemon_time_s(date: str) -> float:

@@ -104,6 +104,8 @@ class Screen:
             yield _notice("the data below are old")
         elif self._age_s() > 3 * self._step_s + 10:
             yield _notice("the daemon answers, but with old data: no recent tick; see its log and /healthz")
+        if self._answer.pair:
+            yield Text(f"pair: {self._answer.pair}")
         for problem in self._query.problems(self._answer.snapshot):
             yield _notice(problem)
         for silence in silence_lines(self._answer.snapshot.services):

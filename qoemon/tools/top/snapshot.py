@@ -108,11 +108,16 @@ class Snapshot(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Answer:
-    """A snapshot as the daemon sent it. now_s: time of the daemon's clock, which may differ from ours."""
+    """A snapshot as the daemon sent it.
+
+    now_s  time of the daemon's clock, which may differ from ours
+    pair   which daemon of a pair has sent it; empty without another one
+    """
 
     snapshot: Snapshot
     raw: dict[str, Any]
     now_s: float
+    pair: str = ""
 
 
 def windows_of(snapshot: Snapshot) -> set[str]:

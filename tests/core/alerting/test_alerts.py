@@ -285,3 +285,35 @@ def test_a_group_that_is_shown_but_not_judged_has_nothing_to_read() -> None:
     assert np.isnan(snapshot.services[0].distributions[60].pow).all()
     (alert,) = Alerts([RULE]).decide(snapshot)
     assert (alert.sample, alert.decision.reason) == (None, Reason.NO_DATA)
+
+
+def test_an_adopted_alert_continues_with_its_begin_and_ends_when_its_group_recovers() -> None:
+    """Too few sessions, or a value between the thresholds, would not have fired it here; they do not end it."""
+    scene, alerts = Scene(), Alerts([replace(RULE, for_s=600)])
+    alerts.adopt({("ManyPoor", "video", group): T0 - 500 for group in (EU, US)})
+    decided = by_group(alerts.decide(scene.tick(eu=(10, 60), us=(0, 8))))
+    for group, reason in ((EU, Reason.PAST_THRESHOLD), (US, Reason.TOO_FEW_SESSIONS)):
+        decision = decided[group].decision
+        assert (decision.state, decision.reason) == (AlertState.FIRING, reason)
+        assert decision.since_s == T0 - 500
+        assert not decided[group].changed
+    decided = by_group(alerts.decide(scene.ticks(12, eu=(70, 0), us=(0, 8))[-1]))
+    assert decided[EU].ended
+    assert decided[EU].before.since_s == T0 - 500
+    assert decided[US].firing
+
+
+def test_an_alert_that_fires_here_already_takes_the_begin_that_receivers_know() -> None:
+    scene, alerts = Scene(), Alerts([RULE])
+    alerts.decide(scene.tick(eu=(10, 60)))
+    alerts.adopt({("ManyPoor", "video", EU): T0 - 20})
+    alert = by_group(alerts.decide(scene.tick(eu=(10, 60))))[EU]
+    assert (alert.firing, alert.changed, alert.decision.since_s) == (True, False, T0 - 20)
+
+
+def test_an_adopted_alert_of_a_group_that_is_not_known_yet_waits_for_it() -> None:
+    scene, alerts = Scene(), Alerts([RULE])
+    alerts.adopt({("ManyPoor", "video", ASIA): T0 - 20})
+    assert ASIA not in by_group(alerts.decide(scene.tick(eu=(70, 0))))
+    alert = by_group(alerts.decide(scene.tick(eu=(70, 0), asia=(0, 8))))[ASIA]
+    assert (alert.decision.state, alert.decision.since_s) == (AlertState.FIRING, T0 - 20)

@@ -95,6 +95,7 @@ const same = (one, other) => (one && keyOf(one)) === (other && keyOf(other));
 
 function show(answer, group, asked) {
   ({ problems, labels } = answer);
+  setText(byId("pair"), answer.pair ? `Pair: ${answer.pair}` : "");
   stream.showing(answer.time_s);
   showWindows(answer);
   rollUps.show(answer);

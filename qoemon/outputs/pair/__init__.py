@@ -1,0 +1,1 @@
+"""Two daemons with the same reports: which of them sends notifications."""

@@ -1,0 +1,124 @@
+"""The topic of the lease on the broker: a connection of its own, so that no backlog of reports delays a record."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NoReturn
+
+import aiomqtt
+import msgspec
+
+from qoemon.common.backoff import Repeats
+from qoemon.net.mqtt.bulk_reader import RETAIN
+from qoemon.net.mqtt.client import Broker, new_client
+from qoemon.net.mqtt.connection import Connection, raise_if_cancelled
+from qoemon.net.mqtt.errors import MqttConnectionError, describe_error
+from qoemon.outputs.pair.lease import Lease, Record
+
+LOG = logging.getLogger("qoemon.outputs.pair")
+
+RETRY_S = 1.0
+"""Longest pause before the next attempt to connect: a holder has to be back before its lease ends."""
+
+POLL_S = 0.05
+
+
+class LeaseTopic:
+    """Carries records between the lease and the topic, and reconnects until cancelled.
+
+    broker     of the reports
+    client_id  of this connection
+    changed    called when the connection begins or ends
+    clock      steady, seconds
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        client_id: str,
+        topic: str,
+        lease: Lease,
+        changed: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        keepalive_s = min(broker.keepalive_s, max(int(lease.length_s), 1))
+        self._broker = replace(broker, client_id=client_id, session_expiry_s=0, keepalive_s=keepalive_s)
+        self._topic, self._lease, self._changed, self._clock = topic, lease, changed, clock
+        self._outgoing: list[Record] = []
+        self._repeats = Repeats()
+        self.online = False
+        """Whether the connection is subscribed, and our records come back."""
+        self.error: str | None = None
+        """Why it is not."""
+
+    def publish(self, record: Record) -> None:
+        """Publish a record, without waiting."""
+        self._outgoing.append(record)
+
+    async def run(self) -> NoReturn:
+        """Keep a connection until cancelled."""
+        while True:
+            try:
+                await self._connect()
+            except (aiomqtt.MqttError, OSError, UnicodeError) as error:  # UnicodeError: no possible host.
+                raise_if_cancelled()
+                self.error = describe_error(error)
+                if self._repeats.is_news(self.error, time.monotonic()):
+                    LOG.warning("%s: no lease while not connected: %s", self._broker, self.error)
+                self._broker = self._broker.next_address()
+            await asyncio.sleep(random.uniform(RETRY_S / 4, RETRY_S))
+
+    async def _connect(self) -> NoReturn:
+        client = await new_client(self._broker)
+        connection = Connection(client, self._arrived, properties=self._broker.version == "5")
+        try:
+            await connection.unless_lost(client.__aenter__())
+            self._lease.connected(self._clock())  # Before the retained record arrives.
+            await self._subscribe(client, connection)
+            self._outgoing.clear()
+            self.online, self.error = True, None
+            self._changed()
+            await connection.unless_lost(self._carry(client))
+        finally:
+            if self.online:
+                self.online = False
+                self._changed()
+            connection.close()
+        raise AssertionError("the connection ends by an error")
+
+    async def _subscribe(self, client: aiomqtt.Client, connection: Connection) -> None:
+        answer = await connection.unless_lost(client.subscribe(self._topic, 0))
+        codes = [code if isinstance(code, int) else code.value for code in answer]
+        if any(code >= 0x80 for code in codes):
+            raise MqttConnectionError(
+                f"the broker refuses to subscribe us to {self._topic}: check its access rules"
+            )
+
+    async def _carry(self, client: aiomqtt.Client) -> NoReturn:
+        """Publish what is to be published, as long as it comes back."""
+        while True:
+            while self._outgoing:
+                body, answer_s = msgspec.json.encode(self._outgoing.pop(0)), self._lease.length_s / 2
+                await client.publish(self._topic, body, 1, retain=True, timeout=answer_s)
+            await asyncio.sleep(POLL_S)
+            if self._lease.stalled(self._clock()):
+                raise MqttConnectionError(
+                    f"the broker does not return what we publish to {self._topic}: check its access rules, and "
+                    "that it supports retained messages"
+                )
+
+    def _arrived(self, flags: int, _topic: bytes, _mid: int, payload: bytes) -> None:
+        try:
+            record = msgspec.json.decode(payload, type=Record)
+        except msgspec.DecodeError:
+            if payload:  # An empty one only clears the retained record.
+                LOG.warning(
+                    "%s: ignored what is no record of a lease; is another program publishing there?", self._topic
+                )
+            return
+        self._lease.observe(record, self._clock(), retained=bool(flags & RETAIN))

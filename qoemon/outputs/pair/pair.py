@@ -1,0 +1,316 @@
+"""A pair of daemons: both take all reports and serve, one of them sends notifications.
+
+The lease at the broker decides which one (lease.py). While a daemon is not connected to the broker it cannot know,
+so it asks the other one over HTTP: if that one is connected, it has the lease or will take it; if it is not, the
+broker is down for both, and the daemon that sent continues; if it does not answer either, it is taken for dead. So
+alerts are sent also while the broker is down, which is a reason for an alert itself.
+
+The same answers carry what has been delivered, so that the daemon that stands by knows what each receiver knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from qoemon.common.clock import since_boot
+from qoemon.common.metrics import Families
+from qoemon.core.alerting.alerts import AlertKey
+from qoemon.net.mqtt.client import Broker
+from qoemon.outputs.notify.http_client import Address
+from qoemon.outputs.notify.login import Login
+from qoemon.outputs.notify.notice import Notice
+from qoemon.outputs.notify.notifier import Notifier
+from qoemon.outputs.pair.lease import Lease
+from qoemon.outputs.pair.metrics import PairStats, pair_metrics
+from qoemon.outputs.pair.mqtt import LeaseTopic
+from qoemon.outputs.pair.peer import Peer
+from qoemon.outputs.pair.standing import WAIT_S, Standing
+
+LOG = logging.getLogger("qoemon.outputs.pair")
+
+STEP_S = 0.1
+"""How often it is decided who sends."""
+
+SEND_S = 5.0
+"""A delivery begins only if the lease lasts for longer: as long as a delivery may take."""
+
+FRESH, ALONE, EXTEND = 0.35, 0.5, 0.1
+"""Parts of a lease: how old an answer of the other daemon may be, how long it must not have answered to be taken
+for dead, and how long a decision without the broker is valid. The first, the last and SEND_S together are shorter
+than a lease, for which a daemon that is connected again waits before it claims."""
+
+SLACK_TICKS = 3
+"""By how many ticks the two may differ in when an alert changed: each decides from what has arrived there."""
+
+RELEASE_S = 1.0
+"""Time limit for giving the lease back at a stop."""
+
+Adopt = Callable[[Mapping[AlertKey, int]], Coroutine[Any, Any, None]]
+"""Continues alerts that the other daemon found firing; as Engine.adopt_alerts."""
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """Which two daemons; tick_s: seconds from tick to tick."""
+
+    name: str
+    topic: str
+    lease_s: float
+    peer: Address
+    login: Login | None
+    tick_s: int
+
+
+class Pair:
+    """One daemon of the pair, and the turn of its notifier.
+
+    run    identifies this process
+    clock  steady, seconds, suspended time included
+    """
+
+    def __init__(
+        self, options: PairOptions, broker: Broker, run: str, clock: Callable[[], float] = since_boot
+    ) -> None:
+        self._name, self._run, self._clock = options.name, run, clock
+        self._length_s, self._slack_s = options.lease_s, SLACK_TICKS * options.tick_s
+        self._lease = Lease(options.name, run, options.lease_s)
+        self._options, self._client_id = options, broker.client_id
+        topic_client = f"{broker.client_id}-pair-{options.name}"
+        self._topic = LeaseTopic(broker, topic_client, options.topic, self._lease, self._changed, clock)
+        self._peer = Peer(options.peer, options.login, self._follow, clock)
+        self._notifier: Notifier | None = None
+        self._ready: Callable[[], bool] = bool
+        self._offline_until_s = self._unready_s = -math.inf
+        self._leading = self._taken_over = self._stopping = False
+        self._takeovers = 0
+        self._told: Mapping[str, list[Notice]] | None = None
+        """What receivers have accepted, as the other daemon says; None if it has not said since we sent."""
+        self._deliveries = self._changes = 0
+        """Numbers of what has changed, for the version of the standing."""
+        self._served = ""
+        """The version that the other daemon had at its last request."""
+        self._news = asyncio.Event()
+        self._faults: list[str] = []
+
+    @property
+    def held(self) -> bool:
+        """As Turn.held: computed when it is needed, so that a process that was stopped sends nothing afterwards."""
+        if not self._taken_over:
+            return False
+        now_s = self._clock()
+        return self._lease.remaining_s(now_s) > SEND_S or now_s < self._offline_until_s
+
+    def delivered(self) -> None:
+        """As Turn.delivered."""
+        self._deliveries += 1
+        self._changed()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this daemon sends notifications, as of now."""
+        now_s = self._clock()
+        return self._lease.remaining_s(now_s) > 0 or now_s < self._offline_until_s
+
+    def remark(self) -> str:
+        """Which of the two this is, and what the other one is, for people."""
+        other = self._peer.fresh(self._clock(), self._length_s / 2)
+        if other is None:
+            about = f"the other daemon does not answer ({self._peer.error or 'not asked yet'})"
+        else:
+            about = f"{other.name} {'sends them' if other.leading else 'stands by'}"
+            about += "" if other.ready else ", but is not ready"
+        broker = "" if self._topic.online else "; not connected to the broker for the lease"
+        return f"{self._name} {'sends' if self.leads else 'does not send'} notifications, {about}{broker}"
+
+    def metrics(self) -> Families:
+        """Metrics of the pair."""
+        up = self._peer.fresh(self._clock(), self._length_s / 2) is not None
+        return pair_metrics(PairStats(self.leads, up, self._topic.online, self._takeovers))
+
+    async def standing(self, after: str) -> Standing:
+        """What the other daemon gets, as soon as it differs from the version `after`, or WAIT_S later."""
+        if after == self._version and not self._stopping:
+            news = asyncio.create_task(self._news.wait(), name="qoemon.outputs.pair.news")
+            await asyncio.wait({news}, timeout=WAIT_S)
+            news.cancel()
+        self._served = after
+        notifier = self._notifier
+        settled = notifier is not None and not notifier.undelivered()
+        known = notifier is None or self._known(after)
+        return Standing(
+            name=self._name,
+            leading=self.leads,
+            online=self._topic.online,
+            ready=self._ready() and not self._stopping,
+            term=self._lease.term,
+            version=self._version,
+            client_id=self._client_id,
+            lease_s=self._length_s,
+            topic=self._options.topic,
+            settled_s=notifier.time_s if notifier is not None and settled else 0.0,
+            delivered=None if notifier is None or known else notifier.delivered(),
+        )
+
+    async def run(self, notifier: Notifier, adopt: Adopt, ready: Callable[[], bool]) -> None:
+        """Decide who sends, until cancelled.
+
+        ready  whether the figures of this daemon are reliable
+        """
+        self._notifier, self._ready = notifier, ready
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._topic.run(), name="qoemon.outputs.pair.topic")
+            tasks.create_task(self._peer.run(), name="qoemon.outputs.pair.peer")
+            tasks.create_task(self._decide(tasks, notifier, adopt), name="qoemon.outputs.pair.decide")
+
+    async def release(self) -> None:
+        """Give the lease back at a stop, once the other daemon knows what has been delivered."""
+        loop, self._stopping = asyncio.get_running_loop(), True
+        until_s = loop.time() + RELEASE_S
+        self._changed()
+        while not self._known_to_peer() and loop.time() < until_s:
+            await asyncio.sleep(STEP_S / 4)
+        self._offline_until_s = -math.inf
+        record = self._lease.release(self._clock())
+        if record is None:
+            return
+        self._topic.publish(record)
+        self._changed()
+        while self._topic.online and self._lease.holder == self._name and loop.time() < until_s:
+            await asyncio.sleep(STEP_S / 4)
+
+    async def _decide(self, tasks: asyncio.TaskGroup, notifier: Notifier, adopt: Adopt) -> NoReturn:
+        while True:
+            self._step(self._clock())
+            if self.leads is not self._leading:
+                self._leading = not self._leading
+                self._changed()
+                if self._leading:
+                    tasks.create_task(self._take_over(notifier, adopt), name="qoemon.outputs.pair.take_over")
+                else:
+                    self._stand_by()
+                    tasks.create_task(adopt({}), name="qoemon.outputs.pair.stand_by")
+            await asyncio.sleep(STEP_S)
+
+    def _step(self, now_s: float) -> None:
+        """Renew or claim the lease, or decide without the broker."""
+        other = self._peer.fresh(now_s, FRESH * self._length_s)
+        if self._topic.online:
+            if self._should_hand_over(now_s, other):
+                LOG.warning("this daemon is not ready, and the other one is: handing over")
+                record = self._lease.release(now_s)
+            else:
+                record = self._lease.due(now_s, willing=self._willing(other))
+            if record is not None:
+                self._topic.publish(record)
+        elif not self._stopping and self._leads_offline(now_s, other):
+            self._offline_until_s = now_s + EXTEND * self._length_s
+
+    def _willing(self, other: Standing | None) -> bool:
+        if self._stopping or (other is not None and other.leading):
+            return False
+        return other is None or self._ready() or not other.ready
+
+    def _should_hand_over(self, now_s: float, other: Standing | None) -> bool:
+        """Whether we lead, have not been ready for half a lease, and the other one is."""
+        if not self._leading or self._ready():
+            self._unready_s = now_s
+            return False
+        lasting = now_s - self._unready_s > self._length_s / 2
+        return lasting and not self._stopping and other is not None and other.ready and other.online
+
+    def _leads_offline(self, now_s: float, other: Standing | None) -> bool:
+        """Who sends while we are not connected to the broker."""
+        if other is None:
+            return self._peer.unreachable(now_s, ALONE * self._length_s)
+        if other.online:
+            return False  # It takes the lease, or has it.
+        ahead = (self._lease.term, self._name) > (other.term, other.name)
+        if other.leading:
+            return self._leading and ahead
+        return self._leading or ahead
+
+    async def _take_over(self, notifier: Notifier, adopt: Adopt) -> None:
+        told = notifier.take_over()
+        await adopt({_key(notice): int(notice.starts_s) for notice in told})
+        if not self._leading:
+            return
+        self._taken_over = True
+        self._takeovers += 1
+        LOG.info(
+            "%s sends notifications from now on; %d alerts are known to receivers, %d notifications wait",
+            self._name,
+            len(told),
+            len(notifier.undelivered()),
+        )
+        notifier.wake()
+        self._changed()
+
+    def _stand_by(self) -> None:
+        self._taken_over, self._told = False, None
+        self._peer.forget()
+        holder = self._lease.holder
+        why = f"{holder} has the lease" if holder not in {None, self._name} else "the lease has ended"
+        LOG.warning("%s sends no notifications from now on: %s", self._name, why)
+
+    def _follow(self, standing: Standing) -> None:
+        """Take over what the other daemon has delivered, while it sends."""
+        self._compare(standing)
+        if standing.delivered is not None and not self._leading:
+            self._told = standing.delivered
+        if self._notifier is not None and self._told is not None and standing.leading and not self._leading:
+            self._notifier.follow(self._told, standing.settled_s, self._slack_s)
+
+    def _compare(self, standing: Standing) -> None:
+        """Log what does not fit in the configurations of the two, once."""
+        faults = list(self._misfits(standing))
+        for fault in faults:
+            if fault not in self._faults:
+                LOG.error("the pair is not set up: %s", fault)
+        self._faults = faults
+
+    def _misfits(self, standing: Standing) -> Iterator[str]:
+        if standing.version.startswith(f"{self._run}."):
+            yield "pair.peer.url is the URL of this daemon itself, expected that of the other one"
+            return
+        if standing.name == self._name:
+            yield f"both daemons have pair.name {self._name}, expected a name of its own for each"
+        if standing.client_id == self._client_id:
+            yield (
+                f"both daemons have mqtt.client_id {self._client_id}, so the broker disconnects one when the other "
+                "connects; expected one of its own for each"
+            )
+        for key, theirs, ours in (
+            ("topic", standing.topic, self._options.topic),
+            ("lease", f"{standing.lease_s:g} s", f"{self._length_s:g} s"),
+        ):
+            if theirs != ours:
+                yield f"pair.{key} is {ours} here and {theirs} in the other daemon, expected the same"
+
+    def _known_to_peer(self) -> bool:
+        """Whether the other daemon knows of all deliveries, or does not ask."""
+        asks = self._peer.fresh(self._clock(), self._length_s / 2) is not None
+        return not asks or self._known(self._served)
+
+    def _changed(self) -> None:
+        """Answer those that wait for something new."""
+        self._changes += 1
+        self._news.set()
+        self._news = asyncio.Event()
+
+    @property
+    def _version(self) -> str:
+        return f"{self._run}.{self._deliveries}.{self._changes}"
+
+    def _known(self, version: str) -> bool:
+        """Whether this version has all deliveries."""
+        return version.startswith(f"{self._run}.{self._deliveries}.")
+
+
+def _key(notice: Notice) -> AlertKey:
+    """The alert's key in the core: label values are in the order of the labels."""
+    return notice.alert, notice.service, tuple(notice.groups.values())
