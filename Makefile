@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FOR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-players demo-cluster test explore check audit format docs pictures dashboards bench bench-cluster start feeds coverage regimes calibration binning fuzz chaos chaos-cluster soak attack clean
+.PHONY: help demo demo-players demo-cluster test explore check audit format docs pictures dashboards chart bench bench-cluster start feeds coverage regimes calibration binning fuzz chaos chaos-cluster soak attack clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,11 @@ bench-cluster: $(VENV)/dev  ## measure the costs of a cluster; `make docs` then 
 
 dashboards: $(VENV)/dev  ## write the Grafana boards
 	$(BIN)/python -m dashboards.generate
+
+chart: $(VENV)/dev  ## write the schema of the Helm chart's values, and package the chart into dist/
+	$(BIN)/python -m config.helm.generate
+	@mkdir -p dist
+	@$(BIN)/python -c 'import helm_python; print(helm_python.package("config/helm/qoemon", destination="dist"))'
 
 start: $(VENV)/dev  ## measure what the start of the commands costs beside `import numpy` (1 minute)
 	$(BIN)/python -m benchmarks.start
