@@ -37,6 +37,15 @@ def helm() -> Any:
     return helm_python
 
 
+def kubernetes_validate() -> Any:
+    """The schemas of Kubernetes; without them the test is skipped."""
+    try:
+        import kubernetes_validate as library  # noqa: PLC0415 - for few tests
+    except ModuleNotFoundError:
+        missing("kubernetes_validate is not installed: it comes with the Python package kubernetes-validate")
+    return library
+
+
 def rendered(values: Mapping[str, Any], name: str = "qoemon", chart: Path = CHART) -> list[Manifest]:
     """What `helm install NAME` would send to Kubernetes, in order; an error of Helm for values that are refused."""
     library = helm()
@@ -77,6 +86,13 @@ def configuration_text(manifests: Sequence[Manifest], name: str = "qoemon") -> s
     """The configuration in the ConfigMap of a release."""
     text: str = one(manifests, "ConfigMap", name)["data"]["qoemon.yaml"]
     return text
+
+
+def java() -> list[str]:
+    """Folders of Java, its home first; [] without Java."""
+    found = shutil.which("java")
+    # Debian has a part of it in /etc.
+    return [] if found is None else [str(Path(found).resolve().parents[1]), *map(str, Path("/etc").glob("java*"))]
 
 
 class Pod(Part):
@@ -123,7 +139,7 @@ class Pod(Part):
         binds = [
             *((f"/{each}", f"/{each}") for each in ("usr", "bin", "sbin", "lib", "lib64", "dev", "proc")),
             *((str(self._volume(mount["name"])), mount["mountPath"]) for mount in self._container["volumeMounts"]),
-            *((each, each) for each in (sys.base_prefix, sys.prefix, *sys.path) if Path(each).is_dir()),
+            *((each, each) for each in (sys.base_prefix, sys.prefix, *sys.path, *java()) if Path(each).is_dir()),
             (str(self.directory / "code"), "/code"),
         ]
         script = self.directory / "pod.sh"
@@ -137,12 +153,16 @@ class Pod(Part):
                         for source, target in binds
                     ),
                     "cp /etc/hosts /etc/nsswitch.conf /mnt/etc/",
+                    # As in the image for a cluster; that for a single daemon has no name for its user.
+                    f"echo qoemon:x:{user['runAsUser']}:{user['runAsGroup']}::/:/bin/sh > /mnt/etc/passwd",
                     "mount -o remount,ro /mnt",
                     'exec chroot /mnt "$@"',
                 ]
             )
         )
         environment = {"PATH": "/usr/bin:/bin", "HOME": "/", "PYTHONPATH": "/code"}
+        if homes := java():
+            environment["JAVA_HOME"] = homes[0]
         environment |= {each["name"]: each["value"] for each in self._container.get("env", [])}
         return [
             *(program("unshare", "Debian package util-linux"), "--mount", "--propagation", "private"),

@@ -31,6 +31,7 @@ from tests.support.chart import (
     Manifest,
     configuration_text,
     helm,
+    kubernetes_validate,
     of_kind,
     one,
     refusal,
@@ -277,17 +278,13 @@ def test_rules_that_do_not_fit_the_configuration_are_refused(change: dict[str, A
 @pytest.mark.parametrize("version", ["1.27", "1.37"])
 def test_manifests_follow_the_schema_of_kubernetes(manifests: list[Manifest], version: str) -> None:
     """Of the oldest version that the chart allows, and of the newest one."""
-    try:
-        import kubernetes_validate  # noqa: PLC0415 - for few tests
-    except ModuleNotFoundError:
-        missing("kubernetes_validate is not installed: it comes with the Python package kubernetes-validate")
     assert yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"] == ">=1.27.0-0"
     native = [
         each for each in manifests if "coreos" not in each["apiVersion"] and "spark" not in each["apiVersion"]
     ]
     assert len(native) >= 5
     for each in native:
-        assert kubernetes_validate.validate(each, version, strict=True) == version
+        assert kubernetes_validate().validate(each, version, strict=True) == version
 
 
 @pytest.mark.parametrize("case", ["everything", "monitored", "busy cluster"])

@@ -5,16 +5,36 @@ Its parts agree with each other, with the image and with the page.
 
 from __future__ import annotations
 
+import copy
+import os
 import re
+import signal
+import subprocess
+import sys
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from qoemon.config.config import Config
-from tests.support.chart import CLUSTER, NAMESPACE, Manifest, configuration_text, of_kind, one, rendered
-from tests.support.parts import ROOT
+from tests.support.chart import (
+    CLUSTER,
+    NAMESPACE,
+    Manifest,
+    Pod,
+    configuration_text,
+    kubernetes_validate,
+    of_kind,
+    one,
+    rendered,
+)
+from tests.support.kubernetes import api
+from tests.support.parts import ROOT, program, unused_port
+from tests.support.patience import WAIT_S, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PAGE = (ROOT / "docs/cluster.md").read_text()
 DOCKERFILE = (ROOT / "config/cluster/Dockerfile").read_text()
@@ -79,6 +99,78 @@ def test_the_driver_may_create_pods_and_nobody_else(release: list[Manifest]) -> 
     (rule,) = one(release, "Role", binding["roleRef"]["name"])["rules"]
     assert {"pods", "services", "configmaps"} <= set(rule["resources"])
     assert {"create", "get", "list", "watch", "delete"} <= set(rule["verbs"])
+
+
+START = """
+import sys
+from pathlib import Path
+from qoemon.config import config
+from qoemon.engine.spark.jvm_output import JvmOutput
+from qoemon.engine.spark.session import start_session
+start_session(config.load(Path(sys.argv[1])).engine, JvmOutput())
+sys.stdin.read()
+"""
+"""Starts Spark with a configuration, as the driver does."""
+
+
+@pytest.mark.kafka
+def test_spark_makes_the_executors_that_the_chart_wants(tmp_path: Path) -> None:
+    """Spark itself, in the driver's pod; what it asks of Kubernetes is valid, and leads executors to the driver."""
+    program("java", "Debian package default-jre-headless")
+    with api(NAMESPACE, "qoemon-0") as kubernetes:
+        config = copy.deepcopy(CLUSTER["config"])
+        config["engine"]["master"] = f"k8s://{kubernetes.url}"
+        options = config["engine"]["options"]
+        del options["spark.jars.packages"]  # They would be fetched.
+        options |= {
+            "spark.driver.port": str(unused_port()),
+            "spark.driver.blockManager.port": str(unused_port()),
+            "spark.driver.memory": "512m",
+        }
+        values = {
+            **CLUSTER,
+            "config": config,
+            "spark": {"checkpoint": {"enabled": True}},
+            "secrets": {"kafka": {"data": {"ca.crt": "a certificate"}}},
+            "env": [{"name": "AWS_REGION", "value": "eu"}],
+        }
+        manifests = rendered(values)
+        command = Pod(tmp_path, manifests).inside(sys.executable, "-c", START, "/etc/qoemon/qoemon.yaml")
+        log = tmp_path / "driver.log"
+        with log.open("w") as said:
+            driver = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=said, stderr=said, start_new_session=True
+            )
+        try:
+            until(lambda: of_kind(kubernetes.created, "Pod"), log.read_text, limit_s=2 * WAIT_S)
+        finally:
+            os.killpg(driver.pid, signal.SIGKILL)  # Its JVM, too.
+            driver.wait()
+            assert driver.stdin is not None
+            driver.stdin.close()
+        executor = of_kind(kubernetes.created, "Pod")[0]
+    assert kubernetes_validate().validate(executor, "1.37", strict=True) == "1.37"
+    metadata, spec = executor["metadata"], executor["spec"]
+    assert metadata["labels"].items() >= {
+        ("app.kubernetes.io/name", "qoemon-executor"),
+        ("app.kubernetes.io/instance", "qoemon"),
+    }
+    (owner,) = metadata["ownerReferences"]
+    assert owner["uid"] == "uid-of-qoemon-0", "executors end with their driver"
+    template = yaml.safe_load(one(manifests, "ConfigMap", "qoemon")["data"]["executor.yaml"])["spec"]
+    assert spec["securityContext"] == template["securityContext"]
+    assert spec["serviceAccountName"] == "qoemon"
+    assert spec["automountServiceAccountToken"] is False
+    assert {each["name"] for each in spec["volumes"]} >= {each["name"] for each in template["volumes"]}
+    (container,), (wanted,) = spec["containers"], template["containers"]
+    assert container["image"] == IMAGE
+    assert container["securityContext"] == wanted["securityContext"]
+    assert all(mount in container["volumeMounts"] for mount in wanted["volumeMounts"])
+    environment = {each["name"]: each.get("value") for each in container["env"]}
+    assert environment["AWS_REGION"] == "eu"
+    host, port = f"qoemon-0.qoemon-pods.{NAMESPACE}.svc", options["spark.driver.port"]
+    assert environment["SPARK_DRIVER_URL"] == f"spark://CoarseGrainedScheduler@{host}:{port}"
+    assert environment["SPARK_EXECUTOR_CORES"] == "2"
 
 
 def test_without_a_cluster_nobody_may_do_anything() -> None:

@@ -107,7 +107,9 @@ what the values say takes precedence.
     "spark.kubernetes.executor.podTemplateFile" "/etc/qoemon/executor.yaml"
     "spark.jars.ivy" "/tmp/ivy" -}}
 {{- if not .Values.spark.operator -}}
+{{- /* Executors find the driver by its name; by default they would look for it at its bind address. */ -}}
 {{- $options = merge $options (dict
+    "spark.kubernetes.executor.useDriverPodIP" "false"
     "spark.kubernetes.driver.pod.name" (printf "%s-0" $name)
     "spark.driver.host" (printf "%s-0.%s-pods.%s.svc" $name $name .Release.Namespace)
     "spark.driver.bindAddress" "0.0.0.0"
