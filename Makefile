@@ -57,8 +57,7 @@ bench-cluster: $(VENV)/dev  ## measure the costs of a cluster; `make docs` then 
 dashboards: $(VENV)/dev  ## write the Grafana boards
 	$(BIN)/python -m dashboards.generate
 
-chart: $(VENV)/dev  ## write the schema of the Helm chart's values, and package the chart into dist/
-	$(BIN)/python -m config.helm.generate
+chart: $(VENV)/dev  ## package the Helm chart into dist/
 	@mkdir -p dist
 	@$(BIN)/python -c 'import helm_python; print(helm_python.package("config/helm/qoemon", destination="dist"))'
 

@@ -1,4 +1,4 @@
-"""Writes the schema of the chart's values: `make chart`. A test checks that it is up to date.
+"""The schema of the chart's values. `make docs` writes it, a test checks that it is up to date.
 
 The schema of `config` is that of qoemon itself, so Helm refuses a misspelt key before anything is installed.
 """
@@ -43,12 +43,3 @@ def _for_go(schema: Any) -> Any:
         converted["pattern"] = "^" + pattern.removeprefix(_LOOKAHEAD)
         converted["minLength"] = 1
     return converted
-
-
-def main() -> None:
-    """Write the schema."""
-    (CHART / "values.schema.json").write_text(values_schema())
-
-
-if __name__ == "__main__":
-    main()

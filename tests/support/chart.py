@@ -133,8 +133,9 @@ class Pod(Part):
 
     def inside(self, *command: str) -> list[str]:
         """The command line that runs a command in the pod."""
-        if os.geteuid() != 0:
-            missing("a pod needs root: mount namespaces and users")
+        unshare = [program("unshare", "Debian package util-linux"), "--mount", "--propagation", "private"]
+        if os.geteuid() != 0 or subprocess.run([*unshare, "true"], check=False).returncode:
+            missing("a pod needs root, and the right to make mount namespaces (CAP_SYS_ADMIN)")
         user = self._spec["securityContext"]
         binds = [
             *((f"/{each}", f"/{each}") for each in ("usr", "bin", "sbin", "lib", "lib64", "dev", "proc")),
@@ -165,7 +166,7 @@ class Pod(Part):
             environment["JAVA_HOME"] = homes[0]
         environment |= {each["name"]: each["value"] for each in self._container.get("env", [])}
         return [
-            *(program("unshare", "Debian package util-linux"), "--mount", "--propagation", "private"),
+            *unshare,
             *("sh", str(script)),
             *("setpriv", f"--reuid={user['runAsUser']}", f"--regid={user['runAsGroup']}"),
             *(f"--groups={user['fsGroup']}", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"),

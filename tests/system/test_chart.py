@@ -159,7 +159,7 @@ def name(case: str) -> str:
 # What Helm says.
 
 
-def test_the_schema_of_the_values_is_what_make_chart_writes() -> None:
+def test_the_schema_of_the_values_is_what_make_docs_writes() -> None:
     assert (CHART / "values.schema.json").read_text() == generate.values_schema()
 
 
@@ -222,6 +222,9 @@ def test_wrong_values_are_refused_by_the_schema(values: dict[str, Any], named: s
     ("values", "said"),
     [
         ({}, "config.mqtt.host is not set: name the MQTT broker"),
+        ({"config": {"mqtt": {"port": 1884}}}, "config.mqtt.host is not set"),
+        ({"config": {"mqtt": None}}, "config.mqtt.host is not set"),
+        ({"config": {"collector": {"host": "0.0.0.0"}}}, "config.mqtt.host is not set"),  # noqa: S104
         ({"config": {**BROKER, "collector": {}}}, "config.collector.host is a loopback address"),
         ({"config": {**BROKER, "http": {"host": "127.0.0.1"}}}, "config.http.host is a loopback address"),
         ({"config": {**BROKER, "state": {"dir": None}}}, "config.state.dir is not set"),

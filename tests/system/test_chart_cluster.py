@@ -205,6 +205,19 @@ def test_each_bridge_has_its_session_and_its_topics() -> None:
         }
 
 
+def test_bridges_without_a_broker_get_none() -> None:
+    config = {**CLUSTER["config"], "mqtt": None, "collector": {"host": "0.0.0.0"}}  # noqa: S104
+    manifests = rendered({**CLUSTER, "config": config})
+    assert "--set" not in _container(manifests, "qoemon-bridge-0")["args"]
+
+
+def test_the_driver_has_memory_for_its_jvm(release: list[Manifest]) -> None:
+    daemon = _container(rendered({"config": {"mqtt": {"host": "broker"}}}), "qoemon")["resources"]
+    assert daemon["limits"]["memory"] == "2Gi"
+    assert _container(release, "qoemon")["resources"]["limits"]["memory"] == "6Gi"
+    assert _options(release)["spark.driver.memory"] == "2g"
+
+
 def test_a_shared_volume_takes_the_place_of_s3() -> None:
     config = {**CLUSTER["config"]}
     config["engine"] = {key: value for key, value in config["engine"].items() if key != "checkpoint"}

@@ -45,8 +45,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "qoemon.checked" -}}
 {{- $config := .Values.config -}}
 {{- $collects := kindIs "map" $config.collector -}}
-{{- if not (or (hasKey $config "mqtt") $collects) -}}
-{{- fail "config.mqtt.host is not set: name the MQTT broker, or set config.collector for players that post over HTTP" -}}
+{{- $mqtt := $config.mqtt -}}
+{{- $broker := and (kindIs "map" $mqtt) (or (dig "host" "" (default dict $mqtt)) (dig "hosts" "" (default dict $mqtt))) -}}
+{{- $none := and (hasKey $config "mqtt") (not (kindIs "map" $mqtt)) -}}
+{{- if not (or $broker (and $none $collects)) -}}
+{{- fail "config.mqtt.host is not set: name the MQTT broker; or, for players that post over HTTP only, set config.mqtt to null and config.collector to {host: 0.0.0.0}" -}}
 {{- end -}}
 {{- if $collects -}}
 {{- if has (default "127.0.0.1" $config.collector.host) (list "127.0.0.1" "localhost" "::1") -}}
