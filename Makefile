@@ -7,7 +7,7 @@ FOR ?=
 REPOSITORY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-players demo-cluster test explore check audit format docs pictures dashboards lock release deb bench bench-cluster start feeds coverage regimes calibration feedback binning fuzz chaos chaos-cluster soak attack clean
+.PHONY: help demo demo-players demo-cluster test explore check audit format docs pictures dashboards chart lock release deb bench bench-cluster start feeds coverage regimes calibration feedback binning fuzz chaos chaos-cluster soak attack clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,10 @@ release: $(VENV)/dev  ## build wheel, sdist and SBOM, check them, write the note
 
 deb: $(VENV)/dev  ## build a Debian package for the release of Debian or Ubuntu that this is, into dist/
 	@$(BIN)/python .ci/deb.py
+
+chart: $(VENV)/dev  ## package the Helm chart into dist/
+	@mkdir -p dist
+	@$(BIN)/python -c 'import helm_python; print(helm_python.package("config/helm/qoemon", destination="dist"))'
 
 start: $(VENV)/dev  ## measure what the start of the commands costs beside `import numpy` (1 minute)
 	$(BIN)/python -m benchmarks.start

@@ -1,7 +1,8 @@
 """Write the generated pages and draw the figures: `make docs`. Tests check that both are up to date.
 
 metrics.md is made from what the daemon exports, configuration.md from the schema, figures from the core and from a
-study; in cluster.md the table of sizes is made from measured figures.
+study; in cluster.md the table of sizes is made from measured figures. The schema of the Helm
+chart's values is written, too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from prometheus_client.core import Metric
 
+from config.helm import generate
 from docs import example
 from docs.cluster import cluster_page
 from docs.configuration import configuration_page
@@ -124,6 +126,7 @@ def main() -> None:
     """Write all pages and figures."""
     for name, text in pages().items():
         (DOCS / name).write_text(text)
+    (generate.CHART / "values.schema.json").write_text(generate.values_schema())
     figures.draw(DOCS / "figures")
     example.draw(DOCS / "figures")
 
