@@ -32,6 +32,7 @@ from qoemon.tools.report.commands import record, replay, report
 from qoemon.tools.rescale.commands import rescale
 from qoemon.tools.rules.commands import rules
 from qoemon.tools.simulate.commands import simulate
+from qoemon.tools.state.commands import state
 from qoemon.tools.top.commands import top
 
 if TYPE_CHECKING:
@@ -88,9 +89,10 @@ def run(config: ConfigFile = None, overrides: Overrides = None) -> None:
     from qoemon.daemon.run import run as run_daemon
     from qoemon.engine.engine import EngineError, SetupError
     from qoemon.net.paced_loop import PacedLoop
-    from qoemon.state.directory import StateError
+    from qoemon.state.directory import StateError, UnsuitableStateError
 
-    with exit_on_errors(usage=(SetupError,), failed=(EngineError, ListenError, StateError)):
+    usage = (SetupError, UnsuitableStateError)
+    with exit_on_errors(usage=usage, failed=(EngineError, ListenError, StateError)):
         settings = load(config, overrides)
         log_to_stderr(settings.log.level.upper(), settings.log.format, dated=True)
         with asyncio.Runner(loop_factory=PacedLoop) as runner:
@@ -238,6 +240,7 @@ for _command, _examples, _done, _failed in (
     (paper, ("qoemon paper figures/",), "done", "a file cannot be written"),
 ):
     app.command(epilog=ending(_examples, {0: _done, 1: _failed, 2: _USAGE}))(_command)
+app.add_typer(state, name="state")
 
 
 def _explain(config: Config, topic: str | None, path: str | None, file: Path) -> int:

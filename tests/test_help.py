@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
+import click
 import pytest
 import typer.main
 from typer.testing import CliRunner
@@ -12,11 +13,15 @@ from typer.testing import CliRunner
 from qoemon import cli
 
 APP = typer.main.get_command(cli.app)
-COMMANDS = sorted(APP.commands)  # type: ignore[attr-defined]
+COMMANDS: dict[str, click.Command] = {}
+"""Commands, and those of their groups, such as `state show`."""
+for _name, _command in sorted(APP.commands.items()):  # type: ignore[attr-defined]
+    COMMANDS[_name] = _command
+    COMMANDS |= {f"{_name} {name}": each for name, each in getattr(_command, "commands", {}).items()}
 
 
 def help_of(command: str) -> str:
-    result = CliRunner().invoke(cli.app, [command, "-h"] if command else ["-h"], env={"COLUMNS": "80"})
+    result = CliRunner().invoke(cli.app, [*command.split(), "-h"], env={"COLUMNS": "80"})
     assert result.exit_code == 0
     return result.stdout
 
@@ -40,8 +45,7 @@ def test_every_option_has_its_default_or_is_required(command: str) -> None:
 
 
 def _options(command: str) -> list[object]:
-    params = APP.commands[command].params  # type: ignore[attr-defined]
-    return [param for param in params if param.param_type_name == "option"]
+    return [param for param in COMMANDS[command].params if param.param_type_name == "option"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -52,7 +56,8 @@ def test_help_ends_with_examples_that_parse_and_with_exit_codes(command: str) ->
     assert lines
     for line in lines:
         words = shlex.split(line.partition(">")[0] if "'" not in line else line)
-        assert words[:2] == ["qoemon", command]
-        APP.commands[command].make_context(command, words[2:]).close()  # type: ignore[attr-defined]
+        path = command.split()
+        assert words[: len(path) + 1] == ["qoemon", *path]
+        COMMANDS[command].make_context(command, words[len(path) + 1 :]).close()
     found = re.findall(r"^    (\d)  \S", codes, re.MULTILINE)
     assert found in (["0", "1", "2"], ["0", "2"])

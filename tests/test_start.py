@@ -64,6 +64,8 @@ OF_THE_COMMAND_LINE = {
     "qoemon.tools.rules.commands",
     "qoemon.tools.simulate",
     "qoemon.tools.simulate.commands",
+    "qoemon.tools.state",
+    "qoemon.tools.state.commands",
     "qoemon.tools.top",
     "qoemon.tools.top.commands",
     "qoemon.tools.top.options",
