@@ -34,6 +34,7 @@ from qoemon.tools.rescale.commands import rescale
 from qoemon.tools.rules.commands import rules
 from qoemon.tools.shipped.commands import dashboards, player_js, print_config, systemd_unit
 from qoemon.tools.simulate.commands import simulate
+from qoemon.tools.state.commands import state
 from qoemon.tools.top.commands import top
 
 if TYPE_CHECKING:
@@ -92,9 +93,10 @@ def run(config: ConfigFile = None, overrides: Overrides = None) -> None:
     from qoemon.daemon.run import run as run_daemon
     from qoemon.engine.engine import EngineError, SetupError
     from qoemon.net.paced_loop import PacedLoop
-    from qoemon.state.directory import StateError
+    from qoemon.state.directory import StateError, UnsuitableStateError
 
-    with exit_on_errors(usage=(SetupError,), failed=(EngineError, ListenError, StateError)):
+    usage = (SetupError, UnsuitableStateError)
+    with exit_on_errors(usage=usage, failed=(EngineError, ListenError, StateError)):
         settings = load(config, overrides)
         log_to_stderr(settings.log.level.upper(), settings.log.format, dated=True)
         with asyncio.Runner(loop_factory=PacedLoop) as runner:
@@ -310,6 +312,7 @@ for _name, _command, _examples, _codes in (
 ):
     _feedback.command(_name, epilog=ending(_examples, _codes))(_command)
 app.add_typer(_feedback, name="feedback")
+app.add_typer(state, name="state")
 
 
 def _explain(config: Config, topic: str | None, path: str | None, file: Path) -> int:

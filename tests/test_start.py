@@ -68,6 +68,8 @@ OF_THE_COMMAND_LINE = {
     "qoemon.tools.shipped.commands",
     "qoemon.tools.simulate",
     "qoemon.tools.simulate.commands",
+    "qoemon.tools.state",
+    "qoemon.tools.state.commands",
     "qoemon.tools.top",
     "qoemon.tools.top.commands",
     "qoemon.tools.top.options",

@@ -23,7 +23,7 @@ from qoemon.daemon.reload import Reloader
 from qoemon.daemon.tick_loop import TickLoop
 from qoemon.engine.engine import Engine, ExtraState, SetupError
 from qoemon.engine.local import LocalEngine
-from qoemon.engine.storage import history_store, layout_name, open_store, state_directory
+from qoemon.engine.storage import enter, history_store, open_store, state_directory
 from qoemon.inputs.mqtt.options import broker_options
 from qoemon.net.http.listener import bound
 from qoemon.net.http.server import serve
@@ -39,9 +39,8 @@ from qoemon.outputs.pair.pair import Pair
 from qoemon.outputs.pair.routes import add_pair
 from qoemon.outputs.publisher import Publisher
 from qoemon.outputs.routes import application
-from qoemon.state.directory import locked
 from qoemon.state.kept_history import KeptHistory
-from qoemon.state.layout import SHARDS, enter_layout
+from qoemon.state.layout import SHARDS
 from qoemon.state.metrics import history_metrics
 
 LOG = logging.getLogger("qoemon.daemon")
@@ -175,8 +174,8 @@ def _engine(config: Config, extra_state: ExtraState) -> Engine:
         return WorkerPool(config, extra_state)
     if directory is None:
         return LocalEngine(config, None, extra_state)
-    with locked(directory):
-        before = enter_layout(directory, layout_name(config))
+    lock, before = enter(config, directory)
+    lock.close()  # The store takes it.
     forget = bool(before and before.endswith(SHARDS))
     return LocalEngine(config, open_store(config, directory), extra_state, forget=forget)
 

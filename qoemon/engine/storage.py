@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import IO
 
 from qoemon.config.config import Config
 from qoemon.config.sections.state import Durability
 from qoemon.inputs.mqtt.session_memory import SessionMemory
+from qoemon.state.backup import keep_before_upgrade
+from qoemon.state.directory import locked
 from qoemon.state.durable_file import DurableFile
 from qoemon.state.history_store import HistoryStore
-from qoemon.state.layout import BROKER_SESSIONS, CLUSTER, SHARDS, SINGLE
+from qoemon.state.layout import BROKER_SESSIONS, CLUSTER, HISTORY, SHARDS, SINGLE, enter_layout
 from qoemon.state.store import Store
-
-PARENT = "parent"
-"""Directory of the parent's own state; directories of workers are numbers."""
-
-HISTORY = "history.sqlite3"
-"""One for all layouts: its groups have numbers of their own."""
+from qoemon.state.versions import require_readable
 
 
 def state_directory(config: Config) -> Path | None:
@@ -25,6 +23,22 @@ def state_directory(config: Config) -> Path | None:
     systemds = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     directory = config.state.dir or (Path(systemds) if systemds else None)
     return None if config.state.durability is Durability.NONE else directory
+
+
+def enter(config: Config, directory: Path) -> tuple[IO[str], str | None]:
+    """Lock a state directory, and prepare it for the daemon of a configuration, before that opens any store.
+
+    returns  the lock, see locked(); and the layout of before, if that was another one, see enter_layout()
+    raises   StateError if it cannot be used, UnsuitableStateError if a newer qoemon has written it
+    """
+    lock = locked(directory)
+    try:
+        require_readable(directory)
+        keep_before_upgrade(directory)
+        return lock, enter_layout(directory, layout_name(config))
+    except BaseException:
+        lock.close()
+        raise
 
 
 def open_store(config: Config, directory: Path) -> Store:

@@ -7,9 +7,16 @@ import os
 from pathlib import Path
 from typing import IO
 
+LOCKS = Path("/proc/locks")
+"""All locks on files, by process and inode."""
+
 
 class StateError(Exception):
     """The stored state cannot be used; the message gives the place, the reason and the remedy."""
+
+
+class UnsuitableStateError(StateError):
+    """The state is of another version or layout, so trying again is no use."""
 
 
 def locked(directory: Path) -> IO[str]:
@@ -39,3 +46,23 @@ def locked(directory: Path) -> IO[str]:
     lock.write(f"{os.getpid()}\n")
     lock.flush()
     return lock
+
+
+def holder(directory: Path) -> int | None:
+    """The process that has locked the directory, without locking it; None if there is none.
+
+    raises   StateError if the directory cannot be read
+    """
+    try:
+        inode = (directory / "lock").stat().st_ino
+        locks = LOCKS.read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(
+            f"cannot read {directory}: {(error.strerror or str(error)).lower()}; read it as root or as the user of "
+            "the daemon"
+        ) from None
+    # Such as "1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF". The device is not compared: btrfs has others here.
+    fields = (line.split() for line in locks)
+    return next((int(each[4]) for each in fields if each[1] == "FLOCK" and each[5].endswith(f":{inode}")), None)

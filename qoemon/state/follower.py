@@ -1,8 +1,8 @@
 """Follows the journals of a running daemon: the messages that it has stored, without the daemon noticing.
 
-The stores are read through connections that cannot write. A reader of a SQLite database in WAL mode takes no lock
-that a writer waits for. Messages stay in a store until the checkpoint after the one that covers them: reading
-several times in an interval between checkpoints finds them all. If it does not, the ids of the rows show it.
+The stores are read through connections that cannot write (state/read_only.py). Messages stay in a store until the
+checkpoint after the one that covers them: reading several times in an interval between checkpoints finds them all.
+If it does not, the ids of the rows show it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 from qoemon.state.directory import StateError
 from qoemon.state.frames import StoredMessage, decode
 from qoemon.state.layout import store_directories
-from qoemon.state.store import DATABASE
+from qoemon.state.read_only import DATABASE, connected
 
 ROWS_AT_ONCE = 50
 """Commits that are read together. A long read would keep the daemon from reusing the space of its log."""
@@ -114,9 +114,7 @@ class _Journal:
     def __init__(self, file: Path) -> None:
         self.file, self.missed = file, 0
         self._inode, self._read = file.stat().st_ino, 0
-        self._database = sqlite3.connect(
-            f"{file.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-        )
+        self._database = connected(file)
         try:
             self._newest()
         except BaseException:

@@ -295,8 +295,10 @@ def _opened(file: Path | None) -> sqlite3.Connection:
                 f"BEGIN; {_SCHEMA} {history_alerts.SCHEMA}"
                 f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
             )
-        elif (application, version) != (APPLICATION, VERSION):
-            raise DamagedError(f"a database of another program, or of version {version}, expected {VERSION}")
+        elif application != APPLICATION:
+            raise DamagedError("a database of another program")
+        elif version > VERSION:  # The daemon has not started with it: it was replaced since.
+            raise OSError(f"{file} was written by a newer qoemon: version {version}, this one reads {VERSION}")
     except BaseException:
         database.close()
         raise

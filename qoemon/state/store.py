@@ -28,10 +28,10 @@ from qoemon.core.arrays import Arrays
 from qoemon.core.wire.message import Arrived
 from qoemon.state.directory import StateError, locked
 from qoemon.state.frames import StoredMessage, decode, encode
+from qoemon.state.read_only import DATABASE
 
 LOG = logging.getLogger("qoemon.state")
 
-DATABASE = "qoemon.db"
 APPLICATION = 0x716F656D
 VERSION = 1
 PAGE_BYTES = 16_384

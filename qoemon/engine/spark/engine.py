@@ -37,11 +37,9 @@ from qoemon.engine.spark.session import MasterError, fall_silent, require_master
 from qoemon.engine.spark.source import Feed
 from qoemon.engine.spark.stream import Batch, Stream, StreamError
 from qoemon.engine.stats import EngineStats
-from qoemon.engine.storage import layout_name, open_store, state_directory
+from qoemon.engine.storage import enter, layout_name, open_store, state_directory
 from qoemon.net.kafka.client import OptionError, Options, client_options
 from qoemon.net.kafka.topic import KafkaUnreachable, TopicError, check_topic
-from qoemon.state.directory import locked
-from qoemon.state.layout import enter_layout
 from qoemon.state.store import CorruptError
 from qoemon.state.writer import JournalWriter
 
@@ -84,8 +82,7 @@ class SparkEngine:
                 "state.dir, and state.durability other than none"
             )
         self._config, self._extra_state = config, extra_state
-        self._lock = locked(directory)
-        enter_layout(directory, layout_name(config))
+        self._lock, _ = enter(config, directory)
         self._directory = directory / layout_name(config)
         self._store = open_store(config, self._directory)
         self._writer = JournalWriter(self._store)

@@ -21,7 +21,9 @@ from qoemon.engine.spark.position import Position
 from qoemon.engine.storage import open_store, state_directory
 from qoemon.state.directory import StateError, locked
 from qoemon.state.layout import CLUSTER
-from qoemon.state.store import DATABASE, CorruptError
+from qoemon.state.read_only import DATABASE
+from qoemon.state.store import CorruptError
+from qoemon.state.versions import require_readable
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def rescale(config: Config) -> Rescaled:
         raise SetupError(f"there is nothing to rescale: {where}; set engine.shards, and start `qoemon run`")
     with ExitStack() as ends:
         ends.enter_context(locked(directory))
+        require_readable(directory)
         store = ends.enter_context(closing(open_store(config, directory / CLUSTER)))
         try:
             state = store.state()

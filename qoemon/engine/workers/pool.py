@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import reduce
 from operator import add
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import msgspec
 
@@ -34,20 +34,13 @@ from qoemon.engine.metrics import engine_metrics
 from qoemon.engine.router import Router
 from qoemon.engine.shard import nothing
 from qoemon.engine.stats import NOTHING_YET, EngineStats
-from qoemon.engine.storage import (
-    PARENT,
-    layout_name,
-    open_store,
-    open_worker_store,
-    state_directory,
-)
+from qoemon.engine.storage import enter, layout_name, open_store, open_worker_store, state_directory
 from qoemon.engine.workers.channel import packed
 from qoemon.engine.workers.handle import WorkerHandle
 from qoemon.engine.workers.messages import ClockStep, IngestBatch, Start, TickRequest
 from qoemon.inputs.inbox import Inbox, Message
-from qoemon.state.directory import locked
 from qoemon.state.frames import StoredMessage, encode
-from qoemon.state.layout import SHARDS, enter_layout
+from qoemon.state.layout import PARENT, SHARDS
 from qoemon.state.store import CorruptError, Store
 from qoemon.state.upgrade import evaluation_state
 from qoemon.state.writer import JournalWriter
@@ -75,8 +68,10 @@ class WorkerPool:
         self._config, self._extra_state, self._clock = config, extra_state, clock
         self._evaluation = new_evaluation(config)
         directory = state_directory(config)
-        self._lock = None if directory is None else locked(directory)
-        before = None if directory is None else enter_layout(directory, layout_name(config))
+        self._lock: IO[str] | None = None
+        before: str | None = None
+        if directory is not None:
+            self._lock, before = enter(config, directory)
         own = None if directory is None else directory / layout_name(config) / PARENT
         self._store = None if own is None else open_store(config, own)
         self._writer = None if self._store is None else JournalWriter(self._store)

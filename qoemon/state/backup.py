@@ -1,0 +1,197 @@
+"""Backups: all state of a directory in one file, also of a running daemon, and a directory from such a file.
+
+A backup has the state at one moment: snapshots of all databases are opened one after the other, which takes
+milliseconds, and then copied. Their order is that in which a daemon stores: workers, their parent, the history. A
+part that is a moment older than the next one is what a crash would leave, and a start handles it likewise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import tempfile
+import time
+from pathlib import Path
+
+import qoemon
+from qoemon.state import archive
+from qoemon.state.archive import Manifest
+from qoemon.state.directory import StateError, UnsuitableStateError, locked
+from qoemon.state.history_sql import one
+from qoemon.state.layout import (
+    BROKER_SESSIONS,
+    CLUSTER,
+    HISTORY,
+    LAYOUT,
+    all_stores,
+    described,
+    layout_of,
+)
+from qoemon.state.read_only import DATABASE, snapshot
+from qoemon.state.versions import READABLE, STATE, UPGRADED_FROM, found_versions, newer
+
+LOG = logging.getLogger("qoemon.state")
+
+
+def backup(directory: Path, file: Path, *, history: bool = True) -> Manifest:
+    """Write all state of a directory to a file, which is replaced as a whole; a daemon may be running there.
+
+    history  whether to include the history
+    raises   StateError if there is no state, it cannot be read, or the file cannot be written
+    """
+    layout = layout_of(directory)
+    if layout is None or not all_stores(directory):
+        raise StateError(f"{directory} has no state: is it the state.dir of the daemon?")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=file.parent) as folder:
+            copies = Path(folder) / "copies"
+            copies.mkdir()
+            _copy(directory, copies, layout, history=history)
+            manifest = Manifest(
+                versions=found_versions(copies),
+                layout=layout,
+                created_s=int(time.time()),
+                qoemon=qoemon.__version__,
+                files=tuple(archive.member(copies, each) for each in _files(copies)),
+            )
+            new = Path(folder) / "new"
+            archive.write(new, copies, manifest)
+            new.replace(file)
+            _sync(file.parent)
+    except OSError as error:
+        raise StateError(f"cannot write {file}: {error.strerror or error}") from None
+    return manifest
+
+
+def restore(file: Path, directory: Path, layout: str) -> Manifest:
+    """Fill an empty state directory from a file of backup().
+
+    layout  of the daemon that will use it
+    raises  UnsuitableStateError if this daemon cannot use the backup; StateError if the file is damaged, or the
+            directory is not empty or in use. The directory stays empty then.
+    """
+    with contextlib.closing(locked(directory)):
+        if there := sorted(each.name for each in directory.iterdir() if each.name != "lock"):
+            raise StateError(
+                f"{directory} is not empty, it has {', '.join(there[:5])}: import into an empty directory; first "
+                f"move away the state that is there (mv {directory} {directory}.old)"
+            )
+        try:
+            with tempfile.TemporaryDirectory(prefix=".import-", dir=directory) as folder:
+                with archive.Reader(file) as reader:
+                    manifest = reader.manifest
+                    _require_suitable(file, manifest, layout)
+                    reader.unpack(Path(folder))
+                _move(Path(folder), directory)
+        except OSError as error:
+            raise StateError(f"cannot import {file} into {directory}: {error.strerror or error}") from None
+    return manifest
+
+
+def keep_before_upgrade(directory: Path) -> None:
+    """Keep a copy of a state of an earlier version, which the next checkpoint would replace, for a way back.
+
+    Without the history, whose version is its own. If there is no room for the copy, that is logged: the daemon is
+    worth more than the way back.
+    """
+    version = found_versions(directory).get(STATE, READABLE[STATE])
+    if version >= READABLE[STATE]:
+        return
+    copy = directory / UPGRADED_FROM.format(version)
+    try:
+        backup(directory, copy, history=False)
+    except StateError as error:
+        LOG.error("the state has version %d and is converted, and no copy of it is kept: %s", version, error)
+        return
+    for old in directory.glob(UPGRADED_FROM.format("*")):
+        if old != copy:
+            old.unlink()
+    LOG.warning(
+        "the state has version %d and is converted to version %d; a copy of it is kept as %s: delete it when you "
+        "will not go back to the qoemon of before",
+        version,
+        READABLE[STATE],
+        copy,
+    )
+
+
+def _copy(directory: Path, copies: Path, layout: str, *, history: bool) -> None:
+    """Copy all files of the state, as of one moment."""
+    stores = [each / DATABASE for each in all_stores(directory)]
+    past = [directory / HISTORY] if history and (directory / HISTORY).exists() else []
+    with contextlib.ExitStack() as ends:
+        snapshots = [(each, ends.enter_context(snapshot(each))) for each in (*stores, *past)]
+        for source, database in snapshots:
+            copy = copies / source.relative_to(directory)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            _copy_database(source, database, copy, compact=source in stores)
+    (copies / LAYOUT).write_text(f"{layout}\n", encoding="ascii")
+    for source in {directory / BROKER_SESSIONS, *(each.with_name(BROKER_SESSIONS) for each in stores)}:
+        if source.exists():
+            (copies / source.relative_to(directory)).write_bytes(source.read_bytes())
+    if layout == CLUSTER:
+        for source in (directory / CLUSTER).iterdir():
+            if source.is_file() and not source.name.startswith(DATABASE):
+                (copies / CLUSTER / source.name).write_bytes(source.read_bytes())
+
+
+def _copy_database(source: Path, database: sqlite3.Connection, copy: Path, *, compact: bool) -> None:
+    """Copy a database and check the copy; compact: without what only those who follow a journal read."""
+    try:
+        with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as target:
+            database.backup(target)
+            target.execute("PRAGMA journal_mode = DELETE")  # One file; a daemon that opens it sets WAL again.
+            if compact:
+                target.execute("DROP TABLE IF EXISTS covered")
+                target.execute("VACUUM")
+            verdict = str(one(target, "PRAGMA quick_check(1)"))
+    except sqlite3.OperationalError as error:
+        raise StateError(f"cannot copy {source} to {copy.parent}: {error}; is the disk full?") from None
+    except sqlite3.DatabaseError as error:
+        verdict = str(error)
+    if verdict != "ok":
+        raise StateError(f"{source} is damaged: {verdict}; the daemon renames it at its next start")
+
+
+def _require_suitable(file: Path, manifest: Manifest, layout: str) -> None:
+    too_new = newer(manifest.versions)
+    if manifest.archive > archive.VERSION:
+        too_new = f"export version {manifest.archive}, this one reads {archive.VERSION}"
+    if too_new:
+        raise UnsuitableStateError(
+            f"{file} was made by a newer qoemon, {manifest.qoemon} ({too_new}): import it with that one"
+        )
+    if manifest.layout != layout:
+        raise UnsuitableStateError(
+            f"{file} is the state of {described(manifest.layout)}, and this configuration has {described(layout)}: "
+            "import it with the configuration of before, and change that at a later start, which resets sessions "
+            "and windows and keeps the history"
+        )
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a folder, relative to it: those of stores last, as with them the state is there."""
+    found = [each.relative_to(folder) for each in folder.rglob("*") if each.is_file()]
+    return sorted(found, key=lambda each: (each.name == DATABASE or len(each.parts) > 1, str(each)))
+
+
+def _move(unpacked: Path, directory: Path) -> None:
+    """Move the files into the directory, those of stores last, and give all to the owner of the directory."""
+    if os.geteuid() == 0:  # Root imports for the user that the daemon runs as.
+        owner = directory.stat()
+        for path in (directory / "lock", *unpacked.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid)
+    for name in dict.fromkeys(each.parts[0] for each in _files(unpacked)):
+        (unpacked / name).replace(directory / name)
+    _sync(directory)
+
+
+def _sync(directory: Path) -> None:
+    """Wait until the disk has the names in a directory."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

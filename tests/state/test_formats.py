@@ -1,0 +1,200 @@
+"""States of every format that was ever written: each continues where it stopped.
+
+A file in formats/ has the state directory of one process: a checkpoint, the journal behind it, and the history, if
+there was one. The code of the commit that is named here made it of the recording in v1/, v3-players and
+v3-effective-users with players.jsonl.gz as well. tests/state/test_upgrade.py has version 1 with workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import json
+import re
+import tarfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from qoemon.config.config import load
+from qoemon.config.plan import core_plan, new_evaluation
+from qoemon.core.evaluation import Evaluation
+from qoemon.core.sharding.shard_pipeline import ShardPipeline
+from qoemon.core.snapshot.past import PastQuery, PastRatings
+from qoemon.engine.storage import open_store
+from qoemon.outputs.snapshot_json import snapshot_json
+from qoemon.state.history_store import HistoryStore
+from qoemon.state.kept_history import KeptHistory
+from qoemon.state.layout import HISTORY
+from qoemon.state.recovery import Recovery, recover
+from qoemon.state.versions import READABLE, STATE, found_versions
+from qoemon.tools.recordings.recording import Recording
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qoemon.config.config import Config
+    from qoemon.core.evaluation import Tick
+    from qoemon.core.wire.message import Arrived
+
+V1, FORMATS = Path(__file__).parent / "v1", Path(__file__).parent / "formats"
+JOURNAL_ENDS_S = 1_700_000_045.0 + 29.2 * 60
+"""Earlier messages are in the checkpoint or the journal."""
+FROM_S, TO_S = 1_700_000_100, 1_700_001_600
+"""A range of whole steps that the histories have, and nothing later adds to."""
+
+COMMITS = {
+    "v1-first": "5579476",
+    "v2-one-evaluation": "c5c3a61",
+    "v3-spread": "be10410",
+    "v3-players": "04a28d7",
+    "v3-effective-users": "29c0b14",
+}
+"""The first state there was; the last of version 2; the first, two later ones of version 3."""
+WITH_PLAYERS = {"v3-players", "v3-effective-users"}
+
+BOUNDS = r"(mos|gob|pow)_bounds/\d|alerts/\d+/(surest|since_s)"
+"""Earlier than v3-effective-users, bounds count the number of users, in windows that reach back to then."""
+DIFFERENT: Mapping[str, str] = {"v3-effective-users": "nothing", "v3-players": BOUNDS, "v3-spread": BOUNDS}
+
+
+def unpacked(name: str, directory: Path) -> Path:
+    """The state directory of a format."""
+    directory.mkdir()
+    with tarfile.open(FORMATS / f"{name}.tar.xz") as archive:
+        for member in archive:
+            content = archive.extractfile(member)
+            assert content is not None
+            (directory / member.name).write_bytes(content.read())
+    return directory
+
+
+def config(name: str) -> Config:
+    players = ["collector.paths=[{template: '/cmcd/v1/{service}/{region}/{cdn}'}]"]
+    return load(V1 / "qoemon.yaml", overrides=players if name in WITH_PLAYERS else ())
+
+
+def messages(name: str) -> tuple[list[Arrived], float]:
+    """The whole feed, and when it ends."""
+    recording = Recording(V1 / "recording.jsonl.gz")
+    some: list[Arrived] = [*recording.messages()]
+    if name in WITH_PLAYERS:
+        players = Recording(FORMATS / "players.jsonl.gz").messages()
+        some = list(heapq.merge(some, players, key=lambda message: message.arrival_s))
+    return some, recording.end_s
+
+
+@cache
+def undisturbed(name: str) -> tuple[dict[str, Any], dict[str, PastRatings]]:
+    """The last tick of the whole feed without any restart, and what its history answers."""
+    settings, history = config(name), history_in(None)
+    pipeline, evaluation, kept = ShardPipeline(core_plan(settings)), new_evaluation(settings), KeptHistory(history)
+    feed, end_s = messages(name)
+    for counts in [*pipeline.run(feed), *pipeline.until(end_s)]:
+        tick = evaluation.tick([counts])
+        kept.put(*tick)
+    answers = {service: asyncio.run(kept.ratings(query)) for service, query in questions(name).items()}
+    kept.close()
+    return served(tick), answers
+
+
+def expected(name: str) -> tuple[dict[str, Any], dict[str, PastRatings]]:
+    """The same for all states of the same feed."""
+    return undisturbed("v3-players" if name in WITH_PLAYERS else "v3-spread")
+
+
+def history_in(file: Path | None) -> HistoryStore:
+    return HistoryStore(file, interval_s=60, kept_s=30 * 86_400)
+
+
+def questions(name: str) -> dict[str, PastQuery]:
+    """What is asked of a history, by service."""
+    services = core_plan(config(name)).services
+    return {each.name: PastQuery(each.name, each.scale, FROM_S, TO_S, 300, ("region",)) for each in services}
+
+
+def continued(name: str, directory: Path) -> Tick:
+    """The last tick after a restart with the stored state, and the rest of the feed."""
+    settings, evaluations = config(name), list[Evaluation]()
+    plan = core_plan(settings)
+
+    def restore(state: Any) -> None:
+        evaluations.append(new_evaluation(settings))
+        assert evaluations[-1].load(state) == ()
+
+    store = open_store(settings, directory)
+    try:
+        pipeline, _ = recover(
+            store,
+            lambda: ShardPipeline(plan),
+            Recovery(restore, lambda counts: evaluations[-1].tick([counts])),
+        )
+    finally:
+        store.close()
+    assert pipeline.sessions > 400
+    feed, end_s = messages(name)
+    rest = [message for message in feed if message.arrival_s >= JOURNAL_ENDS_S]
+    for counts in [*pipeline.run(rest), *pipeline.until(end_s)]:
+        tick = evaluations[-1].tick([counts])
+    return tick
+
+
+def served(tick: Tick) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(b"".join(snapshot_json(*tick)))
+    return document
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Every figure by its path."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {name: leaf for key, each in items for name, leaf in flat(each, f"{path}/{key}").items()}
+    return {path: value}
+
+
+def test_there_is_a_state_of_each_version() -> None:
+    assert {int(name[1]) for name in COMMITS} == set(range(1, READABLE[STATE] + 1))
+    assert {file.name.partition(".")[0] for file in FORMATS.glob("*.tar.xz")} == COMMITS.keys()
+
+
+@pytest.mark.parametrize("name", COMMITS)
+def test_the_version_of_a_state_is_found(tmp_path: Path, name: str) -> None:
+    assert found_versions(unpacked(name, tmp_path / "state"))[STATE] == int(name[1])
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_a_state_continues_as_if_nothing_had_happened(tmp_path: Path, name: str) -> None:
+    now, before = flat(served(continued(name, unpacked(name, tmp_path / "state")))), flat(expected(name)[0])
+    assert now.keys() == before.keys()
+    differ = {path for path, figure in now.items() if figure != before[path]}
+    assert {path for path in differ if not re.search(DIFFERENT[name], path)} == set()
+
+
+@pytest.mark.parametrize("name", sorted(COMMITS.keys() - DIFFERENT.keys()))
+def test_a_state_of_an_earlier_version_continues_with_its_figures(tmp_path: Path, name: str) -> None:
+    """Versions before 3 counted stalls in other intervals: see tests/state/test_upgrade.py."""
+    now, (before, _) = served(continued(name, unpacked(name, tmp_path / "state"))), expected(name)
+    assert now["sessions"] == before["sessions"]
+    for service, twin in zip(now["services"], before["services"], strict=True):
+        for group, same in zip(service["groups"], twin["groups"], strict=True):
+            assert group["labels"] == same["labels"]
+            assert group["active_sessions"] == same["active_sessions"]
+            for window, figures in group["windows"].items():
+                for figure, within in (("pow", 0.01), ("gob", 0.01), ("mos", 0.03)):
+                    assert figures[figure] == pytest.approx(same["windows"][window][figure], abs=within)
+
+
+@pytest.mark.parametrize("name", sorted(WITH_PLAYERS))
+def test_a_history_answers_what_it_answered(tmp_path: Path, name: str) -> None:
+    history, (_, answers) = history_in(unpacked(name, tmp_path / "state") / HISTORY), expected(name)
+    assert {service for service, answer in answers.items() if answer.observations.any()} == {"video", "web"}
+    for service, query in questions(name).items():
+        before, now = answers[service], history.ratings(query)
+        assert now.series == before.series
+        assert np.array_equal(now.observations, before.observations)
+        assert np.array_equal(now.users, before.users)
+        assert np.array_equal(now.sums, before.sums)
+    history.close()
