@@ -80,7 +80,7 @@ class Queries:
     def model_state(self) -> str:
         """The state of each service's model: 0 too few ratings, 1 it holds, 2 it is off."""
         holds, off = (self.of_service("qoemon_model_state", f'state="{state}"') for state in ("holds", "off"))
-        return f"sum by (service) ({holds} or 2 * {off})"
+        return f"max by (service) ({holds} or 2 * {off})"
 
     def windowed(self, metric: str, *more: str) -> str:
         """A metric of the selected groups in the selected windows."""

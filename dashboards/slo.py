@@ -24,7 +24,7 @@ from dashboards.panels import (
     number,
     states,
 )
-from dashboards.promql import EXPECTED, RATINGS, SAID
+from dashboards.promql import EXPECTED, RATINGS, SAID, once
 from qoemon.core.snapshot.feedback import PERIOD_DAYS
 
 if TYPE_CHECKING:
@@ -171,8 +171,8 @@ def _model(queries: Queries) -> list[Panel]:
                 6,
             ),
             [
-                Ask(queries.of_service(bias), "{{service}}"),
-                Ask(queries.of_service(f"{bias}_bound"), "{{service}} {{bound}}"),
+                Ask(once(queries.of_service(bias)), "{{service}}"),
+                Ask(once(queries.of_service(f"{bias}_bound")), "{{service}} {{bound}}"),
             ],
         ),
         states(
@@ -194,6 +194,6 @@ def _model(queries: Queries) -> list[Panel]:
                 SHARE,
                 5,
             ),
-            [Ask(queries.of_service("qoemon_feedback_response_ratio"), "{{service}} {{class}}")],
+            [Ask(once(queries.of_service("qoemon_feedback_response_ratio")), "{{service}} {{class}}")],
         ),
     ]
