@@ -107,7 +107,14 @@ def test_the_daemon_runs_from_there_and_has_its_charts(checkout: Place) -> None:
     """Without its broker it is healthy, though not ready."""
     port = unused_port()
     checkout.run("~/qoemon-env/bin/qoemon config --minimal > daemon.yaml")
-    command = [str(checkout.home / "qoemon-env/bin/qoemon"), "run", "-c", "daemon.yaml", "--set", f"http.port={port}"]
+    command = [
+        str(checkout.home / "qoemon-env/bin/qoemon"),
+        "run",
+        "-c",
+        "daemon.yaml",
+        "--set",
+        f"http.port={port}",
+    ]
     log = checkout.work / "daemon.log"
     with log.open("w") as stderr:
         daemon = subprocess.Popen(command, cwd=checkout.work, env=checkout.env, stderr=stderr)
