@@ -58,7 +58,13 @@ WITH_PLAYERS = {"v3-players", "v3-effective-users"}
 
 BOUNDS = r"(mos|gob|pow)_bounds/\d|alerts/\d+/(surest|since_s)"
 """Earlier than v3-effective-users, bounds count the number of users, in windows that reach back to then."""
-DIFFERENT: Mapping[str, str] = {"v3-effective-users": "nothing", "v3-players": BOUNDS, "v3-spread": BOUNDS}
+SAID = r"services/\d+/feedback/.*"
+"""None of these has kept what users said, nor of how many sessions: that begins with the upgrade."""
+DIFFERENT: Mapping[str, str] = {
+    "v3-effective-users": SAID,
+    "v3-players": f"{BOUNDS}|{SAID}",
+    "v3-spread": f"{BOUNDS}|{SAID}",
+}
 
 
 def unpacked(name: str, directory: Path) -> Path:

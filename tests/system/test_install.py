@@ -65,7 +65,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """qoemon installed from the checkout, in ~/qoemon."""
+    """qoemon installed from the checkout, in ~/qoemon-env."""
     place = Place(tmp_path_factory.mktemp("checkout"))
     apt_get, install, _ = blocks("In a virtual environment")
     assert apt_get == "apt-get install python3-venv\n"
@@ -95,7 +95,7 @@ def test_the_first_run_is_as_the_page_says(checkout: Place) -> None:
     assert "at broker.example.org:1883" in told
     assert run == "qoemon run -c my.yaml\n"
     program("man", "Debian package man-db")
-    shown = checkout.run(f". ~/qoemon/bin/activate\n{more}")
+    shown = checkout.run(f". ~/qoemon-env/bin/activate\n{more}")
     assert "Run the daemon: read QoS reports, serve estimated ratings." in " ".join(shown.split())
     boards = {file.name: file.read_text() for file in (checkout.work / "grafana/dashboards").iterdir()}
     assert boards == {file.name: file.read_text() for file in (ROOT / "dashboards").glob("*.json")}
@@ -106,8 +106,15 @@ def test_the_first_run_is_as_the_page_says(checkout: Place) -> None:
 def test_the_daemon_runs_from_there_and_has_its_charts(checkout: Place) -> None:
     """Without its broker it is healthy, though not ready."""
     port = unused_port()
-    checkout.run("~/qoemon/bin/qoemon config --minimal > daemon.yaml")
-    command = [str(checkout.home / "qoemon/bin/qoemon"), "run", "-c", "daemon.yaml", "--set", f"http.port={port}"]
+    checkout.run("~/qoemon-env/bin/qoemon config --minimal > daemon.yaml")
+    command = [
+        str(checkout.home / "qoemon-env/bin/qoemon"),
+        "run",
+        "-c",
+        "daemon.yaml",
+        "--set",
+        f"http.port={port}",
+    ]
     log = checkout.work / "daemon.log"
     with log.open("w") as stderr:
         daemon = subprocess.Popen(command, cwd=checkout.work, env=checkout.env, stderr=stderr)
@@ -123,8 +130,8 @@ def test_the_daemon_runs_from_there_and_has_its_charts(checkout: Place) -> None:
 
 
 def test_the_demo_runs_from_a_wheel(checkout: Place) -> None:
-    checkout.run("~/qoemon/bin/pip install --quiet '.[demo]'", cwd=ROOT)
-    assert "http://127.0.0.1:" in checkout.run("~/qoemon/bin/qoemon demo --for 10s")
+    checkout.run("~/qoemon-env/bin/pip install --quiet '.[demo]'", cwd=ROOT)
+    assert "http://127.0.0.1:" in checkout.run("~/qoemon-env/bin/qoemon demo --for 10s")
 
 
 def test_files_of_a_release_install_with_their_pinned_dependencies(release: Path, tmp_path: Path) -> None:
@@ -155,7 +162,7 @@ def test_files_of_a_release_install_with_their_pinned_dependencies(release: Path
 
 def test_both_ways_with_files_of_a_release_are_the_same() -> None:
     (install, *_), (*_, environment) = blocks("As a service"), blocks("In a virtual environment")
-    lines = [line.replace("/opt/qoemon", "~/qoemon") for line in install.splitlines()]
+    lines = [line.replace("/opt/qoemon", "~/qoemon-env") for line in install.splitlines()]
     assert lines[:3] == environment.splitlines()
 
 
@@ -166,7 +173,7 @@ def test_the_readme_connects_to_a_broker_in_the_same_way() -> None:
     commands = [line.partition("  #")[0].strip() for line in lines[1].splitlines()]
     assert len(commands) == 6
     for command in commands:
-        moved = re.sub(r"^(python3 -m venv |\. )?venv\b", r"\1~/qoemon", command)
+        moved = re.sub(r"^(python3 -m venv |\. )?venv\b", r"\1~/qoemon-env", command)
         assert f"\n{moved}\n" in PAGE, command
 
 
