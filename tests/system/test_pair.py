@@ -115,7 +115,13 @@ def test_spare_continues_where_a_killed_leader_stopped(tmp_path: Path) -> None:
         stage.until_firing(leader)
         stage.until_told("firing", "resolved", "firing")
 
-        # A restart after the last checkpoint replays what the other daemon has delivered meanwhile.
+        # A restart replays the alert from the journal; the other daemon knows that it was sent.
+        spare.kill()
+        spare.start()
+        until(lambda: pair.leaders == [pair.other(first)], pair.logs)
+        stage.until_firing(spare)
+
+        # The one that was killed first has replayed what was sent while it was away.
         pair.daemons[pair.other(first)].signal(signal.SIGTERM)
         until(lambda: pair.leaders == [first], pair.logs)
         stage.viewers.bad = set()

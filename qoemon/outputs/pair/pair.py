@@ -235,6 +235,8 @@ class Pair:
         return self._leading or ahead
 
     async def _take_over(self, notifier: Notifier, adopt: Adopt) -> None:
+        if self._told is not None:  # After a restart, the other daemon may know more than our state.
+            notifier.follow(self._told, 0.0, self._slack_s)
         told = notifier.take_over()
         await adopt({_key(notice): int(notice.starts_s) for notice in told})
         if not self._leading:

@@ -20,8 +20,12 @@ NEAR = 0.9
 """Share of a limit from which on a value is near it."""
 
 
-def rules(plan: Plan, job: str, *, clustered: bool = False) -> Iterator[DaemonRule]:
-    """All rules on the daemon; clustered: on the driver of a cluster and its bridges, all in the same job."""
+def rules(plan: Plan, job: str, *, clustered: bool = False, paired: bool = False) -> Iterator[DaemonRule]:
+    """All rules on the daemon, with all targets in the same job.
+
+    clustered  on the driver of a cluster and its bridges
+    paired     on the two daemons of a pair
+    """
     yield from _reached(job)
     if plan.topics:  # Without a broker there are no metrics of it.
         yield from _connected(plan)
@@ -30,22 +34,24 @@ def rules(plan: Plan, job: str, *, clustered: bool = False) -> Iterator[DaemonRu
     if clustered:
         yield from _clustered(plan)
         yield from _bridged()
+    if paired:
+        yield from _paired()
     yield from _on_time(plan)
     yield from _complete(plan)
     yield from _stored(plan, clustered=clustered)
     yield from _limits(plan)
 
 
-def group(plan: Plan, job: str, *, clustered: bool = False) -> RuleGroup:
+def group(plan: Plan, job: str, *, clustered: bool = False, paired: bool = False) -> RuleGroup:
     """The rules as a group of the file."""
     counted = "count by (job, instance, service) (count without (rating) (qoemon_expected_ratings_total))"
-    alerts = [rule.alerting() for rule in rules(plan, job, clustered=clustered)]
+    alerts = [rule.alerting() for rule in rules(plan, job, clustered=clustered, paired=paired)]
     return RuleGroup("qoemon-daemon", 30, [Recording(GROUPS, counted, {}), *alerts])
 
 
-def cases(plan: Plan, job: str, *, clustered: bool = False) -> Iterator[Case]:
+def cases(plan: Plan, job: str, *, clustered: bool = False, paired: bool = False) -> Iterator[Case]:
     """The tests of these rules."""
-    for rule in rules(plan, job, clustered=clustered):
+    for rule in rules(plan, job, clustered=clustered, paired=paired):
         yield from rule.cases(job)
     ratings = {
         f'qoemon_expected_ratings_total{{service="{service}",{label}rating="{rating}"}}': (0.0, 1.0)
@@ -168,6 +174,29 @@ def _clustered(plan: Plan) -> Iterator[DaemonRule]:
         "qoemon_cluster_query_restarts_total",
         "has started its query on the cluster again, since it failed",
         "Nothing is lost. The log says why it failed, such as executors that ended or Kafka that did not answer.",
+    )
+
+
+def _paired() -> Iterator[DaemonRule]:
+    yield gauge_rule(
+        "QoemonPeerDown",
+        "qoemon_pair_peer_up",
+        "the other daemon of the pair does not answer qoemon at {{ $labels.instance }}",
+        "There is no spare until it does. Start it; if it runs, check pair.peer. The reason is in /readyz.",
+        severity="warning",
+        for_s=120,
+    )
+    yield DaemonRule(
+        alert="QoemonNoLeader",
+        severity="critical",
+        for_s=60,
+        expr="sum without (instance) (qoemon_leader) == 0",
+        summary="no daemon of the pair sends notifications",
+        description="Neither has the lease. /readyz and the log of both say why. Check the access rules of the "
+        "broker for pair.topic.",
+        failing={"qoemon_leader": (0, 0)},
+        healthy={"qoemon_leader": (1, 0)},
+        labels={INSTANCE: ""},
     )
 
 

@@ -36,6 +36,7 @@ class PromFiles:
     access      TLS and authentication settings of the scrape configuration
     delivery    who sends the alerts of the configuration; if it is qoemon, there are no rules for them
     clustered   whether a cluster counts the reports, so that there are rules on it and on the bridges
+    paired      whether there are two daemons, so that there are rules on that
 
     All methods raise AnnotationError or ObjectiveError if a rule cannot be expressed or an objective is impossible.
     """
@@ -48,6 +49,7 @@ class PromFiles:
     access: Mapping[str, object] = field(default_factory=dict)
     delivery: Delivery = field(default_factory=Delivery)
     clustered: bool = False
+    paired: bool = False
 
     def rules(self) -> str:
         """The rules, for Prometheus's rule_files."""
@@ -84,14 +86,14 @@ class PromFiles:
         if self._users:
             alerts = [rule.alerting() for rule in self._users]
             yield RuleGroup("qoemon-users", self.plan.timing.tick_s, alerts)
-        yield daemonrules.group(self.plan, self.job, clustered=self.clustered)
+        yield daemonrules.group(self.plan, self.job, clustered=self.clustered, paired=self.paired)
         yield self._slo.group()
 
     def _cases(self) -> Iterator[Case]:
         scales = {service.name: service.scale for service in self.plan.services}
         for rule in self._users:
             yield alertcase.case(rule, scales[rule.rule.service])
-        yield from daemonrules.cases(self.plan, self.job, clustered=self.clustered)
+        yield from daemonrules.cases(self.plan, self.job, clustered=self.clustered, paired=self.paired)
         yield from slocase.cases(self._slo)
 
     @cached_property

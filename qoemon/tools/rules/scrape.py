@@ -31,6 +31,7 @@ def prometheus_files(config: Config, source: str | None = None, sender: Sender |
         access=_access(config.http),
         delivery=_delivery(config.notify, sender),
         clustered=config.clustered,
+        paired=config.pair is not None,
     )
 
 

@@ -209,6 +209,23 @@ def test_a_rule_on_a_cluster_that_is_wrong_fails_its_test(tmp_path, alert, right
     assert f"alertname: {alert}," in tested.stdout + tested.stderr
 
 
+PAIR = {"pair": {"name": "a", "peer": {"url": "http://qoemon-b:9877"}}}
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize("right", [True, False])
+def test_rules_of_a_pair_hold_and_can_fail(tmp_path, right):
+    files = prometheus_files(Config.model_validate(PAIR))
+    rules, tests = _only(files.rules(), groups="qoemon-daemon"), _only(files.tests(), tests="QoemonNoLeader")
+    (rule,) = [each for each in rules["groups"][0]["rules"] if each.get("alert") == "QoemonNoLeader"]
+    if not right:
+        rule["expr"] = "qoemon_leader == 0"  # Of each daemon: the one that stands by would always alert.
+    tested = _tested(tmp_path, write(rules, ""), write(tests, ""))
+    assert (tested.returncode == 0) is right, tested.stdout + tested.stderr
+    assert {"QoemonNoLeader", "QoemonPeerDown"} <= _alerts(files)
+    assert not {"QoemonNoLeader", "QoemonPeerDown"} & _alerts(_sample())
+
+
 def test_without_a_broker_no_rule_is_about_one():
     """They would be silent for lack of metrics, or fire."""
     rules = prometheus_files(Config.model_validate({"mqtt": None, "collector": {}})).rules()
@@ -387,7 +404,7 @@ def test_rules_use_only_metrics_that_the_daemon_exports():
     known |= {f"{name}_{part}" for name in known for part in ("sum", "count")}
     known |= {f"{each.name}_total" if each.type == "counter" else each.name for each in OF_BRIDGE}
     both = core_plan(Config.model_validate({"collector": {}}))
-    files = PromFiles(both, EVERY, clustered=True)
+    files = PromFiles(both, EVERY, clustered=True, paired=True)
     rules = [rule for group in yaml.safe_load(files.rules())["groups"] for rule in group["rules"]]
     recorded = {rule["record"] for rule in rules if "record" in rule}
     for text in (files.rules(), files.tests()):
