@@ -61,13 +61,16 @@ class ReportTimes:
         return at_s, np.zeros(len(row), np.bool_)
 
     def time_of(self, row: int, ts_s: float, arrival_s: float) -> float:
-        """Time of what is no report of the session in this row: its clock is used, and not learnt from."""
+        """Time of what is no report of the session in this row: its clock is used, and not learnt from.
+
+        row  -1 if the session is not in the table: `ts` is taken for right
+        """
         if self._clock is Clock.ARRIVAL or ts_s == ABSENT_FLOAT:
             return arrival_s
         if self._clock is Clock.REPORT:
             return min(ts_s, arrival_s)
         self._grow()
-        at_s = ts_s + float(self._offset_s(np.array([row]))[0])
+        at_s = ts_s if row < 0 else ts_s + float(self._offset_s(np.array([row]))[0])
         return arrival_s if np.isnan(at_s) else min(at_s, arrival_s)
 
     def reset(self, row: Ints, ts_s: Floats, arrival_s: Floats) -> None:

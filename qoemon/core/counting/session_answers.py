@@ -5,7 +5,8 @@ into batches. The prediction is the condition of the session over the rating int
 that has ended, or has been silent for half an interval, the condition is kept before its slices are cleared: while
 it is in the table as a column, and after that in PastSessions.
 
-A session has one answer: the last rating, the last thumb, the last of each score. It is counted as soon as it is
+A session has one answer: the last rating, the last thumb, the last of each score. Its condition is that of the
+rating, or else of the thumb: a score or `asked` that follows does not move it. It is counted as soon as it is
 known; if a newer one comes, the former one is taken back. Sessions that are over without an answer are counted as
 well. A report that is delivered again changes nothing: its `seq`, or else its `ts`, is not newer.
 """
@@ -53,7 +54,11 @@ ConditionsOf = Callable[[Ints, float], Ints]
 
 
 class _Said(NamedTuple):
-    """What the user of a session has said so far, and the newest report of it."""
+    """What the user of a session has said so far, and the newest report of it.
+
+    about  arrival and `ts` of the report whose time the answer is about: the newest one with a rating; without any,
+           the newest one with a thumb; without any, the newest one
+    """
 
     arrival_s: float
     ts_s: float
@@ -63,6 +68,7 @@ class _Said(NamedTuple):
     thumb: int
     asked: bool
     scores: tuple[int, ...]
+    about: tuple[float, float]
 
     def follows(self, before: _Said) -> bool:
         """Whether it is newer than what was said before."""
@@ -83,7 +89,13 @@ class _Said(NamedTuple):
             thumb=new.thumb or old.thumb,
             asked=new.asked or old.asked,
             scores=tuple(was if now == NO_SCORE else now for now, was in zip(new.scores, old.scores, strict=True)),
+            about=old.about if old._weight > new._weight else new.about,
         )
+
+    @property
+    def _weight(self) -> int:
+        """2 with a rating, 1 with a thumb only, 0 without both."""
+        return 2 if self.rating != NO_RATING else abs(self.thumb)
 
 
 class _Counted(NamedTuple):
@@ -139,7 +151,8 @@ class SessionAnswers:
         ):
             session = batch.session[at]
             run = None if batch.run is None else batch.run[at]
-            said = _Said(arrival, ts_s, seq, run, self._rating(rating), thumb, asked, tuple(map(_score, scores)))
+            values = self._rating(rating), thumb, asked, tuple(map(_score, scores))
+            said = _Said(arrival, ts_s, seq, run, *values, about=(arrival, ts_s))
             counted = self._counted.get(session)
             before = self._heard.get(session) or (counted and counted.said)
             after = said.after(before)
@@ -272,7 +285,13 @@ class SessionAnswers:
         return last_s, condition
 
     def _count(self, session: str, said: _Said, row: int, heard_s: float, condition: int) -> None:
-        said_s = self._time_of(said, row)
+        before = self._counted.get(session)
+        # What follows a rating adds to the answer, whose time and condition stay.
+        follows = before is not None and before.said.about == said.about
+        said_s = self._time_of(row, *((said.arrival_s, said.ts_s) if follows else said.about))
+        day = int(said_s // DAY_S)
+        if before is not None and follows:
+            day, condition = before.answer[DAY], before.answer[CONDITION]
         reason = None
         if np.isnan(heard_s):
             reason = Unmatched.NO_SESSION
@@ -283,11 +302,11 @@ class SessionAnswers:
         if reason is not None:
             self._unmatched[reason] += 1
             return
-        if (before := self._counted.get(session)) is not None:
+        if before is not None:
             self._add(before.answer, -1)
         elif row < 0:  # It was counted as over, and its user had said nothing.
             self._add(self._nothing_said(heard_s, condition), -1)
-        answer = (int(said_s // DAY_S), condition, int(said.asked), said.rating, said.thumb, *said.scores)
+        answer = (day, condition, int(said.asked), said.rating, said.thumb, *said.scores)
         self._add(answer, 1)
         self._counted[session] = _Counted(said, answer)
 
@@ -301,12 +320,13 @@ class SessionAnswers:
     def _nothing_said(self, heard_s: float, condition: int) -> tuple[int, ...]:
         return (int(heard_s // DAY_S), condition, 0, NO_RATING, 0, *[NO_SCORE] * len(self._feedback.scores))
 
-    def _time_of(self, said: _Said, row: int) -> float:
-        """When it was said, on the daemon's clock; that of its session is not changed."""
-        if row >= 0:
-            return self._times.time_of(row, said.ts_s, said.arrival_s)
-        in_past = said.arrival_s - self._horizon_s <= said.ts_s <= said.arrival_s
-        return said.ts_s if in_past else said.arrival_s
+    def _time_of(self, row: int, arrival_s: float, ts_s: float) -> float:
+        """When it was said, on the daemon's clock; that of its session is not changed.
+
+        A time that is longer ago than the longest window is not believed: its day would be one that is over.
+        """
+        at_s = self._times.time_of(row, ts_s, arrival_s)
+        return at_s if arrival_s - self._horizon_s <= at_s <= arrival_s else arrival_s
 
     def _rating(self, given: float) -> int:
         """The rating on the scale that is nearest to a number; NO_RATING if the number is not on the scale."""

@@ -14,7 +14,7 @@ from qoemon.core.counting.feedback_counts import DAY_S, REASONS, FeedbackTotals
 from qoemon.core.counting.past_sessions import PastSessions, digests
 from qoemon.core.feedback.day import DaySums, floating
 from qoemon.core.feedback.prediction import predicted
-from qoemon.core.plan.plan import Feedback, Plan, Service
+from qoemon.core.plan.plan import Clock, Feedback, Plan, Service
 from qoemon.core.qoe.bins import mos_level, mos_levels
 from tests.support.core import MEDIA, T0, VIDEO, WEB, plan
 from tests.support.opinions import Core, Sent, sent, viewing
@@ -127,6 +127,24 @@ def test_the_last_rating_of_a_session_counts() -> None:
     assert (np.diff(seen, axis=0) >= 0).all()
 
 
+@pytest.mark.parametrize(
+    "after", [{"scores": {"face": 0.5}}, {"asked": True}, {"thumb": "down"}, {"rating": 9}, {"scores": {"face": 9}}]
+)
+@pytest.mark.parametrize("at_s", [150, 320])
+def test_a_rating_keeps_its_condition_whatever_is_said_after_it(after: dict[str, Any], at_s: int) -> None:
+    """A user who rates after a stall is not compared with the good minutes that follow, also after the end."""
+    rated = [*viewing(300, stall_s=20), sent(41, rating=1, seq=85)]
+    more = sent(at_s, seq=2000, **after)
+    alone, found = totals(rated), totals([*rated, more])
+    assert ratings(found) == {1: 1}
+    np.testing.assert_array_equal(found.expected, alone.expected)
+    np.testing.assert_array_equal(
+        totals([*rated, more, more._replace(arrival_s=T0 + 330)]).expected, alone.expected
+    )
+    again = totals([*rated, sent(150, rating=1, seq=2000)])
+    assert again.expected[4] > 0.99  # a newer rating is about the time before it
+
+
 def test_a_counter_that_fell_back_goes_on_where_it_was_once_it_is_reached_again() -> None:
     some = [*viewing(58, "a"), sent(50, "a", rating=4, seq=101), sent(130, "a", rating=2, seq=102)]
     more = [*viewing(58, "b"), sent(200, "b", rating=4)]
@@ -168,6 +186,20 @@ def test_a_rating_counts_on_the_day_of_its_time() -> None:
         if sums.answered.any()
     }
     assert early == {T0 // DAY_S: 1}
+
+
+@pytest.mark.parametrize("clock", list(Clock))
+@pytest.mark.parametrize("at_s", [59, 200])
+@pytest.mark.parametrize("ts", [0, 1e9, T0 - DAY_S, T0 + DAY_S, 1.7e308])
+def test_a_rating_with_an_impossible_time_counts_on_the_day_of_its_arrival(
+    clock: Clock, at_s: int, ts: float
+) -> None:
+    told = replace(PLAN, timing=replace(PLAN.timing, clock=clock))
+    core = Core(told)
+    reports = [sent(at_s, ts=T0 + at_s, seq=at_s, play_s=at_s) for at_s in range(1, 59)]
+    core.run([*reports, sent(at_s, rating=4, seq=1000, ts=ts)], 400)
+    [(day, sums)] = core.evaluation.feedback["video"].items()
+    assert (day, sums.answered.sum()) == (T0 // DAY_S, 1)
 
 
 def test_a_new_run_rates_its_session_again() -> None:
