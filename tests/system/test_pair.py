@@ -211,7 +211,7 @@ def usual(daemon: Daemon) -> float:
 
 
 def knows_that_it_fires(daemon: Daemon) -> bool:
-    """Whether a daemon that stands by knows that the receiver was told; until then, a notification can come twice."""
+    """Whether a spare knows that the receiver was told; until then, a notification can come twice."""
     told = json.loads(daemon.get("/api/v1/pair").body)["delivered"]
     return any(each["alert"] == POOR and each["ends_s"] is None for notices in told.values() for each in notices)
 
