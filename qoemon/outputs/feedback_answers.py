@@ -66,7 +66,7 @@ def _day(
     day: int, answers: AnswersOfDay, given: GivenAnswers, service: Service, names: tuple[str, ...]
 ) -> dict[str, Any]:
     """The answers of a day by condition; names: of its axes."""
-    # As in AnswersOfDay.repeated(): below 0 is what was taken back from a day that is not kept any more.
+    # Below 0 is what was taken back from a day that is not kept any more.
     counted = answers.counts > 0
     (of, asked, rating, thumb), counts = answers.cells[counted].T, answers.counts[counted]
     conditions, row = np.unique(of, return_inverse=True)

@@ -28,63 +28,81 @@ class Answers(NamedTuple):
     scores: Floats
 
 
-def sums_of(answers: Answers, at: Predicted, scale: Scale, scores: Sequence[str] = ()) -> DaySums:
+def sums_of(
+    answers: Answers, at: Predicted, scale: Scale, scores: Sequence[str] = (), counts: Counts | None = None
+) -> DaySums:
     """The sums over these sessions.
 
     at      the predictions for the N sessions, see Predicted.at()
     scores  the names of the S scores
+    counts  (N,) how many sessions each of them stands for, also below 0; None for one each. A day of millions of
+            sessions has few distinct answers, and needs no more memory than these.
     raises  ValueError if a rating is not on the scale
     """
+    number = np.ones(len(answers.rating), np.int64) if counts is None else counts
     rated = ~np.isnan(answers.rating)
     thumb = answers.thumb != 0
     asked = answers.asked | rated | thumb
     of = class_of(at.mos, scale)
     position = _positions(answers.rating[rated], scale)
-    here, of_rated = at.at(rated), of[rated]
+    here, of_rated, of_number = at.at(rated), of[rated], number[rated]
     residual = position + scale.low - here.mean
     middle = is_middle(here.mos, scale)
     variance = np.maximum(here.variance, least_variance(scale))
+
+    def count(some: Flags) -> Counts:
+        return _by_class(of[some], number[some])
+
+    def add(numbers: Floats, some: Flags) -> Ints:
+        return _sum(of[some], numbers[some], number[some])
+
+    def add_rated(numbers: Floats, some: Flags | slice = np.s_[:]) -> Ints:
+        return _sum(of_rated[some], numbers[some], of_number[some])
+
+    histogram = np.zeros((CLASSES, at.shares.shape[1]), np.int64)
+    np.add.at(histogram, (of_rated, position), of_number)
+    everyone = np.ones(len(of), np.bool_)
     return DaySums(
         scores=tuple(scores),
-        sessions=_count(of),
-        asked=_count(of[asked]),
-        responded=_count(of[rated | thumb]),
-        expected_of_sessions=_sum(of, at.mean),
-        expected_of_asked=_sum(of[asked], at.mean[asked]),
-        histogram=np.bincount(of_rated * at.shares.shape[1] + position, minlength=CLASSES * at.shares.shape[1])
-        .reshape(CLASSES, -1)
-        .astype(np.int64),
-        ratings=_by_class(of_rated, position + scale.low),
-        predicted=_sum(of_rated, here.mean),
-        shares=_sum(of_rated, here.shares),
-        squares=_sum(of_rated, residual**2),
-        variances=_sum(of_rated, variance),
-        middle=_count(of_rated[middle]),
-        middle_squares=_sum(of_rated[middle], residual[middle] ** 2),
-        middle_variances=_sum(of_rated[middle], variance[middle]),
-        middle_spreads=_sum(of_rated[middle], here.spread[middle]),
-        scores_of_ranks=_sum(of_rated, ranked_score(here.shares, position)),
-        expected_scores_of_ranks=_sum(of_rated, here.rank),
-        thumbs_up=_count(of[answers.thumb > 0]),
-        thumbs_down=_count(of[answers.thumb < 0]),
-        predicted_good=_sum(of[thumb], at.good[thumb]),
-        **_of_scores(answers.scores, rated, residual),
+        sessions=count(everyone),
+        asked=count(asked),
+        responded=count(rated | thumb),
+        expected_of_sessions=add(at.mean, everyone),
+        expected_of_asked=add(at.mean, asked),
+        histogram=histogram,
+        ratings=_by_class(of_rated, (position + scale.low) * of_number),
+        predicted=add_rated(here.mean),
+        shares=add_rated(here.shares),
+        squares=add_rated(residual**2),
+        variances=add_rated(variance),
+        middle=_by_class(of_rated[middle], of_number[middle]),
+        middle_squares=add_rated(residual**2, middle),
+        middle_variances=add_rated(variance, middle),
+        middle_spreads=add_rated(here.spread, middle),
+        scores_of_ranks=add_rated(ranked_score(here.shares, position)),
+        expected_scores_of_ranks=add_rated(here.rank),
+        thumbs_up=count(answers.thumb > 0),
+        thumbs_down=count(answers.thumb < 0),
+        predicted_good=add(at.good, thumb),
+        **_of_scores(answers.scores, rated, residual, number),
     )
 
 
-def _of_scores(scores: Floats, rated: Flags, residual: Floats) -> dict[str, Ints]:
+def _of_scores(scores: Floats, rated: Flags, residual: Floats, number: Counts) -> dict[str, Ints]:
     """The sums of scores; a score that is missing adds to none of its own."""
     known = (~np.isnan(scores)).astype(np.int64)
     value = fixed(np.nan_to_num(scores))
-    of_rated, with_rating = known[rated], np.nan_to_num(scores[rated])
+    of_rated, with_rating, of_number = known[rated], np.nan_to_num(scores[rated]), number[rated]
+    weighted = of_rated * of_number[:, None]
+    products = fixed(with_rating[:, :, None] * with_rating[:, None, :])
     return {
-        "scored": known.sum(axis=0),
-        "score_sums": value.sum(axis=0),
-        "rated_with": of_rated.T @ of_rated,
-        "score_sums_with": value[rated].T @ of_rated,
-        "score_products": fixed(with_rating[:, :, None] * with_rating[:, None, :]).sum(axis=0),
-        "score_residuals": fixed(with_rating * residual[:, None]).sum(axis=0),
-        "residuals_with": fixed(residual) @ of_rated,
+        "scored": number @ known,
+        "score_sums": number @ value,
+        "rated_with": of_rated.T @ weighted,
+        "score_sums_with": value[rated].T @ weighted,
+        "score_products": (products * of_number[:, None, None]).sum(axis=0),
+        "score_residuals": of_number @ fixed(with_rating * residual[:, None]),
+        "residuals_with": fixed(residual) @ weighted,
     }
 
 
@@ -95,13 +113,9 @@ def _positions(ratings: Floats, scale: Scale) -> Ints:
     return position
 
 
-def _count(of: Ints) -> Counts:
-    return np.bincount(of, minlength=CLASSES).astype(np.int64)
-
-
-def _sum(of: Ints, numbers: Floats) -> Ints:
-    """(CLASSES, ...) sums of numbers (N, ...), in multiples of UNIT."""
-    return _by_class(of, fixed(numbers))
+def _sum(of: Ints, numbers: Floats, number: Counts) -> Ints:
+    """(CLASSES, ...) sums of numbers (N, ...), each so many times, in multiples of UNIT."""
+    return _by_class(of, (fixed(numbers).T * number).T)
 
 
 def _by_class(of: Ints, numbers: Ints) -> Ints:

@@ -39,10 +39,6 @@ class AnswersOfDay:
         """With these cells, which may be repeated, and their counts, which may be below 0."""
         return AnswersOfDay(*distinct(np.concatenate([self.cells, cells]), np.concatenate([self.counts, counts])))
 
-    def repeated(self) -> Ints:
-        """(M, 4) one row for each session."""
-        return np.repeat(self.cells, np.maximum(self.counts, 0), axis=0)
-
 
 class GivenAnswers(NamedTuple):
     """The answers of the users of one service.

@@ -72,11 +72,9 @@ class FeedbackDays:
             for day in np.unique(counts.answers[:, DAY]).tolist():
                 mine = counts.answers[:, DAY] == day
                 answers[day] = answers.get(day, AnswersOfDay.nothing()).plus(*self._cells(counts, mine))
-                for sign in (1, -1):
-                    of_sign = np.flatnonzero(mine & (np.sign(counts.counts) == sign))
-                    sums = self._sums(counts, of_sign, sign)
-                    days[day] = days[day] + sums if day in days else sums
-                    self._total = self._total + sums
+                sums = self._sums(counts, np.flatnonzero(mine))
+                days[day] = days[day] + sums if day in days else sums
+                self._total = self._total + sums
         kept = sorted(days)[-DAYS:]
         self.days = {day: days[day] for day in kept}
         self.answers = {day: answers[day] for day in kept}
@@ -132,20 +130,19 @@ class FeedbackDays:
 
     def _sums_again(self, answers: AnswersOfDay) -> DaySums:
         """The sums of a day by the constants in force; without scores, which are not kept by condition."""
-        rows = answers.repeated()
-        ratings = rows[:, 2]
+        condition, asked, ratings, thumb = answers.cells.T
         given = Answers(
-            asked=rows[:, 1] > 0,
+            asked=asked > 0,
             rating=np.where(ratings == NO_RATING, np.nan, ratings),
-            thumb=rows[:, 3],
-            scores=np.zeros((len(rows), 0)),
+            thumb=thumb,
+            scores=np.zeros((len(ratings), 0)),
         )
-        at = self.conditions.predicted().at(rows[:, 0])
-        return sums_of(given, at, self._service.scale).with_scores(self._scores)
+        at = self.conditions.predicted().at(condition)
+        return sums_of(given, at, self._service.scale, counts=answers.counts).with_scores(self._scores)
 
-    def _sums(self, counts: FeedbackCounts, some: Ints, sign: int) -> DaySums:
-        """The sums over some of the answers, all with counts of this sign."""
-        answers = np.repeat(counts.answers[some], np.abs(counts.counts[some]), axis=0)
+    def _sums(self, counts: FeedbackCounts, some: Ints) -> DaySums:
+        """The sums over some of the answers."""
+        answers = counts.answers[some]
         ratings, scores = answers[:, RATING], answers[:, SCORES:]
         given = Answers(
             asked=answers[:, ASKED] > 0,
@@ -154,8 +151,8 @@ class FeedbackDays:
             scores=np.where(scores == NO_SCORE, np.nan, scores / SCORE_PARTS),
         )
         at = self._predicted.at(answers[:, CONDITION] % LEVELS)
-        sums = sums_of(given, at, self._service.scale, counts.scores).with_scores(self._scores)
-        return sums if sign > 0 else _negative(sums)
+        sums = sums_of(given, at, self._service.scale, counts.scores, counts.counts[some])
+        return sums.with_scores(self._scores)
 
     @cached_property
     def _predicted(self) -> Predicted:
@@ -189,8 +186,3 @@ def _joined(parts: Sequence[FeedbackCounts]) -> Iterator[FeedbackCounts]:
             scores,
             np.sum([each.unmatched for each in some], axis=0),
         )
-
-
-def _negative(sums: DaySums) -> DaySums:
-    arrays = {name: value for name, value in vars(sums).items() if name != "scores"}
-    return DaySums(scores=sums.scores, **{name: -array for name, array in arrays.items()})

@@ -89,6 +89,21 @@ def test_sums_of_any_batches_are_the_sum() -> None:
     assert all(np.array_equal(whole[name], parts[name]) for name in whole)
 
 
+def test_an_answer_with_a_count_is_as_many_sessions() -> None:
+    """To the last digit, also of answers that are taken back, and with no more memory for millions."""
+    answers, at = random_answers(200)
+    counts = np.random.default_rng(2).integers(0, 5, 200)
+    again = np.repeat(np.arange(200), counts)
+    once = sums_of(Answers(*(column[again] for column in answers)), at.at(again), ACR5, NAMES).dump()
+    counted = sums_of(answers, at, ACR5, NAMES, counts).dump()
+    back = sums_of(answers, at, ACR5, NAMES, -counts).dump()
+    numbers = [name for name in once if name != "scores"]
+    assert all(np.array_equal(once[name], counted[name]) for name in numbers)
+    assert all(np.array_equal(once[name], -back[name]) for name in numbers)
+    many = sums_of(answers, at, ACR5, NAMES, counts * 1_000_000).dump()
+    assert all(np.array_equal(once[name] * 1_000_000, many[name]) for name in numbers)
+
+
 def test_the_variance_of_a_certain_prediction_has_its_floor() -> None:
     none = np.full((1, 0), np.nan)
     sums = sums_of(Answers(np.array([True]), np.array([4.0]), np.array([0]), none), AT.at(np.array([800])), ACR5)
