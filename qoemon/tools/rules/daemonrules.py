@@ -7,6 +7,8 @@ from math import ceil
 
 from qoemon.common import duration
 from qoemon.core.plan.plan import Plan
+from qoemon.tools.rules import capacityrules
+from qoemon.tools.rules.capacityrules import Capacity
 from qoemon.tools.rules.daemonrule import DaemonRule, Growth, counter_rule, gauge_rule, series
 from qoemon.tools.rules.rulefile import INSTANCE, JOB, Case, Recording, RuleGroup, Value, selector
 
@@ -20,7 +22,7 @@ NEAR = 0.9
 """Share of a limit from which on a value is near it."""
 
 
-def rules(plan: Plan, job: str, *, clustered: bool = False) -> Iterator[DaemonRule]:
+def rules(plan: Plan, job: str, capacity: Capacity, *, clustered: bool = False) -> Iterator[DaemonRule]:
     """All rules on the daemon; clustered: on the driver of a cluster and its bridges, all in the same job."""
     yield from _reached(job)
     if plan.topics:  # Without a broker there are no metrics of it.
@@ -34,18 +36,19 @@ def rules(plan: Plan, job: str, *, clustered: bool = False) -> Iterator[DaemonRu
     yield from _complete(plan)
     yield from _stored(plan, clustered=clustered)
     yield from _limits(plan)
+    yield from capacityrules.rules(capacity)
 
 
-def group(plan: Plan, job: str, *, clustered: bool = False) -> RuleGroup:
+def group(plan: Plan, job: str, capacity: Capacity, *, clustered: bool = False) -> RuleGroup:
     """The rules as a group of the file."""
     counted = "count by (job, instance, service) (count without (rating) (qoemon_expected_ratings_total))"
-    alerts = [rule.alerting() for rule in rules(plan, job, clustered=clustered)]
+    alerts = [rule.alerting() for rule in rules(plan, job, capacity, clustered=clustered)]
     return RuleGroup("qoemon-daemon", 30, [Recording(GROUPS, counted, {}), *alerts])
 
 
-def cases(plan: Plan, job: str, *, clustered: bool = False) -> Iterator[Case]:
+def cases(plan: Plan, job: str, capacity: Capacity, *, clustered: bool = False) -> Iterator[Case]:
     """The tests of these rules."""
-    for rule in rules(plan, job, clustered=clustered):
+    for rule in rules(plan, job, capacity, clustered=clustered):
         yield from rule.cases(job)
     ratings = {
         f'qoemon_expected_ratings_total{{service="{service}",{label}rating="{rating}"}}': (0.0, 1.0)
