@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from qoemon.common import systemd
+from qoemon.common.cgroup import memory_limit
 from qoemon.config.config import Config, Http
 from qoemon.config.plan import core_plan
 from qoemon.core.alerting.alerts import AlertKey
 from qoemon.daemon.health import Health
-from qoemon.daemon.metrics import build_metrics
+from qoemon.daemon.metrics import build_metrics, memory_metrics
 from qoemon.daemon.reload import Reloader
 from qoemon.daemon.tick_loop import TickLoop
 from qoemon.engine.engine import Engine, ExtraState, SetupError
@@ -41,7 +42,7 @@ from qoemon.outputs.publisher import Publisher
 from qoemon.outputs.routes import application
 from qoemon.state.kept_history import KeptHistory
 from qoemon.state.layout import SHARDS
-from qoemon.state.metrics import history_metrics
+from qoemon.state.metrics import disk_metrics, history_metrics
 
 LOG = logging.getLogger("qoemon.daemon")
 
@@ -79,7 +80,7 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
              configuration file is not valid; an ExceptionGroup if a part fails
     """
     tick_s, broker = core_plan(config).timing.tick_s, None if config.mqtt is None else broker_options(config.mqtt)
-    http_stats = HttpStats()
+    http_stats, directory = HttpStats(), state_directory(config)
     web = WebConfig(config.http.web_config_file, http_stats)
     async with contextlib.AsyncExitStack() as ends:
         sockets = await bound_sockets(config.http)
@@ -103,6 +104,8 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
             reloader.metrics,
             lambda: http_metrics(http_stats),
             lambda: history_metrics(history.stats),
+            lambda: disk_metrics(directory),
+            lambda: memory_metrics(memory_limit()),
             notifier.metrics,
             *(() if pair is None else (pair.metrics,)),
         )

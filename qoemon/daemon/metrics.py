@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -16,7 +17,7 @@ from qoemon.net.http.stats import HttpStats, http_metrics
 from qoemon.outputs.notify.metrics import receiver_metrics
 from qoemon.outputs.pair.metrics import PairStats, pair_metrics
 from qoemon.state.kept_history import HistoryStats
-from qoemon.state.metrics import history_metrics
+from qoemon.state.metrics import disk_metrics, history_metrics
 
 
 @dataclass
@@ -62,6 +63,16 @@ def reload_metrics(*, successful: bool) -> Iterator[Metric]:
     )
 
 
+def memory_metrics(limit: int | None) -> Iterator[Metric]:
+    """Metrics of the memory limit; none without one."""
+    if limit is not None:
+        yield GaugeMetricFamily(
+            "qoemon_memory_limit_bytes",
+            "Memory limit of the daemon and its workers together, by its unit or container.",
+            value=limit,
+        )
+
+
 def build_metrics() -> Iterator[Metric]:
     """Metrics of the version."""
     build = GaugeMetricFamily("qoemon_build_info", "1, with the version that runs.", labels=("version",))
@@ -78,6 +89,8 @@ def initial_metrics() -> list[Metric]:
         *engine_metrics(_all_inputs(), {}, (), 0.0),
         *cluster_metrics(ClusterStats(), None, 0.0),
         *history_metrics(HistoryStats()),
+        *disk_metrics(Path("/")),
+        *memory_metrics(0),
         *http_metrics(HttpStats()),
         *receiver_metrics(()),
         *pair_metrics(PairStats(leading=False, peer_up=False, online=False, takeovers=0)),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -26,6 +29,18 @@ def writer_metrics(stats: WriterStats) -> Iterator[Metric]:
     yield CounterMetricFamily("qoemon_journal_commits", "Commits of messages to the journal.", value=stats.commits)
     yield CounterMetricFamily("qoemon_state_failures", "Attempts to store that failed.", value=stats.failures)
     yield CounterMetricFamily("qoemon_checkpoints", "Checkpoints stored.", value=stats.checkpoints)
+
+
+def disk_metrics(directory: Path | None) -> Iterator[Metric]:
+    """Metrics of the disk of the state directory; none without one, or while it cannot be read."""
+    with contextlib.suppress(OSError):
+        if directory is not None:
+            disk = os.statvfs(directory)
+            yield GaugeMetricFamily(
+                "qoemon_state_free_bytes",
+                "Free space for the daemon on the disk of the state directory.",
+                value=disk.f_bavail * disk.f_frsize,
+            )
 
 
 def history_metrics(stats: HistoryStats) -> Iterator[Metric]:

@@ -100,4 +100,7 @@ def series(growths: Mapping[str, Growth], job: str, last: int) -> dict[str, str]
     def named(name: str) -> str:
         return f"{name[:-1]},{scraped}}}" if name.endswith("}") else f"{name}{{{scraped}}}"
 
-    return {named(name): f"{number(begin)}+{number(rise)}x{last}" for name, (begin, rise) in growths.items()}
+    return {
+        named(name): f"{number(begin)}{'-' if rise < 0 else '+'}{number(abs(rise))}x{last}"
+        for name, (begin, rise) in growths.items()
+    }

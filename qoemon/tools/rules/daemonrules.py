@@ -7,6 +7,8 @@ from math import ceil
 
 from qoemon.common import duration
 from qoemon.core.plan.plan import Plan
+from qoemon.tools.rules import capacityrules
+from qoemon.tools.rules.capacityrules import Capacity
 from qoemon.tools.rules.daemonrule import DaemonRule, Growth, counter_rule, gauge_rule, series
 from qoemon.tools.rules.rulefile import INSTANCE, JOB, Case, Recording, RuleGroup, Value, selector
 
@@ -20,7 +22,9 @@ NEAR = 0.9
 """Share of a limit from which on a value is near it."""
 
 
-def rules(plan: Plan, job: str, *, clustered: bool = False, paired: bool = False) -> Iterator[DaemonRule]:
+def rules(
+    plan: Plan, job: str, capacity: Capacity, *, clustered: bool = False, paired: bool = False
+) -> Iterator[DaemonRule]:
     """All rules on the daemon, with all targets in the same job.
 
     clustered  on the driver of a cluster and its bridges
@@ -40,18 +44,21 @@ def rules(plan: Plan, job: str, *, clustered: bool = False, paired: bool = False
     yield from _complete(plan)
     yield from _stored(plan, clustered=clustered)
     yield from _limits(plan)
+    yield from capacityrules.rules(capacity)
 
 
-def group(plan: Plan, job: str, *, clustered: bool = False, paired: bool = False) -> RuleGroup:
+def group(plan: Plan, job: str, capacity: Capacity, *, clustered: bool = False, paired: bool = False) -> RuleGroup:
     """The rules as a group of the file."""
     counted = "count by (job, instance, service) (count without (rating) (qoemon_expected_ratings_total))"
-    alerts = [rule.alerting() for rule in rules(plan, job, clustered=clustered, paired=paired)]
+    alerts = [rule.alerting() for rule in rules(plan, job, capacity, clustered=clustered, paired=paired)]
     return RuleGroup("qoemon-daemon", 30, [Recording(GROUPS, counted, {}), *alerts])
 
 
-def cases(plan: Plan, job: str, *, clustered: bool = False, paired: bool = False) -> Iterator[Case]:
+def cases(
+    plan: Plan, job: str, capacity: Capacity, *, clustered: bool = False, paired: bool = False
+) -> Iterator[Case]:
     """The tests of these rules."""
-    for rule in rules(plan, job, clustered=clustered, paired=paired):
+    for rule in rules(plan, job, capacity, clustered=clustered, paired=paired):
         yield from rule.cases(job)
     ratings = {
         f'qoemon_expected_ratings_total{{service="{service}",{label}rating="{rating}"}}': (0.0, 1.0)

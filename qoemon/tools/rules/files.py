@@ -15,6 +15,7 @@ from qoemon.core.alerting.rule import Rule
 from qoemon.core.plan.plan import Plan
 from qoemon.tools.rules import alertcase, daemonrules, slocase
 from qoemon.tools.rules.alertrule import PromRule
+from qoemon.tools.rules.capacityrules import Capacity
 from qoemon.tools.rules.delivery import Delivery, Sender
 from qoemon.tools.rules.rulefile import STEP_S, Case, RuleGroup, write
 from qoemon.tools.rules.slo import OBJECTIVE, SloRules
@@ -50,6 +51,7 @@ class PromFiles:
     delivery: Delivery = field(default_factory=Delivery)
     clustered: bool = False
     paired: bool = False
+    capacity: Capacity = field(default_factory=Capacity)
 
     def rules(self) -> str:
         """The rules, for Prometheus's rule_files."""
@@ -86,14 +88,16 @@ class PromFiles:
         if self._users:
             alerts = [rule.alerting() for rule in self._users]
             yield RuleGroup("qoemon-users", self.plan.timing.tick_s, alerts)
-        yield daemonrules.group(self.plan, self.job, clustered=self.clustered, paired=self.paired)
+        yield daemonrules.group(self.plan, self.job, self.capacity, clustered=self.clustered, paired=self.paired)
         yield self._slo.group()
 
     def _cases(self) -> Iterator[Case]:
         scales = {service.name: service.scale for service in self.plan.services}
         for rule in self._users:
             yield alertcase.case(rule, scales[rule.rule.service])
-        yield from daemonrules.cases(self.plan, self.job, clustered=self.clustered, paired=self.paired)
+        yield from daemonrules.cases(
+            self.plan, self.job, self.capacity, clustered=self.clustered, paired=self.paired
+        )
         yield from slocase.cases(self._slo)
 
     @cached_property

@@ -10,6 +10,7 @@ from qoemon.config.plan import alert_rules, core_plan
 from qoemon.config.sections.notify import Alertmanager, Notify
 from qoemon.config.sections.web import WebFile
 from qoemon.net.http import web_config as webconfig
+from qoemon.tools.rules.capacityrules import Capacity
 from qoemon.tools.rules.delivery import Delivery, Sender
 from qoemon.tools.rules.files import PromFiles
 
@@ -32,6 +33,7 @@ def prometheus_files(config: Config, source: str | None = None, sender: Sender |
         delivery=_delivery(config.notify, sender),
         clustered=config.clustered,
         paired=config.pair is not None,
+        capacity=Capacity(config.limits.inbox_messages, config.limits.inbox_bytes, config.state.journal_bytes),
     )
 
 
