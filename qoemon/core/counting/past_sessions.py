@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qoemon.core.arrays import Arrays, Floats, Ints
+from qoemon.core.counting.feedback_counts import DAY_S
 
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _WORD = 8
@@ -61,8 +62,16 @@ class PastSessions:
         self._parts = [part for part in self._parts if part.last_s.max() + self._within_s > now_s]
 
     def shift(self, by_s: int) -> None:
-        """Move all times by so many seconds."""
-        self._parts = [part._replace(last_s=part.last_s + by_s) for part in self._parts]
+        """Move all times by so many seconds.
+
+        Sessions whose day would be another are forgotten: they have been counted on the day that they had.
+        """
+        parts = []
+        for part in self._parts:
+            kept = part.last_s // DAY_S == (part.last_s + by_s) // DAY_S
+            if kept.any():
+                parts.append(_Part(part.digest[kept], part.last_s[kept] + by_s, part.condition[kept]))
+        self._parts = parts
 
     def dump(self) -> Arrays:
         """The whole state, as arrays by name."""

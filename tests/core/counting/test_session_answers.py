@@ -16,6 +16,7 @@ from qoemon.core.feedback.day import DaySums, floating
 from qoemon.core.feedback.prediction import predicted
 from qoemon.core.plan.plan import Clock, Feedback, Plan, Service
 from qoemon.core.qoe.bins import mos_level, mos_levels
+from qoemon.core.sharding.sparse import sparse_counts
 from tests.support.core import MEDIA, T0, VIDEO, WEB, plan
 from tests.support.opinions import Core, Sent, sent, viewing
 from tests.support.streams import FEWER
@@ -200,6 +201,20 @@ def test_a_rating_with_an_impossible_time_counts_on_the_day_of_its_arrival(
     core.run([*reports, sent(at_s, rating=4, seq=1000, ts=ts)], 400)
     [(day, sums)] = core.evaluation.feedback["video"].items()
     assert (day, sums.answered.sum()) == (T0 // DAY_S, 1)
+
+
+def test_no_day_gets_less_than_nothing_when_the_clock_is_set_over_midnight() -> None:
+    """A session that is over has been counted on a day; a rating after the step does not take it from another."""
+    core = Core(PLAN)
+    core.run(viewing(58), 190)
+    for part in (*core.pipelines, core.evaluation):
+        part.shift(-DAY_S)
+    for message in [sent(200 - DAY_S, rating=4)]:
+        core.pipelines[0].apply([message])
+    for at_s in range(210, 400, 10):
+        core.evaluation.tick([sparse_counts(each.tick(T0 + at_s - DAY_S)) for each in core.pipelines])
+    days = core.evaluation.feedback["video"]
+    assert {day: sums.sessions.sum() for day, sums in days.items()} == {T0 // DAY_S: 1}
 
 
 def test_a_new_run_rates_its_session_again() -> None:
