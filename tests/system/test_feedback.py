@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import re
@@ -14,6 +15,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import aiomqtt
+import numpy as np
 import pytest
 import yaml
 
@@ -25,8 +28,8 @@ from qoemon.core.counting.feedback_counts import DAY_S
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.tools.recordings.recording import Recording
 from tests.support.core import VIDEO
-from tests.support.parts import ROOT, Daemon, unused_port
-from tests.support.patience import TEST_S, WAIT_S, until
+from tests.support.parts import ROOT, Daemon, Mosquitto, unused_port
+from tests.support.patience import TEST_S, WAIT_S, async_until, until
 from tests.support.rated_days import MIDNIGHT_S, record_days
 
 if TYPE_CHECKING:
@@ -146,6 +149,57 @@ def test_what_is_exported_is_read_by_the_commands_that_it_names(three_weeks: Pat
         read = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, check=False)
         assert read.returncode == 0, read.stderr
         assert f"{ratings}" in read.stdout or "conditions" in read.stdout
+
+
+@pytest.mark.mosquitto
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_each_rating_counts_once_over_kills(tmp_path: Path, workers: int) -> None:
+    """Of sessions that end with a rating, while the daemon is killed and started again."""
+    rng, sent = np.random.default_rng(1), np.zeros(5, np.int64)
+    with Mosquitto(tmp_path) as broker:
+        settings = {
+            "mqtt": {"host": "127.0.0.1", "port": broker.port, "reconnect": {"min": "100ms", "max": "200ms"}},
+            "state": {"dir": str(tmp_path / "state"), "checkpoint": "2s"},
+            "sessions": {"tick": "1s", "rating_interval": "10s", "timeout": "30s", "min_active": "1s"},
+            "windows": ["10s"],
+            "workers": workers,
+        }
+        with Daemon(tmp_path, settings) as daemon:
+            await asyncio.to_thread(daemon.ready)
+            async with aiomqtt.Client("127.0.0.1", broker.port) as client:
+                for number in range(60):
+                    rating = rng.integers(1, 6, 50)
+                    sent += np.bincount(rating - 1, minlength=5)
+                    reports = [
+                        {"session": f"{number}-{each}", "seq": 1, "ts": time.time(), "play_s": 5, "end": True}
+                        | {"asked": True, "rating": int(given)}
+                        for each, given in enumerate(rating)
+                    ]
+                    await client.publish("qoe/v1/video/eu/a", json.dumps(reports), qos=1)
+                    await asyncio.sleep(0.2)
+                    if number % 17 == 16:
+                        await asyncio.to_thread(daemon.kill)
+                        await asyncio.to_thread(daemon.start)
+            await async_until(lambda: said(daemon)[1] >= sent.sum(), daemon.log.read_text)
+            # Whatever was counted twice would come with another interval.
+            later_s = time.time() + 11
+            await async_until(
+                lambda: daemon.value("qoemon_snapshot_timestamp_seconds") >= later_s, daemon.log.read_text
+            )
+            ratings, every = said(daemon)
+    assert every == sent.sum()
+    assert ratings.tolist() == sent.tolist()
+
+
+def said(daemon: Daemon) -> tuple[np.ndarray, float]:
+    """The counted ratings of video, (5,), and all opinions, those included that are not counted."""
+    samples, ratings, unmatched = daemon.samples(), np.zeros(5, np.int64), 0.0
+    for (name, labels), value in samples.items():
+        if dict(labels).get("service") == "video":
+            if name == "qoemon_feedback_ratings_total":
+                ratings[int(dict(labels)["rating"]) - 1] = int(value)
+            unmatched += value if name == "qoemon_feedback_unmatched_total" else 0
+    return ratings, float(ratings.sum() + unmatched)
 
 
 PATH = "/cmcd/v1/video/eu/a"
