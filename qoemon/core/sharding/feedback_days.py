@@ -137,7 +137,7 @@ class FeedbackDays:
             thumb=thumb,
             scores=np.zeros((len(ratings), 0)),
         )
-        at = self.conditions.predicted().at(condition)
+        at = self.conditions.predicted.at(condition)
         return sums_of(given, at, self._service.scale, counts=answers.counts).with_scores(self._scores)
 
     def _sums(self, counts: FeedbackCounts, some: Ints) -> DaySums:

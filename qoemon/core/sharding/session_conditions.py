@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ class SessionConditions:
         """(N,) the numbers of conditions as shards count them."""
         return counted // LEVELS if self.axes else counted % LEVELS
 
+    @cached_property
     def predicted(self) -> Predicted:
         """The prediction at each condition, (C,)."""
         service = self._service
@@ -57,9 +59,9 @@ class SessionConditions:
             kind if self.axes else [*kind, *rating_of(self._service), points_of(self._service.mapping)]
         )
 
-    @property
+    @cached_property
     def model(self) -> str:
         """Equal for services that predict the same, to the sixth digit."""
         return hashlib.blake2b(
-            np.rint(self.predicted().shares * 1e6).astype("<i8").tobytes(), digest_size=16
+            np.rint(self.predicted.shares * 1e6).astype("<i8").tobytes(), digest_size=16
         ).hexdigest()
