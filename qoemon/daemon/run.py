@@ -19,9 +19,8 @@ LOG = logging.getLogger("qoemon.daemon")
 
 async def run(config: Config, path: Path | None = None, overrides: Sequence[str] = ()) -> None:
     """Run the daemon until SIGTERM or SIGINT; on SIGHUP reload the configuration file at path, with overrides."""
-    interpreter.tune()
     with cancelled_by_signals():
-        async with running(config) as daemon:
+        async with interpreter.tuned(), running(config) as daemon:
             await _reload_on_signal(daemon, path, overrides)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
 import sys
+from collections.abc import AsyncIterator
+from typing import NoReturn
 
 SWITCH_S = 0.0005
 """Thread switch interval: the event loop waits this long while another thread computes. With Python's default of
@@ -13,9 +17,14 @@ GARBAGE = (50_000, 20, 20)
 """Thresholds of the garbage collector. With Python's defaults (700, 10, 10), full collections ran several times a
 tick and stopped all threads for 50 ms, with 10,000 groups."""
 
+COLLECT_EVERY_S = 60.0
+"""Every connection leaves some kilobytes in reference cycles, of asyncio and aiohttp. By the thresholds alone they
+would be collected after hours, so memory would grow for as long."""
 
-def tune() -> None:
-    """Apply the settings, once, when the process starts."""
+
+@contextlib.asynccontextmanager
+async def tuned(collect_every_s: float = COLLECT_EVERY_S) -> AsyncIterator[None]:
+    """Apply the settings to this process, and collect garbage regularly while the block runs."""
     from threadpoolctl import threadpool_limits  # noqa: PLC0415 - the command line needs only GARBAGE
 
     sys.setswitchinterval(SWITCH_S)
@@ -23,3 +32,16 @@ def tune() -> None:
     # Our matrix products are long and thin: a second BLAS thread costs more than it gains. With one thread, results
     # do not depend on the number of cores, to the last digit.
     threadpool_limits(limits=1, user_api="blas")
+    # What the modules have made stays: a full collection need not visit it. Columns of sessions are not visited.
+    gc.freeze()
+    collecting = asyncio.create_task(_collect(collect_every_s), name="qoemon.engine.interpreter.collect")
+    try:
+        yield
+    finally:
+        collecting.cancel()
+
+
+async def _collect(every_s: float) -> NoReturn:
+    while True:
+        await asyncio.sleep(every_s)
+        gc.collect()

@@ -50,6 +50,9 @@ APPLICATION, VERSION = 0x716F6568, 1
 PAGE_BYTES = 4096
 """Rows are some kilobytes or more: larger pages waste more of the last one."""
 
+CACHE_KIB = 512
+"""What SQLite may hold in memory of it. By default that is 2 MiB, which fill up over hours."""
+
 WAL_PAGES = 512
 """Pages after which the write-ahead log is copied into the database: a few intervals, 2 MiB."""
 
@@ -285,6 +288,7 @@ def _opened(file: Path | None) -> sqlite3.Connection:
     database = sqlite3.connect(file or ":memory:", isolation_level=None, check_same_thread=False)
     try:
         database.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         database.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")

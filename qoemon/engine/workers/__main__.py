@@ -21,7 +21,6 @@ def main() -> int:
     """Run the worker until the parent stops it; returns the exit code, 1 on failure."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # Signals to the whole process group are for the parent.
-    interpreter.tune()
     return asyncio.run(_work(socket.socket(fileno=int(sys.argv[1]))))
 
 
@@ -35,7 +34,8 @@ async def _work(end: socket.socket) -> int:
     log_to_stderr(log.level.upper(), log.format, dated=True)
     _add_worker_to_log(start.number)
     try:
-        await Worker(channel, start).run()
+        async with interpreter.tuned():
+            await Worker(channel, start).run()
     except StateError as error:
         LOG.error("%s", error)
         return 1

@@ -1,0 +1,34 @@
+"""Settings of the interpreter, in a process of its own: they are of the whole process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+CYCLES = """
+import asyncio, gc, weakref
+from qoemon.engine.interpreter import tuned
+
+class Node:
+    pass
+
+async def main():
+    async with tuned(collect_every_s=0.01):
+        for _ in range(2):
+            node = Node()
+            node.itself = node
+            collected = asyncio.Event()
+            weakref.finalize(node, collected.set)
+            del node
+            await asyncio.wait_for(collected.wait(), 30)
+    print("collected", gc.get_freeze_count() > 0)
+
+asyncio.run(main())
+"""
+
+
+def test_reference_cycles_are_collected_again_and_again_without_what_modules_have_made() -> None:
+    """By the thresholds of the collector alone, these few objects would never be."""
+    command = [sys.executable, "-c", CYCLES]
+    run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert (run.returncode, run.stdout) == (0, "collected True\n"), run.stderr
