@@ -65,7 +65,7 @@ app = typer.Typer(
 def main() -> None:
     """Entry point of the command `qoemon`."""
     gc.set_threshold(*GARBAGE)  # with Python's own, a tenth of the start looks for garbage among what imports make
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # see interpreter.tuned(); numpy would start a thread a core
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # see interpreter.tune(); numpy would start a thread a core
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(VERSION)  # without the pydantic that typer converts arguments with
     else:

@@ -19,8 +19,9 @@ LOG = logging.getLogger("qoemon.daemon")
 
 async def run(config: Config, path: Path | None = None, overrides: Sequence[str] = ()) -> None:
     """Run the daemon until SIGTERM or SIGINT; on SIGHUP reload the configuration file at path, with overrides."""
+    interpreter.tune()
     with cancelled_by_signals():
-        async with interpreter.tuned(), running(config) as daemon:
+        async with interpreter.collecting(), running(config) as daemon:
             await _reload_on_signal(daemon, path, overrides)
 
 

@@ -22,9 +22,8 @@ COLLECT_EVERY_S = 60.0
 would be collected after hours, so memory would grow for as long."""
 
 
-@contextlib.asynccontextmanager
-async def tuned(collect_every_s: float = COLLECT_EVERY_S) -> AsyncIterator[None]:
-    """Apply the settings to this process, and collect garbage regularly while the block runs."""
+def tune() -> None:
+    """Apply the settings, once, when the process starts."""
     from threadpoolctl import threadpool_limits  # noqa: PLC0415 - the command line needs only GARBAGE
 
     sys.setswitchinterval(SWITCH_S)
@@ -34,11 +33,16 @@ async def tuned(collect_every_s: float = COLLECT_EVERY_S) -> AsyncIterator[None]
     threadpool_limits(limits=1, user_api="blas")
     # What the modules have made stays: a full collection need not visit it. Columns of sessions are not visited.
     gc.freeze()
-    collecting = asyncio.create_task(_collect(collect_every_s), name="qoemon.engine.interpreter.collect")
+
+
+@contextlib.asynccontextmanager
+async def collecting(every_s: float = COLLECT_EVERY_S) -> AsyncIterator[None]:
+    """Collect garbage regularly while the block runs."""
+    task = asyncio.create_task(_collect(every_s), name="qoemon.engine.interpreter.collect")
     try:
         yield
     finally:
-        collecting.cancel()
+        task.cancel()
 
 
 async def _collect(every_s: float) -> NoReturn:

@@ -7,13 +7,13 @@ import sys
 
 CYCLES = """
 import asyncio, gc, weakref
-from qoemon.engine.interpreter import tuned
+from qoemon.engine.interpreter import collecting, tune
 
 class Node:
     pass
 
 async def main():
-    async with tuned(collect_every_s=0.01):
+    async with collecting(every_s=0.01):
         for _ in range(2):
             node = Node()
             node.itself = node
@@ -23,6 +23,7 @@ async def main():
             await asyncio.wait_for(collected.wait(), 30)
     print("collected", gc.get_freeze_count() > 0)
 
+tune()
 asyncio.run(main())
 """
 

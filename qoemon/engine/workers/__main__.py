@@ -21,6 +21,7 @@ def main() -> int:
     """Run the worker until the parent stops it; returns the exit code, 1 on failure."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # Signals to the whole process group are for the parent.
+    interpreter.tune()
     return asyncio.run(_work(socket.socket(fileno=int(sys.argv[1]))))
 
 
@@ -34,7 +35,7 @@ async def _work(end: socket.socket) -> int:
     log_to_stderr(log.level.upper(), log.format, dated=True)
     _add_worker_to_log(start.number)
     try:
-        async with interpreter.tuned():
+        async with interpreter.collecting():
             await Worker(channel, start).run()
     except StateError as error:
         LOG.error("%s", error)

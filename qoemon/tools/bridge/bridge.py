@@ -63,8 +63,9 @@ async def run(config: Config, kafka: Kafka) -> None:
 
     raises   TopicError, OptionError, ConfigError, StateError, ListenError; ProducerError if Kafka refuses a record
     """
+    interpreter.tune()
     with cancelled_by_signals():
-        async with interpreter.tuned(), _Bridge(config, kafka).running():
+        async with interpreter.collecting(), _Bridge(config, kafka).running():
             await asyncio.sleep(math.inf)
 
 
