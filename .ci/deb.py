@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+from email.utils import formatdate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -35,7 +36,7 @@ def main() -> int:
     """Build the package, and print its path."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--to", type=Path, default=ROOT / "dist", help="folder of the package")
-    options.add_argument("--level", default="6", help="compression: 0 (fast) to 9 (small)")
+    options.add_argument("--compression", default="xz", help="as of dpkg-deb: xz or none")
     chosen = options.parse_args()
     if shutil.which("dpkg-deb") is None or not Path(PYTHON).exists():
         raise SystemExit(
@@ -46,10 +47,11 @@ def main() -> int:
         environment(root, wheel_in(Path(folder)))
         manual_and_completions(root)
         units_and_configuration(root)
+        documents(root)
         name = control_files(root)
         chosen.to.mkdir(parents=True, exist_ok=True)
         root.chmod(0o755)
-        run("dpkg-deb", "--root-owner-group", "-Zxz", f"-z{chosen.level}", "--build", root, chosen.to / name)
+        run("dpkg-deb", "--root-owner-group", f"-Z{chosen.compression}", "--build", root, chosen.to / name)
         print(chosen.to / name)
     return 0
 
@@ -94,7 +96,22 @@ def manual_and_completions(root: Path) -> None:
         for script in (share / source).iterdir():
             write(root, f"{target}/{script.name}", script.read_bytes())
     shutil.rmtree(share)
-    write(root, "/usr/share/doc/qoemon/copyright", (ROOT / "LICENSE").read_bytes())
+
+
+def documents(root: Path) -> None:
+    """Write what Debian wants to know of a package: its licence, its changes, and what lintian may pass over."""
+    write(root, "/usr/share/doc/qoemon/copyright", (DEBIAN / "copyright").read_bytes())
+    write(root, "/usr/share/lintian/overrides/qoemon", (DEBIAN / "lintian-overrides").read_bytes())
+    changes = ROOT / "CHANGELOG.md"
+    maintainer = re.findall(r"^Maintainer: (.*)", (DEBIAN / "control").read_text(), re.MULTILINE)[0]
+    # That of the package. It has one entry, as each version is built once for a release of Debian.
+    own = (
+        f"qoemon ({version()}) {platform.freedesktop_os_release()['VERSION_CODENAME']}; urgency=medium\n\n"
+        f"  * What is new in qoemon: /usr/share/doc/qoemon/changelog.gz\n\n"
+        f" -- {maintainer}  {formatdate(changes.stat().st_mtime)}\n"
+    )
+    for name, text in (("changelog.gz", changes.read_bytes()), ("changelog.Debian.gz", own.encode())):
+        write(root, f"/usr/share/doc/qoemon/{name}", gzip.compress(text, 9, mtime=0))
 
 
 def units_and_configuration(root: Path) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from config.helm import generate
 from qoemon import __version__
@@ -239,36 +240,116 @@ def test_values_that_make_no_daemon_are_refused_with_what_to_do(values: dict[str
     assert said in refusal(values)
 
 
-CHANGES: list[dict[str, Any]] = [
-    {"labels": ["isp"]},
-    {"sessions": {"tick": "5s"}},
-    {"limits": {"groups": 50}},
-    {"limits": {"sessions": 50000}},
-    {"mqtt": {"host": "broker", "topics": ["qoe/v1/{service}/{place}"]}},
-    {"mqtt": None, "collector": {"host": "0.0.0.0"}},  # noqa: S104
-    {"collector": {"host": "0.0.0.0"}},  # noqa: S104
-    {"services": {"video": {"mapping": "video-stall", "theta": 0.2}}},
-    {"alerts": []},
-    {"notify": {"alertmanagers": [{"url": "http://alertmanager:9093"}]}},
-    {"notify": {"webhooks": [{"url": "https://example.org/qoemon"}]}},
-    {"notify": {"mqtt": {"topic": "qoe/v1/alerts/{alert}/{service}/{groups}"}}},
-    {key: value for key, value in CLUSTER["config"].items() if key in {"engine", "kafka"}},
-    {"windows": ["1m", "5m"]},
-    {"quantiles": [0.5]},
-    {"regimes": {"dwell": 3}},
-    {"limits": {"inbox_messages": 1000}},
-    {"mqtt": {"host": "broker", "qos": 0}},
-    {"http": {"port": 9000}},
-]
+SAMPLE: dict[str, Any] = yaml.safe_load((ROOT / "config/qoemon.yaml").read_text())
+"""Every key of the configuration, with its default."""
+
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "mqtt": {"mqtt": None, "collector": {"host": "0.0.0.0"}},  # noqa: S104
+    "mqtt.hosts": {"mqtt": {"hosts": ["broker", "broker-2"]}},
+    "mqtt.websocket_path": {"mqtt": {"transport": "websockets", "websocket_path": "/"}},
+    "mqtt.password": {"mqtt": {"username": "qoemon", "password": "secret"}},
+    "mqtt.password_file": {"mqtt": {"username": "qoemon", "password_file": str(ROOT / "LICENSE")}},
+    "mqtt.tls": {"mqtt": {"tls": {}}},
+    "mqtt.topics": {"mqtt": {"topics": ["qoe/v1/{service}/{place}"]}},
+    "collector": {"collector": {"host": "0.0.0.0"}},  # noqa: S104
+    "sessions.rating_interval": {"sessions": {"rating_interval": "30s"}, "windows": ["30s", "5m", "1h"]},
+    "engine.kind": {key: value for key, value in CLUSTER["config"].items() if key in {"engine", "kafka"}},
+    "kafka": {"kafka": {"brokers": ["kafka:9092"]}},
+    "services": {"services": {"video": {"mapping": "video-stall", "theta": 0.2}}},
+    "roll_ups": {"roll_ups": [["cdn"]]},
+    "regimes.degraded.threshold": {"regimes": {"degraded": {"threshold": 0.16, "recovery": 0.1}}},
+    "regimes.degraded.recovery": {"regimes": {"degraded": {"threshold": 0.15, "recovery": 0.11}}},
+    "regimes.bad.threshold": {"regimes": {"bad": {"threshold": 0.31, "recovery": 0.2}}},
+    "regimes.bad.recovery": {"regimes": {"bad": {"threshold": 0.3, "recovery": 0.21}}},
+    "notify.alertmanagers": {"notify": {"alertmanagers": [{"url": "http://alertmanager:9093"}]}},
+    "notify.webhooks": {"notify": {"webhooks": [{"url": "https://example.org/qoemon"}]}},
+    "notify.mqtt": {"notify": {"mqtt": {"topic": "qoe/v1/alerts/{alert}/{service}/{groups}"}}},
+    "pair": {"pair": {"name": "a", "peer": {"url": "http://qoemon-b:9877"}}},
+    "http.url": {"http": {"url": "https://qoemon.example.org"}},
+    "http.web_config_file": {"http": {"web_config_file": "/dev/null"}},
+    "http.links": {"http": {"links": {"Grafana": "https://grafana.example.org/"}}},
+}
+"""Configurations in which a key has another value than the default one, if that depends on its meaning."""
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=str)
-def test_rules_that_do_not_fit_the_configuration_are_refused(change: dict[str, Any]) -> None:
-    """Those of the chart are for the default one: they are refused if `qoemon rules` writes others."""
-    config = {**BROKER, **change}
-    whole = copy.deepcopy(config)
-    whole.setdefault("state", {})["dir"] = "/var/lib/qoemon"
-    differ = prometheus_files(Config.model_validate(whole)).rules() != prometheus_files(Config()).rules()
+def keys(section: dict[str, Any], parents: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each key of the sample with its value; services are one key."""
+    for name, value in section.items():
+        path = (*parents, name)
+        if isinstance(value, dict) and value and path != ("services",):
+            yield from keys(value, path)
+        else:
+            yield path, value
+
+
+def other_values(value: Any) -> list[Any]:
+    """What the value of a key could be as well, by its type."""
+    if isinstance(value, int | float):
+        return [value * 2, value // 2, value / 2]
+    if isinstance(value, list):
+        return [value[:-1], ["a"]]
+    if isinstance(value, str) and (amount := re.match(r"\d+(?=[a-zA-Z])", value)):
+        return [f"{2 * int(amount[0])}{value[amount.end() :]}"]
+    return ["a", "3.1.1", "websockets", "arrival", "power", "debug", "json", {"a": "b"}]
+
+
+def with_broker(change: Mapping[str, Any]) -> dict[str, Any]:
+    """The change in a configuration that the chart takes."""
+    config: dict[str, Any] = {**BROKER, **change}
+    if config["mqtt"] is not None:
+        config["mqtt"] = {**({} if "hosts" in config["mqtt"] else BROKER["mqtt"]), **config["mqtt"]}
+    return {**config, "state": {"dir": "/var/lib/qoemon", **config.get("state", {})}}
+
+
+def parsed(change: Mapping[str, Any]) -> Config | None:
+    """The configuration of the daemon; None if it is refused."""
+    try:
+        return Config.model_validate(with_broker(change))
+    except ValidationError:
+        return None
+
+
+def changed(path: tuple[str, ...]) -> dict[str, Any]:
+    """A configuration in which this key has another value."""
+    default = parsed({})
+    for other in other_values(dict(keys(SAMPLE))[path]):
+        change: dict[str, Any] = {path[-1]: other}
+        for name in reversed(path[:-1]):
+            change = {name: change}
+        if parsed(change) not in (None, default):
+            return change
+    pytest.fail(f"no other value is known for {'.'.join(path)}: add one to OTHERWISE")
+
+
+@cache
+def default_rules() -> str:
+    return prometheus_files(Config()).rules()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"alerts": []},
+        {"labels": []},
+        {"collector": None},
+        {"pair": None},
+        {"notify": {"alertmanagers": [], "webhooks": [], "mqtt": None}},
+        *OTHERWISE.values(),
+        *(path for path, _ in keys(SAMPLE) if ".".join(path) not in OTHERWISE),
+    ],
+    ids=str,
+)
+def test_rules_that_do_not_fit_the_configuration_are_refused(change: dict[str, Any] | tuple[str, ...]) -> None:
+    """Those of the chart are for the default one: they are refused if `qoemon rules` writes others.
+
+    change  of the configuration, or a key of it, for another value
+    """
+    if isinstance(change, tuple):
+        change = changed(change)
+    settings = parsed(change)
+    assert settings is not None
+    differ = prometheus_files(settings).rules() != default_rules()
+    config = with_broker(change)
     said = refusal({"config": config, "prometheusRule": {"enabled": True}})
     assert ("prometheusRule.rules is not set" in said) is differ, said
     if differ:

@@ -70,22 +70,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{/* Keys of the configuration that its rules depend on. A test compares them with what `qoemon rules` writes. */}}
+{{- define "qoemon.rulesDependOn" -}}
+alerts collector labels limits.groups limits.inbox_bytes limits.inbox_messages limits.sessions mqtt.topics
+notify.alertmanagers notify.mqtt notify.webhooks pair services sessions.rating_interval sessions.tick
+sessions.timeout state.journal_bytes
+{{- end -}}
+
 {{/* Fails if the rules of the default configuration do not fit. */}}
 {{- define "qoemon.rulesFit" -}}
 {{- $config := .Values.config -}}
-{{- $mqtt := default dict $config.mqtt -}}
-{{- $notify := default dict $config.notify -}}
-{{- $limits := default dict $config.limits -}}
 {{- $changed := list -}}
-{{- range list "services" "alerts" "sessions" "labels" "collector" -}}
-{{- if hasKey $config . }}{{ $changed = append $changed (printf "config.%s" .) }}{{ end -}}
+{{- range $path := regexSplit "\\s+" (include "qoemon.rulesDependOn" .) -1 -}}
+{{- $value := $config -}}
+{{- range splitList "." $path -}}
+{{- $value = ternary $value dict (kindIs "map" $value) -}}
+{{- $value = ternary (get $value .) nil (hasKey $value .) -}}
 {{- end -}}
-{{- if hasKey $mqtt "topics" }}{{ $changed = append $changed "config.mqtt.topics" }}{{ end -}}
-{{- range list "groups" "sessions" -}}
-{{- if hasKey $limits . }}{{ $changed = append $changed (printf "config.limits.%s" .) }}{{ end -}}
-{{- end -}}
-{{- range list "alertmanagers" "webhooks" "mqtt" -}}
-{{- if get $notify . }}{{ $changed = append $changed (printf "config.notify.%s" .) }}{{ end -}}
+{{- /* An empty value is the default one, but no alerts are fewer, and a collector without keys is one more. */ -}}
+{{- $empty := and (kindIs "invalid" $value | not) (has $path (list "alerts" "collector")) -}}
+{{- if or $value $empty }}{{ $changed = append $changed (printf "config.%s" $path) }}{{ end -}}
 {{- end -}}
 {{- if include "qoemon.clustered" . }}{{ $changed = append $changed "config.engine.kind" }}{{ end -}}
 {{- if $changed -}}
