@@ -67,9 +67,13 @@ class Daemon:
         await self.reloader.reload(path, overrides, self.engine, self.tick_loop)
         systemd.notify(READY=1)
 
-    async def adopt_alerts(self, firing: Mapping[AlertKey, int]) -> None:
-        """As Engine.adopt_alerts, between two ticks."""
-        await self.tick_loop.between_ticks(self.engine.adopt_alerts(firing))
+    async def adopt_alerts(self, firing: Callable[[], Mapping[AlertKey, int]]) -> None:
+        """As Engine.adopt_alerts, between two ticks; firing is called there."""
+
+        async def adopt() -> None:
+            await self.engine.adopt_alerts(firing())
+
+        await self.tick_loop.between_ticks(adopt())
 
 
 @contextlib.asynccontextmanager
