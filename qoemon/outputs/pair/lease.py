@@ -178,8 +178,8 @@ class Lease:
 
     def _valid(self, record: Record, newest: Record) -> bool:
         """Whether the record is the newest now. The same on each daemon that knows the same newest one."""
-        if not self._certain:
-            return True
+        if not self._certain:  # Any record of the other daemon may be the first that we know.
+            return record.run != self._run or record.after in {None, newest.id}
         if record.after is None:  # A renewal: its holder has seen its own claim come first.
             same_run = record.run == newest.run and record.number > newest.number
             return record.term > newest.term or (record.term == newest.term and same_run)

@@ -241,6 +241,19 @@ def test_a_claim_that_lost_stays_lost_if_it_comes_back_after_a_stop() -> None:
     assert lease.due(3 * LENGTH_S, willing=True) is None
 
 
+def test_a_claim_that_follows_a_lost_one_loses_against_one_that_came_first() -> None:
+    """We were restarted, and only know the retained record: a claim that had lost."""
+    lease = Lease("b", "b2", LENGTH_S)
+    lease.connected(0)
+    lease.observe(Record("a", "a", 1, 1, NOTHING), 0, retained=True)
+    claim = lease.due(LENGTH_S, willing=True)
+    assert claim is not None
+    lease.observe(Record("a", "a", 2, 2, RecordId("b1", 1)), LENGTH_S)
+    lease.observe(claim, LENGTH_S)
+    assert lease.holder == "a"
+    assert lease.remaining_s(LENGTH_S) == 0
+
+
 def test_a_lease_that_has_ended_is_not_given_back() -> None:
     """Another daemon may have claimed it meanwhile."""
     a, _ = held_by_a()
