@@ -212,7 +212,9 @@ async def _working(
         "watchdog": feed_watchdog(health.alive),
     }
     if pair is not None:
-        running_parts["pair"] = pair.run(notifier, daemon.adopt_alerts, lambda: not health.ready())
+        running_parts["pair"] = pair.run(
+            notifier, daemon.adopt_alerts, lambda: not health.ready(), lambda: daemon.reloader.sections
+        )
     async with asyncio.TaskGroup() as group:
         parts = [group.create_task(part, name=f"qoemon.{name}") for name, part in running_parts.items()]
         ticking = group.create_task(daemon.tick_loop.run(), name="qoemon.tick_loop")

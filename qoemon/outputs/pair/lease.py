@@ -33,6 +33,9 @@ class RecordId(NamedTuple):
     number: int
 
 
+VERSION = 1
+"""Of the rules by which records are applied. A later version has to stand by while one of this version leads."""
+
 NOTHING = RecordId("", 0)
 """In place of the newest record where there is none."""
 
@@ -45,6 +48,7 @@ class Record(msgspec.Struct, frozen=True):
     number  of the record, from 1, in its process
     term    raised by each claim
     after   of a claim: the newest record before it; None for a renewal
+    version of the rules that its daemon applies
     """
 
     holder: str | None
@@ -52,6 +56,7 @@ class Record(msgspec.Struct, frozen=True):
     number: int
     term: int
     after: RecordId | None = None
+    version: int = VERSION
 
     @property
     def id(self) -> RecordId:
@@ -141,6 +146,12 @@ class Lease:
             self._until_s = sent_s + self.length_s
         held = self._certain and self._is_ours(record)
         self._confirmed = record.id if held or self._resumed else None
+
+    def observe_unknown(self, now_s: float) -> None:
+        """A record of a later version came: its daemon has the lease, unless we hold it."""
+        self._heard_s = now_s
+        if self._newest is None or not self._is_ours(self._newest):
+            self._newest, self._certain = None, False
 
     def due(self, now_s: float, *, willing: bool) -> Record | None:
         """The record to publish now, if any. willing: whether this daemon would take the lease if it is free."""

@@ -20,6 +20,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from qoemon import __version__
 from qoemon.common.clock import since_boot
 from qoemon.common.metrics import Families
 from qoemon.core.alerting.alerts import AlertKey
@@ -97,6 +98,7 @@ class Pair:
         self._peer = Peer(options.peer, options.login, lambda: self._stamp, self.follow, clock)
         self._notifier: Notifier | None = None
         self._ready: Callable[[], bool] = bool
+        self._sections: Callable[[], Mapping[str, str]] = dict
         self._offline_until_s = self._unready_s = -math.inf
         self._leading = self._taken_over = self._stopping = False
         self._takeovers = 0
@@ -108,6 +110,7 @@ class Pair:
         """Number of changes, for the version of the standing."""
         self._news = asyncio.Event()
         self._faults: list[str] = []
+        self._different: list[str] = []
 
     @property
     def held(self) -> bool:
@@ -137,6 +140,7 @@ class Pair:
         else:
             about = f"{other.name} {'sends them' if other.leading else 'stands by'}"
             about += "" if other.ready else ", but is not ready"
+            about += "".join(f", and {difference}" for difference in self._differences(other))
         broker = "" if self._topic.online else "; not connected to the broker for the lease"
         return f"{self._name} {'sends' if self.leads else 'does not send'} notifications, {about}{broker}"
 
@@ -173,14 +177,19 @@ class Pair:
             settled_s=notifier.time_s if notifier is not None and settled else 0.0,
             stamp=self._stamp,
             delivered=notifier.delivered() if notifier is not None and newer else None,
+            release=__version__,
+            sections=dict(self._sections()),
         )
 
-    async def run(self, notifier: Notifier, adopt: Adopt, ready: Callable[[], bool]) -> None:
+    async def run(
+        self, notifier: Notifier, adopt: Adopt, ready: Callable[[], bool], sections: Callable[[], Mapping[str, str]]
+    ) -> None:
         """Decide who sends, until cancelled.
 
-        ready  whether the figures of this daemon are reliable
+        ready     whether the figures of this daemon are reliable
+        sections  digests of what both have in common in their configurations, by section
         """
-        self._notifier, self._ready = notifier, ready
+        self._notifier, self._ready, self._sections = notifier, ready, sections
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._topic.run(), name="qoemon.outputs.pair.topic")
             tasks.create_task(self._peer.run(), name="qoemon.outputs.pair.peer")
@@ -317,6 +326,21 @@ class Pair:
             if fault not in self._faults:
                 LOG.error("the pair is not set up: %s", fault)
         self._faults = faults
+        differences = list(self._differences(standing))
+        for difference in differences:
+            if difference not in self._different:
+                LOG.warning("the other daemon of the pair %s", difference)
+        self._different = differences
+
+    def _differences(self, standing: Standing) -> Iterator[str]:
+        """What may differ for the time of an upgrade, and no longer."""
+        if standing.release != __version__:
+            yield f"runs qoemon {standing.release or 'of an unknown version'}, this one {__version__}"
+            return  # Sections of another version may have other keys.
+        ours = self._sections()
+        names = sorted(name for name, digest in standing.sections.items() if ours.get(name, digest) != digest)
+        if names:
+            yield f"has other {', '.join(names)} in its configuration"
 
     def _misfits(self, standing: Standing) -> Iterator[str]:
         if standing.version.startswith(f"{self._run}."):

@@ -27,6 +27,8 @@ class Standing(msgspec.Struct, frozen=True):
     settled_s  up to when it has delivered all changes of alerts, by its clock
     stamp      of what it knows about deliveries: the higher one of the two is newer
     delivered  as Notifier.delivered(); None if the other one knows as much already
+    release    of qoemon
+    sections   digests of the sections of the configuration that both have in common, by name
     """
 
     name: str
@@ -42,3 +44,5 @@ class Standing(msgspec.Struct, frozen=True):
     settled_s: float
     stamp: int
     delivered: dict[str, list[Told]] | None
+    release: str = ""
+    sections: dict[str, str] = {}

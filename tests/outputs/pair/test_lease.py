@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoemon.outputs.pair.lease import NOTHING, SETTLE_S, Lease, Record, RecordId
+from qoemon.outputs.pair.lease import NOTHING, RENEWALS, SETTLE_S, Lease, Record, RecordId
 
 LENGTH_S = 10.0
 STEP_S = 0.1
@@ -252,6 +252,15 @@ def test_a_claim_that_follows_a_lost_one_loses_against_one_that_came_first() -> 
     lease.observe(claim, LENGTH_S)
     assert lease.holder == "a"
     assert lease.remaining_s(LENGTH_S) == 0
+
+
+def test_a_lease_of_a_later_version_is_not_claimed_until_it_is_silent() -> None:
+    lease = Lease("a", "a", LENGTH_S)
+    lease.connected(0)
+    for count in range(20):
+        lease.observe_unknown(count * LENGTH_S / RENEWALS)
+        assert lease.due((count + 0.9) * LENGTH_S / RENEWALS, willing=True) is None
+    assert lease.due(19 * LENGTH_S / RENEWALS + LENGTH_S, willing=True) is not None
 
 
 def test_a_lease_that_has_ended_is_not_given_back() -> None:
