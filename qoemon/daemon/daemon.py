@@ -26,7 +26,7 @@ from qoemon.engine.engine import Engine, ExtraState, SetupError
 from qoemon.engine.local import LocalEngine
 from qoemon.engine.storage import enter, history_store, open_store, state_directory
 from qoemon.inputs.mqtt.options import broker_options
-from qoemon.net.http.listener import bound
+from qoemon.net.http.listener import bound, listen_fault
 from qoemon.net.http.server import serve
 from qoemon.net.http.stats import HttpStats, http_metrics
 from qoemon.net.http.web_config import WebConfig
@@ -153,7 +153,7 @@ async def bound_sockets(http: Http) -> list[socket.socket]:
     try:
         return await bound(http.host, http.port)
     except OSError as error:
-        raise ListenError(f"cannot listen on {http.host}:{http.port}: {error.strerror or error}") from None
+        raise ListenError(f"cannot listen on {http.host}:{http.port}: {listen_fault(error, 'http.port')}") from None
 
 
 async def _listening(engine: Engine) -> None:
