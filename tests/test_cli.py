@@ -261,7 +261,7 @@ def test_run_on_a_port_in_use_says_so_and_ends_with_1(tmp_path: Path) -> None:
         done = process("run", "-c", str(file))
     assert done.returncode == 1
     assert f"qoemon: cannot listen on 127.0.0.1:{port}: " in done.stderr
-    assert "in use" in done.stderr
+    assert "in use: another program has this port, such as a second qoemon; stop it, or set another" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -26,7 +26,7 @@ from qoemon.engine.engine import Engine, ExtraState, SetupError
 from qoemon.engine.local import LocalEngine
 from qoemon.engine.storage import enter, history_store, open_store, state_directory
 from qoemon.inputs.mqtt.options import broker_options
-from qoemon.net.http.listener import bound
+from qoemon.net.http.listener import bound, listen_fault
 from qoemon.net.http.server import serve
 from qoemon.net.http.stats import HttpStats, http_metrics
 from qoemon.net.http.web_config import WebConfig
@@ -67,9 +67,13 @@ class Daemon:
         await self.reloader.reload(path, overrides, self.engine, self.tick_loop)
         systemd.notify(READY=1)
 
-    async def adopt_alerts(self, firing: Mapping[AlertKey, int]) -> None:
-        """As Engine.adopt_alerts, between two ticks."""
-        await self.tick_loop.between_ticks(self.engine.adopt_alerts(firing))
+    async def adopt_alerts(self, firing: Callable[[], Mapping[AlertKey, int]]) -> None:
+        """As Engine.adopt_alerts, between two ticks; firing is called there."""
+
+        async def adopt() -> None:
+            await self.engine.adopt_alerts(firing())
+
+        await self.tick_loop.between_ticks(adopt())
 
 
 @contextlib.asynccontextmanager
@@ -149,7 +153,7 @@ async def bound_sockets(http: Http) -> list[socket.socket]:
     try:
         return await bound(http.host, http.port)
     except OSError as error:
-        raise ListenError(f"cannot listen on {http.host}:{http.port}: {error.strerror or error}") from None
+        raise ListenError(f"cannot listen on {http.host}:{http.port}: {listen_fault(error, 'http.port')}") from None
 
 
 async def _listening(engine: Engine) -> None:
@@ -208,7 +212,9 @@ async def _working(
         "watchdog": feed_watchdog(health.alive),
     }
     if pair is not None:
-        running_parts["pair"] = pair.run(notifier, daemon.adopt_alerts, lambda: not health.ready())
+        running_parts["pair"] = pair.run(
+            notifier, daemon.adopt_alerts, lambda: not health.ready(), lambda: daemon.reloader.sections
+        )
     async with asyncio.TaskGroup() as group:
         parts = [group.create_task(part, name=f"qoemon.{name}") for name, part in running_parts.items()]
         ticking = group.create_task(daemon.tick_loop.run(), name="qoemon.tick_loop")

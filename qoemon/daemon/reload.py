@@ -9,6 +9,7 @@ from pathlib import Path
 from qoemon.common.metrics import Families
 from qoemon.config import config as configuration
 from qoemon.config.config import Config
+from qoemon.config.digest import digests
 from qoemon.config.sections.collector import Collector
 from qoemon.config.yaml.errors import ConfigError
 from qoemon.core.plan.fingerprint import IncompatibleStateError
@@ -26,10 +27,10 @@ LIVE_OF_COLLECTOR = {"reorder_s", "heartbeat_s", "startup_service", "failed_star
 
 
 class Reloader:
-    """Holds the running configuration, and replaces it."""
+    """Holds the running configuration, and replaces it; sections: its digests."""
 
     def __init__(self, config: Config) -> None:
-        self._config = config
+        self._config, self.sections = config, digests(config)
         self._successful = True
 
     def metrics(self) -> Families:
@@ -52,7 +53,7 @@ class Reloader:
             await tick_loop.between_ticks(engine.change(wanted))
         except (IncompatibleStateError, ValueError, KeyError) as error:
             return self._fail(str(error))
-        self._config, self._successful = wanted, True
+        self._config, self.sections, self._successful = wanted, digests(wanted), True
         LOG.info("configuration %s reloaded; changed: %s", path, ", ".join(changed) or "nothing")
         return None
 

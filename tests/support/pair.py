@@ -18,10 +18,18 @@ NAMES = ("a", "b")
 class Pair:
     """Daemons a and b with the same settings, each with what it needs of its own; both are ready when it begins."""
 
-    def __init__(self, directory: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, directory: Path, settings: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        """own: further sections of each daemon, by name."""
         ports = dict(zip(NAMES, (unused_port(), unused_port()), strict=True))
         self.daemons = {
-            name: Daemon(directory, _settings(directory, settings, name, ports), f"qoemon-{name}") for name in NAMES
+            name: Daemon(
+                directory,
+                {**_settings(directory, settings, name, ports), **(own or {}).get(name, {})},
+                f"qoemon-{name}",
+            )
+            for name in NAMES
         }
         for name, daemon in self.daemons.items():
             daemon.use_port(ports[name])

@@ -302,21 +302,32 @@ class WebNats(Nats):
 
 
 class Nginx(Part):
-    """nginx with the example of the documentation, config/nginx/qoemon.conf, in front of a collector.
+    """nginx with an example of the documentation in front of a collector, or of those of a pair.
 
-    collector  port of the collector
-    tls        its certificate
-    changes    what replaces what in the example
+    collectors  ports of one or two
+    tls         its certificate
+    changes     what replaces what in the example
     """
 
-    EXAMPLE = ROOT / "config/nginx/qoemon.conf"
-
     def __init__(
-        self, directory: Path, collector: int, tls: Certificates, changes: Mapping[str, str] | None = None
+        self,
+        directory: Path,
+        collectors: Sequence[int],
+        tls: Certificates,
+        changes: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__("nginx", directory)
+        one, two = collectors[0], collectors[-1]
+        paired = len(collectors) == 2
+        self._example = ROOT / "config/nginx" / ("qoemon-pair.conf" if paired else "qoemon.conf")
+        single = {"server 127.0.0.1:9878;": f"server 127.0.0.1:{one};"}
+        both = {
+            "server 10.0.0.1:9878;": f"server 127.0.0.1:{one};",
+            "server 10.0.0.2:9878 backup;": f"server 127.0.0.1:{two} backup;",
+            "server 10.0.0.2:9878;": f"server 127.0.0.1:{two};",
+        }
         self._changes = {
-            "server 127.0.0.1:9878;": f"server 127.0.0.1:{collector};",
+            **(both if paired else single),
             "listen 443 ssl http2;": f"listen 127.0.0.1:{self.port} ssl http2;",
             "server_name qoe.example.org;": "server_name localhost;",
             "/etc/ssl/qoe.example.org.pem": str(tls.server),
@@ -326,9 +337,9 @@ class Nginx(Part):
 
     def command(self) -> Sequence[str]:
         nginx = program("nginx", "Debian package nginx")
-        example = self.EXAMPLE.read_text()
+        example = self._example.read_text()
         for old, new in self._changes.items():
-            assert example.count(old) == 1, f"{self.EXAMPLE} has not one {old!r}"
+            assert example.count(old) == 1, f"{self._example} has not one {old!r}"
             example = example.replace(old, new)
         (self.directory / "example.conf").write_text(example)
         folders = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

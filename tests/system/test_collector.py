@@ -339,8 +339,9 @@ def test_what_prevents_the_start_is_said_in_one_line(tmp_path: Path) -> None:
         port = other.getsockname()[1]
         code, log = ended(tmp_path, collector={"port": port})
         assert code == 1
-        line = f"qoemon: cannot listen on 127.0.0.1 port {port} (collector): Address already in use"
-        assert log.splitlines()[-1] == line
+        line = f"qoemon: cannot listen on 127.0.0.1 port {port} (collector): Address already in use: "
+        assert log.splitlines()[-1].startswith(line)
+        assert "set another collector.port" in log.splitlines()[-1]
     web = tmp_path / "web.yml"
     web.write_text("tls_server_config: {cert_file: nowhere.pem, key_file: nowhere.pem}")
     for collector, words in (

@@ -59,7 +59,7 @@ class Behind:
             "collector": {"port": self.collector, "token": "change-me"},
         }
         self.daemon = start_daemon(settings).ready()
-        self.nginx = Nginx(directory, self.collector, self.issued, changes)
+        self.nginx = Nginx(directory, [self.collector], self.issued, changes)
 
     def ask(self, method: str, body: str = "", path: str = PATH, **headers: str) -> Reply:
         """Ask nginx on a connection of its own, as a page."""

@@ -116,18 +116,38 @@ def test_spare_continues_where_a_killed_leader_stopped(tmp_path: Path) -> None:
         stage.until_firing(leader)
         stage.until_told("firing", "resolved", "firing")
 
-        # A restart replays the alert from the journal; the other daemon knows that it was sent.
+        # The one that was killed first has replayed what was sent while it was away.
         until(lambda: knows_that_it_fires(leader), pair.logs)
         spare.kill()
+        until(lambda: pair.leaders == [first], pair.logs)
+
+        # A restart replays the alert from the journal; the other daemon knows that it was sent.
         spare.start()
+        spare.ready()
+        until(lambda: knows_that_it_fires(spare), pair.logs)
+        leader.signal(signal.SIGTERM)
         until(lambda: pair.leaders == [pair.other(first)], pair.logs)
         stage.until_firing(spare)
-
-        # The one that was killed first has replayed what was sent while it was away.
-        pair.daemons[pair.other(first)].signal(signal.SIGTERM)
-        until(lambda: pair.leaders == [first], pair.logs)
         stage.viewers.bad = set()
         stage.until_told("firing", "resolved", "firing", "resolved")
+
+
+def test_leader_that_dies_before_the_answer_is_repeated_and_nothing_is_lost(tmp_path: Path) -> None:
+    """The receiver has the notification, but nobody else can know: the spare sends it again, and its end once."""
+    with staged(tmp_path) as stage:
+        pair = stage.pair
+        first = pair.leader()
+        leader, spare = pair.daemons[first], pair.daemons[pair.other(first)]
+        stage.hook.mute = True
+        stage.viewers.bad = {EU}
+        stage.until_told("firing")
+        leader.kill()
+        stage.hook.mute = False
+        stage.until_told("firing", "firing")
+        assert f"qoemon-{pair.other(first)}." in stage.told[1]["url"]
+        stage.until_firing(spare)
+        stage.viewers.bad = set()
+        stage.until_told("firing", "firing", "resolved")
 
 
 def test_stopped_leader_sends_nothing_when_it_continues(tmp_path: Path) -> None:
@@ -213,7 +233,8 @@ def usual(daemon: Daemon) -> float:
 def knows_that_it_fires(daemon: Daemon) -> bool:
     """Whether a spare knows that the receiver was told; until then, a notification can come twice."""
     told = json.loads(daemon.get("/api/v1/pair").body)["delivered"]
-    return any(each["alert"] == POOR and each["ends_s"] is None for notices in told.values() for each in notices)
+    notices = [each["notice"] for of_receiver in told.values() for each in of_receiver]
+    return any(notice["alert"] == POOR and notice["ends_s"] is None for notice in notices)
 
 
 def same_figures(one: Daemon, other: Daemon) -> bool:

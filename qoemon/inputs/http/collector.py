@@ -25,7 +25,7 @@ from qoemon.inputs.inbox import Inbox, Message
 from qoemon.inputs.stats import CollectorStats
 from qoemon.net.http.answers import Answer, Answers, Fields
 from qoemon.net.http.connections import HEADERS, ConnectionLimits
-from qoemon.net.http.listener import Listener, beyond_loopback, bound
+from qoemon.net.http.listener import Listener, beyond_loopback, bound, listen_fault
 from qoemon.net.http.post_connection import PostConnection, Request
 from qoemon.net.http.web_config import WebConfig
 from qoemon.net.paced_loop import Pacer, pacer_of
@@ -115,9 +115,8 @@ class Collector:
         try:
             self._sockets = await bound(options.host, options.port)
         except OSError as error:
-            raise OSError(
-                f"cannot listen on {options.host} port {options.port} (collector): {error.strerror or error}"
-            ) from None
+            fault = listen_fault(error, "collector.port")
+            raise OSError(f"cannot listen on {options.host} port {options.port} (collector): {fault}") from None
         web = self._web.now()
         LOG.info("collecting on %s port %d (%s)", options.host, self.port, web.scheme)
         if open_to := ", ".join(beyond_loopback(self._sockets)):

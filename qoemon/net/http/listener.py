@@ -92,6 +92,14 @@ class Listener:
             self._limits.remove(connection)
 
 
+def listen_fault(error: OSError, key: str) -> str:
+    """Why bound() failed, and what to do. key: the port's in the configuration."""
+    fault = error.strerror or str(error)
+    if error.errno == errno.EADDRINUSE:
+        fault += f": another program has this port, such as a second qoemon; stop it, or set another {key}"
+    return fault
+
+
 async def bound(host: str, port: int) -> list[socket.socket]:
     """Sockets that listen on each address of the host; OSError if there is none."""
     loop = asyncio.get_running_loop()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from qoemon.outputs.notify.notice import Key, Notice
-from qoemon.outputs.notify.outbox import MOST
+from qoemon.outputs.notify.outbox import MOST, Told
 
 RESOLVED_S = 300.0
 """How long a resolved notice is kept: longer than the other daemon takes to resolve the same alert."""
@@ -17,10 +19,10 @@ class Delivered:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._newest: OrderedDict[Key, Notice] = OrderedDict()
+        self._newest: OrderedDict[Key, Told] = OrderedDict()
 
     @property
-    def newest(self) -> Mapping[Key, Notice]:
+    def newest(self) -> Mapping[Key, Told]:
         """By alert."""
         return self._newest
 
@@ -29,23 +31,25 @@ class Delivered:
         changed = False
         for notice in notices:
             before = self._newest.get(notice.key)
-            changed |= before is None or before.id != notice.id
-            self._put(notice)
+            changed |= before is None or before.notice.id != notice.id
+            self._put(Told(notice, notice.at_s))
         return changed
 
-    def replace(self, notices: Iterable[Notice]) -> None:
-        """Know these instead of all before."""
+    def replace(self, told: Iterable[Told], offset_s: float) -> None:
+        """Know these instead of all before. offset_s: of our clock from the one of their times."""
         self._newest.clear()
-        for notice in notices:
-            self._put(notice)
+        for each in told:
+            self._put(msgspec.structs.replace(each, at_s=each.at_s + offset_s))
 
     def forget_resolved(self, now_s: float) -> None:
         """Forget alerts that were resolved RESOLVED_S before now_s, seconds since the epoch."""
-        old = [key for key, each in self._newest.items() if not each.firing and now_s - each.at_s > RESOLVED_S]
+        old = [
+            key for key, each in self._newest.items() if not each.notice.firing and now_s - each.at_s > RESOLVED_S
+        ]
         for key in old:
             del self._newest[key]
 
-    def _put(self, notice: Notice) -> None:
-        self._newest[notice.key] = notice
+    def _put(self, told: Told) -> None:
+        self._newest[told.notice.key] = told
         if len(self._newest) > self._most:
             self._newest.popitem(last=False)

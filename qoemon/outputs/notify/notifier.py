@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn, Protocol
 
@@ -21,7 +22,7 @@ from qoemon.common.metrics import Families
 from qoemon.outputs.notify.delivered import Delivered
 from qoemon.outputs.notify.metrics import receiver_metrics
 from qoemon.outputs.notify.notice import Key, Notice
-from qoemon.outputs.notify.outbox import Outbox
+from qoemon.outputs.notify.outbox import Outbox, Told
 from qoemon.outputs.notify.receiver_stats import ReceiverStats
 
 LOG = logging.getLogger("qoemon.outputs.notify")
@@ -121,14 +122,16 @@ class Receiver:
         if len(self._outbox):
             self._enqueued.set()
 
-    def follow(self, delivered: Iterable[Notice], settled_s: float, slack_s: float) -> None:
+    def follow(self, settled_s: float, slack_s: float) -> None:
         """See Notifier.follow."""
-        self.delivered.replace(delivered)
         self._outbox.follow(self.delivered.newest, settled_s, slack_s)
 
-    def take_over(self, firing: Sequence[Notice]) -> None:
-        """See Notifier.take_over."""
-        self._outbox.take_over(self.delivered.newest, firing)
+    def take_over(self, firing: Sequence[Notice], slack_s: float) -> None:
+        """See Notifier.take_over. What is in flight goes back to the queue if it fails."""
+        underway = {notice.key: Told(notice, notice.at_s) for notice in self._in_flight}
+        known = {**self.delivered.newest, **underway}
+        self._outbox.follow(known, -math.inf, slack_s)
+        self._outbox.take_over(known, firing)
 
     def resolves(self, key: Key) -> bool:
         """Whether the end of this alert waits for delivery."""
@@ -215,30 +218,39 @@ class Notifier:
         for receiver in self._receivers:
             receiver.enqueue(firing, changed, now_s)
 
-    def delivered(self) -> dict[str, list[Notice]]:
+    def delivered(self) -> dict[str, list[Told]]:
         """By receiver, the newest notice of each alert that it has accepted; resolved ones only for a while."""
         return {receiver.name: list(receiver.delivered.newest.values()) for receiver in self._receivers}
 
-    def follow(self, delivered: Mapping[str, Sequence[Notice]], settled_s: float, slack_s: float) -> None:
-        """Drop what the daemon that sends has delivered, as its delivered() says.
+    def learn(self, delivered: Mapping[str, Sequence[Told]], offset_s: float) -> None:
+        """Know what the other daemon says in its delivered(), instead of what was known before.
 
-        settled_s  it has delivered everything up to this time; seconds since the epoch
+        offset_s  of our clock from the one of the other daemon
+        """
+        for receiver in self._receivers:
+            receiver.delivered.replace(delivered.get(receiver.name, ()), offset_s)
+
+    def follow(self, settled_s: float, slack_s: float) -> None:
+        """Drop what the daemon that sends has delivered.
+
+        settled_s  it has delivered everything up to this time of our clock, seconds since the epoch
         slack_s    by how much the two daemons may differ in when an alert changed
         """
         for receiver in self._receivers:
-            receiver.follow(delivered.get(receiver.name, ()), settled_s, slack_s)
+            receiver.follow(settled_s, slack_s)
 
-    def take_over(self) -> list[Notice]:
+    def take_over(self, slack_s: float) -> list[Notice]:
         """Prepare the queues to continue the deliveries of the other daemon.
 
+        slack_s  as for follow()
         returns  alerts that receivers take for firing, and that have not ended here: to be adopted with their begin
         """
         told: dict[Key, Notice] = {}
         for receiver in self._receivers:
-            for key, notice in receiver.delivered.newest.items():
-                if notice.firing:
-                    told.setdefault(key, notice)
-            receiver.take_over(self._firing)
+            for key, each in receiver.delivered.newest.items():
+                if each.notice.firing:
+                    told.setdefault(key, each.notice)
+            receiver.take_over(self._firing, slack_s)
         ended = {key for key in told if any(receiver.resolves(key) for receiver in self._receivers)}
         return [notice for key, notice in told.items() if key not in ended]
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from itertools import chain
 from typing import Protocol
 
+import msgspec
+
 from qoemon.outputs.notify.notice import Key, Notice
 
 MOST = 10_000
@@ -15,6 +17,17 @@ MOST = 10_000
 
 BATCH = 200
 """Notices of a RepeatingQueue that are sent at once."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A notice that a receiver has accepted.
+
+    at_s  when its alert entered this state, by the clock of the daemon that has this: the notice has the time of
+          the daemon that sent it. Seconds since the epoch
+    """
+
+    notice: Notice
+    at_s: float
 
 
 class Outbox(Protocol):
@@ -36,10 +49,10 @@ class Outbox(Protocol):
     def put_back(self, notices: Iterable[Notice]) -> None:
         """Return a batch from take() that could not be delivered."""
 
-    def follow(self, delivered: Mapping[Key, Notice], settled_s: float, slack_s: float) -> None:
+    def follow(self, delivered: Mapping[Key, Told], settled_s: float, slack_s: float) -> None:
         """Drop what another daemon has delivered; see Notifier.follow. delivered: the newest notices, by alert."""
 
-    def take_over(self, delivered: Mapping[Key, Notice], firing: Sequence[Notice]) -> None:
+    def take_over(self, delivered: Mapping[Key, Told], firing: Sequence[Notice]) -> None:
         """Continue with what the receiver lacks, after `delivered`: from now on take() is called. firing: all."""
 
 
@@ -82,7 +95,7 @@ class TransitionQueue:
             self._waiting.move_to_end(notice.key)
             self._added(notice.key)
 
-    def follow(self, delivered: Mapping[Key, Notice], settled_s: float, slack_s: float) -> None:
+    def follow(self, delivered: Mapping[Key, Told], settled_s: float, slack_s: float) -> None:
         """Drop, of each alert, what happened up to its newest delivered notice, and what has been settled.
 
         Settled is what the other daemon must have delivered, or decided otherwise: its alerts may differ from ours
@@ -91,7 +104,7 @@ class TransitionQueue:
         for key in list(self._waiting):
             newest, done = delivered.get(key), 0
             for place, notice in enumerate(self._waiting[key], start=1):
-                same = newest is not None and newest.firing is notice.firing
+                same = newest is not None and newest.notice.firing is notice.firing
                 if notice.at_s < settled_s - slack_s or (
                     newest is not None and same and notice.at_s <= newest.at_s + slack_s
                 ):
@@ -99,20 +112,23 @@ class TransitionQueue:
             for _ in range(done):
                 self._pop(key)
 
-    def take_over(self, delivered: Mapping[Key, Notice], firing: Sequence[Notice]) -> None:
+    def take_over(self, delivered: Mapping[Key, Told], firing: Sequence[Notice]) -> None:
         """Drop what the receiver knows: that an alert fires, or does not; add what fires and was never sent."""
         for key in list(self._waiting):
             newest = delivered.get(key)
-            known = newest is not None and newest.firing
+            known = newest is not None and newest.notice.firing
             if self._waiting[key][0].firing is known:
                 self._pop(key)
             if newest is not None and known and key in self._waiting:
                 # It ends under the id of its beginning that the receiver knows.
                 ended = self._waiting[key]
-                ended[0] = replace(ended[0], starts_s=newest.starts_s)
+                ended[0] = replace(ended[0], starts_s=newest.notice.starts_s)
         for notice in firing:
-            last = self._waiting[notice.key][-1] if notice.key in self._waiting else delivered.get(notice.key)
-            if last is None or not last.firing:
+            told = delivered.get(notice.key)
+            fires = told is not None and told.notice.firing
+            if notice.key in self._waiting:
+                fires = self._waiting[notice.key][-1].firing
+            if not fires:
                 self.enqueue((), (notice,), notice.at_s)
 
     def _notices_of(self, key: Key) -> deque[Notice]:
@@ -180,11 +196,11 @@ class RepeatingQueue:
             if notice.key not in self._due:
                 self._make_due(notice)
 
-    def follow(self, delivered: Mapping[Key, Notice], settled_s: float, slack_s: float) -> None:
+    def follow(self, delivered: Mapping[Key, Told], settled_s: float, slack_s: float) -> None:
         """Drop all: take_over() sends the newest state of each alert, and a repetition does no harm."""
         self._due.clear()
 
-    def take_over(self, delivered: Mapping[Key, Notice], firing: Sequence[Notice]) -> None:
+    def take_over(self, delivered: Mapping[Key, Told], firing: Sequence[Notice]) -> None:
         """Send the newest state of all alerts at the next tick, and what has resolved lately."""
         self._due.clear()
         self._resent_s = None

@@ -33,6 +33,9 @@ class RecordId(NamedTuple):
     number: int
 
 
+VERSION = 1
+"""Of the rules by which records are applied. A later version has to stand by while one of this version leads."""
+
 NOTHING = RecordId("", 0)
 """In place of the newest record where there is none."""
 
@@ -45,6 +48,7 @@ class Record(msgspec.Struct, frozen=True):
     number  of the record, from 1, in its process
     term    raised by each claim
     after   of a claim: the newest record before it; None for a renewal
+    version of the rules that its daemon applies
     """
 
     holder: str | None
@@ -52,6 +56,7 @@ class Record(msgspec.Struct, frozen=True):
     number: int
     term: int
     after: RecordId | None = None
+    version: int = VERSION
 
     @property
     def id(self) -> RecordId:
@@ -84,6 +89,10 @@ class Lease:
         self._sent: dict[int, float] = {}
         """When we sent those records that have not come back, by number."""
         self._contradict = False
+        self._confirmed: RecordId | None = None
+        """Our record by which we held the lease, if no other valid one has come since."""
+        self._resumed = False
+        """Whether it is still the retained one since we are connected."""
 
     @property
     def holder(self) -> str | None:
@@ -111,14 +120,17 @@ class Lease:
         """
         self._connected_s = self._heard_s = now_s
         self._newest, self._certain, self._contradict, self._sent = None, False, False, {}
+        self._resumed = False
 
     def observe(self, record: Record, now_s: float, *, retained: bool = False) -> None:
         """Apply a record from the topic. retained: it was published before we subscribed."""
         sent_s = self._sent.pop(record.number, None) if record.run == self._run else None
         self._term = max(self._term, record.term)
-        newest, stale = self._newest, now_s >= self._valid_s + self.length_s
+        newest, stale = self._newest, False
         if record.run != self._run:
             self._heard_s = now_s
+            # Not for our own record: if we were stopped, our lost claim can come this late.
+            stale = now_s >= self._valid_s + self.length_s
         if newest is not None and (retained or not (stale or self._valid(record, newest))):
             # Another daemon may have missed what we know: our next record tells it.
             self._contradict |= self._is_ours(newest) and record.run != self._run
@@ -127,10 +139,19 @@ class Lease:
         self._newest = self._last = record
         self._valid_s = now_s
         self._certain = not retained and (self._certain or follows)
+        self._resumed = retained and record.id == self._confirmed
         if not self._is_ours(record):
             self._until_s = -math.inf
         elif sent_s is not None:
             self._until_s = sent_s + self.length_s
+        held = self._certain and self._is_ours(record)
+        self._confirmed = record.id if held or self._resumed else None
+
+    def observe_unknown(self, now_s: float) -> None:
+        """A record of a later version came: its daemon has the lease, unless we hold it."""
+        self._heard_s = now_s
+        if self._newest is None or not self._is_ours(self._newest):
+            self._newest, self._certain = None, False
 
     def due(self, now_s: float, *, willing: bool) -> Record | None:
         """The record to publish now, if any. willing: whether this daemon would take the lease if it is free."""
@@ -148,7 +169,7 @@ class Lease:
 
     def release(self, now_s: float) -> Record | None:
         """The record that gives the lease back, to be published; None if it is not ours."""
-        if self._newest is None or not self._is_ours(self._newest):
+        if self._newest is None or not self._is_ours(self._newest) or now_s >= self._until_s:
             return None
         self._until_s = -math.inf
         return self._record(None, self._newest.term, None, now_s)
@@ -157,19 +178,19 @@ class Lease:
         return record.run == self._run and record.holder is not None
 
     def _free(self, now_s: float) -> bool:
-        """Whether we may claim: we held it until the connection ended, nobody holds it, or did for a lease."""
-        if now_s < self._until_s or now_s >= self._heard_s + self.length_s:
+        """Whether we may claim: we held it when the connection ended, it was given back, or nobody had it for long.
+
+        A retained record proves little, also if it has our name or gives the lease back: it may have come after the
+        claim of another daemon, and overwritten it. Only if it is the one by which we held the lease, nothing came.
+        """
+        if now_s < self._until_s or now_s >= self._heard_s + self.length_s or self._resumed:
             return True
-        newest = self._newest
-        if newest is None:
-            return False
-        # A retained record with our name is that of an earlier process of this daemon.
-        return newest.holder is None or (newest.holder == self._name and not self._certain)
+        return self._newest is not None and self._newest.holder is None and self._certain
 
     def _valid(self, record: Record, newest: Record) -> bool:
         """Whether the record is the newest now. The same on each daemon that knows the same newest one."""
-        if not self._certain:
-            return True
+        if not self._certain:  # Any record of the other daemon may be the first that we know.
+            return record.run != self._run or record.after in {None, newest.id}
         if record.after is None:  # A renewal: its holder has seen its own claim come first.
             same_run = record.run == newest.run and record.number > newest.number
             return record.term > newest.term or (record.term == newest.term and same_run)

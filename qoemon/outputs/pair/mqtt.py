@@ -18,7 +18,7 @@ from qoemon.net.mqtt.bulk_reader import RETAIN
 from qoemon.net.mqtt.client import Broker, new_client
 from qoemon.net.mqtt.connection import Connection, raise_if_cancelled
 from qoemon.net.mqtt.errors import MqttConnectionError, describe_error
-from qoemon.outputs.pair.lease import Lease, Record
+from qoemon.outputs.pair.lease import VERSION, Lease, Record
 
 LOG = logging.getLogger("qoemon.outputs.pair")
 
@@ -26,6 +26,12 @@ RETRY_S = 1.0
 """Longest pause before the next attempt to connect: a holder has to be back before its lease ends."""
 
 POLL_S = 0.05
+
+
+class _Versioned(msgspec.Struct):
+    """What every version of a record has."""
+
+    version: int
 
 
 class LeaseTopic:
@@ -50,7 +56,7 @@ class LeaseTopic:
         self._broker = replace(broker, client_id=client_id, session_expiry_s=0, keepalive_s=keepalive_s)
         self._topic, self._lease, self._changed, self._clock = topic, lease, changed, clock
         self._outgoing: list[Record] = []
-        self._repeats = Repeats()
+        self._repeats, self._unknowns = Repeats(), Repeats()
         self.online = False
         """Whether the connection is subscribed, and our records come back."""
         self.error: str | None = None
@@ -113,12 +119,26 @@ class LeaseTopic:
                 )
 
     def _arrived(self, flags: int, _topic: bytes, _mid: int, payload: bytes) -> None:
+        if not payload:  # It only clears the retained record.
+            return
         try:
+            version = msgspec.json.decode(payload, type=_Versioned).version
+            if version > VERSION:
+                self._unknown(version)
+                return
             record = msgspec.json.decode(payload, type=Record)
         except msgspec.DecodeError:
-            if payload:  # An empty one only clears the retained record.
-                LOG.warning(
-                    "%s: ignored what is no record of a lease; is another program publishing there?", self._topic
-                )
+            LOG.warning(
+                "%s: ignored what is no record of a lease; is another program publishing there?", self._topic
+            )
             return
         self._lease.observe(record, self._clock(), retained=bool(flags & RETAIN))
+
+    def _unknown(self, version: int) -> None:
+        self._lease.observe_unknown(self._clock())
+        text = (
+            f"{self._topic}: a later version of qoemon has the lease (record of version {version}, this one knows "
+            f"{VERSION}): standing by until it has been silent for {self._lease.length_s:g} s; upgrade this daemon"
+        )
+        if self._unknowns.is_news(text, time.monotonic()):
+            LOG.warning("%s", text)

@@ -6,6 +6,8 @@ broker is down for both, and the daemon that sent continues; if it does not answ
 alerts are sent also while the broker is down, which is a reason for an alert itself.
 
 The same answers carry what has been delivered, so that the daemon that stands by knows what each receiver knows.
+What one of them knows about deliveries is the whole of it, and has a stamp: a daemon takes what is newer than its
+own, and nothing from one that was restarted and knows less.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from qoemon import __version__
 from qoemon.common.clock import since_boot
 from qoemon.common.metrics import Families
 from qoemon.core.alerting.alerts import AlertKey
@@ -50,8 +54,11 @@ SLACK_TICKS = 3
 RELEASE_S = 1.0
 """Time limit for giving the lease back at a stop."""
 
-Adopt = Callable[[Mapping[AlertKey, int]], Coroutine[Any, Any, None]]
-"""Continues alerts that the other daemon found firing; as Engine.adopt_alerts."""
+LAST_WORD_S = 2.5
+"""How long a takeover waits for what the other daemon says last, if it neither answers nor refuses to."""
+
+Adopt = Callable[[Callable[[], Mapping[AlertKey, int]]], Coroutine[Any, Any, None]]
+"""Continues alerts that the other daemon found firing: calls for them between two ticks; as Engine.adopt_alerts."""
 
 
 @dataclass(frozen=True)
@@ -71,31 +78,39 @@ class Pair:
 
     run    identifies this process
     clock  steady, seconds, suspended time included
+    wall   clock that notices are dated by, seconds since the epoch
     """
 
     def __init__(
-        self, options: PairOptions, broker: Broker, run: str, clock: Callable[[], float] = since_boot
+        self,
+        options: PairOptions,
+        broker: Broker,
+        run: str,
+        clock: Callable[[], float] = since_boot,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        self._name, self._run, self._clock = options.name, run, clock
+        self._name, self._run, self._clock, self._wall = options.name, run, clock, wall
         self._length_s, self._slack_s = options.lease_s, SLACK_TICKS * options.tick_s
         self._lease = Lease(options.name, run, options.lease_s)
         self._options, self._client_id = options, broker.client_id
         topic_client = f"{broker.client_id}-pair-{options.name}"
         self._topic = LeaseTopic(broker, topic_client, options.topic, self._lease, self._changed, clock)
-        self._peer = Peer(options.peer, options.login, self._follow, clock)
+        self._peer = Peer(options.peer, options.login, lambda: self._stamp, self.follow, clock)
         self._notifier: Notifier | None = None
         self._ready: Callable[[], bool] = bool
+        self._sections: Callable[[], Mapping[str, str]] = dict
         self._offline_until_s = self._unready_s = -math.inf
         self._leading = self._taken_over = self._stopping = False
         self._takeovers = 0
-        self._told: Mapping[str, list[Notice]] | None = None
-        """What receivers have accepted, as the other daemon says; None if it has not said since we sent."""
-        self._deliveries = self._changes = 0
-        """Numbers of what has changed, for the version of the standing."""
-        self._served = ""
-        """The version that the other daemon had at its last request."""
+        self._stamp = self._served = 0
+        """Of what we know about deliveries, and of what the other daemon knew at its last request."""
+        self._behind = False
+        """Whether we lead, and have yet to continue what the other daemon has delivered."""
+        self._changes = 0
+        """Number of changes, for the version of the standing."""
         self._news = asyncio.Event()
         self._faults: list[str] = []
+        self._different: list[str] = []
 
     @property
     def held(self) -> bool:
@@ -107,7 +122,8 @@ class Pair:
 
     def delivered(self) -> None:
         """As Turn.delivered."""
-        self._deliveries += 1
+        # The time, so that a daemon that was restarted and sends alone is newer than what it did not know.
+        self._stamp = max(self._stamp + 1, int(self._wall() * 1000))
         self._changed()
 
     @property
@@ -124,6 +140,7 @@ class Pair:
         else:
             about = f"{other.name} {'sends them' if other.leading else 'stands by'}"
             about += "" if other.ready else ", but is not ready"
+            about += "".join(f", and {difference}" for difference in self._differences(other))
         broker = "" if self._topic.online else "; not connected to the broker for the lease"
         return f"{self._name} {'sends' if self.leads else 'does not send'} notifications, {about}{broker}"
 
@@ -132,16 +149,20 @@ class Pair:
         up = self._peer.fresh(self._clock(), self._length_s / 2) is not None
         return pair_metrics(PairStats(self.leads, up, self._topic.online, self._takeovers))
 
-    async def standing(self, after: str) -> Standing:
-        """What the other daemon gets, as soon as it differs from the version `after`, or WAIT_S later."""
+    async def standing(self, after: str, known: int | None = None) -> Standing:
+        """What the other daemon gets, as soon as it differs from the version `after`, or WAIT_S later.
+
+        known  stamp of what the other daemon knows about deliveries; None if somebody else asks
+        """
+        if known is not None:
+            self._served = known
         if after == self._version and not self._stopping:
             news = asyncio.create_task(self._news.wait(), name="qoemon.outputs.pair.news")
             await asyncio.wait({news}, timeout=WAIT_S)
             news.cancel()
-        self._served = after
         notifier = self._notifier
-        settled = notifier is not None and not notifier.undelivered()
-        known = notifier is None or self._known(after)
+        settled = notifier is not None and self._taken_over and not notifier.undelivered()
+        newer = known is None or self._stamp > known
         return Standing(
             name=self._name,
             leading=self.leads,
@@ -152,16 +173,23 @@ class Pair:
             client_id=self._client_id,
             lease_s=self._length_s,
             topic=self._options.topic,
+            clock_s=self._wall(),
             settled_s=notifier.time_s if notifier is not None and settled else 0.0,
-            delivered=None if notifier is None or known else notifier.delivered(),
+            stamp=self._stamp,
+            delivered=notifier.delivered() if notifier is not None and newer else None,
+            release=__version__,
+            sections=dict(self._sections()),
         )
 
-    async def run(self, notifier: Notifier, adopt: Adopt, ready: Callable[[], bool]) -> None:
+    async def run(
+        self, notifier: Notifier, adopt: Adopt, ready: Callable[[], bool], sections: Callable[[], Mapping[str, str]]
+    ) -> None:
         """Decide who sends, until cancelled.
 
-        ready  whether the figures of this daemon are reliable
+        ready     whether the figures of this daemon are reliable
+        sections  digests of what both have in common in their configurations, by section
         """
-        self._notifier, self._ready = notifier, ready
+        self._notifier, self._ready, self._sections = notifier, ready, sections
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._topic.run(), name="qoemon.outputs.pair.topic")
             tasks.create_task(self._peer.run(), name="qoemon.outputs.pair.peer")
@@ -189,11 +217,13 @@ class Pair:
             if self.leads is not self._leading:
                 self._leading = not self._leading
                 self._changed()
-                if self._leading:
-                    tasks.create_task(self._take_over(notifier, adopt), name="qoemon.outputs.pair.take_over")
-                else:
+                self._behind = self._leading
+                if not self._leading:
                     self._stand_by()
-                    tasks.create_task(adopt({}), name="qoemon.outputs.pair.stand_by")
+                    tasks.create_task(adopt(dict), name="qoemon.outputs.pair.stand_by")
+            if self._behind and self._leading:
+                self._behind = False
+                tasks.create_task(self._take_over(notifier, adopt), name="qoemon.outputs.pair.take_over")
             await asyncio.sleep(STEP_S)
 
     def _step(self, now_s: float) -> None:
@@ -235,14 +265,27 @@ class Pair:
         return self._leading or ahead
 
     async def _take_over(self, notifier: Notifier, adopt: Adopt) -> None:
-        if self._told is not None:  # After a restart, the other daemon may know more than our state.
-            notifier.follow(self._told, 0.0, self._slack_s)
-        told = notifier.take_over()
-        await adopt({_key(notice): int(notice.starts_s) for notice in told})
+        """Continue where the other daemon stopped, once we know where that is.
+
+        The first tick after a restart has what is replayed: before it, nothing could be dropped.
+        """
+        until_s = self._clock() + LAST_WORD_S
+        while self._leading and not (self._has_last_word(until_s) and notifier.time_s):
+            await asyncio.sleep(STEP_S / 4)
+        told: list[Notice] = []
+
+        def continued() -> Mapping[AlertKey, int]:
+            # Between two ticks: none adds to the queues before its alerts are those that we continue.
+            told.extend(notifier.take_over(self._slack_s))
+            return {_key(notice): int(notice.starts_s) for notice in told}
+
+        if self._leading:
+            await adopt(continued)
         if not self._leading:
             return
+        if not self._taken_over:
+            self._takeovers += 1
         self._taken_over = True
-        self._takeovers += 1
         LOG.info(
             "%s sends notifications from now on; %d alerts are known to receivers, %d notifications wait",
             self._name,
@@ -252,20 +295,29 @@ class Pair:
         notifier.wake()
         self._changed()
 
+    def _has_last_word(self, until_s: float) -> bool:
+        """Whether the other daemon has delivered nothing that we do not know, or cannot be asked until then."""
+        now_s = self._clock()
+        other = self._peer.fresh(now_s, FRESH * self._length_s)
+        return (other is not None and not other.leading) or self._peer.error is not None or now_s >= until_s
+
     def _stand_by(self) -> None:
-        self._taken_over, self._told = False, None
-        self._peer.forget()
+        self._taken_over = False
         holder = self._lease.holder
         why = f"{holder} has the lease" if holder not in {None, self._name} else "the lease has ended"
         LOG.warning("%s sends no notifications from now on: %s", self._name, why)
 
-    def _follow(self, standing: Standing) -> None:
-        """Take over what the other daemon has delivered, while it sends."""
+    def follow(self, standing: Standing) -> None:
+        """Learn from an answer of the other daemon what it has delivered, and drop it here while that one sends."""
         self._compare(standing)
-        if standing.delivered is not None and not self._leading:
-            self._told = standing.delivered
-        if self._notifier is not None and self._told is not None and standing.leading and not self._leading:
-            self._notifier.follow(self._told, standing.settled_s, self._slack_s)
+        if self._notifier is None:
+            return
+        offset_s = self._wall() - standing.clock_s
+        if standing.delivered is not None and standing.stamp > self._stamp:
+            self._notifier.learn(standing.delivered, offset_s)
+            self._stamp, self._behind = standing.stamp, self._leading
+        if standing.leading and not self._leading:
+            self._notifier.follow(standing.settled_s + offset_s, self._slack_s)
 
     def _compare(self, standing: Standing) -> None:
         """Log what does not fit in the configurations of the two, once."""
@@ -274,6 +326,21 @@ class Pair:
             if fault not in self._faults:
                 LOG.error("the pair is not set up: %s", fault)
         self._faults = faults
+        differences = list(self._differences(standing))
+        for difference in differences:
+            if difference not in self._different:
+                LOG.warning("the other daemon of the pair %s", difference)
+        self._different = differences
+
+    def _differences(self, standing: Standing) -> Iterator[str]:
+        """What may differ for the time of an upgrade, and no longer."""
+        if standing.release != __version__:
+            yield f"runs qoemon {standing.release or 'of an unknown version'}, this one {__version__}"
+            return  # Sections of another version may have other keys.
+        ours = self._sections()
+        names = sorted(name for name, digest in standing.sections.items() if ours.get(name, digest) != digest)
+        if names:
+            yield f"has other {', '.join(names)} in its configuration"
 
     def _misfits(self, standing: Standing) -> Iterator[str]:
         if standing.version.startswith(f"{self._run}."):
@@ -296,7 +363,7 @@ class Pair:
     def _known_to_peer(self) -> bool:
         """Whether the other daemon knows of all deliveries, or does not ask."""
         asks = self._peer.fresh(self._clock(), self._length_s / 2) is not None
-        return not asks or self._known(self._served)
+        return not asks or self._served >= self._stamp
 
     def _changed(self) -> None:
         """Answer those that wait for something new."""
@@ -306,11 +373,7 @@ class Pair:
 
     @property
     def _version(self) -> str:
-        return f"{self._run}.{self._deliveries}.{self._changes}"
-
-    def _known(self, version: str) -> bool:
-        """Whether this version has all deliveries."""
-        return version.startswith(f"{self._run}.{self._deliveries}.")
+        return f"{self._run}.{self._changes}"
 
 
 def _key(notice: Notice) -> AlertKey:

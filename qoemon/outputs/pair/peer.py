@@ -24,6 +24,7 @@ RETRY_S = 0.5
 class Peer:
     """The other daemon.
 
+    stamp     gives that of what we know about deliveries
     answered  called with each of its answers
     clock     steady, seconds
     """
@@ -32,11 +33,12 @@ class Peer:
         self,
         address: Address,
         login: Login | None,
+        stamp: Callable[[], int],
         answered: Callable[[Standing], None],
         clock: Callable[[], float],
     ) -> None:
         self._client = JsonClient(address, rotates=False)
-        self._login, self._answered, self._clock = login, answered, clock
+        self._login, self._stamp, self._answered, self._clock = login, stamp, answered, clock
         self.standing: Standing | None = None
         """Its last answer."""
         self.error: str | None = None
@@ -55,10 +57,6 @@ class Peer:
         """Whether attempts have failed for so long: several, since the first one after a pause proves nothing."""
         return self._failures > 1 and now_s - self._failing_s >= for_s
 
-    def forget(self) -> None:
-        """Ask for everything with the next request."""
-        self._known = ""
-
     async def run(self) -> NoReturn:
         """Ask until cancelled."""
         try:
@@ -71,7 +69,8 @@ class Peer:
         """Make one request; returns whether there was an answer."""
         try:
             headers = {} if self._login is None else await self._login.headers()
-            body = await self._client.get({"after": self._known}, headers)
+            query = {"after": self._known, "known": str(self._stamp())}
+            body = await self._client.get(query, headers)
             standing = msgspec.json.decode(body, type=Standing)
         except (DeliveryError, msgspec.DecodeError) as error:
             self.error = str(error) if isinstance(error, DeliveryError) else f"no answer of this version: {error}"

@@ -13,7 +13,8 @@ def add_pair(app: web.Application, pair: Pair) -> None:
     """Add the route."""
 
     async def standing(request: web.Request) -> web.Response:
-        body = msgspec.json.encode(await pair.standing(request.query.get("after", "")))
+        known = int(text) if (text := request.query.get("known", "")).isdecimal() else None
+        body = msgspec.json.encode(await pair.standing(request.query.get("after", ""), known))
         return web.Response(body=body, content_type="application/json")
 
     app.add_routes([web.get(PATH, standing)])

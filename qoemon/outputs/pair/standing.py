@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from qoemon.outputs.notify.notice import Notice
+from qoemon.outputs.notify.outbox import Told
 
 PATH = "/api/v1/pair"
 
@@ -13,18 +13,22 @@ WAIT_S = 2.5
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """The state of a daemon.
+    """The state of a daemon. Another version of qoemon may have sent it: fields are added, with a default only.
 
     leading    whether it sends notifications
     online     whether it is connected to the broker, and its records on the topic of the lease come back
     ready      as /readyz
     term       of the lease, if it was the last to hold it as far as it knows, else 0
-    version    changes with all of this but settled_s, and after each restart
+    version    changes with all of this but the times, and after each restart
     client_id  of its connection for the reports
     lease_s    length of the lease that it claims
     topic      of the lease
-    settled_s  up to when it has delivered all changes of alerts, seconds since the epoch
-    delivered  as Notifier.delivered(); None if the other one has this version already
+    clock_s    time of its clock now, seconds since the epoch
+    settled_s  up to when it has delivered all changes of alerts, by its clock
+    stamp      of what it knows about deliveries: the higher one of the two is newer
+    delivered  as Notifier.delivered(); None if the other one knows as much already
+    release    of qoemon
+    sections   digests of the sections of the configuration that both have in common, by name
     """
 
     name: str
@@ -36,5 +40,9 @@ class Standing(msgspec.Struct, frozen=True):
     client_id: str
     lease_s: float
     topic: str
+    clock_s: float
     settled_s: float
-    delivered: dict[str, list[Notice]] | None
+    stamp: int
+    delivered: dict[str, list[Told]] | None
+    release: str = ""
+    sections: dict[str, str] = {}

@@ -26,7 +26,7 @@ def rules(
     """Write Prometheus rules that match the configuration."""
     from qoemon.tools.rules.alertrule import AnnotationError  # noqa: PLC0415 - not for --help
     from qoemon.tools.rules.delivery import Sender  # noqa: PLC0415 - not for --help
-    from qoemon.tools.rules.scrape import prometheus_files, target  # noqa: PLC0415 - not for --help
+    from qoemon.tools.rules.scrape import prometheus_files, targets  # noqa: PLC0415 - not for --help
     from qoemon.tools.rules.slo import ObjectiveError  # noqa: PLC0415 - not for --help
 
     with exit_on_errors(usage=(AnnotationError, ObjectiveError)):
@@ -34,6 +34,6 @@ def rules(
         sender = None if alerting is None else Sender(alerting)
         files = prometheus_files(settings, None if config is None else str(config), sender)
         if scrape:
-            sys.stdout.write(files.scrape(target(settings.http)))
+            sys.stdout.write(files.scrape(*targets(settings)))
         else:
             sys.stdout.write(files.tests() if tests else files.rules())

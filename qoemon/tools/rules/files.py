@@ -68,13 +68,13 @@ class PromFiles:
         run = f"Run them beside {RULES_FILE}: promtool test rules THIS_FILE"
         return write(content, f"{self._head('--tests')}\n{_GENERATED}\n{run}")
 
-    def scrape(self, target: str) -> str:
-        """Configuration for Prometheus to scrape the daemon at target, such as 127.0.0.1:9877, and read rules."""
+    def scrape(self, *targets: str) -> str:
+        """Configuration for Prometheus to scrape the daemons at targets, such as 127.0.0.1:9877, and read rules."""
         scraped = {
             "job_name": self.job,
             "scrape_interval": duration.text(self.plan.timing.tick_s),
             **self.access,
-            "static_configs": [{"targets": [target]}],
+            "static_configs": [{"targets": list(targets)}],
         }
         alertmanagers = self.delivery.alertmanagers
         content = {

@@ -37,10 +37,23 @@ def prometheus_files(config: Config, source: str | None = None, sender: Sender |
     )
 
 
-def target(http: Http) -> str:
-    """The daemon's address as a target of Prometheus on the same machine."""
+def targets(config: Config) -> list[str]:
+    """The address of the daemon as a target of Prometheus on the same machine; of a pair, both public addresses."""
+    http, pair = config.http, config.pair
+    if pair is not None:
+        return [_own(http) if http.url is None else _address(http.url), _address(pair.peer.url)]
+    return [_own(http)]
+
+
+def _own(http: Http) -> str:
     everywhere = http.host in {"0.0.0.0", "::"}  # noqa: S104 - not to listen there
     return address_text("127.0.0.1" if everywhere else http.host, http.port)
+
+
+def _address(url: str) -> str:
+    """Host and port of a URL."""
+    parts = urlsplit(url)
+    return address_text(str(parts.hostname), parts.port or _PORTS[parts.scheme])
 
 
 def _delivery(notify: Notify, sender: Sender | None) -> Delivery:
@@ -61,7 +74,7 @@ def _alertmanager(section: Alertmanager) -> dict[str, object]:
         settings["basic_auth"] = {"username": section.username, "password_file": password_file}
     return {
         **settings,
-        "static_configs": [{"targets": [address_text(str(url.hostname), url.port or _PORTS[url.scheme])]}],
+        "static_configs": [{"targets": [_address(section.url)]}],
     }
 
 

@@ -120,7 +120,7 @@ def test_resolved_alerts_are_forgotten_after_a_while() -> None:
     delivered.forget_resolved(2000 + RESOLVED_S)
     assert len(delivered.newest) == 2
     delivered.forget_resolved(2001 + RESOLVED_S)
-    assert [each.groups["region"] for each in delivered.newest.values()] == ["eu"]
+    assert [each.notice.groups["region"] for each in delivered.newest.values()] == ["eu"]
 
 
 def test_a_repetition_is_no_news_for_the_other_daemon() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qoemon.outputs.pair.lease import NOTHING, SETTLE_S, Lease, Record, RecordId
+from qoemon.outputs.pair.lease import NOTHING, RENEWALS, SETTLE_S, Lease, Record, RecordId
 
 LENGTH_S = 10.0
 STEP_S = 0.1
@@ -195,17 +195,78 @@ def test_a_holder_that_gives_the_lease_back_is_followed_at_once() -> None:
     assert b.remaining_s(LENGTH_S + 1) == LENGTH_S
 
 
-def test_a_daemon_that_is_restarted_continues_its_own_lease() -> None:
-    """Only from a retained record: one that comes now is of another daemon with the same name."""
+@pytest.mark.parametrize("holder", ["a", None])
+def test_a_retained_record_is_not_trusted(holder: str | None) -> None:
+    """It may have lost against a claim that it has overwritten: whoever made that claim has the lease."""
     again = Lease("a", "a2", LENGTH_S)
     again.connected(0)
-    again.observe(Record("a", "a", 7, 3), 0.1, retained=True)
-    assert again.due(0.2, willing=True) is None
-    assert again.due(SETTLE_S, willing=True) == Record("a", "a2", 1, 4, RecordId("a", 7))
-    alive = Lease("a", "a2", LENGTH_S)
-    alive.connected(0)
-    alive.observe(Record("a", "a", 7, 3), 0.1)
-    assert alive.due(SETTLE_S, willing=True) is None
+    again.observe(Record(holder, "a", 7, 3), 0.1, retained=True)
+    assert again.due(LENGTH_S, willing=True) is None
+    assert again.due(LENGTH_S + 0.1, willing=True) == Record("a", "a2", 1, 4, RecordId("a", 7))
+
+
+def test_after_an_outage_of_the_broker_the_holder_continues_at_once() -> None:
+    """The retained record is the one by which it held the lease: nobody has claimed it since."""
+    a, b = held_by_a()
+    for each, later_s in ((a, 0.0), (b, 0.0)):
+        each.connected(5 * LENGTH_S + later_s)
+        each.observe(Record("a", "a", 1, 1, NOTHING), 5 * LENGTH_S, retained=True)
+    assert a.due(5 * LENGTH_S + SETTLE_S, willing=True) == Record("a", "a", 2, 2, RecordId("a", 1))
+    assert b.due(5 * LENGTH_S + SETTLE_S, willing=True) is None
+
+
+def test_a_claim_that_lost_is_not_taken_for_a_lease_after_a_reconnection() -> None:
+    """The winner could not overwrite it: it was disconnected, and still holds the lease."""
+    lease = Lease("a", "a", LENGTH_S)
+    lease.connected(0)
+    claim = lease.due(LENGTH_S, willing=True)
+    assert claim is not None
+    lease.observe(Record("b", "b", 1, 1, NOTHING), LENGTH_S)
+    lease.observe(claim, LENGTH_S)
+    lease.connected(LENGTH_S + 5)
+    lease.observe(claim, LENGTH_S + 5, retained=True)
+    assert lease.due(2 * LENGTH_S + 4.9, willing=True) is None
+
+
+def test_a_claim_that_lost_stays_lost_if_it_comes_back_after_a_stop() -> None:
+    """It arrives when the winner's record is older than a lease, but its renewals are next in the socket."""
+    lease = Lease("a", "a", LENGTH_S)
+    lease.connected(0)
+    claim = lease.due(LENGTH_S, willing=True)
+    assert claim is not None
+    lease.observe(Record("b", "b", 1, 1, NOTHING), LENGTH_S)
+    lease.observe(claim, 3 * LENGTH_S)
+    lease.observe(Record("b", "b", 2, 1), 3 * LENGTH_S)
+    assert lease.holder == "b"
+    assert lease.due(3 * LENGTH_S, willing=True) is None
+
+
+def test_a_claim_that_follows_a_lost_one_loses_against_one_that_came_first() -> None:
+    """We were restarted, and only know the retained record: a claim that had lost."""
+    lease = Lease("b", "b2", LENGTH_S)
+    lease.connected(0)
+    lease.observe(Record("a", "a", 1, 1, NOTHING), 0, retained=True)
+    claim = lease.due(LENGTH_S, willing=True)
+    assert claim is not None
+    lease.observe(Record("a", "a", 2, 2, RecordId("b1", 1)), LENGTH_S)
+    lease.observe(claim, LENGTH_S)
+    assert lease.holder == "a"
+    assert lease.remaining_s(LENGTH_S) == 0
+
+
+def test_a_lease_of_a_later_version_is_not_claimed_until_it_is_silent() -> None:
+    lease = Lease("a", "a", LENGTH_S)
+    lease.connected(0)
+    for count in range(20):
+        lease.observe_unknown(count * LENGTH_S / RENEWALS)
+        assert lease.due((count + 0.9) * LENGTH_S / RENEWALS, willing=True) is None
+    assert lease.due(19 * LENGTH_S / RENEWALS + LENGTH_S, willing=True) is not None
+
+
+def test_a_lease_that_has_ended_is_not_given_back() -> None:
+    """Another daemon may have claimed it meanwhile."""
+    a, _ = held_by_a()
+    assert a.release(2 * LENGTH_S) is None
 
 
 def test_a_lease_counts_from_when_its_record_was_sent() -> None:

@@ -13,7 +13,7 @@ import yaml
 from qoemon.config.config import Config
 from qoemon.tools.rules.delivery import Sender
 from qoemon.tools.rules.files import PromFiles
-from qoemon.tools.rules.scrape import prometheus_files, target
+from qoemon.tools.rules.scrape import prometheus_files, targets
 from tests.support.parts import ROOT, program
 
 if TYPE_CHECKING:
@@ -113,7 +113,21 @@ def test_prometheus_sends_to_the_alertmanagers_of_the_configuration(tmp_path: Pa
     [("0.0.0.0", "127.0.0.1:9877"), ("::", "127.0.0.1:9877"), ("::1", "[::1]:9877")],  # noqa: S104
 )
 def test_the_target_is_an_address_that_can_be_reached(host: str, scraped: str) -> None:
-    assert target(Config.model_validate({"http": {"host": host}}).http) == scraped
+    assert targets(Config.model_validate({"http": {"host": host}})) == [scraped]
+
+
+@pytest.mark.parametrize(
+    ("url", "ours"), [(None, "127.0.0.1:9877"), ("https://a.example.org", "a.example.org:443")]
+)
+def test_both_daemons_of_a_pair_are_scraped(tmp_path: Path, url: str | None, ours: str) -> None:
+    file = tmp_path / "my.yaml"
+    pair = {"name": "a", "peer": {"url": "http://b.example.org:9877"}}
+    settings = {"mqtt": {"client_id": "qoemon-a"}, "state": {"dir": str(tmp_path)}, "pair": pair}
+    file.write_text(yaml.safe_dump(settings | {"http": {"host": "0.0.0.0", "url": url}}))  # noqa: S104
+    command = [sys.executable, "-m", "qoemon", "rules", "--scrape", "-c", str(file)]
+    text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (job,) = yaml.safe_load(text)["scrape_configs"]
+    assert job["static_configs"] == [{"targets": [ours, "b.example.org:9877"]}]
 
 
 def test_the_command_takes_the_sender(tmp_path: Path) -> None:
