@@ -24,7 +24,8 @@ class SdkError(Exception):
 
 def dashboards(
     folder: Annotated[
-        Path | None, typer.Argument(help="Folder to write to, created if necessary.", show_default="none")
+        Path | None,
+        typer.Argument(metavar="FOLDER", help="Folder to write to, created if necessary.", show_default="none"),
     ] = None,
     board: Annotated[
         str | None,

@@ -21,7 +21,9 @@ def print_config(
     _print("config/minimal.yaml" if minimal else "config/qoemon.yaml")
 
 
-def helm_chart(folder: Annotated[Path, typer.Argument(help="Folder to write to, created if necessary.")]) -> None:
+def helm_chart(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to write to, created if necessary.")],
+) -> None:
     """Write the Helm chart for Kubernetes.
 
     The folder is then the chart, for `helm install qoemon FOLDER --values values.yaml`.
@@ -31,8 +33,14 @@ def helm_chart(folder: Annotated[Path, typer.Argument(help="Folder to write to, 
     from qoemon.tools.shipped.files import ShippedError, shipped  # noqa: PLC0415 - not for --help
 
     with exit_on_errors(failed=(OSError, ShippedError)):
-        # In a checkout, boards and rules are links.
-        shutil.copytree(shipped("config/helm/qoemon"), folder, dirs_exist_ok=True)
+        shutil.copytree(
+            shipped("config/helm/qoemon"), folder, ignore=shutil.ignore_patterns("files"), dirs_exist_ok=True
+        )
+        # Links in a checkout, to what the wheel has once.
+        (folder / "files/dashboards").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(shipped("config/prometheus/rules.yml"), folder / "files/rules.yml")
+        for board in shipped("dashboards").glob("*.json"):
+            shutil.copyfile(board, folder / "files/dashboards" / board.name)
     info(f"chart in {folder}")
 
 
