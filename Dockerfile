@@ -11,7 +11,7 @@ COPY docs ./docs
 COPY qoemon ./qoemon
 # The environment is made where the second stage has it: its commands name their interpreter by path.
 # It gets no pip: nothing is to be installed into an image that runs. `make lock` pins the versions, with those of the
-# extra ui, which has the charts of the live page.
+# extras ui, the charts of the live page, and dashboards, with which `qoemon dashboards -c` makes Grafana boards.
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip wheel --no-deps --wheel-dir /wheels . \
     && python -m venv --without-pip /opt/qoemon \

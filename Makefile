@@ -59,7 +59,7 @@ dashboards: $(VENV)/dev  ## write the Grafana boards
 	$(BIN)/python -m dashboards.generate
 
 lock: $(VENV)/dev  ## pin the newest versions of all dependencies, with hashes, for image, package and unit
-	$(BIN)/uv pip compile pyproject.toml --extra ui --universal --python-version 3.11 --generate-hashes --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra dashboards --extra ui --universal --python-version 3.11 --generate-hashes --upgrade \
 	  --no-annotate --quiet --custom-compile-command "make lock" --output-file config/requirements.txt
 
 release: $(VENV)/dev  ## build wheel, sdist and SBOM, check them, write the notes, into dist/ (REPOSITORY=URL: for a package index)

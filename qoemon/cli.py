@@ -24,6 +24,7 @@ from qoemon.tools.bridge.commands import bridge
 from qoemon.tools.calibrate.commands import fit, theta, validate
 from qoemon.tools.cluster.commands import demo_cluster
 from qoemon.tools.command import FAILED, USAGE, ending, exit_on_errors, fail, load
+from qoemon.tools.dashboards.commands import dashboards
 from qoemon.tools.demo.commands import demo
 from qoemon.tools.feedback import commands as feedback
 from qoemon.tools.options import ConfigFile, Overrides
@@ -32,7 +33,7 @@ from qoemon.tools.players.commands import demo_players
 from qoemon.tools.report.commands import record, replay, report
 from qoemon.tools.rescale.commands import rescale
 from qoemon.tools.rules.commands import rules
-from qoemon.tools.shipped.commands import dashboards, player_js, print_config, systemd_unit
+from qoemon.tools.shipped.commands import helm_chart, player_js, print_config, systemd_unit
 from qoemon.tools.simulate.commands import simulate
 from qoemon.tools.state.commands import state
 from qoemon.tools.top.commands import top
@@ -233,10 +234,11 @@ for _command, _examples, _done, _failed in (
     ),
     (
         dashboards,
-        ("qoemon dashboards grafana/", "qoemon dashboards --print overview > overview.json"),
+        ("qoemon dashboards grafana/ -c qoemon.yaml", "qoemon dashboards --print overview > overview.json"),
         "done",
-        f"the folder cannot be written, or {_INCOMPLETE}",
+        f"the folder cannot be written, the extra `dashboards` is missing, or {_INCOMPLETE}",
     ),
+    (helm_chart, ("qoemon helm-chart chart/",), "done", f"the folder cannot be written, or {_INCOMPLETE}"),
     (
         systemd_unit,
         (

@@ -13,7 +13,7 @@ from typing import IO, Self
 
 import msgspec
 
-from qoemon.state.directory import StateError
+from qoemon.state.directory import LOCK, StateError
 
 VERSION = 1
 MANIFEST, MANIFEST_BYTES = "manifest.json", 2**20
@@ -72,7 +72,11 @@ class Reader:
     """Reads an archive; a context manager. StateError if it is damaged, or no archive of qoemon."""
 
     def __init__(self, file: Path) -> None:
-        self._file, self._raw = file, file.open("rb")
+        self._file = file
+        try:
+            self._raw = file.open("rb")
+        except OSError as error:
+            raise StateError(f"cannot read {file}: {(error.strerror or str(error)).lower()}") from None
         try:
             self._tar = tarfile.open(fileobj=self._raw, mode="r|gz")  # noqa: SIM115 - closed in __exit__
             self.manifest = self._manifest()
@@ -96,6 +100,11 @@ class Reader:
                 if described is None or content is None or not _stays_inside(entry.name):
                     raise StateError(
                         f"{self._file} has {entry.name!r}, which is no part of its manifest: not imported"
+                    )
+                if entry.size != described.bytes:  # Before anything is written: it may be larger than the disk.
+                    raise StateError(
+                        f"{self._file} is damaged: {entry.name} has {entry.size:,} bytes, expected "
+                        f"{described.bytes:,}; copy it again"
                     )
                 self._unpack(content, folder / entry.name, described)
         except (tarfile.TarError, EOFError, zlib.error) as error:
@@ -134,6 +143,6 @@ def _private(path: str, flags: int) -> int:
 
 
 def _stays_inside(name: str) -> bool:
-    """Whether a name stays in its folder."""
+    """Whether a name stays in its folder, and is not that of the lock, which whoever imports holds."""
     path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts
+    return not path.is_absolute() and ".." not in path.parts and path.parts[:1] != (LOCK,)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import sqlite3
 import tempfile
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 import qoemon
 from qoemon.state import archive
 from qoemon.state.archive import Manifest
-from qoemon.state.directory import StateError, UnsuitableStateError, locked
+from qoemon.state.directory import LOCK, StateError, UnsuitableStateError, locked
 from qoemon.state.history_sql import one
 from qoemon.state.layout import (
     BROKER_SESSIONS,
@@ -33,6 +34,9 @@ from qoemon.state.read_only import DATABASE, snapshot
 from qoemon.state.versions import READABLE, STATE, UPGRADED_FROM, found_versions, newer
 
 LOG = logging.getLogger("qoemon.state")
+
+UNPACKING = ".import-"
+"""Prefix of a folder in the state directory, with what is not imported as a whole yet."""
 
 
 def backup(directory: Path, file: Path, *, history: bool = True) -> Manifest:
@@ -73,16 +77,19 @@ def restore(file: Path, directory: Path, layout: str) -> Manifest:
             directory is not empty or in use. The directory stays empty then.
     """
     with contextlib.closing(locked(directory)):
-        if there := sorted(each.name for each in directory.iterdir() if each.name != "lock"):
+        for old in directory.glob(f"{UNPACKING}*"):  # An import that was killed; with the lock, there is no other.
+            shutil.rmtree(old, ignore_errors=True)
+        if there := sorted(each.name for each in directory.iterdir() if each.name != LOCK):
             raise StateError(
                 f"{directory} is not empty, it has {', '.join(there[:5])}: import into an empty directory; first "
-                f"move away the state that is there (mv {directory} {directory}.old)"
+                f"move away what is there (mkdir {directory}.old; mv {directory}/* {directory}.old/)"
             )
         try:
-            with tempfile.TemporaryDirectory(prefix=".import-", dir=directory) as folder:
+            with tempfile.TemporaryDirectory(prefix=UNPACKING, dir=directory) as folder:
                 with archive.Reader(file) as reader:
                     manifest = reader.manifest
                     _require_suitable(file, manifest, layout)
+                    _require_room(file, manifest, directory)
                     reader.unpack(Path(folder))
                 _move(Path(folder), directory)
         except OSError as error:
@@ -171,6 +178,15 @@ def _require_suitable(file: Path, manifest: Manifest, layout: str) -> None:
         )
 
 
+def _require_room(file: Path, manifest: Manifest, directory: Path) -> None:
+    needed, free = sum(each.bytes for each in manifest.files), shutil.disk_usage(directory).free
+    if needed > free:
+        raise StateError(
+            f"cannot import {file} into {directory}: it needs {needed:,} bytes, and the disk has {free:,} free; "
+            "make room there, or set another state.dir"
+        )
+
+
 def _files(folder: Path) -> list[Path]:
     """The files of a folder, relative to it: those of stores last, as with them the state is there."""
     found = [each.relative_to(folder) for each in folder.rglob("*") if each.is_file()]
@@ -181,7 +197,7 @@ def _move(unpacked: Path, directory: Path) -> None:
     """Move the files into the directory, those of stores last, and give all to the owner of the directory."""
     if os.geteuid() == 0:  # Root imports for the user that the daemon runs as.
         owner = directory.stat()
-        for path in (directory / "lock", *unpacked.rglob("*")):
+        for path in (directory / LOCK, *unpacked.rglob("*")):
             os.chown(path, owner.st_uid, owner.st_gid)
     for name in dict.fromkeys(each.parts[0] for each in _files(unpacked)):
         (unpacked / name).replace(directory / name)

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import IO
 
+LOCK = "lock"
+"""File name of the lock in a state directory."""
 LOCKS = Path("/proc/locks")
 """All locks on files, by process and inode."""
 
@@ -26,7 +28,7 @@ def locked(directory: Path) -> IO[str]:
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (directory / "lock").open("a+", encoding="ascii")
+        lock = (directory / LOCK).open("a+", encoding="ascii")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise StateError(
@@ -54,7 +56,7 @@ def holder(directory: Path) -> int | None:
     raises   StateError if the directory cannot be read
     """
     try:
-        inode = (directory / "lock").stat().st_ino
+        inode = (directory / LOCK).stat().st_ino
         locks = LOCKS.read_text(encoding="ascii").splitlines()
     except FileNotFoundError:
         return None

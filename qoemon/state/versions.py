@@ -57,7 +57,7 @@ def require_readable(directory: Path) -> None:
         copy = f"import the copy of before, {kept[-1]}" if kept else "import a backup of before"
         raise UnsuitableStateError(
             f"a newer qoemon has written {directory} ({what}); nothing was changed. Start the newer qoemon again; "
-            f"or move the directory away, and {copy} (docs/upgrade.md), or begin from scratch"
+            f"or move its files away, and {copy} (docs/upgrade.md), or begin from scratch"
         )
 
 

@@ -196,7 +196,7 @@ def packed(file: Path, manifest: archive.Manifest, files: dict[str, bytes]) -> P
     return file
 
 
-@pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside"])
+@pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside", "lock"])
 def test_no_name_leads_out_of_the_directory(tmp_path: Path, name: str) -> None:
     member = archive.Member(name, 1, "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881")
     manifest = archive.Manifest(versions={}, layout=SINGLE, created_s=0, qoemon="1", files=(member,))
@@ -204,6 +204,43 @@ def test_no_name_leads_out_of_the_directory(tmp_path: Path, name: str) -> None:
     with pytest.raises(StateError, match="no part of its manifest"):
         restore(file, tmp_path / "new", SINGLE)
     assert not (tmp_path / "outside").exists()
+
+
+def test_a_member_larger_than_described_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    """It may be larger than the disk, which others need."""
+    member = archive.Member("qoemon.db", 10, "0" * 64)
+    manifest = archive.Manifest(versions={}, layout=SINGLE, created_s=0, qoemon="1", files=(member,))
+    file = packed(tmp_path / "b.tar.gz", manifest, {"qoemon.db": b"0" * 2_000_000})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(StateError, match=r"damaged: qoemon\.db has 2,000,000 bytes, expected 10"):
+            restore(file, tmp_path / "new", SINGLE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_a_backup_for_which_there_is_no_room_is_refused(tmp_path: Path) -> None:
+    member = archive.Member("qoemon.db", 2**60, "0" * 64)
+    manifest = archive.Manifest(versions={}, layout=SINGLE, created_s=0, qoemon="1", files=(member,))
+    file = packed(tmp_path / "b.tar.gz", manifest, {})
+    with pytest.raises(StateError, match=r"needs 1,152,921,504,606,846,976 bytes, and the disk has .* free"):
+        restore(file, tmp_path / "new", SINGLE)
+
+
+def test_a_backup_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=r"cannot read .*nothing\.tar\.gz: no such file"):
+        restore(tmp_path / "nothing.tar.gz", tmp_path / "new", SINGLE)
+
+
+def test_what_a_killed_import_has_left_is_no_obstacle(tmp_path: Path, state: Path) -> None:
+    backup(state, tmp_path / "b.tar.gz")
+    (tmp_path / "new/.import-killed/part").mkdir(parents=True)
+    restore(tmp_path / "b.tar.gz", tmp_path / "new", SINGLE)
+    assert not (tmp_path / "new/.import-killed").exists()
+    assert stored(tmp_path / "new") == (2, [2, 3])
 
 
 def test_a_file_of_something_else_is_no_backup(tmp_path: Path) -> None:
@@ -215,7 +252,7 @@ def test_a_file_of_something_else_is_no_backup(tmp_path: Path) -> None:
 
 def test_a_directory_with_a_state_is_not_overwritten(tmp_path: Path, state: Path) -> None:
     backup(state, tmp_path / "b.tar.gz")
-    with pytest.raises(StateError, match=rf"state is not empty, .*mv {state} {state}\.old"):
+    with pytest.raises(StateError, match=rf"is not empty, .*mkdir {state}\.old; mv {state}/\* {state}\.old/"):
         restore(tmp_path / "b.tar.gz", state, SINGLE)
     assert stored(state) == (2, [2, 3])
 

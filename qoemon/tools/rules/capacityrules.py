@@ -26,16 +26,20 @@ def rules(capacity: Capacity) -> Iterator[DaemonRule]:
     yield DaemonRule(
         alert="QoemonDiskFilling",
         severity="warning",
-        for_s=3600,
-        expr=f"predict_linear({free}[6h], 86400) < 0\nor {free} < {least}\n",
+        for_s=600,
+        # The second finds what fills it within hours. Both need data of half their time: a start, an export or a
+        # checkpoint takes room for minutes, which says nothing.
+        expr=f"{_full_within(free, 86400, '6h', '3h')}\n"
+        f"or {_full_within(free, 7200, '30m', '15m')}\n"
+        f"or {free} < {least}\n",
         summary="the disk of state.dir of qoemon at {{ $labels.instance }} is full within a day, or nearly full",
         description="When it is full, nothing is acknowledged any more. Find what grows; `qoemon state show` names "
         "files that may be deleted. A shorter state.history frees space over the next days.",
-        failing={free: (200 * GIB, -GIB)},
-        healthy={free: (200 * GIB, 0)},
+        failing={free: (least - 1, 0)},
+        healthy={free: (least, 0)},
     )
     resident, limit = "process_resident_memory_bytes", "qoemon_memory_limit_bytes"
-    workers = "sum by (job, instance) (qoemon_worker_memory_bytes)"
+    workers = "sum without (worker) (qoemon_worker_memory_bytes)"
     yield DaemonRule(
         alert="QoemonMemoryNearLimit",
         severity="warning",
@@ -77,3 +81,8 @@ def rules(capacity: Capacity) -> Iterator[DaemonRule]:
         "could not write its history",
         "The log says why: is the disk full? Everything else continues; what cannot be written for long is lost.",
     )
+
+
+def _full_within(free: str, ahead_s: int, span: str, least: str) -> str:
+    """Whether the disk is full after that time if it fills as in the span, with data from before `least`."""
+    return f"(predict_linear({free}[{span}], {ahead_s}) < 0 and {free} offset {least})"

@@ -49,7 +49,9 @@ def rules(
 
 def group(plan: Plan, job: str, capacity: Capacity, *, clustered: bool = False, paired: bool = False) -> RuleGroup:
     """The rules as a group of the file."""
-    counted = "count by (job, instance, service) (count without (rating) (qoemon_expected_ratings_total))"
+    # Without the labels of groups, so that those of the target remain, such as the tenant.
+    of_groups = ", ".join((*plan.labels, "rating"))
+    counted = f"count without ({of_groups}) (count without (rating) (qoemon_expected_ratings_total))"
     alerts = [rule.alerting() for rule in rules(plan, job, capacity, clustered=clustered, paired=paired)]
     return RuleGroup("qoemon-daemon", 30, [Recording(GROUPS, counted, {}), *alerts])
 
@@ -60,12 +62,17 @@ def cases(
     """The tests of these rules."""
     for rule in rules(plan, job, capacity, clustered=clustered, paired=paired):
         yield from rule.cases(job)
+    # A group for each value of a label; a single one without labels.
+    values = [f'{plan.labels[0]}="{value}",' for value in "ab"] if plan.labels else [""]
     ratings = {
         f'qoemon_expected_ratings_total{{service="{service}",{label}rating="{rating}"}}': (0.0, 1.0)
-        for service, label in (("one", 'a="1",'), ("one", 'a="2",'), ("two", ""))
+        for service, labels in (("one", values), ("two", values[:1]))
+        for label in labels
         for rating in (1, 2)
     }
-    counts = [Value(5, selector(GROUPS, {"service": service}), n) for service, n in (("one", 2), ("two", 1))]
+    counts = [
+        Value(5, selector(GROUPS, {"service": service}), n) for service, n in (("one", len(values)), ("two", 1))
+    ]
     yield Case("groups are counted by service", series(ratings, job, 5), counts)
 
 

@@ -1,4 +1,4 @@
-"""The commands `qoemon config`, `dashboards`, `systemd-unit` and `player.js`."""
+"""The commands `qoemon config`, `helm-chart`, `systemd-unit` and `player.js`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from qoemon.tools.command import USAGE, exit_on_errors, fail, info
+from qoemon.tools.command import exit_on_errors, info
 
 
 def print_config(
@@ -21,37 +21,27 @@ def print_config(
     _print("config/minimal.yaml" if minimal else "config/qoemon.yaml")
 
 
-def dashboards(
-    folder: Annotated[
-        Path | None, typer.Argument(help="Folder to write to, created if necessary.", show_default="none")
-    ] = None,
-    board: Annotated[
-        str | None,
-        typer.Option(
-            "--print",
-            metavar="BOARD",
-            help="Print one board instead: overview, group-detail, slo, players or daemon.",
-            show_default="none",
-        ),
-    ] = None,
+def helm_chart(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to write to, created if necessary.")],
 ) -> None:
-    """Write the Grafana boards and their provisioning.
+    """Write the Helm chart for Kubernetes.
 
-    The folder gets `dashboards` with the boards, to import or to provision, and `provisioning`, to copy into
-    Grafana's own folder. The boards suit the labels, windows and services of the sample configuration.
+    The folder is then the chart, for `helm install qoemon FOLDER --values values.yaml`.
     """
-    from qoemon.tools.shipped.files import ShippedError, boards  # noqa: PLC0415 - not for --help
+    import shutil  # noqa: PLC0415 - not for --help
 
-    if (folder is None) == (board is None):
-        raise typer.BadParameter("give a folder to write to, or --print BOARD")
-    with exit_on_errors(failed=(ShippedError,)):
-        known = boards()
-        if board is not None and board not in known:
-            fail(USAGE, f"no board {board!r}; there are {', '.join(known)}")
-        if board is not None:
-            sys.stdout.write(known[board].read_text(encoding="utf-8"))
-        elif folder is not None:
-            _write_boards(folder, list(known.values()))
+    from qoemon.tools.shipped.files import ShippedError, shipped  # noqa: PLC0415 - not for --help
+
+    with exit_on_errors(failed=(OSError, ShippedError)):
+        shutil.copytree(
+            shipped("config/helm/qoemon"), folder, ignore=shutil.ignore_patterns("files"), dirs_exist_ok=True
+        )
+        # Links in a checkout, to what the wheel has once.
+        (folder / "files/dashboards").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(shipped("config/prometheus/rules.yml"), folder / "files/rules.yml")
+        for board in shipped("dashboards").glob("*.json"):
+            shutil.copyfile(board, folder / "files/dashboards" / board.name)
+    info(f"chart in {folder}")
 
 
 def systemd_unit(
@@ -91,16 +81,3 @@ def _print(path: str) -> None:
 
     with exit_on_errors(failed=(ShippedError,)):
         sys.stdout.write(shipped(path).read_text(encoding="utf-8"))
-
-
-def _write_boards(folder: Path, files: list[Path]) -> None:
-    import shutil  # noqa: PLC0415 - not for --help
-
-    from qoemon.tools.shipped.files import shipped  # noqa: PLC0415 - not for --help
-
-    with exit_on_errors(failed=(OSError,)):
-        (folder / "dashboards").mkdir(parents=True, exist_ok=True)
-        for file in files:
-            shutil.copyfile(file, folder / "dashboards" / file.name)
-        shutil.copytree(shipped("config/grafana/provisioning"), folder / "provisioning", dirs_exist_ok=True)
-    info(f"{len(files)} boards in {folder / 'dashboards'}, provisioning in {folder / 'provisioning'}")

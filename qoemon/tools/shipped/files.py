@@ -26,9 +26,3 @@ def shipped(path: str) -> Path:
         if (folder / path).exists():
             return folder / path
     raise ShippedError(f"{path} is missing in {PACKAGE}: the installation is incomplete; install the wheel again")
-
-
-def boards() -> dict[str, Path]:
-    """The Grafana boards by name, such as overview; ShippedError if this installation lacks them."""
-    files = sorted(shipped("dashboards").glob("qoemon-*.json"))
-    return {file.stem.removeprefix("qoemon-"): file for file in files}

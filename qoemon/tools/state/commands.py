@@ -50,11 +50,12 @@ def export(
 
     The daemon may be running: the file then has the state at the moment of the export.
     """
+    from qoemon.common.signals import sigterm_as_interrupt
     from qoemon.state.backup import backup
     from qoemon.state.contents import contents
     from qoemon.state.directory import StateError
 
-    with exit_on_errors(failed=(StateError,)):
+    with exit_on_errors(failed=(StateError,)), sigterm_as_interrupt():
         settings = load(config, overrides)
         directory = _directory(settings)
         if file.exists():
@@ -85,11 +86,12 @@ def import_(
     A file that is damaged, or of a newer qoemon, and one of another number of workers, is refused; nothing is
     changed then.
     """
+    from qoemon.common.signals import sigterm_as_interrupt
     from qoemon.engine.storage import layout_name
     from qoemon.state.backup import restore
     from qoemon.state.directory import StateError, UnsuitableStateError
 
-    with exit_on_errors(usage=(UnsuitableStateError,), failed=(StateError,)):
+    with exit_on_errors(usage=(UnsuitableStateError,), failed=(StateError,)), sigterm_as_interrupt():
         settings = load(config, overrides)
         directory = _directory(settings)
         manifest = restore(file, directory, layout_name(settings))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from qoemon import cli
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from typer.testing import Result
 
 UNIT = (ROOT / "config/systemd/qoemon.service").read_text()
-BOARDS = sorted((ROOT / "dashboards").glob("*.json"))
 
 
 def qoemon(*arguments: str) -> Result:
@@ -37,10 +34,6 @@ def qoemon(*arguments: str) -> Result:
         ("config", "config/qoemon.yaml"),
         ("config --minimal", "config/minimal.yaml"),
         ("player.js", "docs/examples/player.js"),
-        *(
-            (f"dashboards --print {file.stem.removeprefix('qoemon-')}", f"dashboards/{file.name}")
-            for file in BOARDS
-        ),
     ],
 )
 def test_a_file_is_printed_as_it_is(command: str, file: str) -> None:
@@ -56,29 +49,17 @@ def test_the_minimal_configuration_has_defaults_but_for_the_broker() -> None:
     assert minimal.model_copy(update={"mqtt": broker}) == configuration.load(None)
 
 
-def test_boards_and_provisioning_are_written_as_grafana_expects_them(tmp_path: Path) -> None:
-    result = qoemon("dashboards", str(tmp_path / "new/folder"))
-    assert result.exit_code == 0
-    assert result.stderr.startswith(f"{len(BOARDS)} boards in ")
-    written = tmp_path / "new/folder"
-    assert {file.name: file.read_text() for file in (written / "dashboards").iterdir()} == {
-        file.name: file.read_text() for file in BOARDS
-    }
-    assert json.loads((written / "dashboards/qoemon-overview.json").read_text())["uid"] == "qoemon-overview"
-    (source,) = yaml.safe_load((written / "provisioning/datasources/qoemon.yml").read_text())["datasources"]
-    assert source["type"] == "prometheus"
-    assert (written / "provisioning/dashboards/qoemon.yml").is_file()
-
-
-def test_boards_that_cannot_be_written_or_are_not_there(tmp_path: Path) -> None:
+def test_the_chart_is_written_with_what_it_links(tmp_path: Path) -> None:
+    chart = tmp_path / "new/chart"
+    assert qoemon("helm-chart", str(chart)).exit_code == 0
+    source = ROOT / "config/helm/qoemon"
+    there = {file.relative_to(source): file.read_bytes() for file in source.rglob("*") if file.is_file()}
+    assert {file.relative_to(chart): file.read_bytes() for file in chart.rglob("*") if file.is_file()} == there
+    assert not [file for file in chart.rglob("*") if file.is_symlink()]
     (tmp_path / "file").touch()
-    taken = qoemon("dashboards", str(tmp_path / "file"))
+    taken = qoemon("helm-chart", str(tmp_path / "file"))
     assert taken.exit_code == 1
     assert str(tmp_path / "file") in taken.stderr
-    unknown = qoemon("dashboards", "--print", "users")
-    assert unknown.exit_code == 2
-    assert "no board 'users'; there are daemon, group-detail, overview, players, slo" in unknown.stderr
-    assert qoemon("dashboards").exit_code == qoemon("dashboards", str(tmp_path), "--print", "slo").exit_code == 2
 
 
 def test_an_incomplete_installation_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -95,7 +97,7 @@ def test_an_export_is_imported_elsewhere(tmp_path: Path, directory: Path) -> Non
         (["show"], 1, "has no state: is it the state.dir of the daemon?"),
         (["export", "{tmp}/new.tar.gz"], 1, "has no state: is it the state.dir of the daemon?"),
         (["import", "{tmp}/there"], 1, "is no export of qoemon"),
-        (["import", "{tmp}/missing"], 1, "No such file or directory"),
+        (["import", "{tmp}/missing"], 1, "/missing: no such file or directory"),
         (["show", "--set", "state.durability=none"], 2, "this configuration stores no state: set state.dir"),
     ],
 )
@@ -103,6 +105,30 @@ def test_errors_say_what_to_do(tmp_path: Path, arguments: list[str], code: int, 
     (tmp_path / "there").write_bytes(b"something else")
     result = run(tmp_path / "empty", "state", *(each.format(tmp=tmp_path) for each in arguments))
     assert (result.exit_code, text in result.stderr) == (code, True), result.stderr
+
+
+@pytest.mark.parametrize("command", ["export", "import"])
+def test_sigterm_leaves_nothing_half_done(
+    tmp_path: Path, directory: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd ends a unit with it, and nobody would delete what an export leaves beside its file."""
+    file, new = tmp_path / "backup/b.tar.gz", tmp_path / "new"
+    file.parent.mkdir()
+    if command == "import":
+        run(directory, "state", "export", str(file))
+    left = sorted(file.parent.iterdir())
+    fsync = os.fsync
+
+    def ended(descriptor: int) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)  # While the file, or what is in it, is being written.
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", ended)
+    result = run(new if command == "import" else directory, "state", command, str(file))
+    assert result.exit_code == 130
+    assert sorted(file.parent.iterdir()) == left
+    assert {each.name for each in new.glob(".*")} | {each.name for each in new.glob("*")} <= {"lock"}
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_an_export_is_not_replaced(tmp_path: Path, directory: Path) -> None:

@@ -1,14 +1,37 @@
-{{/* Name of everything: at most 52 characters, so that those with a suffix keep within 63. */}}
+{{/*
+Name of everything: at most 52 characters, so that those with a suffix keep within 63. Kubernetes adds 11 to the name of a
+set. Services may have no dot in their names and begin with a letter; releases need not.
+*/}}
 {{- define "qoemon.fullname" -}}
 {{- $name := .Release.Name -}}
 {{- if not (contains "qoemon" $name) }}{{ $name = printf "%s-qoemon" $name }}{{ end -}}
-{{- default $name .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- if regexMatch "^[0-9]" $name }}{{ $name = printf "qoemon-%s" $name }}{{ end -}}
+{{- include "qoemon.shortened" (list (default ($name | replace "." "-") .Values.fullnameOverride) 52) -}}
+{{- end -}}
+
+{{/* A name of at most so many characters that does not end in a dash; arguments: name, characters. */}}
+{{- define "qoemon.shortened" -}}
+{{- index . 0 | trunc (index . 1) | trimAll "-" -}}
+{{- end -}}
+
+{{/* Name of the set of a bridge; arguments: the chart, the bridge. */}}
+{{- define "qoemon.bridgeName" -}}
+{{- $suffix := printf "-bridge-%s" (index . 1).name -}}
+{{- include "qoemon.shortened" (list (include "qoemon.fullname" (index . 0)) (sub 52 (len $suffix) | int)) }}{{ $suffix -}}
 {{- end -}}
 
 {{/* Labels by which the pods of the release are selected. */}}
 {{- define "qoemon.selector" -}}
 app.kubernetes.io/name: qoemon
 app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{/* The daemons of all releases in the namespace, as a peer of a policy: those of a pair ask each other. */}}
+{{- define "qoemon.daemons" -}}
+podSelector:
+  matchLabels:
+    app.kubernetes.io/name: qoemon
+    app.kubernetes.io/component: daemon
 {{- end -}}
 
 {{- define "qoemon.labels" -}}
@@ -18,8 +41,20 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{/* The image; a digest says which one it is, whatever the tag. */}}
 {{- define "qoemon.image" -}}
-{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}{{ with .Values.image.digest }}@{{ . }}{{ end }}
+{{- end -}}
+
+{{/* Seconds of a duration such as 1m30s; milliseconds are left out. */}}
+{{- define "qoemon.seconds" -}}
+{{- $seconds := 0 -}}
+{{- range $unit, $length := dict "d" 86400 "h" 3600 "m" 60 "s" 1 -}}
+{{- with regexFind (printf "[0-9]+%s" $unit) (regexReplaceAll "[0-9]+ms" $ "") -}}
+{{- $seconds = add $seconds (mul (trimSuffix $unit . | int) $length) -}}
+{{- end -}}
+{{- end -}}
+{{- $seconds -}}
 {{- end -}}
 
 {{/* "true" if a cluster counts the reports. */}}
@@ -59,6 +94,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if not $config.state.dir -}}
 {{- fail "config.state.dir is not set: it is where the volume with the state is mounted, such as /var/lib/qoemon" -}}
 {{- end -}}
+{{- range list "/etc" "/tmp" "/opt" "/usr" "/dev" "/proc" "/sys" -}}
+{{- if or (eq (trimSuffix "/" $config.state.dir) .) (hasPrefix (printf "%s/" .) $config.state.dir) -}}
+{{- fail (printf "config.state.dir is %s, where the pod has files of its own: set it to a folder for the volume with the state, such as /var/lib/qoemon" $config.state.dir) -}}
+{{- end -}}
+{{- end -}}
+{{- if or (not (hasPrefix "/" $config.state.dir)) (eq $config.state.dir "/") -}}
+{{- fail (printf "config.state.dir is %s: set it to the absolute path of a folder for the volume with the state, such as /var/lib/qoemon" $config.state.dir) -}}
+{{- end -}}
+{{- $stop := include "qoemon.seconds" (default "10s" $config.shutdown_timeout | toString) | int -}}
+{{- if le (int .Values.terminationGracePeriodSeconds) $stop -}}
+{{- fail (printf "terminationGracePeriodSeconds is %d: set it to more than config.shutdown_timeout (%s), or the daemon is killed while it stores its state" (int .Values.terminationGracePeriodSeconds) (default "10s" $config.shutdown_timeout)) -}}
+{{- end -}}
 {{- if has $config.http.host (list "127.0.0.1" "localhost" "::1") -}}
 {{- fail "config.http.host is a loopback address, so neither probes nor Prometheus can reach the pod: set it to 0.0.0.0" -}}
 {{- end -}}
@@ -97,6 +144,23 @@ sessions.timeout state.journal_bytes
 {{- end -}}
 {{- end -}}
 
+{{/* Fails if the boards of the default configuration do not fit: their panels would have no data. */}}
+{{- define "qoemon.boardsFit" -}}
+{{- $config := .Values.config -}}
+{{- $changed := list -}}
+{{- range list "services" "windows" "labels" -}}
+{{- if hasKey $config . }}{{ $changed = append $changed (printf "config.%s" .) }}{{ end -}}
+{{- end -}}
+{{- range $section, $key := dict "collector" "paths" "sessions" "rating_interval" -}}
+{{- if hasKey (default dict (get $config $section)) $key }}{{ $changed = append $changed (printf "config.%s.%s" $section $key) }}{{ end -}}
+{{- end -}}
+{{- $usual := list "qoe/v1/{service}/{region}/{cdn}" -}}
+{{- if ne (toJson $usual) (toJson (dig "topics" $usual (default dict $config.mqtt))) }}{{ $changed = append $changed "config.mqtt.topics" }}{{ end -}}
+{{- if $changed -}}
+{{- fail (printf "dashboards.boards is not set, and the boards of the default configuration do not fit, since %s is set. Write those of your configuration: qoemon dashboards grafana/ -c qoemon.yaml, and add each: --set-file 'dashboards.boards.qoemon-slo\\.json=grafana/dashboards/qoemon-slo.json'" (join ", " $changed)) -}}
+{{- end -}}
+{{- end -}}
+
 {{/*
 The configuration as it is in the values. For a cluster, what follows from the release is added to engine.options;
 what the values say takes precedence.
@@ -110,7 +174,7 @@ what the values say takes precedence.
     "spark.kubernetes.namespace" .Release.Namespace
     "spark.kubernetes.container.image" (include "qoemon.image" .)
     "spark.kubernetes.container.image.pullPolicy" .Values.image.pullPolicy
-    "spark.kubernetes.executor.podNamePrefix" $name
+    "spark.kubernetes.executor.podNamePrefix" (include "qoemon.shortened" (list $name 47))
     "spark.kubernetes.executor.podTemplateFile" "/etc/qoemon/executor.yaml"
     "spark.jars.ivy" "/tmp/ivy" -}}
 {{- if not .Values.spark.operator -}}
@@ -245,7 +309,7 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- with $root.Values.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   containers:
     {{- if .operator }}
@@ -282,7 +346,7 @@ spec:
         capabilities: {drop: [ALL]}
       volumeMounts:
         - {name: config, mountPath: /etc/qoemon, readOnly: true}
-        - {name: state, mountPath: {{ $root.Values.config.state.dir }}}
+        - {name: state, mountPath: {{ $root.Values.config.state.dir | quote }}}
         - {name: tmp, mountPath: /tmp}
         {{- if and $driver $root.Values.spark.checkpoint.enabled }}
         - {name: checkpoint, mountPath: /var/lib/qoemon-checkpoint}
@@ -316,7 +380,7 @@ spec:
 {{- define "qoemon.claim" -}}
 accessModes: [ReadWriteOnce]
 {{- with .root.Values.persistence.storageClassName }}
-storageClassName: {{ . }}
+storageClassName: {{ . | quote }}
 {{- end }}
 # A bridge has only what it knows of its session at the broker.
 resources:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dashboards.board import choice, filled, frame
-from dashboards.panels import (
+from qoemon.tools.dashboards.board import choice, filled, frame
+from qoemon.tools.dashboards.panels import (
     BYTES,
     COUNT,
     GREEN,
@@ -20,12 +20,12 @@ from dashboards.panels import (
     curves,
     states,
 )
-from dashboards.promql import MINUTES
+from qoemon.tools.dashboards.promql import MINUTES
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-    from dashboards.panels import Panel
+    from qoemon.tools.dashboards.panels import Panel
 
 PROBLEMS = (
     "reports_duplicate",

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from grafana_foundation_sdk.builders.dashboard import AnnotationQuery
 from grafana_foundation_sdk.models import dashboard as models
 
-from dashboards.board import filled, frame, with_groups, with_windows
-from dashboards.overview import ratings, regimes
-from dashboards.panels import COUNT, MOS, SECONDS, SHARE, SOURCE, About, Ask, bars, curves, density
-from dashboards.promql import MINUTES
+from qoemon.tools.dashboards.board import filled, frame, with_groups, with_windows
+from qoemon.tools.dashboards.overview import ratings, regimes
+from qoemon.tools.dashboards.panels import COUNT, MOS, SECONDS, SHARE, SOURCE, About, Ask, bars, curves, density
+from qoemon.tools.dashboards.promql import MINUTES
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-    from dashboards.panels import Panel
-    from dashboards.promql import Queries
+    from qoemon.tools.dashboards.panels import Panel
+    from qoemon.tools.dashboards.promql import Queries
 
 HERE = "{{service}} {{window}}"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dashboards.board import filled, frame, with_groups, with_windows
-from dashboards.panels import (
+from qoemon.tools.dashboards.board import filled, frame, with_groups, with_windows
+from qoemon.tools.dashboards.panels import (
     COUNT,
     GOOD_SHARE,
     GREEN,
@@ -27,13 +27,13 @@ from dashboards.panels import (
     rows,
     states,
 )
-from dashboards.promql import once
+from qoemon.tools.dashboards.promql import once
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-    from dashboards.panels import Panel
-    from dashboards.promql import Queries
+    from qoemon.tools.dashboards.panels import Panel
+    from qoemon.tools.dashboards.promql import Queries
 
 COLOURS = (RED, ORANGE, YELLOW, LIGHT_GREEN, GREEN)
 REGIMES = (("good", GREEN), ("degraded", YELLOW), ("bad", RED))

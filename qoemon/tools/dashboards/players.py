@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dashboards.board import choice, filled, frame, with_groups
-from dashboards.panels import COUNT, PER_SECOND, SECONDS, SHARE, About, Ask, curves, density
-from dashboards.promql import MINUTES
+from qoemon.tools.dashboards.board import choice, filled, frame, with_groups
+from qoemon.tools.dashboards.panels import COUNT, PER_SECOND, SECONDS, SHARE, About, Ask, curves, density
+from qoemon.tools.dashboards.promql import MINUTES
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-    from dashboards.panels import Panel
-    from dashboards.promql import Queries
+    from qoemon.tools.dashboards.panels import Panel
+    from qoemon.tools.dashboards.promql import Queries
 
 STARTED, FAILED = "qoemon_startup_seconds_count", "qoemon_start_failures_total"
 PROBLEMS = (

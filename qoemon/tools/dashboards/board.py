@@ -18,14 +18,14 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
-from dashboards.panels import SOURCE
 from qoemon.common import duration
+from qoemon.tools.dashboards.panels import SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dashboards.panels import Panel
-    from dashboards.promql import Queries
+    from qoemon.tools.dashboards.panels import Panel
+    from qoemon.tools.dashboards.promql import Queries
 
 TAG = "qoemon"
 

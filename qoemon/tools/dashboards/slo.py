@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dashboards.board import filled, frame, with_groups
-from dashboards.overview import ratings
-from dashboards.panels import (
+from qoemon.core.snapshot.feedback import PERIOD_DAYS
+from qoemon.tools.dashboards.board import filled, frame, with_groups
+from qoemon.tools.dashboards.overview import ratings
+from qoemon.tools.dashboards.panels import (
     BLUE,
     COUNT,
     GOOD_SHARE,
@@ -24,14 +25,13 @@ from dashboards.panels import (
     number,
     states,
 )
-from dashboards.promql import EXPECTED, RATINGS, SAID, once
-from qoemon.core.snapshot.feedback import PERIOD_DAYS
+from qoemon.tools.dashboards.promql import EXPECTED, RATINGS, SAID, once
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-    from dashboards.panels import Panel
-    from dashboards.promql import Queries
+    from qoemon.tools.dashboards.panels import Panel
+    from qoemon.tools.dashboards.promql import Queries
 
 SPANS = ("1h", "6h", "3d", "30d")
 BUDGET = Steps(RED, ((0, ORANGE), (0.25, YELLOW), (0.5, GREEN)))
@@ -44,9 +44,7 @@ MODEL_STATES = (("too few ratings", BLUE), ("holds", GREEN), ("off", ORANGE))
 
 
 def slo(queries: Queries) -> Dashboard:
-    """The board about the objectives; ValueError if there are none."""
-    if not queries.objectives:
-        raise ValueError("no service has an objective: found no `slo` under `services`, expected one; set it there")
+    """The board about the objectives; there must be one."""
     board = with_groups(frame("SLO", "Shares of good ratings against their objectives.", "now-1d"), queries)
     # Queries over a month of counters are expensive: not every 30 s.
     board.refresh("5m")

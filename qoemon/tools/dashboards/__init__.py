@@ -1,0 +1,1 @@
+"""The command `qoemon dashboards`, and the boards that it makes for a configuration."""
