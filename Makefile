@@ -52,7 +52,7 @@ pictures: $(VENV)/dev  ## take the pictures of the documentation, of running dem
 bench: $(VENV)/dev  ## measure CPU, memory and latency beside rivals; writes docs/performance.md (25 minutes; QUICK=1: 10)
 	$(BIN)/python -m benchmarks
 
-bench-cluster: $(VENV)/dev  ## measure the costs of a cluster; `make docs` then writes the sizes in docs/cluster.md (10 minutes)
+bench-cluster: $(VENV)/dev  ## measure the costs of a cluster; `make docs` then writes the sizes in docs/sizing.md (10 minutes)
 	$(BIN)/python -m benchmarks cluster
 
 dashboards: $(VENV)/dev  ## write the Grafana boards
@@ -109,7 +109,7 @@ attack: $(VENV)/dev  ## 100,000 invented label sets and 5 million session ids (2
 chaos: $(VENV)/dev  ## kill daemon, workers and broker again and again under load, and compare every figure (9 minutes)
 	QOEMON_CHAOS_ROUNDS=20 QOEMON_CHAOS_PAUSE_S=30 $(BIN)/python -m pytest tests/system/test_kill.py tests/system/test_workers.py --verbose -rP
 
-chaos-cluster: $(VENV)/dev  ## kill executors, driver and nodes of Kafka again and again; writes docs/cluster.md (20 minutes; needs Java and Maven)
+chaos-cluster: $(VENV)/dev  ## kill executors, driver and nodes of Kafka again and again; writes docs/cluster-operation.md (20 minutes; needs Java and Maven)
 	$(BIN)/python -m tests.support.chaos
 
 clean:  ## remove what the other targets made

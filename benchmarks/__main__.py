@@ -4,7 +4,7 @@ Each part runs in a process of its own and writes its rows as JSON. benchmarks/l
 In docs/performance.md only the text between MARKS is replaced.
 
 `python -m benchmarks cluster` (`make bench-cluster`) runs the parts of a cluster instead, and writes their rows
-into benchmarks/cluster.json, from which `make docs` makes the table of sizes in docs/cluster.md.
+into benchmarks/cluster.json, from which `make docs` makes the table of sizes in docs/sizing.md.
 """
 
 from __future__ import annotations

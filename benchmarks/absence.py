@@ -4,8 +4,8 @@ Each service has a daily rhythm with a ratio of BUSY between evening and night, 
 busier, holidays with the rhythm of a Sunday or of none, and an AR(1) process that moves all viewers together.
 Viewers come by a Poisson process and stay for 10 minutes on average. The monitor is that of the daemon, and the
 rule is the default one. `shows` adds programmes that end at a fixed time twice a week, when half of the viewers
-leave within 5 minutes; `matches` such ones at random times. The exit code is 1 if a promise of docs/alerting.md is
-broken.
+leave within 5 minutes; `matches` such ones at random times. The exit code is 1 if a promise of
+docs/missing-sessions.md is broken.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ def main() -> int:
     kept = [quiet(options.services, options.months, rng), fallen(5 * options.services, rng)]
     print(f"\n{time.monotonic() - begun:.0f} s")
     if not all(kept):
-        print("a promise is broken: see docs/alerting.md", file=sys.stderr)
+        print("a promise is broken: see docs/missing-sessions.md", file=sys.stderr)
     return 0 if all(kept) else 1
 
 

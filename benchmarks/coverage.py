@@ -6,7 +6,7 @@ many times. A cell is below the bar if
 - its coverage is below 94 %, or
 - the mean width exceeds 1.1 times that of the normal interval where the normal interval is valid:
   N min(mu, 1 - mu) >= 30 (mu the GoB, the PoW, or the MOS on [0, 1]) and N Var(g) >= 3. The second condition
-  excludes only users who are almost identical; the table marks their width with *. See docs/uncertainty.md.
+  excludes only users who are almost identical; the table marks their width with *: docs/uncertainty-measured.md.
 
 The last block of the table has no bar. The lines that are marked are those that the last line counts; the exit code
 is 1 if there are any.

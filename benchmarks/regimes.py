@@ -3,7 +3,7 @@
 A group's PoW is simulated interval by interval: each of N sessions stalls by a Poisson process, sessions differ,
 and the rate of stalls varies by half over the day and by an AR(1) process that affects all sessions together. The
 same series are given to qoemon's RegimeMonitor, to fixed thresholds with `for: 5m`, and to a window-limited GLR,
-which was rejected. The exit code is 1 if a promise of docs/regimes.md is broken.
+which was rejected. The exit code is 1 if a promise of docs/regimes-measured.md is broken.
 """
 
 from __future__ import annotations
@@ -355,7 +355,7 @@ def main() -> int:
     kept += [in_control(table, rng, options.groups)]
     print(f"\n{time.monotonic() - begun:.0f} s")
     if not all(kept):
-        print("a promise is broken: see docs/regimes.md", file=sys.stderr)
+        print("a promise is broken: see docs/regimes-measured.md", file=sys.stderr)
     return 0 if all(kept) else 1
 
 

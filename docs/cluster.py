@@ -1,4 +1,4 @@
-"""Writes the table of sizes in cluster.md, from figures that `make bench-cluster` has measured."""
+"""Writes the table of sizes of a cluster in sizing.md, from figures that `make bench-cluster` has measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.row import Part, figure
 
 HERE = Path(__file__).parent
 FIGURES = HERE.parent / "benchmarks" / "cluster.json"
-PAGE = HERE / "cluster.md"
+PAGE = HERE / "sizing.md"
 MARKS = "<!-- sizes: make bench-cluster, make docs -->", "<!-- end of sizes -->"
 
 SESSIONS, EVERY_S, SHARDS, GROUPS, TICK_S = 10_000_000, 10, 1024, 1000, 10
@@ -40,8 +40,8 @@ class Line(NamedTuple):
     limit: str
 
 
-def cluster_page() -> str:
-    """Text of cluster.md: what is there, with the table from the newest figures."""
+def sizing_page() -> str:
+    """Text of sizing.md: what is there, with the table from the newest figures."""
     begin, end = MARKS
     before, _, rest = PAGE.read_text("utf-8").partition(begin)
     after = rest.partition(end)[2]

@@ -1,7 +1,7 @@
 """Write the generated pages and draw the figures: `make docs`. Tests check that both are up to date.
 
 metrics.md is made from what the daemon exports, configuration.md from the schema, figures from the core and from a
-study; in cluster.md the table of sizes is made from measured figures. The schema of the Helm
+study; in sizing.md the table of a cluster is made from measured figures. The schema of the Helm
 chart's values is written, too.
 """
 
@@ -14,7 +14,7 @@ from prometheus_client.core import Metric
 
 from config.helm import generate
 from docs import example
-from docs.cluster import cluster_page
+from docs.cluster import sizing_page
 from docs.configuration import configuration_page
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
@@ -102,7 +102,7 @@ def pages() -> dict[str, str]:
     return {
         "metrics.md": metrics_page(),
         "configuration.md": configuration_page(),
-        "cluster.md": cluster_page(),
+        "sizing.md": sizing_page(),
     }
 
 

@@ -1,7 +1,7 @@
 """What the comparison of ratings with predictions claims, measured. `python -m benchmarks.feedback`.
 
 Each figure stands beside the bar that it has to hold. The exit code is 1 if one is missed. The tables in
-docs/feedback.md are replaced by those of this run.
+docs/feedback-measured.md are replaced by those of this run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.calibration.row import Row
 from benchmarks.feedback import asking, coverage, detector, fit, scores
 
 PARTS = (detector, coverage, asking, fit, scores)
-PAGE = Path(__file__).parents[2] / "docs" / "feedback.md"
+PAGE = Path(__file__).parents[2] / "docs" / "feedback-measured.md"
 MARKS = "<!-- figures: make feedback -->", "<!-- end of figures -->"
 
 

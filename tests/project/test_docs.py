@@ -268,12 +268,6 @@ def test_every_path_of_the_architecture_page_exists(path):
     assert (ROOT / "qoemon" / path).exists() or (ROOT / path).exists()
 
 
-def test_the_architecture_page_is_first_in_the_menu_and_in_the_readme():
-    menu = (ROOT / "mkdocs.yml").read_text().split("\nnav:\n")[1]
-    assert menu.startswith("  - Architecture: architecture.md\n")
-    assert "](docs/architecture.md)" in (ROOT / "README.md").read_text()
-
-
 def pictures_of(page: Path) -> set[Path]:
     """The pictures that a page shows."""
     named = re.findall(r"""["(]((?:docs/)?pictures/[^")]+)""", page.read_text())

@@ -1,4 +1,4 @@
-"""The page about players: each of its commands gives the answer that it shows, and its players report to qoemon."""
+"""The pages about players: each command gives the answer that it shows, and its players report to qoemon."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-PAGE = (ROOT / "docs/players.md").read_text()
-CHAPTERS = {chapter.partition("\n")[0]: chapter for chapter in re.split(r"\n###? ", PAGE)}
+PAGE, REPORTED = ((ROOT / f"docs/{name}.md").read_text() for name in ("players", "players-reported"))
+CHAPTERS = {chapter.partition("\n")[0]: chapter for chapter in re.split(r"\n###? ", PAGE + REPORTED)}
 STEPS = re.findall(r"```(yaml|sh)\n(.*?)```(?:\n+```text\n(.*?)```)?", PAGE, re.DOTALL)
 PORTS = {"9877": "http", "9878": "collector"}
 
@@ -131,6 +131,12 @@ def test_dash_js_is_told_to_send_each_key_that_qoemon_reads() -> None:
     codec = (ROOT / "qoemon/core/wire/cmcd.py").read_text()
     read = set(re.findall(r'found(?:, |\.get\()"(\w+)"', codec))
     assert {"sid", "sta", "bg"} <= read <= set(target["enabledKeys"])
+
+
+def test_startup_times_are_rated_by_the_configuration_that_is_shown() -> None:
+    (settings,) = re.findall(r"```yaml\n(.*?)```", REPORTED, re.DOTALL)
+    plan = core_plan(Config.model_validate(yaml.safe_load(settings)))
+    assert plan.players.startup_service in {service.name for service in plan.services}
 
 
 def test_figures_about_captures_are_theirs() -> None:

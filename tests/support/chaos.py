@@ -1,6 +1,6 @@
 """Kills parts of a cluster under load, and compares what the driver reports with an undisturbed process.
 
-`make chaos-cluster` runs the long form and writes its table into docs/cluster.md.
+`make chaos-cluster` runs the long form and writes its table into docs/cluster-operation.md.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ SEED = os.environ.get("QOEMON_CHAOS_SEED", "1")
 RATE = 1000
 """Reports a second."""
 
-PAGE = ROOT / "docs/cluster.md"
+PAGE = ROOT / "docs/cluster-operation.md"
 MARKS = "<!-- figures: make chaos-cluster -->", "<!-- end of figures -->"
 
 

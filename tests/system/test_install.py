@@ -168,9 +168,8 @@ def test_both_ways_with_files_of_a_release_are_the_same() -> None:
 
 def test_the_readme_connects_to_a_broker_in_the_same_way() -> None:
     section = (ROOT / "README.md").read_text().partition("\n## Connect it to your broker\n")[2]
-    lines = re.search(r"\n\n((?:    .*\n)+)", section)
-    assert lines is not None
-    commands = [line.partition("  #")[0].strip() for line in lines[1].splitlines()]
+    block = section.partition("```sh\n")[2].partition("```")[0]
+    commands = [line.partition("  #")[0].strip() for line in block.splitlines()]
     assert len(commands) == 6
     for command in commands:
         moved = re.sub(r"^(python3 -m venv |\. )?venv\b", r"\1~/qoemon-env", command)

@@ -237,7 +237,7 @@ def _cluster() -> list[Panel]:
     records = About(
         "Cluster: records",
         "Records of Kafka in the newest batch, and those left for later ones. If the rest grows, the cluster does "
-        "not keep up, or catches up after an outage. docs/cluster.md says where each part saturates.",
+        "not keep up, or catches up after an outage. docs/sizing.md says where each part saturates.",
         COUNT,
         6,
     )

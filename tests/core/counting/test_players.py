@@ -165,7 +165,7 @@ def test_a_record_without_state_keeps_the_state_going():
     assert counted(*numbered(*words, Word(15_000, "p"))) == [(1, 4000, 10_000)]
 
 
-# What real players do, by the numbers of the traps in docs/players.md.
+# What real players do, numbered: docs/players-reported.md.
 
 
 def test_trap_2_records_overtake_each_other():

@@ -503,7 +503,7 @@ async def test_many_alerts_arrive(alertmanager: Alertmanager) -> None:
 
 def documented_check() -> Callable[[bytes, str, str], None]:
     """The receiver's check as the documentation gives it."""
-    page = (ROOT / "docs" / "alerting.md").read_text().partition("### Webhooks")[2]
+    page = (ROOT / "docs" / "notifications.md").read_text().partition("## Webhooks")[2]
     block = re.search(r"```python\n(.*?)```", page, re.DOTALL)
     assert block is not None
     names: dict[str, Any] = {}

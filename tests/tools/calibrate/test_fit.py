@@ -325,7 +325,7 @@ def test_a_column_that_the_configuration_cannot_name_is_warned_of() -> None:
 
 def test_the_example_in_the_documentation_is_what_it_gives() -> None:
     page = (Path(__file__).parents[3] / "docs/calibration.md").read_text()
-    _, study = re.findall(r"```csv\n(.*?)```", page, re.DOTALL)
+    (study,) = re.findall(r"```csv\n(.*?)```", page, re.DOTALL)
     (fragment,) = re.findall(r"```yaml\n([^`]*web-iqx[^`]*)```", page)
     found = fit(read_study(io.StringIO(study, newline=""), WEB_IQX))
     assert yaml_fragment(found, "web") == fragment
