@@ -1,8 +1,9 @@
 """States of every format that was ever written: each continues where it stopped.
 
 A file in formats/ has the state directory of one process: a checkpoint, the journal behind it, and the history, if
-there was one. The code of the commit that is named here made it of the recording in v1/, v3-players and
-v3-effective-users with players.jsonl.gz as well. tests/state/test_upgrade.py has version 1 with workers.
+there was one. The code of the commit that is named here made it of the recording in v1/, the later ones with
+players.jsonl.gz as well, v3-feedback also with answers.jsonl.gz, and with midnight in the middle.
+tests/support/states.py writes one in today's format. tests/state/test_upgrade.py has version 1 with workers.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 import tarfile
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ import pytest
 from qoemon.config.config import load
 from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.evaluation import Evaluation
+from qoemon.core.feedback.conditions import GivenAnswers, dump_answers
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.snapshot.past import PastQuery, PastRatings
 from qoemon.engine.storage import open_store
@@ -35,7 +37,7 @@ from qoemon.state.kept_history import KeptHistory
 from qoemon.state.layout import HISTORY
 from qoemon.state.recovery import Recovery, recover
 from qoemon.state.versions import READABLE, STATE, found_versions
-from qoemon.tools.recordings.recording import Recording
+from qoemon.tools.recordings.recording import Recorded, Recording
 from tests.support.figures import ROUNDING, differences
 from tests.support.parts import ROOT
 
@@ -58,15 +60,21 @@ COMMITS = {
     "v3-spread": "be10410",
     "v3-players": "04a28d7",
     "v3-effective-users": "29c0b14",
+    "v3-feedback": "0f50f82",
 }
-"""The first state there was; the last of version 2; the first, two later ones of version 3."""
-WITH_PLAYERS = {"v3-players", "v3-effective-users"}
+"""The first state there was; the last of version 2; the first, three later ones of version 3."""
+WITH_PLAYERS = {"v3-players", "v3-effective-users", "v3-feedback"}
+WITH_ANSWERS = {"v3-feedback"}
+LATER_S = 5400
+"""By how much the feed with answers is moved: its first day ends after 16 minutes."""
 
 BOUNDS = r"(mos|gob|pow)_bounds/\d|alerts/\d+/(surest|since_s)"
 """Earlier than v3-effective-users, bounds count the number of users, in windows that reach back to then."""
 SAID = r"services/\d+/feedback/.*"
-"""None of these has kept what users said, nor of how many sessions: that begins with the upgrade."""
+"""Earlier than v3-feedback, none has kept what users said, nor of how many sessions."""
+NOTHING = r"(?!)"
 DIFFERENT: Mapping[str, str] = {
+    "v3-feedback": NOTHING,
     "v3-effective-users": SAID,
     "v3-players": f"{BOUNDS}|{SAID}",
     "v3-spread": f"{BOUNDS}|{SAID}",
@@ -89,19 +97,48 @@ def config(name: str) -> Config:
     return load(V1 / "qoemon.yaml", overrides=players if name in WITH_PLAYERS else ())
 
 
+def moved_s(name: str) -> int:
+    """By how much the feed comes later than it was recorded."""
+    return LATER_S if name in WITH_ANSWERS else 0
+
+
+def journal_ends_s(name: str) -> float:
+    """When the state was made: earlier messages are in the checkpoint or the journal."""
+    return JOURNAL_ENDS_S + moved_s(name)
+
+
 def messages(name: str) -> tuple[list[Arrived], float]:
     """The whole feed, and when it ends."""
     recording = Recording(V1 / "recording.jsonl.gz")
-    some: list[Arrived] = [*recording.messages()]
+    feeds = [recording.messages()]
     if name in WITH_PLAYERS:
-        players = Recording(FORMATS / "players.jsonl.gz").messages()
-        some = list(heapq.merge(some, players, key=lambda message: message.arrival_s))
-    return some, recording.end_s
+        feeds.append(Recording(FORMATS / "players.jsonl.gz").messages())
+    if name in WITH_ANSWERS:
+        feeds.append(Recording(FORMATS / "answers.jsonl.gz").messages())
+    later = [_moved(message, moved_s(name)) for message in heapq.merge(*feeds, key=lambda each: each.arrival_s)]
+    return [*later], recording.end_s + moved_s(name)
+
+
+def _moved(message: Recorded, by_s: int) -> Recorded:
+    """The message so much later; players write the time into their records."""
+    payload = re.sub(rb"\bts=(\d+)", lambda ts: b"ts=%d" % (int(ts[1]) + 1000 * by_s), message.payload)
+    return message._replace(arrival_s=message.arrival_s + by_s, payload=payload)
+
+
+class Undisturbed(NamedTuple):
+    """The last tick of the whole feed without any restart: its document, and what its users said, by service.
+
+    history  what the history answers, by service
+    """
+
+    served: dict[str, Any]
+    said: Mapping[str, GivenAnswers]
+    history: dict[str, PastRatings]
 
 
 @cache
-def undisturbed(name: str) -> tuple[dict[str, Any], dict[str, PastRatings]]:
-    """The last tick of the whole feed without any restart, and what its history answers."""
+def undisturbed(name: str) -> Undisturbed:
+    """The whole feed without any restart."""
     settings, history = config(name), history_in(None)
     pipeline, evaluation, kept = ShardPipeline(core_plan(settings)), new_evaluation(settings), KeptHistory(history)
     feed, end_s = messages(name)
@@ -110,12 +147,12 @@ def undisturbed(name: str) -> tuple[dict[str, Any], dict[str, PastRatings]]:
         kept.put(*tick)
     answers = {service: asyncio.run(kept.ratings(query)) for service, query in questions(name).items()}
     kept.close()
-    return served(tick), answers
+    return Undisturbed(served(tick), tick.snapshot.answers, answers)
 
 
-def expected(name: str) -> tuple[dict[str, Any], dict[str, PastRatings]]:
+def expected(name: str) -> Undisturbed:
     """The same for all states of the same feed."""
-    return undisturbed("v3-players" if name in WITH_PLAYERS else "v3-spread")
+    return undisturbed(name if name in WITH_ANSWERS else "v3-players" if name in WITH_PLAYERS else "v3-spread")
 
 
 def history_in(file: Path | None) -> HistoryStore:
@@ -124,8 +161,8 @@ def history_in(file: Path | None) -> HistoryStore:
 
 def questions(name: str) -> dict[str, PastQuery]:
     """What is asked of a history, by service."""
-    services = core_plan(config(name)).services
-    return {each.name: PastQuery(each.name, each.scale, FROM_S, TO_S, 300, ("region",)) for each in services}
+    services, (from_s, to_s) = core_plan(config(name)).services, (each + moved_s(name) for each in (FROM_S, TO_S))
+    return {each.name: PastQuery(each.name, each.scale, from_s, to_s, 300, ("region",)) for each in services}
 
 
 def continued(name: str, directory: Path) -> Tick:
@@ -148,7 +185,7 @@ def continued(name: str, directory: Path) -> Tick:
         store.close()
     assert pipeline.sessions > 400
     feed, end_s = messages(name)
-    rest = [message for message in feed if message.arrival_s >= JOURNAL_ENDS_S]
+    rest = [message for message in feed if message.arrival_s >= journal_ends_s(name)]
     for counts in [*pipeline.run(rest), *pipeline.until(end_s)]:
         tick = evaluations[-1].tick([counts])
     return tick
@@ -171,14 +208,14 @@ def test_the_version_of_a_state_is_found(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_a_state_continues_as_if_nothing_had_happened(tmp_path: Path, name: str) -> None:
-    now, (before, _) = served(continued(name, unpacked(name, tmp_path / "state"))), expected(name)
+    now, before = served(continued(name, unpacked(name, tmp_path / "state"))), expected(name).served
     assert {path for path in differences(now, before) if not re.search(DIFFERENT[name], path)} == set()
 
 
 @pytest.mark.parametrize("name", sorted(COMMITS.keys() - DIFFERENT.keys()))
 def test_a_state_of_an_earlier_version_continues_with_its_figures(tmp_path: Path, name: str) -> None:
     """Versions before 3 counted stalls in other intervals: see tests/state/test_upgrade.py."""
-    now, (before, _) = served(continued(name, unpacked(name, tmp_path / "state"))), expected(name)
+    now, before = served(continued(name, unpacked(name, tmp_path / "state"))), expected(name).served
     assert now["sessions"] == before["sessions"]
     for service, twin in zip(now["services"], before["services"], strict=True):
         for group, same in zip(service["groups"], twin["groups"], strict=True):
@@ -191,7 +228,7 @@ def test_a_state_of_an_earlier_version_continues_with_its_figures(tmp_path: Path
 
 @pytest.mark.parametrize("name", sorted(WITH_PLAYERS))
 def test_a_history_answers_what_it_answered(tmp_path: Path, name: str) -> None:
-    history, (_, answers) = history_in(unpacked(name, tmp_path / "state") / HISTORY), expected(name)
+    history, answers = history_in(unpacked(name, tmp_path / "state") / HISTORY), expected(name).history
     assert {service for service, answer in answers.items() if answer.observations.any()} == {"video", "web"}
     for service, query in questions(name).items():
         before, now = answers[service], history.ratings(query)
@@ -203,9 +240,21 @@ def test_a_history_answers_what_it_answered(tmp_path: Path, name: str) -> None:
     history.close()
 
 
+@pytest.mark.parametrize("name", sorted(WITH_ANSWERS))
+def test_answers_of_users_are_kept_day_by_day(tmp_path: Path, name: str) -> None:
+    """By condition: next year's constants can be compared with them."""
+    now, before = continued(name, unpacked(name, tmp_path / "state")).snapshot.answers, expected(name).said
+    assert [len(before[service].days) for service in ("video", "web")] == [2, 2]
+    for service, given in before.items():
+        kept = dump_answers(now[service].days)
+        for array, values in dump_answers(given.days).items():
+            assert np.array_equal(kept[array], values), (service, array)
+        assert len(kept) == len(dump_answers(given.days))
+
+
 def test_another_processor_serves_the_same() -> None:
     """A state moves to one with another machine; the two of a pair may have different ones."""
-    script = "import json, tests.state.test_formats as t; print(json.dumps(t.expected('v3-spread')[0]))"
+    script = "import json, tests.state.test_formats as t; print(json.dumps(t.expected('v3-spread').served))"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script],
         cwd=ROOT,
@@ -213,4 +262,4 @@ def test_another_processor_serves_the_same() -> None:
         check=True,
         stdout=subprocess.PIPE,
     )
-    assert differences(json.loads(done.stdout), expected("v3-spread")[0]) == set()
+    assert differences(json.loads(done.stdout), expected("v3-spread").served) == set()
