@@ -103,7 +103,7 @@ ENDS = {"qoemon feedback test video": 3}
 
 def is_not_run(command: str) -> bool:
     """Whether not-run.md has the command."""
-    return command.startswith(tuple(f"{name} " for name in NOT_RUN))
+    return f"{command} ".startswith(tuple(f"{name} " for name in NOT_RUN))
 
 
 def elsewhere(page: str, command: str) -> tuple[str, str] | None:

@@ -1,8 +1,7 @@
-"""Several daemons on one machine, from the template of the unit; and what one says that is in the way of another."""
+"""Several daemons on one machine, from the template of the unit; and what each says that gets in the way."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -99,10 +98,8 @@ def test_what_belongs_to_another_daemon_is_named_with_what_to_do(tmp_path: Path,
         same_state = Daemon(tmp_path, settings(mosquitto, "news") | {"state": shop["state"]}, "state-dir")
         code, line = ended(same_state)
         assert code == 1
-        assert (
-            f"another qoemon (process {running.pid}) keeps its state in {tmp_path / 'state'}: stop it, or set"
-            in line
-        )
+        holder = f"another qoemon (process {running.pid}) keeps its state in {tmp_path / 'state'}"
+        assert f"{holder}: stop it, or set another state.dir" in line
 
         same_client = {**settings(mosquitto, "news")}
         same_client["mqtt"] |= {"client_id": "qoemon-shop"}
@@ -119,4 +116,4 @@ def test_the_template_is_the_one_that_is_documented() -> None:
     configuration = of_instance("ExecStart", "shop").rpartition(" ")[2]
     for text in (configuration, f"/var/lib/{of_instance('StateDirectory', 'shop')}", "qoemon@shop.service"):
         assert f"`{text}`" in page
-    assert json.dumps("qoemon-shop").strip('"') in page
+    assert "`qoemon-shop`" in page

@@ -57,6 +57,7 @@ class Alertmanager:
 
 def alert(notice: Notice, ends_s: float, url: str) -> dict[str, Any]:
     """The alert in Alertmanager's format. ends_s: when it expires if it is firing."""
+    ends_s = ends_s if notice.ends_s is None else notice.ends_s
     return {
         "labels": {
             **notice.labels,
@@ -66,7 +67,8 @@ def alert(notice: Notice, ends_s: float, url: str) -> dict[str, Any]:
             "severity": notice.severity,
         },
         "annotations": notice.annotations,
-        "startsAt": timestamp(notice.starts_s),
-        "endsAt": timestamp(ends_s if notice.ends_s is None else notice.ends_s),
+        # Alertmanager refuses an end before the begin; that may be of another daemon, whose clock is ahead.
+        "startsAt": timestamp(min(notice.starts_s, ends_s)),
+        "endsAt": timestamp(ends_s),
         "generatorURL": url,
     }

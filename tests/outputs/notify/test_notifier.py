@@ -345,6 +345,21 @@ def short_pauses_and_long_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- Alertmanager ---
 
 
+async def test_alertmanager_accepts_the_end_of_an_alert_that_began_by_a_clock_ahead(
+    alertmanager: Alertmanager,
+) -> None:
+    """It began in the other daemon of a pair."""
+    now_s = time.time()
+    ahead = replace(begun(), starts_s=now_s + 300)
+    settings = {"alertmanagers": [{"url": f"http://127.0.0.1:{alertmanager.port}/"}]}
+    async with running(notifier_of(settings)) as notifier:
+        notifier.dispatch([ahead], [ahead], now_s)
+        await until(lambda: notifier.states[0].sent == 1, lambda: notifier.states)
+        notifier.dispatch([], [ended(ahead, now_s)], now_s)
+        await until(lambda: not notifier.undelivered())
+        assert (notifier.states[0].sent, notifier.states[0].last_error) == (2, None)
+
+
 def test_alertmanager_gets_no_empty_labels_and_reserved_names_win() -> None:
     made = alert(notice(labels={"team": "x", "severity": "none"}), 2000.0, URL)
     assert made["labels"] == {
