@@ -108,7 +108,7 @@ def documents(root: Path) -> None:
     own = (
         f"qoemon ({version()}) {platform.freedesktop_os_release()['VERSION_CODENAME']}; urgency=medium\n\n"
         f"  * What is new in qoemon: /usr/share/doc/qoemon/changelog.gz\n\n"
-        f" -- {maintainer}  {formatdate(changes.stat().st_mtime)}\n"
+        f" -- {maintainer}  {formatdate(changes.stat().st_mtime, localtime=True)}\n"
     )
     for name, text in (("changelog.gz", changes.read_bytes()), ("changelog.Debian.gz", own.encode())):
         write(root, f"/usr/share/doc/qoemon/{name}", gzip.compress(text, 9, mtime=0))
