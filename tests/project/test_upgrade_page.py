@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -156,15 +157,21 @@ def test_the_units_of_the_page_back_up(tmp_path: Path) -> None:
         0,
         [],
     )
-    commands = "\n".join(re.findall(r"^ExecStart=(.*)$", UNITS["qoemon-backup.service"], re.MULTILINE))
+    commands = "\n".join(re.findall(r"^ExecStart(?:Pre)?=(.*)$", UNITS["qoemon-backup.service"], re.MULTILINE))
     commands = (
         commands.replace("$$", "$").replace("%%", "%").replace("/opt/qoemon/bin/qoemon", '"$PYTHON" -m qoemon')
     )
     with machine(tmp_path, tick="1s") as its:
         unpacked("v3-players", tmp_path / "var/lib/qoemon")
-        its.run(f"mkdir /var/lib/qoemon-backup; export STATE_DIRECTORY=/var/lib/qoemon-backup PYTHON\n{commands}")
-    (kept,) = (tmp_path / "var/lib/qoemon-backup").iterdir()
-    assert kept.stat().st_size > 10_000
+        others = [tmp_path / "var/backups/qoemon" / f"{name}.tar.gz" for name in ("nightly-old", "before-upgrade")]
+        for other in others:
+            other.touch()
+            os.utime(other, (0, 0))
+        its.run(commands)
+    new, upgrade = sorted((tmp_path / "var/backups/qoemon").iterdir(), key=lambda file: -file.stat().st_size)
+    assert new.name.startswith("nightly-2")
+    assert new.stat().st_size > 10_000
+    assert upgrade.name == "before-upgrade.tar.gz"
 
 
 def test_every_command_of_the_page_is_in_a_test() -> None:
