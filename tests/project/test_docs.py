@@ -22,6 +22,7 @@ from docs import cluster, generate, pictures
 from qoemon import cli
 from qoemon.config.config import Config, load
 from qoemon.config.plan import alert_rules, core_plan
+from qoemon.config.sections.collector import Collector
 from qoemon.core.alerting.alerts import Alerts
 from qoemon.core.alerting.decision import QUIET, AlertState, Sample, decide
 from qoemon.core.alerting.decision import Reason as AlertReason
@@ -32,6 +33,8 @@ from qoemon.core.wire.codec import Codec
 from qoemon.core.wire.report import Reject, Report
 from qoemon.inputs.inbox import Message
 from qoemon.tools.paper import curves
+from qoemon.tools.rules import daemonrules
+from qoemon.tools.rules.capacityrules import Capacity
 from tests.core.qoe.test_mapping import MUSIC_VIDEOS
 from tests.support.core import OneShard
 
@@ -219,6 +222,17 @@ def test_every_counter_of_trouble_is_explained():
     counters = set(re.findall(r"`(qoemon_\w+_total)` \| counter", (ROOT / "docs/metrics.md").read_text()))
     explained = set(re.findall(r"qoemon_\w+", (ROOT / "docs/operations.md").read_text()))
     assert counters - quiet <= explained
+
+
+def test_every_rule_on_the_daemon_is_in_the_table_with_its_severity():
+    plan = core_plan(load(ROOT / "config/qoemon.yaml").model_copy(update={"collector": Collector()}))
+    page = (ROOT / "docs/prometheus-rules.md").read_text()
+    rows = re.findall(r"^\| (`Qoemon[^|]+) \| (\w+) \|", page, re.MULTILINE)
+    table = {alert: severity for names, severity in rows for alert in re.findall(r"`(\w+)`", names)}
+    assert table == {rule.alert: rule.severity for rule in daemonrules.rules(plan, "qoemon", Capacity())}
+    elsewhere = (ROOT / "docs/cluster-operation.md").read_text() + (ROOT / "docs/two-daemons.md").read_text()
+    more = daemonrules.rules(plan, "qoemon", Capacity(), clustered=True, paired=True)
+    assert [rule.alert for rule in more if rule.alert not in table and f"`{rule.alert}`" not in elsewhere] == []
 
 
 def test_readme_yaml_and_links_are_whole():
