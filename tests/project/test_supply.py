@@ -124,7 +124,8 @@ def test_pinned_versions_are_those_that_the_package_wants(python: str) -> None:
     valid = [pin for pin in pins if pin.marker is None or pin.marker.evaluate(environment)]
     versions = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in valid}
     assert len(versions) == len(valid)
-    for line in project["dependencies"] + project["optional-dependencies"]["ui"]:
+    extras = project["optional-dependencies"]
+    for line in project["dependencies"] + extras["dashboards"] + extras["ui"]:
         wanted = Requirement(line)
         assert wanted.specifier.contains(versions[canonicalize_name(wanted.name)]), f"{wanted}: make lock"
 
