@@ -19,7 +19,7 @@ _TENANT = (
     (":/etc/qoemon/mqtt-password", ":/etc/qoemon/%i-mqtt-password"),
     ("/var/lib/qoemon is what", "/var/lib/qoemon-%i is what"),
 )
-_OWN_USER = "DynamicUser=yes\n"
+_OWN_USER = "# A user of its own, who is nobody while it does not run.\nDynamicUser=yes\n"
 
 
 class HiddenError(Exception):

@@ -103,6 +103,7 @@ def test_the_unit_runs_as_a_user_that_is_there(installed: Path) -> None:
         text = qoemon("systemd-unit", "--user", "qoemon", *options).stdout
         assert "\nUser=qoemon\nGroup=qoemon\n" in text
         assert "DynamicUser=" not in text
+        assert "of its own" not in text
 
 
 @pytest.mark.parametrize("options", [[], ["--template"], ["--user", "root"]], ids=" ".join)
