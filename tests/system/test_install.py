@@ -37,6 +37,11 @@ def blocks(heading: str) -> list[str]:
     return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    """All files below a folder."""
+    return {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
 class Place:
     """A home directory and a folder to work in, without anything of the checkout but what is linked."""
 
@@ -101,6 +106,7 @@ def test_the_first_run_is_as_the_page_says(checkout: Place) -> None:
     assert boards == {file.name: file.read_text() for file in (ROOT / "dashboards").glob("*.json")}
     assert (checkout.work / "player.js").read_text() == (ROOT / "docs/examples/player.js").read_text()
     assert "groups:" in (checkout.work / "qoemon.rules.yml").read_text()
+    assert contents(checkout.work / "chart") == contents(ROOT / "config/helm/qoemon")
 
 
 def test_the_daemon_runs_from_there_and_has_its_charts(checkout: Place) -> None:
