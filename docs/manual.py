@@ -1,4 +1,4 @@
-"""Manual pages of all commands, made from their help, and scripts for completion: `python -m docs.manual FOLDER`.
+"""Manual pages of all commands, made from their help, and scripts for completion.
 
 The wheel has them in share/, where `man` looks if the command of its environment is in PATH.
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import typer.main
@@ -125,15 +123,3 @@ def _text(text: str) -> str:
     escaped = text.replace("\\", r"\e").replace("-", r"\-").replace("'", r"\(aq").replace("`", r"\(ga")
     escaped = escaped.replace("^", r"\(ha").replace("~", r"\(ti")
     return rf"\&{escaped}" if escaped.startswith(".") else escaped
-
-
-def main() -> None:
-    """Write all pages and scripts below a folder, as below share/."""
-    for name, text in files().items():
-        file = Path(sys.argv[1]) / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
