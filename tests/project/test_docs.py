@@ -231,7 +231,7 @@ def test_every_rule_on_the_daemon_is_in_the_table_with_its_severity():
     table = {alert: severity for names, severity in rows for alert in re.findall(r"`(\w+)`", names)}
     assert table == {rule.alert: rule.severity for rule in daemonrules.rules(plan, "qoemon", Capacity())}
     elsewhere = (ROOT / "docs/cluster-operation.md").read_text() + (ROOT / "docs/two-daemons.md").read_text()
-    more = daemonrules.rules(plan, "qoemon", Capacity(), clustered=True, paired=True)
+    more = daemonrules.rules(plan, "qoemon", Capacity(), clustered=True, lease_s=10)
     assert [rule.alert for rule in more if rule.alert not in table and f"`{rule.alert}`" not in elsewhere] == []
 
 

@@ -23,12 +23,12 @@ NEAR = 0.9
 
 
 def rules(
-    plan: Plan, job: str, capacity: Capacity, *, clustered: bool = False, paired: bool = False
+    plan: Plan, job: str, capacity: Capacity, *, clustered: bool = False, lease_s: float | None = None
 ) -> Iterator[DaemonRule]:
     """All rules on the daemon, with all targets in the same job.
 
     clustered  on the driver of a cluster and its bridges
-    paired     on the two daemons of a pair
+    lease_s    on the two daemons of a pair with this lease
     """
     yield from _reached(job)
     if plan.topics:  # Without a broker there are no metrics of it.
@@ -38,8 +38,8 @@ def rules(
     if clustered:
         yield from _clustered(plan)
         yield from _bridged()
-    if paired:
-        yield from _paired()
+    if lease_s is not None:
+        yield from _paired(lease_s)
     yield from _on_time(plan)
     yield from _complete(plan)
     yield from _stored(plan, clustered=clustered)
@@ -47,20 +47,22 @@ def rules(
     yield from capacityrules.rules(capacity)
 
 
-def group(plan: Plan, job: str, capacity: Capacity, *, clustered: bool = False, paired: bool = False) -> RuleGroup:
+def group(
+    plan: Plan, job: str, capacity: Capacity, *, clustered: bool = False, lease_s: float | None = None
+) -> RuleGroup:
     """The rules as a group of the file."""
     # Without the labels of groups, so that those of the target remain, such as the tenant.
     of_groups = ", ".join((*plan.labels, "rating"))
     counted = f"count without ({of_groups}) (count without (rating) (qoemon_expected_ratings_total))"
-    alerts = [rule.alerting() for rule in rules(plan, job, capacity, clustered=clustered, paired=paired)]
+    alerts = [rule.alerting() for rule in rules(plan, job, capacity, clustered=clustered, lease_s=lease_s)]
     return RuleGroup("qoemon-daemon", 30, [Recording(GROUPS, counted, {}), *alerts])
 
 
 def cases(
-    plan: Plan, job: str, capacity: Capacity, *, clustered: bool = False, paired: bool = False
+    plan: Plan, job: str, capacity: Capacity, *, clustered: bool = False, lease_s: float | None = None
 ) -> Iterator[Case]:
     """The tests of these rules."""
-    for rule in rules(plan, job, capacity, clustered=clustered, paired=paired):
+    for rule in rules(plan, job, capacity, clustered=clustered, lease_s=lease_s):
         yield from rule.cases(job)
     # A group for each value of a label; a single one without labels.
     values = [f'{plan.labels[0]}="{value}",' for value in "ab"] if plan.labels else [""]
@@ -191,7 +193,7 @@ def _clustered(plan: Plan) -> Iterator[DaemonRule]:
     )
 
 
-def _paired() -> Iterator[DaemonRule]:
+def _paired(lease_s: float) -> Iterator[DaemonRule]:
     yield gauge_rule(
         "QoemonPeerDown",
         "qoemon_pair_peer_up",
@@ -203,7 +205,8 @@ def _paired() -> Iterator[DaemonRule]:
     yield DaemonRule(
         alert="QoemonNoLeader",
         severity="critical",
-        for_s=60,
+        # A takeover takes up to the lease, and half of a minute until it is scraped and evaluated.
+        for_s=max(60, lease_s + 30),
         expr="sum without (instance) (qoemon_leader) == 0",
         summary="no daemon of the pair sends notifications",
         description="Neither has the lease. /readyz and the log of both say why. Check the access rules of the "

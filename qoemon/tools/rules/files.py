@@ -37,7 +37,7 @@ class PromFiles:
     access      TLS and authentication settings of the scrape configuration
     delivery    who sends the alerts of the configuration; if it is qoemon, there are no rules for them
     clustered   whether a cluster counts the reports, so that there are rules on it and on the bridges
-    paired      whether there are two daemons, so that there are rules on that
+    lease_s     lease of the pair if there are two daemons, so that there are rules on that
 
     All methods raise AnnotationError or ObjectiveError if a rule cannot be expressed or an objective is impossible.
     """
@@ -50,7 +50,7 @@ class PromFiles:
     access: Mapping[str, object] = field(default_factory=dict)
     delivery: Delivery = field(default_factory=Delivery)
     clustered: bool = False
-    paired: bool = False
+    lease_s: float | None = None
     capacity: Capacity = field(default_factory=Capacity)
 
     def rules(self) -> str:
@@ -88,7 +88,7 @@ class PromFiles:
         if self._users:
             alerts = [rule.alerting() for rule in self._users]
             yield RuleGroup("qoemon-users", self.plan.timing.tick_s, alerts)
-        yield daemonrules.group(self.plan, self.job, self.capacity, clustered=self.clustered, paired=self.paired)
+        yield daemonrules.group(self.plan, self.job, self.capacity, clustered=self.clustered, lease_s=self.lease_s)
         yield self._slo.group()
 
     def _cases(self) -> Iterator[Case]:
@@ -96,7 +96,7 @@ class PromFiles:
         for rule in self._users:
             yield alertcase.case(rule, scales[rule.rule.service])
         yield from daemonrules.cases(
-            self.plan, self.job, self.capacity, clustered=self.clustered, paired=self.paired
+            self.plan, self.job, self.capacity, clustered=self.clustered, lease_s=self.lease_s
         )
         yield from slocase.cases(self._slo)
 

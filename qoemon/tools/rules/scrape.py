@@ -32,7 +32,7 @@ def prometheus_files(config: Config, source: str | None = None, sender: Sender |
         access=_access(config.http),
         delivery=_delivery(config.notify, sender),
         clustered=config.clustered,
-        paired=config.pair is not None,
+        lease_s=None if config.pair is None else config.pair.lease_s,
         capacity=Capacity(config.limits.inbox_messages, config.limits.inbox_bytes, config.state.journal_bytes),
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from qoemon.common import duration
 from qoemon.config.config import Config, load
 from qoemon.config.plan import core_plan
 from qoemon.core.alerting.decision import Sample
@@ -226,6 +227,14 @@ def test_rules_of_a_pair_hold_and_can_fail(tmp_path, right):
     assert not {"QoemonNoLeader", "QoemonPeerDown"} & _alerts(_sample())
 
 
+def test_a_takeover_is_no_alert_however_long_the_lease_is():
+    """While a lease runs out after the death of its holder, neither daemon sends."""
+    pair = {**PAIR["pair"], "lease": "5m"}
+    rules = _only(prometheus_files(Config.model_validate({"pair": pair})).rules(), groups="qoemon-daemon")
+    (rule,) = [each for each in rules["groups"][0]["rules"] if each.get("alert") == "QoemonNoLeader"]
+    assert duration.seconds(rule["for"]) > duration.seconds("5m")
+
+
 def test_without_a_broker_no_rule_is_about_one():
     """They would be silent for lack of metrics, or fire."""
     rules = prometheus_files(Config.model_validate({"mqtt": None, "collector": {}})).rules()
@@ -404,7 +413,7 @@ def test_rules_use_only_metrics_that_the_daemon_exports():
     known |= {f"{name}_{part}" for name in known for part in ("sum", "count")}
     known |= {f"{each.name}_total" if each.type == "counter" else each.name for each in OF_BRIDGE}
     both = core_plan(Config.model_validate({"collector": {}}))
-    files = PromFiles(both, EVERY, clustered=True, paired=True)
+    files = PromFiles(both, EVERY, clustered=True, lease_s=10)
     rules = [rule for group in yaml.safe_load(files.rules())["groups"] for rule in group["rules"]]
     recorded = {rule["record"] for rule in rules if "record" in rule}
     for text in (files.rules(), files.tests()):
