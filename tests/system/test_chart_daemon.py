@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,13 @@ import pytest
 import yaml
 
 from tests.support.chart import NAMESPACE, Manifest, Pod, of_kind, rendered
-from tests.support.parts import Mosquitto, Prometheus, get, unused_port
+from tests.support.parts import ROOT, Mosquitto, Prometheus, get, unused_port
 from tests.support.patience import WAIT_S, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+PAGE = (ROOT / "docs/kubernetes.md").read_text()
 PASSWORD = "a secret"  # noqa: S105
 
 
@@ -134,6 +136,7 @@ def test_the_pod_waits_for_its_broker_then_reports_and_prometheus_scrapes_it(
                 until(lambda: down(prometheus)["health"] == "ok", lambda: down(prometheus))
                 assert down(prometheus)["state"] == "inactive", "it looks for the job qoemon"
                 assert not [rule for rule in evaluated(prometheus) if rule["health"] == "err"]
+            assert exported(pod).startswith("/tmp/state.tar.gz: ")  # noqa: S108
             pod.stop()
     state = list((tmp_path / "volumes/state").iterdir())
     assert state
@@ -144,6 +147,12 @@ def test_the_pod_waits_for_its_broker_then_reports_and_prometheus_scrapes_it(
 def rules_of(pod: Pod) -> str:
     """The rules of the pod's configuration, as the page has them written."""
     return pod.executed(sys.executable, "-m", "qoemon", "rules", "-c", "/etc/qoemon/qoemon.yaml")
+
+
+def exported(pod: Pod) -> str:
+    """What the backup of the page prints."""
+    (command,) = re.findall(r"exec qoemon-0 -- qoemon (state export .*)", PAGE)
+    return pod.executed(sys.executable, "-m", "qoemon", *command.split())
 
 
 def evaluated(prometheus: Prometheus) -> list[dict[str, Any]]:
