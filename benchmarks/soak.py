@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import sys
 import tempfile
 import time
@@ -74,6 +75,7 @@ class Sample:
     rss_kb: int
     descriptors: int
     threads: int
+    tasks: int
     scrape_s: float
 
 
@@ -122,13 +124,17 @@ class Soaked(Daemon):
         descriptors = len(list((proc / "fd").iterdir()))
         began_s = time.monotonic()
         answer = self.get("/metrics")
+        took_s = time.monotonic() - began_s
+        tasks = re.search(r"^qoemon_event_loop_tasks (\S+)$", answer.body, re.MULTILINE)
         assert answer.status == 200, answer
+        assert tasks is not None, answer
         return Sample(
             at_s=began_s,
             rss_kb=int(status["VmRSS"].split()[0]),
             descriptors=descriptors,
             threads=int(status["Threads"]),
-            scrape_s=time.monotonic() - began_s,
+            tasks=int(float(tasks[1])),
+            scrape_s=took_s,
         )
 
 
@@ -233,6 +239,13 @@ def table(
         # The three files of the history are opened when the first interval closes.
         Line("descriptors more than before the load, after it", _more("descriptors", before, [after]), 4),
         Line("threads more than before the load, at most", _more("threads", before, samples), 3),
+        # The collector has one for each connection.
+        Line(
+            "asyncio tasks more than before the load, without players' connections, at most",
+            _more("tasks", before, samples) - PLAYERS,
+            8,
+        ),
+        Line("asyncio tasks more than before the load, after it", _more("tasks", before, [after]), 4),
         Line("ms of a scrape, median", float(np.median(scrape_s)) * 1e3, 250, timed=True),
         Line("ms of a scrape, 99 of 100", float(np.quantile(scrape_s, 0.99)) * 1e3, 1000, timed=True),
         Line("s between two samples, most", max(gaps_s), None),

@@ -25,12 +25,14 @@ class LoopStats:
     """Statistics of the tick loop. Totals count since the start.
 
     loop_lag_s     longest delay of the event loop since the last tick, seconds
+    loop_tasks     tasks of the event loop at the last tick
     tick_lag_s     delay of the last tick's beginning, seconds
     ticks_skipped  ticks that were not made
     clock_steps    steps of the wall clock by a tick or more
     """
 
     loop_lag_s: float = 0.0
+    loop_tasks: int = 0
     tick_lag_s: float = 0.0
     ticks_skipped: int = 0
     clock_steps: int = 0
@@ -42,6 +44,11 @@ def loop_metrics(stats: LoopStats) -> Iterator[Metric]:
         "qoemon_event_loop_lag_seconds",
         "Longest delay of the event loop since the last tick.",
         value=stats.loop_lag_s,
+    )
+    yield GaugeMetricFamily(
+        "qoemon_event_loop_tasks",
+        "Tasks of the event loop: some for the parts of the daemon, and one for each open connection.",
+        value=stats.loop_tasks,
     )
     yield GaugeMetricFamily(
         "qoemon_tick_lag_seconds", "Delay of the beginning of this tick.", value=stats.tick_lag_s

@@ -114,6 +114,7 @@ class TickLoop:
         if tick is None and not self._engine.own_clock and not self._engine.problems():
             # A worker is slow. One that is down has a metric of its own.
             stats.ticks_skipped += 1
+        stats.loop_tasks = len(asyncio.all_tasks())
         own = list(self._own_metrics())
         stats.loop_lag_s = 0.0
         if tick is None:

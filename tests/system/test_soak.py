@@ -11,7 +11,7 @@ from benchmarks import soak
 from benchmarks.soak import Line, Sample
 from qoemon.tools.simulate.load import Totals
 
-CALM = Sample(at_s=0.0, rss_kb=100_000, descriptors=20, threads=5, scrape_s=0.01)
+CALM = Sample(at_s=0.0, rss_kb=100_000, descriptors=20, threads=5, tasks=30, scrape_s=0.01)
 SENT = Totals(elapsed_s=600.0, reports=1000, messages=1000, unsent_reports=0, lag_s=0.0)
 TOLD = {
     "qoemon_groups": 1.0,
@@ -36,7 +36,10 @@ def test_a_short_soak_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def beyond(samples: list[Sample], **told: float) -> list[str]:
     """The names of the figures that are beyond their limits."""
-    playing = [replace(sample, descriptors=sample.descriptors + soak.PLAYERS) for sample in samples]
+    playing = [
+        replace(sample, descriptors=sample.descriptors + soak.PLAYERS, tasks=sample.tasks + soak.PLAYERS)
+        for sample in samples
+    ]
     lines = soak.table(CALM, playing, samples[-1], SENT, 500, {**TOLD, **told})
     return [line.name for line in lines if not line.holds]
 
@@ -60,6 +63,7 @@ def test_a_steady_daemon_is_within_all_limits() -> None:
         (steady(rss_kb=200), {}, "resident memory grows"),
         (steady(descriptors=0.1), {}, "descriptors"),
         (steady(threads=0.1), {}, "threads"),
+        (steady(tasks=0.1), {}, "asyncio tasks"),
         (steady(scrape_s=0.1), {}, "ms of a scrape"),
         (steady(), {"qoemon_messages_total": 999.0}, "did not arrive"),
         (steady(), {"qoemon_reports_total": 1499.0}, "were not counted"),
