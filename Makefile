@@ -58,9 +58,12 @@ bench-cluster: $(VENV)/dev  ## measure the costs of a cluster; `make docs` then 
 dashboards: $(VENV)/dev  ## write the Grafana boards
 	$(BIN)/python -m dashboards.generate
 
-lock: $(VENV)/dev  ## pin the newest versions of all dependencies, with hashes, for image, package and unit
-	$(BIN)/uv pip compile pyproject.toml --extra dashboards --extra ui --universal --python-version 3.11 --generate-hashes --upgrade \
-	  --no-annotate --quiet --custom-compile-command "make lock" --output-file config/requirements.txt
+LOCK = $(BIN)/uv pip compile pyproject.toml --extra dashboards --extra ui --universal --python-version 3.11 --generate-hashes \
+	  --upgrade --no-annotate --quiet --custom-compile-command "make lock"
+
+lock: $(VENV)/dev  ## pin the newest versions of all dependencies, with hashes, for images, package and unit
+	$(LOCK) --output-file config/requirements.txt
+	$(LOCK) --extra spark --constraint config/requirements.txt --output-file config/cluster/requirements.txt
 
 release: $(VENV)/dev  ## build wheel, sdist and SBOM, check them, write the notes, into dist/ (REPOSITORY=URL: for a package index)
 	@QOEMON_REPOSITORY=$(REPOSITORY) $(BIN)/python .ci/release.py

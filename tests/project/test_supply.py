@@ -103,31 +103,53 @@ def test_every_dependency_has_a_lower_and_an_upper_bound(requirement: Requiremen
     assert operators & {"<", "<=", "==", "~="}, f"{requirement}: up to which version?"
 
 
-PINNED = re.findall(
-    r"^(\S+==\S+)(?: ; (.+?))?((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$",
-    (ROOT / "config/requirements.txt").read_text(),
-    re.MULTILINE,
-)
+LOCKS = {
+    "config/requirements.txt": ("dashboards", "ui"),
+    "config/cluster/requirements.txt": ("dashboards", "kafka", "spark", "ui"),
+}
+"""The files that `make lock` writes, and the extras that they pin."""
 
 
-def test_every_pinned_dependency_has_hashes() -> None:
-    lines = (ROOT / "config/requirements.txt").read_text().splitlines()
-    assert len(PINNED) == sum("==" in line for line in lines) > 30
+def pinned(file: str) -> list[tuple[str, str]]:
+    """The pins of a file that have hashes: the version, and the marker of those that are not for all."""
+    found = re.findall(
+        r"^(\S+==\S+)(?: ; (.+?))?(?: \\\n    --hash=sha256:[0-9a-f]{64})+$",
+        (ROOT / file).read_text(),
+        re.MULTILINE,
+    )
+    return list(found)
 
 
+@pytest.mark.parametrize("file", LOCKS)
+def test_every_pinned_dependency_has_hashes(file: str) -> None:
+    lines = (ROOT / file).read_text().splitlines()
+    assert len(pinned(file)) == sum("==" in line for line in lines) > 30
+
+
+@pytest.mark.parametrize("file", LOCKS)
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
-def test_pinned_versions_are_those_that_the_package_wants(python: str) -> None:
+def test_pinned_versions_are_those_that_the_package_wants(python: str, file: str) -> None:
     """`make lock` after a change of dependencies; each is there once for each Python."""
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     environment = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux"}
-    pins = [Requirement(f"{pin} ; {marker}" if marker else pin) for pin, marker, _ in PINNED]
+    pins = [Requirement(f"{pin} ; {marker}" if marker else pin) for pin, marker in pinned(file)]
     valid = [pin for pin in pins if pin.marker is None or pin.marker.evaluate(environment)]
     versions = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in valid}
     assert len(versions) == len(valid)
     extras = project["optional-dependencies"]
-    for line in project["dependencies"] + extras["dashboards"] + extras["ui"]:
+    for line in project["dependencies"] + [line for extra in LOCKS[file] for line in extras[extra]]:
         wanted = Requirement(line)
+        if wanted.name == project["name"]:  # another extra
+            continue
         assert wanted.specifier.contains(versions[canonicalize_name(wanted.name)]), f"{wanted}: make lock"
+
+
+def test_the_images_have_the_same_versions() -> None:
+    one, cluster = (set(pinned(file)) for file in LOCKS)
+    assert one <= cluster
+    dockerfile = (ROOT / "config/cluster/Dockerfile").read_text()
+    [script] = re.findall(r"^FROM apache/spark:(\S+)", dockerfile, re.MULTILINE)
+    assert f"pyspark=={script}" in {pin for pin, _ in cluster}
 
 
 FOUND = {"id": "X-1", "fix_versions": ["2.0"], "aliases": [], "description": ""}

@@ -88,6 +88,8 @@ def _write(folder: Path, texts: Mapping[str, str]) -> None:
 
     boards, provisioning = folder / "dashboards", folder / "provisioning"
     boards.mkdir(parents=True, exist_ok=True)
+    for name in _shipped().keys() - texts.keys():
+        (boards / name).unlink(missing_ok=True)  # of an earlier configuration
     for name, text in texts.items():
         (boards / name).write_text(text, encoding="utf-8")
     shutil.copytree(shipped("config/grafana/provisioning"), provisioning, dirs_exist_ok=True)

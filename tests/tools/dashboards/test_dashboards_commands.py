@@ -60,6 +60,7 @@ def test_boards_and_provisioning_are_written_as_grafana_expects_them(tmp_path: P
 def test_boards_are_made_for_the_labels_of_a_configuration(tmp_path: Path, own: str) -> None:
     pytest.importorskip("grafana_foundation_sdk", reason="needs Grafana's SDK: pip install 'qoemon[dashboards]'")
     folder = tmp_path / "grafana"
+    assert qoemon("dashboards", str(folder)).exit_code == 0  # with a board slo, which must not stay
     result = qoemon("dashboards", str(folder), "-c", own)
     assert result.exit_code == 0
     assert "no board slo: no service has an objective" in result.stderr
