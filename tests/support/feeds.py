@@ -97,7 +97,7 @@ class Replayed:
 class Case:
     """A feed, and what is right.
 
-    before  the figure at commit 9bbf5c8, as text
+    before  the figure of an early version, as text
     until_s  end of the recording, seconds after T0
     """
 
@@ -520,7 +520,7 @@ BROKERS = {
         "system/test_new_groups.py::test_the_increase_of_a_new_group_is_the_number_of_its_ratings",
     ),
 }
-"""Cases about brokers and Prometheus: feed, what happened at 9bbf5c8, and the test that plays it."""
+"""Cases about brokers and Prometheus: feed, what happened in an early version, and the test that plays it."""
 
 
 def passes(test: str) -> bool:
@@ -531,7 +531,7 @@ def passes(test: str) -> bool:
 
 def main() -> None:
     """Print the table of all cases."""
-    print("| # | feed | at 9bbf5c8 | figure | now | truth | verdict |")
+    print("| # | feed | an early version | figure | now | truth | verdict |")
     print("|---|---|---|---|---:|---:|---|")
     for case in (*CASES, *PAYLOADS):
         with tempfile.TemporaryDirectory() as directory:
