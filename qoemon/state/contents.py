@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections import Counter
@@ -202,11 +203,16 @@ def _others(directory: Path, layout: str) -> dict[str, int]:
 
 
 def _tree_size(path: Path) -> int:
-    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
-    return sum(each.stat().st_size for each in files)
+    return sum(map(_bytes, [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]))
 
 
 def _size(file: Path) -> int:
     """Size of a database, its log included."""
-    files = (file.with_name(f"{file.name}{suffix}") for suffix in ("", "-wal"))
-    return sum(each.stat().st_size for each in files if each.exists())
+    return sum(_bytes(file.with_name(f"{file.name}{suffix}")) for suffix in ("", "-wal"))
+
+
+def _bytes(file: Path) -> int:
+    """Size of a file; 0 if there is none, as a running daemon may have removed it meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        return file.stat().st_size
+    return 0

@@ -20,7 +20,9 @@ import pytest
 from qoemon.config.sections.state import Durability
 from qoemon.state import archive
 from qoemon.state.backup import backup, keep_before_upgrade, restore
+from qoemon.state.contents import contents
 from qoemon.state.directory import StateError, UnsuitableStateError, holder, locked
+from qoemon.state.durable_file import DurableFile
 from qoemon.state.frames import StoredMessage
 from qoemon.state.history_store import HistoryStore
 from qoemon.state.layout import BROKER_SESSIONS, HISTORY, PARENT, SINGLE, enter_layout
@@ -382,3 +384,22 @@ def test_the_holder_of_a_directory_is_found_and_not_disturbed(tmp_path: Path) ->
         assert holder(directory) == os.getpid()
     assert holder(directory) is None
     locked(directory).close()
+
+
+def test_contents_can_be_read_while_a_daemon_replaces_its_files(state: Path) -> None:
+    """A file that was there a moment ago may be gone, or have another name."""
+    ended = threading.Event()
+    sessions = DurableFile(state / BROKER_SESSIONS)
+
+    def replace() -> None:
+        while not ended.is_set():
+            sessions.write(b"[]")
+
+    replacing = threading.Thread(target=replace)
+    replacing.start()
+    try:
+        for _ in range(200):
+            assert contents(state).layout == "one process"
+    finally:
+        ended.set()
+        replacing.join()

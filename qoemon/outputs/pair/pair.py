@@ -310,7 +310,10 @@ class Pair:
         self._taken_over = False
         holder = self._lease.holder
         why = f"{holder} has the lease" if holder not in {None, self._name} else "the lease has ended"
-        LOG.warning("%s sends no notifications from now on: %s", self._name, why)
+        if self._stopping:
+            why = "shutting down"
+        level = logging.INFO if self._stopping else logging.WARNING
+        LOG.log(level, "%s sends no notifications from now on: %s", self._name, why)
 
     def follow(self, standing: Standing) -> None:
         """Learn from an answer of the other daemon what it has delivered, and drop it here while that one sends."""

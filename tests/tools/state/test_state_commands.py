@@ -96,6 +96,7 @@ def test_an_export_is_imported_elsewhere(tmp_path: Path, directory: Path) -> Non
     [
         (["show"], 1, "has no state: is it the state.dir of the daemon?"),
         (["export", "{tmp}/new.tar.gz"], 1, "has no state: is it the state.dir of the daemon?"),
+        (["export", "{tmp}/" + 300 * "x"], 1, "has no state"),
         (["import", "{tmp}/there"], 1, "is no export of qoemon"),
         (["import", "{tmp}/missing"], 1, "/missing: no such file or directory"),
         (["show", "--set", "state.durability=none"], 2, "this configuration stores no state: set state.dir"),
