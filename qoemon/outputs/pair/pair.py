@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from qoemon import __version__
 from qoemon.common.clock import since_boot
 from qoemon.common.metrics import Families
+from qoemon.common.text import printable
 from qoemon.core.alerting.alerts import AlertKey
 from qoemon.net.mqtt.client import Broker
 from qoemon.outputs.notify.http_client import Address
@@ -56,6 +57,9 @@ RELEASE_S = 1.0
 
 LAST_WORD_S = 2.5
 """How long a takeover waits for what the other daemon says last, if it neither answers nor refuses to."""
+
+MOST_TEXT = 1000
+"""Characters of a remark, which is in a header of each snapshot, and of a log record with texts of others."""
 
 Adopt = Callable[[Callable[[], Mapping[AlertKey, int]]], Coroutine[Any, Any, None]]
 """Continues alerts that the other daemon found firing: calls for them between two ticks; as Engine.adopt_alerts."""
@@ -145,7 +149,8 @@ class Pair:
             about += "".join(f", and {difference}" for difference in self._differences(other))
         broker = "" if self._topic.online else "; not connected to the broker for the lease"
         broker += "" if self._topic.online or self._topic.error is None else f" ({self._topic.error})"
-        return f"{self._name} {'sends' if self.leads else 'does not send'} notifications, {about}{broker}"
+        role = "sends" if self.leads else "does not send"
+        return printable(f"{self._name} {role} notifications, {about}{broker}", MOST_TEXT)
 
     def metrics(self) -> Families:
         """Metrics of the pair."""
@@ -313,7 +318,7 @@ class Pair:
         if self._stopping:
             why = "shutting down"
         level = logging.INFO if self._stopping else logging.WARNING
-        LOG.log(level, "%s sends no notifications from now on: %s", self._name, why)
+        LOG.log(level, "%s sends no notifications from now on: %s", self._name, printable(why, MOST_TEXT))
 
     def follow(self, standing: Standing) -> None:
         """Learn from an answer of the other daemon what it has delivered, and drop it here while that one sends."""
@@ -332,12 +337,12 @@ class Pair:
         faults = list(self._misfits(standing))
         for fault in faults:
             if fault not in self._faults:
-                LOG.error("the pair is not set up: %s", fault)
+                LOG.error("the pair is not set up: %s", printable(fault, MOST_TEXT))
         self._faults = faults
         differences = list(self._differences(standing))
         for difference in differences:
             if difference not in self._different:
-                LOG.warning("the other daemon of the pair %s", difference)
+                LOG.warning("the other daemon of the pair %s", printable(difference, MOST_TEXT))
         self._different = differences
 
     def _differences(self, standing: Standing) -> Iterator[str]:

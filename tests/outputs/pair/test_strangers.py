@@ -100,6 +100,14 @@ def connections(broker: Mosquitto) -> int:
     return broker.log.read_text().count("New client connected")
 
 
+@pytest.mark.mosquitto
+async def test_what_the_other_daemon_says_of_itself_fits_into_a_header(mosquitto: Mosquitto) -> None:
+    """The remark is one of each snapshot, and a line end in it would make that fail."""
+    async with halves(mosquitto.port, name="b\r\nSet-Cookie: b") as (a, _):
+        await until(lambda: "Set-Cookie" in a.pair.remark(), a.pair.remark)
+        assert a.pair.remark().isprintable()
+
+
 @contextlib.asynccontextmanager
 async def asked(body: bytes) -> AsyncIterator[tuple[Peer, asyncio.Task[NoReturn]]]:
     """The other daemon, in whose place somebody gives this answer; asked until the block ends."""
