@@ -400,7 +400,7 @@ class Config(Section):
             yield Violation(("collector", "port"), expected, (("http", "port"), ("http", "host")))
 
     def _pair_rules(self) -> Iterator[Violation]:
-        """A pair has a broker for its lease, a topic without reports or alerts, and counts on its own machines."""
+        """A pair has a broker for its lease, a topic without reports, and counts on its own machines."""
         if self.pair is None:
             return
         if self.mqtt is None:

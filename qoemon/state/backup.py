@@ -35,6 +35,9 @@ from qoemon.state.versions import READABLE, STATE, UPGRADED_FROM, found_versions
 
 LOG = logging.getLogger("qoemon.state")
 
+COPYING = ".export-"
+"""Prefix of a folder beside the file of a backup, while it is made."""
+
 UNPACKING = ".import-"
 """Prefix of a folder in the state directory, with what is not imported as a whole yet."""
 
@@ -49,7 +52,7 @@ def backup(directory: Path, file: Path, *, history: bool = True) -> Manifest:
     if layout is None or not all_stores(directory):
         raise StateError(f"{directory} has no state: is it the state.dir of the daemon?")
     try:
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=file.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=f"{COPYING}{file.name}-", dir=file.parent) as folder:
             copies = Path(folder) / "copies"
             copies.mkdir()
             _copy(directory, copies, layout, history=history)
@@ -76,15 +79,10 @@ def restore(file: Path, directory: Path, layout: str) -> Manifest:
     raises  UnsuitableStateError if this daemon cannot use the backup; StateError if the file is damaged, or the
             directory is not empty or in use. The directory stays empty then.
     """
-    with contextlib.closing(locked(directory)):
-        for old in directory.glob(f"{UNPACKING}*"):  # An import that was killed; with the lock, there is no other.
-            shutil.rmtree(old, ignore_errors=True)
-        if there := sorted(each.name for each in directory.iterdir() if each.name != LOCK):
-            raise StateError(
-                f"{directory} is not empty, it has {', '.join(there[:5])}: import into an empty directory; first "
-                f"move away what is there (mkdir {directory}.old; mv {directory}/* {directory}.old/)"
-            )
+    with contextlib.closing(locked(directory)) as lock:
         try:
+            _give(directory, Path(lock.name))  # At once: if the import is refused, the daemon has to open it.
+            _require_empty(directory)
             with tempfile.TemporaryDirectory(prefix=UNPACKING, dir=directory) as folder:
                 with archive.Reader(file) as reader:
                     manifest = reader.manifest
@@ -107,6 +105,8 @@ def keep_before_upgrade(directory: Path) -> None:
     if version >= READABLE[STATE]:
         return
     copy = directory / UPGRADED_FROM.format(version)
+    for old in directory.glob(f"{COPYING}{copy.name}-*"):  # Of a start that was killed meanwhile.
+        shutil.rmtree(old, ignore_errors=True)
     try:
         backup(directory, copy, history=False)
     except StateError as error:
@@ -162,6 +162,17 @@ def _copy_database(source: Path, database: sqlite3.Connection, copy: Path, *, co
         raise StateError(f"{source} is damaged: {verdict}; the daemon renames it at its next start")
 
 
+def _require_empty(directory: Path) -> None:
+    """StateError if the directory, which is locked, has anything but what a killed import has left."""
+    for old in directory.glob(f"{UNPACKING}*"):  # With the lock, there is no other import.
+        shutil.rmtree(old, ignore_errors=True)
+    if there := sorted(each.name for each in directory.iterdir() if each.name != LOCK):
+        raise StateError(
+            f"{directory} is not empty, it has {', '.join(there[:5])}: import into an empty directory; first "
+            f"move away what is there (mkdir {directory}.old; mv {directory}/* {directory}.old/)"
+        )
+
+
 def _require_suitable(file: Path, manifest: Manifest, layout: str) -> None:
     too_new = newer(manifest.versions)
     if manifest.archive > archive.VERSION:
@@ -195,13 +206,18 @@ def _files(folder: Path) -> list[Path]:
 
 def _move(unpacked: Path, directory: Path) -> None:
     """Move the files into the directory, those of stores last, and give all to the owner of the directory."""
-    if os.geteuid() == 0:  # Root imports for the user that the daemon runs as.
-        owner = directory.stat()
-        for path in (directory / LOCK, *unpacked.rglob("*")):
-            os.chown(path, owner.st_uid, owner.st_gid)
+    _give(directory, *unpacked.rglob("*"))
     for name in dict.fromkeys(each.parts[0] for each in _files(unpacked)):
         (unpacked / name).replace(directory / name)
     _sync(directory)
+
+
+def _give(directory: Path, *paths: Path) -> None:
+    """Give paths to the owner of the directory: root imports for the user that the daemon runs as."""
+    if os.geteuid() == 0:
+        owner = directory.stat()
+        for path in paths:
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _sync(directory: Path) -> None:

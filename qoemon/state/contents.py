@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections import Counter
@@ -15,7 +16,7 @@ from qoemon.state.directory import StateError, holder
 from qoemon.state.history_sql import one
 from qoemon.state.layout import BROKER_SESSIONS, HISTORY, LAYOUT, all_stores, described, layout_of
 from qoemon.state.read_only import DATABASE, SHARD_META, Journal, array, journal, meta, reading
-from qoemon.state.versions import found_versions
+from qoemon.state.versions import found_versions, newer
 
 POSITION = "cluster/position"
 """Array with how far the driver of a cluster has evaluated."""
@@ -87,6 +88,18 @@ def contents(directory: Path) -> Contents:
     process, layout, stores = holder(directory), layout_of(directory), all_stores(directory)
     if layout is None or not stores:
         raise StateError(f"{directory} has no state: is it the state.dir of the daemon?")
+    versions = found_versions(directory)
+    try:
+        return _contents(directory, process, layout, stores, versions)
+    except (LookupError, TypeError, ValueError):
+        if what := newer(versions):
+            raise StateError(f"a newer qoemon has written {directory} ({what}): read it with that one") from None
+        raise
+
+
+def _contents(
+    directory: Path, process: int | None, layout: str, stores: Sequence[Path], versions: Mapping[str, int]
+) -> Contents:
     parts = [_Part.read(each / DATABASE) for each in stores]
     plan = next((part.meta["plan"] for part in parts if part.meta), None)
     timing = None if plan is None else plan["timing"]
@@ -95,7 +108,7 @@ def contents(directory: Path) -> Contents:
         directory=str(directory),
         process=process,
         layout=described(layout),
-        versions=found_versions(directory),
+        versions=versions,
         labels=() if plan is None else tuple(plan["labels"]),
         timing=None if timing is None else (timing[0], timing[1], tuple(timing[2])),
         tick_s=max((part.tick_s for part in parts if part.tick_s is not None), default=None),
@@ -202,11 +215,16 @@ def _others(directory: Path, layout: str) -> dict[str, int]:
 
 
 def _tree_size(path: Path) -> int:
-    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
-    return sum(each.stat().st_size for each in files)
+    return sum(map(_bytes, [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]))
 
 
 def _size(file: Path) -> int:
     """Size of a database, its log included."""
-    files = (file.with_name(f"{file.name}{suffix}") for suffix in ("", "-wal"))
-    return sum(each.stat().st_size for each in files if each.exists())
+    return sum(_bytes(file.with_name(f"{file.name}{suffix}")) for suffix in ("", "-wal"))
+
+
+def _bytes(file: Path) -> int:
+    """Size of a file; 0 if there is none, as a running daemon may have removed it meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        return file.stat().st_size
+    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -28,9 +29,10 @@ def locked(directory: Path) -> IO[str]:
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (directory / LOCK).open("a+", encoding="ascii")
+        lock = open(directory / LOCK, "a+", encoding="ascii", opener=_unlinked)  # noqa: SIM115 - the caller's
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        linked = error.errno == errno.ELOOP
+        reason = f"{LOCK} is a symbolic link" if linked else (error.strerror or str(error)).lower()
         raise StateError(
             f"cannot keep state in {directory}: {reason}; let the user qoemon runs as write there, or set state.dir"
         ) from None
@@ -48,6 +50,11 @@ def locked(directory: Path) -> IO[str]:
     lock.write(f"{os.getpid()}\n")
     lock.flush()
     return lock
+
+
+def _unlinked(path: str, flags: int) -> int:
+    """Root may lock a directory of another user, whose links could lead to any file."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def holder(directory: Path) -> int | None:

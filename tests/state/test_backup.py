@@ -20,7 +20,9 @@ import pytest
 from qoemon.config.sections.state import Durability
 from qoemon.state import archive
 from qoemon.state.backup import backup, keep_before_upgrade, restore
+from qoemon.state.contents import contents
 from qoemon.state.directory import StateError, UnsuitableStateError, holder, locked
+from qoemon.state.durable_file import DurableFile
 from qoemon.state.frames import StoredMessage
 from qoemon.state.history_store import HistoryStore
 from qoemon.state.layout import BROKER_SESSIONS, HISTORY, PARENT, SINGLE, enter_layout
@@ -243,6 +245,32 @@ def test_what_a_killed_import_has_left_is_no_obstacle(tmp_path: Path, state: Pat
     assert stored(tmp_path / "new") == (2, [2, 3])
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root imports for another user: run it as root")
+@pytest.mark.parametrize("layout", [SINGLE, WORKERS])
+def test_what_root_imports_or_refuses_belongs_to_the_owner_of_the_directory(
+    tmp_path: Path, state: Path, layout: str
+) -> None:
+    """Also the lock of an import that is refused: the daemon of that owner could not start otherwise."""
+    backup(state, tmp_path / "b.tar.gz")
+    new = tmp_path / "new"
+    new.mkdir()
+    os.chown(new, 65534, 65534)
+    with contextlib.nullcontext() if layout == SINGLE else pytest.raises(UnsuitableStateError):
+        restore(tmp_path / "b.tar.gz", new, layout)
+    assert {each.stat().st_uid for each in new.rglob("*")} == {65534}
+
+
+def test_a_lock_that_leads_elsewhere_is_not_followed(tmp_path: Path) -> None:
+    """Root imports into a directory in which the user of the daemon may make links to any file."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("of root")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "lock").symlink_to(elsewhere)
+    with pytest.raises(StateError, match="lock is a symbolic link"):
+        locked(tmp_path / "state")
+    assert elsewhere.read_text() == "of root"
+
+
 def test_a_file_of_something_else_is_no_backup(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "b.tar.gz", "w:gz") as tar:
         tar.add(__file__, "README")
@@ -315,6 +343,16 @@ def test_the_state_of_an_earlier_version_is_kept_once_before_the_upgrade(tmp_pat
     assert not (tmp_path / "new" / HISTORY).exists()
 
 
+def test_what_a_killed_upgrade_has_left_does_not_add_up(state: Path) -> None:
+    """A supervisor that kills a daemon during the copy starts it again, and kills it again."""
+    as_version(state, 1)
+    copying = ".export-upgraded-from-version-1.tar.gz-abc"
+    (state / copying / "copies").mkdir(parents=True)
+    (state / ".export-state.tar.gz-abc").mkdir()  # Of an operator, who may be writing it.
+    keep_before_upgrade(state)
+    assert [each.name for each in state.glob(".*")] == [".export-state.tar.gz-abc"]
+
+
 @pytest.mark.parametrize("version", [READABLE[STATE], None])
 def test_a_state_of_this_version_is_not_copied(state: Path, version: int | None) -> None:
     if version is not None:
@@ -346,3 +384,22 @@ def test_the_holder_of_a_directory_is_found_and_not_disturbed(tmp_path: Path) ->
         assert holder(directory) == os.getpid()
     assert holder(directory) is None
     locked(directory).close()
+
+
+def test_contents_can_be_read_while_a_daemon_replaces_its_files(state: Path) -> None:
+    """A file that was there a moment ago may be gone, or have another name."""
+    ended = threading.Event()
+    sessions = DurableFile(state / BROKER_SESSIONS)
+
+    def replace() -> None:
+        while not ended.is_set():
+            sessions.write(b"[]")
+
+    replacing = threading.Thread(target=replace)
+    replacing.start()
+    try:
+        for _ in range(200):
+            assert contents(state).layout == "one process"
+    finally:
+        ended.set()
+        replacing.join()

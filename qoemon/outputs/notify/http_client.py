@@ -18,6 +18,9 @@ from qoemon.outputs.notify.notifier import DeliveryError
 ANSWER_S = 5.0
 """Timeout of a request, from connecting to the end of the response."""
 
+MOST_BYTES = 2**27
+"""Most bytes of an answer that is read: several times what the other daemon of a pair says with full queues."""
+
 REQUEST_TIMEOUT, TOO_MANY_REQUESTS = 408, 429
 """The client errors (4xx) that are worth a retry."""
 
@@ -76,7 +79,7 @@ class JsonClient:
         request = self._session.request(method, self._address.url, headers=headers, allow_redirects=False, **more)
         async with request as response:
             if 200 <= response.status < 300:
-                return await response.read() if method == "GET" else b""
+                return await _body(response) if method == "GET" else b""
             text = (await response.content.read(200)).decode(errors="replace")
             final = 400 <= response.status < 500 and response.status not in self._retriable
             raise DeliveryError(describe_status(response.status, response.reason or "", text), final)
@@ -92,6 +95,15 @@ class JsonClient:
             timeout=aiohttp.ClientTimeout(total=ANSWER_S),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > MOST_BYTES:
+            raise DeliveryError(f"an answer of more than {MOST_BYTES:,} bytes; check the url")
+    return bytes(body)
 
 
 def describe_status(status: int, reason: str, body: str) -> str:

@@ -15,7 +15,7 @@ Pure: times are arguments, seconds of a clock that cannot be set and includes su
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -26,11 +26,15 @@ SETTLE_S = 1.0
 """Pause after a connection before the first record: the retained one comes first, and may name another holder."""
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""Of records and terms. Larger than any daemon reaches; beyond 64 bits JSON could be read, but not written."""
+
+
 class RecordId(NamedTuple):
     """Identifies a record: the process that published it, and its number there."""
 
     run: str
-    number: int
+    number: Count
 
 
 VERSION = 1
@@ -53,8 +57,8 @@ class Record(msgspec.Struct, frozen=True):
 
     holder: str | None
     run: str
-    number: int
-    term: int
+    number: Count
+    term: Count
     after: RecordId | None = None
     version: int = VERSION
 
@@ -85,6 +89,8 @@ class Lease:
         self._connected_s = self._sent_s = self._until_s = -math.inf
         self._valid_s = self._heard_s = -math.inf
         """When the newest valid record came, and when any record of another process did."""
+        self._renewed_s = -math.inf
+        """When the other daemon last published that it has the lease."""
         self._number = 0
         self._sent: dict[int, float] = {}
         """When we sent those records that have not come back, by number."""
@@ -108,6 +114,15 @@ class Lease:
         """How long this daemon still holds the lease; 0 if it does not."""
         return max(self._until_s - now_s, 0.0)
 
+    @property
+    def unreturned(self) -> bool:
+        """Whether a record that we published has not come back."""
+        return bool(self._sent)
+
+    def held_elsewhere(self, now_s: float) -> bool:
+        """Whether the other daemon has published within the length of a lease that it holds it."""
+        return now_s < self._renewed_s + self.length_s
+
     def stalled(self, now_s: float) -> bool:
         """Whether a record has not come back for half a lease: the connection is broken."""
         return any(now_s - sent_s > self.length_s / 2 for sent_s in self._sent.values())
@@ -129,6 +144,8 @@ class Lease:
         newest, stale = self._newest, False
         if record.run != self._run:
             self._heard_s = now_s
+            if not retained:
+                self._renewed_s = -math.inf if record.holder is None else now_s
             # Not for our own record: if we were stopped, our lost claim can come this late.
             stale = now_s >= self._valid_s + self.length_s
         if newest is not None and (retained or not (stale or self._valid(record, newest))):

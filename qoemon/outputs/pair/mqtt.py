@@ -19,6 +19,7 @@ from qoemon.net.mqtt.client import Broker, new_client
 from qoemon.net.mqtt.connection import Connection, raise_if_cancelled
 from qoemon.net.mqtt.errors import MqttConnectionError, describe_error
 from qoemon.outputs.pair.lease import VERSION, Lease, Record
+from qoemon.outputs.pair.standing import UNREADABLE
 
 LOG = logging.getLogger("qoemon.outputs.pair")
 
@@ -56,11 +57,22 @@ class LeaseTopic:
         self._broker = replace(broker, client_id=client_id, session_expiry_s=0, keepalive_s=keepalive_s)
         self._topic, self._lease, self._changed, self._clock = topic, lease, changed, clock
         self._outgoing: list[Record] = []
-        self._repeats, self._unknowns = Repeats(), Repeats()
-        self.online = False
-        """Whether the connection is subscribed, and our records come back."""
+        self._failures, self._ignored, self._unknowns = Repeats(), Repeats(), Repeats()
+        self.connected = False
+        """Whether the connection is subscribed."""
+        self._doubtful = False
+        """Whether our last record did not come back, and no other one has arrived since."""
         self.error: str | None = None
-        """Why it is not."""
+        """Why the last connection ended, until records arrive again."""
+
+    @property
+    def online(self) -> bool:
+        """Whether records reach the topic and come from there, as far as we know.
+
+        A broker whose access rules forbid us to publish lets us connect again and again. If that counted, each
+        daemon would leave it to the other one to send.
+        """
+        return self.connected and not self._doubtful
 
     def publish(self, record: Record) -> None:
         """Publish a record, without waiting."""
@@ -73,8 +85,8 @@ class LeaseTopic:
                 await self._connect()
             except (aiomqtt.MqttError, OSError, UnicodeError) as error:  # UnicodeError: no possible host.
                 raise_if_cancelled()
-                self.error = describe_error(error)
-                if self._repeats.is_news(self.error, time.monotonic()):
+                self.error = describe_error(error) + (self._doubt() if self._doubtful else "")
+                if self._failures.is_news(self.error, time.monotonic()):
                     LOG.warning("%s: no lease while not connected: %s", self._broker, self.error)
                 self._broker = self._broker.next_address()
             await asyncio.sleep(random.uniform(RETRY_S / 4, RETRY_S))
@@ -87,12 +99,15 @@ class LeaseTopic:
             self._lease.connected(self._clock())  # Before the retained record arrives.
             await self._subscribe(client, connection)
             self._outgoing.clear()
-            self.online, self.error = True, None
+            self.connected = True
+            if not self._doubtful:
+                self.error = None
             self._changed()
             await connection.unless_lost(self._carry(client))
         finally:
-            if self.online:
-                self.online = False
+            if self.connected:
+                self.connected = False
+                self._doubtful |= self._lease.unreturned
                 self._changed()
             connection.close()
         raise AssertionError("the connection ends by an error")
@@ -113,10 +128,7 @@ class LeaseTopic:
                 await client.publish(self._topic, body, 1, retain=True, timeout=answer_s)
             await asyncio.sleep(POLL_S)
             if self._lease.stalled(self._clock()):
-                raise MqttConnectionError(
-                    f"the broker does not return what we publish to {self._topic}: check its access rules, and "
-                    "that it supports retained messages"
-                )
+                raise MqttConnectionError("a record is overdue")
 
     def _arrived(self, flags: int, _topic: bytes, _mid: int, payload: bytes) -> None:
         if not payload:  # It only clears the retained record.
@@ -127,12 +139,27 @@ class LeaseTopic:
                 self._unknown(version)
                 return
             record = msgspec.json.decode(payload, type=Record)
-        except msgspec.DecodeError:
-            LOG.warning(
-                "%s: ignored what is no record of a lease; is another program publishing there?", self._topic
-            )
+        except UNREADABLE as error:
+            self._ignore(error)
             return
         self._lease.observe(record, self._clock(), retained=bool(flags & RETAIN))
+        if self._doubtful and not flags & RETAIN:
+            self._doubtful, self.error = False, None
+            self._changed()
+
+    def _doubt(self) -> str:
+        return (
+            f"; what we published to {self._topic} did not come back: if that repeats, check the broker's access "
+            "rules, and that it supports retained messages"
+        )
+
+    def _ignore(self, error: Exception) -> None:
+        text = (
+            f"{self._topic}: ignored what is no record of a lease ({error}): by the broker's access rules, let "
+            "only the two daemons publish there"
+        )
+        if self._ignored.is_news(text, time.monotonic()):
+            LOG.warning("%s", text)
 
     def _unknown(self, version: int) -> None:
         self._lease.observe_unknown(self._clock())

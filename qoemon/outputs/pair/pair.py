@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from qoemon import __version__
 from qoemon.common.clock import since_boot
 from qoemon.common.metrics import Families
+from qoemon.common.text import printable
 from qoemon.core.alerting.alerts import AlertKey
 from qoemon.net.mqtt.client import Broker
 from qoemon.outputs.notify.http_client import Address
@@ -56,6 +57,9 @@ RELEASE_S = 1.0
 
 LAST_WORD_S = 2.5
 """How long a takeover waits for what the other daemon says last, if it neither answers nor refuses to."""
+
+MOST_TEXT = 1000
+"""Characters of a remark, which is in a header of each snapshot, and of a log record with texts of others."""
 
 Adopt = Callable[[Callable[[], Mapping[AlertKey, int]]], Coroutine[Any, Any, None]]
 """Continues alerts that the other daemon found firing: calls for them between two ticks; as Engine.adopt_alerts."""
@@ -101,6 +105,8 @@ class Pair:
         self._sections: Callable[[], Mapping[str, str]] = dict
         self._offline_until_s = self._unready_s = -math.inf
         self._leading = self._taken_over = self._stopping = False
+        self._turns = 0
+        """How often it began or ended to lead."""
         self._takeovers = 0
         self._stamp = self._served = 0
         """Of what we know about deliveries, and of what the other daemon knew at its last request."""
@@ -142,7 +148,9 @@ class Pair:
             about += "" if other.ready else ", but is not ready"
             about += "".join(f", and {difference}" for difference in self._differences(other))
         broker = "" if self._topic.online else "; not connected to the broker for the lease"
-        return f"{self._name} {'sends' if self.leads else 'does not send'} notifications, {about}{broker}"
+        broker += "" if self._topic.online or self._topic.error is None else f" ({self._topic.error})"
+        role = "sends" if self.leads else "does not send"
+        return printable(f"{self._name} {role} notifications, {about}{broker}", MOST_TEXT)
 
     def metrics(self) -> Families:
         """Metrics of the pair."""
@@ -215,7 +223,7 @@ class Pair:
         while True:
             self._step(self._clock())
             if self.leads is not self._leading:
-                self._leading = not self._leading
+                self._leading, self._turns = not self._leading, self._turns + 1
                 self._changed()
                 self._behind = self._leading
                 if not self._leading:
@@ -229,15 +237,16 @@ class Pair:
     def _step(self, now_s: float) -> None:
         """Renew or claim the lease, or decide without the broker."""
         other = self._peer.fresh(now_s, FRESH * self._length_s)
-        if self._topic.online:
+        if self._topic.connected:
             if self._should_hand_over(now_s, other):
-                LOG.warning("this daemon is not ready, and the other one is: handing over")
                 record = self._lease.release(now_s)
+                if record is not None:
+                    LOG.warning("this daemon is not ready, and the other one is: handing over")
             else:
                 record = self._lease.due(now_s, willing=self._willing(other))
             if record is not None:
                 self._topic.publish(record)
-        elif not self._stopping and self._leads_offline(now_s, other):
+        if not self._topic.online and not self._stopping and self._leads_offline(now_s, other):
             self._offline_until_s = now_s + EXTEND * self._length_s
 
     def _willing(self, other: Standing | None) -> bool:
@@ -256,7 +265,8 @@ class Pair:
     def _leads_offline(self, now_s: float, other: Standing | None) -> bool:
         """Who sends while we are not connected to the broker."""
         if other is None:
-            return self._peer.unreachable(now_s, ALONE * self._length_s)
+            alone = self._peer.unreachable(now_s, ALONE * self._length_s)
+            return alone and not self._lease.held_elsewhere(now_s)
         if other.online:
             return False  # It takes the lease, or has it.
         ahead = (self._lease.term, self._name) > (other.term, other.name)
@@ -269,8 +279,8 @@ class Pair:
 
         The first tick after a restart has what is replayed: before it, nothing could be dropped.
         """
-        until_s = self._clock() + LAST_WORD_S
-        while self._leading and not (self._has_last_word(until_s) and notifier.time_s):
+        turn, until_s = self._turns, self._clock() + LAST_WORD_S
+        while turn == self._turns and not (self._has_last_word(until_s) and notifier.time_s):
             await asyncio.sleep(STEP_S / 4)
         told: list[Notice] = []
 
@@ -279,9 +289,9 @@ class Pair:
             told.extend(notifier.take_over(self._slack_s))
             return {_key(notice): int(notice.starts_s) for notice in told}
 
-        if self._leading:
+        if turn == self._turns:
             await adopt(continued)
-        if not self._leading:
+        if turn != self._turns:  # It is over; if we lead again, another takeover asks first what came between.
             return
         if not self._taken_over:
             self._takeovers += 1
@@ -305,7 +315,10 @@ class Pair:
         self._taken_over = False
         holder = self._lease.holder
         why = f"{holder} has the lease" if holder not in {None, self._name} else "the lease has ended"
-        LOG.warning("%s sends no notifications from now on: %s", self._name, why)
+        if self._stopping:
+            why = "shutting down"
+        level = logging.INFO if self._stopping else logging.WARNING
+        LOG.log(level, "%s sends no notifications from now on: %s", self._name, printable(why, MOST_TEXT))
 
     def follow(self, standing: Standing) -> None:
         """Learn from an answer of the other daemon what it has delivered, and drop it here while that one sends."""
@@ -324,12 +337,12 @@ class Pair:
         faults = list(self._misfits(standing))
         for fault in faults:
             if fault not in self._faults:
-                LOG.error("the pair is not set up: %s", fault)
+                LOG.error("the pair is not set up: %s", printable(fault, MOST_TEXT))
         self._faults = faults
         differences = list(self._differences(standing))
         for difference in differences:
             if difference not in self._different:
-                LOG.warning("the other daemon of the pair %s", difference)
+                LOG.warning("the other daemon of the pair %s", printable(difference, MOST_TEXT))
         self._different = differences
 
     def _differences(self, standing: Standing) -> Iterator[str]:

@@ -12,7 +12,7 @@ import msgspec
 from qoemon.outputs.notify.http_client import Address, JsonClient
 from qoemon.outputs.notify.login import Login
 from qoemon.outputs.notify.notifier import DeliveryError
-from qoemon.outputs.pair.standing import Standing
+from qoemon.outputs.pair.standing import UNREADABLE, Standing
 
 PAUSE_S = 0.05
 """Between two requests: what is delivered within it is sent to the other daemon at once."""
@@ -72,8 +72,10 @@ class Peer:
             query = {"after": self._known, "known": str(self._stamp())}
             body = await self._client.get(query, headers)
             standing = msgspec.json.decode(body, type=Standing)
-        except (DeliveryError, msgspec.DecodeError) as error:
-            self.error = str(error) if isinstance(error, DeliveryError) else f"no answer of this version: {error}"
+        except (DeliveryError, *UNREADABLE) as error:
+            self.error = str(error)
+            if not isinstance(error, DeliveryError):
+                self.error = f"no answer of a pair: {error}; check pair.peer.url, and upgrade the older daemon"
             self._failing_s = min(self._failing_s, self._clock())
             self._failures += 1
             return False

@@ -5,11 +5,15 @@ from __future__ import annotations
 import msgspec
 
 from qoemon.outputs.notify.outbox import Told
+from qoemon.outputs.pair.lease import Count
 
 PATH = "/api/v1/pair"
 
 WAIT_S = 2.5
 """How long an answer may wait for something new."""
+
+UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""What decoding raises for bytes that anybody may have sent: msgspec leaves invalid UTF-8 and depth to Python."""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -35,14 +39,14 @@ class Standing(msgspec.Struct, frozen=True):
     leading: bool
     online: bool
     ready: bool
-    term: int
+    term: Count
     version: str
     client_id: str
     lease_s: float
     topic: str
     clock_s: float
     settled_s: float
-    stamp: int
+    stamp: Count
     delivered: dict[str, list[Told]] | None
     release: str = ""
     sections: dict[str, str] = {}

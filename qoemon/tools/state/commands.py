@@ -3,6 +3,7 @@
 # ruff: noqa: PLC0415 - cli.py imports this for every command
 from __future__ import annotations
 
+import os.path
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,7 +59,7 @@ def export(
     with exit_on_errors(failed=(StateError,)), sigterm_as_interrupt():
         settings = load(config, overrides)
         directory = _directory(settings)
-        if file.exists():
+        if os.path.exists(file):  # noqa: PTH110 - Path.exists raises if a folder is not accessible
             fail(USAGE, f"{file} exists, expected a new file: exports are not replaced")
         process = contents(directory).process
         manifest = backup(directory, file)

@@ -303,3 +303,18 @@ def held_by_a() -> tuple[Lease, Lease]:
     for each in (a, b):
         each.observe(claim, LENGTH_S)
     return a, b
+
+
+def test_the_other_daemon_may_hold_the_lease_for_a_length_after_its_last_record() -> None:
+    """Whoever loses the broker then must not take the other one for dead. A retained record proves nothing."""
+    lease = Lease("a", "a1", LENGTH_S)
+    lease.connected(0.0)
+    theirs = Record("b", "b1", 1, 1, NOTHING)
+    lease.observe(theirs, 1.0, retained=True)
+    assert not lease.held_elsewhere(1.0)
+    lease.observe(Record("b", "b1", 2, 1), 2.0)
+    assert lease.held_elsewhere(1.9 + LENGTH_S)
+    assert not lease.held_elsewhere(2.0 + LENGTH_S)
+    lease.observe(Record("b", "b1", 3, 1), 3.0)
+    lease.observe(Record(None, "b1", 4, 1), 4.0)
+    assert not lease.held_elsewhere(4.0)

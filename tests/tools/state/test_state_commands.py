@@ -14,6 +14,7 @@ from qoemon import cli
 from qoemon.core.plan.fingerprint import STATE_VERSION
 from qoemon.state.directory import locked
 from qoemon.state.layout import HISTORY, PARENT, enter_layout
+from tests.state.test_backup import as_version
 from tests.state.test_formats import unpacked
 from tests.state.test_versions import as_newer, sums
 from tests.support.parts import unused_port
@@ -61,6 +62,15 @@ def test_show_counts_sessions_and_groups_as_the_daemon_did(directory: Path) -> N
     assert (history["from_s"], history["to_s"]) == (1_700_000_040, 1_700_001_780)
 
 
+def test_show_names_the_versions_of_a_state_that_it_cannot_read(directory: Path) -> None:
+    """After a way back to an earlier qoemon that refuses the state."""
+    as_version(directory, STATE_VERSION + 1)  # It describes itself in another way.
+    result = run(directory, "state", "show")
+    assert result.exit_code == 1
+    versions = f"state version {STATE_VERSION + 1}, this one reads {STATE_VERSION}"
+    assert f"a newer qoemon has written {directory} ({versions}): read it with that one" in result.stderr
+
+
 def test_show_adds_up_workers(tmp_path: Path, directory: Path) -> None:
     workers = tmp_path / "workers"
     for name in ("0", "1", PARENT):
@@ -96,6 +106,7 @@ def test_an_export_is_imported_elsewhere(tmp_path: Path, directory: Path) -> Non
     [
         (["show"], 1, "has no state: is it the state.dir of the daemon?"),
         (["export", "{tmp}/new.tar.gz"], 1, "has no state: is it the state.dir of the daemon?"),
+        (["export", "{tmp}/" + 300 * "x"], 1, "has no state"),
         (["import", "{tmp}/there"], 1, "is no export of qoemon"),
         (["import", "{tmp}/missing"], 1, "/missing: no such file or directory"),
         (["show", "--set", "state.durability=none"], 2, "this configuration stores no state: set state.dir"),
