@@ -48,6 +48,8 @@ OF_THE_COMMAND_LINE = {
     "qoemon.tools.cluster",
     "qoemon.tools.cluster.commands",
     "qoemon.tools.command",
+    "qoemon.tools.dashboards",
+    "qoemon.tools.dashboards.commands",
     "qoemon.tools.demo",
     "qoemon.tools.demo.commands",
     "qoemon.tools.feedback",

@@ -12,7 +12,7 @@ from typing import NoReturn
 from qoemon.common.signals import cancelled_by_signals
 from qoemon.config.config import Config
 from qoemon.daemon.daemon import Daemon, running
-from qoemon.engine import interpreter
+from qoemon.engine import garbage, interpreter
 
 LOG = logging.getLogger("qoemon.daemon")
 
@@ -21,7 +21,7 @@ async def run(config: Config, path: Path | None = None, overrides: Sequence[str]
     """Run the daemon until SIGTERM or SIGINT; on SIGHUP reload the configuration file at path, with overrides."""
     interpreter.tune()
     with cancelled_by_signals():
-        async with interpreter.collecting(), running(config) as daemon:
+        async with garbage.collected(), running(config) as daemon:
             await _reload_on_signal(daemon, path, overrides)
 
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import gc
 import sys
-from collections.abc import AsyncIterator
-from typing import NoReturn
 
 SWITCH_S = 0.0005
 """Thread switch interval: the event loop waits this long while another thread computes. With Python's default of
@@ -16,10 +12,6 @@ SWITCH_S = 0.0005
 GARBAGE = (50_000, 20, 20)
 """Thresholds of the garbage collector. With Python's defaults (700, 10, 10), full collections ran several times a
 tick and stopped all threads for 50 ms, with 10,000 groups."""
-
-COLLECT_EVERY_S = 60.0
-"""Every connection leaves some kilobytes in reference cycles, of asyncio and aiohttp. By the thresholds alone they
-would be collected after hours, so memory would grow for as long."""
 
 
 def tune() -> None:
@@ -33,19 +25,3 @@ def tune() -> None:
     threadpool_limits(limits=1, user_api="blas")
     # What the modules have made stays: a full collection need not visit it. Columns of sessions are not visited.
     gc.freeze()
-
-
-@contextlib.asynccontextmanager
-async def collecting(every_s: float = COLLECT_EVERY_S) -> AsyncIterator[None]:
-    """Collect garbage regularly while the block runs."""
-    task = asyncio.create_task(_collect(every_s), name="qoemon.engine.interpreter.collect")
-    try:
-        yield
-    finally:
-        task.cancel()
-
-
-async def _collect(every_s: float) -> NoReturn:
-    while True:
-        await asyncio.sleep(every_s)
-        gc.collect()

@@ -75,7 +75,7 @@ _USUAL = re.compile(
     rf"(?:(?:e[a-z]|[f-l]|m(?!sd)|[noqr]|p(?!r)|s[a-h])[a-z]*+{_OTHER}){{0,16}}"
     rf'sid="([ !#-\[\]-~]{{1,{SESSION_CHARACTERS}}}+)",'
     r"sn=([0-9]{1,15}+),"
-    rf"(?:st{_OTHER})?+"
+    rf"(?:st{_OTHER})?"  # Not ?+: before 3.11.5, Python does not go back to where a group that fails began.
     r"sta=([a-z]),"
     rf"(?:(?:s[u-z]|t[a-r])[a-z]*+{_OTHER}){{0,16}}"
     r"ts=([0-9]{1,15}+),"

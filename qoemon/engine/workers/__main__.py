@@ -9,7 +9,7 @@ import socket
 import sys
 
 from qoemon.common.logs import log_to_stderr
-from qoemon.engine import interpreter
+from qoemon.engine import garbage, interpreter
 from qoemon.engine.workers.channel import ChannelError, opened
 from qoemon.engine.workers.worker import Worker
 from qoemon.state.directory import StateError
@@ -35,7 +35,7 @@ async def _work(end: socket.socket) -> int:
     log_to_stderr(log.level.upper(), log.format, dated=True)
     _add_worker_to_log(start.number)
     try:
-        async with interpreter.collecting():
+        async with garbage.collected():
             await Worker(channel, start).run()
     except StateError as error:
         LOG.error("%s", error)

@@ -27,7 +27,7 @@ from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
 from qoemon.config.sections.kafka import Kafka
 from qoemon.daemon.daemon import ListenError, bound_sockets, feed_watchdog, url_of
-from qoemon.engine import interpreter
+from qoemon.engine import garbage, interpreter
 from qoemon.engine.inputs import sources
 from qoemon.engine.storage import state_directory
 from qoemon.inputs.inbox import Inbox, Message
@@ -65,7 +65,7 @@ async def run(config: Config, kafka: Kafka) -> None:
     """
     interpreter.tune()
     with cancelled_by_signals():
-        async with interpreter.collecting(), _Bridge(config, kafka).running():
+        async with garbage.collected(), _Bridge(config, kafka).running():
             await asyncio.sleep(math.inf)
 
 

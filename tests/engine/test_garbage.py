@@ -1,4 +1,4 @@
-"""Settings of the interpreter, in a process of its own: they are of the whole process."""
+"""Garbage collection, in a process of its own: the settings are of the whole process."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import sys
 
 CYCLES = """
 import asyncio, gc, weakref
-from qoemon.engine.interpreter import collecting, tune
+from qoemon.engine.garbage import collected
+from qoemon.engine.interpreter import tune
 
 class Node:
     pass
 
 async def main():
-    async with collecting(every_s=0.01):
+    async with collected(every_s=0.01):
         for _ in range(2):
             node = Node()
             node.itself = node
-            collected = asyncio.Event()
-            weakref.finalize(node, collected.set)
+            gone = asyncio.Event()
+            weakref.finalize(node, gone.set)
             del node
-            await asyncio.wait_for(collected.wait(), 30)
+            await asyncio.wait_for(gone.wait(), 30)
     print("collected", gc.get_freeze_count() > 0)
 
 tune()
