@@ -47,7 +47,7 @@ def loop_metrics(stats: LoopStats) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "qoemon_event_loop_tasks",
-        "Tasks of the event loop: some for the parts of the daemon, and one for each open connection.",
+        "Tasks of the event loop: those of the daemon, and one for each connection to its HTTP server.",
         value=stats.loop_tasks,
     )
     yield GaugeMetricFamily(

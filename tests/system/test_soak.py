@@ -36,10 +36,7 @@ def test_a_short_soak_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def beyond(samples: list[Sample], **told: float) -> list[str]:
     """The names of the figures that are beyond their limits."""
-    playing = [
-        replace(sample, descriptors=sample.descriptors + soak.PLAYERS, tasks=sample.tasks + soak.PLAYERS)
-        for sample in samples
-    ]
+    playing = [replace(sample, descriptors=sample.descriptors + soak.PLAYERS) for sample in samples]
     lines = soak.table(CALM, playing, samples[-1], SENT, 500, {**TOLD, **told})
     return [line.name for line in lines if not line.holds]
 
