@@ -54,7 +54,7 @@ FIELDS = (
 )
 
 
-def record(session: int, number: int) -> bytes:
+def record(session: int, number: int, ts_ms: int) -> bytes:
     """A record of 120 bytes, as hls.js sends it: the session starts, plays, and stalls now and then."""
     sid = f"{session:08}-2f1e-4d57-9a31-0c5a1b2d3e4f"
     event, state = "t", "p"
@@ -63,14 +63,13 @@ def record(session: int, number: int) -> bytes:
     elif (phase := (session + number) % STALLS_AFTER) < len("rp"):
         event, state = "ps", "rp"[phase]
     return (
-        f'bl=(10000),cid="clip-1",e={event},sf=h,sid="{sid}",sn={number},st=v,sta={state},'
-        f"ts={time.time_ns() // 1_000_000},v=2"
+        f'bl=(10000),cid="clip-1",e={event},sf=h,sid="{sid}",sn={number},st=v,sta={state},ts={ts_ms},v=2'
     ).encode()
 
 
 def post(session: int, number: int) -> bytes:
     """The request with a record."""
-    body = record(session, number) + b"\n"
+    body = record(session, number, time.time_ns() // 1_000_000) + b"\n"
     return "\r\n".join((f"POST {PATH} HTTP/1.1", *FIELDS, f"Content-Length: {len(body)}", "", "")).encode() + body
 
 

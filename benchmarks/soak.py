@@ -138,20 +138,24 @@ class Soaked(Daemon):
         )
 
 
-def load(port: int, for_s: float, reports_per_s: float) -> Totals:
-    """Publish the reports of the users; runs in a process of its own."""
+def users(start_s: float, for_s: float, reports_per_s: float) -> Churning:
+    """The users, with an outage within that time."""
     settings = Config()
     rating_s = settings.sessions.rating_interval_s
-    users = Churning(
+    return Churning(
         GROUPS,
         sessions=max(round(reports_per_s * SESSIONS_PER_RATE), len(GROUPS)),
         scenario=SCENARIOS["demo"].lasting(for_s),
         seed=1,
-        start_s=time.time(),
+        start_s=start_s,
         report_every_s=EVERY_S,
         raters=Raters(settings.core_services(), RATE_SHARE, OFF, interval_s=rating_s, seed=1),
     )
-    return asyncio.run(publish(broker_at(port), users, for_s=for_s, qos=1))
+
+
+def load(port: int, for_s: float, reports_per_s: float) -> Totals:
+    """Publish the reports of the users; runs in a process of its own."""
+    return asyncio.run(publish(broker_at(port), users(time.time(), for_s, reports_per_s), for_s=for_s, qos=1))
 
 
 def play(port: int, for_s: float) -> int:
