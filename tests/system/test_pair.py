@@ -80,46 +80,50 @@ def staged(directory: Path, **more: Any) -> Iterator[Stage]:
         yield Stage(broker, pair, enter(Viewers(broker.port, set())), hook)
 
 
+def both_killed_in_turn(stage: Stage) -> tuple[Daemon, Daemon]:
+    """The leader is killed and comes back, then the other one while an alert fires; returns leader and dead one."""
+    pair = stage.pair
+    first = pair.leader()
+    leader, spare = pair.daemons[first], pair.daemons[pair.other(first)]
+    stage.viewers.bad = {EU}
+    stage.until_told("firing")
+    stage.until_firing(spare)
+    until(lambda: same_figures(leader, spare), pair.logs)
+    until(lambda: knows_that_it_fires(spare), pair.logs)
+
+    leader.kill()
+    until(lambda: spare.value("qoemon_leader"), pair.logs)
+    stage.viewers.bad = set()
+    stage.until_told("firing", "resolved")
+    firing, resolved = stage.told
+    assert resolved["starts_at"] == firing["starts_at"]
+    assert f"qoemon-{first}." in firing["url"]
+    assert f"qoemon-{pair.other(first)}." in resolved["url"]
+
+    leader.start()
+    leader.ready()
+    until(lambda: leader.value("qoemon_pair_peer_up"), pair.logs)
+    assert pair.leaders == [pair.other(first)]
+    assert f"{first} does not send notifications" in leader.get("/readyz").body
+    assert f"{first} stands by" in spare.get("/readyz").body
+    assert f"{first} stands by" in json.loads(spare.get("/api/v1/groups").body)["pair"]
+    top = [sys.executable, "-m", "qoemon", "top", "--once", f"http://127.0.0.1:{spare.port}"]
+    assert f"{first} stands by" in subprocess.run(top, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    stage.viewers.bad = {EU}
+    stage.until_firing(leader)
+    stage.until_told("firing", "resolved", "firing")
+
+    # The one that was killed first has replayed what was sent while it was away.
+    until(lambda: knows_that_it_fires(leader), pair.logs)
+    spare.kill()
+    until(lambda: pair.leaders == [first], pair.logs)
+    return leader, spare
+
+
 def test_spare_continues_where_a_killed_leader_stopped(tmp_path: Path) -> None:
     """Nothing is resolved falsely, sent twice or lost; the daemon that comes back stands by."""
     with staged(tmp_path) as stage:
-        pair = stage.pair
-        first = pair.leader()
-        leader, spare = pair.daemons[first], pair.daemons[pair.other(first)]
-        stage.viewers.bad = {EU}
-        stage.until_told("firing")
-        stage.until_firing(spare)
-        until(lambda: same_figures(leader, spare), pair.logs)
-        until(lambda: knows_that_it_fires(spare), pair.logs)
-
-        leader.kill()
-        until(lambda: spare.value("qoemon_leader"), pair.logs)
-        stage.viewers.bad = set()
-        stage.until_told("firing", "resolved")
-        firing, resolved = stage.told
-        assert resolved["starts_at"] == firing["starts_at"]
-        assert f"qoemon-{first}." in firing["url"]
-        assert f"qoemon-{pair.other(first)}." in resolved["url"]
-
-        leader.start()
-        leader.ready()
-        until(lambda: leader.value("qoemon_pair_peer_up"), pair.logs)
-        assert pair.leaders == [pair.other(first)]
-        assert f"{first} does not send notifications" in leader.get("/readyz").body
-        assert f"{first} stands by" in spare.get("/readyz").body
-        assert f"{first} stands by" in json.loads(spare.get("/api/v1/groups").body)["pair"]
-        top = [sys.executable, "-m", "qoemon", "top", "--once", f"http://127.0.0.1:{spare.port}"]
-        assert (
-            f"{first} stands by" in subprocess.run(top, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        )
-        stage.viewers.bad = {EU}
-        stage.until_firing(leader)
-        stage.until_told("firing", "resolved", "firing")
-
-        # The one that was killed first has replayed what was sent while it was away.
-        until(lambda: knows_that_it_fires(leader), pair.logs)
-        spare.kill()
-        until(lambda: pair.leaders == [first], pair.logs)
+        both_killed_in_turn(stage)
         stage.until_told("firing", "resolved", "firing")
 
 
@@ -130,22 +134,15 @@ def test_spare_continues_where_a_killed_leader_stopped(tmp_path: Path) -> None:
 def test_spare_that_was_restarted_continues_after_a_handover(tmp_path: Path) -> None:
     """A restart replays the alert from the journal; the other daemon knows that it was sent."""
     with staged(tmp_path) as stage:
-        pair = stage.pair
-        first = pair.leader()
-        leader, spare = pair.daemons[first], pair.daemons[pair.other(first)]
-        stage.viewers.bad = {EU}
-        stage.until_told("firing")
-        stage.until_firing(spare)
-        until(lambda: knows_that_it_fires(spare), pair.logs)
-        spare.kill()
+        leader, spare = both_killed_in_turn(stage)
         spare.start()
         spare.ready()
-        until(lambda: knows_that_it_fires(spare), pair.logs)
+        until(lambda: knows_that_it_fires(spare), stage.pair.logs)
         leader.signal(signal.SIGTERM)
-        until(lambda: pair.leaders == [pair.other(first)], pair.logs)
+        until(lambda: [stage.pair.daemons[name] for name in stage.pair.leaders] == [spare], stage.pair.logs)
         stage.until_firing(spare)
         stage.viewers.bad = set()
-        stage.until_told("firing", "resolved")
+        stage.until_told("firing", "resolved", "firing", "resolved")
 
 
 def test_leader_that_dies_before_the_answer_is_repeated_and_nothing_is_lost(tmp_path: Path) -> None:
