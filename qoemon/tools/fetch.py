@@ -10,6 +10,7 @@ import aiohttp
 from yarl import URL
 
 from qoemon.common.text import SHORT, printable
+from qoemon.net.http.received import received
 from qoemon.tools.options import URL_DEFAULT
 
 ANSWER_S = 5.0
@@ -49,7 +50,8 @@ async def get(client: aiohttp.ClientSession, address: URL) -> Fetched:
     """The answer of the daemon; AnswerError if there is none, QueryError if it rejects the query."""
     try:
         async with client.get(address) as answer:
-            body = await _body(answer)
+            too_long = AnswerError(f"the answer has more than {_MOST_BYTES:,} bytes, which is no answer of qoemon")
+            body = await received(answer, _MOST_BYTES, too_long)
             if answer.status != 200:
                 text = body.decode(errors="replace").strip()
                 if answer.status == 400:
@@ -62,15 +64,6 @@ async def get(client: aiohttp.ClientSession, address: URL) -> Fetched:
         raise AnswerError(f"no answer within {ANSWER_S:g} s") from None
     except (aiohttp.ClientError, OSError) as error:
         raise AnswerError(printable(str(error), SHORT) or type(error).__name__) from None
-
-
-async def _body(answer: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for chunk in answer.content.iter_any():
-        body += chunk
-        if len(body) > _MOST_BYTES:
-            raise AnswerError(f"the answer has more than {_MOST_BYTES:,} bytes, which is no answer of qoemon")
-    return bytes(body)
 
 
 def _reason(error: OSError) -> str:

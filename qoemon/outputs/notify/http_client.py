@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 
 from qoemon.common.text import printable
+from qoemon.net.http.received import received
 from qoemon.outputs.notify.notifier import DeliveryError
 
 ANSWER_S = 5.0
@@ -79,7 +80,10 @@ class JsonClient:
         request = self._session.request(method, self._address.url, headers=headers, allow_redirects=False, **more)
         async with request as response:
             if 200 <= response.status < 300:
-                return await _body(response) if method == "GET" else b""
+                if method != "GET":
+                    return b""
+                too_long = DeliveryError(f"an answer of more than {MOST_BYTES:,} bytes; check the url")
+                return await received(response, MOST_BYTES, too_long)
             text = (await response.content.read(200)).decode(errors="replace")
             final = 400 <= response.status < 500 and response.status not in self._retriable
             raise DeliveryError(describe_status(response.status, response.reason or "", text), final)
@@ -95,15 +99,6 @@ class JsonClient:
             timeout=aiohttp.ClientTimeout(total=ANSWER_S),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
-
-
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for piece in response.content.iter_any():
-        body += piece
-        if len(body) > MOST_BYTES:
-            raise DeliveryError(f"an answer of more than {MOST_BYTES:,} bytes; check the url")
-    return bytes(body)
 
 
 def describe_status(status: int, reason: str, body: str) -> str:
