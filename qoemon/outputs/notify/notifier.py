@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn, Protocol
@@ -126,11 +125,11 @@ class Receiver:
         """See Notifier.follow."""
         self._outbox.follow(self.delivered.newest, settled_s, slack_s)
 
-    def take_over(self, firing: Sequence[Notice], slack_s: float) -> None:
+    def take_over(self, firing: Sequence[Notice], settled_s: float, slack_s: float) -> None:
         """See Notifier.take_over. What is in flight goes back to the queue if it fails."""
         underway = {notice.key: Told(notice, notice.at_s) for notice in self._in_flight}
         known = {**self.delivered.newest, **underway}
-        self._outbox.follow(known, -math.inf, slack_s)
+        self._outbox.follow(known, settled_s, slack_s)
         self._outbox.take_over(known, firing)
 
     def resolves(self, key: Key) -> bool:
@@ -239,10 +238,10 @@ class Notifier:
         for receiver in self._receivers:
             receiver.follow(settled_s, slack_s)
 
-    def take_over(self, slack_s: float) -> list[Notice]:
+    def take_over(self, settled_s: float, slack_s: float) -> list[Notice]:
         """Prepare the queues to continue the deliveries of the other daemon.
 
-        slack_s  as for follow()
+        settled_s, slack_s  as for follow()
         returns  alerts that receivers take for firing, and that have not ended here: to be adopted with their begin
         """
         told: dict[Key, Notice] = {}
@@ -250,7 +249,7 @@ class Notifier:
             for key, each in receiver.delivered.newest.items():
                 if each.notice.firing:
                     told.setdefault(key, each.notice)
-            receiver.take_over(self._firing, slack_s)
+            receiver.take_over(self._firing, settled_s, slack_s)
         ended = {key for key in told if any(receiver.resolves(key) for receiver in self._receivers)}
         return [notice for key, notice in told.items() if key not in ended]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -99,15 +100,15 @@ class TransitionQueue:
         """Drop, of each alert, what happened up to its newest delivered notice, and what has been settled.
 
         Settled is what the other daemon must have delivered, or decided otherwise: its alerts may differ from ours
-        if a value is close to its threshold.
+        if a value is close to its threshold. A restart brings back what waited when the state was saved: it may
+        have been delivered since, and changes after it too.
         """
         for key in list(self._waiting):
             newest, done = delivered.get(key), 0
+            newest_s = -math.inf if newest is None else newest.at_s
             for place, notice in enumerate(self._waiting[key], start=1):
                 same = newest is not None and newest.notice.firing is notice.firing
-                if notice.at_s < settled_s - slack_s or (
-                    newest is not None and same and notice.at_s <= newest.at_s + slack_s
-                ):
+                if notice.at_s < max(settled_s, newest_s) - slack_s or (same and notice.at_s <= newest_s + slack_s):
                     done = place
             for _ in range(done):
                 self._pop(key)

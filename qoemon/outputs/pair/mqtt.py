@@ -126,6 +126,7 @@ class LeaseTopic:
             while self._outgoing:
                 body, answer_s = msgspec.json.encode(self._outgoing.pop(0)), self._lease.length_s / 2
                 await client.publish(self._topic, body, 1, retain=True, timeout=answer_s)
+                raise_if_cancelled()
             await asyncio.sleep(POLL_S)
             if self._lease.stalled(self._clock()):
                 raise MqttConnectionError("a record is overdue")

@@ -110,6 +110,8 @@ class Pair:
         self._takeovers = 0
         self._stamp = self._served = 0
         """Of what we know about deliveries, and of what the other daemon knew at its last request."""
+        self._settled_s = -math.inf
+        """Up to when the other daemon, while it led, had delivered all changes, by our clock."""
         self._behind = False
         """Whether we lead, and have yet to continue what the other daemon has delivered."""
         self._changes = 0
@@ -286,7 +288,7 @@ class Pair:
 
         def continued() -> Mapping[AlertKey, int]:
             # Between two ticks: none adds to the queues before its alerts are those that we continue.
-            told.extend(notifier.take_over(self._slack_s))
+            told.extend(notifier.take_over(self._settled_s, self._slack_s))
             return {_key(notice): int(notice.starts_s) for notice in told}
 
         if turn == self._turns:
@@ -330,7 +332,8 @@ class Pair:
             self._notifier.learn(standing.delivered, offset_s)
             self._stamp, self._behind = standing.stamp, self._leading
         if standing.leading and not self._leading:
-            self._notifier.follow(standing.settled_s + offset_s, self._slack_s)
+            self._settled_s = standing.settled_s + offset_s
+            self._notifier.follow(self._settled_s, self._slack_s)
 
     def _compare(self, standing: Standing) -> None:
         """Log what does not fit in the configurations of the two, once."""

@@ -54,6 +54,16 @@ def test_an_end_is_sent_under_the_id_of_the_begin_that_the_receiver_knows() -> N
     assert drained(box) == [ended(notice(starts_s=1000), 1100)]
 
 
+def test_an_end_that_a_restart_brings_back_is_not_sent_once_the_alert_has_begun_again() -> None:
+    """It waited when the state was saved, and was delivered then; the alert that fires is found anew, and later."""
+    box, firing = TransitionQueue(), notice(starts_s=1300)
+    box.enqueue([firing], [ended(notice(starts_s=1000), 1100), firing], 1300)
+    told = known(notice(starts_s=1200))
+    box.follow(told.newest, 0, SLACK_S)
+    box.take_over(told.newest, [firing])
+    assert drained(box) == []
+
+
 def test_an_end_of_what_the_receiver_never_knew_is_not_sent() -> None:
     box = TransitionQueue()
     box.enqueue([], [ended(notice(starts_s=1000), 1100)], 1100)

@@ -57,7 +57,11 @@ class Half:
     sections: dict[str, str] = field(default_factory=lambda: {"alerts": "1"})
     adopted: list[Mapping[AlertKey, int]] = field(default_factory=list)
 
+    tick: Callable[[], None] = lambda: None
+    """What it does right before it continues the alerts of the other one."""
+
     async def adopt(self, firing: Callable[[], Mapping[AlertKey, int]]) -> None:
+        self.tick()
         self.adopted.append(firing())
 
 
@@ -172,6 +176,25 @@ async def test_clocks_that_differ_repeat_and_lose_nothing(mosquitto: Mosquitto, 
         await until(lambda: spare.sent)
         assert [each.firing for each in spare.sent] == [False]
         assert len(leader.sent) == 5
+
+
+async def test_a_first_tick_at_the_takeover_repeats_nothing_from_before_a_restart(mosquitto: Mosquitto) -> None:
+    """What waited when the state was saved was delivered then, and the alert has begun again soon after."""
+    now_s = int(time.time())
+    first, again = notice(starts_s=now_s - 100), notice(starts_s=now_s - 80)
+    end = ended(first, now_s - 90)
+    async with halves(mosquitto.port, LEASE_TO_SEND_S) as (a, b):
+        leader, spare = await one_of(a, b)
+        leader.notifier.dispatch([again], [first, end, again], now_s)
+        await until(lambda: len(leader.sent) == 3, lambda: leader.sent)
+        spare.pair.follow(await leader.pair.standing(""))
+        found = notice(starts_s=now_s)
+        spare.tick = lambda: spare.notifier.dispatch([found], [end, found], now_s)
+        await leader.pair.release()
+        await until(lambda: spare.adopted and spare.pair.held)
+        assert list(spare.adopted[-1].values()) == [again.starts_s]
+        assert spare.notifier.undelivered() == ()
+        assert spare.sent == []
 
 
 async def test_a_daemon_that_knows_less_does_not_overwrite_what_the_other_one_knows(mosquitto: Mosquitto) -> None:
