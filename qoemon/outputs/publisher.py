@@ -22,10 +22,11 @@ from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.outputs.notify.notice import Notice
 from qoemon.outputs.notify.notices import notices
 from qoemon.outputs.notify.notifier import Notifier
+from qoemon.outputs.notify.outbox import Told
 from qoemon.outputs.published import PublishedTick
 
-UNSENT = "unsent"
-"""Name of the array of a checkpoint with the undelivered notices."""
+UNSENT, DELIVERED = "unsent", "delivered"
+"""Names of the arrays of a checkpoint with the undelivered notices, and with what receivers have accepted."""
 
 Keep = Callable[[Snapshot, Detections], object]
 
@@ -51,10 +52,17 @@ class Publisher:
         if UNSENT in state:
             before = msgspec.json.decode(state[UNSENT].tobytes(), type=list[Notice])
             self._undelivered = [*before, *self._undelivered]
+        if DELIVERED in state:
+            delivered = msgspec.json.decode(state[DELIVERED].tobytes(), type=dict[str, list[Told]])
+            self._notifier.learn(delivered, 0.0)
 
     def dump(self) -> Arrays:
-        """The undelivered notices, as an array by name."""
-        return {UNSENT: np.frombuffer(msgspec.json.encode(self._notifier.undelivered()), np.uint8)}
+        """The undelivered notices, and what receivers have accepted, as arrays by name."""
+        content = {
+            UNSENT: (*self._undelivered, *self._notifier.undelivered()),
+            DELIVERED: self._notifier.delivered(),
+        }
+        return {name: np.frombuffer(msgspec.json.encode(each), np.uint8) for name, each in content.items()}
 
     def add_past(self, tick: Tick) -> None:
         """Add a replayed tick to the history; called before the first publish()."""

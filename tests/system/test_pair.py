@@ -146,6 +146,28 @@ def test_spare_that_was_restarted_continues_after_a_handover(tmp_path: Path) -> 
         stage.until_told("firing", "resolved", "firing", "resolved")
 
 
+def test_pair_that_was_restarted_as_a_whole_repeats_nothing(tmp_path: Path) -> None:
+    """Nobody can tell them what was delivered: it is in their states, with the id of the alert's begin."""
+    with staged(tmp_path) as stage:
+        pair = stage.pair
+        first = pair.leader()
+        stage.viewers.bad = {EU}
+        stage.until_told("firing")
+        until(lambda: all(map(knows_that_it_fires, pair.daemons.values())), pair.logs)
+        # The one that sent gives the lease to the other one, and is away when that one is started.
+        for name in (first, pair.other(first)):
+            pair.daemons[name].stop()
+        returned = pair.daemons[pair.other(first)]
+        returned.start()
+        returned.ready()
+        until(lambda: returned.value("qoemon_leader"), pair.logs)
+        stage.until_firing(returned)
+        stage.viewers.bad = set()
+        stage.until_told("firing", "resolved")
+        assert stage.told[0]["starts_at"] == stage.told[1]["starts_at"]
+        assert f"qoemon-{pair.other(first)}." in stage.told[1]["url"]
+
+
 def test_leader_that_dies_before_the_answer_is_repeated_and_nothing_is_lost(tmp_path: Path) -> None:
     """The receiver has the notification, but nobody else can know: the spare sends it again, and its end once."""
     with staged(tmp_path) as stage:

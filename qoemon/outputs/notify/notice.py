@@ -60,7 +60,8 @@ class Notice:
     @property
     def id(self) -> str:
         """Identifies this transition of this alert: the same at every repetition, also after a restart."""
-        content = msgspec.json.encode((self.key, self.starts_s, self.firing))
+        # Of a whole second, as ticks are: an integer here, and a float once it was stored.
+        content = msgspec.json.encode((self.key, int(self.starts_s), self.firing))
         return hashlib.sha256(content).hexdigest()[:32]
 
 

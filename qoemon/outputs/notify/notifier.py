@@ -221,8 +221,14 @@ class Notifier:
         """By receiver, the newest notice of each alert that it has accepted; resolved ones only for a while."""
         return {receiver.name: list(receiver.delivered.newest.values()) for receiver in self._receivers}
 
+    @property
+    def newest_s(self) -> float:
+        """When the newest change happened that a receiver is known to have accepted; 0 if none is known."""
+        told = (each for receiver in self._receivers for each in receiver.delivered.newest.values())
+        return max((each.at_s for each in told), default=0.0)
+
     def learn(self, delivered: Mapping[str, Sequence[Told]], offset_s: float) -> None:
-        """Know what the other daemon says in its delivered(), instead of what was known before.
+        """Know what a delivered() says, of before a restart or of the other daemon, instead of what was known.
 
         offset_s  of our clock from the one of the other daemon
         """

@@ -200,6 +200,7 @@ class Pair:
         sections  digests of what both have in common in their configurations, by section
         """
         self._notifier, self._ready, self._sections = notifier, ready, sections
+        self._stamp = int(1000 * notifier.newest_s)  # Of what is known from before a restart.
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._topic.run(), name="qoemon.outputs.pair.topic")
             tasks.create_task(self._peer.run(), name="qoemon.outputs.pair.peer")
