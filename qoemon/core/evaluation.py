@@ -155,6 +155,11 @@ class Evaluation:
             for shard, counts in enumerate(shards)
         }
 
+    @property
+    def adopted_alerts(self) -> Mapping[AlertKey, int]:
+        """Alerts that another daemon found firing, and whose groups have not reported here; as Alerts.adopted."""
+        return self._detector.adopted
+
     def adopt_alerts(self, firing: Mapping[AlertKey, int]) -> None:
         """Continue alerts that another daemon found firing; as Alerts.adopt."""
         self._detector.adopt(firing)

@@ -35,4 +35,5 @@ def successor(config: Config, before: Evaluation) -> Evaluation:
     """
     evaluation = new_evaluation(config)
     evaluation.load(before.dump())
+    evaluation.adopt_alerts(before.adopted_alerts)
     return evaluation

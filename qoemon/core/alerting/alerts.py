@@ -29,7 +29,7 @@ from qoemon.core.alerting.rule import AlertMetric, Rule
 from qoemon.core.alerting.silence import silent_since, sums_silent_since
 from qoemon.core.arrays import Flags, Floats
 from qoemon.core.counting.groups import Labels
-from qoemon.core.plan.plan import Timing
+from qoemon.core.plan.plan import Limits, Timing
 from qoemon.core.plan.roll_up import RollUpKey
 from qoemon.core.qoe.confidence import lower_bound_of_many
 from qoemon.core.qoe.distribution import Distribution
@@ -96,23 +96,34 @@ class Alert:
 class Alerts:
     """Holds one decision per rule and group, from tick to tick; the number of groups is limited by the plan.
 
-    tick_s  seconds from tick to tick
+    tick_s        seconds from tick to tick
+    group_idle_s  seconds after which a silent group is removed
     """
 
-    def __init__(self, rules: Sequence[Rule], tick_s: int = Timing.tick_s) -> None:
-        self._rules, self._tick_s = tuple(rules), tick_s
+    def __init__(
+        self, rules: Sequence[Rule], tick_s: int = Timing.tick_s, group_idle_s: float = Limits.group_idle_s
+    ) -> None:
+        self._rules, self._tick_s, self._group_idle_s = tuple(rules), tick_s, group_idle_s
+        self._by_name = {(rule.name, rule.service): rule for rule in rules}
         self._decided: dict[AlertKey, Decision] = {}
         self._adopted: dict[AlertKey, int] = {}
+        self._adopted_s: int | None = None
+        """The first tick at which they waited for their groups."""
+
+    @property
+    def adopted(self) -> Mapping[AlertKey, int]:
+        """The adopted alerts whose groups have not reported yet, with the begin of each."""
+        return self._adopted
 
     def adopt(self, firing: Mapping[AlertKey, int]) -> None:
         """Continue alerts that another daemon found firing, instead of those adopted before.
 
         From the next tick with a reading of its group on, each is decided as if it had fired here: it ends when its
-        group recovers.
+        group recovers. One whose group does not report ends when a group that did would have been removed.
 
         firing  since when each fires, seconds since the epoch
         """
-        self._adopted = dict(firing)
+        self._adopted, self._adopted_s = dict(firing), None
 
     def decide(
         self, snapshot: Snapshot, presence: Mapping[str, ServicePresence] | None = None
@@ -130,18 +141,19 @@ class Alerts:
                 alert = _alert(rule, before, reading, evaluated, snapshot)
                 self._decided[key] = alert.decision
                 alerts.append(alert)
-        return (*alerts, *self._drop(left, snapshot))
+        return (*alerts, *self._drop(left, snapshot), *self._drop_adopted(snapshot))
 
     def dump(self) -> bytes:
-        """The decisions, as JSON."""
-        by = {(rule.name, rule.service): rule.by for rule in self._rules}
-        stored = [(key, _Stored.of(decision, by[key[:2]])) for key, decision in self._decided.items()]
+        """The decisions, as JSON, without adopted alerts."""
+        stored = [(key, _Stored.of(decision, self._by_name[key[:2]].by)) for key, decision in self._decided.items()]
         return msgspec.json.encode(stored)
 
     def shift(self, by_s: int) -> None:
         """Move all times by so many seconds, after a step of the clock."""
         self._decided = {key: decision.shifted(by_s) for key, decision in self._decided.items()}
         self._adopted = {key: since_s + by_s for key, since_s in self._adopted.items()}
+        if self._adopted_s is not None:
+            self._adopted_s += by_s
 
     def load(self, state: bytes, reset: Collection[str] = ()) -> None:
         """Restore what dump() gave, for rules that still have the same `by` and services that are not reset.
@@ -199,11 +211,22 @@ class Alerts:
         return np.array([group in firing for group in service.counts.groups], np.bool_) & ~service.counts.free
 
     def _drop(self, left: Mapping[AlertKey, Decision], snapshot: Snapshot) -> Iterator[Alert]:
-        rules = {(rule.name, rule.service): rule for rule in self._rules}
         for key, before in left.items():
             del self._decided[key]
-            rule = rules[key[:2]]
-            yield Alert(rule, key[2], _names(rule, snapshot), forget(before, snapshot.time_s), before, None, {})
+            yield _forgotten(self._by_name[key[:2]], key[2], before, snapshot)
+
+    def _drop_adopted(self, snapshot: Snapshot) -> Iterator[Alert]:
+        """End what has been adopted, and whose group has not reported since for as long as groups are kept."""
+        if self._adopted_s is None:
+            self._adopted_s = snapshot.time_s
+        if not self._adopted or snapshot.time_s - self._adopted_s <= self._group_idle_s:
+            return
+        adopted, self._adopted = self._adopted, {}
+        for key, since_s in adopted.items():
+            rule = self._by_name.get(key[:2])
+            if rule is not None and len(key[2]) == len(_names(rule, snapshot)):
+                before = Decision(AlertState.FIRING, Reason.NO_DATA, since_s)
+                yield _forgotten(rule, key[2], before, snapshot)
 
 
 class _StoredFigures(msgspec.Struct, frozen=True):
@@ -309,6 +332,11 @@ def _alert(rule: Rule, before: Decision, reading: _Reading, evaluated: _Evaluate
         last = TimedFigures(now_s, numbers) if enough else before.last_figures
         decision = replace(decision, last_figures=last)
     return Alert(rule, group, evaluated.names, decision, before, sample, numbers, reading.silent_s)
+
+
+def _forgotten(rule: Rule, group: Labels, before: Decision, snapshot: Snapshot) -> Alert:
+    """The rule on a group that is no longer visible, or was removed."""
+    return Alert(rule, group, _names(rule, snapshot), forget(before, snapshot.time_s), before, None, {})
 
 
 def _presence_readings(rule: Rule, evaluated: _Evaluated, present: ServicePresence) -> Iterator[_Reading]:

@@ -94,7 +94,7 @@ class Detector:
 
     def __init__(self, plan: Plan, rules: Sequence[Rule], regimes: RegimeRules) -> None:
         self._interval_s, self._rules = plan.timing.interval_s, regimes
-        self._alerts = Alerts(rules, plan.timing.tick_s)
+        self._alerts = Alerts(rules, plan.timing.tick_s, plan.limits.group_idle_s)
         self._transitions: Counter[tuple[str, str, AlertState, Reason]] = Counter()
         self._roll_ups = tuple(map(RollUpKey, plan.roll_ups))
         self._monitors: dict[_Watched, RegimeMonitor] = {
@@ -227,6 +227,11 @@ class Detector:
                 observed.load(presence)
         if "disconnected" in state:
             self._disconnected_s = int(state["disconnected"]) if state["disconnected"] >= 0 else None
+
+    @property
+    def adopted(self) -> Mapping[AlertKey, int]:
+        """As Alerts.adopted."""
+        return self._alerts.adopted
 
     def adopt(self, firing: Mapping[AlertKey, int]) -> None:
         """As Alerts.adopt."""

@@ -317,3 +317,17 @@ def test_an_adopted_alert_of_a_group_that_is_not_known_yet_waits_for_it() -> Non
     assert ASIA not in by_group(alerts.decide(scene.tick(eu=(70, 0))))
     alert = by_group(alerts.decide(scene.tick(eu=(70, 0), asia=(0, 8))))[ASIA]
     assert (alert.decision.state, alert.decision.since_s) == (AlertState.FIRING, T0 - 20)
+
+
+def test_an_adopted_alert_of_a_group_that_never_reports_ends_when_groups_are_removed() -> None:
+    """Under the begin that receivers know; not one of a rule that is unknown here, or has other labels."""
+    scene, alerts = Scene(), Alerts([RULE], group_idle_s=300)
+    scene.ticks(1, eu=(70, 0))
+    others = {("NoRule", "video", ASIA): T0 - 20, ("ManyPoor", "video", (*ASIA, "more")): T0 - 20}
+    alerts.adopt({("ManyPoor", "video", ASIA): T0 - 20, **others})
+    ticks = scene.ticks(32, eu=(70, 0))
+    decided = [by_group(alerts.decide(tick)).get(ASIA) for tick in ticks]
+    (ended,) = filter(None, decided)
+    assert decided.index(ended) == 31, "310 s after the first tick"
+    assert (ended.ended, ended.decision.reason, ended.before.since_s) == (True, Reason.IDLE, T0 - 20)
+    assert not alerts.adopted
