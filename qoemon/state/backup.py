@@ -68,7 +68,9 @@ def backup(directory: Path, file: Path, *, history: bool = True) -> Manifest:
             new.replace(file)
             _sync(file.parent)
     except OSError as error:
-        raise StateError(f"cannot write {file}: {error.strerror or error}") from None
+        read = str(error.filename or "")
+        where = read if read.startswith(f"{directory}/") else f"{directory} to {file}"
+        raise StateError(f"cannot export {where}: {error.strerror or error}") from None
     return manifest
 
 
