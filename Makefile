@@ -68,7 +68,7 @@ lock: $(VENV)/dev  ## pin the newest versions of all dependencies, with hashes, 
 release: $(VENV)/dev  ## build wheel, sdist and SBOM, check them, write the notes, into dist/ (REPOSITORY=URL: for a package index)
 	@QOEMON_REPOSITORY=$(REPOSITORY) $(BIN)/python .ci/release.py
 
-deb: $(VENV)/dev  ## build a Debian package for the release of Debian or Ubuntu that this is, into dist/
+deb: $(VENV)/demo  ## build a Debian package for the release of Debian or Ubuntu that this is, into dist/
 	@$(BIN)/python .ci/deb.py
 
 chart: $(VENV)/dev  ## package the Helm chart into dist/

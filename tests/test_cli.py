@@ -429,4 +429,4 @@ def test_without_matplotlib_the_error_names_the_extra(
     monkeypatch.chdir(tmp_path)
     result = qoemon_cli(*(word.replace("FILE", rated) for word in command))
     assert result.exit_code == 2
-    assert "needs matplotlib: pip install 'qoemon[plot]'" in result.stderr
+    assert f"needs matplotlib: {sys.executable} -m pip install 'qoemon[plot]'" in result.stderr

@@ -15,6 +15,7 @@ from typing import Any
 
 from qoemon.common import systemd
 from qoemon.common.cgroup import memory_limit
+from qoemon.common.extras import how_to_add
 from qoemon.config.config import Config, Http
 from qoemon.config.plan import core_plan
 from qoemon.core.alerting.alerts import AlertKey
@@ -196,7 +197,7 @@ def _spark_engine(config: Config, extra_state: ExtraState) -> Engine:
             raise
         raise SetupError(
             f"engine.kind is spark, which needs the Python package {missing}, and that is not installed: "
-            "pip install 'qoemon[spark]'"
+            f"{how_to_add('spark')}"
         ) from None
     return SparkEngine(config, extra_state)
 

@@ -9,6 +9,8 @@ import html
 import io
 from typing import TYPE_CHECKING
 
+from qoemon.common.extras import how_to_add
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -34,7 +36,7 @@ def require_matplotlib(purpose: str) -> None:
     try:
         import matplotlib.figure  # noqa: F401, PLC0415
     except ImportError:
-        raise PlotError(f"{purpose} needs matplotlib: pip install 'qoemon[plot]'") from None
+        raise PlotError(f"{purpose} needs matplotlib: {how_to_add('plot')}") from None
 
 
 def require_plot(path: Path) -> None:

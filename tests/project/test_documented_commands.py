@@ -57,12 +57,29 @@ ELSEWHERE: dict[str, list[tuple[str, str]]] = {
         ("install.md", "python3 -m venv /opt"),
         ("install.md", "/opt/qoemon"),
         ("install.md", "install -d"),
+        ("install.md", "ln -sf"),
+    ],
+    "tests/system/test_install.py::test_both_ways_with_files_of_a_release_are_the_same": [
+        ("install.md", "~/qoemon-env/bin/pip install --"),
+    ],
+    "tests/system/test_install.py::test_an_extra_is_added_where_qoemon_is": [
+        ("install.md", "~/qoemon-env/bin/pip install 'qoemon[plot]'"),
     ],
     "tests/system/test_install.py::test_the_daemon_runs_from_there_and_has_its_charts": [
         ("install.md", "qoemon run")
     ],
     "tests/system/test_install.py::test_the_first_run_is_as_the_page_says": [
-        ("install.md", ""),
+        ("install.md", "python3 -m venv ~"),
+        ("install.md", "~/qoemon-env/bin/pip install '.[ui]'"),
+        ("install.md", ". ~/qoemon-env"),
+        ("install.md", "qoemon --version"),
+        ("install.md", "qoemon config"),
+        ("install.md", "qoemon check -c my.yaml"),
+        ("install.md", "qoemon dashboards"),
+        ("install.md", "qoemon rules"),
+        ("install.md", "qoemon player.js"),
+        ("install.md", "qoemon helm-chart"),
+        ("install.md", "man qoemon-run"),
         ("getting-started.md", "python3 -m venv"),
         ("getting-started.md", "~/qoemon-env"),
         ("getting-started.md", ". ~/qoemon-env"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from qoemon.state.versions import READABLE, STATE
 from tests.state.test_formats import unpacked
 from tests.support.parts import ROOT, program, unused_port
-from tests.support.patience import WAIT_S
+from tests.support.patience import WAIT_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ systemctl() {
     *start*|*enable*)
       setsid "$PYTHON" -m qoemon run -c "$ROOT/etc/qoemon/qoemon.yaml" >>"$ROOT/log" 2>&1 &
       echo $! >"$ROOT/pid"
-      until curl -sf -o /dev/null http://127.0.0.1:9877/readyz; do
+      until curl -sf -o /dev/null http://127.0.0.1:9877/healthz; do
         kill -0 "$(cat "$ROOT/pid")" || return 1; sleep .05
       done ;;
     *stop*|*disable*) if [ -e "$ROOT/pid" ]; then
@@ -44,7 +44,7 @@ systemctl() {
 }
 qoemon() { "$PYTHON" -m qoemon "$@"; }
 """
-"""What the page needs of systemd: to start and stop the daemon, and to wait for it."""
+"""What the page needs of systemd: to start and stop the daemon, and to wait until it is up, though not ready."""
 
 
 PATH = "/cmcd/v1/video/eu/a"
@@ -132,16 +132,20 @@ def test_a_state_is_upgraded_and_rolled_back(tmp_path: Path) -> None:
 def test_a_state_is_backed_up_restored_and_moved(tmp_path: Path) -> None:
     with machine(tmp_path, tick="1s") as its:
         its.run("systemctl start qoemon")
-        its.run(
-            f"curl -sf -H 'Content-Type: application/json' -d '{REPORT}' http://127.0.0.1:{its.collector}{PATH}"
-        )
+        posting = "curl -sf --retry 60 --retry-delay 1 --retry-connrefused -H 'Content-Type: application/json'"
+        its.run(f"{posting} -d '{REPORT}' http://127.0.0.1:{its.collector}{PATH}")
         assert "is running" in its.block("export", "/state.tar.gz")
         its.block("import", "/state.tar.gz")
-        assert (tmp_path / "log").read_text().count(": 1 sessions") == 1
+        until(lambda: restored(its) == 1, (tmp_path / "log").read_text)
         its.block("export", "move.tar.gz")
         its.run("mv /var/lib/qoemon /var/lib/old-machine")
         its.block("import", "move.tar.gz")
-        assert (tmp_path / "log").read_text().count(": 1 sessions") == 2
+        until(lambda: restored(its) == 2, (tmp_path / "log").read_text)
+
+
+def restored(its: Machine) -> int:
+    """How often the daemon has found the session in its state."""
+    return (its.root / "log").read_text().count(": 1 sessions")
 
 
 def test_the_units_of_the_page_back_up(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ class Place:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """qoemon installed from the checkout, in ~/qoemon-env."""
     place = Place(tmp_path_factory.mktemp("checkout"))
-    apt_get, install, _ = blocks("In a virtual environment")
+    apt_get, install, *_ = blocks("In a virtual environment")
     assert apt_get == "apt-get install python3-venv\n"
     place.run(install, cwd=ROOT)
     yield place
@@ -140,14 +140,27 @@ def test_the_demo_runs_from_a_wheel(checkout: Place) -> None:
     assert "http://127.0.0.1:" in checkout.run("~/qoemon-env/bin/qoemon demo --for 10s")
 
 
+def test_an_extra_is_added_where_qoemon_is(checkout: Place) -> None:
+    """By the pip of its environment, which takes no other qoemon from the package index."""
+    *_, add = blocks("In a virtual environment")
+    installed = "~/qoemon-env/bin/pip freeze | grep -i '^qoemon'"
+    before = checkout.run(installed)
+    assert "matplotlib" not in checkout.run("~/qoemon-env/bin/pip freeze")
+    checkout.run(add)
+    assert checkout.run(installed) == before
+    assert "matplotlib" in checkout.run("~/qoemon-env/bin/pip freeze")
+
+
 def test_files_of_a_release_install_with_their_pinned_dependencies(release: Path, tmp_path: Path) -> None:
     """As a service, but in other folders; the virtual environment of the page has the same commands."""
     place = Place(tmp_path)
     (place.work / "dist").symlink_to(release)
     install, start = blocks("As a service")[:2]
-    own = {name: f"{tmp_path}/root{name}" for name in ("/opt/qoemon", "/etc/qoemon", "/etc/systemd/system")}
+    names = ("/opt/qoemon", "/etc/qoemon", "/etc/systemd/system", "/usr/local/bin")
+    own = {name: f"{tmp_path}/root{name}" for name in names}
     (tmp_path / "root/opt").mkdir(parents=True)
-    Path(own["/etc/systemd/system"]).mkdir(parents=True)
+    for name in names[2:]:
+        Path(own[name]).mkdir(parents=True)
     for name, path in own.items():
         assert name in install
         install = install.replace(name, path)
@@ -156,6 +169,7 @@ def test_files_of_a_release_install_with_their_pinned_dependencies(release: Path
     assert (Path(own["/etc/qoemon"]) / "qoemon.yaml").read_text() == (ROOT / "config/qoemon.yaml").read_text()
     unit = Path(own["/etc/systemd/system"]) / "qoemon.service"
     assert f"\nExecStart={program_path} run -c /etc/qoemon/qoemon.yaml\n" in unit.read_text()
+    assert place.run(f"{own['/usr/local/bin']}/qoemon --version") == f"qoemon {qoemon.__version__}\n"
     assert start.endswith("systemctl daemon-reload\nsystemctl enable --now qoemon\n")
     pinned = dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / "config/requirements.txt").read_text(), re.MULTILINE))
     listed = json.loads(place.run(f"{own['/opt/qoemon']}/bin/pip list --format json"))
@@ -167,7 +181,7 @@ def test_files_of_a_release_install_with_their_pinned_dependencies(release: Path
 
 
 def test_both_ways_with_files_of_a_release_are_the_same() -> None:
-    (install, *_), (*_, environment) = blocks("As a service"), blocks("In a virtual environment")
+    (install, *_), (_, _, environment, _) = blocks("As a service"), blocks("In a virtual environment")
     lines = [line.replace("/opt/qoemon", "~/qoemon-env") for line in install.splitlines()]
     assert lines[:3] == environment.splitlines()
 

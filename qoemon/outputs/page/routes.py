@@ -56,7 +56,7 @@ STATIC = Path(__file__).parent / "static"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 """Fixed here, since the system's list may differ: a browser rejects a module of another type."""
 
-NO_PLOTLY = "charts need plotly: pip install 'qoemon[ui]'\n"
+NO_PLOTLY = "charts need plotly: in the environment of the daemon, pip install 'qoemon[ui]'\n"
 
 
 class Page:

@@ -23,7 +23,9 @@ def bridge(config: ConfigFile = None, overrides: Overrides = None) -> None:
         from qoemon.net.kafka.producer import ProducerError  # noqa: PLC0415
         from qoemon.net.kafka.topic import TopicError  # noqa: PLC0415
     except ModuleNotFoundError:
-        fail(USAGE, "the bridge needs confluent-kafka: pip install 'qoemon[kafka]'")
+        from qoemon.common.extras import how_to_add  # noqa: PLC0415 - not for --help
+
+        fail(USAGE, f"the bridge needs confluent-kafka: {how_to_add('kafka')}")
     from qoemon.common.logs import log_to_stderr  # noqa: PLC0415
     from qoemon.daemon.daemon import ListenError  # noqa: PLC0415
     from qoemon.net.paced_loop import PacedLoop  # noqa: PLC0415

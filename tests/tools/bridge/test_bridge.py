@@ -343,7 +343,8 @@ def test_without_kafka_or_its_client_there_is_no_bridge(tmp_path: Path) -> None:
     assert (code, line[:24]) == (2, "qoemon: kafka is null: t")
     lacking = "import sys; sys.modules['confluent_kafka'] = None; from qoemon.cli import main; main()"
     code, (line,), _ = run(tmp_path, {"kafka": {"brokers": ["127.0.0.1:1"]}}, "-c", lacking)
-    assert (code, line) == (2, "qoemon: the bridge needs confluent-kafka: pip install 'qoemon[kafka]'")
+    command = f"{sys.executable} -m pip install 'qoemon[kafka]'"
+    assert (code, line) == (2, f"qoemon: the bridge needs confluent-kafka: {command}")
 
 
 def test_a_kafka_that_does_not_answer_is_asked_again(tmp_path: Path, mosquitto: Mosquitto) -> None:

@@ -93,7 +93,8 @@ def test_without_the_sdk_it_says_what_to_install(own: str, tmp_path: Path, monke
     result = qoemon("dashboards", str(tmp_path / "grafana"), "-c", own)
     assert result.exit_code == 1
     assert result.stderr == (
-        "qoemon: boards for a configuration need Grafana's SDK: pip install 'qoemon[dashboards]'\n"
+        "qoemon: boards for a configuration need Grafana's SDK: "
+        f"{sys.executable} -m pip install 'qoemon[dashboards]'\n"
     )
     assert not (tmp_path / "grafana").exists()
 
