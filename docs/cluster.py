@@ -10,9 +10,7 @@ import msgspec
 
 from benchmarks.row import Part, figure
 
-HERE = Path(__file__).parent
-FIGURES = HERE.parent / "benchmarks" / "cluster.json"
-PAGE = HERE / "sizing.md"
+FIGURES = Path(__file__).parents[1] / "benchmarks" / "cluster.json"
 MARKS = "<!-- sizes: make bench-cluster, make docs -->", "<!-- end of sizes -->"
 
 SESSIONS, EVERY_S, SHARDS, GROUPS, TICK_S = 10_000_000, 10, 1024, 1000, 10
@@ -40,10 +38,10 @@ class Line(NamedTuple):
     limit: str
 
 
-def sizing_page() -> str:
-    """Text of sizing.md: what is there, with the table from the newest figures."""
+def with_cluster(page: str) -> str:
+    """The page with the table from the newest figures."""
     begin, end = MARKS
-    before, _, rest = PAGE.read_text("utf-8").partition(begin)
+    before, _, rest = page.partition(begin)
     after = rest.partition(end)[2]
     parts = msgspec.json.decode(FIGURES.read_bytes(), type=list[Part])
     return "\n".join([before + begin, "", *table(parts), "", end + after])

@@ -1,7 +1,7 @@
 """Write the generated pages and draw the figures: `make docs`. Tests check that both are up to date.
 
 metrics.md is made from what the daemon exports, configuration.md from the schema, figures from the core and from a
-study; in sizing.md the table of a cluster is made from measured figures. The schema of the Helm
+study; in sizing.md the tables of a machine and a cluster are made from measured figures. The schema of the Helm
 chart's values is written, too.
 """
 
@@ -14,8 +14,9 @@ from prometheus_client.core import Metric
 
 from config.helm import generate
 from docs import example
-from docs.cluster import sizing_page
+from docs.cluster import with_cluster
 from docs.configuration import configuration_page
+from docs.machine import with_machine
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.alerting.detector import Detections
@@ -102,7 +103,7 @@ def pages() -> dict[str, str]:
     return {
         "metrics.md": metrics_page(),
         "configuration.md": configuration_page(),
-        "sizing.md": sizing_page(),
+        "sizing.md": with_cluster(with_machine((DOCS / "sizing.md").read_text("utf-8"))),
     }
 
 
