@@ -115,8 +115,8 @@ def replayed(folder: Path) -> Mapping[str, Counted]:
 @pytest.mark.parametrize("name", [name for name in VIEWERS if not name.endswith("closed")])
 def test_a_viewing_is_counted_as_it_was(sessions: Mapping[str, Session], name: str) -> None:
     truth, counted = sessions[name]
-    # A machine with much else to do may add a short one of its own, maybe too short to be counted.
-    assert sum(stall_s > LONG_S for stall_s in truth.stalls) == name.endswith("stall"), truth
+    # A machine with much else to do may add stalls of its own, some too short to be counted.
+    assert sum(stall_s > LONG_S for stall_s in truth.stalls) >= name.endswith("stall"), truth
     certain = sum(stall_s > SHORTEST_S + SLACK_S for stall_s in truth.stalls)
     possible = sum(stall_s > SHORTEST_S - SLACK_S for stall_s in truth.stalls)
     assert certain <= counted.stall_count <= possible, truth
