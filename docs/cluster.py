@@ -1,16 +1,13 @@
-"""Writes the table of sizes of a cluster in sizing.md, from figures that `make bench-cluster` has measured."""
+"""The table of sizes of a cluster in sizing.md, from figures that `make bench-cluster` has measured."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from benchmarks.row import Part, figure
+from docs.measured import medians
 
-FIGURES = Path(__file__).parents[1] / "benchmarks" / "cluster.json"
 MARKS = "<!-- sizes: make bench-cluster, make docs -->", "<!-- end of sizes -->"
 
 SESSIONS, EVERY_S, SHARDS, GROUPS, TICK_S = 10_000_000, 10, 1024, 1000, 10
@@ -38,25 +35,16 @@ class Line(NamedTuple):
     limit: str
 
 
-def with_cluster(page: str) -> str:
-    """The page with the table from the newest figures."""
-    begin, end = MARKS
-    before, _, rest = page.partition(begin)
-    after = rest.partition(end)[2]
-    parts = msgspec.json.decode(FIGURES.read_bytes(), type=list[Part])
-    return "\n".join([before + begin, "", *table(parts), "", end + after])
-
-
 def table(parts: list[Part]) -> Iterator[str]:
     """Lines of the table, of the costs that were measured."""
-    medians = {row.name: row.middle for part in parts for row in part.rows if row.middle is not None}
+    rows = medians(parts)
     yield f"{parts[0].machine}."
     yield ""
     yield "| part | measured | ten million sessions | where it saturates |"
     yield "|---|---|---|---|"
     for line in LINES:
-        if all(name in medians for name in line.needs):
-            yield f"| {line.part} | {line.measured(medians)} | {line.reckoned(medians)} | {line.limit} |"
+        if all(name in rows for name in line.needs):
+            yield f"| {line.part} | {line.measured(rows)} | {line.reckoned(rows)} | {line.limit} |"
 
 
 def _of_size(sessions: int, what: str) -> str:

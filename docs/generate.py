@@ -13,10 +13,9 @@ from pathlib import Path
 from prometheus_client.core import Metric
 
 from config.helm import generate
-from docs import example
-from docs.cluster import with_cluster
+from docs import cluster, example, machine
 from docs.configuration import configuration_page
-from docs.machine import with_machine
+from docs.measured import with_table
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.alerting.detector import Detections
@@ -98,12 +97,18 @@ def metrics_page() -> str:
     return f"{_HEAD}\n{groups}{_ROLL_UPS}\n{sums}\n## The daemon\n\n{daemon}{_PROCESS}{_BRIDGE}{bridge}"
 
 
+def sizing_page() -> str:
+    """Text of sizing.md: what is there, with tables from the newest figures."""
+    page = with_table((DOCS / "sizing.md").read_text("utf-8"), machine.MARKS, "last.json", machine.table)
+    return with_table(page, cluster.MARKS, "cluster.json", cluster.table)
+
+
 def pages() -> dict[str, str]:
     """Text of each generated page, by file name."""
     return {
         "metrics.md": metrics_page(),
         "configuration.md": configuration_page(),
-        "sizing.md": with_cluster(with_machine((DOCS / "sizing.md").read_text("utf-8"))),
+        "sizing.md": sizing_page(),
     }
 
 

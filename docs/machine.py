@@ -1,16 +1,13 @@
-"""Writes the table of one machine in sizing.md, from figures that `make bench` has measured."""
+"""The table of one machine in sizing.md, from figures that `make bench` has measured."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from benchmarks.row import Part, figure
+from docs.measured import medians
 
-FIGURES = Path(__file__).parents[1] / "benchmarks" / "last.json"
 MARKS = "<!-- one machine: make bench, make docs -->", "<!-- end of one machine -->"
 
 SIZES = "100 reports a message", "one report a message"
@@ -47,32 +44,23 @@ WAYS = (
 )
 
 
-def with_machine(page: str) -> str:
-    """The page with the table from the newest figures."""
-    begin, end = MARKS
-    before, _, rest = page.partition(begin)
-    after = rest.partition(end)[2]
-    parts = msgspec.json.decode(FIGURES.read_bytes(), type=list[Part])
-    return "\n".join([before + begin, "", *table(parts), "", end + after])
-
-
 def table(parts: list[Part]) -> Iterator[str]:
     """Lines of the table."""
-    medians = {row.name: row.middle for part in parts for row in part.rows if row.middle is not None}
-    cpu, memory = (medians[f"{MILLION}: {what}"] for what in ("CPU", "memory"))
+    rows = medians(parts)
+    cpu, memory = (rows[f"{MILLION}: {what}"] for what in ("CPU", "memory"))
     measured = f"{cpu:.0%} of a core, with {figure(memory)} MiB".replace("%", " %")
     yield f"One process had 1,000,000 sessions and 20,000 messages a second on {measured} ({parts[0].machine})."
     yield ""
     yield f"| | {' | '.join(SIZES)} | use it |"
     yield "|---|---|---|---|"
     for way in WAYS:
-        yield f"| {way.name} | {' | '.join(_cell(medians, way, size) for size in SIZES)} | {way.use} |"
+        yield f"| {way.name} | {' | '.join(_cell(rows, way, size) for size in SIZES)} | {way.use} |"
     cluster = "if one machine has not enough cores or memory: several times the CPU for each report"
     yield f"| [a cluster](cluster.md) | see its [sizes](#sizes-of-a-cluster) | | {cluster} |"
 
 
-def _cell(medians: Mapping[str, float], way: Way, size: str) -> str:
+def _cell(rows: Mapping[str, float], way: Way, size: str) -> str:
     """Reports a second, and what the busiest process spends for each of them."""
     case = f"{way.case}, {size}"
-    busiest_us = max(medians[f"{case}: {process}"] for process in way.processes)
-    return f"{medians[f'{case}: total']:,.0f} a second; {figure(busiest_us)} µs"
+    busiest_us = max(rows[f"{case}: {process}"] for process in way.processes)
+    return f"{rows[f'{case}: total']:,.0f} a second; {figure(busiest_us)} µs"
