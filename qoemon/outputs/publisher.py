@@ -28,6 +28,9 @@ from qoemon.outputs.published import PublishedTick
 UNSENT, DELIVERED = "unsent", "delivered"
 """Names of the arrays of a checkpoint with the undelivered notices, and with what receivers have accepted."""
 
+_Delivered = tuple[int, dict[str, list[Told]]]
+"""The stamp of what is known about deliveries, and what it is; as Notifier."""
+
 Keep = Callable[[Snapshot, Detections], object]
 
 T = TypeVar("T")
@@ -53,14 +56,14 @@ class Publisher:
             before = msgspec.json.decode(state[UNSENT].tobytes(), type=list[Notice])
             self._undelivered = [*before, *self._undelivered]
         if DELIVERED in state:
-            delivered = msgspec.json.decode(state[DELIVERED].tobytes(), type=dict[str, list[Told]])
+            self._notifier.stamp, delivered = msgspec.json.decode(state[DELIVERED].tobytes(), type=_Delivered)
             self._notifier.learn(delivered, 0.0)
 
     def dump(self) -> Arrays:
         """The undelivered notices, and what receivers have accepted, as arrays by name."""
         content = {
             UNSENT: (*self._undelivered, *self._notifier.undelivered()),
-            DELIVERED: self._notifier.delivered(),
+            DELIVERED: (self._notifier.stamp, self._notifier.delivered()),
         }
         return {name: np.frombuffer(msgspec.json.encode(each), np.uint8) for name, each in content.items()}
 

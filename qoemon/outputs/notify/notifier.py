@@ -200,6 +200,8 @@ class Notifier:
         """All alerts that fire, as of the newest tick."""
         self.time_s = 0.0
         """Of the newest tick, seconds since the epoch."""
+        self.stamp = 0
+        """Of what is known about deliveries: a pair compares it with that of the other daemon."""
 
     @property
     def states(self) -> tuple[ReceiverStats, ...]:
@@ -220,12 +222,6 @@ class Notifier:
     def delivered(self) -> dict[str, list[Told]]:
         """By receiver, the newest notice of each alert that it has accepted; resolved ones only for a while."""
         return {receiver.name: list(receiver.delivered.newest.values()) for receiver in self._receivers}
-
-    @property
-    def newest_s(self) -> float:
-        """When the newest change happened that a receiver is known to have accepted; 0 if none is known."""
-        told = (each for receiver in self._receivers for each in receiver.delivered.newest.values())
-        return max((each.at_s for each in told), default=0.0)
 
     def learn(self, delivered: Mapping[str, Sequence[Told]], offset_s: float) -> None:
         """Know what a delivered() says, of before a restart or of the other daemon, instead of what was known.

@@ -131,7 +131,7 @@ class Pair:
     def delivered(self) -> None:
         """As Turn.delivered."""
         # The time, so that a daemon that was restarted and sends alone is newer than what it did not know.
-        self._stamp = max(self._stamp + 1, int(self._wall() * 1000))
+        self._know(max(self._stamp + 1, int(self._wall() * 1000)))
         self._changed()
 
     @property
@@ -200,7 +200,8 @@ class Pair:
         sections  digests of what both have in common in their configurations, by section
         """
         self._notifier, self._ready, self._sections = notifier, ready, sections
-        self._stamp = int(1000 * notifier.newest_s)  # Of what is known from before a restart.
+        # From before a restart; of a daemon that was none of a pair it is 0, and still more than nothing.
+        self._know(max(notifier.stamp, int(any(notifier.delivered().values()))))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._topic.run(), name="qoemon.outputs.pair.topic")
             tasks.create_task(self._peer.run(), name="qoemon.outputs.pair.peer")
@@ -331,10 +332,17 @@ class Pair:
         offset_s = self._wall() - standing.clock_s
         if standing.delivered is not None and standing.stamp > self._stamp:
             self._notifier.learn(standing.delivered, offset_s)
-            self._stamp, self._behind = standing.stamp, self._leading
+            self._know(standing.stamp)
+            self._behind = self._leading
         if standing.leading and not self._leading:
             self._settled_s = standing.settled_s + offset_s
             self._notifier.follow(self._settled_s, self._slack_s)
+
+    def _know(self, stamp: int) -> None:
+        """What we know about deliveries has this stamp, also in the state."""
+        self._stamp = stamp
+        if self._notifier is not None:
+            self._notifier.stamp = stamp
 
     def _compare(self, standing: Standing) -> None:
         """Log what does not fit in the configurations of the two, once."""

@@ -197,6 +197,25 @@ async def test_a_first_tick_at_the_takeover_repeats_nothing_from_before_a_restar
         assert spare.sent == []
 
 
+async def test_what_a_restart_brings_back_is_older_than_what_the_other_one_has_done_since(
+    mosquitto: Mosquitto,
+) -> None:
+    """Also if the clock of the one that comes back is ahead: stamps are compared, not times."""
+    firing = notice(starts_s=int(time.time()))
+    async with halves(mosquitto.port, LEASE_TO_SEND_S, ahead_s=300.0) as (a, b):
+        leader, spare = await one_of(a, b)
+        leader.notifier.dispatch([firing], [firing], firing.starts_s)
+        await until(lambda: newest(spare) == [firing])
+        saved = spare.notifier.stamp, spare.notifier.delivered()
+        assert saved[0] == leader.notifier.stamp > 0
+        end = ended(firing, firing.starts_s + 1)
+        leader.notifier.dispatch([], [end], end.at_s)
+        await until(lambda: newest(spare) == [end])
+        back = msgspec.structs.replace(await spare.pair.standing(""), stamp=saved[0], delivered=saved[1])
+        leader.pair.follow(back)
+        assert newest(leader) == [end]
+
+
 async def test_a_daemon_that_knows_less_does_not_overwrite_what_the_other_one_knows(mosquitto: Mosquitto) -> None:
     """A leader that was restarted says that it has sent nothing; the spare knows better, and keeps it."""
     firing = notice(starts_s=time.time())
