@@ -57,6 +57,11 @@ class Stage(NamedTuple):
         until(lambda: len(self.told) >= len(states), self.story)
         assert [told["state"] for told in self.told] == list(states), self.story()
 
+    def roles(self) -> tuple[str, Daemon, Daemon]:
+        """Wait until one daemon leads; its name, itself, and the one that stands by."""
+        first = self.pair.leader()
+        return first, self.pair.daemons[first], self.pair.daemons[self.pair.other(first)]
+
     def story(self) -> str:
         """What the hook was told, and what the daemons say."""
         what = ("state", "starts_at", "ends_at", "sent_at", "url", "figures")
@@ -87,9 +92,7 @@ def staged(directory: Path, **more: Any) -> Iterator[Stage]:
 
 def both_killed_in_turn(stage: Stage) -> tuple[Daemon, Daemon]:
     """The leader is killed and comes back, then the other one while an alert fires; returns leader and dead one."""
-    pair = stage.pair
-    first = pair.leader()
-    leader, spare = pair.daemons[first], pair.daemons[pair.other(first)]
+    pair, (first, leader, spare) = stage.pair, stage.roles()
     stage.viewers.bad = {EU}
     stage.until_told("firing")
     stage.until_firing(spare)
@@ -171,9 +174,7 @@ def test_pair_that_was_restarted_as_a_whole_repeats_nothing(tmp_path: Path) -> N
 def test_leader_that_dies_before_the_answer_is_repeated_and_nothing_is_lost(tmp_path: Path) -> None:
     """The receiver has the notification, but nobody else can know: the spare sends it again, and its end once."""
     with staged(tmp_path) as stage:
-        pair = stage.pair
-        first = pair.leader()
-        leader, spare = pair.daemons[first], pair.daemons[pair.other(first)]
+        pair, (first, leader, spare) = stage.pair, stage.roles()
         stage.hook.mute = True
         stage.viewers.bad = {EU}
         stage.until_told("firing")
@@ -188,9 +189,7 @@ def test_leader_that_dies_before_the_answer_is_repeated_and_nothing_is_lost(tmp_
 
 def test_stopped_leader_sends_nothing_when_it_continues(tmp_path: Path) -> None:
     with staged(tmp_path) as stage:
-        pair = stage.pair
-        first = pair.leader()
-        leader, spare = pair.daemons[first], pair.daemons[pair.other(first)]
+        pair, (first, leader, spare) = stage.pair, stage.roles()
         stage.viewers.bad = {EU}
         stage.until_told("firing")
         stage.until_firing(spare)
@@ -212,9 +211,7 @@ def test_stopped_leader_sends_nothing_when_it_continues(tmp_path: Path) -> None:
 def test_what_a_receiver_did_not_accept_is_sent_by_the_spare(tmp_path: Path) -> None:
     """The leader has tried, and ends; also a spare that lost its state neither resolves nor repeats an alert."""
     with staged(tmp_path) as stage:
-        pair = stage.pair
-        first = pair.leader()
-        leader, spare = pair.daemons[first], pair.daemons[pair.other(first)]
+        pair, (first, leader, spare) = stage.pair, stage.roles()
         stage.hook.out_of_order = True
         stage.viewers.bad = {EU}
         stage.until_firing(spare)

@@ -108,8 +108,8 @@ class Pair:
         self._turns = 0
         """How often it began or ended to lead."""
         self._takeovers = 0
-        self._stamp = self._served = 0
-        """Of what we know about deliveries, and of what the other daemon knew at its last request."""
+        self._served = 0
+        """Stamp of what the other daemon knew about deliveries at its last request."""
         self._settled_s = -math.inf
         """Up to when the other daemon, while it led, had delivered all changes, by our clock."""
         self._behind = False
@@ -131,7 +131,8 @@ class Pair:
     def delivered(self) -> None:
         """As Turn.delivered."""
         # The time, so that a daemon that was restarted and sends alone is newer than what it did not know.
-        self._know(max(self._stamp + 1, int(self._wall() * 1000)))
+        if self._notifier is not None:
+            self._notifier.stamp = max(self._stamp + 1, int(self._wall() * 1000))
         self._changed()
 
     @property
@@ -201,7 +202,7 @@ class Pair:
         """
         self._notifier, self._ready, self._sections = notifier, ready, sections
         # From before a restart; of a daemon that was none of a pair it is 0, and still more than nothing.
-        self._know(max(notifier.stamp, int(any(notifier.delivered().values()))))
+        notifier.stamp = max(notifier.stamp, int(any(notifier.delivered().values())))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._topic.run(), name="qoemon.outputs.pair.topic")
             tasks.create_task(self._peer.run(), name="qoemon.outputs.pair.peer")
@@ -332,17 +333,10 @@ class Pair:
         offset_s = self._wall() - standing.clock_s
         if standing.delivered is not None and standing.stamp > self._stamp:
             self._notifier.learn(standing.delivered, offset_s)
-            self._know(standing.stamp)
-            self._behind = self._leading
+            self._notifier.stamp, self._behind = standing.stamp, self._leading
         if standing.leading and not self._leading:
             self._settled_s = standing.settled_s + offset_s
             self._notifier.follow(self._settled_s, self._slack_s)
-
-    def _know(self, stamp: int) -> None:
-        """What we know about deliveries has this stamp, also in the state."""
-        self._stamp = stamp
-        if self._notifier is not None:
-            self._notifier.stamp = stamp
 
     def _compare(self, standing: Standing) -> None:
         """Log what does not fit in the configurations of the two, once."""
@@ -395,6 +389,11 @@ class Pair:
         self._changes += 1
         self._news.set()
         self._news = asyncio.Event()
+
+    @property
+    def _stamp(self) -> int:
+        """Of what we know about deliveries."""
+        return 0 if self._notifier is None else self._notifier.stamp
 
     @property
     def _version(self) -> str:
