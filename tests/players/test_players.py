@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LONG_S = 1.0
-SLACK_S = 0.1
+SLACK_S = 0.2
+"""A busy page hears of a state some events after its player."""
 
 pytestmark = [pytest.mark.chromium, pytest.mark.players]
 
@@ -82,7 +83,7 @@ class Session(NamedTuple):
 
 @pytest.fixture(scope="module")
 def sessions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Session]:
-    """All viewers, who watched side by side."""
+    """All viewers."""
     prepare()
     folder = tmp_path_factory.mktemp("players")
 
@@ -123,8 +124,7 @@ def test_a_viewing_is_counted_as_it_was(sessions: Mapping[str, Session], name: s
     assert counted.stall_s == pytest.approx(
         sum(truth.stalls), abs=SLACK_S + SHORTEST_S * (len(truth.stalls) - certain)
     )
-    # The page ends without a word: what was played since the last heartbeat is not known.
-    assert truth.play_s - 0.6 - HEARTBEAT_S <= counted.play_s <= truth.play_s + 0.6 + HEARTBEAT_S
+    assert played_as_told(truth, counted), truth
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -134,4 +134,14 @@ def test_a_stall_in_which_the_tab_is_closed_goes_on(sessions: Mapping[str, Sessi
     assert truth.stalled
     assert counted.stall_count == len(truth.stalls)
     assert counted.stall_s >= sum(truth.stalls) - HEARTBEAT_S
-    assert counted.play_s == pytest.approx(truth.play_s, abs=0.6 + HEARTBEAT_S)
+    assert played_as_told(truth, counted), truth
+
+
+def played_as_told(truth: Truth, counted: Counted) -> bool:
+    """Whether the time that was counted as played fits to what the viewer lived through.
+
+    The page ends without a word: what was played since the last heartbeat is not known. A player tells that it
+    plays also while a busy machine does not get on with the media.
+    """
+    slack_s = 0.6 + HEARTBEAT_S
+    return truth.play_s - slack_s <= counted.play_s <= max(truth.play_s, truth.playing_s) + slack_s

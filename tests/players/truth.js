@@ -1,12 +1,19 @@
 // What a viewer of this <video> element lives through, from the element's own events alone.
-//   play_s   media that was played
-//   stalls   seconds of each interruption of media that was playing; the last one may be open
-//   events   what the element fired, with the time in ms and the position, to explain a difference
+//   play_s     media that was played
+//   playing_s  time in which the element was playing; more than play_s where the machine cannot keep up
+//   stalls     seconds of each interruption of media that was playing; the last one may be open
+//   events     what the element fired, with the time in ms and the position, to explain a difference
 export function truth(video) {
-  let position = 0, ready = false, since = null;
-  const told = { play_s: 0, stalls: [], events: [] };
+  let position = 0, ready = false, since = null, plays = null;
+  const told = { play_s: 0, playing_s: 0, stalls: [], events: [] };
   const now = () => performance.now() / 1000;
+  const goes = () => (plays ??= now());
+  const rests = () => {
+    if (plays !== null) told.playing_s += now() - plays;
+    plays = null;
+  };
   const open = () => {
+    rests();
     if (!ready || since !== null || video.seeking || video.paused || video.ended) return;
     since = now();
     told.stalls.push(0);
@@ -23,13 +30,13 @@ export function truth(video) {
   };
   const does = {
     waiting: open,
-    playing: () => (video.playbackRate && close(), (ready = true)),
-    timeupdate: () => moved() && video.playbackRate && close(),
+    playing: () => (video.playbackRate && (close(), goes()), (ready = true)),
+    timeupdate: () => moved() && video.playbackRate && (close(), goes()),
     // shaka holds the media itself.
     ratechange: () => (video.playbackRate === 0 ? open() : close()),
-    seeking: () => (close(), (ready = false), (position = video.currentTime)),
-    pause: close,
-    ended: close,
+    seeking: () => (close(), rests(), (ready = false), (position = video.currentTime)),
+    pause: () => (close(), rests()),
+    ended: () => (close(), rests()),
   };
   for (const [name, does_it] of Object.entries(does))
     video.addEventListener(name, () => (does_it(), told.events.push([name, Math.round(performance.now()), video.currentTime])));
@@ -37,6 +44,7 @@ export function truth(video) {
     moved();
     const stalls = told.stalls.slice();
     if (since !== null) stalls[stalls.length - 1] = now() - since;
-    return { ...told, stalls, stalled: since !== null };
+    const playing_s = told.playing_s + (plays === null ? 0 : now() - plays);
+    return { ...told, playing_s, stalls, stalled: since !== null };
   };
 }
