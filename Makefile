@@ -7,7 +7,7 @@ FOR ?=
 REPOSITORY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-players demo-cluster test explore check audit format docs pictures dashboards chart lock release deb bench bench-cluster start feeds coverage regimes calibration feedback binning fuzz chaos chaos-cluster soak attack clean
+.PHONY: help demo demo-players demo-cluster test explore check audit format docs pictures dashboards lock release deb bench bench-cluster start feeds coverage regimes calibration feedback binning fuzz chaos chaos-cluster soak attack clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,15 +65,11 @@ lock: $(VENV)/dev  ## pin the newest versions of all dependencies, with hashes, 
 	$(LOCK) --output-file config/requirements.txt
 	$(LOCK) --extra spark --constraint config/requirements.txt --output-file config/cluster/requirements.txt
 
-release: $(VENV)/dev  ## build wheel, sdist and SBOM, check them, write the notes, into dist/ (REPOSITORY=URL: for a package index)
+release: $(VENV)/dev  ## build wheel, sdist, Helm chart and SBOM, check them, write the notes, into dist/ (REPOSITORY=URL: for a package index)
 	@QOEMON_REPOSITORY=$(REPOSITORY) $(BIN)/python .ci/release.py
 
 deb: $(VENV)/demo  ## build a Debian package for the release of Debian or Ubuntu that this is, into dist/
 	@$(BIN)/python .ci/deb.py
-
-chart: $(VENV)/dev  ## package the Helm chart into dist/
-	@mkdir -p dist
-	@$(BIN)/python -c 'import helm_python; print(helm_python.package("config/helm/qoemon", destination="dist"))'
 
 start: $(VENV)/dev  ## measure what the start of the commands costs beside `import numpy` (1 minute)
 	$(BIN)/python -m benchmarks.start

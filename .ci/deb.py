@@ -18,6 +18,8 @@ from email.utils import formatdate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from command import run
+
 ROOT = Path(__file__).parents[1]
 DEBIAN = ROOT / "config/debian"
 LOCK = ROOT / "config/requirements.txt"
@@ -172,13 +174,6 @@ def write(root: Path, path: str, content: bytes, mode: int = 0o644) -> None:
 def output(*command: str) -> str:
     """What a command prints."""
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def run(*command: object) -> None:
-    """Run a command; end with its exit code if it fails."""
-    done = subprocess.run([str(word) for word in command], check=False)
-    if done.returncode:
-        raise SystemExit(done.returncode)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Builds a release into dist/, and checks it; nothing is published. `make release`.
 
-Wheel and sdist; requirements.txt, the pinned dependencies; a CycloneDX SBOM of these; NOTES.md, the section of
-the changelog; SHA256SUMS. With `make release REPOSITORY=URL` wheel and sdist have the addresses of the project, see
-build_metadata.py.
+Wheel and sdist; the Helm chart; requirements.txt, the pinned dependencies; a CycloneDX SBOM of these; NOTES.md, the
+section of the changelog; SHA256SUMS. With `make release REPOSITORY=URL` wheel and sdist have the addresses of the
+project, see build_metadata.py.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import helm_python
+from command import run
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -33,6 +35,7 @@ def main() -> int:
     version = wheel.name.split("-")[1]
     run(BIN / "twine", "check", "--strict", wheel, sdist)
     run(BIN / "check-wheel-contents", wheel)
+    helm_python.package(str(ROOT / "config/helm/qoemon"), destination=str(folder))
     shutil.copy(LOCK, folder)
     bill_of_materials(wheel, version, folder / f"qoemon-{version}.cdx.json")
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -71,13 +74,6 @@ def notes(changelog: str, version: str) -> str:
         if title.split()[0] == version:
             return f"# qoemon {title}\n{text.rstrip()}\n"
     raise SystemExit(f"CHANGELOG.md has no section {version}, the version in qoemon/__init__.py")
-
-
-def run(*command: object) -> None:
-    """Run a command; end with its exit code if it fails."""
-    done = subprocess.run([str(word) for word in command], check=False)
-    if done.returncode:
-        raise SystemExit(done.returncode)
 
 
 if __name__ == "__main__":

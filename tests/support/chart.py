@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import yaml
 
 from tests.support.parts import ROOT, Part, get, missing, program
@@ -136,8 +135,7 @@ class Pod(Part):
         """The command line that runs a command in the pod."""
         unshare = [program("unshare", "Debian package util-linux"), "--mount", "--propagation", "private"]
         if os.geteuid() != 0 or subprocess.run([*unshare, "true"], check=False).returncode:
-            # A right of the machine, and no part that could be installed.
-            pytest.skip("a pod needs root, and the right to make mount namespaces (CAP_SYS_ADMIN)")
+            missing("a pod needs root, and the right to make mount namespaces (CAP_SYS_ADMIN)")
         user = self._spec["securityContext"]
         binds = [
             *((f"/{each}", f"/{each}") for each in ("usr", "bin", "sbin", "lib", "lib64", "dev", "proc")),

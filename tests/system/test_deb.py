@@ -16,7 +16,7 @@ import pytest
 
 import qoemon
 from qoemon.tools.ports import unused_port
-from tests.support.parts import ROOT, get, program
+from tests.support.parts import ROOT, get, missing, program
 from tests.support.patience import TEST_S, WAIT_S, until
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Machine:
         if self._holder.stdout.readline() != b"mounted\n":
             why = self._holder.communicate()[1].decode()
             # A right of the machine, and no part that could be installed.
-            pytest.skip(f"a copy of the file system needs root and overlayfs: {why}")
+            missing(f"a copy of the file system needs root and overlayfs: {why}")
 
     def command(self, *words: str) -> list[str]:
         """How to run a command there, as its root."""

@@ -198,7 +198,7 @@ def test_the_readme_connects_to_a_broker_in_the_same_way() -> None:
 
 def test_a_release_has_its_files_and_their_sums(release: Path) -> None:
     stem = f"qoemon-{qoemon.__version__}"
-    names = {f"{stem}-py3-none-any.whl", f"{stem}.tar.gz", f"{stem}.cdx.json"}
+    names = {f"{stem}-py3-none-any.whl", f"{stem}.tar.gz", f"{stem}.tgz", f"{stem}.cdx.json"}
     assert {file.name for file in release.iterdir()} == names | {"NOTES.md", "SHA256SUMS", "requirements.txt"}
     for line in (release / "SHA256SUMS").read_text().splitlines():
         digest, _, name = line.partition("  ")
