@@ -15,7 +15,7 @@ _USERS = 1000
 """Ratings per step."""
 
 _THOROUGH_S = 6 * 3600
-"""Longest window that has all tests: promtool evaluates each minute of it, which takes 20 s for 3 days."""
+"""Longest window that has all tests: promtool evaluates each minute of it, which takes a minute for 3 days."""
 
 
 @dataclass(frozen=True)
