@@ -19,7 +19,7 @@ from pathlib import Path
 import qoemon
 from qoemon.state import archive
 from qoemon.state.archive import Manifest
-from qoemon.state.directory import LOCK, StateError, UnsuitableStateError, locked
+from qoemon.state.directory import LOCK, LOST_AND_FOUND, StateError, UnsuitableStateError, locked
 from qoemon.state.history_sql import one
 from qoemon.state.layout import (
     BROKER_SESSIONS,
@@ -168,7 +168,7 @@ def _require_empty(directory: Path) -> None:
     """StateError if the directory, which is locked, has anything but what a killed import has left."""
     for old in directory.glob(f"{UNPACKING}*"):  # With the lock, there is no other import.
         shutil.rmtree(old, ignore_errors=True)
-    if there := sorted(each.name for each in directory.iterdir() if each.name != LOCK):
+    if there := sorted(each.name for each in directory.iterdir() if each.name not in {LOCK, LOST_AND_FOUND}):
         raise StateError(
             f"{directory} is not empty, it has {', '.join(there[:5])}: import into an empty directory; first "
             f"move away what is there (mkdir {directory}.old; mv {directory}/* {directory}.old/)"

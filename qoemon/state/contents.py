@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qoemon.core.counting.groups import NO_VALUE
-from qoemon.state.directory import StateError, holder
+from qoemon.state.directory import LOCK, LOST_AND_FOUND, StateError, holder
 from qoemon.state.history_sql import one
 from qoemon.state.layout import BROKER_SESSIONS, HISTORY, LAYOUT, all_stores, described, layout_of
 from qoemon.state.read_only import DATABASE, SHARD_META, Journal, array, journal, meta, reading
@@ -26,7 +26,8 @@ _OURS = {
     DATABASE,
     HISTORY,
     BROKER_SESSIONS,
-    "lock",
+    LOCK,
+    LOST_AND_FOUND,
     *(f"{DATABASE}{suffix}" for suffix in ("-wal", "-shm")),
 }
 _OURS |= {f"{HISTORY}{suffix}" for suffix in ("-wal", "-shm")}

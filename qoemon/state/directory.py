@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import IO
 
 LOCK = "lock"
+LOST_AND_FOUND = "lost+found"
+"""Belongs to the file system, in the root of a volume of ext4: as good as nothing."""
 """File name of the lock in a state directory."""
 LOCKS = Path("/proc/locks")
 """All locks on files, by process and inode."""

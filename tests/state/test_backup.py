@@ -285,6 +285,14 @@ def test_a_directory_with_a_state_is_not_overwritten(tmp_path: Path, state: Path
     assert stored(state) == (2, [2, 3])
 
 
+def test_a_volume_of_its_own_is_empty(tmp_path: Path, state: Path) -> None:
+    """The file system's own folder is in its root, and may not be read by the daemon."""
+    (tmp_path / "volume/lost+found").mkdir(parents=True, mode=0o000)
+    backup(state, tmp_path / "b.tar.gz")
+    restore(tmp_path / "b.tar.gz", tmp_path / "volume", SINGLE)
+    assert stored(tmp_path / "volume") == stored(state)
+
+
 def test_a_directory_in_use_is_refused(tmp_path: Path, state: Path) -> None:
     backup(state, tmp_path / "b.tar.gz")
     with (

@@ -99,7 +99,8 @@ class Pod(Part):
     """The container of a StatefulSet as a process, with its user, rights and volumes; all else is read-only.
 
     The process has a root of its own, in a mount namespace, with Python, the code and what the manifest mounts. Its
-    network is that of this machine. So values must have a free port as config.http.port.
+    network is that of this machine. So values must have a free port as config.http.port. Pods of one directory
+    share their volumes, one after the other.
 
     manifests  of the release
     name       of the StatefulSet
@@ -114,9 +115,9 @@ class Pod(Part):
         self.ports: dict[str, int] = {each["name"]: each["containerPort"] for each in self._container["ports"]}
         self.port = self.ports["http"]
         self._volumes = directory / "volumes"
-        self._volumes.mkdir()
+        self._volumes.mkdir(exist_ok=True)
         # A checkout may be readable for its owner only.
-        shutil.copytree(ROOT / "qoemon", directory / "code/qoemon")
+        shutil.copytree(ROOT / "qoemon", directory / "code/qoemon", dirs_exist_ok=True)
 
     def probe(self, name: str) -> Answer:
         """What the kubelet is answered, such as for "readinessProbe"."""

@@ -126,6 +126,7 @@ CASES: dict[str, dict[str, Any]] = {
     "everything": EVERYTHING,
     "monitored": {"config": BROKER, **MONITORED},
     "without a broker": {"config": {"mqtt": None, "collector": {"host": "0.0.0.0"}}},  # noqa: S104
+    "in maintenance": {"config": BROKER, "maintenance": True},
     "without a volume": {"config": BROKER, "persistence": {"enabled": False}},
     "with a password": {"config": {**BROKER, "http": {"web_config_file": "web.yml"}}, "files": {"web.yml": "{}"}},
     "cluster": CLUSTER,
@@ -233,6 +234,7 @@ def test_wrong_values_are_refused_by_the_schema(values: dict[str, Any], named: s
             {"config": BROKER, "collector": {"ingress": {"enabled": True, "host": "a"}}},
             "collector.ingress.enabled needs config.collector",
         ),
+        ({**CLUSTER, "maintenance": True, "spark": {"operator": True}}, "set spark.operator to false"),
         ({**CLUSTER, "persistence": {"enabled": False}}, "the driver of a cluster needs its state directory"),
     ],
 )
@@ -577,7 +579,7 @@ def test_the_configuration_is_that_of_the_values(manifests: list[Manifest], name
     assert yaml.safe_load(configuration_text(manifests, name)) == given
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if "operator" not in case])
+@pytest.mark.parametrize("case", [case for case in CASES if not {"operator", "maintenance"} & {*case.split()}])
 def test_pods_run_the_commands_of_the_image(manifests: list[Manifest], case: str) -> None:
     for each, pod, _ in _pods(manifests):
         (container,) = pod["spec"]["containers"]
@@ -588,6 +590,21 @@ def test_pods_run_the_commands_of_the_image(manifests: list[Manifest], case: str
         assert container["args"][: len(whole)] == whole
 
 
+@pytest.mark.parametrize("case", ["everything", "busy cluster"])
+def test_in_maintenance_the_pod_is_that_of_the_daemon_without_it(case: str) -> None:
+    usual, waiting = (copy.deepcopy(rendered({**CASES[case], "maintenance": each})) for each in (False, True))
+    name = CASES[case].get("fullnameOverride", "qoemon")
+    (its,), (theirs,) = (
+        one(each, "StatefulSet", name)["spec"]["template"]["spec"]["containers"] for each in (waiting, usual)
+    )
+    assert its.pop("command")[0] == "sh"
+    for key in ("args", "startupProbe", "livenessProbe", "readinessProbe"):
+        assert key not in its
+        del theirs[key]
+    assert waiting == usual, "nothing else differs, so bridges go on"
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "in maintenance"])
 def test_probes_restart_what_hangs_and_not_what_waits_for_its_broker(manifests: list[Manifest], case: str) -> None:
     for _, pod, _ in _pods(manifests):
         (container,) = pod["spec"]["containers"]

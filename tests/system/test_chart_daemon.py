@@ -144,6 +144,35 @@ def test_the_pod_waits_for_its_broker_then_reports_and_prometheus_scrapes_it(
     assert 'level=info logger=qoemon.daemon event="serving on' in pod.log.read_text()
 
 
+@pytest.mark.mosquitto
+def test_a_backup_is_restored_as_the_page_says(broker: Mosquitto, values: dict[str, Any], tmp_path: Path) -> None:
+    values["config"]["state"] = {"checkpoint": "1s"}
+    release, waiting = rendered(values), Pod(tmp_path, rendered({**values, "maintenance": True}))
+    with broker, Pod(tmp_path, release) as pod:
+        until(lambda: pod.probe("readinessProbe").status == 200, pod.log.read_text)
+        asyncio.run(report(broker.port))
+        until(lambda: sessions(pod) == 60, lambda: sessions(pod))
+        exported(pod)
+        pod.stop()
+    # As in the root of a volume of ext4. The file of the backup is in the volume "tmp", where `kubectl cp` puts it.
+    (tmp_path / "volumes/state/lost+found").mkdir(mode=0o700)
+    emptied, imported = re.findall(r"exec qoemon-0 -- (find .*|qoemon state import .*)", PAGE)
+    waiting.executed("sh", "-c", emptied)
+    assert [each.name for each in (tmp_path / "volumes/state").iterdir()] == ["lost+found"]
+    waiting.executed(sys.executable, "-m", *imported.split())
+    assert sessions(waiting) == 60
+    with broker, Pod(tmp_path, release) as pod:
+        until(lambda: pod.probe("readinessProbe").status == 200, pod.log.read_text)
+        assert sessions(pod) == 60
+
+
+def sessions(pod: Pod) -> int:
+    """The sessions in the state of a pod."""
+    command = ("qoemon", "state", "show", "-c", "/etc/qoemon/qoemon.yaml", "--json")
+    told: dict[str, Any] = json.loads(pod.executed(sys.executable, "-m", *command))
+    return sum(each["sessions"] for each in told["services"])
+
+
 def rules_of(pod: Pod) -> str:
     """The rules of the pod's configuration, as the page has them written."""
     return pod.executed(sys.executable, "-m", "qoemon", "rules", "-c", "/etc/qoemon/qoemon.yaml")

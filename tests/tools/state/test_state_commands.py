@@ -50,6 +50,11 @@ def test_show_says_what_is_there(directory: Path) -> None:
         assert line in result.stdout.splitlines()
 
 
+def test_show_says_nothing_of_what_a_file_system_needs(directory: Path) -> None:
+    (directory / "lost+found").mkdir()
+    assert "lost+found" not in run(directory, "state", "show").stdout
+
+
 def test_show_counts_sessions_and_groups_as_the_daemon_did(directory: Path) -> None:
     shown: dict[str, Any] = json.loads(run(directory, "state", "show", "--json").stdout)
     assert shown["tick_s"] == 1_700_001_540

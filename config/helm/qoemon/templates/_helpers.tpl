@@ -115,6 +115,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and (include "qoemon.clustered" .) (not .Values.persistence.enabled) -}}
 {{- fail "persistence.enabled is false, but the driver of a cluster needs its state directory" -}}
 {{- end -}}
+{{- if and .Values.maintenance .Values.spark.operator -}}
+{{- fail "maintenance is for the pod of a StatefulSet: set spark.operator to false while you work on the state" -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Keys of the configuration that its rules depend on. A test compares them with what `qoemon rules` writes. */}}
@@ -271,6 +274,7 @@ args: after the name of the program; resources; operator: whether Spark's operat
 {{- $root := .root -}}
 {{- $clustered := include "qoemon.clustered" $root -}}
 {{- $driver := and $clustered (eq .component "daemon") -}}
+{{- $idle := and $root.Values.maintenance (eq .component "daemon") -}}
 metadata:
   labels:
     {{- include "qoemon.selector" $root | nindent 4 }}
@@ -319,8 +323,13 @@ spec:
     - name: qoemon
       image: {{ include "qoemon.image" $root }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+      {{- if $idle }}
+      # The first process of a container gets no signal that it does not ask for.
+      command: [sh, -c, "trap exit TERM; sleep infinity & wait"]
+      {{- else }}
       # The entry point of the image for a cluster is a script of Spark, which takes a command.
       args: {{ concat (ternary (list "qoemon") list (not (empty $clustered))) .args | toJson }}
+      {{- end }}
       {{- with .resources }}
       resources:
         {{- toYaml . | nindent 8 }}
@@ -339,7 +348,9 @@ spec:
         - {name: driver, containerPort: 7078}
         - {name: blocks, containerPort: 7079}
         {{- end }}
+      {{- if not $idle }}
       {{- include "qoemon.probes" $root | nindent 6 }}
+      {{- end }}
       securityContext:
         allowPrivilegeEscalation: false
         readOnlyRootFilesystem: true
