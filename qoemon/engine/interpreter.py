@@ -1,7 +1,8 @@
-"""Settings of the Python interpreter in every process of the daemon."""
+"""Settings of the Python interpreter, and of its allocator, in every process of the daemon."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import sys
 
@@ -13,6 +14,14 @@ GARBAGE = (50_000, 20, 20)
 """Thresholds of the garbage collector. With Python's defaults (700, 10, 10), full collections ran several times a
 tick and stopped all threads for 50 ms, with 10,000 groups."""
 
+MAPPED_BYTES = 128 * 1024
+"""Blocks of at least this size are mappings of their own, which return to the system when they are freed. glibc
+begins with this limit, but raises it to the largest block that was ever freed, and then the arrays of each tick and
+checkpoint leave gaps between what stays."""
+
+_M_MMAP_THRESHOLD = -3
+"""Of mallopt(3)."""
+
 
 def tune() -> None:
     """Apply the settings, once, when the process starts."""
@@ -20,6 +29,9 @@ def tune() -> None:
 
     sys.setswitchinterval(SWITCH_S)
     gc.set_threshold(*GARBAGE)
+    # Other C libraries than glibc have no such setting.
+    if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
+        mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES)
     # Our matrix products are long and thin: a second BLAS thread costs more than it gains. With one thread, results
     # do not depend on the number of cores, to the last digit.
     threadpool_limits(limits=1, user_api="blas")
