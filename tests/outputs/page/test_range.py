@@ -114,7 +114,7 @@ def test_the_day_before_is_a_dashed_line_at_the_times_of_the_day(watched: Watche
     assert times[0][0] == times[1][0]
     assert [dash for _, dash in times] == [None, "dash"]
     assert "MOS, day before" in drawn(page, "chart-opinion")
-    page.locator("#compare").uncheck()
+    page.locator("#compare").press("Space")  # a click may miss it, while charts above it are drawn
     wait(page, "document.querySelector('#chart-shares .plot').data.every(({name}) => name !== 'PoW, day before')")
     page.unroute_all(behavior="ignoreErrors")
 
