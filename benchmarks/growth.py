@@ -21,6 +21,7 @@ from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.wire.message import Kind
+from qoemon.engine import interpreter
 from qoemon.outputs.history import History
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.state.frames import StoredMessage
@@ -67,6 +68,7 @@ def messages(start_s: float, for_s: float) -> Iterator[list[StoredMessage]]:
 
 def grow(for_s: float) -> Iterator[tuple[float, int, int]]:
     """Minutes, bytes allocated and bytes resident, every ROW_S."""
+    interpreter.tune()
     config = Config()
     plan = core_plan(config)
     pipeline, evaluation = ShardPipeline(plan), new_evaluation(config)
