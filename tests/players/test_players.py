@@ -141,7 +141,7 @@ def played_as_told(truth: Truth, counted: Counted) -> bool:
     """Whether the time that was counted as played fits to what the viewer lived through.
 
     The page ends without a word: what was played since the last heartbeat is not known. A player tells that it
-    plays also while a busy machine does not get on with the media.
+    plays as soon as the element does, also while media does not move yet, or not as fast as it should.
     """
     slack_s = 0.6 + HEARTBEAT_S
     return truth.play_s - slack_s <= counted.play_s <= max(truth.play_s, truth.playing_s) + slack_s

@@ -1,6 +1,7 @@
 // What a viewer of this <video> element lives through, from the element's own events alone.
 //   play_s     media that was played
-//   playing_s  time in which the element was playing; more than play_s where the machine cannot keep up
+//   playing_s  time in which the element was said to play; more than play_s where the machine is slow to show it, and
+//              where shaka, which holds the media itself, lets go late: up to a second after `playing`
 //   stalls     seconds of each interruption of media that was playing; the last one may be open
 //   events     what the element fired, with the time in ms and the position, to explain a difference
 export function truth(video) {
@@ -30,10 +31,10 @@ export function truth(video) {
   };
   const does = {
     waiting: open,
-    playing: () => (video.playbackRate && (close(), goes()), (ready = true)),
+    playing: () => (video.playbackRate && close(), goes(), (ready = true)),
     timeupdate: () => moved() && video.playbackRate && (close(), goes()),
     // shaka holds the media itself.
-    ratechange: () => (video.playbackRate === 0 ? open() : close()),
+    ratechange: () => (video.playbackRate === 0 ? open() : (close(), video.paused || goes())),
     seeking: () => (close(), rests(), (ready = false), (position = video.currentTime)),
     pause: () => (close(), rests()),
     ended: () => (close(), rests()),
