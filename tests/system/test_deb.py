@@ -51,7 +51,6 @@ class Machine:
         assert self._holder.stdout is not None
         if self._holder.stdout.readline() != b"mounted\n":
             why = self._holder.communicate()[1].decode()
-            # A right of the machine, and no part that could be installed.
             missing(f"a copy of the file system needs root and overlayfs: {why}")
 
     def command(self, *words: str) -> list[str]:
