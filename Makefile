@@ -22,7 +22,7 @@ demo-cluster: $(VENV)/demo,spark  ## see it on a cluster: Kafka, bridge, Spark, 
 	@$(BIN)/qoemon demo-cluster $(if $(FOR),--for $(FOR))
 
 test: $(VENV)/dev  ## all tests (QOEMON_PATIENCE=3: each wait may take three times as long)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 explore: $(VENV)/dev  ## the tests of properties with a thousand new random examples each (30 minutes)
 	$(BIN)/python -m pytest --hypothesis-profile=explore --numprocesses auto -m hypothesis

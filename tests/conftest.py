@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections import defaultdict
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -41,11 +42,17 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Limit each test, unless it has its own limit or the command line gives one."""
-    if config.getoption("timeout") is None:
-        for item in items:
-            if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(TEST_S))
+    """Limit each test, unless it has its own limit or the command line gives one; long files come first.
+
+    The workers take files in this order. A file that may take long and comes last would run alone.
+    """
+    limits_s: defaultdict[Path, float] = defaultdict(float)
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        if marker is None and config.getoption("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TEST_S))
+        limits_s[item.path] += TEST_S if marker is None else marker.args[0]
+    items.sort(key=lambda item: -limits_s[item.path])
 
 
 @pytest.fixture
