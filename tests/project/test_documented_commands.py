@@ -43,6 +43,9 @@ ELSEWHERE: dict[str, list[tuple[str, str]]] = {
     ],
     "tests/project/test_players_page.py::test_every_command_of_the_page_answers_as_it_shows": [("players.md", "")],
     "tests/project/test_upgrade_page.py::test_every_command_of_the_page_is_in_a_test": [("upgrade.md", "")],
+    "tests/system/test_chart.py::test_rules_and_boards_of_a_configuration_become_values_as_the_page_says": [
+        ("kubernetes.md", "jq")
+    ],
     "tests/system/test_cluster_kill.py::test_whatever_is_killed_each_report_counts_once": [
         ("cluster.md", "qoemon run")
     ],

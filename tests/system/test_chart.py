@@ -10,6 +10,7 @@ import copy
 import json
 import re
 import subprocess
+import sys
 import tarfile
 from fnmatch import fnmatch
 from functools import cache
@@ -705,6 +706,33 @@ def test_the_package_has_rules_and_boards_and_renders_the_same(tmp_path: Path) -
 # What the page says.
 
 PAGE = (ROOT / "docs/kubernetes.md").read_text()
+
+
+def test_rules_and_boards_of_a_configuration_become_values_as_the_page_says(tmp_path: Path) -> None:
+    """The commands of the page, but for `kubectl exec`, in whose place is what it would run in the pod."""
+    program("jq", "Debian package jq")
+    config = BROKER | {"windows": ["1m", "10m"]}
+    values = {"config": config, "prometheusRule": {"enabled": True}, "dashboards": {"enabled": True}}
+    assert "is not set" in refusal(values)
+    (tmp_path / "qoemon.yaml").write_text(yaml.safe_dump(config))
+    (shell,) = [block for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) if "jq -n" in block]
+    script = shell.partition("helm upgrade")[0].replace("/etc/qoemon/qoemon.yaml", "qoemon.yaml")
+    script = script.replace("kubectl -n qoemon exec qoemon-0 -- qoemon ", f"{sys.executable} -m qoemon ")
+    subprocess.run(["sh", "-e", "-c", script], cwd=tmp_path, check=True)
+    written = yaml.safe_load((tmp_path / "monitoring.yaml").read_text())
+    files = prometheus_files(Config.model_validate(config), "qoemon.yaml")
+    assert written["prometheusRule"]["rules"] == files.rules()
+    for key, more in written.items():
+        values[key] |= more
+    boards = {
+        file: text
+        for each in of_kind(rendered(values), "ConfigMap")
+        for file, text in each["data"].items()
+        if file.endswith(".json")
+    }
+    assert set(boards) == {each.name for each in (ROOT / "dashboards").glob("*.json")}
+    assert {json.loads(text)["uid"] for text in boards.values()} == {file.removesuffix(".json") for file in boards}
+    assert '"10m"' in boards["qoemon-overview.json"]
 
 
 @pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
