@@ -86,6 +86,8 @@ class WorkerPool:
         self._workers = [WorkerHandle(number, self) for number in range(config.workers)]
         self._emptied: set[int] = set()
         """Workers that have lost their state since the last tick."""
+        self._unstored = False
+        """Whether there was a tick since the last checkpoint."""
         self._dumped_s: Mapping[int, int] = {}
         """By worker, the end of the newest closed interval in the last checkpoint, which may be uncommitted."""
         self._stored_s: Mapping[int, int] = {}
@@ -165,7 +167,7 @@ class WorkerPool:
         tick = await self._in_thread(self._evaluate, shards, self.stats.connected)
         for worker in self._workers:
             worker.freeze_groups(self._evaluation.full)
-        await self._checkpoint()
+        self._unstored = True
         return tick
 
     async def next_tick(self) -> Tick | None:
@@ -185,7 +187,11 @@ class WorkerPool:
         await self._in_thread(self._evaluation.adopt_alerts, firing)
 
     async def checkpoint_if_due(self) -> None:
-        """Nothing to do: workers store their own checkpoints, and the parent one per tick."""
+        """As Engine.checkpoint_if_due: the parent's, once per tick; workers store their own."""
+        # After the tick was published: alerts that it changed are stored together with what is to be sent of them.
+        if self._unstored and self._writer is not None and not self._writer.checkpoint_pending:
+            self._unstored = False
+            await self._checkpoint(self._writer)
 
     def stop_receiving(self) -> None:
         """As Engine.stop_receiving."""
@@ -201,7 +207,7 @@ class WorkerPool:
             await worker.process.ended.wait()
         if self._writer is not None:
             await self._writer.flush()  # While a checkpoint is being written, no other is made.
-            await self._checkpoint()
+            await self._checkpoint(self._writer)
             await self._writer.flush()
 
     def close(self) -> None:
@@ -267,12 +273,10 @@ class WorkerPool:
             self._evaluation.lose(self._emptied.pop())
         return self._evaluation.tick(shards, connected=connected)
 
-    async def _checkpoint(self) -> None:
-        if self._writer is None or self._writer.checkpoint_pending:
-            return
+    async def _checkpoint(self, writer: JournalWriter) -> None:
         self._stored_s, self._dumped_s = self._dumped_s, self._evaluation.closed_s
         extra = self._extra_state()
-        self._writer.checkpoint({**await self._in_thread(self._evaluation.dump), **extra})
+        writer.checkpoint({**await self._in_thread(self._evaluation.dump), **extra})
 
     def _stored(self) -> Arrays:
         """The parent's checkpoint; version 1 is completed from the workers' checkpoints. Runs in the thread."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from qoemon.core.arrays import Arrays
+
 T0 = 1_700_000_100
 GROUP = {"service": "video", "region": "eu", "cdn": "a", "window": "1m"}
 SETTINGS: dict[str, Any] = {
@@ -261,6 +263,23 @@ async def test_workers_that_stop_have_stored_all_and_the_next_begin_there(tmp_pa
         await after.tick(T0 + 20.1)
         assert after.metric("qoemon_observations", **GROUP) == 20
         assert after.metric("qoemon_reports_total") == 20
+
+
+async def test_a_checkpoint_has_what_its_tick_left_to_send(tmp_path: Path) -> None:
+    """Otherwise a kill would lose the notices of alerts that have changed in the stored state."""
+    bench, published = Bench(tmp_path), []
+
+    def told() -> Arrays:
+        published.append(bench.latest.value and bench.latest.value.snapshot.time_s)
+        return bench.publisher.dump()
+
+    vars(bench.pool)["_extra_state"] = told
+    async with running(bench):
+        await bench.tick(T0 + 10.1)
+        await until(lambda: published)
+        await bench.tick(T0 + 20.1)
+        await until(lambda: len(published) == 2)
+    assert published == [T0 + 10, T0 + 20, T0 + 20], "the last one at the end"
 
 
 async def test_another_number_of_workers_begins_anew_and_says_so(
