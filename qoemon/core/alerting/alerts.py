@@ -119,7 +119,7 @@ class Alerts:
         """Continue alerts that another daemon found firing, instead of those adopted before.
 
         From the next tick with a reading of its group on, each is decided as if it had fired here: it ends when its
-        group recovers. One whose group does not report ends when a group that did would have been removed.
+        group recovers, but not before the window of its rule has been filled since. One whose group does not report ends when a group that did would have been removed.
 
         firing  since when each fires, seconds since the epoch
         """
@@ -137,7 +137,7 @@ class Alerts:
             evaluated, present = _Evaluated.of(rule, snapshot), (presence or {}).get(rule.service)
             for reading in self._readings(rule, evaluated, present, snapshot):
                 key = (rule.name, rule.service, reading.group)
-                before = self._before(key, left.pop(key, QUIET))
+                before = self._before(key, left.pop(key, QUIET), snapshot.time_s)
                 alert = _alert(rule, before, reading, evaluated, snapshot)
                 self._decided[key] = alert.decision
                 alerts.append(alert)
@@ -168,14 +168,14 @@ class Alerts:
         decided = msgspec.json.decode(state, type=list[tuple[AlertKey, _Stored]])
         self._decided = {key: stored.decision() for key, stored in decided if (*key[:2], stored.by) in rules}
 
-    def _before(self, key: AlertKey, own: Decision) -> Decision:
+    def _before(self, key: AlertKey, own: Decision, now_s: int) -> Decision:
         """The last decision on an alert: our own, or of the daemon from which we have adopted it."""
         since_s = self._adopted.pop(key, None)
         if since_s is None:
             return own
         if own.state is AlertState.FIRING:
             return replace(own, since_s=since_s)
-        return Decision(AlertState.FIRING, Reason.PAST_THRESHOLD, since_s)
+        return Decision(AlertState.FIRING, Reason.PAST_THRESHOLD, since_s, adopted_s=now_s)
 
     def _readings(
         self, rule: Rule, evaluated: _Evaluated, present: ServicePresence | None, snapshot: Snapshot
@@ -246,17 +246,19 @@ class _Stored(msgspec.Struct, frozen=True):
     past_s: float | None = None
     seen: _StoredFigures | None = None
     by: tuple[str, ...] | None = None
+    adopted_s: int | None = None
 
     @classmethod
     def of(cls, decision: Decision, by: tuple[str, ...] | None) -> _Stored:
         last = decision.last_figures
         seen = None if last is None else _StoredFigures(last.time_s, last.figures)
-        return cls(decision.state, decision.reason, decision.since_s, decision.breach_since_s, seen, by)
+        times = decision.since_s, decision.breach_since_s
+        return cls(decision.state, decision.reason, *times, seen, by, decision.adopted_s)
 
     def decision(self) -> Decision:
         breach_since_s = None if self.past_s is None else int(self.past_s)
         last = None if self.seen is None else TimedFigures(int(self.seen.time_s), self.seen.figures)
-        return Decision(self.state, self.reason, int(self.since_s), breach_since_s, last)
+        return Decision(self.state, self.reason, int(self.since_s), breach_since_s, last, self.adopted_s)
 
 
 class _Reading(NamedTuple):

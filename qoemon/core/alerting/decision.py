@@ -45,7 +45,8 @@ class Reason(StrEnum):
     NOT_CONNECTED = "not_connected"
     """the daemon is not connected to its broker: no reports can arrive"""
     STARTING = "starting"
-    """the daemon has just started, or is connected again: sessions are not complete yet"""
+    """the daemon has just started, is connected again, or continues an alert of another one: sessions or windows may
+    not be complete yet"""
     GONE = "gone"
     """the group is no longer visible, and the alert did not fire"""
     IDLE = "idle"
@@ -108,6 +109,7 @@ class Decision:
     since_s         when this state began
     breach_since_s  since when value, bound and thetas have been past `threshold`; None if they are not
     last_figures    while it fires, the last figures from enough sessions: for texts once data ends
+    adopted_s       while it fires, since when it has been decided here, if another daemon began it
     """
 
     state: AlertState
@@ -115,12 +117,15 @@ class Decision:
     since_s: int
     breach_since_s: int | None = None
     last_figures: TimedFigures | None = None
+    adopted_s: int | None = None
 
     def shifted(self, by_s: int) -> Decision:
         """The decision with all times moved by so many seconds."""
         breach_since_s = None if self.breach_since_s is None else self.breach_since_s + by_s
+        adopted_s = None if self.adopted_s is None else self.adopted_s + by_s
         last = self.last_figures and replace(self.last_figures, time_s=self.last_figures.time_s + by_s)
-        return replace(self, since_s=self.since_s + by_s, breach_since_s=breach_since_s, last_figures=last)
+        since_s = self.since_s + by_s
+        return Decision(self.state, self.reason, since_s, breach_since_s, last, adopted_s)
 
 
 UNCERTAIN = {
@@ -180,6 +185,9 @@ def _keep_or_clear(rule: Rule, before: Decision, sample: Sample, now_s: int) -> 
     # A value equal to `recovery` clears, as one equal to `threshold` fires.
     if rule.past(sample.value, rule.recovery) and sample.value != rule.recovery:
         return _next(before, AlertState.FIRING, Reason.NOT_YET_RECOVERED, now_s, before.breach_since_s)
+    if before.adopted_s is not None and rule.metric.of_window and now_s - before.adopted_s < rule.window_s:
+        # The window may have begun with this daemon: what the other one has seen in it may be missing.
+        return _next(before, AlertState.FIRING, Reason.STARTING, now_s, before.breach_since_s)
     return _next(before, AlertState.INACTIVE, sample.why_not or Reason.RECOVERED, now_s)
 
 
@@ -205,4 +213,5 @@ def _next(
     before: Decision, state: AlertState, reason: Reason, now_s: int, breach_since_s: int | None = None
 ) -> Decision:
     since_s = before.since_s if state is before.state and before is not QUIET else now_s
-    return Decision(state, reason, since_s, breach_since_s)
+    adopted_s = before.adopted_s if state is AlertState.FIRING else None
+    return Decision(state, reason, since_s, breach_since_s, adopted_s=adopted_s)

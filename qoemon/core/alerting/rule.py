@@ -35,6 +35,11 @@ class AlertMetric(StrEnum):
         return self in {AlertMetric.ABSENT, AlertMetric.DROP}
 
     @property
+    def of_window(self) -> bool:
+        """Whether it is about the ratings of a window."""
+        return self in {AlertMetric.MOS, AlertMetric.GOB, AlertMetric.POW, AlertMetric.QUANTILE}
+
+    @property
     def of_conditions(self) -> bool:
         """Whether it is about what users experience now: not about missing sessions, nor about the model."""
         return not self.of_presence and self is not AlertMetric.MODEL

@@ -303,6 +303,22 @@ def test_an_adopted_alert_continues_with_its_begin_and_ends_when_its_group_recov
     assert decided[US].firing
 
 
+def test_an_adopted_alert_does_not_end_by_a_window_that_began_after_what_it_is_about() -> None:
+    """This daemon has lost its state, or is new; also after it is restarted, and if the clock is set meanwhile."""
+    scene, alerts = Scene(), Alerts([RULE])
+    alerts.adopt({("ManyPoor", "video", EU): T0 - 500})
+    first, *others = scene.ticks(7, eu=(70, 0))
+    decisions = [by_group(alerts.decide(first))[EU].decision]
+    restarted = Alerts([RULE])
+    restarted.load(alerts.dump())
+    for by_s in (3600, -3600):
+        restarted.shift(by_s)
+    decisions += [by_group(restarted.decide(tick))[EU].decision for tick in others]
+    assert [each.reason for each in decisions] == [*[Reason.STARTING] * 6, Reason.RECOVERED]
+    assert {(each.state, each.since_s) for each in decisions[:-1]} == {(AlertState.FIRING, T0 - 500)}
+    assert decisions[-1].state is AlertState.INACTIVE
+
+
 def test_an_alert_that_fires_here_already_takes_the_begin_that_receivers_know() -> None:
     scene, alerts = Scene(), Alerts([RULE])
     alerts.decide(scene.tick(eu=(10, 60)))

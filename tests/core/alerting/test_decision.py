@@ -29,6 +29,7 @@ SLOW = replace(RULE, for_s=30)
 MODEL = Rule("ModelOff", "video", AlertMetric.MODEL, 60, 1, 1, {}, confident=False, by=())
 MANY = settings(max_examples=300)
 
+SILENT = Rule("Silent", "video", AlertMetric.ABSENT, 60, 120, 0, {}, confident=False, by=())
 CALM = Decision(AlertState.INACTIVE, Reason.NOT_PAST_THRESHOLD, 10.0)
 WAITING = Decision(AlertState.PENDING, Reason.NOT_LONG_ENOUGH, 70.0, 70.0)
 ALARMED = Decision(AlertState.FIRING, Reason.PAST_THRESHOLD, 50.0, 20.0)
@@ -63,6 +64,11 @@ TABLE = [
     (RULE, CALM, sampled(0.3, 0.19), AlertState.UNCERTAIN, Reason.BOUND_NOT_PAST_THRESHOLD),
     (RULE, CALM, sampled(0.3, thetas=(0.25, 0.19)), AlertState.UNCERTAIN, Reason.THETAS_DISAGREE),
     (RULE, CALM, sampled(0.3, 0.2, (0.25, 0.2)), AlertState.FIRING, Reason.PAST_THRESHOLD),
+    # One that another daemon began ends when the window has been filled here; what has no window ends at once.
+    (RULE, replace(ALARMED, adopted_s=41), FINE, AlertState.FIRING, Reason.STARTING),
+    (RULE, replace(ALARMED, adopted_s=40), FINE, AlertState.INACTIVE, Reason.RECOVERED),
+    (RULE, replace(ALARMED, adopted_s=99), BAD, AlertState.FIRING, Reason.PAST_THRESHOLD),
+    (SILENT, replace(ALARMED, adopted_s=99), sampled(0), AlertState.INACTIVE, Reason.RECOVERED),
     # A feed that cannot be trusted starts no alert, and ends none.
     (RULE, CALM, FEED, AlertState.UNCERTAIN, Reason.FEED),
     (RULE, CALM, CATCHING_UP, AlertState.UNCERTAIN, Reason.CATCHING_UP),
@@ -117,7 +123,7 @@ def test_each_reading_has_its_decision_and_reason(
 
 
 def test_the_table_has_every_reason_but_those_without_a_sample() -> None:
-    without = {Reason.GONE, Reason.IDLE, Reason.STARTING}
+    without = {Reason.GONE, Reason.IDLE}
     assert {reason for *_, reason in TABLE} == set(Reason) - without
     assert {state for *_, state, _ in TABLE} == set(AlertState)
 

@@ -15,7 +15,7 @@ const REASONS = {
   recovered: "recovered: the threshold for clearing was reached",
   gone: "no sessions left in the group",
   idle: "the group was removed after a long time without reports",
-  starting: "just started or connected again: sessions are not complete yet",
+  starting: "just started, connected again, or taken over: sessions or windows are not complete yet",
   not_connected: "not connected to the broker: no reports can arrive",
   rated_lower: "users rate lower than predicted",
   rated_higher: "users rate higher than predicted",
