@@ -119,7 +119,8 @@ class Alerts:
         """Continue alerts that another daemon found firing, instead of those adopted before.
 
         From the next tick with a reading of its group on, each is decided as if it had fired here: it ends when its
-        group recovers, but not before the window of its rule has been filled since. One whose group does not report ends when a group that did would have been removed.
+        group recovers, but not before the window of its rule has been filled since. One whose group does not report
+        ends when a group that did would have been removed.
 
         firing  since when each fires, seconds since the epoch
         """

@@ -45,8 +45,8 @@ class Reason(StrEnum):
     NOT_CONNECTED = "not_connected"
     """the daemon is not connected to its broker: no reports can arrive"""
     STARTING = "starting"
-    """the daemon has just started, is connected again, or continues an alert of another one: sessions or windows may
-    not be complete yet"""
+    """the daemon has just started, is connected again, or continues the alert of another: sessions or windows are
+    not complete yet"""
     GONE = "gone"
     """the group is no longer visible, and the alert did not fire"""
     IDLE = "idle"

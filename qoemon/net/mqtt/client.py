@@ -79,10 +79,14 @@ class Broker:
         )
 
     @property
+    def each_address(self) -> tuple[str, ...]:
+        """Each address as text, the present one first."""
+        return (str(self), *(str(replace(self, host=host, port=port)) for host, port in self.others))
+
+    @property
     def addresses(self) -> str:
-        """All addresses as text, the present one first."""
-        each = (replace(self, host=host, port=port) for host, port in self.others)
-        return " or ".join(map(str, (self, *each)))
+        """All addresses as one text, the present one first."""
+        return " or ".join(self.each_address)
 
     def __str__(self) -> str:
         """The present address as text, with the path of a WebSocket."""

@@ -8,9 +8,10 @@ never cleared by an empty one, which every subscriber would have to handle.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import aiomqtt
@@ -33,6 +34,13 @@ EMPTY = "%"
 """Topic level of an empty label value: brokers differ in their handling of empty levels."""
 
 
+class _Rejected(NamedTuple):
+    """A notice that the broker did not accept, and why."""
+
+    notice: Notice
+    reason: str
+
+
 class AlertPublisher:
     """The broker as a receiver of alerts.
 
@@ -44,7 +52,8 @@ class AlertPublisher:
     def __init__(
         self, broker: Broker, template: str, expire_s: float, url: str, clock: Callable[[], float] = time.time
     ) -> None:
-        self.name = f"mqtt {broker.addresses}"
+        # The daemons of a pair may list the same addresses in another order.
+        self.name = f"mqtt {' or '.join(sorted(broker.each_address))}"
         self._broker = replace(broker, client_id=f"{broker.client_id}-alerts", session_expiry_s=0)
         self._template, self._url, self._clock = template, url, clock
         self._properties: Properties | None = None
@@ -54,37 +63,49 @@ class AlertPublisher:
         self._refused: list[ReasonCode] = []
 
     async def send(self, notices: Sequence[Notice]) -> None:
-        """Publish these; returns once the broker has acknowledged all."""
+        """Publish these; returns once the broker has acknowledged all. A rejected one does not block others."""
+        waiting, rejected = deque(notices), list[_Rejected]()
         try:
-            await self._connect_and_publish(notices)
+            await self._connect_and_publish(waiting, rejected)
         except (aiomqtt.MqttError, OSError, UnicodeError) as error:  # UnicodeError: invalid host name.
             raise_if_cancelled()
-            self._broker = self._broker.next_address()
-            raise DeliveryError(describe_error(error)) from error
+            # Brokers end the connection after a message that they reject, or instead: it is the last one next time.
+            waiting.rotate(-1)
+            if not rejected:
+                self._broker = self._broker.next_address()
+                raise DeliveryError(describe_error(error), left=tuple(waiting)) from error
         raise_if_cancelled()
+        if rejected:
+            left = (*waiting, *(each.notice for each in rejected))
+            raise DeliveryError(rejected[0].reason, left=left)
 
     async def close(self) -> None:
         """Does nothing: no connection stays open between batches."""
 
-    async def _connect_and_publish(self, notices: Sequence[Notice]) -> None:
+    async def _connect_and_publish(self, waiting: deque[Notice], rejected: list[_Rejected]) -> None:
+        """Publish what waits, in order; what the broker rejects is added with the reason."""
         client = await new_client(self._broker)
         paho = paho_client(client)
         self._watch_refusals(paho)
         try:
             # Not `async with`: its exit waits for a broker that may be unreachable.
             await client.__aenter__()
-            for notice in notices:
-                await self._publish(client, notice)
+            while waiting:
+                if reason := await self._publish(client, waiting[0]):
+                    rejected.append(_Rejected(waiting[0], reason))
+                waiting.popleft()
         finally:
             hang_up(paho)
 
-    async def _publish(self, client: aiomqtt.Client, notice: Notice) -> None:
+    async def _publish(self, client: aiomqtt.Client, notice: Notice) -> str:
+        """Why the broker rejects it; "" if it does not."""
         topic = topic_of(self._template, notice)
         body = msgspec.json.encode(document(notice, self._url, self._clock()))
         await client.publish(topic, body, 1, retain=True, properties=self._properties, timeout=ANSWER_S)
-        if self._refused:
-            reason = str(self._refused.pop()).lower()
-            raise DeliveryError(f"the broker rejected the message to {topic}: {reason}; check its access rules")
+        if not self._refused:
+            return ""
+        reason = str(self._refused.pop()).lower()
+        return f"the broker rejected the message to {topic}: {reason}; check its access rules"
 
     def _watch_refusals(self, paho: Paho) -> None:
         """Collect the reason codes of rejected messages (MQTT 5), which aiomqtt does not report."""

@@ -35,11 +35,15 @@ FLUSH_POLL_S = 0.05
 
 
 class DeliveryError(Exception):
-    """A delivery failed. The text gives the reason and no secrets; final: a retry cannot succeed."""
+    """A delivery failed. The text gives the reason and no secrets.
 
-    def __init__(self, reason: str, final: bool = False) -> None:
+    final  a retry cannot succeed
+    left   those that the receiver did not accept, in the order of the next attempt; None: all
+    """
+
+    def __init__(self, reason: str, final: bool = False, left: Sequence[Notice] | None = None) -> None:
         super().__init__(reason)
-        self.final = final
+        self.final, self.left = final, left
 
 
 class Sender(Protocol):
@@ -155,14 +159,19 @@ class Receiver:
             await self._sender.send(batch)
         except DeliveryError as error:
             self._in_flight = ()
-            return self._delivery_failed(batch, error)
+            left = batch if error.left is None else error.left
+            self._accepted([notice for notice in batch if notice not in left], turn)
+            return self._delivery_failed(left, error)
         self._in_flight = ()
-        self._sent += len(batch)
+        self._accepted(batch, turn)
         self._failures = 0
         self._log_outcome(None)
-        if self.delivered.add(batch):
-            turn.delivered()
         return 0.0
+
+    def _accepted(self, notices: Sequence[Notice], turn: Turn) -> None:
+        self._sent += len(notices)
+        if self.delivered.add(notices):
+            turn.delivered()
 
     def _delivery_failed(self, batch: Sequence[Notice], error: DeliveryError) -> float:
         self._failed += len(batch)
