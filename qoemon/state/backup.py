@@ -137,13 +137,18 @@ def _copy(directory: Path, copies: Path, layout: str, *, history: bool) -> None:
             copy.parent.mkdir(parents=True, exist_ok=True)
             _copy_database(source, database, copy, compact=source in stores)
     (copies / LAYOUT).write_text(f"{layout}\n", encoding="ascii")
-    for source in {directory / BROKER_SESSIONS, *(each.with_name(BROKER_SESSIONS) for each in stores)}:
-        if source.exists():
-            (copies / source.relative_to(directory)).write_bytes(source.read_bytes())
+    small = {directory / BROKER_SESSIONS, *(each.with_name(BROKER_SESSIONS) for each in stores)}
     if layout == CLUSTER:
-        for source in (directory / CLUSTER).iterdir():
-            if source.is_file() and not source.name.startswith(DATABASE):
-                (copies / CLUSTER / source.name).write_bytes(source.read_bytes())
+        small |= {each for each in (directory / CLUSTER).iterdir() if not each.name.startswith(DATABASE)}
+    for source in small:
+        if source.is_file():
+            (copies / source.relative_to(directory)).write_bytes(_content(source))
+
+
+def _content(file: Path) -> bytes:
+    """The content of a file that is not a link: root must not read others on behalf of the directory's owner."""
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW), "rb") as source:
+        return source.read()
 
 
 def _copy_database(source: Path, database: sqlite3.Connection, copy: Path, *, compact: bool) -> None:
@@ -208,7 +213,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _move(unpacked: Path, directory: Path) -> None:
     """Move the files into the directory, those of stores last, and give all to the owner of the directory."""
-    _give(directory, *unpacked.rglob("*"))
+    _give_all(directory, unpacked)
     for name in dict.fromkeys(each.parts[0] for each in _files(unpacked)):
         (unpacked / name).replace(directory / name)
     _sync(directory)
@@ -220,6 +225,18 @@ def _give(directory: Path, *paths: Path) -> None:
         owner = directory.stat()
         for path in paths:
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def _give_all(directory: Path, folder: Path) -> None:
+    """Give all in a folder to the owner of the directory, who could put links in its place and into it."""
+    if os.geteuid() == 0:
+        owner, top = directory.stat(), os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            for _, folders, files, within in os.fwalk(".", dir_fd=top):
+                for name in (*folders, *files):
+                    os.chown(name, owner.st_uid, owner.st_gid, dir_fd=within, follow_symlinks=False)
+        finally:
+            os.close(top)
 
 
 def _sync(directory: Path) -> None:

@@ -9,6 +9,7 @@ import logging
 import time
 from pathlib import Path
 
+from qoemon.state.durable_file import DurableFile
 from qoemon.state.read_only import DATABASE
 
 LOG = logging.getLogger("qoemon.state")
@@ -38,9 +39,9 @@ LAYOUT = "divided"
 
 def layout_of(directory: Path) -> str | None:
     """The layout of a state directory; None if it has no state."""
-    file = directory / LAYOUT
-    if file.exists():
-        return file.read_text(encoding="ascii").strip()
+    recorded = DurableFile(directory / LAYOUT).read()
+    if recorded:
+        return recorded.decode("ascii").strip()
     return SINGLE if (directory / DATABASE).exists() else None
 
 
@@ -50,8 +51,10 @@ def enter_layout(directory: Path, layout: str) -> str | None:
     If it differs, an older state of the same layout is outdated, and renamed. The caller has locked the directory.
     """
     before = layout_of(directory)
-    (directory / LAYOUT).write_text(f"{layout}\n", encoding="ascii")
-    if before in {None, layout}:
+    if before == layout:
+        return None
+    DurableFile(directory / LAYOUT).write(f"{layout}\n".encode("ascii"))
+    if before is None:
         return None
     names = [f"{DATABASE}{suffix}" for suffix in ("", "-wal", "-shm")] if layout == SINGLE else [layout]
     for old in (directory / name for name in names):

@@ -80,7 +80,8 @@ class Store:
     def append(self, messages: Sequence[Arrived]) -> None:
         """Commit messages to the journal; OSError if that fails."""
         frame = encode(messages)
-        if self.journal_bytes + len(frame) > 2 * self.journal_limit:
+        # Not with the frame: what waits while nothing can be stored may be larger, and has to be stored then.
+        if self.journal_bytes > 2 * self.journal_limit:
             raise OSError(f"the journal holds {self.journal_bytes:,} bytes, and no checkpoint could be written")
         self._execute("INSERT INTO journal VALUES (?, ?)", self._newest + 1, frame)
         self._newest += 1

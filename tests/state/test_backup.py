@@ -260,6 +260,28 @@ def test_what_root_imports_or_refuses_belongs_to_the_owner_of_the_directory(
     assert {each.stat().st_uid for each in new.rglob("*")} == {65534}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root imports for another user: run it as root")
+def test_stores_of_workers_that_root_imports_belong_to_the_owner_of_the_directory(tmp_path: Path) -> None:
+    backup(filled(tmp_path / "state", WORKERS), tmp_path / "b.tar.gz")
+    new = tmp_path / "new"
+    new.mkdir()
+    os.chown(new, 65534, 65534)
+    restore(tmp_path / "b.tar.gz", new, WORKERS)
+    owners = {str(each.relative_to(new)): each.lstat().st_uid for each in new.rglob("*")}
+    assert f"{WORKERS}/{PARENT}/qoemon.db" in owners
+    assert set(owners.values()) == {65534}
+
+
+def test_a_link_in_place_of_a_file_is_not_exported(tmp_path: Path, state: Path) -> None:
+    """Root exports what the user of the daemon has written, and not what that user cannot read."""
+    (tmp_path / "elsewhere").write_text("of root")
+    (state / BROKER_SESSIONS).unlink()
+    (state / BROKER_SESSIONS).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StateError, match=f"cannot export {state}/{BROKER_SESSIONS}: "):
+        backup(state, tmp_path / "b.tar.gz")
+    assert not (tmp_path / "b.tar.gz").exists()
+
+
 def test_a_lock_that_leads_elsewhere_is_not_followed(tmp_path: Path) -> None:
     """Root imports into a directory in which the user of the daemon may make links to any file."""
     elsewhere = tmp_path / "elsewhere"

@@ -162,10 +162,19 @@ def test_rows_that_are_no_rows_of_ours_are_corrupt(tmp_path: Path, table: str) -
 def test_a_journal_beyond_twice_its_limit_is_refused_until_a_checkpoint(tmp_path: Path) -> None:
     with opened(tmp_path, limit=1000) as store:
         store.append([message(1, b"x" * 1500)])
-        with pytest.raises(OSError, match="no checkpoint could be written"):
-            store.append([message(2, b"x" * 1500)])
-        store.checkpoint(STATE)
         store.append([message(2, b"x" * 1500)])
+        with pytest.raises(OSError, match="no checkpoint could be written"):
+            store.append([message(3, b"x")])
+        store.checkpoint(STATE)
+        store.append([message(3, b"x")])
+
+
+def test_what_waited_for_long_is_stored_at_once_however_much_it_is(tmp_path: Path) -> None:
+    """As one frame: a limit on it would never be met again, and nothing would be acknowledged until a restart."""
+    with opened(tmp_path, limit=1000) as store:
+        store.append([message(number, b"x" * 1500) for number in range(10)])
+        store.checkpoint(STATE)
+        assert store.journal_bytes == 0
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qoemon.state.directory import StateError, UnsuitableStateError
-from qoemon.state.layout import HISTORY, PARENT, SINGLE, enter_layout
+from qoemon.state.layout import HISTORY, LAYOUT, PARENT, SINGLE, enter_layout, layout_of
 from qoemon.state.versions import READABLE, STATE, found_versions, require_readable
 from tests.state.test_formats import unpacked
 
@@ -88,3 +88,12 @@ def test_a_damaged_store_is_left_to_whoever_opens_it(tmp_path: Path, content: by
     enter_layout(tmp_path, SINGLE)
     (tmp_path / "qoemon.db").write_bytes(content)
     require_readable(tmp_path)
+
+
+def test_a_layout_that_was_being_recorded_when_the_machine_stopped_resets_nothing(state: Path) -> None:
+    """Earlier versions wrote the file anew at each start, so it may be empty."""
+    (state / LAYOUT).write_text("")
+    before = sums(state)
+    assert enter_layout(state, SINGLE) is None
+    assert layout_of(state) == SINGLE
+    assert sums(state) == before

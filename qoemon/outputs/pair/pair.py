@@ -257,7 +257,7 @@ class Pair:
     def _willing(self, other: Standing | None) -> bool:
         if self._stopping or (other is not None and other.leading):
             return False
-        return other is None or self._ready() or not other.ready
+        return other is None or self._ready() or not (other.ready and other.online)
 
     def _should_hand_over(self, now_s: float, other: Standing | None) -> bool:
         """Whether we lead, have not been ready for half a lease, and the other one is."""

@@ -132,6 +132,26 @@ async def test_a_daemon_that_is_not_ready_hands_over_to_one_that_is(mosquitto: M
         assert not leader.pair.leads
 
 
+@pytest.mark.parametrize(
+    ("ready", "other", "willing"),
+    [
+        (True, {"ready": True, "online": True}, True),
+        (False, {"ready": True, "online": True}, False),
+        (False, {"ready": False, "online": True}, True),
+        (False, {"ready": True, "online": False}, True),
+        (True, {"ready": True, "online": True, "leading": True}, False),
+    ],
+)
+async def test_who_takes_a_free_lease(ready: bool, other: dict[str, bool], willing: bool) -> None:
+    """One that is not ready, too, if the other one is not either, or cannot: access rules forbid it the topic."""
+    address = Address(f"http://127.0.0.1:{unused_port()}{PATH}")
+    options = PairOptions(name="a", topic="t", lease_s=LEASE_S, peer=address, login=None, tick_s=TICK_S)
+    pair = Pair(options, broker_at(unused_port()), run="run-a")
+    vars(pair)["_ready"] = lambda: ready
+    told = msgspec.structs.replace(await pair.standing(""), **other)
+    assert pair._willing(told) is willing
+
+
 async def test_a_daemon_that_stops_gives_the_lease_back(mosquitto: Mosquitto) -> None:
     async with halves(mosquitto.port) as (a, b):
         leader, spare = await one_of(a, b)
