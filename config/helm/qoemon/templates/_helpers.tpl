@@ -143,7 +143,7 @@ sessions.timeout state.journal_bytes
 {{- end -}}
 {{- if include "qoemon.clustered" . }}{{ $changed = append $changed "config.engine.kind" }}{{ end -}}
 {{- if $changed -}}
-{{- fail (printf "prometheusRule.rules is not set, and the rules of the default configuration do not fit, since %s is set. Write those of your configuration: qoemon rules -c qoemon.yaml > rules.yml, and add: --set-file prometheusRule.rules=rules.yml" (join ", " $changed)) -}}
+{{- fail (printf "prometheusRule.rules is not set, and the rules of the default configuration do not fit, since %s is set. Write those of your configuration: qoemon rules -c qoemon.yaml > rules.yml, and add to this and each later helm command: --set-file prometheusRule.rules=rules.yml" (join ", " $changed)) -}}
 {{- end -}}
 {{- end -}}
 
@@ -160,7 +160,7 @@ sessions.timeout state.journal_bytes
 {{- $usual := list "qoe/v1/{service}/{region}/{cdn}" -}}
 {{- if ne (toJson $usual) (toJson (dig "topics" $usual (default dict $config.mqtt))) }}{{ $changed = append $changed "config.mqtt.topics" }}{{ end -}}
 {{- if $changed -}}
-{{- fail (printf "dashboards.boards is not set, and the boards of the default configuration do not fit, since %s is set. Write those of your configuration: qoemon dashboards grafana/ -c qoemon.yaml, and add each: --set-file 'dashboards.boards.qoemon-slo\\.json=grafana/dashboards/qoemon-slo.json'" (join ", " $changed)) -}}
+{{- fail (printf "dashboards.boards is not set, and the boards of the default configuration do not fit, since %s is set. Write those of your configuration: qoemon dashboards grafana/ -c qoemon.yaml, and add each of them to this and each later helm command: --set-file 'dashboards.boards.qoemon-slo\\.json=grafana/dashboards/qoemon-slo.json'" (join ", " $changed)) -}}
 {{- end -}}
 {{- end -}}
 
