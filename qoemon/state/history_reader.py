@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -20,10 +20,10 @@ DEFAULT_S = 3600
 
 def read(database: sqlite3.Connection, query: PastQuery, kept: Kept) -> PastRatings:
     """The ratings of a time range; PastError if they cannot be given in these steps."""
-    numbers, series = _series(database, query)
+    groups, series = _series(database, query)
     rolled_s = one(database, "SELECT until_s FROM rolled")
     from_s, to_s, step_s = _range(query, kept, rolled_s, len(series))
-    adder = _Adder(numbers, len(series), width(query.scale) + 2, from_s, to_s, step_s)
+    adder = _Adder(groups, len(series), width(query.scale) + 2, from_s, to_s, step_s)
     for end_s, rows in _rows(database, query, from_s, to_s):
         adder.add(end_s, rows)
     adder.finish()
@@ -49,20 +49,25 @@ def read(database: sqlite3.Connection, query: PastQuery, kept: Kept) -> PastRati
 class _Adder:
     """Adds up rows, which come in the order of their ends.
 
-    series_of  (numbers,) series of each group, -1 for none
+    groups  (G,) the series of each group by its number, -1 for none; the numbers may be far apart
     """
 
-    def __init__(self, series_of: Ints, series: int, columns: int, from_s: int, to_s: int, step_s: int) -> None:
-        self._series_of, self._from_s, self._step_s = series_of, from_s, step_s
+    def __init__(
+        self, groups: Mapping[int, int], series: int, columns: int, from_s: int, to_s: int, step_s: int
+    ) -> None:
+        self._numbers = np.array(sorted(groups), np.int64)
+        # The last one is for groups that are not known any more.
+        self._series_of = np.array([*(groups[number] for number in self._numbers.tolist()), -1], np.int64)
+        self._from_s, self._step_s = from_s, step_s
         self.values = np.zeros((series, (to_s - from_s) // step_s, columns), np.int64)
         self.users_overall = np.zeros(series, np.int64)
         self.squares = np.zeros(self.values.shape[:2], np.int64)
         """(series, steps) in units of the rows, as are those of the whole range."""
         self.squares_overall = np.zeros(series, np.int64)
-        self._groups = np.zeros((len(series_of), columns), np.int64)
-        """(numbers, columns) sums of the present step."""
-        self._overall = np.zeros(len(series_of), np.int64)
-        """(numbers,) users of the groups in the whole range."""
+        self._groups = np.zeros((len(self._series_of), columns), np.int64)
+        """(G + 1, columns) sums of the present step."""
+        self._overall = np.zeros(len(self._series_of), np.int64)
+        """(G + 1,) users of the groups in the whole range."""
         self._step = -1
 
     def add(self, end_s: int, rows: Rows) -> None:
@@ -71,17 +76,26 @@ class _Adder:
         if step != self._step:
             self._end_step()
             self._step = step
-        self._groups[rows.group] += rows.values
-        self._overall[rows.group] += rows.values[:, USERS]
-        group, earlier_s, sessions = rows.group[rows.links[:, 0]], end_s - rows.links[:, 1], rows.links[:, 2]
+        group_of_row = self._places(rows.group)
+        self._groups[group_of_row] += rows.values
+        self._overall[group_of_row] += rows.values[:, USERS]
+        group, earlier_s, sessions = group_of_row[rows.links[:, 0]], end_s - rows.links[:, 1], rows.links[:, 2]
         in_range = earlier_s > self._from_s
         np.subtract.at(self._overall, group[in_range], sessions[in_range])
         in_step = earlier_s > self._from_s + step * self._step_s
         np.subtract.at(self._groups[:, USERS], group[in_step], sessions[in_step])
-        self._add_squares(end_s, step, rows)
+        self._add_squares(end_s, step, rows, self._series_of[group_of_row])
 
-    def _add_squares(self, end_s: int, step: int, rows: Rows) -> None:
-        of_row, size = self._series_of[rows.group], len(self.squares_overall)
+    def _places(self, numbers: Ints) -> Ints:
+        """Where groups with these numbers are in the sums."""
+        if not len(self._numbers):
+            return np.zeros(len(numbers), np.int64)
+        places = np.searchsorted(self._numbers, numbers)
+        known = self._numbers[np.minimum(places, len(self._numbers) - 1)] == numbers
+        return np.where(known, places, len(self._numbers))
+
+    def _add_squares(self, end_s: int, step: int, rows: Rows, of_row: Ints) -> None:
+        size = len(self.squares_overall)
         of_pair = of_row[rows.pairs[:, 0]]
 
         def summed(series: Ints, units: Ints, some: Flags) -> Ints:
@@ -109,16 +123,17 @@ class _Adder:
             self._groups[:] = 0
 
 
-def _series(database: sqlite3.Connection, query: PastQuery) -> tuple[Ints, list[tuple[str, ...]]]:
-    """(numbers,) the series of each group, -1 for none; and the values of `by` of each series."""
+def _series(database: sqlite3.Connection, query: PastQuery) -> tuple[dict[int, int], list[tuple[str, ...]]]:
+    """The series of each group by its number, -1 for none; and the values of `by` of each series."""
     series: dict[tuple[str, ...], int] = {}
-    numbers = np.full(one(database, "SELECT coalesce(max(id), 0) FROM labels") + 1, -1, np.int64)
+    groups: dict[int, int] = {}
     for number, text in database.execute("SELECT id, value FROM labels"):
         labels: dict[str, str] = json.loads(text)
+        groups[number] = -1
         if all(labels.get(name, "") in values for name, values in query.only.items()):
             values = tuple(labels.get(name, "") for name in query.by)
-            numbers[number] = series.setdefault(values, len(series))
-    return numbers, list(series)
+            groups[number] = series.setdefault(values, len(series))
+    return groups, list(series)
 
 
 def _range(query: PastQuery, kept: Kept, rolled_s: int, series: int) -> tuple[int, int, int]:

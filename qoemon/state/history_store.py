@@ -42,7 +42,13 @@ SETTLE = 10
 """Closes before anything is rolled up or deleted: a clock that is wrong at the start is usually right by then."""
 
 BLOCKS_AT_ONCE = 12
-"""Blocks rolled up after a close: after a long pause, the rest follows with the next closes."""
+"""Blocks rolled up or deleted after a close: after a long pause, the rest follows with the next closes."""
+
+BEHIND = 60
+"""Closes in a row before the end of what is rolled up, after which they are no replay. The clock was ahead then,
+and nothing would be kept until it is as late again."""
+
+TABLES = ("block", "interval")
 
 DAY_S = 86_400
 APPLICATION, VERSION = 0x716F6568, 1
@@ -106,11 +112,15 @@ class HistoryStore:
         self._seen_s: dict[int, int] = {}
         """By number of a group, the hour in which it was last noted as seen."""
         self._closes = 0
+        self._behind = 0
+        """How many closes in a row came before the end of what is rolled up."""
 
     def write(self, written: Written) -> None:
         """Add what closed, and the alerts, in one transaction. Writing the same again changes nothing."""
         with self._transaction() as database:
             rolled_s = one(database, "SELECT until_s FROM rolled")
+            if written.closed:
+                self._behind = self._behind + 1 if rolled_s > written.time_s else 0
             for closed in written.closed:
                 self._add(database, written.labels, closed, rolled_s)
             for alert in (*written.firing, *written.ended):
@@ -124,16 +134,9 @@ class HistoryStore:
     def kept(self) -> Kept:
         """What is kept now."""
         with self._reading() as database:
-            ends_s = [
-                one(database, f"SELECT {which}(end_s) FROM {table}")  # noqa: S608 - constants
-                for which in ("min", "max")
-                for table in ("block", "interval")
-            ]
-        oldest_s = min((end_s for end_s in ends_s[:2] if end_s is not None), default=None)
-        begin_s = None
-        if oldest_s is not None:
-            begin_s = oldest_s - (self._block_s if ends_s[0] is not None else self._interval_s)
-        newest_s = max((end_s for end_s in ends_s[2:] if end_s is not None), default=None)
+            oldest_s, newest_s = _ends(database)
+            blocks = one(database, "SELECT min(end_s) FROM block") is not None
+        begin_s = None if oldest_s is None else oldest_s - (self._block_s if blocks else self._interval_s)
         return Kept(self._kept_s, self._fine_s, self._interval_s, self._block_s, begin_s, newest_s)
 
     def ratings(self, query: PastQuery) -> PastRatings:
@@ -195,29 +198,38 @@ class HistoryStore:
             value = labels_text(dict(zip(names, closed.groups[index], strict=True)))
             number = self._numbers.get(value)
             if number is None or self._seen_s[number] < hour_s:
-                database.execute(
-                    "INSERT INTO labels (value, seen_s) VALUES (?, ?) "
-                    "ON CONFLICT (value) DO UPDATE SET seen_s = max(seen_s, excluded.seen_s)",
-                    (value, closed.closed_s),
-                )
+                # Not an upsert, of which SQLite takes a new number each time, also if the row is there.
+                seen_at = closed.closed_s, value
+                known = database.execute("UPDATE labels SET seen_s = max(seen_s, ?) WHERE value = ?", seen_at)
+                if not known.rowcount:
+                    database.execute("INSERT INTO labels (seen_s, value) VALUES (?, ?)", seen_at)
                 number = one(database, "SELECT id FROM labels WHERE value = ?", value)
                 self._numbers[value], self._seen_s[number] = number, hour_s
             numbers[index] = number
         return numbers
 
     def _tidy(self, newest_s: int) -> None:
-        """Roll up, and delete what is too old, or in the future since the clock was wrong."""
+        """Roll up, and delete what is too old, or in the future since the clock was wrong.
+
+        Little at a time: if it is the present time that is wrong, most is still there when the clock is set right.
+        """
         cut_s = (newest_s - FINE_S) // self._block_s * self._block_s
         with self._transaction() as database:
+            if self._behind >= BEHIND:
+                database.execute("UPDATE rolled SET until_s = ?", (cut_s,))
             if self._fine_s == FINE_S:
                 self._roll_up(database, cut_s)
-            for table in ("interval", "block"):
+            oldest_s, latest_s = _ends(database)
+            span_s = BLOCKS_AT_ONCE * self._block_s
+            gone_s = min(newest_s - self._kept_s, newest_s if oldest_s is None else oldest_s + span_s)
+            ahead_s = max(newest_s + DAY_S, newest_s if latest_s is None else latest_s - span_s)
+            for table in TABLES:
                 database.execute(
                     f"DELETE FROM {table} WHERE end_s <= ? OR end_s > ?",  # noqa: S608 - constants
-                    (newest_s - self._kept_s, newest_s + DAY_S),
+                    (gone_s, ahead_s),
                 )
-            gone = database.execute("DELETE FROM labels WHERE seen_s < ?", (newest_s - self._kept_s - 2 * 3600,))
-            history_alerts.delete_old(database, newest_s - self._kept_s)
+            gone = database.execute("DELETE FROM labels WHERE seen_s < ?", (gone_s - 2 * 3600,))
+            history_alerts.delete_old(database, gone_s)
         if gone.rowcount:
             self._numbers, self._seen_s = {}, {}
 
@@ -282,6 +294,13 @@ class HistoryStore:
             self._file,
             stamp,
         )
+
+
+def _ends(database: sqlite3.Connection) -> tuple[int | None, int | None]:
+    """The ends of the oldest and of the newest interval or block; None if there is none."""
+    found = [one(database, f"SELECT {which}(end_s) FROM {table}") for which in ("min", "max") for table in TABLES]  # noqa: S608
+    known = [end_s for end_s in found if end_s is not None]
+    return min(known, default=None), max(known, default=None)
 
 
 def _opened(file: Path | None) -> sqlite3.Connection:

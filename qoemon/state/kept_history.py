@@ -77,8 +77,12 @@ class KeptHistory:
 
     def close(self) -> None:
         """Write what waits, and release the thread and the database."""
+        # What could not be written before waits for the next rating interval, which does not come any more.
+        self._thread.submit(self._write).add_done_callback(_log_fault)
         self._thread.submit(self._store.close)
         self._thread.shutdown()
+        if lost := sum(len(written.closed) for written in self._waiting):
+            LOG.error("%d rating intervals are missing in the history, as it could not be written", lost)
 
     def _written(self, snapshot: Snapshot, detections: Detections) -> Written:
         firing = [alert for alert in detections.alerts if alert.firing]

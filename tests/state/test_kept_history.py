@@ -95,6 +95,28 @@ async def test_what_can_never_be_written_is_bounded_and_counted(tmp_path: Path) 
     history.close()
 
 
+async def test_what_waits_is_written_before_a_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "state").write_text("in the way")
+    ticks = snapshots()
+    for mended in (False, True):
+        history = kept(tmp_path / "state" / "history.sqlite3")
+        for snapshot in ticks:
+            history.put(snapshot, NOTHING)
+        await until(lambda history=history: history.stats.failures >= 5)
+        if mended:
+            (tmp_path / "state").unlink()
+            (tmp_path / "state").mkdir()
+        history.close()
+        assert ("rating intervals are missing in the history" in caplog.text) is not mended
+        caplog.clear()
+    history, undisturbed = kept(tmp_path / "state" / "history.sqlite3"), kept(None)
+    for snapshot in ticks:
+        undisturbed.put(snapshot, NOTHING)
+    assert await whole(history) == await whole(undisturbed)
+    history.close()
+    undisturbed.close()
+
+
 async def test_an_alert_is_kept_with_its_peak_from_firing_to_its_end() -> None:
     scene, history, firing = Scene(), kept(None), []
     for crowd in ((30, 0), (18, 12), (4, 26), (18, 12), (30, 0)):

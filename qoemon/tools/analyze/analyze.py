@@ -298,7 +298,7 @@ def _groups_table(analysis: Analysis) -> Table:
         out.add_column(name, justify="right")
     for name, group in analysis.groups.items():
         out.add_row(
-            printable(name, SHORT),
+            Text(printable(name, SHORT)),
             f"{group.observations:,}",
             f"{group.mos:.2f}",
             _percent(group.gob),

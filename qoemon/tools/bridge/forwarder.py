@@ -27,6 +27,9 @@ AHEAD = 50
 RECORD_BYTES = 500_000
 """A record with more has a single message."""
 
+FRAME_BYTES = 32
+"""Of a message in a record, beside topic and payload, at most."""
+
 MESSAGE_BYTES = 20_000
 """Of a message without its payload: the longest topic, in UTF-8; and of a record, key and headers."""
 
@@ -122,7 +125,7 @@ def _cut(parts: Sequence[Part]) -> Iterator[Sequence[Part]]:
     """The messages of each record."""
     begin = size = 0
     for at, part in enumerate(parts):
-        length = len(part.topic) + len(part.payload)
+        length = len(part.topic.encode()) + len(part.payload) + FRAME_BYTES
         if at > begin and size + length > RECORD_BYTES:
             yield parts[begin:at]
             begin, size = at, 0

@@ -47,6 +47,16 @@ def test_every_group_can_be_reached_in_pages_of_a_few_rows(watched: WatchedPage,
     wait(page, f"document.querySelector('#range').textContent === '21–30 of {len(GROUPS)}'")
 
 
+def test_from_rows_in_the_middle_of_a_page_the_way_back_leads_to_the_first(
+    watched: WatchedPage, daemon: Daemon
+) -> None:
+    """As in a link from a phone, whose pages are shorter."""
+    page = watched.open(daemon, "#sort=name&order=asc&rows=10&offset=5")
+    wait(page, f"document.querySelector('#range').textContent === '6–15 of {len(GROUPS)}'")
+    page.locator("#previous").click()
+    wait(page, f"document.querySelector('#range').textContent === '1–10 of {len(GROUPS)}'")
+
+
 def test_a_filter_that_matches_nothing_says_so_and_can_be_cleared(watched: WatchedPage, daemon: Daemon) -> None:
     page = watched.open(daemon)
     page.locator("#filter").fill("nowhere")

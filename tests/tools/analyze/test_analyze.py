@@ -630,6 +630,13 @@ def test_each_group_has_the_figures_of_its_rows(exact: bool) -> None:
     assert "us" in printed(analysis, "utf-8")
 
 
+def test_names_of_groups_are_text_and_no_markup() -> None:
+    text = "Region,response_s\n/blog/[slug],1\n/blog/[id],3\nhome [/old],2\n"
+    shown = printed(analyze(read_as(text, WEB, group=("region",)), WEB, QUANTILES, exact=False), "utf-8")
+    for name in ("/blog/[slug]", "/blog/[id]", "home [/old]"):
+        assert name in shown
+
+
 def test_a_ratio_of_stalling_is_the_seconds_of_it() -> None:
     """30 s of stalls beside 60 s of play are a third of the time."""
     text = "stall_count,rebuffering_ratio,play_s\n3,.25,60\n0,0,60\n"

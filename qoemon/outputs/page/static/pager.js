@@ -11,7 +11,7 @@ export const defaultRows = () => String(matchMedia("(max-width: 700px)").matches
 export class Pager {
   // onMove(offset), onResize(limit): the user chose other rows.
   constructor(onMove, onResize) {
-    byId("previous").addEventListener("click", () => onMove(this._offset - this._limit));
+    byId("previous").addEventListener("click", () => onMove(Math.max(0, this._offset - this._limit)));
     byId("next").addEventListener("click", () => onMove(this._offset + this._limit));
     byId("rows").append(...SIZES.map((size) => new Option(`${size} rows`, size)));
     byId("rows").addEventListener("change", (event) => onResize(event.target.value));

@@ -31,7 +31,9 @@ export class PastAlerts {
     setText(byId("past-title"), problem ? "" : `Alerts that fired, all groups, ${name}`);
     byId("past-list").hidden = Boolean(problem);
     if (problem) return;
-    const over = !isLive(state) && this._range.to_s < time_s - REPEAT_S && !this._question.answer?.problem;
+    const { answer } = this._question;
+    const known = answer?.alerts?.every((alert) => alert.ended_s !== null);
+    const over = !isLive(state) && this._range.to_s < time_s - REPEAT_S && known;
     const key = JSON.stringify([state.range, state.from, state.to]);
     this._question.ask(key, this._range, time_s, over ? Infinity : REPEAT_S);
   }
