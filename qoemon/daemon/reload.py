@@ -51,7 +51,7 @@ class Reloader:
             return self._fail(f"{names} cannot change while qoemon runs: restart it")
         try:
             await tick_loop.between_ticks(engine.change(wanted))
-        except (IncompatibleStateError, ValueError, KeyError) as error:
+        except (IncompatibleStateError, ValueError, LookupError) as error:
             return self._fail(str(error))
         self._config, self.sections, self._successful = wanted, digests(wanted), True
         LOG.info("configuration %s reloaded; changed: %s", path, ", ".join(changed) or "nothing")

@@ -20,21 +20,24 @@ LOG = logging.getLogger("qoemon.daemon")
 async def run(config: Config, path: Path | None = None, overrides: Sequence[str] = ()) -> None:
     """Run the daemon until SIGTERM or SIGINT; on SIGHUP reload the configuration file at path, with overrides."""
     interpreter.tune()
-    with cancelled_by_signals():
-        async with garbage.collected(), running(config) as daemon:
-            await _reload_on_signal(daemon, path, overrides)
-
-
-async def _reload_on_signal(daemon: Daemon, path: Path | None, overrides: Sequence[str]) -> NoReturn:
     hangup, loop = asyncio.Event(), asyncio.get_running_loop()
+    # From the beginning to the end: while the state is restored or stored, SIGHUP would otherwise end the process.
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
     try:
-        while True:
-            await hangup.wait()
-            hangup.clear()
-            if path is None:
-                LOG.warning("SIGHUP: there is no configuration file to reload; start qoemon with -c")
-            else:
-                await daemon.reload(path, overrides)
+        with cancelled_by_signals():
+            async with garbage.collected(), running(config) as daemon:
+                await _reload_on_signal(hangup, daemon, path, overrides)
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
+
+
+async def _reload_on_signal(
+    hangup: asyncio.Event, daemon: Daemon, path: Path | None, overrides: Sequence[str]
+) -> NoReturn:
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        if path is None:
+            LOG.warning("SIGHUP: there is no configuration file to reload; start qoemon with -c")
+        else:
+            await daemon.reload(path, overrides)

@@ -76,8 +76,7 @@ class TickLoop:
     async def _poll(self) -> None:
         """Make a tick if one is due, and process pending messages."""
         async with self._lock:
-            if (step_s := self._steps.seen()) and not self._engine.own_clock:
-                await self._follow_clock(step_s)
+            await self._watch_clock()
             now_s = self._clock()
             began_s = time.perf_counter()
             while (tick := await self._engine.next_tick()) is not None:
@@ -85,9 +84,15 @@ class TickLoop:
                 self._polled_s, began_s = self._steady(), time.perf_counter()
             if now_s >= self._due_s:
                 await self._make_tick(int(now_s // self._tick_s * self._tick_s))
+            # Once more: messages that came since the clock was set would otherwise count before all is moved.
+            await self._watch_clock()
             await self._engine.process_pending()
             await self._engine.checkpoint_if_due()
             self._polled_s = self._steady()
+
+    async def _watch_clock(self) -> None:
+        if (step_s := self._steps.seen()) and not self._engine.own_clock:
+            await self._follow_clock(step_s)
 
     async def _follow_clock(self, step_s: float) -> None:
         """Move all times with the clock, by whole rating intervals; the rest counts as time that has passed."""

@@ -20,7 +20,7 @@ def restored(config: Config, state: Arrays) -> Evaluation:
     evaluation = new_evaluation(config)
     try:
         reset = evaluation.load(state)
-    except (IncompatibleStateError, KeyError, ValueError, msgspec.MsgspecError) as error:
+    except (IncompatibleStateError, LookupError, ValueError, msgspec.MsgspecError) as error:
         LOG.warning("windows, counters, alerts and regimes are reset: %s", error)
         return new_evaluation(config)
     if reset:

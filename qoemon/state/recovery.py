@@ -79,7 +79,7 @@ def _loaded(state: Arrays, new: New, recovery: Recovery) -> ShardPipeline:
         LOG.warning("%s: windows, sessions and counters are reset", error)
         recovery.restore({})
         return new()
-    except (KeyError, ValueError, msgspec.MsgspecError) as error:
+    except (LookupError, ValueError, msgspec.MsgspecError) as error:
         raise CorruptError(f"the checkpoint is incomplete: {error!r}") from None
     if reset:
         LOG.warning(RESET, ", ".join(reset))

@@ -45,6 +45,16 @@ database is the same as theirs."""
 
 _SCHEMA = f"{_JOURNAL}; CREATE TABLE checkpoint (name TEXT PRIMARY KEY, array BLOB NOT NULL);"
 
+_PASSING = {
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_NOMEM,
+}
+"""Errors that say nothing about the content."""
+
 _SYNCHRONOUS = {Durability.PROCESS: "NORMAL", Durability.POWER: "FULL"}
 
 
@@ -77,11 +87,14 @@ class Store:
             self._lock.close()
             raise
 
-    def append(self, messages: Sequence[Arrived]) -> None:
-        """Commit messages to the journal; OSError if that fails."""
+    def append(self, messages: Sequence[Arrived], *, limited: bool = True) -> None:
+        """Commit messages to the journal; OSError if that fails.
+
+        limited  False for messages that the next checkpoint covers: without them it could not be written
+        """
         frame = encode(messages)
         # Not with the frame: what waits while nothing can be stored may be larger, and has to be stored then.
-        if self.journal_bytes > 2 * self.journal_limit:
+        if limited and self.journal_bytes > 2 * self.journal_limit:
             raise OSError(f"the journal holds {self.journal_bytes:,} bytes, and no checkpoint could be written")
         self._execute("INSERT INTO journal VALUES (?, ?)", self._newest + 1, frame)
         self._newest += 1
@@ -109,7 +122,7 @@ class Store:
             rows = self._database.execute("SELECT name, array FROM checkpoint").fetchall()
             return {name: np.load(io.BytesIO(array), allow_pickle=False) for name, array in rows}
         except (sqlite3.DatabaseError, ValueError, EOFError) as error:
-            raise CorruptError(f"the checkpoint cannot be read: {error}") from None
+            raise self._unreadable("the checkpoint", error) from None
 
     def journal(self) -> Iterator[StoredMessage]:
         """The messages that the checkpoint does not cover, in order; CorruptError if one cannot be read."""
@@ -117,7 +130,7 @@ class Store:
             for (frame,) in self._database.execute("SELECT messages FROM journal ORDER BY id"):
                 yield from decode(frame)
         except (sqlite3.DatabaseError, msgspec.MsgspecError) as error:
-            raise CorruptError(f"the journal cannot be read: {error}") from None
+            raise self._unreadable("the journal", error) from None
 
     def quarantine(self, why: str) -> None:
         """Rename the database, so that it can be examined, and continue with an empty one."""
@@ -129,6 +142,12 @@ class Store:
         """Close the database and unlock the directory."""
         self._database.close()
         self._lock.close()
+
+    def _unreadable(self, what: str, error: Exception) -> StateError | CorruptError:
+        """The error to raise: what is damaged is given up, and what only cannot be read now is not."""
+        if isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF in _PASSING:
+            return StateError(f"cannot read {what} in {self._file}: {error}; is the disk in order?")
+        return CorruptError(f"{what} cannot be read: {error}")
 
     def _opened(self) -> sqlite3.Connection:
         try:

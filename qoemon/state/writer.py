@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -120,18 +121,18 @@ class JournalWriter:
     async def _step(self) -> None:
         """Commit the messages that the pending checkpoint covers, or the checkpoint, or all waiting messages."""
         if self._dumped is None:
-            await self._commit(len(self._waiting))
+            await self._commit(len(self._waiting), limited=True)
         elif self._covered:
-            await self._commit(self._covered)
+            await self._commit(self._covered, limited=False)
         else:
             await self._in_thread(self._store.checkpoint, self._dumped)
             self._dumped = None
             self.stats.checkpoints += 1
         self._note_success()
 
-    async def _commit(self, number: int) -> None:
+    async def _commit(self, number: int, *, limited: bool) -> None:
         some = list(islice(self._waiting, number))
-        await self._in_thread(self._store.append, some)
+        await self._in_thread(partial(self._store.append, limited=limited), some)
         for _ in some:
             self._waiting.popleft()
         self._covered = max(self._covered - number, 0)

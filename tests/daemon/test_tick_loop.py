@@ -181,6 +181,28 @@ async def test_a_clock_that_is_set_moves_the_windows_with_it(by_s: int, caplog: 
         assert caplog.text.count("the wall clock was set") == 1
 
 
+@pytest.mark.parametrize("by_s", [-3600, 3600])
+async def test_a_clock_that_is_set_while_a_tick_is_made_empties_no_window(by_s: int) -> None:
+    """Messages that arrive from then on wait until all has been moved."""
+    group = {"service": "video", "region": "eu", "cdn": "a", "window": "1m"}
+    async with running(Bench()) as bench:
+        for session in ("one", "two", "three"):
+            bench.arrive(watched(session, play_s=5.0), T0 + 7.0)
+        publish = bench.publisher.publish
+
+        async def published(*arguments: Any) -> None:
+            if not bench.steady_s:
+                bench.set_clock(bench.now_s + by_s)
+                bench.arrive(watched("four"), bench.now_s)
+            await publish(*arguments)
+
+        vars(bench.publisher)["publish"] = published
+        await tick(bench, T0 + 10.1)
+        await tick(bench, T0 + by_s + 20.1)
+        assert bench.metric("qoemon_observations", **group) == 4
+        assert bench.metric("qoemon_clock_steps_total") == 1
+
+
 def seen(bench: Bench, reported_s: float) -> bool:
     """Whether the newest base window has the reports of that time."""
     assert bench.latest.value is not None

@@ -23,11 +23,12 @@ from qoemon.state.store import VERSION, CorruptError, Store
 from qoemon.state.writer import JournalWriter
 from tests.support.parts import Daemon as Process
 from tests.support.parts import Nats
+from tests.support.patience import WAIT_S
 from tests.support.patience import async_until as until
 from tests.support.patience import until as eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 LIMIT = 10_000_000
@@ -167,6 +168,40 @@ def test_a_journal_beyond_twice_its_limit_is_refused_until_a_checkpoint(tmp_path
             store.append([message(3, b"x")])
         store.checkpoint(STATE)
         store.append([message(3, b"x")])
+
+
+async def test_a_journal_beyond_its_limit_is_emptied_while_messages_wait(tmp_path: Path) -> None:
+    """The checkpoint that empties it covers them, so they are stored before, whatever the limit is."""
+    with opened(tmp_path, limit=1000) as store:
+        store.append([message(1, b"x" * 9000)])
+        async with asyncio.timeout(WAIT_S):
+            keeper = JournalWriter(store)
+            keeper.put([message(2)])
+            keeper.checkpoint(STATE)
+            task = asyncio.create_task(keeper.run())
+            await keeper.flush()
+            keeper.put([message(3)])
+            await keeper.flush()
+        task.cancel()
+        assert (keeper.stats.failures, keeper.stats.checkpoints) == (0, 1)
+        assert [each.payload for each in store.journal()] == [message(3).payload]
+
+
+@pytest.mark.parametrize("read", [lambda store: store.state(), lambda store: list(store.journal())])
+def test_a_disk_that_cannot_be_read_now_costs_no_state(tmp_path: Path, read: Callable[[Store], object]) -> None:
+    class Failing:
+        def execute(self, *_: object) -> None:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+            raise error
+
+    with opened(tmp_path) as store:
+        store.append([message(1)])
+        database, vars(store)["_database"] = vars(store)["_database"], Failing()
+        with pytest.raises(StateError, match="disk I/O error; is the disk in order"):
+            read(store)
+        vars(store)["_database"] = database
+        assert len(list(store.journal())) == 1
 
 
 def test_what_waited_for_long_is_stored_at_once_however_much_it_is(tmp_path: Path) -> None:

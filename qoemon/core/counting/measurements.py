@@ -170,15 +170,21 @@ class MeasurementSlices:
     def load(self, state: dict[str, NDArray[Any]], rows: Ints) -> None:
         """Restore a dump(); rows are those that SessionTable.load() returned."""
         self._counts = None  # summed when the base window is due, if it is not sparse then
-        pair = rows[state["pairs"] // PAIR_BASE] * PAIR_BASE + state["pairs"] % PAIR_BASE
+        session, ones = state["pairs"] // PAIR_BASE, np.ones_like(state["pairs"])
+        # Earlier versions could let a session expire that still had measurements: its index is -1.
+        known = session >= 0
+        age_of = np.repeat(np.arange(len(state["pair_sizes"])), state["pair_sizes"])[known]
+        splits = np.cumsum(np.bincount(age_of, minlength=len(state["pair_sizes"])))[:-1]
         cells = np.split(state["cells"], np.cumsum(state["sizes"])[:-1])
-        # Earlier versions have not kept how many measurements each session has: one.
-        splits, ones = np.cumsum(state["pair_sizes"])[:-1], np.ones_like(pair)
-        pairs, numbers = np.split(pair, splits), np.split(state.get("pair_numbers", ones), splits)
-        # Nor the levels: their sum is below 0, so there is no condition.
-        levels = np.split(state.get("pair_levels", UNKNOWN_LEVELS * ones), splits)
-        bins = np.split(state.get("pair_bins", 0 * ones), splits)
-        columns = map(reversed, (pairs, numbers, levels, bins))
+        each_pair = (
+            rows[session[known]] * PAIR_BASE + state["pairs"][known] % PAIR_BASE,
+            # Nor have they kept how many measurements each session has: one.
+            state.get("pair_numbers", ones)[known],
+            # Nor the levels: their sum is below 0, so there is no condition.
+            state.get("pair_levels", UNKNOWN_LEVELS * ones)[known],
+            state.get("pair_bins", 0 * ones)[known],
+        )
+        columns = (reversed(np.split(column, splits)) for column in each_pair)
         by_slice = zip(reversed(cells), map(_Pairs, *columns), strict=True)
         for age, (cell, some) in enumerate(by_slice):
             self._add(cell, some, age)

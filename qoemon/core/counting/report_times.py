@@ -11,7 +11,7 @@ delay that shrinks while `ts` grows belongs to a backlog.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,14 @@ JITTER_S = 1.0
 """By how much the delay of reports that arrive as they are sent may differ."""
 
 _COLUMNS = ("delay_s", "settled")
+
+
+class Learnt(NamedTuple):
+    """What is known of some rows, (R,) each: as the columns of ReportTimes, and SessionTable.last_s."""
+
+    delay_s: Floats
+    settled: Flags
+    last_s: Floats
 
 
 class ReportTimes:
@@ -60,6 +68,20 @@ class ReportTimes:
             at_s[some] = self._on_our_clock(row[some], ts_s[some], arrival_s[some])
         return at_s, np.zeros(len(row), np.bool_)
 
+    def learnt(self, row: Ints) -> Learnt | None:
+        """What is known of the clocks of these rows, and when they were last heard; None if nothing is learnt."""
+        if self._clock is not Clock.AUTO:
+            return None
+        self._grow()
+        return Learnt(self.delay_s[row], self.settled[row], self._sessions.last_s[row])
+
+    def unlearn(self, row: Ints, before: Learnt | None, some: Flags) -> None:
+        """Go back to what learnt() returned, for some of these rows (R,): place() was given what does not count."""
+        if before is not None:
+            rows = row[some]
+            self.delay_s[rows], self.settled[rows] = before.delay_s[some], before.settled[some]
+            self._sessions.last_s[rows] = before.last_s[some]
+
     def time_of(self, row: int, ts_s: float, arrival_s: float) -> float:
         """Time of what is no report of the session in this row: its clock is used, and not learnt from.
 
@@ -84,6 +106,12 @@ class ReportTimes:
         """The clock of a new run is that of the run before."""
         self._grow()
         self.delay_s[new], self.settled[new] = self.delay_s[old], self.settled[old]
+
+    def shift(self, by_s: int) -> None:
+        """Our clock was set by so many seconds; those of the clients were not, and their delay is no backlog."""
+        self._grow()
+        self.delay_s += by_s
+        self.settled |= ~np.isnan(self.delay_s)
 
     def remove(self, rows: Ints) -> None:
         """Remove these runs."""

@@ -269,6 +269,7 @@ class ServiceMonitor:
         self._tick = tick
         self._used_s = self._used_s + by_s
         self.sessions.last_s += by_s
+        self._times.shift(by_s)
         self._runs.shift(by_s)
         self._late.shift(by_s)
         self._conditions.shift(by_s, tick)
@@ -303,11 +304,14 @@ class ServiceMonitor:
         position  (R,) of the reports in the batch
         rows      (N,) row of each report of the batch, which is replaced where a new run begins
         """
+        before = self._times.learnt(rows[position])
         at_s, ahead = self._times.place(rows[position], batch.ts_s[position], arrival_s[position])
         reports = self._reports(position, rows[position], at_s)
         judged = self._runs.judge(reports, batch, prints[position], self._timing.interval_s * 1000)
         counts = np.ones(len(position), np.bool_)
         if judged.kind.any():
+            left_out = (judged.kind == Kind.REPEATED) | (judged.kind == Kind.CONFLICTS)
+            self._times.unlearn(rows[position], before, left_out)
             ended = self._set_aside(batch, reports, judged.kind, prints, events)
             self._begin_runs(reports.row[judged.kind == Kind.NEW_RUN], rows, events)
             reports = self._reports(position, rows[position], at_s)

@@ -231,7 +231,8 @@ class SessionTable:
     def _grow(self, used: int) -> None:
         """Extend the columns to all rows; rows from `used` on are new."""
         if self.rows > self.capacity:
-            room = room_for(self.rows, self._limit)
+            # A state may have more than a limit that was lowered since.
+            room = room_for(self.rows, max(self._limit, self.rows))
             for name in _COLUMNS:
                 setattr(self, name, grow_columns(getattr(self, name), used, room))
         self._clear(slice(used, self.rows))

@@ -55,9 +55,9 @@ def said(_: type[Said], value: Any) -> Said:
     return Said(value)
 
 
-def encodable(field: Said) -> Any:
-    """The enc_hook of msgspec that writes such a field."""
-    return field.value
+def encodable(field: Any) -> Any:
+    """The enc_hook of msgspec that writes such a field, and what MessagePack has in it and JSON has not."""
+    return field.value if isinstance(field, Said) else repr(field)
 
 
 class Report(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):

@@ -148,9 +148,11 @@ class WorkerHandle:
     def request_tick(self, request: TickRequest) -> asyncio.Future[ShardCounts | None]:
         """Request the counts at a tick; the result is None if the worker ends before it has answered."""
         self._answer, self._tick_s = asyncio.get_running_loop().create_future(), request.tick_s
-        if not self._up:
+        # One that is not up would get it before reports that came earlier, and close their intervals without them.
+        if self._up:
+            self.send(request)
+        else:
             self._answer.set_result(None)
-        self.send(request)
         return self._answer
 
     def give_up(self) -> None:

@@ -179,6 +179,7 @@ class WorkerPool:
         self._inbox.restamp(now_s)
         await self._in_thread(self._evaluation.shift, by_s)
         self._dumped_s, self._stored_s = {}, {}
+        self._unstored = True  # Workers store what they have moved at once: both must be of the same clock.
         for worker in self._workers:
             worker.send(ClockStep(by_s, self._offset_s))
 

@@ -22,7 +22,7 @@ from qoemon.net.http.listener_stats import ListenerStats
 
 LOG = logging.getLogger("qoemon.net.http")
 
-_Seen = tuple[tuple[int, int, int] | None, ...]
+_Seen = tuple[tuple[int, ...] | None, ...]
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,10 @@ def _seen(files: tuple[Path, ...]) -> _Seen:
     return tuple(map(_stamp, files))
 
 
-def _stamp(file: Path) -> tuple[int, int, int] | None:
+def _stamp(file: Path) -> tuple[int, ...] | None:
     try:
         stat = file.stat()
     except OSError:
         return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+    # ctime changes with the rights, too: a file that could not be read can be then.
+    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino

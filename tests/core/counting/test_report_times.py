@@ -252,6 +252,41 @@ def test_a_clock_that_is_set_back_counts_from_its_arrival_on(at: int, by_s: floa
     assert not any(number for event, number in events.items() if "implausible" in event)
 
 
+@pytest.mark.parametrize("by_s", [4_000, -4_000])
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_report_that_does_not_count_moves_no_clock(by_s: float, *, restart: bool) -> None:
+    """Sent again after the device's clock was set: its session would expire, and another get its measurements."""
+    feed = Feed(WEB)
+    feed.say(2, ts=2, seq=1, response_s=9.0)
+    feed.say(3, ts=3 + by_s, seq=1, response_s=9.0)
+    assert feed.monitor.events[Event.DUPLICATE] == 1
+    feed.monitor.counts(T0 + 10)
+    if restart:
+        feed.restart()
+    feed.say(12, ts=12, seq=1, response_s=1.0, session="other")
+    (tally,) = feed.monitor.counts(T0 + 20)
+    assert (tally.users[60].tolist(), tally.active_sessions.tolist()) == ([2], [2])
+    assert tally.squares[60].tolist() == [2]
+
+
+@pytest.mark.parametrize("by_s", [3_600, -3_600])
+@pytest.mark.parametrize("seq", [False, True])
+def test_a_step_of_our_own_clock_changes_no_count_of_clients_with_theirs(by_s: int, *, seq: bool) -> None:
+    """It is no delay of their reports."""
+    undisturbed, shifted, moved_s = Feed(), Feed(), 0
+    for number in range(40):
+        at_s = 10 * number + 5
+        more = {"seq": number} if seq else {}
+        if number == 20:
+            moved_s = by_s
+            shifted.monitor.shift(by_s)
+        undisturbed.count(at_s, number // 2, number, 8 * number, ts=at_s, **more)
+        shifted.count(at_s + moved_s, number // 2, number, 8 * number, ts=at_s, **more)
+    for window_s in (60, 300):
+        assert shifted.rated(400 + by_s, window_s) == undisturbed.rated(400, window_s)
+    assert shifted.monitor.events == undisturbed.monitor.events
+
+
 def test_a_new_run_has_the_clock_of_the_run_before() -> None:
     """Its clock is 100 s slow, which is known: its first report is not taken for one of the past."""
     feed = Feed()

@@ -52,6 +52,17 @@ def test_a_session_has_one_row_in_a_batch_and_in_the_next() -> None:
     assert (len(table), table.rows) == (4, 4)
 
 
+def test_a_state_with_more_sessions_than_a_limit_that_was_lowered_is_loaded() -> None:
+    """Nobody new is taken until enough have gone."""
+    table = SessionTable(2000)
+    rows = hear(table, *(f"s{number}" for number in range(1200)))
+    other, restored = loaded(table, limit=1100)
+    assert (len(other), other.rows, restored) == (1200, 1200, rows)
+    assert hear(other, "s7", "new", at_s=1) == [7, -1]
+    other.remove(np.arange(101))
+    assert hear(other, "new", at_s=2) != [-1]
+
+
 def test_rows_are_those_of_a_dictionary_up_to_the_limit() -> None:
     rng = np.random.default_rng(1)
     table, rows = SessionTable(30), {}

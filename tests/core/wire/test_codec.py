@@ -212,6 +212,22 @@ def test_other_garbage_counts_under_one_reason(broken: bytes) -> None:
     assert decoded.rejected.total() == 1
 
 
+@pytest.mark.parametrize("field", ["rating", "thumb", "asked", "ratings", "scores"])
+@pytest.mark.parametrize(
+    "value",
+    [msgspec.msgpack.Ext(5, b"x"), b"\xff", {(1, 2): 3}, {None: 1}, {True: 1}, [msgspec.msgpack.Ext(-1, b"1234")]],
+    ids=["extension", "bytes", "array as key", "nothing as key", "bool as key", "time"],
+)
+@pytest.mark.parametrize("more", [{}, {"seq": -5}])
+def test_what_json_has_no_form_for_ends_nothing(field: str, value: object, more: dict[str, int]) -> None:
+    """The sample of a rejected report is JSON; MessagePack may have more."""
+    document = {"session": "a", field: value, **more}
+    decoded = decode(Message(TOPIC, msgspec.msgpack.encode(document)), Message(TOPIC, payload(GOOD, "json")))
+    assert decoded.rejected.total() + len(decoded.batch) == 2
+    assert "good" in decoded.batch.session
+    assert set(decoded.sample) == set(decoded.rejected)
+
+
 @pytest.mark.parametrize("field", ["seq", "stall_count", "stall_s", "play_s", "ts"])
 @pytest.mark.parametrize("digits", [20, 400, 5_000])
 def test_a_number_of_many_digits_is_out_of_range(field: str, digits: int) -> None:

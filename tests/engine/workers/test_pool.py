@@ -17,6 +17,7 @@ from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
 from qoemon.daemon.tick_loop import TickLoop
 from qoemon.engine.stats import WorkerStats
+from qoemon.engine.workers.messages import FreezeGroups, TickRequest
 from qoemon.engine.workers.pool import WorkerPool
 from qoemon.inputs.inbox import Message
 from qoemon.inputs.mqtt.consumer import MqttConsumer
@@ -263,6 +264,38 @@ async def test_workers_that_stop_have_stored_all_and_the_next_begin_there(tmp_pa
         await after.tick(T0 + 20.1)
         assert after.metric("qoemon_observations", **GROUP) == 20
         assert after.metric("qoemon_reports_total") == 20
+
+
+async def test_a_worker_that_is_not_up_gets_no_tick_before_what_arrived_before_it(tmp_path: Path) -> None:
+    """It would close the interval without these reports."""
+    async with running(Bench(tmp_path)) as bench:
+        handle = vars(bench.pool)["_workers"][0]
+        sent: list[object] = []
+        channel, vars(handle)["_channel"] = vars(handle)["_channel"], Recording(sent)
+        vars(handle)["_up"] = False
+        handle.send_batch(1, b"reports")
+        assert handle.request_tick(TickRequest(T0 + 60, 0.0, None)).result() is None
+        handle._begin()
+        assert sent == [FreezeGroups({}), b"reports"] or sent == [b"reports"]
+        vars(handle)["_channel"] = channel
+        vars(handle)["_uncommitted"].clear()
+
+
+class Recording:
+    """A channel that only notes what is sent."""
+
+    def __init__(self, sent: list[object]) -> None:
+        self.send = self.send_packed = sent.append
+
+
+async def test_a_clock_step_is_stored_by_the_parent_at_once(tmp_path: Path) -> None:
+    """As by the workers: after a kill both must be of the same clock."""
+    bench = Bench(tmp_path)
+    async with running(bench):
+        await bench.tick(T0 + 10.1)
+        await until(lambda: not vars(bench.pool)["_unstored"])
+        await bench.tick_loop.between_ticks(bench.pool.shift(3600, bench.now_s + 3600))
+        assert vars(bench.pool)["_unstored"]
 
 
 async def test_a_checkpoint_has_what_its_tick_left_to_send(tmp_path: Path) -> None:

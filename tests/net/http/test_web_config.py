@@ -23,7 +23,7 @@ from aiohttp import web
 
 from qoemon.config.config import load
 from qoemon.config.sections.web import CIPHERS
-from qoemon.config.yaml.errors import ConfigError
+from qoemon.config.yaml.errors import ConfigError, ConfigProblem
 from qoemon.net.http import passwords
 from qoemon.net.http import web_config as webconfig
 from qoemon.net.http.listener_stats import Ended
@@ -379,6 +379,28 @@ async def test_renewed_certificates_and_users_are_in_force_at_once(tmp_path: Pat
         assert await status(url, trusting(tmp_path), Authorization=right) == 401
         assert await status(url, trusting(tmp_path), Authorization=basic("bob", "open sesame")) == 200
         assert state.web_config_good
+
+
+async def test_a_file_that_could_not_be_read_is_in_force_once_its_rights_are_mended(
+    tmp_path: Path, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its time nor its content changes then. Root, who runs these tests, may read everything."""
+    content = {"tls_server_config": issue(tmp_path, authority), "basic_auth_users": {"alice": HASH}}
+    file = write(tmp_path, content)
+    async with serving(file) as (address, state):
+        url = f"https://{address}/metrics"
+        with monkeypatch.context() as unreadable:
+            unreadable.setattr("qoemon.net.http.web_config.read", refuse)
+            write(tmp_path, content | {"basic_auth_users": {"bob": HASH}})
+            assert await status(url, trusting(tmp_path), Authorization=basic("alice", "open sesame")) == 200
+            assert not state.web_config_good
+        file.chmod(0o640)
+        assert await status(url, trusting(tmp_path), Authorization=basic("bob", "open sesame")) == 200
+        assert state.web_config_good
+
+
+def refuse(path: Path, *_: object) -> None:
+    raise ConfigError([ConfigProblem(str(path), None, "", "no right to read it", "a file that can be read")])
 
 
 @pytest.mark.parametrize(
