@@ -126,6 +126,7 @@ async def running(config: Config) -> AsyncIterator[Daemon]:
         daemon = Daemon(url_of(web.now().scheme, config.http.host, port), latest, engine, tick_loop, reloader)
         LOG.info("serving on %s", daemon.url)
         publisher.restore(await engine.recover(publisher.add_past))
+        await tick_loop.begin()
         async with _working(daemon, notifier, pair, health, config.shutdown_timeout_s):
             yield daemon
 

@@ -53,6 +53,15 @@ class TickLoop:
         """Seconds since the last poll."""
         return self._steady() - self._polled_s
 
+    async def begin(self) -> None:
+        """Move a restored state that is ahead of the clock, which was set back meanwhile; called before run().
+
+        Otherwise its windows would stay as they are until the clock has caught up.
+        """
+        newest_s, now_s = self._engine.newest_s, self._clock()
+        if newest_s is not None and newest_s - now_s > self._interval_s:
+            await self._follow_clock(now_s - newest_s)
+
     async def run(self) -> None:
         """Poll until stop() is called, then once more."""
         while not self._stopping:

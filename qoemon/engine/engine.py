@@ -39,6 +39,10 @@ class Engine(Protocol):
     def stats(self) -> EngineStats:
         """Current statistics, as a copy."""
 
+    @property
+    def newest_s(self) -> int | None:
+        """The newest tick of the sessions, seconds since the epoch; None before the first, or if others have it."""
+
     def metrics(self, now_s: float) -> Families:
         """Its metrics at now_s, seconds since the epoch."""
 

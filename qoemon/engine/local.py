@@ -56,6 +56,11 @@ class LocalEngine:
         return self._shard.stats
 
     @property
+    def newest_s(self) -> int | None:
+        """As Engine.newest_s."""
+        return self._shard.pipeline.newest_s
+
+    @property
     def shard(self) -> Shard:
         """The shard of all sessions."""
         return self._shard

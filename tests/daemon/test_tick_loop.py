@@ -13,6 +13,7 @@ import pytest
 
 from qoemon.config.config import Config
 from qoemon.config.plan import core_plan
+from qoemon.config.sections.state import Durability
 from qoemon.daemon.daemon import running as running_daemon
 from qoemon.daemon.tick_loop import TickLoop
 from qoemon.engine.local import LocalEngine
@@ -20,6 +21,7 @@ from qoemon.inputs.inbox import Message
 from qoemon.outputs.latest import Latest
 from qoemon.outputs.notify.notifier import Notifier
 from qoemon.outputs.publisher import Publisher
+from qoemon.state.store import Store
 from tests.support.parts import Nats, parsed
 from tests.support.patience import WAIT_S
 from tests.support.patience import async_until as until
@@ -36,10 +38,10 @@ SESSIONS = {"tick": "10s", "rating_interval": "60s", "timeout": "60s"}
 class Bench:
     """A tick loop with a test clock, and a consumer without a connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store | None = None, now_s: float = T0 + 1.0) -> None:
         config = Config.model_validate({"sessions": SESSIONS, "windows": ["1m"]})
-        self.now_s = T0 + 1.0
-        self.latest, self.work = Latest(), LocalEngine(config, None)
+        self.now_s = now_s
+        self.latest, self.work = Latest(), LocalEngine(config, store)
         self.inbox, self.sources = self.work.shard.inbox, self.work.shard.sources
         self.steady_s = 0.0
         """Difference between the wall clock and the monotonic clock."""
@@ -201,6 +203,43 @@ async def test_a_clock_that_is_set_while_a_tick_is_made_empties_no_window(by_s: 
         await tick(bench, T0 + by_s + 20.1)
         assert bench.metric("qoemon_observations", **group) == 4
         assert bench.metric("qoemon_clock_steps_total") == 1
+
+
+@pytest.mark.parametrize("back_s", [0, 30, 90, 3600, 3590])
+async def test_a_clock_that_was_set_back_between_two_runs_stops_no_figures(tmp_path: Path, back_s: int) -> None:
+    """As after a loss of power, on a machine whose clock does not go on meanwhile."""
+    group = {"service": "video", "region": "eu", "cdn": "a", "window": "1m"}
+    async with stored(Bench(Store(tmp_path, Durability.PROCESS, 10**7))) as bench:
+        bench.arrive(watched("one", play_s=5.0), T0 + 7.0)
+        await tick(bench, T0 + 10.1)
+        assert bench.metric("qoemon_observations", **group) == 1
+    began_s = T0 + 20 - back_s
+    async with stored(Bench(Store(tmp_path, Durability.PROCESS, 10**7), began_s)) as bench:
+        for number in range(1, 13):
+            bench.arrive(watched(f"two {number}"), bench.now_s)
+            await tick(bench, began_s // 10 * 10 + 10 * number + 0.1)
+        assert bench.metric("qoemon_observations", **group) == 5, "as without a step"
+        assert bench.metric("qoemon_clock_steps_total") == (back_s > 60)
+
+
+@contextlib.asynccontextmanager
+async def stored(bench: Bench) -> AsyncIterator[Bench]:
+    """From the restored state to the stored one."""
+    await bench.work.recover(bench.publisher.add_past)
+    await bench.tick_loop.begin()
+    parts = bench.work.parts()
+    parts.pop("mqtt").close()
+    writing = asyncio.create_task(parts.pop("state.writer"))
+    assert not parts
+    looping = asyncio.create_task(bench.tick_loop.run())
+    yield bench
+    bench.tick_loop.stop()
+    await looping
+    await bench.work.finish()
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    bench.publisher.close()
+    bench.work.close()
 
 
 def seen(bench: Bench, reported_s: float) -> bool:

@@ -83,9 +83,9 @@ class PresenceMonitor:
         """
         self._grow(len(sessions))
         if time_s - self._newest_s > GAP_TICKS * self._tick_s:
-            self._resumed_s, self._settled_s = time_s, time_s + SETTLE * self._interval_s
+            self._resumed_s, self._settled_s = time_s, self._settles_s(time_s)
         if paused:
-            self._settled_s = time_s + SETTLE * self._interval_s
+            self._settled_s = self._settles_s(time_s)
         self._newest_s = time_s
         self._heard_s = np.where(heard > 0, time_s, self._heard_s)
         silent = (heard == 0) & ~np.isnan(self._heard_s)
@@ -101,6 +101,10 @@ class PresenceMonitor:
             if settled:
                 fall, certain = (np.where(silent, np.nan, each) for each in self._levels.fall(sessions))
         return Presence(sessions, since_s, silence_s, usual, fall, certain, settled, self._levels is not None)
+
+    def _settles_s(self, time_s: int) -> int:
+        """When sessions are judged again after a pause: as an interval closes, which says what is usual now."""
+        return (-(-time_s // self._interval_s) + SETTLE) * self._interval_s
 
     def forget(self, units: Ints) -> None:
         """Forget everything about these units."""

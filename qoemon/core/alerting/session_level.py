@@ -209,7 +209,10 @@ class SessionLevels:
         empty = ended & (self._median(number + 1) == 0)
         if empty.any():
             order = np.arange(OLDEST + 1)
-            self._numbers = number - (slot - order) % (OLDEST + 1)
+            numbers = number - (slot - order) % (OLDEST + 1)
+            # What others have had in these slots is older.
+            self._recent[:, self._numbers != numbers] = UNKNOWN
+            self._numbers = numbers
             self._recent[empty] = sessions[empty, None]
 
     def _remember_day(self, sessions: Ints, end_s: int) -> None:

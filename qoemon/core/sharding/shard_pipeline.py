@@ -104,6 +104,11 @@ class ShardPipeline:
         self._rejected.update(decoded.rejected)
         return decoded
 
+    @property
+    def newest_s(self) -> int | None:
+        """The newest tick so far, seconds since the epoch; None before the first."""
+        return None if self._monitor.tick is None else self._monitor.tick * self._tick_s
+
     def tick(self, tick_s: int) -> ShardCounts:
         """The counts at this tick, seconds since the epoch; every message before it has been applied."""
         services = self._monitor.counts(tick_s)

@@ -20,6 +20,11 @@ MAX_SECONDS = MAX_MEASURE = 1e9
 """Larger numbers are rejected as implausible (30 years of stalling); sums of milliseconds cannot overflow."""
 
 
+LATEST_S = 1e11
+"""The year 5138: a later `ts` is no time in seconds, but in milliseconds, with differences a thousand times as
+long. It counts as missing."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """R reports as columns, in order of arrival.
@@ -105,7 +110,7 @@ def batch_of(
         session=[r.session for r in reports],
         seq=ints([r.seq for r in reports]),
         arrival_s=np.asarray(arrival_s, np.float64),
-        ts_s=floats([r.ts for r in reports]),
+        ts_s=_times(floats([r.ts for r in reports])),
         stalls=ints([r.stall_count for r in reports]),
         stall_ms=_milliseconds(stall_s),
         play_ms=_milliseconds(play_s),
@@ -119,6 +124,10 @@ def batch_of(
     )
     good = _in_range(everything, stall_s, play_s)
     return everything.take(np.flatnonzero(good)), np.flatnonzero(~good)
+
+
+def _times(ts_s: Floats) -> Floats:
+    return np.where((ts_s > LATEST_S) & np.isfinite(ts_s), ABSENT_FLOAT, ts_s)
 
 
 def fault(report: Report) -> str:

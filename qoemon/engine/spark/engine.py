@@ -117,6 +117,10 @@ class SparkEngine:
         """As Engine.stats; the inputs are those of the bridges."""
         return EngineStats(writer=self._writer.stats)
 
+    @property
+    def newest_s(self) -> None:
+        """As Engine.newest_s: the parts that have the sessions restore them by themselves."""
+
     def metrics(self, now_s: float) -> Families:
         """As Engine.metrics."""
         yield from engine_metrics(self.stats, self._evaluation.rejected, (), now_s)

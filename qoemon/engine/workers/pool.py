@@ -103,6 +103,10 @@ class WorkerPool:
         writer = whole.writer + replace(self._writer.stats, checkpoints=0)
         return self._with_parent(replace(whole, writer=writer))
 
+    @property
+    def newest_s(self) -> None:
+        """As Engine.newest_s: the parts that have the sessions restore them by themselves."""
+
     def metrics(self, now_s: float) -> Families:
         """As Engine.metrics."""
         workers = [worker.worker_stats for worker in self._workers]

@@ -78,14 +78,41 @@ def test_while_sessions_return_after_an_interruption_no_fall_is_seen(why: str) -
         story.at_s += 120
     if why == "paused":
         story.minutes(2, 20, paused=True)
-    found = [story.tick(20) for _ in range(6 * SETTLE)]
-    unsettled = [each for each in found if not each.settled]
-    assert len(unsettled) >= 6 * SETTLE - 1
-    assert np.isnan([each.fall[0] for each in unsettled]).all()
-    assert story.tick(20).settled
+    found = [story.tick(20)]
+    while not found[-1].settled:
+        assert np.isnan(found[-1].fall[0])
+        found.append(story.tick(20))
+    assert 6 * SETTLE <= len(found) <= 6 * (SETTLE + 1)
+    assert story.at_s % MINUTE == 0, "what is usual now is known as an interval closes"
     if why != "start":
         # What was usual before is still known: sessions that do not return are missed.
         assert story.minutes(1, 20).fall[0] > 0.9
+
+
+@pytest.mark.parametrize("later_s", [0, 30])
+def test_after_hours_the_number_from_before_is_not_what_is_usual(later_s: int) -> None:
+    story = Story()
+    story.minutes(60, 1000)
+    story.at_s += 4 * 3600 + later_s
+    falls = [story.tick(400).fall[0] for _ in range(120)]
+    assert np.nanmax(falls) < 0.1
+
+
+def test_the_end_of_the_fall_of_one_makes_nothing_old_of_others_recent() -> None:
+    """One group falls, the daemon is away for two hours, and then there are half as many everywhere."""
+    monitor, at_s = PresenceMonitor(TICK, MINUTE, levels=True), T0
+    worst = np.zeros(3)
+    for minutes, sessions in ((60, [1000, 1000, 1000]), (5, [300, 1000, 1000]), (30, [500, 500, 500])):
+        for _ in range(6 * minutes):
+            at_s += TICK
+            active = np.array(sessions)
+            found = monitor.observe(active, 6 * active, at_s, closes=at_s % MINUTE == 0)
+            if sessions[1] == 500:
+                worst = np.fmax(worst, found.certain)
+        if minutes == 5:
+            at_s += 7200
+    assert worst[0] > 0, "it is judged by what was usual before its fall, until it has ended"
+    assert (worst[1:] <= 0).all()
 
 
 def test_a_silent_service_has_no_fall_as_it_has_silence() -> None:

@@ -252,6 +252,20 @@ def test_a_clock_that_is_set_back_counts_from_its_arrival_on(at: int, by_s: floa
     assert not any(number for event, number in events.items() if "implausible" in event)
 
 
+@pytest.mark.parametrize("factor", [1e3, 1e9])
+def test_a_time_in_milliseconds_is_none_and_changes_no_count(factor: float) -> None:
+    """Its differences would be a thousand times too long, so that hardly anything fell into the windows."""
+    right, wrong = Feed(), Feed()
+    for number in range(40):
+        told = (10 * number + 1, number // 2, number, 8 * number)
+        right.count(*told, seq=number)
+        wrong.count(*told, ts=(T0 + told[0]) * factor - T0, seq=number)
+    for window_s in (60, 300):
+        assert wrong.rated(400, window_s) == right.rated(400, window_s)
+    assert wrong.monitor.events == right.monitor.events
+    assert wrong.monitor.events[Event.UNDATED] == 40
+
+
 @pytest.mark.parametrize("by_s", [4_000, -4_000])
 @pytest.mark.parametrize("restart", [False, True])
 def test_a_report_that_does_not_count_moves_no_clock(by_s: float, *, restart: bool) -> None:
