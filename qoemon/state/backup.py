@@ -219,12 +219,11 @@ def _move(unpacked: Path, directory: Path) -> None:
     _sync(directory)
 
 
-def _give(directory: Path, *paths: Path) -> None:
-    """Give paths to the owner of the directory: root imports for the user that the daemon runs as."""
+def _give(directory: Path, path: Path) -> None:
+    """Give it to the owner of the directory: root imports for the user that the daemon runs as."""
     if os.geteuid() == 0:
         owner = directory.stat()
-        for path in paths:
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _give_all(directory: Path, folder: Path) -> None:

@@ -145,7 +145,8 @@ class Store:
 
     def _unreadable(self, what: str, error: Exception) -> StateError | CorruptError:
         """The error to raise: what is damaged is given up, and what only cannot be read now is not."""
-        if isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF in _PASSING:
+        # Errors of Python's own module have no code.
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING:
             return StateError(f"cannot read {what} in {self._file}: {error}; is the disk in order?")
         return CorruptError(f"{what} cannot be read: {error}")
 

@@ -90,6 +90,8 @@ class AlertPublisher:
         try:
             # Not `async with`: its exit waits for a broker that may be unreachable.
             await client.__aenter__()
+            # What the end of the connection interrupts fails by itself; asyncio would log that nobody awaits it.
+            paho.on_disconnect = None
             while waiting:
                 if reason := await self._publish(client, waiting[0]):
                     rejected.append(_Rejected(waiting[0], reason))

@@ -840,12 +840,17 @@ async def test_the_next_of_several_brokers_gets_the_alerts_when_one_is_away(
         assert len(await retained(broker_at(mosquitto.port), 1)) == 1
 
 
+def ruled(directory: Path, *rules: str) -> Mosquitto:
+    """A mosquitto where all may read everything, and further access rules."""
+    acl = directory / "acl"
+    acl.write_text("\n".join(["topic read #", *rules, ""]))
+    acl.chmod(0o600)
+    return Mosquitto(directory, options=[f"acl_file {acl}"])
+
+
 @pytest.mark.mosquitto
 async def test_rejection_by_the_broker_counts_as_a_failed_delivery(tmp_path: Path) -> None:
-    acl = tmp_path / "acl"
-    acl.write_text("topic read #\n")
-    acl.chmod(0o600)
-    with Mosquitto(tmp_path, options=[f"acl_file {acl}"]) as part:
+    with ruled(tmp_path) as part:
         async with running(notifier_of({"mqtt": {}}, broker_at(part.port))) as notifier:
             notifier.dispatch([], [begun()], time.time())
             await until(lambda: notifier.states[0].last_error, lambda: notifier.states)
@@ -856,10 +861,7 @@ async def test_rejection_by_the_broker_counts_as_a_failed_delivery(tmp_path: Pat
 
 @pytest.mark.mosquitto
 async def test_what_the_broker_rejects_keeps_no_other_alert_waiting(tmp_path: Path) -> None:
-    acl = tmp_path / "acl"
-    acl.write_text("topic read #\ntopic write qoe/v1/alerts/+/+/us/#\n")
-    acl.chmod(0o600)
-    with Mosquitto(tmp_path, options=[f"acl_file {acl}"]) as part:
+    with ruled(tmp_path, "topic write qoe/v1/alerts/+/+/us/#") as part:
         broker = broker_at(part.port)
         async with running(notifier_of({"mqtt": {}}, broker)) as notifier:
             eu, us = begun("eu"), begun("us")
