@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import gc
 import time
 from collections.abc import Iterator
 
@@ -21,13 +20,14 @@ from qoemon.config.config import Config
 from qoemon.config.plan import core_plan, new_evaluation
 from qoemon.core.sharding.shard_pipeline import ShardPipeline
 from qoemon.core.wire.message import Kind
-from qoemon.engine import interpreter
+from qoemon.engine import garbage, interpreter
 from qoemon.outputs.history import History
 from qoemon.outputs.metrics.exporter import Exporter
 from qoemon.state.frames import StoredMessage
 from qoemon.tools.simulate.load import TOPICS, ReportMessages
 
 FOR_S, ROW_S, REPORTS_PER_S = 10_800.0, 600, 500.0
+TIDY_S = round(garbage.EVERY_S)
 PATH = "/cmcd/v1/video/eu/a"
 
 
@@ -80,8 +80,9 @@ def grow(for_s: float) -> Iterator[tuple[float, int, int]]:
             tick = evaluation.tick([pipeline.tick(int(start_s) + second)])
             exporter.render(*tick, (), history.add(*tick))
             pipeline.dump(), evaluation.dump()
+        if second % TIDY_S == 0:
+            garbage.tidy()
         if second % ROW_S == 0:
-            gc.collect()
             yield second / 60, allocated_bytes(), resident_bytes()
 
 

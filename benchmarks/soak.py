@@ -39,6 +39,10 @@ REPORTS_PER_S, FOR_S, SAMPLE_S = 2000.0, 1200.0, 5.0
 EVERY_S, SESSIONS_PER_RATE = 5.0, 6.0
 """Interval of players' reports; web sessions report page loads. So many sessions send a report a second."""
 
+CYCLE_S = 600.0
+"""A part of the groups degrades, fails and recovers once in this time, again and again, so that no phase of the
+load is taken for growth."""
+
 GENERATIONS, GENERATION_S = 10, 10
 """A session changes its group every ten seconds. After a hundred seconds the groups repeat."""
 
@@ -139,13 +143,13 @@ class Soaked(Daemon):
 
 
 def users(start_s: float, for_s: float, reports_per_s: float) -> Churning:
-    """The users, with an outage within that time."""
+    """The users, with an outage within that time, and one in each cycle of a longer one."""
     settings = Config()
     rating_s = settings.sessions.rating_interval_s
     return Churning(
         GROUPS,
         sessions=max(round(reports_per_s * SESSIONS_PER_RATE), len(GROUPS)),
-        scenario=SCENARIOS["demo"].lasting(for_s),
+        scenario=SCENARIOS["demo"].lasting(min(for_s, CYCLE_S)),
         seed=1,
         start_s=start_s,
         report_every_s=EVERY_S,
