@@ -1,8 +1,9 @@
 """Memory over simulated hours of the soak's load, in minutes of CPU. `python -m benchmarks.growth --for 3h`.
 
 The same users and players as in `make soak`, but with a clock of their own, through what keeps state in a daemon:
-pipeline, evaluation, page and metrics, and dumps for checkpoints; without sockets, threads and files. What is
-allocated tells whether something is kept. What is resident also has what the allocator cannot return.
+pipeline, evaluation, page and metrics, and dumps for checkpoints; without sockets, threads and files. The load
+comes from another process. What is allocated tells whether something is kept. What is resident also has what the
+allocator cannot return.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import argparse
 import ctypes
 import time
 from collections.abc import Iterator
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 
 from benchmarks.collector import record
 from benchmarks.memory import resident_bytes
@@ -66,6 +69,23 @@ def messages(start_s: float, for_s: float) -> Iterator[list[StoredMessage]]:
         yield some
 
 
+def received(start_s: float, for_s: float) -> Iterator[list[StoredMessage]]:
+    """As messages(), made in a process of its own: users with long sessions take memory, too."""
+    spawn = get_context("spawn")
+    receiving, sending = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=_send, args=(sending, start_s, for_s), daemon=True)
+    process.start()
+    sending.close()
+    for _ in range(round(for_s)):
+        yield receiving.recv()
+    process.join()
+
+
+def _send(to: Connection, start_s: float, for_s: float) -> None:
+    for some in messages(start_s, for_s):
+        to.send(some)
+
+
 def grow(for_s: float) -> Iterator[tuple[float, int, int]]:
     """Minutes, bytes allocated and bytes resident, every ROW_S."""
     interpreter.tune()
@@ -74,7 +94,7 @@ def grow(for_s: float) -> Iterator[tuple[float, int, int]]:
     pipeline, evaluation = ShardPipeline(plan), new_evaluation(config)
     exporter, history = Exporter(), History(plan.timing.tick_s)
     start_s = time.time() // 86_400 * 86_400
-    for second, some in enumerate(messages(start_s, for_s), start=1):
+    for second, some in enumerate(received(start_s, for_s), start=1):
         pipeline.apply(some)
         if second % plan.timing.tick_s == 0:
             tick = evaluation.tick([pipeline.tick(int(start_s) + second)])
