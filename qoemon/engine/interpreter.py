@@ -42,7 +42,7 @@ def tune() -> None:
 def return_free_memory() -> None:
     """Return the free pages between what stays to the system: glibc keeps them.
 
-    It takes 1 ms for each 10 MB of small blocks at most, and other threads that need memory wait for it.
+    It takes about 1 ms for each 10 MB of small blocks, and other threads that need memory wait for it.
     """
     # Other C libraries than glibc have no such function.
     if (malloc_trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
