@@ -29,9 +29,7 @@ def tune() -> None:
 
     sys.setswitchinterval(SWITCH_S)
     gc.set_threshold(*GARBAGE)
-    # Other C libraries than glibc have no such setting.
-    if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
-        mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES)
+    _call_glibc("mallopt", _M_MMAP_THRESHOLD, MAPPED_BYTES)
     # Our matrix products are long and thin: a second BLAS thread costs more than it gains. With one thread, results
     # do not depend on the number of cores, to the last digit.
     threadpool_limits(limits=1, user_api="blas")
@@ -44,6 +42,10 @@ def return_free_memory() -> None:
 
     It takes about 1 ms for each 10 MB of small blocks, and other threads that need memory wait for it.
     """
-    # Other C libraries than glibc have no such function.
-    if (malloc_trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
-        malloc_trim(0)
+    _call_glibc("malloc_trim", 0)
+
+
+def _call_glibc(name: str, *arguments: int) -> None:
+    """Call a function that other C libraries do not have: there, nothing happens."""
+    if (function := getattr(ctypes.CDLL(None), name, None)) is not None:
+        function(*arguments)
