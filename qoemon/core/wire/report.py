@@ -57,7 +57,11 @@ def said(_: type[Said], value: Any) -> Said:
 
 def encodable(field: Any) -> Any:
     """The enc_hook of msgspec that writes such a field, and what MessagePack has in it and JSON has not."""
-    return field.value if isinstance(field, Said) else repr(field)
+    if isinstance(field, Said):
+        return field.value
+    if isinstance(field, msgspec.msgpack.Ext):  # Its repr has no content, but an address.
+        return f"Ext({field.code}, {bytes(field.data)!r})"
+    return repr(field)
 
 
 class Report(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
