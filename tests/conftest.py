@@ -44,15 +44,16 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Limit each test, unless it has its own limit or the command line gives one; long files come first.
 
-    The workers take files in this order. A file that may take long and comes last would run alone.
+    The workers take files in this order. A file that may take long and comes last would run alone. So those whose
+    single tests may take longest come first, and among these those with most tests.
     """
-    limits_s: defaultdict[Path, float] = defaultdict(float)
+    limits_s: defaultdict[Path, list[float]] = defaultdict(list)
     for item in items:
         marker = item.get_closest_marker("timeout")
         if marker is None and config.getoption("timeout") is None:
             item.add_marker(pytest.mark.timeout(TEST_S))
-        limits_s[item.path] += TEST_S if marker is None else marker.args[0]
-    items.sort(key=lambda item: -limits_s[item.path])
+        limits_s[item.path].append(TEST_S if marker is None else marker.args[0])
+    items.sort(key=lambda item: (-max(limits_s[item.path]), -sum(limits_s[item.path])))
 
 
 @pytest.fixture
