@@ -7,19 +7,31 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.bench import run
-from benchmarks.population import Population, plan
+from benchmarks.population import Players, Population, plan
 from benchmarks.row import Row
 from benchmarks.shard import Shard
 from qoemon.core.qoe.mapping import LINEAR, MEDIA_STALL, VIDEO_STALL, QosMapping
+from qoemon.core.wire.player import PlayerBatch
+
+
+class Load(NamedTuple):
+    """Users, and how their sessions are rated."""
+
+    users: Population | Players
+    mapping: QosMapping
+
 
 SESSIONS, GROUPS, REPEATS = 1_000_000, 1000, 3
-MAPPINGS: Mapping[str, QosMapping] = {
-    "stalls": VIDEO_STALL,
-    "media": MEDIA_STALL.with_quality(LINEAR.with_inputs(["score"])),
+MEDIA = MEDIA_STALL.with_quality(LINEAR.with_inputs(["score"]))
+LOADS: Mapping[str, Callable[[int], Load]] = {
+    "stalls": lambda sessions: Load(Population(sessions, GROUPS), VIDEO_STALL),
+    "media": lambda sessions: Load(Population(sessions, GROUPS, measures=MEDIA.measures), MEDIA),
+    "players": lambda sessions: Load(Players(sessions, GROUPS), VIDEO_STALL),
 }
 TICKS = 7
 """One rating interval ends, so every column is in use."""
@@ -32,47 +44,55 @@ def resident_bytes() -> int:
     return 1024 * int(line.split()[1])
 
 
-def per_session(sessions: int, mapping: QosMapping = VIDEO_STALL) -> float:
-    """Bytes a session: a full shard minus one with the same groups and a session in each."""
+def per_session(load: Callable[[int], Load]) -> float:
+    """Bytes a session: a full shard minus one with the same groups and a session in each.
+
+    load  makes the load of so many sessions
+    """
     # Made first: its memory is not that of the sessions.
-    population = Population(sessions, GROUPS, measures=mapping.measures)
-    shard = _run(Population(GROUPS, GROUPS, measures=mapping.measures), mapping)
+    full = load(SESSIONS)
+    shard = _run(load(GROUPS))
     before = resident_bytes()
     del shard
-    shard = _run(population, mapping)
+    shard = _run(full)
     after = resident_bytes()
-    assert shard.sessions == sessions
-    return (after - before) / (sessions - GROUPS)
+    assert shard.sessions == SESSIONS
+    return (after - before) / (SESSIONS - GROUPS)
 
 
-def _run(population: Population, mapping: QosMapping) -> Shard:
-    shard = Shard(plan(population.sessions, population.groups, mapping))
+def _run(load: Load) -> Shard:
+    users = load.users
+    shard = Shard(plan(users.sessions, users.groups, load.mapping))
     for _ in range(TICKS):
-        for batch in population.tick():
-            shard.apply(batch, batch.arrival_s[0])
-        shard.tick(population.now_s)
+        for batch in users.tick():
+            if isinstance(batch, PlayerBatch):
+                shard.apply_players(batch, batch.arrival_s[0])
+            else:
+                shard.apply(batch, batch.arrival_s[0])
+        shard.tick(users.now_s)
     return shard
 
 
 def rows() -> list[Row]:
     """The figures; each run in a process of its own."""
-    stalls, media = ([_once(name) for _ in range(REPEATS)] for name in MAPPINGS)
+    stalls, media, players = ([_once(name) for _ in range(REPEATS)] for name in LOADS)
     more = [one - other for one, other in zip(media, stalls, strict=True)]
     return [
         Row.of(f"memory a session, of {SESSIONS:,}", "bytes", stalls, at_most=390),
+        Row.of("memory a session of a player that posts CMCD", "bytes", players),
         Row.of("memory a session, more where quality is rated with stalls", "bytes", more, at_most=60),
     ]
 
 
-def _once(mapping: str) -> float:
-    command = [sys.executable, "-m", "benchmarks.memory", "--once", mapping]
+def _once(load: str) -> float:
+    command = [sys.executable, "-m", "benchmarks.memory", "--once", load]
     return float(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
 def main() -> int:
     """Print the table; with --once only the figure of one run, measured in this process."""
     if sys.argv[1:2] == ["--once"]:
-        print(per_session(SESSIONS, MAPPINGS[sys.argv[2]]))
+        print(per_session(LOADS[sys.argv[2]]))
         return 0
     return run("Memory of the sessions, resident", rows)
 

@@ -12,7 +12,8 @@ from qoemon.core.plan.plan import Limits, Plan, Service, Timing
 from qoemon.core.plan.topic import TopicTemplate
 from qoemon.core.qoe.mapping import VIDEO_STALL, QosMapping
 from qoemon.core.wire.batch import Batch
-from qoemon.core.wire.report import ABSENT_FLOAT, Route
+from qoemon.core.wire.player import PlayerBatch, PlayerState
+from qoemon.core.wire.report import ABSENT_FLOAT, ABSENT_INT, Route
 
 START_S = 1_700_000_040
 TICK_S = 10
@@ -49,8 +50,7 @@ class Population:
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)
         self.stalls, self.stall_ms = np.full((2, self.sessions), 0)
-        groups = np.roll(np.arange(self.groups), 1 - self.seed).tolist()
-        self._routes = tuple(Route("video", (f"region-{g // 100}", f"cdn-{g % 100}")) for g in groups)
+        self._routes = _routes(np.roll(np.arange(self.groups), 1 - self.seed))
 
     @property
     def now_s(self) -> int:
@@ -84,3 +84,50 @@ class Population:
             response_of=np.zeros(0, np.int64),
             measures={name: self._rng.uniform(1, 5, size) for name in self.measures},
         )
+
+
+@dataclass
+class Players:
+    """Players that post a record once a tick. They start and play; 1 % are stalled when they post."""
+
+    sessions: int
+    groups: int
+    ticks: int = 0
+
+    def __post_init__(self) -> None:
+        self._rng = np.random.default_rng(1)
+        self._routes = _routes(np.arange(self.groups))
+
+    @property
+    def now_s(self) -> int:
+        """Start of the current tick, seconds since the epoch."""
+        return START_S + TICK_S * self.ticks
+
+    def tick(self) -> Iterator[PlayerBatch]:
+        """One record of every player."""
+        for begin in range(0, self.sessions, AT_ONCE):
+            yield self._batch(np.arange(begin, min(begin + AT_ONCE, self.sessions)))
+        self.ticks += 1
+
+    def _batch(self, rows: Ints) -> PlayerBatch:
+        size = len(rows)
+        stalled = self._rng.random(size) < 0.01
+        state = np.where(stalled, PlayerState.REBUFFERING, PlayerState.PLAYING)
+        return PlayerBatch(
+            routes=self._routes,
+            route=rows % self.groups,
+            arrival_s=np.full(size, self.now_s + TICK_S / 2),
+            session=[f"{i:032x}" for i in rows.tolist()],
+            seq=np.full(size, self.ticks),
+            ts_ms=np.full(size, 1000 * self.now_s),
+            state=(state if self.ticks else np.full(size, PlayerState.STARTING)).astype(np.int8),
+            rate=np.ones(size),
+            startup_ms=np.full(size, ABSENT_INT),
+            heartbeat=np.ones(size, np.bool_),
+            of_request=np.zeros(size, np.bool_),
+            hidden=np.zeros(size, np.bool_),
+        )
+
+
+def _routes(groups: Ints) -> tuple[Route, ...]:
+    return tuple(Route("video", (f"region-{g // 100}", f"cdn-{g % 100}")) for g in groups.tolist())
