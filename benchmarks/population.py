@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -19,6 +21,8 @@ START_S = 1_700_000_040
 TICK_S = 10
 AT_ONCE = 10_000
 
+B = TypeVar("B")
+
 
 def plan(sessions: int, groups: int, mapping: QosMapping = VIDEO_STALL) -> Plan:
     """One video service, windows of 1 and 5 minutes, a theta band of two."""
@@ -32,16 +36,37 @@ def plan(sessions: int, groups: int, mapping: QosMapping = VIDEO_STALL) -> Plan:
 
 
 @dataclass
-class Population:
+class Users(ABC, Generic[B]):
+    """Users, each of whom says something once a tick."""
+
+    sessions: int
+    groups: int
+    ticks: int = 0
+
+    @property
+    def now_s(self) -> int:
+        """Start of the current tick, seconds since the epoch."""
+        return START_S + TICK_S * self.ticks
+
+    def tick(self) -> Iterator[B]:
+        """What every user says."""
+        for begin in range(0, self.sessions, AT_ONCE):
+            yield self._batch(np.arange(begin, min(begin + AT_ONCE, self.sessions)))
+        self.ticks += 1
+
+    @abstractmethod
+    def _batch(self, rows: Ints) -> B:
+        """What the users with these numbers say."""
+
+
+@dataclass
+class Population(Users[Batch]):
     """Viewers who report once a tick. In a tick each has .1 stalls on average; 1 % are stalled when they report.
 
     seed      of what they experience, and the group of the first of them
     measures  names of the measures that each report has
     """
 
-    sessions: int
-    groups: int
-    ticks: int = 0
     seed: int = 1
     measures: Sequence[str] = ()
     stalls: Ints = field(init=False)
@@ -51,17 +76,6 @@ class Population:
         self._rng = np.random.default_rng(self.seed)
         self.stalls, self.stall_ms = np.full((2, self.sessions), 0)
         self._routes = _routes(np.roll(np.arange(self.groups), 1 - self.seed))
-
-    @property
-    def now_s(self) -> int:
-        """Start of the current tick, seconds since the epoch."""
-        return START_S + TICK_S * self.ticks
-
-    def tick(self) -> Iterator[Batch]:
-        """One report of every viewer."""
-        for begin in range(0, self.sessions, AT_ONCE):
-            yield self._batch(np.arange(begin, min(begin + AT_ONCE, self.sessions)))
-        self.ticks += 1
 
     def _batch(self, rows: Ints) -> Batch:
         size = len(rows)
@@ -87,27 +101,12 @@ class Population:
 
 
 @dataclass
-class Players:
+class Players(Users[PlayerBatch]):
     """Players that post a record once a tick. They start and play; 1 % are stalled when they post."""
-
-    sessions: int
-    groups: int
-    ticks: int = 0
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(1)
         self._routes = _routes(np.arange(self.groups))
-
-    @property
-    def now_s(self) -> int:
-        """Start of the current tick, seconds since the epoch."""
-        return START_S + TICK_S * self.ticks
-
-    def tick(self) -> Iterator[PlayerBatch]:
-        """One record of every player."""
-        for begin in range(0, self.sessions, AT_ONCE):
-            yield self._batch(np.arange(begin, min(begin + AT_ONCE, self.sessions)))
-        self.ticks += 1
 
     def _batch(self, rows: Ints) -> PlayerBatch:
         size = len(rows)
